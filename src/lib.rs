@@ -1,0 +1,4 @@
+//! poll-vs-push
+pub mod load;
+pub mod run;
+pub mod transport;

@@ -1,0 +1,470 @@
+//! A scenario: what is asked of every transport, read from TOML.
+//!
+//! A file gives a base workload and, if it wants, cases that override some of it and sweeps that
+//! vary one value. All of it is checked here, so that nothing behind this file meets a nonsensical
+//! workload.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::transport::Transport;
+
+mod friendly {
+    pub use jiff::fmt::serde::unsigned_duration::friendly::compact::{optional, required};
+}
+
+/// A question to measure, with the prose that says what it is to show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// A short name, used in file names: `default`.
+    pub name: String,
+    /// One line for headings.
+    pub title: String,
+    /// What the scenario is to show, as prose.
+    pub description: String,
+    /// The transports to compare, in order.
+    #[serde(default = "all_transports")]
+    pub transports: Vec<Transport>,
+    /// How often each cell is measured.
+    #[serde(default = "default_repeats")]
+    pub repeats: u32,
+    /// Makes schedule, poll phases and jitter repeatable. Repeat `n` uses `seed + n`.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// What is asked, unless a case overrides it.
+    #[serde(default)]
+    pub workload: Workload,
+    /// Vary one value of the workload (of the cases, if there are any).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// Variations of the workload, each measured; none means the workload itself.
+    #[serde(default, rename = "case", skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
+}
+
+fn all_transports() -> Vec<Transport> {
+    Transport::ALL.to_vec()
+}
+
+fn default_repeats() -> u32 {
+    3
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+/// What is asked of the server and its subscribers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// Subscribers, each with a connection of its own, spread evenly over the topics.
+    pub subscribers: u32,
+    /// Topics; a message's fan-out is `subscribers / topics`.
+    pub topics: u32,
+    /// Messages per second and topic, so also per subscriber (theory's lambda).
+    pub rate: f64,
+    /// How publications are spaced.
+    pub process: Process,
+    /// Bytes of a message's text.
+    pub message_bytes: u32,
+    /// Short polling: how long a subscriber waits between polls (theory's T).
+    #[serde(with = "friendly::required")]
+    pub poll_interval: Duration,
+    /// Short polling: what the interval is counted from.
+    pub poll_pacing: Pacing,
+    /// Long polling: how long a request may be held (theory's tau).
+    #[serde(with = "friendly::required")]
+    pub long_poll_hold: Duration,
+    /// Round trip of the simulated link, both directions together (theory's R).
+    #[serde(with = "friendly::required")]
+    pub rtt: Duration,
+    /// Which request headers the subscribers send.
+    pub headers: Headers,
+    /// All subscribers connected, nothing published: what an idle server costs.
+    #[serde(with = "friendly::required")]
+    pub idle: Duration,
+    /// Messages flow, nothing counts yet.
+    #[serde(with = "friendly::required")]
+    pub warm_up: Duration,
+    /// The steady state: what counts.
+    #[serde(with = "friendly::required")]
+    pub duration: Duration,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Workload {
+            subscribers: 500,
+            topics: 50,
+            rate: 1.0,
+            process: Process::Poisson,
+            message_bytes: 100,
+            poll_interval: Duration::from_secs(1),
+            poll_pacing: Pacing::AfterResponse,
+            long_poll_hold: Duration::from_secs(25),
+            rtt: Duration::from_millis(40),
+            headers: Headers::Minimal,
+            idle: Duration::from_secs(1),
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(7),
+        }
+    }
+}
+
+/// How publications are spaced in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Process {
+    /// Independent arrivals: exponential gaps.
+    Poisson,
+    /// Equal gaps, each topic with a random phase.
+    Periodic,
+}
+
+/// What a poll interval is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pacing {
+    /// Sleep after each response: the period is interval + round trip.
+    AfterResponse,
+    /// A request every interval, as `setInterval` does.
+    FixedRate,
+}
+
+/// A profile of request headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Headers {
+    /// `Host` and what the protocol demands.
+    Minimal,
+    /// What a browser sends with its cookies.
+    Browser,
+}
+
+/// A variation of the workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// A short name, unique in the scenario.
+    pub name: String,
+    /// What the case is to show, as prose.
+    #[serde(default)]
+    pub description: String,
+    /// Which transports it concerns, if not all of the scenario's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transports: Option<Vec<Transport>>,
+    /// What differs from the scenario's workload.
+    #[serde(default)]
+    pub workload: Overrides,
+    /// Vary one value of the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// A published figure to put beside the measured one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
+}
+
+/// A figure that somebody published, to stand beside ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Who and where.
+    pub source: String,
+    /// What the figure is, in words.
+    pub figure: String,
+    /// As published, unit included.
+    pub value: String,
+    /// The measured figure to compare it with, as `--fail-if` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ours: Option<String>,
+    /// Why ours differs, or need not.
+    pub why: String,
+}
+
+/// One value of the workload, varied. TOML: `sweep = { rate = [0.1, 1, 10] }`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sweep {
+    Rate(Vec<f64>),
+    Subscribers(Vec<u32>),
+    MessageBytes(Vec<u32>),
+    PollInterval(#[serde(with = "friendly_list")] Vec<Duration>),
+    Rtt(#[serde(with = "friendly_list")] Vec<Duration>),
+}
+
+mod friendly_list {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(list: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+        let texts: Vec<String> = list.iter().map(|duration| super::show(*duration)).collect();
+        texts.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Duration>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parse = |text: &String| {
+            let duration: SignedDuration = text.parse().map_err(D::Error::custom)?;
+            Duration::try_from(duration).map_err(D::Error::custom)
+        };
+        texts.iter().map(parse).collect()
+    }
+}
+
+/// A duration as people write it: `40ms`, `1s 500ms`.
+pub fn show(duration: Duration) -> String {
+    use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
+    const PRINTER: SpanPrinter =
+        SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::BetweenUnits);
+    PRINTER.unsigned_duration_to_string(&duration)
+}
+
+/// Reads a duration as people write it: `40ms`, `1.5s`, `2m`.
+///
+/// # Errors
+/// Says what was wrong, if it is no duration or is negative.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("'{text}' is not a duration; write for instance 40ms, 1.5s or 2m"))?;
+    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative"))
+}
+
+/// Parts of a workload that a case, or a flag of the command line, sets anew.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overrides {
+    /// Subscribers, each with a connection of its own
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<u32>,
+    /// Topics the subscribers are spread over
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics: Option<u32>,
+    /// Messages per second and topic
+    #[arg(long, value_name = "PER_SECOND")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// How publications are spaced
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// Bytes of a message's text
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_bytes: Option<u32>,
+    /// Short polling: time between polls
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub poll_interval: Option<Duration>,
+    /// Short polling: what the interval is counted from
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll_pacing: Option<Pacing>,
+    /// Long polling: how long a request may be held
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub long_poll_hold: Option<Duration>,
+    /// Round trip of the simulated link
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub rtt: Option<Duration>,
+    /// Which request headers the subscribers send
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Headers>,
+    /// Time with all subscribers connected and nothing published
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// Time in which messages flow and nothing counts yet
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Duration>,
+    /// The steady state: the time that counts
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+}
+
+impl Overrides {
+    /// Sets in `workload` whatever is given here.
+    pub fn apply(&self, workload: &mut Workload) {
+        fn set<T: Copy>(target: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *target = value;
+            }
+        }
+        set(&mut workload.subscribers, self.subscribers);
+        set(&mut workload.topics, self.topics);
+        set(&mut workload.rate, self.rate);
+        set(&mut workload.process, self.process);
+        set(&mut workload.message_bytes, self.message_bytes);
+        set(&mut workload.poll_interval, self.poll_interval);
+        set(&mut workload.poll_pacing, self.poll_pacing);
+        set(&mut workload.long_poll_hold, self.long_poll_hold);
+        set(&mut workload.rtt, self.rtt);
+        set(&mut workload.headers, self.headers);
+        set(&mut workload.idle, self.idle);
+        set(&mut workload.warm_up, self.warm_up);
+        set(&mut workload.duration, self.duration);
+    }
+}
+
+impl Sweep {
+    /// `workload` once for each value of the sweep.
+    fn expand(&self, workload: &Workload) -> Vec<Workload> {
+        fn each<T: Copy>(
+            values: &[T],
+            workload: &Workload,
+            set: impl Fn(&mut Workload, T),
+        ) -> Vec<Workload> {
+            let one = |value: &T| {
+                let mut workload = workload.clone();
+                set(&mut workload, *value);
+                workload
+            };
+            values.iter().map(one).collect()
+        }
+        match self {
+            Sweep::Rate(values) => each(values, workload, |w, v| w.rate = v),
+            Sweep::Subscribers(values) => each(values, workload, |w, v| w.subscribers = v),
+            Sweep::MessageBytes(values) => each(values, workload, |w, v| w.message_bytes = v),
+            Sweep::PollInterval(values) => each(values, workload, |w, v| w.poll_interval = v),
+            Sweep::Rtt(values) => each(values, workload, |w, v| w.rtt = v),
+        }
+    }
+}
+
+/// One workload that is measured with several transports, under one schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// The case's name, empty if the scenario has no cases.
+    pub case: String,
+    pub workload: Workload,
+    pub transports: Vec<Transport>,
+}
+
+/// A scenario that cannot be used; the text says which key, which line and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ScenarioError(String);
+
+impl Scenario {
+    /// Reads and checks a scenario.
+    ///
+    /// # Errors
+    /// Names the line and key that is wrong and says what would be right.
+    pub fn from_toml(text: &str) -> Result<Scenario, ScenarioError> {
+        let scenario: Scenario =
+            toml::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// Every workload the scenario asks for, in order: each case at each value of its sweep.
+    pub fn points(&self) -> Vec<Point> {
+        let expand = |workload: &Workload, sweep: &Option<Sweep>| match sweep {
+            Some(sweep) => sweep.expand(workload),
+            None => vec![workload.clone()],
+        };
+        if self.cases.is_empty() {
+            let point = |workload| Point {
+                case: String::new(),
+                workload,
+                transports: self.transports.clone(),
+            };
+            return expand(&self.workload, &self.sweep).into_iter().map(point).collect();
+        }
+        let of_case = |case: &Case| {
+            let mut workload = self.workload.clone();
+            case.workload.apply(&mut workload);
+            let transports = case.transports.clone().unwrap_or_else(|| self.transports.clone());
+            let point = |workload| Point {
+                case: case.name.clone(),
+                workload,
+                transports: transports.clone(),
+            };
+            let sweep = case.sweep.as_ref().or(self.sweep.as_ref()).cloned();
+            expand(&workload, &sweep).into_iter().map(point).collect::<Vec<_>>()
+        };
+        self.cases.iter().flat_map(of_case).collect()
+    }
+
+    /// Checks what the types cannot: ranges, emptiness, uniqueness.
+    ///
+    /// # Errors
+    /// Names the key that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let name_is_plain = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        let ensure = |holds: bool, text: &str| match holds {
+            true => Ok(()),
+            false => Err(ScenarioError(text.to_owned())),
+        };
+        ensure(name_is_plain(&self.name), "name: use letters, digits and '-' only")?;
+        ensure((1..=100).contains(&self.repeats), "repeats: must be 1 to 100")?;
+        let mut names = std::collections::HashSet::new();
+        for case in &self.cases {
+            let at = format!("case '{}': name", case.name);
+            ensure(name_is_plain(&case.name), &format!("{at}: use letters, digits and '-' only"))?;
+            ensure(names.insert(&case.name), &format!("{at}: another case has it already"))?;
+        }
+        let points = self.points();
+        ensure(!points.is_empty(), "sweep: name at least one value")?;
+        for point in points {
+            let at = if point.case.is_empty() {
+                String::new()
+            } else {
+                format!("case '{}': ", point.case)
+            };
+            let mut seen = std::collections::HashSet::new();
+            let distinct = point.transports.iter().all(|transport| seen.insert(transport));
+            ensure(!point.transports.is_empty(), &format!("{at}transports: name at least one"))?;
+            ensure(distinct, &format!("{at}transports: one is named twice"))?;
+            point.workload.check().map_err(|text| ScenarioError(format!("{at}workload.{text}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Workload {
+    /// Messages a publication fans out to: subscribers per topic.
+    pub fn fan_out(&self) -> f64 {
+        f64::from(self.subscribers) / f64::from(self.topics)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let limit = |key: &str, holds: bool, right: &str| match holds {
+            true => Ok(()),
+            false => Err(format!("{key}: must be {right}")),
+        };
+        let ms = Duration::from_millis;
+        let within = |value: Duration, low: Duration, high: Duration| (low..=high).contains(&value);
+        limit("subscribers", (1..=1_000_000).contains(&self.subscribers), "1 to 1000000")?;
+        let topics_fit = self.topics >= 1 && self.topics <= self.subscribers;
+        limit("topics", topics_fit, "1 to the number of subscribers, so that each has one")?;
+        limit(
+            "rate",
+            self.rate > 0.0 && self.rate <= 10_000.0,
+            "above 0 and at most 10000 (messages per second and topic)",
+        )?;
+        limit("message_bytes", (16..=60_000).contains(&self.message_bytes), "16 to 60000")?;
+        let hour = ms(3_600_000);
+        limit("poll_interval", within(self.poll_interval, ms(1), hour), "1ms to 1h")?;
+        limit("long_poll_hold", within(self.long_poll_hold, ms(1), ms(60_000)), "1ms to 60s")?;
+        limit("rtt", self.rtt <= ms(10_000), "0s to 10s")?;
+        limit("idle", self.idle <= hour, "0s to 1h")?;
+        limit("warm_up", self.warm_up <= hour, "0s to 1h")?;
+        limit("duration", within(self.duration, ms(100), ms(86_400_000)), "100ms to 1d")
+    }
+}

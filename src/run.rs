@@ -1,0 +1,325 @@
+//! `run.json`: everything that a run measured, and all that measuring and reporting share.
+//!
+//! The load test writes it, cell by cell; the report reads it and nothing else. Percentiles are not
+//! stored, only whole histograms, so that repeats are merged and never averaged. What follows from
+//! the figures (warnings, medians, the answer in words) is derived by the report, not stored.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::load::scenario::{Scenario, Workload};
+use crate::transport::Transport;
+
+/// The version of this file's schema. A reader refuses any other.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A whole run: the question (scenario), the circumstances (tool, machine) and the measurements.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema: u32,
+    pub tool: Tool,
+    pub started_at: Timestamp,
+    /// The instant at which this file was last written.
+    pub finished_at: Timestamp,
+    /// Why the run ended before its last cell, if it did: an interrupt, or an error's text.
+    pub stopped_early: Option<String>,
+    pub machine: Machine,
+    pub server: Server,
+    pub scenario: Scenario,
+    /// One a transport, a workload and a repeat, in the order in which they ran.
+    pub cells: Vec<Cell>,
+}
+
+/// The program that measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+    /// The commit of the source tree it was built from, if it was built in one; `-dirty` is
+    /// appended if the tree had uncommitted changes.
+    pub commit: Option<String>,
+    pub rustc: String,
+    /// `release` or `debug`. Figures of a debug build are not worth comparing.
+    pub profile: String,
+}
+
+/// The machine on which generator (and, unless a target was given, server) ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Machine {
+    pub os: String,
+    pub kernel: String,
+    pub cpu: String,
+    pub cores: u32,
+    pub memory_bytes: u64,
+    /// Mean length of the run queue over the minute before the run: other load on the machine.
+    pub load_average_before: f64,
+}
+
+/// The server that was measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// True if it was a child process started for each cell, false if `--target` named it.
+    pub is_child: bool,
+    /// What it says of itself, for instance `poll-vs-push/0.1.0`.
+    pub version: String,
+}
+
+/// What one transport did under one workload, once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cell {
+    pub transport: Transport,
+    /// The scenario's case, empty if the scenario has none.
+    pub case: String,
+    /// Everything that was asked of the cell, overrides and swept value applied.
+    pub workload: Workload,
+    /// 0, 1, 2, ...
+    pub repeat: u32,
+    /// Length of the steady state; all figures below are of the steady state unless they say
+    /// otherwise.
+    pub steady_s: f64,
+    /// Messages published in the steady state (one counts once, however many subscribers it has).
+    pub published: u64,
+    pub deliveries: Deliveries,
+    /// Planned instant of publication to receipt at the subscriber, microseconds.
+    pub latency_us: Histogram,
+    pub requests: Requests,
+    pub bytes: Bytes,
+    pub connections: Connections,
+    /// Absent if the server does not tell its own usage.
+    pub server: Option<ServerCost>,
+    pub generator: Generator,
+    /// A few seconds of one subscriber's life.
+    pub trace: Trace,
+}
+
+/// Every delivery of the whole cell (warm-up included), checked one by one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// Messages times their subscribers.
+    pub expected: u64,
+    pub received: u64,
+    /// Expected and never received.
+    pub lost: u64,
+    /// Received again.
+    pub duplicated: u64,
+    /// Received after a message that was published later.
+    pub reordered: u64,
+    /// Of `received`, those whose message was planned in the steady state.
+    pub steady: u64,
+}
+
+/// HTTP requests of the subscribers (an upgrade to WebSocket is one; publishing is not counted).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Sent in the steady state.
+    pub sent: u64,
+    /// Answers in the steady state.
+    pub answers: u64,
+    /// Of `answers`, those without a message.
+    pub empty_answers: u64,
+    /// Sent in the whole cell, as the client counted them ...
+    pub client_total: u64,
+    /// ... and as the server did. They must agree. Absent if the server does not tell.
+    pub server_total: Option<u64>,
+}
+
+/// What crossed the subscribers' connections in the steady state, by direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// From subscriber to server.
+    pub up: Ledger,
+    /// From server to subscriber.
+    pub down: Ledger,
+    pub tcp_ip_source: TcpIpSource,
+}
+
+/// Bytes by what they are for. The parts add up to what the network carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The message objects themselves.
+    pub payload: u64,
+    /// What the transport wraps around them: JSON envelope, WebSocket frame header and mask.
+    pub framing: u64,
+    /// HTTP request and response heads.
+    pub headers: u64,
+    /// TCP and IP headers, pure acknowledgements included.
+    pub tcp_ip: u64,
+}
+
+impl Ledger {
+    /// All of it, bytes.
+    pub fn total(&self) -> u64 {
+        self.payload + self.framing + self.headers + self.tcp_ip
+    }
+}
+
+/// Where the number of TCP segments comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcpIpSource {
+    /// One segment a write and one acknowledgement for every second: a guess, marked as such.
+    #[default]
+    Estimated,
+    /// The kernel's TCP_INFO counted them.
+    TcpInfo,
+}
+
+/// Connections of the subscribers in the whole cell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connections {
+    pub opened: u64,
+    /// Start of the TCP connect to the end of the handshake (first answer, or 101), simulated
+    /// round trips included, microseconds.
+    pub ready_us: Histogram,
+}
+
+/// What the server spent, as it tells of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerCost {
+    /// CPU seconds in the steady state, publishing included.
+    pub cpu_s: f64,
+    /// CPU seconds per second, server running, no subscriber connected.
+    pub cpu_unused: f64,
+    /// CPU seconds per second, all subscribers connected, no message published.
+    pub cpu_idle: f64,
+    /// Resident memory before the first subscriber connected.
+    pub resident_before_bytes: u64,
+    /// Resident memory with all subscribers connected, no message published yet.
+    pub resident_idle_bytes: u64,
+    /// Resident memory at the end of the steady state.
+    pub resident_end_bytes: u64,
+    /// Kernel memory of the machine's TCP sockets, both ends, per connection that the cell added.
+    /// Absent where the system does not tell.
+    pub kernel_socket_bytes: Option<u64>,
+}
+
+/// How well the generator kept to its own plan, and what it cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Generator {
+    /// Actual minus planned instant of publication, microseconds.
+    pub publisher_late_us: Histogram,
+    /// Actual minus planned instant of a poll, microseconds; empty if nothing was polled.
+    pub poll_late_us: Histogram,
+    /// CPU seconds of the generator's process in the steady state.
+    pub cpu_s: f64,
+}
+
+/// What one subscriber saw in the first seconds of the steady state. Instants are microseconds
+/// since the steady state began.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Trace {
+    /// Length of the recorded stretch.
+    pub length_us: u64,
+    /// When the subscriber's topic was published to, as planned.
+    pub published_us: Vec<i64>,
+    pub events: Vec<TraceEvent>,
+}
+
+/// Something that the traced subscriber did or saw.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TraceEvent {
+    pub at_us: i64,
+    #[serde(flatten)]
+    pub what: TraceWhat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum TraceWhat {
+    /// A request left the subscriber.
+    Request,
+    /// The answer to the last request was complete.
+    Answer { messages: u32 },
+    /// A message was received that was planned for `planned_us`.
+    Message { planned_us: i64 },
+}
+
+/// An HdrHistogram of microseconds, three significant digits; in JSON the base64 of its V2 deflate
+/// form, which other HdrHistogram tools read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram(pub hdrhistogram::Histogram<u64>);
+
+impl Histogram {
+    /// One microsecond to an hour: anything longer is recorded as an hour.
+    pub const MAX_US: u64 = 3_600_000_000;
+
+    /// An empty one.
+    pub fn new() -> Self {
+        let inner = hdrhistogram::Histogram::new_with_bounds(1, Self::MAX_US, 3);
+        Histogram(inner.expect("1 to MAX_US with 3 digits are bounds HdrHistogram accepts"))
+    }
+
+    /// Records one value, microseconds.
+    pub fn record(&mut self, micros: u64) {
+        self.0.saturating_record(micros);
+    }
+
+    /// Adds all of `other`'s values.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.0.add(&other.0).expect("all histograms of this type have the same bounds");
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram::new()
+    }
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text).map_err(D::Error::custom)?;
+        let read: hdrhistogram::Histogram<u64> =
+            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
+        let mut histogram = Histogram::new();
+        histogram.0.add(&read).map_err(D::Error::custom)?;
+        Ok(histogram)
+    }
+}
+
+/// A `run.json` that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("not a run.json: {0}")]
+    Format(#[from] serde_json::Error),
+    #[error(
+        "its schema is version {found}, this program reads {SCHEMA_VERSION}; use the version of the program that wrote it"
+    )]
+    Schema { found: u32 },
+}
+
+impl Run {
+    /// Reads a `run.json`.
+    pub fn from_json(text: &str) -> Result<Run, ReadError> {
+        #[derive(Deserialize)]
+        struct SchemaOnly {
+            schema: u32,
+        }
+        let SchemaOnly { schema } = serde_json::from_str(text)?;
+        if schema != SCHEMA_VERSION {
+            return Err(ReadError::Schema { found: schema });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The text of a `run.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a run has no map keys that JSON lacks")
+    }
+}
