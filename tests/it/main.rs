@@ -1,1 +1,3 @@
 //! The one integration-test crate: a module for each subject.
+
+mod feed;
