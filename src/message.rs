@@ -154,6 +154,11 @@ pub struct Slice {
 }
 
 impl Slice {
+    /// Nothing to tell, except that the reader is at `cursor`.
+    pub fn nothing_yet(cursor: Cursor) -> Slice {
+        Slice { cursor, messages: Vec::new(), gap: 0, reset: false }
+    }
+
     /// True if there is nothing a subscriber would have to be told.
     pub fn is_quiet(&self) -> bool {
         self.messages.is_empty() && self.gap == 0 && !self.reset
