@@ -11,7 +11,6 @@ mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;
-mod usage;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -99,7 +99,7 @@ impl Meter {
     }
 
     /// Counts a request that is about to be sent. Never returns once the meter is hushed.
-    pub async fn admit_request(&self) {
+    pub(super) async fn admit_request(&self) {
         if self.hush.is_cancelled() {
             std::future::pending::<()>().await;
         }
@@ -113,7 +113,7 @@ impl Meter {
     }
 
     /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
-    pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+    pub(super) fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
         self.answers.fetch_add(1, Relaxed);
         if messages == 0 {
             self.empty_answers.fetch_add(1, Relaxed);
