@@ -1,4 +1,5 @@
 //! poll-vs-push
 pub mod load;
 pub mod run;
+pub mod theory;
 pub mod transport;
