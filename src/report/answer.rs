@@ -2,6 +2,8 @@
 //!
 //! Nothing is claimed that lies within the spread, and nothing about a way that is void.
 
+use crate::transport::Transport;
+
 use super::figures::{self, Figure};
 use super::stats::Summary;
 use super::units::{Unit, significant};
@@ -49,32 +51,28 @@ fn latency(point: &Point) -> Option<String> {
         return None;
     }
     let (leaders, rest) = split(&ranked);
-    let verb = match leaders.len() {
-        _ if ranked.len() == 1 => "delivered a message",
-        1 => "was fastest: it delivered a message",
-        _ => "were fastest, with no difference beyond the spread: they delivered a message",
-    };
     let times = list(leaders.iter().map(|(_, summary)| figure.unit.show(summary.value)));
-    let first = format!("{} {verb} {times} after its publication on average.", names(leaders));
-    Some([sentence_case(&first), multiples(figure, leaders, rest, "took")].concat())
+    let verb = match leaders.len() {
+        _ if ranked.len() == 1 => "needed",
+        1 => "was fastest:",
+        _ => "were fastest:",
+    };
+    let first = format!(
+        "{} {verb} {times} from publication to receipt on average{}.",
+        names(leaders),
+        tied(leaders)
+    );
+    Some([sentence_case(&first), multiples(figure, leaders, rest, "took", "long")].concat())
 }
 
 fn bytes(point: &Point) -> Option<String> {
-    ranking(
-        point,
-        &figures::BYTES_PER_MESSAGE,
-        "moved the fewest bytes for a delivered message",
-        "moved",
-    )
+    let figure = &figures::BYTES_PER_MESSAGE;
+    ranking(point, figure, "moved the fewest bytes for a delivered message", "moved")
 }
 
 fn cpu(point: &Point) -> Option<String> {
-    ranking(
-        point,
-        &figures::CPU_PER_MESSAGE,
-        "cost the server the least CPU time for a delivered message",
-        "cost",
-    )
+    let figure = &figures::CPU_PER_MESSAGE;
+    ranking(point, figure, "cost the server the least CPU time for a delivered message", "cost")
 }
 
 fn ranking(point: &Point, figure: &Figure, superlative: &str, verb: &str) -> Option<String> {
@@ -84,13 +82,22 @@ fn ranking(point: &Point, figure: &Figure, superlative: &str, verb: &str) -> Opt
     }
     let (leaders, rest) = split(&ranked);
     let values = list(leaders.iter().map(|(_, summary)| figure.unit.show(summary.value)));
-    let tied = if leaders.len() > 1 { " (no difference beyond the spread)" } else { "" };
-    let first = format!("{} {superlative}: {values}{tied}.", names(leaders));
-    Some([sentence_case(&first), multiples(figure, leaders, rest, verb)].concat())
+    let first = format!("{} {superlative}: {values}{}.", names(leaders), tied(leaders));
+    Some([sentence_case(&first), multiples(figure, leaders, rest, verb, "much")].concat())
 }
 
-/// ` Long polling took 1.5 times as much (30 ms), short polling 27 times (541 ms).`
-fn multiples(figure: &Figure, leaders: &[Standing], rest: &[Standing], verb: &str) -> String {
+fn tied(leaders: &[Standing]) -> &'static str {
+    if leaders.len() > 1 { ", no difference beyond the spread" } else { "" }
+}
+
+/// ` Long polling took 1.5 times as long (30 ms) and short polling 27 times (541 ms).`
+fn multiples(
+    figure: &Figure,
+    leaders: &[Standing],
+    rest: &[Standing],
+    verb: &str,
+    quality: &str,
+) -> String {
     let best = leaders[0].1.value;
     if rest.is_empty() || best <= 0.0 {
         return String::new();
@@ -99,7 +106,7 @@ fn multiples(figure: &Figure, leaders: &[Standing], rest: &[Standing], verb: &st
         let value = figure.unit.show(summary.value);
         let times = significant(summary.value / best);
         match index {
-            0 => format!("{} {verb} {times} times as much ({value})", way.transport.label()),
+            0 => format!("{} {verb} {times} times as {quality} ({value})", way.transport.label()),
             _ => format!("{} {times} times ({value})", way.transport.label()),
         }
     });
@@ -107,26 +114,21 @@ fn multiples(figure: &Figure, leaders: &[Standing], rest: &[Standing], verb: &st
 }
 
 fn requests(point: &Point) -> Option<String> {
-    let figure = &figures::REQUESTS_PER_SUBSCRIBER;
-    let mut ranked = point.ranked(figure);
+    let mut ranked = point.ranked(&figures::REQUESTS_PER_SUBSCRIBER);
     ranked.reverse();
-    if ranked.is_empty() {
-        return None;
-    }
-    let each = ranked.iter().enumerate().map(|(index, (way, summary))| {
-        let verb = if index == 0 { " sent" } else { "" };
+    let each = ranked.iter().map(|(way, summary)| {
         let name = way.transport.label();
-        let empty = way.summary(&figures::EMPTY_SHARE).map(|empty| {
-            format!(" ({} answered empty)", figures::EMPTY_SHARE.unit.show(empty.value))
+        let empty = way.summary(&figures::EMPTY_SHARE).map(|empty| match empty.value {
+            0.0 => " (none answered empty)".to_owned(),
+            share => format!(" ({} answered empty)", figures::EMPTY_SHARE.unit.show(share)),
         });
         match summary.value {
-            0.0 => format!("{name}{verb} none after its handshake"),
-            value => {
-                format!("{name}{verb} {}{}", figure.unit.show(value), empty.unwrap_or_default())
-            }
+            0.0 => format!("none after its handshake with {name}"),
+            value => format!("{} with {name}{}", significant(value), empty.unwrap_or_default()),
         }
     });
-    Some(sentence_case(&format!("Requests of each subscriber: {}.", list(each))))
+    let each = list(each);
+    (!each.is_empty()).then(|| format!("Requests a second that each subscriber sent: {each}."))
 }
 
 /// What to take, and for which workload: the rule of thumb, with this run's figures in it.
@@ -139,16 +141,14 @@ fn advice(point: &Point) -> Option<String> {
     let fast = first(&figures::LATENCY_MEAN)?;
     let thrifty = first(&figures::BYTES_PER_MESSAGE);
     let light = first(&figures::CPU_PER_MESSAGE);
-    let everywhere = fast.iter().find(|transport| {
-        [&thrifty, &light].into_iter().flatten().all(|leaders| leaders.contains(transport))
-    });
-    let verdict = match everywhere {
-        Some(transport) => {
-            format!("For this workload take {}: nothing beat it.", transport.label())
-        }
-        None => {
-            "For this workload no way is best in everything: weigh delay against cost.".to_owned()
-        }
+    let others = [thrifty, light];
+    let leads =
+        |transport: &&Transport| others.iter().flatten().all(|leaders| leaders.contains(transport));
+    let everywhere: Vec<&str> =
+        fast.iter().filter(leads).map(|transport| transport.label()).collect();
+    let verdict = match everywhere.len() {
+        0 => "For this workload no way is best in everything: weigh delay against cost.".to_owned(),
+        _ => format!("For this workload nothing beat {}.", everywhere.join(" or ")),
     };
     Some([verdict, rule_of_thumb(point)].join(" "))
 }
@@ -161,7 +161,7 @@ fn rule_of_thumb(point: &Point) -> String {
         "Rule of thumb: push when messages must be seen at once, or are rare; long polling where \
          push cannot pass, as fast while messages are further apart than a round trip ({rtt} \
          here); short polling when a message may be an interval old ({interval} here) and most \
-         polls find one (here {} arrive in an interval, on average).",
+         polls find one (here {} per interval on average).",
         significant(workload.rate * workload.poll_interval.as_secs_f64())
     )
 }

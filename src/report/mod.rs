@@ -7,6 +7,7 @@
 //! A cell that is void has no figures here: nothing behind this file can print or draw them.
 
 mod answer;
+pub mod baseline;
 pub mod charts;
 mod csv;
 pub mod figures;
@@ -17,11 +18,14 @@ pub mod stats;
 pub mod sweep;
 mod table;
 mod terminal;
+pub mod threshold;
 pub mod units;
 pub mod validity;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -225,18 +229,4 @@ pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Writes the fixture's reports to `target/report-sample`, to be looked at.
-    #[test]
-    #[ignore = "writes files for the eye"]
-    fn write_a_sample() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/report-sample");
-        std::fs::create_dir_all(&root).unwrap();
-        write_all(&fixture::run(), &root).unwrap();
-    }
 }

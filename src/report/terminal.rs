@@ -1,6 +1,7 @@
 //! The closing table of a run in the terminal: the figures that decide, a row for each way.
 
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table};
 
 use super::figures::{self, Figure};
 use super::{Point, Report, Way};
@@ -17,7 +18,7 @@ pub struct TableStyle {
 /// One table, whatever the number of points.
 pub fn table(report: &Report, style: TableStyle) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(style.width.unwrap_or(u16::MAX));
     if style.colour {

@@ -5,6 +5,7 @@
 
 use maud::{Markup, html};
 
+use crate::report::units::Unit;
 use crate::report::{Point, Way};
 use crate::run::{Trace, TraceWhat};
 
@@ -113,7 +114,10 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     let requests = requests(trace);
     html! {
         g class=(palette::class(way.transport)) {
-            text class="name halo" x=(px(LEFT)) y=(px(top + 17.0)) { (way.transport.label()) }
+            text class="halo" x=(px(LEFT)) y=(px(top + 17.0)) {
+                tspan class="name" { (way.transport.label()) }
+                tspan class="small" dx="10" { (waiting(trace, &requests)) }
+            }
             path class="rail" d=(format!("M{LEFT} {received:.1}H{RIGHT}")) {}
             @for planned in &trace.published_us {
                 @let (x, y) = (at(*planned), published);
@@ -126,21 +130,27 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
                 )) {}
                 circle class="fill" cx=(px(at(receipt))) cy=(px(received)) r="4.5" {}
             }
-            @if requests.is_empty() {
-                text class="small" x=(px(LEFT)) y=(px(top + REQUESTS + 14.0)) {
-                    "no request: one connection stays open and the server sends"
-                }
-            }
             @for request in &requests { (request_bar(request, at, top + REQUESTS)) }
         }
+    }
+}
+
+/// How often the subscriber asked, and how much of the time the server knew it was waiting.
+fn waiting(trace: &Trace, requests: &[Open]) -> String {
+    let open_us: i64 = requests.iter().map(|request| request.to - request.from).sum();
+    let share = open_us as f64 / trace.length_us.max(1) as f64;
+    match requests.len() {
+        0 => "no request: one connection stays open and the server sends".to_owned(),
+        1 => format!("1 request, open {} of the time", Unit::Share.show(share)),
+        n => format!("{n} requests, one open {} of the time", Unit::Share.show(share)),
     }
 }
 
 fn request_bar(request: &Open, at: impl Fn(i64) -> f64, y: f64) -> Markup {
     let class = match request.messages {
         Some(0) => "hollow",
-        Some(_) => "fill",
-        None => "fill kind-2",
+        Some(_) => "fill request",
+        None => "fill request kind-2",
     };
     let (from, to) = (at(request.from), at(request.to));
     html! {
