@@ -14,6 +14,7 @@ pub mod figures;
 mod html;
 mod markdown;
 mod prose;
+mod published;
 pub mod stats;
 pub mod sweep;
 mod table;

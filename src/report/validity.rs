@@ -26,23 +26,65 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
     NothingDelivered,
-    Lost { lost: u64, expected: u64 },
-    Duplicated { duplicated: u64, expected: u64 },
-    Reordered { reordered: u64, expected: u64 },
-    RequestsDisagree { client: u64, server: u64 },
-    GeneratorSaturated { used: f64, cores: u32 },
-    PublisherTooLate { p99_s: f64, limit_s: f64 },
-    PublisherLate { mean_s: f64, latency_mean_s: f64 },
-    PollsLate { p99_s: f64, interval_s: f64 },
-    MachineFull { used: f64, cores: u32 },
-    RepeatsMissing { valid: usize, of: u32 },
+    Lost {
+        lost: u64,
+        expected: u64,
+    },
+    Duplicated {
+        duplicated: u64,
+        expected: u64,
+    },
+    Reordered {
+        reordered: u64,
+        expected: u64,
+    },
+    RequestsDisagree {
+        client: u64,
+        server: u64,
+    },
+    GeneratorSaturated {
+        used: f64,
+        cores: u32,
+    },
+    PublisherTooLate {
+        p99_s: f64,
+        limit_s: f64,
+    },
+    PublisherLate {
+        mean_s: f64,
+        latency_mean_s: f64,
+    },
+    PollsLate {
+        p99_s: f64,
+        interval_s: f64,
+    },
+    MachineFull {
+        used: f64,
+        cores: u32,
+    },
+    RepeatsMissing {
+        valid: usize,
+        of: u32,
+    },
     SingleRepeat,
-    SpreadWide { figure: &'static str, spread: f64 },
-    TooFewSamples { figures: Vec<&'static str>, deliveries: u64, messages: u64 },
+    /// Figures, and how far their repeats lie apart as a share of the value.
+    SpreadWide {
+        figures: Vec<(&'static str, f64)>,
+    },
+    TooFewSamples {
+        figures: Vec<&'static str>,
+        deliveries: u64,
+        messages: u64,
+    },
     TcpIpEstimated,
-    OtherLoad { load: f64, cores: u32 },
+    OtherLoad {
+        load: f64,
+        cores: u32,
+    },
     DebugBuild,
-    StoppedEarly { reason: String },
+    StoppedEarly {
+        reason: String,
+    },
 }
 
 /// A warning and what it is about.
@@ -160,11 +202,14 @@ impl fmt::Display for Warning {
             SingleRepeat => f.write_str(
                 "one repeat only: no spread is known, so only differences beyond a factor of 1.5 are claimed",
             ),
-            SpreadWide { figure, spread } => write!(
-                f,
-                "{figure}: the repeats lie {} apart (largest minus smallest, of the value shown)",
-                Unit::Share.show(*spread)
-            ),
+            SpreadWide { figures } => {
+                let each = |(name, spread): &(&str, f64)| {
+                    format!("{name} {}", Unit::Share.show(*spread))
+                };
+                let each: Vec<String> = figures.iter().map(each).collect();
+                let words = "the repeats lie far apart (largest minus smallest, of the value)";
+                write!(f, "{words}: {}", each.join(", "))
+            }
             TooFewSamples { figures, deliveries, messages } => write!(
                 f,
                 "{} not shown: {} deliveries of {} messages are too few",
@@ -334,14 +379,16 @@ fn of_run(run: &Run) -> impl Iterator<Item = Finding> {
     .map(|warning| Finding::new(warning, ""))
 }
 
-fn of_way<'a>(run: &Run, way: &'a Way) -> impl Iterator<Item = Warning> + 'a {
+fn of_way(run: &Run, way: &Way) -> impl Iterator<Item = Warning> {
     let (valid, of) = (way.cells.len(), run.scenario.repeats);
     let missing = (valid < of as usize).then_some(Warning::RepeatsMissing { valid, of });
     let wide = figures::HEADLINES.iter().filter_map(|figure| {
         let spread = way.summary(figure)?.relative_spread()?;
-        (spread > WIDE_SPREAD).then_some(Warning::SpreadWide { figure: figure.name, spread })
+        (spread > WIDE_SPREAD).then_some((figure.name, spread))
     });
-    missing.into_iter().chain(wide).chain(too_few_samples(way))
+    let wide: Vec<(&'static str, f64)> = wide.collect();
+    let wide = (!wide.is_empty()).then_some(Warning::SpreadWide { figures: wide });
+    [missing, wide, too_few_samples(way)].into_iter().flatten()
 }
 
 fn too_few_samples(way: &Way) -> Option<Warning> {
