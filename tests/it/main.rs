@@ -1,1 +1,2 @@
 //! The one integration-test crate: a module for each subject.
+mod theory;
