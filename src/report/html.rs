@@ -6,6 +6,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{self, Chart, palette};
+use super::decision::{Cost, Decision};
 use super::table::{self, Entry};
 use super::terminal::heading;
 use super::{Point, Report, Way, figures, prose, published, sweep};
@@ -33,6 +34,7 @@ pub fn page(report: &Report) -> String {
                     @for line in sweep::lines(report) { (of_line(&line)) }
                     (published(report))
                     @for point in &report.points { (of_point(report, point)) }
+                    (decision(report))
                     (validity(report))
                     (method())
                     (circumstances(report))
@@ -243,6 +245,21 @@ fn figure(chart: &Chart) -> Markup {
         figure class=[chart.wide.then_some("wide")] {
             figcaption { strong { (chart.title) } span { (chart.note) } }
             div class="scroll" { (chart.svg) }
+        }
+    }
+}
+
+fn decision(report: &Report) -> Markup {
+    let charts = Decision::of(report).map(|decision| {
+        let known = [Cost::ServerCpu, Cost::Bytes].into_iter().filter(|cost| decision.knows(*cost));
+        known.map(|cost| charts::map::cheapest(&decision, cost)).collect::<Vec<Chart>>()
+    });
+    html! {
+        @if let Some(charts) = charts {
+            section {
+                h2 { "Which way is cheapest where" }
+                div class="charts" { @for chart in &charts { (figure(chart)) } }
+            }
         }
     }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use crate::load::scenario::{Scenario, Sweep, Workload};
 
-use crate::theory;
 use crate::transport::Transport;
 
-use super::figures::Figure;
+use super::figures::{Expected, Figure};
 use super::units::Unit;
 use super::{Point, Report};
 
@@ -21,6 +20,7 @@ pub struct Line<'a> {
     pub axis: Axis,
     /// At least two, by rising value.
     pub points: Vec<&'a Point<'a>>,
+    server_is_ours: bool,
 }
 
 /// Where two ways exchange their order, in the axis' base unit.
@@ -40,7 +40,10 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
         let Some(axis) = Axis::of(&report.run.scenario, point.name) else { continue };
         match lines.iter_mut().find(|line| line.name == point.name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name: point.name, axis, points: vec![point] }),
+            None => {
+                let server_is_ours = report.run.server.is_child;
+                lines.push(Line { name: point.name, axis, points: vec![point], server_is_ours });
+            }
         }
     }
     for line in &mut lines {
@@ -80,8 +83,8 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let prediction = theory::predict(transport, &workload)?;
-            Some((value, figure.predicted(&prediction, &workload)?))
+            let expected = Expected::of(transport, &workload, self.server_is_ours)?;
+            Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()
     }

@@ -4,6 +4,7 @@
 
 pub mod bars;
 pub mod bytes;
+pub mod map;
 pub mod palette;
 pub mod percentiles;
 pub mod scale;
