@@ -35,6 +35,7 @@ pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
+    scenario.workload.duration = Duration::from_secs(7);
     scenario
 }
 
@@ -73,7 +74,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: see theory.md's one model for both kinds of polling.
+/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Waiting {
     Asking { gap_s: f64, hold_s: f64 },
@@ -198,6 +199,7 @@ fn measured(
             expected: delivered,
             received: delivered,
             steady: delivered,
+            in_steady: delivered,
             ..Deliveries::default()
         },
         latency_us,
