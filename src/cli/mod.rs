@@ -27,6 +27,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Without a command it compares the ways under the default scenario and writes a report.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,4 +1,5 @@
 //! The one integration-test crate: a module for each subject.
 
+mod compare;
 mod feed;
 mod theory;
