@@ -80,7 +80,7 @@ fn accept(
         Err(refusal) => return Ok(*refusal),
     };
     let subscription = Subscription::parse(app, topic, query)?;
-    app.tasks.spawn(serve(app.clone(), name, subscription, upgrade));
+    app.spawn(serve(app.clone(), name, subscription, upgrade));
     Ok(response)
 }
 
