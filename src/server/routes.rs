@@ -37,7 +37,7 @@ pub(super) fn all(
         .unify()
 }
 
-/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once it is stored.
+/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once stored.
 fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let body_limit = app.config.max_message_bytes_encoded() as u64;
     let app = app.clone();
