@@ -1,4 +1,4 @@
-//! What the tests share: a server of their own, subscribers that check what they hear, and patience.
+//! What the tests share: a server of their own, subscribers that check what they hear, patience.
 
 mod raw;
 mod scrape;
