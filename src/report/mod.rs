@@ -13,6 +13,7 @@ mod csv;
 pub mod decision;
 pub mod figures;
 mod html;
+mod json;
 mod markdown;
 mod prose;
 mod published;
@@ -122,6 +123,11 @@ impl<'run> Report<'run> {
     /// Every figure as one line of CSV, in base units.
     pub fn csv(&self) -> String {
         csv::table(self)
+    }
+
+    /// The figures for programs to read.
+    pub fn json(&self) -> serde_json::Value {
+        json::document(self)
     }
 
     /// The terminal's closing table: the figures that decide.

@@ -12,7 +12,7 @@ use super::figures::Figure;
 use super::{Point, Report};
 
 /// A figure of a way: `websocket.latency.p99`.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Reference {
     pub transport: Transport,
     pub figure: &'static Figure,
@@ -37,7 +37,7 @@ impl fmt::Display for Reference {
 }
 
 /// When a run is to fail.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Threshold {
     reference: Reference,
     comparison: Comparison,

@@ -3,10 +3,21 @@
 //! Lay two of the files side by side. They have the same sections in the same order, and what
 //! differs between them is the lesson of this crate: *where the waiting happens*.
 
+mod polling;
+
+pub mod long_polling;
+pub mod short_polling;
+pub mod websocket;
+
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use crate::load::scenario::Pacing;
+use crate::message::{Cursor, Message, TopicName};
+use crate::wire::{Dialer, WireError};
 
 /// One way of hearing of messages. Every `match` on it is exhaustive, so that adding a way makes
 /// the compiler list each place to edit.
@@ -80,5 +91,101 @@ impl TryFrom<String> for Transport {
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         name.parse()
+    }
+}
+
+/// What a subscriber asks for, the same for every transport; each takes what concerns it.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub topic: TopicName,
+    /// Where to read on; `None` begins at the head.
+    pub cursor: Option<Cursor>,
+    /// Short polling: time between polls.
+    pub interval: Duration,
+    /// Short polling: what `interval` is counted from.
+    pub pacing: Pacing,
+    /// Short polling: when the first poll after the subscription is due; `None` is at once.
+    pub first_poll: Option<Instant>,
+    /// Long polling: how long a request may be held.
+    pub hold: Duration,
+}
+
+impl Wish {
+    /// Reads `topic` from its head, polls every second, holds for 25 seconds.
+    pub fn new(topic: TopicName) -> Wish {
+        Wish {
+            topic,
+            cursor: None,
+            interval: Duration::from_secs(1),
+            pacing: Pacing::AfterResponse,
+            first_poll: None,
+            hold: Duration::from_secs(25),
+        }
+    }
+}
+
+/// What a subscriber was told at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Received {
+    /// New messages, in order; none if an answer was empty.
+    pub messages: Vec<Message>,
+    /// Messages before these that retention had dropped.
+    pub gap: u64,
+    /// The cursor meant nothing to the server; reading goes on at the head.
+    pub reset: bool,
+}
+
+/// A subscriber by any transport.
+#[derive(Debug)]
+pub enum Subscriber {
+    ShortPolling(short_polling::Subscriber),
+    LongPolling(long_polling::Subscriber),
+    WebSocket(Box<websocket::Subscriber>),
+}
+
+impl Subscriber {
+    /// Connects and subscribes: when this returns, no later message will be missed.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(
+        transport: Transport,
+        dialer: Dialer,
+        wish: Wish,
+    ) -> Result<Subscriber, WireError> {
+        Ok(match transport {
+            Transport::ShortPolling => {
+                Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, wish).await?)
+            }
+            Transport::LongPolling => {
+                Subscriber::LongPolling(long_polling::Subscriber::connect(dialer, wish).await?)
+            }
+            Transport::WebSocket => {
+                let subscriber = websocket::Subscriber::connect(dialer, wish).await?;
+                Subscriber::WebSocket(Box::new(subscriber))
+            }
+        })
+    }
+
+    /// Waits, each transport in its way, for what the server says next. May be dropped while it
+    /// waits; a request under way is then abandoned.
+    ///
+    /// # Errors
+    /// If the connection is gone and cannot be made again, or the server says something unheard-of.
+    pub async fn next(&mut self) -> Result<Received, WireError> {
+        match self {
+            Subscriber::ShortPolling(subscriber) => subscriber.next().await,
+            Subscriber::LongPolling(subscriber) => subscriber.next().await,
+            Subscriber::WebSocket(subscriber) => subscriber.next().await,
+        }
+    }
+
+    /// How far this subscriber has read: what to resume from.
+    pub fn cursor(&self) -> Cursor {
+        match self {
+            Subscriber::ShortPolling(subscriber) => subscriber.cursor(),
+            Subscriber::LongPolling(subscriber) => subscriber.cursor(),
+            Subscriber::WebSocket(subscriber) => subscriber.cursor(),
+        }
     }
 }

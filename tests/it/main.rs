@@ -1,2 +1,4 @@
 //! The one integration-test crate: a module for each subject.
+
+mod feed;
 mod theory;

@@ -16,6 +16,7 @@ use super::units::Unit;
 pub use list::*;
 
 /// One figure of a cell.
+#[derive(Debug)]
 pub struct Figure {
     /// As thresholds name it: `latency.p99`. What precedes the first dot is its section.
     pub name: &'static str,
@@ -51,6 +52,7 @@ impl Expected {
 }
 
 /// How a figure comes out of a cell.
+#[derive(Debug)]
 enum Source {
     /// From a histogram, so that repeats can be merged.
     Of(fn(&Cell) -> &Histogram, Statistic),
@@ -58,7 +60,7 @@ enum Source {
     Computed(fn(&Cell) -> Option<f64>),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Statistic {
     Mean,
     Quantile(f64),

@@ -1,0 +1,72 @@
+//! `serve`: the server, until it is told to stop.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::server::{Server, ServerConfig};
+
+/// Serve one message feed in every way
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  poll-vs-push serve
+  poll-vs-push serve --listen 127.0.0.1:0
+
+  curl -d '{\"sender\":\"A\",\"text\":\"hi\"}' http://127.0.0.1:3030/topics/room/messages
+  curl 'http://127.0.0.1:3030/topics/room/poll?after=0'
+  curl 'http://127.0.0.1:3030/topics/room/long-poll?after=1&wait=30'
+
+SIGINT or SIGTERM stops it: WebSockets are closed with 1001, held requests are answered.
+RUST_LOG=debug says more of what happens.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ServerConfig,
+    /// Stop when standard input ends: with the process that started this one
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+/// Serves until a signal, then drains.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+    super::runtime()?.block_on(async {
+        let listen = args.config.listen;
+        let server = Server::bind(args.config).await.with_context(|| {
+            format!(
+                "cannot listen on {listen}; name another with --listen, port 0 takes any free one"
+            )
+        })?;
+        println!("listening on http://{}", server.local_addr()?);
+        server.serve(told_to_stop(args.with_parent)?).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Ready at SIGINT, at SIGTERM and, if asked, at the end of standard input.
+fn told_to_stop(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let parent_gone = async move {
+        if !with_parent {
+            std::future::pending::<()>().await;
+        }
+        let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+    };
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = parent_gone => {}
+        }
+    })
+}

@@ -1,0 +1,145 @@
+//! What the server counts, in the text format that Prometheus scrapes.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::transport::Transport;
+use crate::usage;
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTransport {
+    transport: &'static str,
+}
+
+/// Counters and gauges of a server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    transports: Vec<TransportMetrics>,
+    /// TCP connections now open, upgraded ones included.
+    pub open_connections: Gauge,
+    /// Messages stored.
+    pub published: Counter,
+    /// Topics that exist, as of the last look.
+    pub topics: Gauge,
+}
+
+/// The share of one transport.
+#[derive(Debug, Clone)]
+pub struct TransportMetrics {
+    /// HTTP requests, upgrades included, whatever their answer.
+    pub requests: Counter,
+    /// Answers without a message.
+    pub empty_answers: Counter,
+    /// Messages handed to the kernel, once for each subscriber.
+    pub deliveries: Counter,
+    /// Subscribers that the server holds now: open WebSockets, waiting long polls.
+    pub waiting: Gauge,
+}
+
+impl TransportMetrics {
+    /// Counts one more held subscriber until the guard is dropped.
+    pub fn hold(&self) -> Held {
+        self.waiting.inc();
+        Held(self.waiting.clone())
+    }
+}
+
+/// A held subscriber, counted as long as this lives.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut root = Registry::default();
+        root.register_collector(Box::new(ProcessUsage));
+        let registry = root.sub_registry_with_prefix("poll_vs_push");
+        let requests = Family::<OfTransport, Counter>::default();
+        let empty_answers = Family::<OfTransport, Counter>::default();
+        let deliveries = Family::<OfTransport, Counter>::default();
+        let waiting = Family::<OfTransport, Gauge>::default();
+        registry.register("requests", "HTTP requests of subscribers", requests.clone());
+        registry.register("empty_answers", "Answers without a message", empty_answers.clone());
+        registry.register("deliveries", "Messages sent, one a subscriber", deliveries.clone());
+        registry.register("waiting", "Subscribers held by the server now", waiting.clone());
+        let open_connections = Gauge::default();
+        registry.register("open_connections", "TCP connections now open", open_connections.clone());
+        let published = Counter::default();
+        registry.register("published", "Messages stored", published.clone());
+        let topics = Gauge::default();
+        registry.register("topics", "Topics that exist now", topics.clone());
+        let of = |transport: Transport| {
+            let label = OfTransport { transport: transport.name() };
+            TransportMetrics {
+                requests: requests.get_or_create_owned(&label),
+                empty_answers: empty_answers.get_or_create_owned(&label),
+                deliveries: deliveries.get_or_create_owned(&label),
+                waiting: waiting.get_or_create_owned(&label),
+            }
+        };
+        let transports = Transport::ALL.map(of).to_vec();
+        Metrics { registry: root, transports, open_connections, published, topics }
+    }
+
+    /// The share of `transport`.
+    pub fn of(&self, transport: Transport) -> &TransportMetrics {
+        &self.transports[transport as usize]
+    }
+
+    /// The exposition text, with the process's usage as of now.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("a String takes all text");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// The process's own usage, looked up at each scrape; the names are those every client library
+/// gives them.
+#[derive(Debug)]
+struct ProcessUsage;
+
+impl Collector for ProcessUsage {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let cpu = ConstCounter::new(usage::cpu_seconds());
+        let help = "CPU time used, user and system";
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu",
+            help,
+            Some(&Unit::Seconds),
+            prometheus_client::metrics::MetricType::Counter,
+        )?)?;
+        if let Some(bytes) = usage::resident_bytes() {
+            let memory = ConstGauge::new(bytes as i64);
+            memory.encode(encoder.encode_descriptor(
+                "process_resident_memory",
+                "Resident memory",
+                Some(&Unit::Bytes),
+                prometheus_client::metrics::MetricType::Gauge,
+            )?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Answers: JSON for what went well, and for what did not a JSON error with the right status.
+
+use bytes::Bytes;
+use serde_json::json;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::{Response as HttpResponse, StatusCode};
+use warp::reply::Response;
+
+use super::metrics::TransportMetrics;
+use crate::feed::TooManyTopics;
+use crate::message::{BadInput, Slice};
+
+/// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
+/// right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        ApiError { status, message: message.into() }
+    }
+}
+
+impl From<BadInput> for ApiError {
+    fn from(error: BadInput) -> Self {
+        ApiError::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl From<TooManyTopics> for ApiError {
+    fn from(error: TooManyTopics) -> Self {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+/// JSON that nobody between server and client may keep: yesterday's poll is not today's.
+pub fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = HttpResponse::new(body.into().into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl From<ApiError> for Response {
+    fn from(error: ApiError) -> Response {
+        let body = json!({ "error": error.message }).to_string();
+        let mut response = json_answer(error.status, body);
+        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The answer, or the error as an answer.
+pub fn answer(result: Result<Response, ApiError>) -> Response {
+    result.unwrap_or_else(Response::from)
+}
+
+/// A batch as the answer of a polling transport, counted.
+pub fn batch(metrics: &TransportMetrics, slice: &Slice) -> Response {
+    if slice.messages.is_empty() {
+        metrics.empty_answers.inc();
+    }
+    metrics.deliveries.inc_by(slice.messages.len() as u64);
+    json_answer(StatusCode::OK, slice.encode_batch())
+}

@@ -1,0 +1,94 @@
+//! Long polling: ask, and be kept waiting until there is something (RFC 6202, section 2).
+//!
+//! # On the wire
+//! ```text
+//! GET /topics/{topic}/long-poll?epoch=..&after=..&limit=..&wait=seconds
+//!     ->   200 Batch, as soon as there is something, or an empty one after `wait`
+//! ```
+//!
+//! # Where the waiting happens
+//! In the server, once for each request. Between an answer and the next request nobody waits for
+//! the subscriber, and what is published then waits for the request.
+//!
+//! # What it costs
+//! A request and an answer for each message, or for each batch of those that came while no request
+//! was there; one for each hold that ends with nothing. A held request keeps a connection, its
+//! buffers and a timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::polling::Asker;
+use super::{Received, Transport, Wish};
+use crate::message::Cursor;
+use crate::server::respond::{answer, batch};
+use crate::server::{ApiError, App, Query, Subscription};
+use crate::wire::{Dialer, WireError};
+
+/// A hold ends after a random share of what was asked for, so that those who began together do not
+/// all come back together.
+pub const HOLD_SHARE: std::ops::RangeInclusive<f64> = 0.9..=1.0;
+
+/// The server half.
+pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
+    let app = app.clone();
+    warp::path!("topics" / String / "long-poll")
+        .and(warp::get())
+        .and(warp::query())
+        .then(move |topic: String, query: Query| {
+            let app = app.clone();
+            async move { answer(long_poll(&app, &topic, &query).await) }
+        })
+        .boxed()
+}
+
+async fn long_poll(app: &App, topic: &str, query: &Query) -> Result<Response, ApiError> {
+    let metrics = app.metrics.of(Transport::LongPolling);
+    metrics.requests.inc();
+    let subscription = Subscription::parse(app, topic, query)?;
+    if let Some(cursor) = subscription.cursor {
+        let _held = metrics.hold();
+        let hold = subscription.hold.mul_f64(rand::random_range(HOLD_SHARE));
+        // Here the server waits. If the client goes away, this future is dropped where it stands.
+        tokio::select! {
+            () = subscription.topic.wait_after(cursor) => {}
+            () = tokio::time::sleep(hold) => {}
+            () = app.drain.cancelled() => {}
+        }
+    }
+    Ok(batch(metrics, &subscription.read()))
+}
+
+/// The client half.
+#[derive(Debug)]
+pub struct Subscriber {
+    asker: Asker,
+    hold: Duration,
+}
+
+impl Subscriber {
+    /// Learns where the head is.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
+        let asker = Asker::connect(dialer, &wish, "long-poll").await?;
+        Ok(Subscriber { asker, hold: wish.hold })
+    }
+
+    /// Asks at once, and waits for the answer.
+    ///
+    /// # Errors
+    /// If there is no answer, or not the one expected.
+    pub async fn next(&mut self) -> Result<Received, WireError> {
+        self.asker.ask(&format!("&wait={}", self.hold.as_secs_f64())).await
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.asker.cursor()
+    }
+}

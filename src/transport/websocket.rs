@@ -1,0 +1,332 @@
+//! WebSocket: one request that turns into a connection on which the server speaks when there is
+//! something (RFC 6455).
+//!
+//! # On the wire
+//! ```text
+//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then on frames
+//!     server: {"event":"subscribed",...} first, then message objects; {"event":"gap"|"reset",...}
+//!     client: {"sender":"..","text":".."} publishes; {"event":"published",...} acknowledges it
+//! ```
+//!
+//! # Where the waiting happens
+//! In the server, on one connection, for as long as the subscriber stays. No request is needed to
+//! begin waiting again, so there is no moment at which nobody waits.
+//!
+//! # What it costs
+//! One handshake; then a frame for each message, 2 to 10 bytes around the payload. The server keeps
+//! a connection, a task and small buffers for each subscriber, and a ping now and then.
+
+mod handshake;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message as WsMessage, Utf8Bytes};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderMap;
+use warp::reply::Response;
+
+use super::{Received, Transport, Wish};
+use crate::message::{Cursor, Epoch, Event, Frame, TopicName};
+use crate::server::respond::answer;
+use crate::server::{ApiError, App, Query, Subscription};
+use crate::wire::{Dialer, Kind, WireError, WireStream, head_bytes};
+
+/// Bytes of the read buffer of a connection, at both ends: tungstenite's own default is 128 KiB,
+/// zeroed, for each of thousands of idle subscribers.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Bytes gathered before they are handed to the kernel; what a slow subscriber can make us keep.
+const WRITE_BUFFER_BYTES: usize = 32 << 10;
+/// How long a peer may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Our close code for a subscriber that did not take what it was sent. It may come back with its
+/// cursor.
+pub const TOO_SLOW: u16 = 4008;
+
+/// The server half.
+pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
+    let app = app.clone();
+    warp::path!("topics" / String / "ws")
+        .and(warp::get())
+        .and(warp::query())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
+        .map(move |topic: String, query: Query, headers: HeaderMap, upgrade| {
+            answer(accept(&app, &topic, &query, &headers, upgrade))
+        })
+        .boxed()
+}
+
+fn accept(
+    app: &Arc<App>,
+    topic: &str,
+    query: &Query,
+    headers: &HeaderMap,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Response, ApiError> {
+    app.metrics.of(Transport::WebSocket).requests.inc();
+    let name = topic.parse::<TopicName>()?;
+    let (response, upgrade) = match handshake::respond(headers, upgrade) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Ok(*refusal),
+    };
+    let subscription = Subscription::parse(app, topic, query)?;
+    app.tasks.spawn(serve(app.clone(), name, subscription, upgrade));
+    Ok(response)
+}
+
+fn config(max_message_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes))
+}
+
+/// Serves one subscriber from the end of its handshake to the end of its connection.
+async fn serve(app: Arc<App>, name: TopicName, subscription: Subscription, upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let _held = app.metrics.of(Transport::WebSocket).hold();
+    let config = config(app.config.max_message_bytes_encoded());
+    let io = TokioIo::new(upgraded);
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
+    let mut session = Session { app, name, subscription, socket, cursor };
+    let end = session.run().await.unwrap_or_else(|end| end);
+    session.leave(end).await;
+}
+
+struct Session {
+    app: Arc<App>,
+    name: TopicName,
+    subscription: Subscription,
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    cursor: Cursor,
+}
+
+/// Why a session is over.
+enum End {
+    /// The peer is gone, or has said goodbye: there is nothing to say to it.
+    Gone,
+    /// We close, with this code and reason.
+    Close(CloseCode, &'static str),
+}
+
+impl From<WsError> for End {
+    fn from(error: WsError) -> End {
+        match error {
+            WsError::Capacity(_) => End::Close(CloseCode::Size, "message too large"),
+            WsError::Utf8(_) => End::Close(CloseCode::Invalid, "text that is not UTF-8"),
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+            WsError::Protocol(_) => End::Close(CloseCode::Protocol, "protocol error"),
+            _ => End::Gone,
+        }
+    }
+}
+
+impl Session {
+    async fn run(&mut self) -> Result<End, End> {
+        let Cursor { epoch, offset } = self.cursor;
+        self.send(Event::Subscribed { epoch, cursor: offset }).await?;
+        let app = self.app.clone();
+        let mut heartbeat = tokio::time::interval(app.config.heartbeat);
+        heartbeat.reset();
+        let mut heard = true;
+        loop {
+            // Here the server waits: for the topic, for the client, and for the end.
+            tokio::select! {
+                () = self.subscription.topic.wait_after(self.cursor) => self.push().await?,
+                frame = self.socket.next() => {
+                    heard = true;
+                    self.hear(frame.ok_or(End::Gone)??).await?;
+                }
+                _ = heartbeat.tick() => {
+                    if !std::mem::take(&mut heard) {
+                        return Ok(End::Close(CloseCode::Policy, "no sign of life"));
+                    }
+                    self.send(WsMessage::Ping(Bytes::new())).await?;
+                }
+                () = app.drain.cancelled() => {
+                    return Ok(End::Close(CloseCode::Away, "the server is going away"));
+                }
+            }
+        }
+    }
+
+    /// Sends whatever there is after the cursor: many frames, one flush.
+    async fn push(&mut self) -> Result<(), End> {
+        let slice = self.subscription.topic.read_after(self.cursor, self.subscription.limit);
+        let Cursor { epoch, offset } = slice.cursor;
+        let count = slice.messages.len() as u64;
+        let gap = (slice.gap > 0).then_some(Event::Gap { gap: slice.gap });
+        let reset = slice.reset.then_some(Event::Reset { epoch, cursor: offset });
+        let notices = gap.into_iter().chain(reset).map(WsMessage::from);
+        let text = |bytes| Utf8Bytes::try_from(bytes).expect("messages are encoded as JSON");
+        let messages = slice.messages.into_iter().map(|bytes| WsMessage::Text(text(bytes)));
+        self.send_all(notices.chain(messages)).await?;
+        self.cursor = slice.cursor;
+        self.app.metrics.of(Transport::WebSocket).deliveries.inc_by(count);
+        Ok(())
+    }
+
+    /// Answers a frame from the client. Pings are answered by tungstenite while it reads.
+    async fn hear(&mut self, frame: WsMessage) -> Result<(), End> {
+        match frame {
+            WsMessage::Text(text) => {
+                let event = match self.app.publish(&self.name, text.as_bytes()) {
+                    Ok(stored) => Event::Published { epoch: stored.epoch, offset: stored.offset },
+                    Err(error) => Event::Error { error: error.message },
+                };
+                self.send(event).await
+            }
+            WsMessage::Binary(_) => Err(End::Close(CloseCode::Unsupported, "text frames only")),
+            WsMessage::Close(_) => Err(End::Gone),
+            WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_) => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, frame: impl Into<WsMessage>) -> Result<(), End> {
+        self.send_all(std::iter::once(frame.into())).await
+    }
+
+    async fn send_all(&mut self, frames: impl Iterator<Item = WsMessage>) -> Result<(), End> {
+        let sending = async {
+            for frame in frames {
+                self.socket.feed(frame).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(self.app.config.send_timeout, sending).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(End::Close(CloseCode::from(TOO_SLOW), "too slow: resume later")),
+        }
+    }
+
+    /// Says why, if there is somebody to say it to, and waits a little for the answer.
+    async fn leave(mut self, end: End) {
+        let goodbye = async {
+            if let End::Close(code, reason) = end {
+                let _ = self.socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
+            }
+            // tungstenite answers a close, and ends the stream once both have said goodbye.
+            while let Some(Ok(_)) = self.socket.next().await {}
+        };
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+}
+
+impl From<Event> for WsMessage {
+    fn from(event: Event) -> WsMessage {
+        WsMessage::text(event.encode())
+    }
+}
+
+/// The client half.
+#[derive(Debug)]
+pub struct Subscriber {
+    socket: WebSocketStream<WireStream>,
+    dialer: Dialer,
+    cursor: Cursor,
+}
+
+/// Bytes of a frame that a subscriber accepts.
+const RECEIVED_BYTES_MAX: usize = 1 << 20;
+
+impl Subscriber {
+    /// Connects, upgrades, and hears where the subscription begins.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
+        let started = Instant::now();
+        let stream = dialer.dial().await.map_err(WireError::Connect)?;
+        let request = handshake::request(&dialer, &wish)?;
+        dialer.admit_request().await;
+        let config = Some(config(RECEIVED_BYTES_MAX));
+        let (mut socket, response) =
+            tokio_tungstenite::client_async_with_config(request, stream, config).await?;
+        socket.get_mut().leave_http(head_bytes(response.status(), response.headers()));
+        dialer.meter().ready_after(started.elapsed());
+        let unknown = Cursor { epoch: Epoch(0), offset: 0 };
+        let mut subscriber = Subscriber { socket, dialer, cursor: wish.cursor.unwrap_or(unknown) };
+        match subscriber.next_frame().await? {
+            Frame::Event(Event::Subscribed { epoch, cursor }) => {
+                subscriber.cursor = Cursor { epoch, offset: cursor };
+                Ok(subscriber)
+            }
+            other => Err(WireError::Nonsense(format!("{other:?} before the subscription"))),
+        }
+    }
+
+    /// Waits for the server to speak.
+    ///
+    /// # Errors
+    /// If the connection is gone, or what it carries makes no sense.
+    pub async fn next(&mut self) -> Result<Received, WireError> {
+        loop {
+            match self.next_frame().await? {
+                Frame::Message(message) => {
+                    self.cursor.offset = message.offset;
+                    return Ok(Received { messages: vec![message], ..Received::default() });
+                }
+                Frame::Event(Event::Gap { gap }) => {
+                    return Ok(Received { gap, ..Received::default() });
+                }
+                Frame::Event(Event::Reset { epoch, cursor }) => {
+                    self.cursor = Cursor { epoch, offset: cursor };
+                    return Ok(Received { reset: true, ..Received::default() });
+                }
+                Frame::Event(Event::Error { error }) => return Err(WireError::Nonsense(error)),
+                Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => {}
+            }
+        }
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    async fn next_frame(&mut self) -> Result<Frame, WireError> {
+        loop {
+            let text = match self.socket.next().await {
+                Some(Ok(WsMessage::Text(text))) => text,
+                Some(Ok(WsMessage::Close(frame))) => {
+                    let said =
+                        frame.map_or_else(String::new, |f| format!("{} {}", f.code, f.reason));
+                    return Err(WireError::Closed(said));
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(WireError::Closed("without a word".to_owned())),
+            };
+            let frame: Frame = serde_json::from_str(&text)
+                .map_err(|_| WireError::Nonsense(format!("a frame that says {text}")))?;
+            if matches!(frame, Frame::Message(_)) {
+                self.dialer.meter().move_down(Kind::Framing, Kind::Payload, text.len());
+            }
+            return Ok(frame);
+        }
+    }
+}
+
+impl From<WsError> for WireError {
+    fn from(error: WsError) -> WireError {
+        match error {
+            WsError::Http(response) => {
+                let body = response.body().as_deref().unwrap_or_default();
+                let body = String::from_utf8_lossy(body).into_owned();
+                WireError::Refused { status: response.status(), body }
+            }
+            other => WireError::Broken(other.into()),
+        }
+    }
+}

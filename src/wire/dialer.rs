@@ -1,0 +1,205 @@
+//! Makes connections: counts them, delays them, and counts every byte that crosses them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::header::{HOST, HeaderMap, HeaderValue};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::clock::sleep_until;
+use super::{Kind, Link, Meter};
+
+/// How a subscriber reaches the server. Cheap to clone; clones count into the same meter.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    address: SocketAddr,
+    /// Sent with every request, `host` among them.
+    headers: Arc<HeaderMap>,
+    one_way: Duration,
+    meter: Arc<Meter>,
+    journal: Option<Arc<Journal>>,
+}
+
+/// When one subscriber asked and was answered.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Vec<(Instant, Entry)>>);
+
+/// An entry of a [`Journal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A request left the subscriber.
+    Request,
+    /// The answer was complete, with so many messages.
+    Answer { messages: usize },
+}
+
+impl Journal {
+    fn note(&self, entry: Entry) {
+        self.0.lock().expect("no panic under this lock").push((Instant::now(), entry));
+    }
+
+    /// All entries so far, in order.
+    pub fn entries(&self) -> Vec<(Instant, Entry)> {
+        self.0.lock().expect("no panic under this lock").clone()
+    }
+}
+
+impl Dialer {
+    /// Reaches `address` directly, with no headers but `host`.
+    pub fn new(address: SocketAddr) -> Dialer {
+        let host = HeaderValue::from_str(&address.to_string()).expect("an address is plain ASCII");
+        Dialer {
+            address,
+            headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
+            one_way: Duration::ZERO,
+            meter: Arc::default(),
+            journal: None,
+        }
+    }
+
+    /// Puts a simulated link of this round trip between the subscriber and the server.
+    pub fn with_round_trip(self, rtt: Duration) -> Dialer {
+        Dialer { one_way: rtt / 2, ..self }
+    }
+
+    /// Counts into `meter`.
+    pub fn with_meter(self, meter: Arc<Meter>) -> Dialer {
+        Dialer { meter, ..self }
+    }
+
+    /// Writes down in `journal` when requests are sent and answered.
+    pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
+        Dialer { journal: Some(journal), ..self }
+    }
+
+    /// Sends `more` with every request too.
+    pub fn with_headers(mut self, more: &HeaderMap) -> Dialer {
+        let headers = Arc::make_mut(&mut self.headers);
+        headers.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sent with every request, `host` among them.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Counts a request that is about to be sent. Never returns once the meter is hushed.
+    pub async fn admit_request(&self) {
+        self.meter.admit_request().await;
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Request);
+        }
+    }
+
+    /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
+    pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+        self.meter.answered(messages, payload_bytes, envelope_bytes);
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Answer { messages });
+        }
+    }
+
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Makes a connection; it takes a round trip, as TCP's handshake does.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn dial(&self) -> io::Result<WireStream> {
+        self.cross().await;
+        let stream = TcpStream::connect(self.address).await?;
+        self.cross().await;
+        stream.set_nodelay(true)?;
+        self.meter.opened.fetch_add(1, Relaxed);
+        let socket = stream.as_raw_fd();
+        self.meter.sockets.add(socket);
+        Ok(WireStream {
+            link: Link::new(stream, self.one_way),
+            socket,
+            usual: Kind::Headers,
+            read: 0,
+            meter: self.meter.clone(),
+        })
+    }
+
+    async fn cross(&self) {
+        if !self.one_way.is_zero() {
+            sleep_until(Instant::now() + self.one_way).await;
+        }
+    }
+}
+
+/// A connection to the server: counted as the subscriber writes and reads, delayed below that.
+#[derive(Debug)]
+pub struct WireStream {
+    link: Link<TcpStream>,
+    socket: RawFd,
+    usual: Kind,
+    read: usize,
+    meter: Arc<Meter>,
+}
+
+impl WireStream {
+    /// Counts bytes as framing from now on, not as HTTP headers; of what was read so far, only
+    /// `head_bytes` were headers. For connections that have left HTTP behind.
+    pub fn leave_http(&mut self, head_bytes: usize) {
+        self.usual = Kind::Framing;
+        let early = self.read.saturating_sub(head_bytes);
+        self.meter.move_down(Kind::Headers, Kind::Framing, early);
+    }
+}
+
+impl Drop for WireStream {
+    fn drop(&mut self) {
+        self.meter.sockets.remove(self.socket);
+    }
+}
+
+impl AsyncRead for WireStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.link).poll_read(cx, buf))?;
+        let count = buf.filled().len() - before;
+        self.read += count;
+        self.meter.count_down(self.usual, count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WireStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.link).poll_write(cx, buf))?;
+        self.meter.count_up(self.usual, count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,143 @@
+//! One HTTP/1.1 connection that a subscriber asks on, kept alive between requests and made anew if
+//! the server has closed it.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Dialer;
+
+/// Why a subscriber did not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("cannot reach the server: {0}")]
+    Connect(#[source] io::Error),
+    #[error("the connection broke: {0}")]
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the server refused: {status} {body}")]
+    Refused { status: StatusCode, body: String },
+    #[error("the server's answer makes no sense: {0}")]
+    Nonsense(String),
+    #[error("the server closed the connection: {0}")]
+    Closed(String),
+}
+
+impl From<hyper::Error> for WireError {
+    fn from(error: hyper::Error) -> Self {
+        WireError::Broken(error.into())
+    }
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A connection on which one request at a time is made.
+#[derive(Debug)]
+pub struct HttpConnection {
+    dialer: Dialer,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    requests: SendRequest<Full<Bytes>>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl HttpConnection {
+    /// A connection that is made when it is first needed.
+    pub fn new(dialer: Dialer) -> Self {
+        HttpConnection { dialer, open: None }
+    }
+
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// `GET path`, counted as a subscriber's request; the body of a 200.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not a 200.
+    pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
+        let started = self.open.is_none().then(Instant::now);
+        self.connect().await?;
+        self.dialer.admit_request().await;
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        if answer.status != StatusCode::OK {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(WireError::Refused { status: answer.status, body });
+        }
+        if let Some(started) = started {
+            self.dialer.meter().ready_after(started.elapsed());
+        }
+        Ok(answer.body)
+    }
+
+    /// Any request that is not a subscriber's: publishing, asking for metrics.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, WireError> {
+        self.connect().await?;
+        self.send(method, path, body).await
+    }
+
+    /// Makes the connection unless there is one that the server still holds.
+    async fn connect(&mut self) -> Result<(), WireError> {
+        if let Some(open) = &mut self.open
+            && open.requests.ready().await.is_ok()
+        {
+            return Ok(());
+        }
+        self.open = None;
+        let stream = self.dialer.dial().await.map_err(WireError::Connect)?;
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(async move {
+            // Its errors reach whoever has sent the request.
+            let _ = connection.await;
+        });
+        self.open = Some(Open { requests, _driver: AbortOnDropHandle::new(driver) });
+        Ok(())
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, WireError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().map_err(|_| {
+            WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
+        })?;
+        *request.headers_mut() = self.dialer.headers().clone();
+        let open = self.open.as_mut().expect("connected just now");
+        let response = open.requests.send_request(request).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// Bytes of a response's head on the wire, from its status line to the empty line.
+pub fn head_bytes(status: StatusCode, headers: &HeaderMap) -> usize {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let status_line = "HTTP/1.1 101 ".len() + reason.len() + 2;
+    let line = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+        name.as_str().len() + ": ".len() + value.len() + 2
+    };
+    status_line + headers.iter().map(line).sum::<usize>() + 2
+}

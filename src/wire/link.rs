@@ -1,0 +1,229 @@
+//! The simulated link: whatever enters a direction comes out of it after the one-way delay, in order
+//! and complete. Without it every way looks alike on loopback, where a round trip takes no time.
+//!
+//! What it cannot show: loss and its retransmissions, bandwidth, TCP's slow start and its window.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::clock::Alarm;
+
+/// Bytes on their way in one direction, at most; then the sender has to wait, as behind a full
+/// socket buffer.
+const IN_FLIGHT_BYTES_MAX: usize = 1 << 20;
+/// Bytes read from the socket at a time.
+const READ_BYTES: usize = 8 << 10;
+
+/// A stream whose two directions take `delay` each.
+#[derive(Debug)]
+pub struct Link<S> {
+    stream: S,
+    delay: Duration,
+    outbound: Flight,
+    inbound: Flight,
+    /// The peer has closed its direction; what is in flight still arrives.
+    ended: bool,
+    alarm: Alarm,
+}
+
+/// What is on its way in one direction.
+#[derive(Debug, Default)]
+struct Flight {
+    parts: VecDeque<(Instant, Bytes)>,
+    bytes: usize,
+}
+
+impl Flight {
+    fn push(&mut self, due: Instant, part: &[u8]) {
+        self.bytes += part.len();
+        self.parts.push_back((due, Bytes::copy_from_slice(part)));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= IN_FLIGHT_BYTES_MAX
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.parts.front().map(|(due, _)| *due)
+    }
+
+    /// What has arrived and not been taken.
+    fn arrived(&self, now: Instant) -> Option<&Bytes> {
+        self.parts.front().filter(|(due, _)| *due <= now).map(|(_, part)| part)
+    }
+
+    fn take(&mut self, count: usize) {
+        self.bytes -= count;
+        let (_, part) = self.parts.front_mut().expect("only what arrived is taken");
+        part.advance(count);
+        if part.is_empty() {
+            self.parts.pop_front();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    /// A link over `stream`; with no delay it passes everything straight through.
+    pub fn new(stream: S, delay: Duration) -> Self {
+        Link {
+            stream,
+            delay,
+            outbound: Flight::default(),
+            inbound: Flight::default(),
+            ended: false,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Hands to the socket what has crossed the link. Ready once nothing is on its way out.
+    fn deliver_outbound(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let now = Instant::now();
+        while let Some(part) = self.outbound.arrived(now) {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, part))?;
+            self.outbound.take(written);
+        }
+        match self.outbound.next_due() {
+            None => Poll::Ready(Ok(())),
+            Some(_) => Poll::Pending,
+        }
+    }
+
+    /// Takes from the socket what has come, and sends it on its way across the link. The instant
+    /// counts at which it is taken, so this is called whenever the socket may have something.
+    fn collect_inbound(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.ended && !self.inbound.is_full() {
+            let mut space = [MaybeUninit::uninit(); READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Pending => break,
+                Poll::Ready(result) => result?,
+            }
+            self.ended = read.filled().is_empty();
+            if !self.ended {
+                self.inbound.push(Instant::now() + self.delay, read.filled());
+            }
+        }
+        Ok(())
+    }
+
+    fn set_alarm(&mut self, cx: &Context<'_>) {
+        let dues = [self.inbound.next_due(), self.outbound.next_due()];
+        if let Some(due) = dues.into_iter().flatten().min() {
+            self.alarm.set(due, cx);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.delay.is_zero() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        // A failed write shows itself to the reader too: nobody else may be polling.
+        if let Poll::Ready(Err(error)) = this.deliver_outbound(cx) {
+            return Poll::Ready(Err(error));
+        }
+        this.collect_inbound(cx)?;
+        if let Some(part) = this.inbound.arrived(Instant::now()) {
+            let count = part.len().min(buf.remaining());
+            buf.put_slice(&part[..count]);
+            this.inbound.take(count);
+            return Poll::Ready(Ok(()));
+        }
+        if this.ended && this.inbound.parts.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        this.set_alarm(cx);
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.delay.is_zero() {
+            return Pin::new(&mut this.stream).poll_write(cx, buf);
+        }
+        if let Poll::Ready(Err(error)) = this.deliver_outbound(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let has_room = !this.outbound.is_full();
+        if has_room {
+            this.outbound.push(Instant::now() + this.delay, buf);
+        }
+        this.set_alarm(cx);
+        if has_room { Poll::Ready(Ok(buf.len())) } else { Poll::Pending }
+    }
+
+    /// Like a socket's: what was written is on its way, no more.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.deliver_outbound(cx)?.is_pending() {
+            this.set_alarm(cx);
+            return Poll::Pending;
+        }
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    const DELAY: Duration = Duration::from_millis(5);
+
+    #[tokio::test]
+    async fn both_directions_take_the_delay_and_lose_nothing() {
+        let (near, mut far) = duplex(1 << 16);
+        let mut near = Link::new(near, DELAY);
+        let sent_at = Instant::now();
+        let sent: Vec<u8> = (0..50_000u32).map(|number| number as u8).collect();
+        near.write_all(&sent).await.expect("room");
+        let echo = async {
+            let mut received = vec![0; sent.len()];
+            far.read_exact(&mut received).await.expect("arrives");
+            assert!(sent_at.elapsed() >= DELAY);
+            far.write_all(&received).await.expect("room");
+            far
+        };
+        let mut back = vec![0; sent.len()];
+        let (far, read) = tokio::join!(echo, near.read_exact(&mut back));
+        read.expect("arrives");
+        assert!(sent_at.elapsed() >= 2 * DELAY);
+        assert_eq!(back, sent);
+        drop(far);
+        assert_eq!(near.read(&mut back).await.expect("a clean end"), 0);
+    }
+
+    #[tokio::test]
+    async fn shutdown_waits_for_what_is_on_its_way() {
+        let (near, mut far) = duplex(64);
+        let mut near = Link::new(near, DELAY);
+        near.write_all(b"last words").await.expect("room");
+        near.shutdown().await.expect("closes");
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).await.expect("a clean end");
+        assert_eq!(heard, b"last words");
+    }
+}

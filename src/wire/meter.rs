@@ -1,0 +1,212 @@
+//! What a group of subscribers counts together: requests, answers, and every byte by what it was
+//! for.
+//!
+//! A stream counts each byte as it passes, under the kind that is usual for it (HTTP headers, say).
+//! Whoever understands more moves bytes from there to where they belong. So the kinds always add up
+//! to what went through the socket.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::tcp_info::{Segments, Sockets};
+use crate::run::{Histogram, Ledger};
+
+/// What a byte on a connection was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Message objects.
+    Payload,
+    /// What a transport wraps around them.
+    Framing,
+    /// HTTP request and response heads.
+    Headers,
+}
+
+/// Counts of a group of subscribers, shared by all of them.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// HTTP requests sent, upgrades included.
+    pub requests: AtomicU64,
+    /// Answers received (an upgrade's 101 is none).
+    pub answers: AtomicU64,
+    /// Of those, the ones without a message.
+    pub empty_answers: AtomicU64,
+    /// TCP connections made.
+    pub opened: AtomicU64,
+    up: Kinds,
+    down: Kinds,
+    writes_up: AtomicU64,
+    reads_down: AtomicU64,
+    pub(super) sockets: Sockets,
+    /// Actual minus planned instant of a poll.
+    poll_late_us: Mutex<Histogram>,
+    /// From the start of a connect to the end of the handshake.
+    ready_us: Mutex<Histogram>,
+    /// Once cancelled, no new request is sent: the one that would be sent waits for ever.
+    pub hush: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Kinds {
+    payload: AtomicI64,
+    framing: AtomicI64,
+    headers: AtomicI64,
+}
+
+impl Kinds {
+    fn of(&self, kind: Kind) -> &AtomicI64 {
+        match kind {
+            Kind::Payload => &self.payload,
+            Kind::Framing => &self.framing,
+            Kind::Headers => &self.headers,
+        }
+    }
+
+    fn load(&self) -> [i64; 3] {
+        [self.payload.load(Relaxed), self.framing.load(Relaxed), self.headers.load(Relaxed)]
+    }
+}
+
+/// The counts of a [`Meter`] at one instant. The difference of two is what happened in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub requests: u64,
+    pub answers: u64,
+    pub empty_answers: u64,
+    pub opened: u64,
+    up: [i64; 3],
+    down: [i64; 3],
+    writes_up: u64,
+    reads_down: u64,
+    segments: Option<Segments>,
+}
+
+/// TCP and IPv4 headers with the timestamp option, bytes a segment.
+const SEGMENT_HEADER_BYTES: u64 = 52;
+
+impl Meter {
+    pub(super) fn count_up(&self, kind: Kind, bytes: usize) {
+        self.up.of(kind).fetch_add(bytes as i64, Relaxed);
+        self.writes_up.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_down(&self, kind: Kind, bytes: usize) {
+        self.down.of(kind).fetch_add(bytes as i64, Relaxed);
+        self.reads_down.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that is about to be sent. Never returns once the meter is hushed.
+    pub(super) async fn admit_request(&self) {
+        if self.hush.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Says that `bytes` that were received are of another kind than they were counted under.
+    pub fn move_down(&self, from: Kind, to: Kind, bytes: usize) {
+        self.down.of(from).fetch_sub(bytes as i64, Relaxed);
+        self.down.of(to).fetch_add(bytes as i64, Relaxed);
+    }
+
+    /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
+    pub(super) fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+        self.answers.fetch_add(1, Relaxed);
+        if messages == 0 {
+            self.empty_answers.fetch_add(1, Relaxed);
+        }
+        self.move_down(Kind::Headers, Kind::Payload, payload_bytes);
+        self.move_down(Kind::Headers, Kind::Framing, envelope_bytes);
+    }
+
+    /// Counts a connection that became usable `after` its connect was begun.
+    pub fn ready_after(&self, after: Duration) {
+        let mut ready = self.ready_us.lock().expect("no panic under this lock");
+        ready.record(after.as_micros() as u64);
+    }
+
+    /// Counts a poll that was sent `after` its time.
+    pub fn polled_late(&self, after: Duration) {
+        let mut late = self.poll_late_us.lock().expect("no panic under this lock");
+        late.record(after.as_micros() as u64);
+    }
+
+    /// How late polls were since the start, or since [`Meter::forget_lateness`].
+    pub fn lateness(&self) -> Histogram {
+        self.poll_late_us.lock().expect("no panic under this lock").clone()
+    }
+
+    /// Starts the record of [`Meter::lateness`] anew.
+    pub fn forget_lateness(&self) {
+        *self.poll_late_us.lock().expect("no panic under this lock") = Histogram::new();
+    }
+
+    /// How long connections took to become usable.
+    pub fn readiness(&self) -> Histogram {
+        self.ready_us.lock().expect("no panic under this lock").clone()
+    }
+
+    /// The counts so far.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            requests: self.requests.load(Relaxed),
+            answers: self.answers.load(Relaxed),
+            empty_answers: self.empty_answers.load(Relaxed),
+            opened: self.opened.load(Relaxed),
+            up: self.up.load(),
+            down: self.down.load(),
+            writes_up: self.writes_up.load(Relaxed),
+            reads_down: self.reads_down.load(Relaxed),
+            segments: self.sockets.segments(),
+        }
+    }
+}
+
+impl Tally {
+    /// What happened between `earlier` and this one.
+    pub fn since(&self, earlier: &Tally) -> Tally {
+        let minus = |now: [i64; 3], then: [i64; 3]| std::array::from_fn(|i| now[i] - then[i]);
+        Tally {
+            requests: self.requests - earlier.requests,
+            answers: self.answers - earlier.answers,
+            empty_answers: self.empty_answers - earlier.empty_answers,
+            opened: self.opened - earlier.opened,
+            up: minus(self.up, earlier.up),
+            down: minus(self.down, earlier.down),
+            writes_up: self.writes_up - earlier.writes_up,
+            reads_down: self.reads_down - earlier.reads_down,
+            segments: self.segments.zip(earlier.segments).map(|(now, then)| now.since(then)),
+        }
+    }
+
+    /// Whether the number of TCP segments was counted by the kernel.
+    pub fn segments_are_counted(&self) -> bool {
+        self.segments.is_some()
+    }
+
+    /// Bytes from subscribers to server, by kind. Where the kernel does not count segments: one a
+    /// write, and an acknowledgement for each read.
+    pub fn up(&self) -> Ledger {
+        let guess = self.writes_up + self.reads_down;
+        ledger(self.up, self.segments.map_or(guess, |segments| segments.out))
+    }
+
+    /// Bytes from server to subscribers, by kind. Where the kernel does not count segments: one a
+    /// read, acknowledgements ride on answers.
+    pub fn down(&self) -> Ledger {
+        ledger(self.down, self.segments.map_or(self.reads_down, |segments| segments.received))
+    }
+}
+
+fn ledger([payload, framing, headers]: [i64; 3], segments: u64) -> Ledger {
+    let bytes = |signed: i64| u64::try_from(signed).unwrap_or(0);
+    Ledger {
+        payload: bytes(payload),
+        framing: bytes(framing),
+        headers: bytes(headers),
+        tcp_ip: segments * SEGMENT_HEADER_BYTES,
+    }
+}

@@ -1,0 +1,17 @@
+//! The subscriber's end of the network: one connection a subscriber, every byte counted, every
+//! direction delayed as the simulated link says.
+//!
+//! A pooling client would hide what this crate is to show, so the client halves of the transports
+//! are built on a [`Dialer`] (makes connections) and an [`HttpConnection`] (asks on one).
+
+pub mod clock;
+mod dialer;
+mod http;
+mod link;
+mod meter;
+mod tcp_info;
+
+pub use dialer::{Dialer, Entry, Journal, WireStream};
+pub use http::{Answer, HttpConnection, WireError, head_bytes};
+pub use link::Link;
+pub use meter::{Kind, Meter, Tally};
