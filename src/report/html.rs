@@ -33,6 +33,7 @@ pub fn page(report: &Report) -> String {
                     @if report.points.len() > 1 { (headlines(report)) }
                     @for line in sweep::lines(report) { (of_line(&line)) }
                     (published(report))
+                    @if report.points.len() > 1 { h2 { "Each workload" } }
                     @for point in &report.points { (of_point(report, point)) }
                     (decision(report))
                     (validity(report))
@@ -167,7 +168,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
             section { h2 { "Every figure" } (body) }
         } @else {
             section { details {
-                summary { h2 { (point.title(report.run)) } }
+                summary { h3 { (point.title(report.run)) } }
                 @if !description.is_empty() { p { (description) } }
                 (body)
             } }
