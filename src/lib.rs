@@ -1,4 +1,6 @@
 //! poll-vs-push
+pub mod advise;
+pub mod cli;
 pub mod load;
 pub mod report;
 pub mod run;

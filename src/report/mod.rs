@@ -23,7 +23,7 @@ pub mod units;
 pub mod validity;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

@@ -1,2 +1,3 @@
 //! The one integration-test crate: a module for each subject.
+mod advise;
 mod theory;
