@@ -26,8 +26,11 @@ pub struct Costs {
 #[serde(deny_unknown_fields)]
 pub struct WayCosts {
     pub origin: Origin,
-    /// Server CPU of one event, microseconds: a request with its answer, or a pushed message.
-    pub cpu_us: f64,
+    /// Server CPU of one request with its answer, microseconds; 0 for push.
+    pub request_cpu_us: f64,
+    /// Server CPU of one message, microseconds; for polling what it adds to an answer. 0 if the run
+    /// could not tell it from the requests that carry it.
+    pub message_cpu_us: f64,
     /// The server's resident memory of one idle subscriber, bytes. The kernel's is not in it.
     pub memory_bytes: f64,
     /// The most subscribers with which this was measured.
@@ -64,9 +67,8 @@ impl Costs {
         let day = run.started_at.strftime("%Y-%m-%d");
         let (cpu, cores) = (&run.machine.cpu, run.machine.cores);
         costs.machine = format!("{cpu}, {cores} cores, measured on {day}{flaw}");
-        if let Some(poll_us) = median(cells(run, Transport::ShortPolling).map(poll_and_publish_us))
-        {
-            costs.publish_cpu_us = poll_us;
+        if let Some(polls) = WayCosts::from_run(run, Transport::ShortPolling, 0.0) {
+            costs.publish_cpu_us = polls.request_cpu_us;
         }
         for transport in Transport::ALL {
             if let Some(measured) = WayCosts::from_run(run, transport, costs.publish_cpu_us) {
@@ -99,10 +101,6 @@ fn cpu_us(cell: &Cell) -> f64 {
     (server.cpu_s - server.cpu_unused * cell.steady_s).max(0.0) * 1e6
 }
 
-fn poll_and_publish_us(cell: &Cell) -> f64 {
-    cpu_us(cell) / (cell.requests.answers + cell.published) as f64
-}
-
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     values.sort_by(f64::total_cmp);
@@ -112,9 +110,8 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 impl WayCosts {
     fn from_run(run: &Run, transport: Transport, publish_cpu_us: f64) -> Option<WayCosts> {
         let cells = || cells(run, transport);
-        let event_us = |cell: &Cell| {
-            (cpu_us(cell) - publish_cpu_us * cell.published as f64).max(0.0) / events(cell) as f64
-        };
+        let samples: Vec<Sample> = cells().map(|cell| Sample::of(cell, publish_cpu_us)).collect();
+        let (request_cpu_us, message_cpu_us) = fit(&samples)?;
         let resident = |cell: &Cell| {
             let server = cell.server.unwrap_or_default();
             let grown = server.resident_idle_bytes.saturating_sub(server.resident_before_bytes);
@@ -123,12 +120,61 @@ impl WayCosts {
         let events_s = |cell: &Cell| events(cell) as f64 / cell.steady_s;
         Some(WayCosts {
             origin: Origin::Run,
-            cpu_us: median(cells().map(event_us))?,
+            request_cpu_us,
+            message_cpu_us,
             memory_bytes: median(cells().map(resident))?,
             subscribers_max: cells().map(|cell| cell.workload.subscribers).max()?,
             events_s_max: cells().map(events_s).fold(0.0, f64::max),
             sizes: sizes(cells().collect()),
         })
+    }
+}
+
+/// What a server did in a cell, and the CPU microseconds it took.
+struct Sample {
+    requests: f64,
+    messages: f64,
+    cpu_us: f64,
+}
+
+impl Sample {
+    fn of(cell: &Cell, publish_cpu_us: f64) -> Sample {
+        let (requests, published) = (cell.requests.answers as f64, cell.published as f64);
+        let messages = cell.deliveries.steady as f64;
+        match cell.transport {
+            // Here the cost of a publication is found, being that of a request.
+            Transport::ShortPolling => {
+                Sample { requests: requests + published, messages, cpu_us: cpu_us(cell) }
+            }
+            Transport::LongPolling | Transport::WebSocket => {
+                let cpu_us = (cpu_us(cell) - publish_cpu_us * published).max(0.0);
+                Sample { requests, messages, cpu_us }
+            }
+        }
+    }
+}
+
+/// CPU of a request and of a message that explain the samples best, none negative: least squares of
+/// the relative error. If the samples are too much alike to tell the two apart, requests carry all
+/// of it, and messages where there are no requests. Absent without samples.
+fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
+    let (mut rr, mut rm, mut mm, mut r, mut m) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for sample in samples.iter().filter(|sample| sample.cpu_us > 0.0) {
+        let (requests, messages) =
+            (sample.requests / sample.cpu_us, sample.messages / sample.cpu_us);
+        rr += requests * requests;
+        rm += requests * messages;
+        mm += messages * messages;
+        r += requests;
+        m += messages;
+    }
+    let determinant = rr * mm - rm * rm;
+    let apart = determinant > 0.05 * rr * mm;
+    let both = ((r * mm - m * rm) / determinant, (m * rr - r * rm) / determinant);
+    match both {
+        both if apart && both.0 >= 0.0 && both.1 >= 0.0 => Some(both),
+        (per_request, _) if rr > 0.0 && !(apart && per_request < 0.0) => Some((r / rr, 0.0)),
+        _ => (mm > 0.0).then(|| (0.0, m / mm)),
     }
 }
 
@@ -178,7 +224,9 @@ mod tests {
             assert_eq!(way.subscribers_max, 60);
             let cells: Vec<&Cell> = cells(&run, *transport).collect();
             let told = |cell: &&Cell| {
-                events(cell) as f64 * way.cpu_us + cell.published as f64 * costs.publish_cpu_us
+                cell.requests.answers as f64 * way.request_cpu_us
+                    + cell.deliveries.steady as f64 * way.message_cpu_us
+                    + cell.published as f64 * costs.publish_cpu_us
             };
             let (told, measured): (f64, f64) =
                 (cells.iter().map(told).sum(), cells.iter().map(|cell| cpu_us(cell)).sum());
@@ -194,5 +242,22 @@ mod tests {
         let costs = Costs::from_run(&run);
         assert_eq!(costs.ways[&Transport::LongPolling].origin, Origin::Reference);
         assert_eq!(costs.ways[&Transport::WebSocket].origin, Origin::Run);
+    }
+
+    #[test]
+    fn requests_and_messages_are_told_apart_where_they_can_be() {
+        let sample = |requests: f64, messages: f64| Sample {
+            requests,
+            messages,
+            cpu_us: 25.0 * requests + 9.0 * messages,
+        };
+        let (request_us, message_us) =
+            fit(&[sample(60.0, 6.0), sample(60.0, 60.0), sample(60.0, 600.0)]).expect("samples");
+        assert!((request_us - 25.0).abs() < 1e-9 && (message_us - 9.0).abs() < 1e-9);
+        let (request_us, message_us) =
+            fit(&[sample(60.0, 60.0), sample(61.0, 62.0)]).expect("samples");
+        assert!((request_us - 34.0).abs() < 0.2 && message_us == 0.0);
+        assert_eq!(fit(&[sample(0.0, 60.0)]), Some((0.0, 9.0)));
+        assert_eq!(fit(&[]), None);
     }
 }

@@ -8,7 +8,7 @@ use super::{Cost, Need, Origin, WayCosts};
 use crate::load::scenario::Workload;
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::fan_out_delay_s;
-use crate::theory::{Prediction, predict};
+use crate::theory::predict;
 use crate::transport::Transport;
 
 /// The share of a core that is planned with: the rest is room for bursts.
@@ -33,10 +33,10 @@ pub struct Estimate {
     pub fan_out_s: f64,
     /// Requests per second of all subscribers.
     pub requests_s: f64,
+    /// Messages per second to all subscribers; for WebSocket with its pings and pongs.
+    pub messages_s: f64,
     /// Messages in an answer, empty ones included; absent for push.
     pub messages_per_answer: Option<f64>,
-    /// What the server does per second for all subscribers: answers, or messages and pings.
-    pub events_s: f64,
     /// Connections that stay open.
     pub connections: u32,
     /// From all subscribers to the server, bytes per second.
@@ -88,13 +88,18 @@ impl Estimate {
         let prediction = predict(transport, &workload).expect("Poisson messages have closed forms");
         let carried =
             traffic(transport, &workload, &costs.sizes).expect("as there is a prediction");
-        let nature = Nature::of(transport, need, &prediction, &costs.sizes);
+        let nature = Nature::of(transport, need, &costs.sizes);
         let subscribers = f64::from(need.subscribers);
-        let events_s = subscribers * nature.events_s;
-        let publish_cores = need.rate * f64::from(need.topics) * publish_cpu_us / 1e6;
-        let cpu_cores_busy = events_s * costs.cpu_us / 1e6 + publish_cores;
+        let requests_s = subscribers * prediction.requests_per_subscriber_s;
+        let messages_s = subscribers * nature.messages_s;
+        let publications_s = need.rate * f64::from(need.topics);
+        let cpu_us_per_s = requests_s * costs.request_cpu_us
+            + messages_s * costs.message_cpu_us
+            + publications_s * publish_cpu_us;
+        let cpu_cores_busy = cpu_us_per_s / 1e6;
         let worst_s = prediction.latency_max_s();
-        let fan_out_cpu_s = fan_out_delay_s(nature.at_once, costs.cpu_us / 1e6);
+        let fan_out_cpu_s =
+            fan_out_delay_s(nature.at_once, (costs.request_cpu_us + costs.message_cpu_us) / 1e6);
         let cores = cores(cpu_cores_busy, fan_out_cpu_s, need.staleness_s - worst_s);
         let fan_out_s = fan_out_cpu_s / cores;
         let is = |which| transport == which;
@@ -107,16 +112,20 @@ impl Estimate {
             latency_mean_s: prediction.latency_mean_s() + fan_out_s / 2.0,
             latency_max_s: worst_s + fan_out_s,
             fan_out_s,
-            requests_s: subscribers * prediction.requests_per_subscriber_s,
+            requests_s,
+            messages_s,
             messages_per_answer: prediction.messages_per_answer,
-            events_s,
             connections: need.subscribers,
             bytes_up_s: subscribers * carried.up.total(),
             bytes_down_s: subscribers * carried.down.total(),
             cpu_cores_busy,
             cores,
             memory_bytes: subscribers * costs.memory_bytes,
-            cpu_standing: Standing::of(costs.origin, events_s, costs.events_s_max),
+            cpu_standing: Standing::of(
+                costs.origin,
+                requests_s.max(messages_s),
+                costs.events_s_max,
+            ),
             memory_standing: Standing::of(
                 costs.origin,
                 subscribers,
@@ -138,30 +147,29 @@ impl Estimate {
 
 /// What the ways differ in, for one subscriber.
 struct Nature {
-    /// What the server does for it: answers, or messages and pings sent, per second.
-    events_s: f64,
-    /// Events that one publication sets off at the same time.
+    /// What is sent to it, beside answers' heads, per second.
+    messages_s: f64,
+    /// Subscribers whom one publication makes the server serve at the same time.
     at_once: f64,
     /// The worst delay that the way can promise, however often it asks, seconds.
     fastest_s: f64,
 }
 
 impl Nature {
-    fn of(transport: Transport, need: &Need, prediction: &Prediction, sizes: &Sizes) -> Nature {
+    fn of(transport: Transport, need: &Need, sizes: &Sizes) -> Nature {
         let fan_out = f64::from(need.subscribers) / f64::from(need.topics);
-        let requests_s = prediction.requests_per_subscriber_s;
         // A message just missed waits for the next request, at best a round trip later.
         let asking_s = 1.5 * need.rtt_s;
         match transport {
             Transport::ShortPolling => {
-                Nature { events_s: requests_s, at_once: 0.0, fastest_s: asking_s }
+                Nature { messages_s: need.rate, at_once: 0.0, fastest_s: asking_s }
             }
             Transport::LongPolling => {
-                Nature { events_s: requests_s, at_once: fan_out, fastest_s: asking_s }
+                Nature { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
             }
             // A ping is sent and its pong is read: taken for two messages.
             Transport::WebSocket => Nature {
-                events_s: need.rate + 2.0 / sizes.heartbeat_s,
+                messages_s: need.rate + 2.0 / sizes.heartbeat_s,
                 at_once: fan_out,
                 fastest_s: need.rtt_s / 2.0,
             },

@@ -78,7 +78,7 @@ pub struct Choice {
 }
 
 /// Costs closer than this factor are not told apart: they vary by as much from run to run.
-pub const TOO_CLOSE: f64 = 1.15;
+pub const TOO_CLOSE: f64 = 1.1;
 
 /// The answer for `need`, given what the ways cost.
 pub fn advise(need: &Need, costs: &Costs) -> Advice {
@@ -110,31 +110,4 @@ fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
     let (cheapest, transport) = *able.first()?;
     let lead = able.get(1).map(|(next, _)| next / cheapest).filter(|lead| lead.is_finite());
     Some(Choice { transport, lead })
-}
-
-/// The cheapest way over a grid of message rates and tolerated stalenesses.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Map {
-    /// What was asked at every point of the grid, but for rate and staleness.
-    pub need: Need,
-    /// Messages per second and subscriber, ascending.
-    pub rates: Vec<f64>,
-    /// Seconds, ascending.
-    pub stalenesses_s: Vec<f64>,
-    /// `cells[staleness][rate]`: the cheapest way; absent where none is fast enough.
-    pub cells: Vec<Vec<Option<Choice>>>,
-}
-
-/// The cheapest way at each point of a grid; `need` gives the rest.
-pub fn map(costs: &Costs, need: &Need, rates: Vec<f64>, stalenesses_s: Vec<f64>) -> Map {
-    let at = |staleness_s: f64, rate: f64| choose(&Need { rate, staleness_s, ..*need }, costs);
-    let row = |staleness_s: &f64| rates.iter().map(|rate| at(*staleness_s, *rate)).collect();
-    let cells = stalenesses_s.iter().map(row).collect();
-    Map { need: *need, rates, stalenesses_s, cells }
-}
-
-/// `count` values from `low` to `high`, at equal distances on a log axis.
-pub fn log_steps(low: f64, high: f64, count: usize) -> Vec<f64> {
-    let step = (high / low).powf(1.0 / (count.max(2) - 1) as f64);
-    (0..count).map(|index| low * step.powi(index as i32)).collect()
 }

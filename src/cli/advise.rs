@@ -256,12 +256,21 @@ fn reasons(advice: &Advice, costs: &Costs) -> Vec<String> {
 fn spent(way: &Estimate, need: &Need, costs: &Costs) -> String {
     let of_each = 1.0 / f64::from(need.subscribers);
     match need.cost {
-        Cost::Cpu => format!(
-            "{} {} a second for each subscriber, {} of CPU for each",
-            significant(way.events_s * of_each),
-            event(way.transport),
-            Unit::Seconds.show(costs.ways[&way.transport].cpu_us / 1e6),
-        ),
+        Cost::Cpu => {
+            let cost = &costs.ways[&way.transport];
+            let kinds = [
+                (way.requests_s, "requests", cost.request_cpu_us),
+                (way.messages_s, delivered(way.transport), cost.message_cpu_us),
+            ];
+            let dear = kinds.into_iter().filter(|(_, _, cpu_us)| *cpu_us > 0.0);
+            let parts: Vec<String> = dear
+                .map(|(all_s, kind, cpu_us)| {
+                    let (each_s, cpu) = (all_s * of_each, Unit::Seconds.show(cpu_us / 1e6));
+                    format!("{} {kind} a second, {cpu} of CPU each", significant(each_s))
+                })
+                .collect();
+            format!("for a subscriber {}", parts.join(" and "))
+        }
         Cost::Bytes => format!(
             "{} up and {} down for each subscriber",
             Unit::BytesPerSecond.show(way.bytes_up_s * of_each),
@@ -279,11 +288,11 @@ fn spent(way: &Estimate, need: &Need, costs: &Costs) -> String {
     }
 }
 
-/// What the server does for a subscriber of this way.
-fn event(transport: Transport) -> &'static str {
+/// What the server sends to a subscriber of this way, beside answers' heads.
+fn delivered(transport: Transport) -> &'static str {
     match transport {
-        Transport::ShortPolling | Transport::LongPolling => "requests",
-        Transport::WebSocket => "messages and pings",
+        Transport::ShortPolling | Transport::LongPolling => "messages",
+        Transport::WebSocket => "messages, pings and pongs",
     }
 }
 
