@@ -119,14 +119,13 @@ struct Crossovers {
 
 impl Outlook {
     fn of(point: Point) -> Self {
-        let sizes = Sizes::ours(point.workload.headers);
         let way = |transport: &Transport| Way {
             transport: *transport,
-            figures: Figures::of(*transport, &point.workload, &sizes),
+            figures: Figures::of(*transport, &point.workload),
         };
         Outlook {
             ways: point.transports.iter().map(way).collect(),
-            crossovers: Crossovers::of(&point.workload, &sizes),
+            crossovers: Crossovers::of(&point.workload),
             case: point.case,
             workload: point.workload,
         }
@@ -163,10 +162,11 @@ impl Outlook {
 }
 
 impl Figures {
-    fn of(transport: Transport, workload: &Workload, sizes: &Sizes) -> Option<Self> {
+    fn of(transport: Transport, workload: &Workload) -> Option<Self> {
         let prediction = predict(transport, workload)?;
         let subscribers = f64::from(workload.subscribers);
-        let carried = traffic(transport, workload, sizes)?;
+        let sizes = Sizes::ours(transport, workload.headers);
+        let carried = traffic(transport, workload, &sizes)?;
         Some(Figures {
             requests_s: subscribers * prediction.requests_per_subscriber_s,
             requests_per_subscriber_s: prediction.requests_per_subscriber_s,
@@ -234,7 +234,8 @@ fn table(ways: &[Way]) -> String {
 }
 
 impl Crossovers {
-    fn of(workload: &Workload, sizes: &Sizes) -> Self {
+    fn of(workload: &Workload) -> Self {
+        let sizes = Sizes::ours(Transport::ShortPolling, workload.headers);
         let (short, long) = (short_poll(workload), long_poll(workload));
         let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
         Crossovers {
