@@ -6,4 +6,5 @@ pub mod message;
 pub mod run;
 pub mod server;
 pub mod transport;
+pub mod usage;
 pub mod wire;

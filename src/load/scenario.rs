@@ -97,8 +97,8 @@ pub struct Workload {
 impl Default for Workload {
     fn default() -> Self {
         Workload {
-            subscribers: 500,
-            topics: 50,
+            subscribers: 1_000,
+            topics: 100,
             rate: 1.0,
             process: Process::Poisson,
             message_bytes: 100,
@@ -107,9 +107,9 @@ impl Default for Workload {
             long_poll_hold: Duration::from_secs(25),
             rtt: Duration::from_millis(40),
             headers: Headers::Minimal,
-            idle: Duration::from_secs(1),
+            idle: Duration::from_millis(750),
             warm_up: Duration::from_secs(1),
-            duration: Duration::from_secs(7),
+            duration: Duration::from_secs(6),
         }
     }
 }

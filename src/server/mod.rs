@@ -11,7 +11,6 @@ pub mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;
-mod usage;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -250,7 +250,7 @@ impl Subscriber {
         let started = Instant::now();
         let stream = dialer.dial().await.map_err(WireError::Connect)?;
         let request = handshake::request(&dialer, &wish)?;
-        dialer.meter().admit_request().await;
+        dialer.admit_request().await;
         let config = Some(config(RECEIVED_BYTES_MAX));
         let (mut socket, response) =
             tokio_tungstenite::client_async_with_config(request, stream, config).await?;

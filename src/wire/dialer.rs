@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,31 @@ pub struct Dialer {
     headers: Arc<HeaderMap>,
     one_way: Duration,
     meter: Arc<Meter>,
+    journal: Option<Arc<Journal>>,
+}
+
+/// When one subscriber asked and was answered.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Vec<(Instant, Entry)>>);
+
+/// An entry of a [`Journal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A request left the subscriber.
+    Request,
+    /// The answer was complete, with so many messages.
+    Answer { messages: usize },
+}
+
+impl Journal {
+    fn note(&self, entry: Entry) {
+        self.0.lock().expect("no panic under this lock").push((Instant::now(), entry));
+    }
+
+    /// All entries so far, in order.
+    pub fn entries(&self) -> Vec<(Instant, Entry)> {
+        self.0.lock().expect("no panic under this lock").clone()
+    }
 }
 
 impl Dialer {
@@ -35,6 +60,7 @@ impl Dialer {
             headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
             one_way: Duration::ZERO,
             meter: Arc::default(),
+            journal: None,
         }
     }
 
@@ -46,6 +72,11 @@ impl Dialer {
     /// Counts into `meter`.
     pub fn with_meter(self, meter: Arc<Meter>) -> Dialer {
         Dialer { meter, ..self }
+    }
+
+    /// Writes down in `journal` when requests are sent and answered.
+    pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
+        Dialer { journal: Some(journal), ..self }
     }
 
     /// Sends `more` with every request too.
@@ -62,6 +93,22 @@ impl Dialer {
     /// Sent with every request, `host` among them.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// Counts a request that is about to be sent. Never returns once the meter is hushed.
+    pub async fn admit_request(&self) {
+        self.meter.admit_request().await;
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Request);
+        }
+    }
+
+    /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
+    pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+        self.meter.answered(messages, payload_bytes, envelope_bytes);
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Answer { messages });
+        }
     }
 
     pub fn meter(&self) -> &Meter {

@@ -73,7 +73,7 @@ impl HttpConnection {
     pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
-        self.dialer.meter().admit_request().await;
+        self.dialer.admit_request().await;
         let answer = self.send(Method::GET, path, Bytes::new()).await?;
         if answer.status != StatusCode::OK {
             let body = String::from_utf8_lossy(&answer.body).into_owned();

@@ -12,7 +12,7 @@ mod link;
 mod meter;
 mod tcp_info;
 
-pub use dialer::{Dialer, WireStream};
+pub use dialer::{Dialer, Entry, Journal, WireStream};
 pub use http::{Answer, HttpConnection, WireError, head_bytes};
 pub use http_stream::HttpStream;
 pub use link::Link;
