@@ -74,7 +74,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: see theory.md's one model for both kinds of polling.
+/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Waiting {
     Asking { gap_s: f64, hold_s: f64 },
