@@ -27,6 +27,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Without a command it compares the ways under the default scenario and writes a report.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -35,7 +36,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of these in the whole process")]
 enum Command {
     Compare(compare::Args),
     Serve(serve::Args),

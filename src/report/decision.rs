@@ -146,7 +146,7 @@ fn cpu_samples(points: &[&Point], transport: Transport) -> Vec<(f64, f64, f64)> 
         .filter_map(|cell| {
             let cpu = figures::CPU_BUSY.of_cell(cell).filter(|cpu| *cpu > 0.0)?;
             let rate = |count: u64| count as f64 / cell.steady_s;
-            Some((rate(cell.requests.sent), rate(cell.deliveries.steady), cpu))
+            Some((rate(cell.requests.sent), rate(cell.deliveries.in_steady), cpu))
         })
         .collect()
 }

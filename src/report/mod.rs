@@ -11,6 +11,7 @@ pub mod baseline;
 pub mod charts;
 mod csv;
 pub mod decision;
+mod differences;
 pub mod figures;
 mod html;
 mod json;
