@@ -6,7 +6,7 @@
 //! GET /topics/{topic}/events?epoch=..&after=..   or   Last-Event-ID: epoch:offset, which wins
 //!     ->   200 text/event-stream, chunked, and from then on
 //!          retry:2000  event:subscribed  id:epoch:offset  data:{"event":"subscribed",...}   first,
-//!          id:epoch:offset  data:{message}   for each message,   event:gap|reset   where some are lost,
+//!          id:epoch:offset  data:{message}   for each message;   event:gap|reset   for lost ones;
 //!          a comment now and then, and a last `retry:` when the server goes away
 //! ```
 //!
