@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An alarm: wakes a task at an instant. Whoever is woken looks at the time again, since an alarm
 /// that is not needed any more rings all the same.
@@ -57,6 +57,10 @@ impl Future for SleepUntil {
         Poll::Pending
     }
 }
+
+/// Shortest time between two rings. The receivers of a fan-out set their alarms a few microseconds
+/// apart, and a wake-up of the thread for each would cost more than receiving does.
+const PAUSE: Duration = Duration::from_micros(100);
 
 static CLOCK: LazyLock<&'static Clock> = LazyLock::new(|| {
     let clock: &'static Clock = Box::leak(Box::default());
@@ -106,14 +110,13 @@ impl Clock {
             while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
                 due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
             }
-            if !due.is_empty() {
-                drop(alarms);
-                due.drain(..).for_each(Waker::wake);
-                alarms = self.alarms.lock().expect("no panic under this lock");
-                continue;
-            }
-            alarms = match alarms.queue.peek().map(|Reverse(entry)| entry.deadline - now) {
+            drop(alarms);
+            due.drain(..).for_each(Waker::wake);
+            alarms = self.alarms.lock().expect("no panic under this lock");
+            let wait = |Reverse(entry): &Reverse<Entry>| entry.deadline - Instant::now();
+            alarms = match alarms.queue.peek().map(wait) {
                 Some(wait) => {
+                    let wait = wait.max(PAUSE);
                     self.earlier.wait_timeout(alarms, wait).expect("no panic under this lock").0
                 }
                 None => self.earlier.wait(alarms).expect("no panic under this lock"),
@@ -145,7 +148,6 @@ impl Eq for Entry {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn sleeps_end_in_the_order_of_their_deadlines_and_never_early() {
