@@ -126,7 +126,7 @@ impl Fleet {
 impl Shared {
     async fn subscribe(self: Arc<Self>, dialer: Dialer, topic: u32, phase: f64) -> Log {
         let mut log = Log { topic, receipts: Vec::new(), notices: 0 };
-        // A token of its own: tasks that share one contend for its lock at every wake-up.
+        // A child of the token, since tasks that share one meet at its lock at every wake-up.
         let stop = self.stop.child_token();
         let failed = tokio::select! {
             biased;

@@ -142,7 +142,6 @@ impl Session {
         let mut heartbeat = tokio::time::interval(app.config.heartbeat);
         heartbeat.reset();
         let mut heard = true;
-        // A token of its own: sessions that share one contend for its lock at every wake-up.
         let drain = app.drain.child_token();
         let mut drained = pin!(drain.cancelled());
         loop {
