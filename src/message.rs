@@ -231,6 +231,17 @@ pub enum Event {
 }
 
 impl Event {
+    /// What it says in its `event` key.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Subscribed { .. } => "subscribed",
+            Event::Gap { .. } => "gap",
+            Event::Reset { .. } => "reset",
+            Event::Published { .. } => "published",
+            Event::Error { .. } => "error",
+        }
+    }
+
     /// The JSON object.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings always encode")
@@ -291,6 +302,7 @@ mod tests {
         assert!(matches!(Frame::decode(message), Ok(Frame::Message(m)) if m.offset == 1));
         assert!(matches!(Frame::decode(&gap), Ok(Frame::Event(Event::Gap { gap: 4 }))));
         assert!(Frame::decode(r#"{"offset":1}"#).is_err());
+        assert_eq!(gap, format!(r#"{{"event":"{}","gap":4}}"#, Event::Gap { gap: 4 }.name()));
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod conformance;
 mod faults;
 mod feed;
 mod http;
+mod socketio;
+mod sse;
 mod support;
 mod theory;
 mod tidy;
