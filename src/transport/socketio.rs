@@ -202,7 +202,7 @@ impl Session {
     async fn run(mut self) -> Result<(), Gone> {
         let Cursor { epoch, offset } = self.cursor;
         self.tell(Event::Subscribed { epoch, cursor: offset }).await?;
-        let drain = self.app.drain.clone();
+        let drain = self.app.drain.child_token();
         loop {
             // Here the server waits: for the topic, and for the end.
             tokio::select! {
