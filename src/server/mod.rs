@@ -7,7 +7,7 @@
 mod accept;
 mod config;
 mod guarded;
-mod metrics;
+pub mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;

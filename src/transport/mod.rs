@@ -7,6 +7,7 @@ mod polling;
 
 pub mod long_polling;
 pub mod short_polling;
+pub mod sse;
 pub mod websocket;
 
 use std::fmt;
@@ -30,12 +31,14 @@ pub enum Transport {
     LongPolling,
     /// Upgrade one HTTP request to a WebSocket; the server sends when there is something.
     WebSocket,
+    /// Ask once; the answer does not end, and the server adds to it when there is something.
+    Sse,
 }
 
 impl Transport {
     /// Every way, in the order in which reports show them.
-    pub const ALL: [Transport; 3] =
-        [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+    pub const ALL: [Transport; 4] =
+        [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket, Transport::Sse];
 
     /// The name in scenarios, flags, metrics and results: `short-polling`.
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Transport {
             Transport::ShortPolling => "short-polling",
             Transport::LongPolling => "long-polling",
             Transport::WebSocket => "websocket",
+            Transport::Sse => "sse",
         }
     }
 
@@ -52,6 +56,7 @@ impl Transport {
             Transport::ShortPolling => "short polling",
             Transport::LongPolling => "long polling",
             Transport::WebSocket => "WebSocket",
+            Transport::Sse => "SSE",
         }
     }
 }
@@ -141,6 +146,7 @@ pub enum Subscriber {
     ShortPolling(short_polling::Subscriber),
     LongPolling(long_polling::Subscriber),
     WebSocket(Box<websocket::Subscriber>),
+    Sse(Box<sse::Subscriber>),
 }
 
 impl Subscriber {
@@ -164,6 +170,9 @@ impl Subscriber {
                 let subscriber = websocket::Subscriber::connect(dialer, wish).await?;
                 Subscriber::WebSocket(Box::new(subscriber))
             }
+            Transport::Sse => {
+                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
+            }
         })
     }
 
@@ -177,6 +186,7 @@ impl Subscriber {
             Subscriber::ShortPolling(subscriber) => subscriber.next().await,
             Subscriber::LongPolling(subscriber) => subscriber.next().await,
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
+            Subscriber::Sse(subscriber) => subscriber.next().await,
         }
     }
 
@@ -186,6 +196,7 @@ impl Subscriber {
             Subscriber::ShortPolling(subscriber) => subscriber.cursor(),
             Subscriber::LongPolling(subscriber) => subscriber.cursor(),
             Subscriber::WebSocket(subscriber) => subscriber.cursor(),
+            Subscriber::Sse(subscriber) => subscriber.cursor(),
         }
     }
 }

@@ -130,7 +130,8 @@ impl Dialer {
         Ok(WireStream {
             link: Link::new(stream, self.one_way),
             socket,
-            usual: Kind::Headers,
+            up: Kind::Headers,
+            down: Kind::Headers,
             read: 0,
             meter: self.meter.clone(),
         })
@@ -148,16 +149,25 @@ impl Dialer {
 pub struct WireStream {
     link: Link<TcpStream>,
     socket: RawFd,
-    usual: Kind,
+    /// What a byte usually is for, by direction.
+    up: Kind,
+    down: Kind,
     read: usize,
     meter: Arc<Meter>,
 }
 
 impl WireStream {
+    /// Counts what is received as `kind`, from the first byte on.
+    pub fn with_answers_as(mut self, kind: Kind) -> WireStream {
+        self.down = kind;
+        self
+    }
+
     /// Counts bytes as framing from now on, not as HTTP headers; of what was read so far, only
     /// `head_bytes` were headers. For connections that have left HTTP behind.
     pub fn leave_http(&mut self, head_bytes: usize) {
-        self.usual = Kind::Framing;
+        self.up = Kind::Framing;
+        self.down = Kind::Framing;
         let early = self.read.saturating_sub(head_bytes);
         self.meter.move_down(Kind::Headers, Kind::Framing, early);
     }
@@ -179,7 +189,7 @@ impl AsyncRead for WireStream {
         ready!(Pin::new(&mut self.link).poll_read(cx, buf))?;
         let count = buf.filled().len() - before;
         self.read += count;
-        self.meter.count_down(self.usual, count);
+        self.meter.count_down(self.down, count);
         Poll::Ready(Ok(()))
     }
 }
@@ -191,7 +201,7 @@ impl AsyncWrite for WireStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.link).poll_write(cx, buf))?;
-        self.meter.count_up(self.usual, count);
+        self.meter.count_up(self.up, count);
         Poll::Ready(Ok(count))
     }
 

@@ -1,3 +1,4 @@
 //! The one integration-test crate: a module for each subject.
 
 mod feed;
+mod sse;
