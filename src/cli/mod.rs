@@ -2,6 +2,7 @@
 
 mod compare;
 mod directory;
+mod load;
 mod progress;
 mod report;
 mod serve;
@@ -39,6 +40,7 @@ struct Cli {
 enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
+    Load(load::Args),
     Report(report::Args),
 }
 
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Compare(cli.compare)) {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(args),
     };
     result.unwrap_or_else(|error| {

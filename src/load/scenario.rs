@@ -379,6 +379,13 @@ pub struct Point {
 #[error("{0}")]
 pub struct ScenarioError(String);
 
+impl ScenarioError {
+    /// Says what is wrong.
+    pub(super) fn new(error: impl ToString) -> ScenarioError {
+        ScenarioError(error.to_string())
+    }
+}
+
 impl Scenario {
     /// Reads and checks a scenario.
     ///
@@ -389,6 +396,16 @@ impl Scenario {
             toml::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Leaves out the transports that are not among `known`, and the cases of which nothing is left.
+    pub fn keep_transports(&mut self, known: &[Transport]) {
+        let keep = |transports: &mut Vec<Transport>| transports.retain(|t| known.contains(t));
+        keep(&mut self.transports);
+        for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
+            keep(transports);
+        }
+        self.cases.retain(|case| case.transports.as_ref().is_none_or(|some| !some.is_empty()));
     }
 
     /// Every workload the scenario asks for, in order: each case at each value of its sweep.

@@ -79,7 +79,7 @@ fn waiting(transport: Transport, workload: &Workload) -> Waiting {
         Transport::LongPolling => {
             Waiting::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
         }
-        Transport::WebSocket => Waiting::Told,
+        Transport::WebSocket | Transport::Sse => Waiting::Told,
     }
 }
 

@@ -241,21 +241,37 @@ pub struct Subscriber {
 /// Bytes of a frame that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
 
+/// Connects and turns a `GET path` into a WebSocket, counted as a subscriber's request.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub(crate) async fn upgrade(
+    dialer: &Dialer,
+    path: &str,
+) -> Result<WebSocketStream<WireStream>, WireError> {
+    let started = Instant::now();
+    let stream = dialer.dial().await.map_err(WireError::Connect)?;
+    let request = handshake::request(dialer, path)?;
+    dialer.admit_request().await;
+    let config = Some(config(RECEIVED_BYTES_MAX));
+    let (mut socket, response) =
+        tokio_tungstenite::client_async_with_config(request, stream, config).await?;
+    socket.get_mut().leave_http(head_bytes(response.status(), response.headers()));
+    dialer.meter().ready_after(started.elapsed());
+    Ok(socket)
+}
+
 impl Subscriber {
     /// Connects, upgrades, and hears where the subscription begins.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let started = Instant::now();
-        let stream = dialer.dial().await.map_err(WireError::Connect)?;
-        let request = handshake::request(&dialer, &wish)?;
-        dialer.admit_request().await;
-        let config = Some(config(RECEIVED_BYTES_MAX));
-        let (mut socket, response) =
-            tokio_tungstenite::client_async_with_config(request, stream, config).await?;
-        socket.get_mut().leave_http(head_bytes(response.status(), response.headers()));
-        dialer.meter().ready_after(started.elapsed());
+        let mut path = format!("/topics/{}/ws", wish.topic);
+        if let Some(cursor) = wish.cursor {
+            path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
+        }
+        let socket = upgrade(&dialer, &path).await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let mut subscriber = Subscriber { socket, dialer, cursor: wish.cursor.unwrap_or(unknown) };
         match subscriber.next_frame().await? {

@@ -43,6 +43,14 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// That this was not the answer that was wanted.
+    pub fn refusal(&self) -> WireError {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        WireError::Refused { status: self.status, body }
+    }
+}
+
 /// A connection on which one request at a time is made.
 #[derive(Debug)]
 pub struct HttpConnection {
@@ -71,18 +79,34 @@ impl HttpConnection {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
+        let answer = self.ask(path, &HeaderMap::new()).await?;
+        if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(answer.refusal()) }
+    }
+
+    /// `GET path` with `more` headers, counted as a subscriber's request; any answer.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn ask(&mut self, path: &str, more: &HeaderMap) -> Result<Answer, WireError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
         self.dialer.admit_request().await;
-        let answer = self.send(Method::GET, path, Bytes::new()).await?;
-        if answer.status != StatusCode::OK {
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(WireError::Refused { status: answer.status, body });
-        }
+        let answer = self.send(Method::GET, path, more, Bytes::new()).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
         }
-        Ok(answer.body)
+        Ok(answer)
+    }
+
+    /// Makes the connection now, not when it is first needed; usable is then what is connected.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn open(&mut self) -> Result<(), WireError> {
+        let started = Instant::now();
+        self.connect().await?;
+        self.dialer.meter().ready_after(started.elapsed());
+        Ok(())
     }
 
     /// Any request that is not a subscriber's: publishing, asking for metrics.
@@ -96,7 +120,7 @@ impl HttpConnection {
         body: Bytes,
     ) -> Result<Answer, WireError> {
         self.connect().await?;
-        self.send(method, path, body).await
+        self.send(method, path, &HeaderMap::new(), body).await
     }
 
     /// Makes the connection unless there is one that the server still holds.
@@ -117,13 +141,22 @@ impl HttpConnection {
         Ok(())
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, WireError> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, WireError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|_| {
             WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
         })?;
         *request.headers_mut() = self.dialer.headers().clone();
+        for (name, value) in more {
+            request.headers_mut().insert(name, value.clone());
+        }
         let open = self.open.as_mut().expect("connected just now");
         let response = open.requests.send_request(request).await?;
         let (head, body) = response.into_parts();

@@ -12,7 +12,6 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::server::ApiError;
-use crate::transport::Wish;
 use crate::wire::{Dialer, WireError};
 
 /// The answer to an upgrade request, and the promise of the connection that follows it; or the
@@ -58,13 +57,9 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// The request that asks for the upgrade.
-pub(super) fn request(dialer: &Dialer, wish: &Wish) -> Result<Request, WireError> {
-    let mut url = format!("ws://{}/topics/{}/ws", dialer.address(), wish.topic);
-    if let Some(cursor) = wish.cursor {
-        url.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
-    }
-    let mut request = url.into_client_request()?;
+/// The request that asks for the upgrade of `path`.
+pub(super) fn request(dialer: &Dialer, path: &str) -> Result<Request, WireError> {
+    let mut request = format!("ws://{}{path}", dialer.address()).into_client_request()?;
     let headers = dialer.headers().iter();
     request.headers_mut().extend(headers.map(|(name, value)| (name.clone(), value.clone())));
     Ok(request)
