@@ -36,7 +36,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of these in the whole process")]
 enum Command {
     Compare(compare::Args),
     Serve(serve::Args),

@@ -28,7 +28,7 @@ use crate::run::{
 use crate::transport::Transport;
 use crate::usage;
 use crate::wire::clock::sleep_until;
-use crate::wire::{Dialer, Entry, Journal, Meter, Tally, WireError};
+use crate::wire::{Dialer, Entry, Journal, Meter, Tally};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
@@ -223,16 +223,17 @@ impl Moment {
         server: &mut ServerUnderTest,
         transport: Transport,
         meter: &Meter,
-    ) -> Result<Moment, WireError> {
+    ) -> anyhow::Result<Moment> {
         let (at, tally, own_cpu_s) = (Instant::now(), meter.tally(), usage::cpu_seconds());
         let scrape = server.scrape(transport).await?;
         Ok(Moment { at, tally, scrape, own_cpu_s })
     }
 
     fn since(&self, earlier: &Moment) -> Stretch {
+        let (now, then) = (self.scrape.usage, earlier.scrape.usage);
         Stretch {
             tally: self.tally.since(&earlier.tally),
-            cpu_s: self.scrape.usage.zip(earlier.scrape.usage).map(|(now, then)| now.cpu_s - then.cpu_s),
+            cpu_s: now.zip(then).map(|(now, then)| now.cpu_s - then.cpu_s),
             length: self.at - earlier.at,
         }
     }

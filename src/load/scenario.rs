@@ -399,13 +399,18 @@ impl Scenario {
     }
 
     /// Leaves out the transports that are not among `known`, and the cases of which nothing is left.
+    /// If that is all of them, [`Scenario::check`] says that there is nothing to measure.
     pub fn keep_transports(&mut self, known: &[Transport]) {
+        let had_cases = !self.cases.is_empty();
         let keep = |transports: &mut Vec<Transport>| transports.retain(|t| known.contains(t));
         keep(&mut self.transports);
         for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
             keep(transports);
         }
         self.cases.retain(|case| case.transports.as_ref().is_none_or(|some| !some.is_empty()));
+        if had_cases && self.cases.is_empty() {
+            self.transports.clear();
+        }
     }
 
     /// Every workload the scenario asks for, in order: each case at each value of its sweep.

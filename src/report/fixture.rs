@@ -20,11 +20,22 @@ pub fn run() -> Run {
     run_of(&scenario("name = 'fixture'\ntitle = 'Poll or push?'\ndescription = 'A fixture.'"))
 }
 
+/// A sweep over the message rate.
+pub fn sweep() -> Run {
+    let mut scenario = scenario(
+        "name = 'sweep'\ntitle = 'Poll or push, by rate'\ndescription = 'A fixture.'\n\
+         sweep = { rate = [0.1, 0.5, 2, 10, 50] }",
+    );
+    scenario.workload.duration = Duration::from_secs(20);
+    run_of(&scenario)
+}
+
 /// A scenario with a smaller workload than the default's.
 pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
+    scenario.workload.duration = Duration::from_secs(7);
     scenario
 }
 
@@ -63,7 +74,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: see theory.md's one model for both kinds of polling.
+/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Waiting {
     Asking { gap_s: f64, hold_s: f64 },
@@ -188,6 +199,7 @@ fn measured(
             expected: delivered,
             received: delivered,
             steady: delivered,
+            in_steady: delivered,
             ..Deliveries::default()
         },
         latency_us,
