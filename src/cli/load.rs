@@ -12,6 +12,7 @@ use crate::load::target::Target;
 
 /// Measure a server of another make, described by a target file
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   poll-vs-push load --target http://127.0.0.1:8080 --target-file load-tests/targets/nchan.toml

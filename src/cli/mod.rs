@@ -1,12 +1,15 @@
 //! The command line: one file a command.
 
+mod advise;
 mod compare;
 mod directory;
 mod load;
+mod predict;
 mod progress;
 mod report;
 mod serve;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,6 +31,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Without a command it compares the ways under the default scenario and writes a report.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,6 +45,8 @@ enum Command {
     Serve(serve::Args),
     Load(load::Args),
     Report(report::Args),
+    Predict(predict::Args),
+    Advise(advise::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -51,11 +57,21 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Advise(args) => advise::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a line, or lines. A reader that has heard enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// The runtime of every command that uses the network.

@@ -177,6 +177,9 @@ fn measured(
         latency_us.record(((received - planned) * 1e6) as u64);
     }
     let delivered = latency_us.0.len();
+    let length_s = workload.duration.as_secs_f64();
+    let received = seen.iter().flat_map(|seen| &seen.messages);
+    let in_steady = received.filter(|(_, at)| *at < length_s).count() as u64;
     let sent: u64 = seen.iter().map(|seen| seen.requests.len() as u64).sum();
     let answers = || seen.iter().flat_map(|seen| &seen.answers);
     let requests = Requests {
@@ -186,8 +189,7 @@ fn measured(
         client_total: sent + 60,
         server_total: Some(sent + 60),
     };
-    let length_s = workload.duration.as_secs_f64();
-    let work = delivered as f64 * 9e-6 + sent as f64 * 25e-6;
+    let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
     Cell {
         transport,
         case: point.case.clone(),
@@ -199,12 +201,12 @@ fn measured(
             expected: delivered,
             received: delivered,
             steady: delivered,
-            in_steady: delivered,
+            in_steady,
             ..Deliveries::default()
         },
         latency_us,
         requests,
-        bytes: bytes(workload, delivered, sent),
+        bytes: bytes(workload, in_steady, sent),
         connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
         server: Some(ServerCost {
             cpu_s: work * (1.0 + 0.05 * f64::from(repeat)),

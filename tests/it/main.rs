@@ -1,7 +1,17 @@
 //! The one integration-test crate: a module for each subject.
 
+mod advise;
+mod cli;
+mod compare;
+mod conformance;
+mod faults;
 mod feed;
+mod http;
 mod scenarios;
 mod sse;
+mod support;
 mod targets;
 mod theory;
+mod tidy;
+mod websocket;
+mod wire;
