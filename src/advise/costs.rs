@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::validity::void_reasons;
 use crate::run::{Cell, Run};
 use crate::theory::bytes::Sizes;
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 /// What the ways cost on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,9 +89,9 @@ fn cells(run: &Run, transport: Transport) -> impl Iterator<Item = &Cell> {
 
 /// What the server does for subscribers: answers, or messages pushed.
 fn events(cell: &Cell) -> u64 {
-    match cell.transport {
-        Transport::ShortPolling | Transport::LongPolling => cell.requests.answers,
-        Transport::WebSocket => cell.deliveries.steady,
+    match cell.transport.waiting() {
+        Waiting::InClient | Waiting::PerRequest => cell.requests.answers,
+        Waiting::PerConnection => cell.deliveries.in_steady,
     }
 }
 
@@ -140,13 +140,13 @@ struct Sample {
 impl Sample {
     fn of(cell: &Cell, publish_cpu_us: f64) -> Sample {
         let (requests, published) = (cell.requests.answers as f64, cell.published as f64);
-        let messages = cell.deliveries.steady as f64;
-        match cell.transport {
+        let messages = cell.deliveries.in_steady as f64;
+        match cell.transport.waiting() {
             // Here the cost of a publication is found, being that of a request.
-            Transport::ShortPolling => {
+            Waiting::InClient => {
                 Sample { requests: requests + published, messages, cpu_us: cpu_us(cell) }
             }
-            Transport::LongPolling | Transport::WebSocket => {
+            Waiting::PerRequest | Waiting::PerConnection => {
                 let cpu_us = (cpu_us(cell) - publish_cpu_us * published).max(0.0);
                 Sample { requests, messages, cpu_us }
             }
@@ -187,7 +187,7 @@ fn sizes(cells: Vec<&Cell>) -> Sizes {
         median(counted.map(|cell| bytes(cell) as f64 / count(cell) as f64)).unwrap_or(otherwise)
     };
     let object = |cell: &&Cell| {
-        let payload = cell.bytes.down.payload as f64 / cell.deliveries.steady as f64;
+        let payload = cell.bytes.down.payload as f64 / cell.deliveries.in_steady as f64;
         payload - f64::from(cell.workload.message_bytes)
     };
     Sizes {
@@ -225,7 +225,7 @@ mod tests {
             let cells: Vec<&Cell> = cells(&run, *transport).collect();
             let told = |cell: &&Cell| {
                 cell.requests.answers as f64 * way.request_cpu_us
-                    + cell.deliveries.steady as f64 * way.message_cpu_us
+                    + cell.deliveries.in_steady as f64 * way.message_cpu_us
                     + cell.published as f64 * costs.publish_cpu_us
             };
             let (told, measured): (f64, f64) =

@@ -9,7 +9,7 @@ use crate::load::scenario::Workload;
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 /// The share of a core that is planned with: the rest is room for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;
@@ -160,15 +160,15 @@ impl Nature {
         let fan_out = f64::from(need.subscribers) / f64::from(need.topics);
         // A message just missed waits for the next request, at best a round trip later.
         let asking_s = 1.5 * need.rtt_s;
-        match transport {
-            Transport::ShortPolling => {
+        match transport.waiting() {
+            Waiting::InClient => {
                 Nature { messages_s: need.rate, at_once: 0.0, fastest_s: asking_s }
             }
-            Transport::LongPolling => {
+            Waiting::PerRequest => {
                 Nature { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
             }
             // A ping is sent and its pong is read: taken for two messages.
-            Transport::WebSocket => Nature {
+            Waiting::PerConnection => Nature {
                 messages_s: need.rate + 2.0 / sizes.heartbeat_s,
                 at_once: fan_out,
                 fastest_s: need.rtt_s / 2.0,

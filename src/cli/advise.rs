@@ -15,7 +15,7 @@ use crate::advise::{
 use crate::load::scenario::parse_duration;
 use crate::report::units::{Unit, significant, thousands};
 use crate::run::Run;
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 /// Say which way is the cheapest that is fast enough
 #[derive(Debug, clap::Args)]
@@ -290,9 +290,9 @@ fn spent(way: &Estimate, need: &Need, costs: &Costs) -> String {
 
 /// What the server sends to a subscriber of this way, beside answers' heads.
 fn delivered(transport: Transport) -> &'static str {
-    match transport {
-        Transport::ShortPolling | Transport::LongPolling => "messages",
-        Transport::WebSocket => "messages, pings and pongs",
+    match transport.waiting() {
+        Waiting::InClient | Waiting::PerRequest => "messages",
+        Waiting::PerConnection => "messages, pings and pongs",
     }
 }
 

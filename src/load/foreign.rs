@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use hyper::StatusCode;
 use hyper::header::{
     ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
+use hyper::{Method, StatusCode};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
@@ -20,11 +21,10 @@ use super::scenario::Pacing;
 use super::target::{CursorPlace, PollRoute, Target};
 use crate::message::{Message, TopicName};
 use crate::transport::sse::events::{Parsed, Parser};
-use crate::transport::websocket::upgrade;
 use crate::transport::{Received, Transport, Wish};
 use crate::wire::clock::sleep_until;
 use crate::wire::{
-    Answer, Dialer, HttpConnection, HttpStream, Kind, WireError, WireStream,
+    Answer, Dialer, HttpConnection, HttpStream, Kind, WireError, WireStream, upgrade,
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -59,8 +59,7 @@ impl Subscriber {
         let (dialer, way) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 let is_short = transport == Transport::ShortPolling;
-                let route =
-                    if is_short { &target.short_polling } else { &target.long_polling };
+                let route = if is_short { &target.short_polling } else { &target.long_polling };
                 let route = route.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let clock = is_short.then(|| PollClock::new(&wish));
@@ -79,6 +78,7 @@ impl Subscriber {
                 }
                 (dialer, Way::WebSocket(Box::new(socket)))
             }
+            Transport::SocketioPolling | Transport::SocketioWebsocket => return Err(lacking()),
             Transport::Sse => {
                 let route = target.sse.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
@@ -130,13 +130,8 @@ async fn next_frame(socket: &mut WebSocketStream<WireStream>) -> Result<String, 
 
 async fn next_event(stream: &mut HttpStream, parser: &mut Parser) -> Result<String, WireError> {
     loop {
-        match parser.next() {
-            Some(Parsed::Event(event)) => return Ok(event.data),
-            Some(Parsed::Retry(_)) => {}
-            None => {
-                let ended = || WireError::Closed("the stream has ended".to_owned());
-                parser.feed(&stream.chunk().await?.ok_or_else(ended)?);
-            }
+        if let Parsed::Event(event) = parser.next_of(stream).await? {
+            return Ok(event.data);
         }
     }
 }
@@ -210,7 +205,8 @@ impl Poller {
 
     async fn ask(&mut self) -> Result<Vec<String>, WireError> {
         let path = self.cursor.path(self.route.path(&self.topic, self.hold.as_secs_f64()));
-        let answer = self.http.ask(&path, &self.cursor.headers).await?;
+        let more = &self.cursor.headers;
+        let answer = self.http.ask(Method::GET, &path, more, Bytes::new()).await?;
         let mut messages = Vec::new();
         if answer.status == StatusCode::OK {
             messages = self.route.messages.find(&answer)?;
@@ -292,7 +288,6 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn answer(headers: &[(HeaderName, &'static str)], body: &'static str) -> Answer {
         let field = |(name, value): &(HeaderName, &'static str)| {

@@ -54,8 +54,9 @@ impl Messages {
             Messages::Pointer(pointer) => {
                 let json = json(answer)?;
                 let array = json.pointer(pointer).and_then(|value| value.as_array());
-                let array = array
-                    .ok_or_else(|| WireError::Nonsense(format!("no array at '{pointer}': {body}")))?;
+                let array = array.ok_or_else(|| {
+                    WireError::Nonsense(format!("no array at '{pointer}': {body}"))
+                })?;
                 Ok(array.iter().map(ToString::to_string).collect())
             }
         }
@@ -78,8 +79,8 @@ fn boundary(answer: &Answer) -> Option<String> {
     Some(boundary.trim().trim_matches('"').to_owned())
 }
 
-/// The bodies of the parts; `None` if the last boundary is missing. The line break before a boundary
-/// belongs to it.
+/// The bodies of the parts; `None` if the last boundary is missing. The line break before a
+/// boundary belongs to it.
 fn parts(body: &str, boundary: &str) -> Option<Vec<String>> {
     let delimiter = format!("\r\n--{boundary}");
     let framed = format!("\r\n{body}");

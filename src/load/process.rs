@@ -40,7 +40,8 @@ impl ProcessFamily {
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
         let is_there = self.system.process(self.pid).is_some();
         is_there.then_some(()).with_context(|| format!("there is no process {}", self.pid))?;
-        let members = self.system.processes().values().filter(|process| self.is_member(process.pid()));
+        let members =
+            self.system.processes().values().filter(|process| self.is_member(process.pid()));
         Ok(members.fold(Usage::default(), |sum, process| Usage {
             cpu_s: sum.cpu_s + process.accumulated_cpu_time() as f64 / 1_000.0,
             resident_bytes: sum.resident_bytes + process.memory(),

@@ -15,8 +15,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::target::{PublishRoute, Target};
 use super::process::{ProcessFamily, Usage};
+use super::target::{PublishRoute, Target};
 use crate::transport::Transport;
 use crate::wire::{Dialer, HttpConnection, WireError};
 
@@ -55,7 +55,7 @@ enum Watch {
     /// The server itself, on `/metrics`.
     Asked(HttpConnection),
     /// The system we share with it.
-    Seen(Option<ProcessFamily>),
+    Seen(Option<Box<ProcessFamily>>),
 }
 
 /// A child process, which stops when its standard input ends: when we say so, and also when we die.
@@ -99,7 +99,7 @@ async fn open_foreign(
     dialing
         .with_context(|| format!("nobody answers at {address}"))?
         .with_context(|| format!("cannot reach the server at http://{address}"))?;
-    let family = pid.map(ProcessFamily::of).transpose()?;
+    let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
     Ok(ServerUnderTest {
         address,
         version: target.name.clone(),
@@ -164,7 +164,7 @@ impl ServerUnderTest {
         let control = match &mut self.watch {
             Watch::Asked(control) => control,
             Watch::Seen(family) => {
-                let usage = family.as_mut().map(ProcessFamily::usage).transpose()?;
+                let usage = family.as_mut().map(|family| family.usage()).transpose()?;
                 return Ok(Scrape { usage, requests: None });
             }
         };

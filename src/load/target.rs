@@ -1,8 +1,8 @@
 //! A target: how to talk to a server that is not ours, read from TOML.
 //!
 //! The file says where to publish and, for each way of hearing of a message, what to ask for, where
-//! the cursor goes, how messages stand in an answer, and which answers are empty. [`super::foreign`]
-//! does what it says.
+//! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
+//! done in [`super::foreign`].
 
 use std::collections::BTreeMap;
 
@@ -152,6 +152,8 @@ impl Target {
             Transport::LongPolling => self.long_polling.is_some(),
             Transport::WebSocket => self.websocket.is_some(),
             Transport::Sse => self.sse.is_some(),
+            // Another server's Socket.IO has events of its own, which no file of ours describes.
+            Transport::SocketioPolling | Transport::SocketioWebsocket => false,
         };
         Transport::ALL.into_iter().filter(described).collect()
     }
@@ -266,7 +268,8 @@ mod tests {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/targets");
         let files = std::fs::read_dir(directory).expect("it is there");
         let files = files.map(|file| file.expect("it can be read").path());
-        let files: Vec<_> = files.filter(|path| path.extension() == Some("toml".as_ref())).collect();
+        let files: Vec<_> =
+            files.filter(|path| path.extension() == Some("toml".as_ref())).collect();
         assert!(files.len() >= 3, "{files:?}");
         for file in files {
             let text = std::fs::read_to_string(&file).expect("it can be read");
@@ -281,7 +284,10 @@ mod tests {
         let route = PublishRoute::ours();
         assert_eq!(route.path(&topic), "/topics/t-1/messages");
         assert_eq!(route.body("{text}", "\"é\"\n"), r#"{"sender":"\"é\"\n","text":"\"é\"\n"}"#);
-        assert_eq!(route.body("A", "\"é\"\n{sender}"), r#"{"sender":"A","text":"\"é\"\n{sender}"}"#);
+        assert_eq!(
+            route.body("A", "\"é\"\n{sender}"),
+            r#"{"sender":"A","text":"\"é\"\n{sender}"}"#
+        );
     }
 
     #[test]

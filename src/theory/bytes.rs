@@ -36,7 +36,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// What a browser adds to a request of ours: agent, languages, encodings, referrer, cookies.
-    const BROWSER_HEADERS: f64 = 700.0;
+    const BROWSER_HEADERS: f64 = 562.0;
 
     /// Those of our own server and its subscribers, as measured, over Ethernet.
     pub fn ours(transport: Transport, headers: Headers) -> Self {
@@ -48,8 +48,10 @@ impl Sizes {
             Transport::ShortPolling => 79.0,
             // A longer path, and how long to wait.
             Transport::LongPolling => 92.0,
-            // It asks once, for its handshake.
-            Transport::WebSocket => 0.0,
+            // A longer path, with the session's name.
+            Transport::SocketioPolling => 105.0,
+            // They ask once, for their handshake.
+            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => 0.0,
         };
         Sizes {
             request_head: request_head + more,
@@ -146,9 +148,47 @@ pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Opti
             traffic.down.tcp_ip += acknowledgements * held_share;
             Some(traffic)
         }
-        Transport::WebSocket => Some(pushed(workload.rate, message_bytes, sizes)),
-        // What an event's fields take is not modelled.
-        Transport::Sse => None,
+        // The heads and envelopes of Socket.IO's polls are not ours.
+        Transport::SocketioPolling => None,
+        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
+            Wrapping::of(transport, message_bytes)
+                .map(|wrapping| pushed(&wrapping, workload.rate, message_bytes, sizes))
+        }
+    }
+}
+
+/// What a way of pushing adds, bytes.
+struct Wrapping {
+    /// Around a message.
+    message: f64,
+    /// A heartbeat from the server ...
+    ping: f64,
+    /// ... and the answer to it.
+    pong: f64,
+}
+
+impl Wrapping {
+    /// Absent for what does not push.
+    fn of(transport: Transport, message_bytes: f64) -> Option<Wrapping> {
+        const MASK: f64 = 4.0;
+        let frames = |packet: f64| {
+            let ping = packet.min(1.0) + frame_header(1.0);
+            let message = packet + frame_header(message_bytes + packet);
+            Wrapping { message, ping, pong: ping + MASK }
+        };
+        match transport {
+            Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => None,
+            Transport::WebSocket => Some(frames(0.0)),
+            Transport::SocketioWebsocket => Some(frames(r#"42["message",]"#.len() as f64)),
+            Transport::Sse => {
+                // `id:` with eight digits of epoch and some four of offset, `data:`, an empty line;
+                // around them a chunk's length in hexadecimal and two line ends.
+                let event = 17.0 + 7.0;
+                let chunk = |bytes: f64| bytes.log(16.0).floor() + 1.0 + 4.0;
+                let message = event + chunk(message_bytes + event);
+                Some(Wrapping { message, ping: 2.0 + chunk(2.0), pong: 0.0 })
+            }
+        }
     }
 }
 
@@ -175,23 +215,22 @@ fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes)
     Traffic { up, down }
 }
 
-/// Frames and their acknowledgements, pings and pongs.
-fn pushed(rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
-    const MASK: f64 = 4.0;
+/// Messages and their acknowledgements, heartbeats and the answers to them.
+fn pushed(wrapping: &Wrapping, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
     let pings_s = 1.0 / sizes.heartbeat_s;
-    let header = frame_header(message_bytes);
-    let frame_segments_s = rate * sizes.segments(message_bytes + header);
+    let message_segments_s = rate * sizes.segments(message_bytes + wrapping.message);
     let up = Flow {
-        framing: pings_s * (frame_header(0.0) + MASK),
+        framing: pings_s * wrapping.pong,
         tcp_ip: (rate + pings_s) * sizes.segment_head,
         ..Flow::default()
     };
+    // The pong acknowledges the ping, and is acknowledged in turn.
+    let acknowledgements_s = if wrapping.pong > 0.0 { pings_s } else { 0.0 };
     let down = Flow {
         payload: rate * message_bytes,
-        framing: rate * header + pings_s * frame_header(0.0),
+        framing: rate * wrapping.message + pings_s * wrapping.ping,
         headers: 0.0,
-        // The pong acknowledges the ping, and is acknowledged in turn.
-        tcp_ip: (frame_segments_s + 2.0 * pings_s) * sizes.segment_head,
+        tcp_ip: (message_segments_s + pings_s + acknowledgements_s) * sizes.segment_head,
     };
     Traffic { up, down }
 }

@@ -247,17 +247,12 @@ impl Subscriber {
 
     async fn next_event(&mut self) -> Result<events::Received, WireError> {
         loop {
-            match self.parser.next() {
-                Some(Parsed::Retry(retry)) => self.retry = retry,
-                Some(Parsed::Event(event)) => {
+            match self.parser.next_of(&mut self.stream).await? {
+                Parsed::Retry(retry) => self.retry = retry,
+                Parsed::Event(event) => {
                     let cursor = events::cursor_of(event.id.as_bytes());
                     self.cursor = cursor.unwrap_or(self.cursor);
                     return Ok(event);
-                }
-                None => {
-                    let chunk = self.stream.chunk().await?;
-                    let ended = || WireError::Closed("the stream has ended".to_owned());
-                    self.parser.feed(&chunk.ok_or_else(ended)?);
                 }
             }
         }

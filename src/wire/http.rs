@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Dialer;
+use super::{Dialer, Kind};
 
 /// Why a subscriber did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The body of a 200.
+    fn accepted(self) -> Result<Bytes, WireError> {
+        if self.status == StatusCode::OK { Ok(self.body) } else { Err(self.refusal()) }
+    }
+
     /// That this was not the answer that was wanted.
     pub fn refusal(&self) -> WireError {
         let body = String::from_utf8_lossy(&self.body).into_owned();
@@ -79,19 +84,33 @@ impl HttpConnection {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
-        let answer = self.ask(path, &HeaderMap::new()).await?;
-        if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(answer.refusal()) }
+        self.ask(Method::GET, path, &HeaderMap::new(), Bytes::new()).await?.accepted()
     }
 
-    /// `GET path` with `more` headers, counted as a subscriber's request; any answer.
+    /// `POST path`, counted as a subscriber's request, its body as framing; the body of a 200.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not a 200.
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, WireError> {
+        self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
+        self.ask(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
+    }
+
+    /// A request with `more` headers, counted as a subscriber's; any answer.
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn ask(&mut self, path: &str, more: &HeaderMap) -> Result<Answer, WireError> {
+    pub async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, WireError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
         self.dialer.admit_request().await;
-        let answer = self.send(Method::GET, path, more, Bytes::new()).await?;
+        let answer = self.send(method, path, more, body).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
         }

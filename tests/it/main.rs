@@ -8,6 +8,7 @@ mod faults;
 mod feed;
 mod http;
 mod scenarios;
+mod socketio;
 mod sse;
 mod support;
 mod targets;

@@ -24,12 +24,14 @@ fn shipped() -> Vec<(String, Scenario)> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/scenarios");
     let files = std::fs::read_dir(directory).expect("it is there");
     let paths = files.map(|file| file.expect("it can be read").path());
-    let mut scenarios: Vec<_> = paths.map(|path: PathBuf| {
-        let text = std::fs::read_to_string(&path).expect("it can be read");
-        let scenario = Scenario::from_toml(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
-        (name, scenario)
-    }).collect();
+    let mut scenarios: Vec<_> = paths
+        .map(|path: PathBuf| {
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let scenario = Scenario::from_toml(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+            let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+            (name, scenario)
+        })
+        .collect();
     scenarios.sort_by(|(a, _), (b, _)| a.cmp(b));
     scenarios
 }

@@ -33,7 +33,8 @@ duration = '500ms'
 
 /// Measures a server of our own, in this process, as `target` describes it.
 async fn measure(target: &str, pid: Option<u32>) -> Run {
-    let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
+    let config =
+        ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
     let server = Server::bind(config).await.expect("port 0 is free");
     let address = server.local_addr().expect("it has one");
     let stop = CancellationToken::new();

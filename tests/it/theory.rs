@@ -11,6 +11,7 @@ use poll_vs_push::theory::crossover::{
 };
 use poll_vs_push::theory::{self, predict};
 use poll_vs_push::transport::Transport::{self, LongPolling, ShortPolling, WebSocket};
+use poll_vs_push::transport::Waiting;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,9 +51,11 @@ fn simulate(
     let mut seen = Seen::default();
     for _ in 0..subscribers {
         let published_s = publications(workload, messages, rng);
-        match transport {
-            ShortPolling | LongPolling => ask(transport, workload, &published_s, rng, &mut seen),
-            WebSocket => {
+        match transport.waiting() {
+            Waiting::InClient | Waiting::PerRequest => {
+                ask(transport, workload, &published_s, rng, &mut seen)
+            }
+            Waiting::PerConnection => {
                 let one_way_s = workload.rtt.as_secs_f64() / 2.0;
                 seen.latencies_s.extend(published_s.iter().map(|_| one_way_s));
                 seen.time_s += published_s[published_s.len() - 1];
@@ -94,7 +97,7 @@ fn ask(
     while next < published_s.len() {
         let arrival_s = send_s + one_way_s;
         let mut answer_s = arrival_s;
-        if transport == LongPolling && published_s[next] > arrival_s {
+        if transport.waiting() == Waiting::PerRequest && published_s[next] > arrival_s {
             let hold_s = workload.long_poll_hold.as_secs_f64() * rng.random_range(0.9..=1.0);
             answer_s = published_s[next].min(arrival_s + hold_s);
         }
@@ -106,10 +109,10 @@ fn ask(
         }
         seen.requests += 1.0;
         seen.empty_answers += f64::from(u8::from(next == first));
-        send_s = match (transport, workload.poll_pacing) {
-            (LongPolling | WebSocket, _) => received_s,
-            (ShortPolling, Pacing::AfterResponse) => received_s + interval_s,
-            (ShortPolling, Pacing::FixedRate) => (send_s + interval_s).max(received_s),
+        send_s = match (transport.waiting(), workload.poll_pacing) {
+            (Waiting::PerRequest | Waiting::PerConnection, _) => received_s,
+            (Waiting::InClient, Pacing::AfterResponse) => received_s + interval_s,
+            (Waiting::InClient, Pacing::FixedRate) => (send_s + interval_s).max(received_s),
         };
     }
     seen.time_s += send_s - start_s;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::message::{Cursor, Epoch, Event, Offset};
+use crate::wire::{HttpStream, WireError};
 
 /// Writes events into one chunk.
 #[derive(Debug)]
@@ -109,6 +110,20 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
+    /// The next thing that `stream` says.
+    ///
+    /// # Errors
+    /// If the stream ends or breaks.
+    pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, WireError> {
+        loop {
+            if let Some(parsed) = self.next() {
+                return Ok(parsed);
+            }
+            let ended = || WireError::Closed("the stream has ended".to_owned());
+            self.feed(&stream.chunk().await?.ok_or_else(ended)?);
+        }
+    }
+
     /// Reads on.
     pub fn feed(&mut self, chunk: &[u8]) {
         for &byte in chunk {
