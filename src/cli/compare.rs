@@ -35,6 +35,16 @@ Examples:
 Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
 130 interrupted. What was measured before an error or an interrupt is kept.")]
 pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Measure this running server, not a child process
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+}
+
+/// What to measure and what to do with the result, whoever the server is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
     /// Scenario to measure; without it the default one
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -49,9 +59,6 @@ pub struct Args {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Measure this running server, not a child process
-    #[arg(long, value_name = "URL")]
-    target: Option<String>,
     /// Directory for the results; without it reports/TIME
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -68,30 +75,67 @@ pub struct Args {
 
 /// Measures, writes down, and says how it went.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = scenario(&args)?;
-    let baseline = args.baseline.as_deref().map(super::read_run).transpose()?;
     let source = match &args.target {
         Some(url) => ServerSource::Target { address: target_address(url)? },
         None => ServerSource::Child { program: std::env::current_exe()? },
     };
-    let campaign = Campaign::new(scenario, source)?;
-    let directory = RunDirectory::create(args.output.as_deref())?;
-    let run = super::runtime()?.block_on(measure(campaign, &directory))?;
-    if run.cells.is_empty() {
-        bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+    args.common.measure(source, &Transport::ALL)
+}
+
+impl Common {
+    /// Measures the server of `source`, which speaks `known`; writes down, and says how it went.
+    pub(super) fn measure(
+        self,
+        source: ServerSource,
+        known: &[Transport],
+    ) -> anyhow::Result<ExitCode> {
+        let scenario = self.scenario(known)?;
+        let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
+        let campaign = Campaign::new(scenario, source)?;
+        let directory = RunDirectory::create(self.output.as_deref())?;
+        let run = super::runtime()?.block_on(measure(campaign, &directory))?;
+        if run.cells.is_empty() {
+            bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+        }
+        report::write_all(&run, directory.path())?;
+        directory.link_as_latest()?;
+        let report = Report::new(&run);
+        if self.json {
+            println!("{}", report.json());
+        } else {
+            show(&report, directory.path());
+        }
+        if let Some(old) = &baseline {
+            eprintln!("\n{}", baseline::compare(old, &run));
+        }
+        Ok(verdict(&report, &self.fail_if))
     }
-    report::write_all(&run, directory.path())?;
-    directory.link_as_latest()?;
-    let report = Report::new(&run);
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        show(&report, directory.path());
+
+    fn scenario(&self, known: &[Transport]) -> anyhow::Result<Scenario> {
+        let mut scenario = match &self.scenario {
+            None => Scenario::from_toml(DEFAULT_SCENARIO)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+                Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
+            }
+        };
+        self.overrides.apply(&mut scenario.workload);
+        for case in &mut scenario.cases {
+            case.workload = case.workload.overridden_by(&self.overrides);
+        }
+        if let Some(transports) = &self.transports {
+            if let Some(unknown) = transports.iter().find(|transport| !known.contains(transport)) {
+                bail!("--transports {unknown}: the server is not known to speak it");
+            }
+            scenario.transports = transports.clone();
+        }
+        scenario.keep_transports(known);
+        scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.check()?;
+        Ok(scenario)
     }
-    if let Some(old) = &baseline {
-        eprintln!("\n{}", baseline::compare(old, &run));
-    }
-    Ok(verdict(&report, &args.fail_if))
 }
 
 /// Runs the campaign; every finished cell is on disk before the next begins.
@@ -119,30 +163,8 @@ async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result
     Ok(run)
 }
 
-fn scenario(args: &Args) -> anyhow::Result<Scenario> {
-    let mut scenario = match &args.scenario {
-        None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
-            Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
-        }
-    };
-    args.overrides.apply(&mut scenario.workload);
-    for case in &mut scenario.cases {
-        case.workload = case.workload.overridden_by(&args.overrides);
-    }
-    if let Some(transports) = &args.transports {
-        scenario.transports = transports.clone();
-    }
-    scenario.repeats = args.repeats.unwrap_or(scenario.repeats);
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    scenario.check()?;
-    Ok(scenario)
-}
-
 /// The address in `http://host:port`, with or without a path.
-fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
     let Some(rest) = url.strip_prefix("http://") else {
         bail!("--target {url}: must begin with http://");
     };
