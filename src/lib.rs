@@ -7,4 +7,5 @@ pub mod run;
 pub mod server;
 pub mod transport;
 pub mod usage;
+pub mod web;
 pub mod wire;

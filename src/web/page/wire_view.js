@@ -1,0 +1,1 @@
+export function showWire(panel, lane) { panel.textContent = JSON.stringify(lane.exchange); }
