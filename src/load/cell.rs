@@ -73,7 +73,11 @@ impl CellPlan {
         let connect = *rtt * (3 + subscribers / 256) + Duration::from_micros(300) * *subscribers;
         let drain = match self.transport {
             Transport::ShortPolling => *poll_interval + *rtt,
-            Transport::LongPolling | Transport::WebSocket | Transport::Sse => *rtt,
+            Transport::LongPolling
+            | Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioPolling
+            | Transport::SocketioWebsocket => *rtt,
         };
         let starting_and_stopping = Duration::from_millis(200);
         UNUSED + connect + *idle + *warm_up + *duration + drain + starting_and_stopping

@@ -84,8 +84,9 @@ impl Campaign {
             });
             let tell_phase = |phase| tell(Progress::Phase(phase));
             let outcome = tokio::select! {
-                outcome = plan.measure(&self.source, &tell_phase) => outcome,
+                biased;
                 () = &mut stop => Err(anyhow::anyhow!("interrupted")),
+                outcome = plan.measure(&self.source, &tell_phase) => outcome,
             };
             self.run.finished_at = Timestamp::now();
             match outcome {

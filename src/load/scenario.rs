@@ -319,6 +319,27 @@ impl Overrides {
     }
 }
 
+impl Overrides {
+    /// These, except where `stronger` has a value.
+    pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
+        Overrides {
+            subscribers: stronger.subscribers.or(self.subscribers),
+            topics: stronger.topics.or(self.topics),
+            rate: stronger.rate.or(self.rate),
+            process: stronger.process.or(self.process),
+            message_bytes: stronger.message_bytes.or(self.message_bytes),
+            poll_interval: stronger.poll_interval.or(self.poll_interval),
+            poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
+            long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
+            rtt: stronger.rtt.or(self.rtt),
+            headers: stronger.headers.or(self.headers),
+            idle: stronger.idle.or(self.idle),
+            warm_up: stronger.warm_up.or(self.warm_up),
+            duration: stronger.duration.or(self.duration),
+        }
+    }
+}
+
 impl Sweep {
     /// `workload` once for each value of the sweep.
     fn expand(&self, workload: &Workload) -> Vec<Workload> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::transport::Transport;
@@ -38,7 +38,14 @@ pub struct ServerUnderTest {
     /// What it says of itself, for instance `poll-vs-push/0.1.0`.
     pub version: String,
     control: HttpConnection,
-    child: Option<Child>,
+    child: Option<Running>,
+}
+
+/// A child process, which stops when its standard input ends: when we say so, and also when we die.
+#[derive(Debug)]
+struct Running {
+    process: Child,
+    lifeline: ChildStdin,
 }
 
 impl ServerSource {
@@ -48,8 +55,11 @@ impl ServerSource {
     /// If it does not start, does not answer, or is something else.
     pub async fn open(&self, subscribers: u32) -> anyhow::Result<ServerUnderTest> {
         let (address, child) = match self {
-            ServerSource::Child { program } => start(program, subscribers).await?,
             ServerSource::Target { address } => (*address, None),
+            ServerSource::Child { program } => {
+                let (address, child) = start(program, subscribers).await?;
+                (address, Some(child))
+            }
         };
         let mut control = HttpConnection::new(Dialer::new(address));
         let version = timeout(PATIENCE, identify(&mut control))
@@ -60,16 +70,19 @@ impl ServerSource {
     }
 }
 
-async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, Option<Child>)> {
-    let mut child = Command::new(program)
+async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, Running)> {
+    let mut process = Command::new(program)
         .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--max-connections"])
         .arg((subscribers + CONNECTIONS_SPARE).to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
+        // Ctrl-C is for us; we tell the child when its time has come.
+        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start the server, {}", program.display()))?;
-    let output = child.stdout.take().expect("it was asked for");
+    let output = process.stdout.take().expect("it was asked for");
+    let lifeline = process.stdin.take().expect("it was asked for");
     let mut line = String::new();
     let mut output = BufReader::new(output);
     let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
@@ -78,7 +91,7 @@ async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, 
     let Some(address) = address.and_then(|address| address.parse().ok()) else {
         bail!("the server did not say where it listens, but '{}'", line.trim());
     };
-    Ok((address, Some(child)))
+    Ok((address, Running { process, lifeline }))
 }
 
 async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
@@ -116,7 +129,7 @@ impl ServerUnderTest {
     pub async fn ended(&mut self) -> String {
         match &mut self.child {
             None => std::future::pending().await,
-            Some(child) => match child.wait().await {
+            Some(child) => match child.process.wait().await {
                 Ok(status) => format!("the server ended in the middle ({status})"),
                 Err(error) => format!("the server is lost: {error}"),
             },
@@ -124,12 +137,11 @@ impl ServerUnderTest {
     }
 
     /// Stops a child, and waits for it.
-    pub async fn close(mut self) {
-        if let Some(child) = &mut self.child {
-            // Its standard input ends with this, which tells it to stop.
-            drop(child.stdin.take());
-            if timeout(PATIENCE, child.wait()).await.is_err() {
-                let _ = child.kill().await;
+    pub async fn close(self) {
+        if let Some(Running { mut process, lifeline }) = self.child {
+            drop(lifeline);
+            if timeout(PATIENCE, process.wait()).await.is_err() {
+                let _ = process.kill().await;
             }
         }
     }

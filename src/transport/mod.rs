@@ -7,6 +7,7 @@ mod polling;
 
 pub mod long_polling;
 pub mod short_polling;
+pub mod socketio;
 pub mod sse;
 pub mod websocket;
 
@@ -33,12 +34,22 @@ pub enum Transport {
     WebSocket,
     /// Ask once; the answer does not end, and the server adds to it when there is something.
     Sse,
+    /// Socket.IO's protocol in the answers to long polls.
+    SocketioPolling,
+    /// Socket.IO's protocol on a WebSocket.
+    SocketioWebsocket,
 }
 
 impl Transport {
     /// Every way, in the order in which reports show them.
-    pub const ALL: [Transport; 4] =
-        [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket, Transport::Sse];
+    pub const ALL: [Transport; 6] = [
+        Transport::ShortPolling,
+        Transport::LongPolling,
+        Transport::WebSocket,
+        Transport::Sse,
+        Transport::SocketioPolling,
+        Transport::SocketioWebsocket,
+    ];
 
     /// The name in scenarios, flags, metrics and results: `short-polling`.
     pub fn name(self) -> &'static str {
@@ -47,6 +58,8 @@ impl Transport {
             Transport::LongPolling => "long-polling",
             Transport::WebSocket => "websocket",
             Transport::Sse => "sse",
+            Transport::SocketioPolling => "socketio-polling",
+            Transport::SocketioWebsocket => "socketio-websocket",
         }
     }
 
@@ -57,6 +70,8 @@ impl Transport {
             Transport::LongPolling => "long polling",
             Transport::WebSocket => "WebSocket",
             Transport::Sse => "SSE",
+            Transport::SocketioPolling => "Socket.IO, polling",
+            Transport::SocketioWebsocket => "Socket.IO, WebSocket",
         }
     }
 }
@@ -147,6 +162,7 @@ pub enum Subscriber {
     LongPolling(long_polling::Subscriber),
     WebSocket(Box<websocket::Subscriber>),
     Sse(Box<sse::Subscriber>),
+    Socketio(Box<socketio::Subscriber>),
 }
 
 impl Subscriber {
@@ -173,6 +189,10 @@ impl Subscriber {
             Transport::Sse => {
                 Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
             }
+            Transport::SocketioPolling | Transport::SocketioWebsocket => {
+                let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
+                Subscriber::Socketio(Box::new(subscriber))
+            }
         })
     }
 
@@ -187,6 +207,7 @@ impl Subscriber {
             Subscriber::LongPolling(subscriber) => subscriber.next().await,
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
             Subscriber::Sse(subscriber) => subscriber.next().await,
+            Subscriber::Socketio(subscriber) => subscriber.next().await,
         }
     }
 
@@ -197,6 +218,7 @@ impl Subscriber {
             Subscriber::LongPolling(subscriber) => subscriber.cursor(),
             Subscriber::WebSocket(subscriber) => subscriber.cursor(),
             Subscriber::Sse(subscriber) => subscriber.cursor(),
+            Subscriber::Socketio(subscriber) => subscriber.cursor(),
         }
     }
 }

@@ -36,7 +36,7 @@ impl HttpStream {
             WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
         })?;
         *request.headers_mut() = dialer.headers().clone();
-        dialer.meter().admit_request().await;
+        dialer.admit_request().await;
         let (head, body) = requests.send_request(request).await?.into_parts();
         let bytes = head_bytes(head.status, &head.headers);
         dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);

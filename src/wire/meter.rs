@@ -112,6 +112,12 @@ impl Meter {
         self.down.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
+    /// The same of `bytes` that were sent.
+    pub fn move_up(&self, from: Kind, to: Kind, bytes: usize) {
+        self.up.of(from).fetch_sub(bytes as i64, Relaxed);
+        self.up.of(to).fetch_add(bytes as i64, Relaxed);
+    }
+
     /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
     pub(super) fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
         self.answers.fetch_add(1, Relaxed);
