@@ -6,7 +6,7 @@ const KEPT = 400;
 
 /**
  * Fires `heard` ({lane, entry}) whenever a lane hears a message. An entry is
- * {key, offset, sender, text, publishedAt, delays}, `delays` from lane id to milliseconds.
+ * {key, epoch, offset, sender, text, publishedAt, delays}, `delays` from lane id to milliseconds.
  */
 export class Board extends EventTarget {
   /** "epoch:offset" -> entry, oldest first. */
@@ -21,7 +21,7 @@ export class Board extends EventTarget {
     if (!entry) {
       const { offset, sender, text } = message;
       const publishedAt = serverClock.toOurs(stampedAt);
-      entry = { key, offset, sender, text, publishedAt, delays: new Map() };
+      entry = { key, epoch, offset, sender, text, publishedAt, delays: new Map() };
       this.entries.set(key, entry);
       if (this.entries.size > KEPT) this.entries.delete(this.entries.keys().next().value);
     }

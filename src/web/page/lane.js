@@ -191,6 +191,11 @@ export class Lane {
     announce(`${this.label}: the feed began anew`);
   }
 
+  /** True if that message of the board is still to come: it lies in the server for this lane. */
+  awaits({ epoch, offset }) {
+    return this.cursor?.epoch === epoch && this.cursor.offset < offset;
+  }
+
   /** Median of the last delays, milliseconds. */
   medianDelayMs() {
     const sorted = [...this.#delays].sort((a, b) => a - b);

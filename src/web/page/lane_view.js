@@ -11,7 +11,7 @@ const COUNTERS = [
   ["up", "Bytes up", ({ counters }) => showBytes(counters.bytesUp)],
   ["down", "Bytes down", ({ counters }) => showBytes(counters.bytesDown)],
   ["last", "Last delay", (lane) => showMs(lane.lastDelayMs)],
-  ["median", "Median delay", (lane) => showMs(lane.medianDelayMs())],
+  ["median", "Median", (lane) => showMs(lane.medianDelayMs())],
   ["lost", "Lost", ({ counters }) => counters.lost.toLocaleString("en")],
 ];
 

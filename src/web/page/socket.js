@@ -4,7 +4,8 @@ import { now } from "./clock.js";
 
 /**
  * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
- * `heard(text, leftAt)` is called for each text frame, in order.
+ * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
+ * and `closed()` at the end.
  */
 export async function openSocket(lane, path, head, signal, { opened, heard, closed }) {
   await lane.link.connect();
@@ -23,7 +24,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       await lane.link.down();
       ask.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
-      opened(socket);
+      opened(socket, reject);
     };
     socket.onmessage = async ({ data }) => {
       const leftAt = now();

@@ -9,7 +9,7 @@ const BAR = 6;
 const PILL = { height: 17, radius: 8.5, pad: 5 };
 const COLOURS = 8;
 /** A wait shorter than this is drawn as no wait: it is the time that a request takes. */
-const WAIT_MIN_MS = 8;
+const WAIT_MIN_MS = 25;
 
 let theme = {};
 
@@ -135,8 +135,8 @@ export class Timeline {
     this.#pills = [];
     for (const entry of board.entries.values()) {
       const arrival = this.#lane.track.arrivals.get(entry.key);
-      const isMissed = !arrival && now - entry.publishedAt > 60_000;
-      if (isMissed || (arrival?.heardAt ?? now) < from) continue;
+      if (!arrival && !this.#lane.awaits(entry)) continue;
+      if ((arrival?.heardAt ?? now) < from) continue;
       const colour = theme.messages[entry.offset % COLOURS];
       pen.strokeStyle = colour;
       pen.lineWidth = 2.5;
