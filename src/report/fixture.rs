@@ -13,7 +13,7 @@ use crate::run::{
     Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Requests, Run,
     SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
 pub fn run() -> Run {
@@ -65,21 +65,21 @@ pub fn run_of(scenario: &Scenario) -> Run {
 
 /// How a way waits: see theory.md's one model for both kinds of polling.
 #[derive(Clone, Copy)]
-enum Waiting {
+enum Pattern {
     Asking { gap_s: f64, hold_s: f64 },
     Told,
 }
 
-fn waiting(transport: Transport, workload: &Workload) -> Waiting {
+fn pattern(transport: Transport, workload: &Workload) -> Pattern {
     let rtt_s = workload.rtt.as_secs_f64();
-    match transport {
-        Transport::ShortPolling => {
-            Waiting::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
+    match transport.waiting() {
+        Waiting::InClient => {
+            Pattern::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
         }
-        Transport::LongPolling => {
-            Waiting::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
+        Waiting::PerRequest => {
+            Pattern::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
         }
-        Transport::WebSocket => Waiting::Told,
+        Waiting::PerConnection => Pattern::Told,
     }
 }
 
@@ -99,11 +99,11 @@ fn cell(transport: Transport, point: &Point, repeat: u32) -> Cell {
     let length_s = workload.duration.as_secs_f64();
     let topics: Vec<Vec<f64>> =
         (0..workload.topics).map(|_| arrivals(workload.rate, length_s, &mut random)).collect();
-    let waiting = waiting(transport, workload);
+    let pattern = pattern(transport, workload);
     let seen: Vec<Seen> = (0..workload.subscribers)
         .map(|subscriber| {
             let arrivals = &topics[(subscriber % workload.topics) as usize];
-            subscriber_of(waiting, arrivals, workload, &mut random)
+            subscriber_of(pattern, arrivals, workload, &mut random)
         })
         .collect();
     let published = topics.iter().map(|arrivals| arrivals.len() as u64).sum();
@@ -120,7 +120,7 @@ fn arrivals(rate: f64, length_s: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
 }
 
 fn subscriber_of(
-    waiting: Waiting,
+    pattern: Pattern,
     arrivals: &[f64],
     workload: &Workload,
     random: &mut ChaCha8Rng,
@@ -128,7 +128,7 @@ fn subscriber_of(
     let one_way_s = workload.rtt.as_secs_f64() / 2.0;
     let mut work = || 0.000_2 + 0.000_4 * random.random::<f64>();
     let mut seen = Seen::default();
-    let Waiting::Asking { gap_s, hold_s } = waiting else {
+    let Pattern::Asking { gap_s, hold_s } = pattern else {
         seen.messages = arrivals.iter().map(|at| (*at, at + one_way_s + work())).collect();
         return seen;
     };

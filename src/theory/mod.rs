@@ -7,7 +7,7 @@
 pub mod cycle;
 
 use crate::load::scenario::{Pacing, Process, Workload};
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 pub use cycle::{Cycle, Delay};
 
@@ -76,10 +76,10 @@ impl Prediction {
 /// Absent where no closed form is known: long polling of periodic messages that are further apart
 /// than a hold is long.
 pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> {
-    match transport {
-        Transport::ShortPolling => Prediction::polling(&short_poll(workload), workload.process),
-        Transport::LongPolling => Prediction::polling(&long_poll(workload), workload.process),
-        Transport::WebSocket => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
+    match transport.waiting() {
+        Waiting::InClient => Prediction::polling(&short_poll(workload), workload.process),
+        Waiting::PerRequest => Prediction::polling(&long_poll(workload), workload.process),
+        Waiting::PerConnection => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
     }
 }
 
@@ -97,6 +97,9 @@ pub fn short_poll(workload: &Workload) -> Cycle {
 }
 
 /// Long polling over a kept connection: the gap is one round trip, the hold the mean one.
+///
+/// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as long
+/// as messages come more often than heartbeats, that makes no difference.
 pub fn long_poll(workload: &Workload) -> Cycle {
     let rtt_s = workload.rtt.as_secs_f64();
     Cycle {

@@ -1,4 +1,5 @@
 //! The one integration-test crate: a module for each subject.
 
 mod feed;
+mod socketio;
 mod sse;
