@@ -20,6 +20,16 @@ pub fn run() -> Run {
     run_of(&scenario("name = 'fixture'\ntitle = 'Poll or push?'\ndescription = 'A fixture.'"))
 }
 
+/// A sweep over the message rate.
+pub fn sweep() -> Run {
+    let mut scenario = scenario(
+        "name = 'sweep'\ntitle = 'Poll or push, by rate'\ndescription = 'A fixture.'\n\
+         sweep = { rate = [0.1, 0.5, 2, 10, 50] }",
+    );
+    scenario.workload.duration = Duration::from_secs(20);
+    run_of(&scenario)
+}
+
 /// A scenario with a smaller workload than the default's.
 pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");

@@ -6,9 +6,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{self, Chart, palette};
+use super::decision::{Cost, Decision};
 use super::table::{self, Entry};
 use super::terminal::heading;
-use super::{Point, Report, Way, figures, prose};
+use super::{Point, Report, Way, figures, prose, published, sweep};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -30,7 +31,10 @@ pub fn page(report: &Report) -> String {
                     p class="lead" { (scenario.description) }
                     (answer(report))
                     @if report.points.len() > 1 { (headlines(report)) }
+                    @for line in sweep::lines(report) { (of_line(&line)) }
+                    (published(report))
                     @for point in &report.points { (of_point(report, point)) }
+                    (decision(report))
                     (validity(report))
                     (method())
                     (circumstances(report))
@@ -104,6 +108,52 @@ fn headline(way: &Way, figure: &figures::Figure) -> String {
     }
 }
 
+/// The charts over a sweep: what changes along it, and where ways meet.
+fn of_line(line: &sweep::Line) -> Markup {
+    let charts = [
+        charts::sweep::along(line, &figures::LATENCY_MEAN, "Mean delivery latency"),
+        charts::sweep::along(
+            line,
+            &figures::REQUESTS_PER_SUBSCRIBER,
+            "Requests per second of each subscriber",
+        ),
+        charts::sweep::along(line, &figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
+        charts::sweep::along(line, &figures::CPU_BUSY, "Server CPU, of one core"),
+    ];
+    html! {
+        section {
+            h2 {
+                @if line.name.is_empty() { "Along the sweep: " } @else { (line.name) ", along: " }
+                (line.axis.label())
+            }
+            div class="charts" { @for chart in charts.iter().flatten() { (figure(chart)) } }
+        }
+    }
+}
+
+fn published(report: &Report) -> Markup {
+    let rows = published::rows(report);
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "Published figures beside ours" }
+                div class="scroll" {
+                    table {
+                        thead { tr {
+                            th { "case" } th { "published by" } th { "figure" }
+                            th { "published" } th { "ours" } th { "why they differ, or need not" }
+                        } }
+                        tbody { @for row in &rows { tr {
+                            th { (row.case) } td { (row.source) } td { (row.figure) }
+                            td { (row.value) } td { strong { (row.ours) } } td { (row.why) }
+                        } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A point's table and charts; folded away if there are many points.
 fn of_point(report: &Report, point: &Point) -> Markup {
     let body = html! {
@@ -128,7 +178,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
 fn figure_table(point: &Point) -> Markup {
     html! {
         div class="scroll" {
-            table class="figures" {
+            table class="figures" style=(format!("--ways:{}", point.ways.len())) {
                 thead { tr {
                     th {}
                     @for way in &point.ways { th class="number" { (name(way)) } }
@@ -195,6 +245,21 @@ fn figure(chart: &Chart) -> Markup {
         figure class=[chart.wide.then_some("wide")] {
             figcaption { strong { (chart.title) } span { (chart.note) } }
             div class="scroll" { (chart.svg) }
+        }
+    }
+}
+
+fn decision(report: &Report) -> Markup {
+    let charts = Decision::of(report).map(|decision| {
+        let known = [Cost::ServerCpu, Cost::Bytes].into_iter().filter(|cost| decision.knows(*cost));
+        known.map(|cost| charts::map::cheapest(&decision, cost)).collect::<Vec<Chart>>()
+    });
+    html! {
+        @if let Some(charts) = charts {
+            section {
+                h2 { "Which way is cheapest where" }
+                div class="charts" { @for chart in &charts { (figure(chart)) } }
+            }
         }
     }
 }

@@ -98,7 +98,7 @@ fn scaled(value: f64, units: &[(&str, f64)]) -> String {
     format!("{} {name}", significant(value / factor))
 }
 
-/// Three significant digits; whole numbers above a thousand, with separators.
+/// At most three significant digits; above a thousand whole numbers, with separators.
 pub fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -110,8 +110,8 @@ pub fn significant(value: f64) -> String {
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
     let magnitude = rounded.abs().log10().floor() as i32;
     let text = format!("{rounded:.*}", (2 - magnitude).max(0) as usize);
-    match text.contains('.') && rounded.fract() == 0.0 {
-        true => format!("{}", rounded),
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }
 }
@@ -126,6 +126,12 @@ pub fn thousands(value: i64) -> String {
         .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
         .collect();
     format!("{}{}", if value < 0 { "-" } else { "" }, groups.join(","))
+}
+
+/// The text with its first letter in upper case.
+pub fn sentence_case(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
 #[cfg(test)]
@@ -145,7 +151,7 @@ mod tests {
         assert_eq!(Unit::Seconds.show(1.0512), "1.05 s");
         assert_eq!(Unit::Seconds.show(0.000_04), "40 µs");
         assert_eq!(Unit::Bytes.show(812.0), "812 B");
-        assert_eq!(Unit::Bytes.show(5_700.0), "5.70 kB");
+        assert_eq!(Unit::Bytes.show(5_700.0), "5.7 kB");
         assert_eq!(Unit::Share.show(0.3821), "38.2 %");
         assert_eq!(Unit::PerSecond.show(0.95238), "0.952/s");
     }

@@ -1,9 +1,12 @@
 //! What a measurement ought to show: closed forms for every transport, to be held against it.
 //!
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
-//! [`cycle`] is the one model behind both kinds of polling. Server and client are taken to need no
-//! time of their own: what a measurement shows beyond a prediction is what they do need.
+//! [`cycle`] is the one model behind both kinds of polling, [`bytes`] what crosses the wire, and
+//! [`crossover`] where one way overtakes another. Server and client are taken to need no time of
+//! their own: what a measurement shows beyond a prediction is what they do need.
 
+pub mod bytes;
+pub mod crossover;
 pub mod cycle;
 
 use crate::load::scenario::{Pacing, Process, Workload};

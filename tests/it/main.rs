@@ -3,3 +3,4 @@
 mod feed;
 mod socketio;
 mod sse;
+mod theory;

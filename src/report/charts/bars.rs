@@ -79,7 +79,7 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
     };
     let label = format!("{title}. {}", said.join("; "));
     let svg = frame(WIDTH, bars.len() as f64 * ROW, &label, body);
-    Some(Chart { title, note, svg, wide: false })
+    Some(Chart { title: title.to_owned(), note, svg, wide: false })
 }
 
 fn drawn(bar: &Bar, top: f64, width_of: impl Fn(f64) -> f64) -> Markup {

@@ -46,7 +46,7 @@ pub fn subscriber(point: &Point) -> Option<Chart> {
     let title = "One subscriber, second by second";
     let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
-        title,
+        title: title.to_owned(),
         note: "Each triangle is a publication as planned, each dot its receipt; the more slanted \
                the stroke between them, the longer the message was on its way. Bars are requests, \
                from sending to answer: filled if the answer held messages, hollow if it was empty."
