@@ -61,7 +61,7 @@ pub(super) async fn serve(
         );
         let connection = http.serve_connection(TokioIo::new(io), service.clone()).with_upgrades();
         let drain = app.drain.clone();
-        app.tasks.spawn(async move {
+        app.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
@@ -108,5 +108,7 @@ async fn drain(app: &App) {
     app.tasks.close();
     if tokio::time::timeout(app.config.drain_timeout, app.tasks.wait()).await.is_err() {
         warn!(left = app.tasks.len(), "clients that did not leave are cut off");
+        app.cut.cancel();
+        app.tasks.wait().await;
     }
 }

@@ -14,7 +14,8 @@ pub struct ServerConfig {
     /// Connections open at the same time; further ones wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_connections: usize,
-    /// Time a client has for the head of a request, also time a kept-alive connection may idle
+    /// Time a client has for the head of a request and again for its body, also time a kept-alive
+    /// connection may idle
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
     pub header_timeout: Duration,
     /// Largest text of a message, bytes

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,8 +40,17 @@ pub struct App {
     pub metrics: Metrics,
     /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
-    /// Tasks that outlive the request that started them (upgraded connections).
-    pub tasks: TaskTracker,
+    /// The tasks of all connections, upgraded ones included.
+    tasks: TaskTracker,
+    /// Cancelled when the drain's time is over: those who have not left are cut off.
+    cut: CancellationToken,
+}
+
+impl App {
+    /// Runs the task of a connection until it ends, or until the drain's time is over.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
+    }
 }
 
 /// A server that has its port and does not serve yet.
@@ -67,6 +77,7 @@ impl Server {
             config,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
         };
         Ok(Server { listener, app: Arc::new(app) })
     }

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf;
+use futures_util::{Stream, TryStreamExt};
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -40,16 +42,42 @@ pub(super) fn all(
         .unify()
 }
 
-/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once it is stored.
+/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once stored.
 fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let body_limit = app.config.max_message_bytes_encoded() as u64;
     let app = app.clone();
     warp::path!("topics" / String / "messages")
         .and(warp::post())
         .and(warp::body::content_length_limit(body_limit))
-        .and(warp::body::bytes())
-        .map(move |topic: String, body: Bytes| answer(store(&app, &topic, &body)))
+        .and(warp::body::stream())
+        .then(move |topic: String, body| {
+            let app = app.clone();
+            async move {
+                let body = whole(body, app.config.header_timeout).await;
+                answer(body.and_then(|body| store(&app, &topic, &body)))
+            }
+        })
         .boxed()
+}
+
+/// A body of limited length, if it comes within `patience`: hyper's own timeout is over when the
+/// head is there.
+async fn whole<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    patience: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    let add = async |mut whole: Vec<u8>, mut part: B| {
+        while part.has_remaining() {
+            whole.extend_from_slice(part.chunk());
+            part.advance(part.chunk().len());
+        }
+        Ok(whole)
+    };
+    match tokio::time::timeout(patience, body.try_fold(Vec::new(), add)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
+    }
 }
 
 fn store(app: &App, topic: &str, body: &[u8]) -> Result<Response, ApiError> {

@@ -82,7 +82,7 @@ where
     let greeted = app.clone();
     io.ns("/", async move |socket: SocketRef| greet(&greeted, &socket));
     let drained = app.drain.clone();
-    app.tasks.spawn(async move {
+    app.spawn(async move {
         drained.cancelled().await;
         // Without a disconnect packet, after which official clients would stay away for good.
         io.close().await;
@@ -148,7 +148,7 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
                 let mut current = current.lock().expect("no panic under this lock");
                 std::mem::replace(&mut *current, stop.clone()).cancel();
                 let session = Session::new(app.clone(), socket, subscription);
-                app.tasks.spawn(async move { stop.run_until_cancelled(session.run()).await });
+                app.spawn(async move { drop(stop.run_until_cancelled(session.run()).await) });
             }
             Err(error) => drop(socket.emit("error", &Event::Error { error })),
         }

@@ -3,7 +3,7 @@
 //!
 //! # On the wire
 //! ```text
-//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then on frames
+//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then frames
 //!     server: {"event":"subscribed",...} first, then message objects; {"event":"gap"|"reset",...}
 //!     client: {"sender":"..","text":".."} publishes; {"event":"published",...} acknowledges it
 //! ```
@@ -80,7 +80,7 @@ fn accept(
         Err(refusal) => return Ok(*refusal),
     };
     let subscription = Subscription::parse(app, topic, query)?;
-    app.tasks.spawn(serve(app.clone(), name, subscription, upgrade));
+    app.spawn(serve(app.clone(), name, subscription, upgrade));
     Ok(response)
 }
 

@@ -1,6 +1,16 @@
 //! The one integration-test crate: a module for each subject.
 
+mod browser;
+mod cli;
+mod conformance;
+mod faults;
 mod feed;
+mod http;
+mod page;
 mod socketio;
 mod sse;
+mod support;
 mod theory;
+mod tidy;
+mod websocket;
+mod wire;
