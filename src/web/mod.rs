@@ -73,9 +73,9 @@ pub fn route() -> BoxedFilter<(Response,)> {
         .map(|name: String| FILES.iter().find(|file| file.name == name));
     page.or(part)
         .unify()
-        .and_then(|file: Option<&'static File>| async move {
-            file.ok_or_else(warp::reject::not_found)
-        })
+        .and_then(
+            |file: Option<&'static File>| async move { file.ok_or_else(warp::reject::not_found) },
+        )
         .and(warp::get())
         .and(warp::header::headers_cloned())
         .map(|file: &'static File, headers: HeaderMap| file.answer(&headers))
