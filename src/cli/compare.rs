@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::progress::ProgressLine;
+use super::watch::Watch;
 use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
 use crate::load::scenario::{Overrides, Scenario};
 use crate::load::{Campaign, Progress, ServerSource};
@@ -21,12 +22,17 @@ use crate::transport::Transport;
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
 
+/// Where `--watch` shows the run unless another address is named.
+const WATCH: &str = "127.0.0.1:3030";
+
 /// Measure the ways side by side and write a report (this is the default command)
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   poll-vs-push
   poll-vs-push compare --rate 10 --rtt 100ms
+  poll-vs-push compare --watch
   poll-vs-push compare --scenario load-tests/scenarios/default.toml --transports websocket
   poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
@@ -63,6 +69,9 @@ pub struct Args {
     /// Print the results as JSON, and nothing else, on standard output
     #[arg(long)]
     json: bool,
+    /// Show the run in a browser while it goes on, and its report afterwards, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
+    watch: Option<SocketAddr>,
 }
 
 /// Measures, writes down, and says how it went.
@@ -75,7 +84,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let campaign = Campaign::new(scenario, source)?;
     let directory = RunDirectory::create(args.output.as_deref())?;
-    let run = super::runtime()?.block_on(measure(campaign, &directory))?;
+    let runtime = super::runtime()?;
+    let watch = args.watch.map(|listen| runtime.block_on(Watch::start(listen, directory.path())));
+    let watch = watch.transpose()?;
+    let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
     if run.cells.is_empty() {
         bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
     }
@@ -90,17 +102,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(old) = &baseline {
         eprintln!("\n{}", baseline::compare(old, &run));
     }
-    Ok(verdict(&report, &args.fail_if))
+    let verdict = verdict(&report, &args.fail_if);
+    if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
+        runtime.block_on(watch.linger(directory.path(), interrupted()))?;
+    }
+    Ok(verdict)
+}
+
+/// Ready at Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Runs the campaign; every finished cell is on disk before the next begins.
-async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result<Run> {
+async fn measure(
+    campaign: Campaign,
+    directory: &RunDirectory,
+    watch: Option<&Watch>,
+) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             eprintln!("warning: {error:#}");
@@ -111,8 +133,11 @@ async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result
             keep(run);
         }
         line.show(&progress);
+        if let Some(watch) = watch {
+            watch.tell(&progress);
+        }
     };
-    let run = campaign.measure(interrupted, &tell).await;
+    let run = campaign.measure(interrupted(), &tell).await;
     line.finish();
     directory.write_run(&run)?;
     Ok(run)

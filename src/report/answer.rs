@@ -87,7 +87,13 @@ fn ranking(point: &Point, figure: &Figure, superlative: &str, verb: &str) -> Opt
 }
 
 fn tied(leaders: &[Standing]) -> &'static str {
-    if leaders.len() > 1 { ", no difference beyond the spread" } else { "" }
+    match leaders {
+        [] | [_] => "",
+        _ if leaders.iter().any(|(way, _)| way.cells.len() < 2) => {
+            ", too close to be told apart by one repeat"
+        }
+        _ => ", no difference beyond the spread",
+    }
 }
 
 /// ` Long polling took 1.5 times as long (30 ms) and short polling 27 times (541 ms).`

@@ -35,6 +35,7 @@ pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
+    scenario.workload.duration = Duration::from_secs(7);
     scenario
 }
 
@@ -73,7 +74,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: see theory.md's one model for both kinds of polling.
+/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Pattern {
     Asking { gap_s: f64, hold_s: f64 },
@@ -176,6 +177,9 @@ fn measured(
         latency_us.record(((received - planned) * 1e6) as u64);
     }
     let delivered = latency_us.0.len();
+    let length_s = workload.duration.as_secs_f64();
+    let received = seen.iter().flat_map(|seen| &seen.messages);
+    let in_steady = received.filter(|(_, at)| *at < length_s).count() as u64;
     let sent: u64 = seen.iter().map(|seen| seen.requests.len() as u64).sum();
     let answers = || seen.iter().flat_map(|seen| &seen.answers);
     let requests = Requests {
@@ -185,8 +189,7 @@ fn measured(
         client_total: sent + 60,
         server_total: Some(sent + 60),
     };
-    let length_s = workload.duration.as_secs_f64();
-    let work = delivered as f64 * 9e-6 + sent as f64 * 25e-6;
+    let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
     Cell {
         transport,
         case: point.case.clone(),
@@ -198,11 +201,12 @@ fn measured(
             expected: delivered,
             received: delivered,
             steady: delivered,
+            in_steady,
             ..Deliveries::default()
         },
         latency_us,
         requests,
-        bytes: bytes(workload, delivered, sent),
+        bytes: bytes(workload, in_steady, sent),
         connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
         server: Some(ServerCost {
             cpu_s: work * (1.0 + 0.05 * f64::from(repeat)),

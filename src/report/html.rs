@@ -9,7 +9,7 @@ use super::charts::{self, Chart, palette};
 use super::decision::{Cost, Decision};
 use super::table::{self, Entry};
 use super::terminal::heading;
-use super::{Point, Report, Way, figures, prose, published, sweep};
+use super::{Point, Report, Way, differences, figures, prose, published, sweep};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -33,6 +33,7 @@ pub fn page(report: &Report) -> String {
                     @if report.points.len() > 1 { (headlines(report)) }
                     @for line in sweep::lines(report) { (of_line(&line)) }
                     (published(report))
+                    @if report.points.len() > 1 { h2 { "Each workload" } }
                     @for point in &report.points { (of_point(report, point)) }
                     (decision(report))
                     (validity(report))
@@ -159,6 +160,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
     let body = html! {
         p class="note" { (prose::workload(point.workload)) }
         (figure_table(point))
+        (differences(point))
         (point_charts(point))
     };
     let description = point.case.map_or("", |case| case.description.as_str());
@@ -167,7 +169,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
             section { h2 { "Every figure" } (body) }
         } @else {
             section { details {
-                summary { h2 { (point.title(report.run)) } }
+                summary { h3 { (point.title(report.run)) } }
                 @if !description.is_empty() { p { (description) } }
                 (body)
             } }
@@ -197,6 +199,17 @@ fn figure_table(point: &Point) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn differences(point: &Point) -> Markup {
+    let orders = differences::orders(point);
+    html! {
+        @if !orders.is_empty() {
+            h3 { "Which differences are real" }
+            p class="note" { (differences::KEY) }
+            dl { @for (figure, order) in &orders { dt { (figure) } dd { (order) } } }
         }
     }
 }
@@ -251,8 +264,7 @@ fn figure(chart: &Chart) -> Markup {
 
 fn decision(report: &Report) -> Markup {
     let charts = Decision::of(report).map(|decision| {
-        let known = [Cost::ServerCpu, Cost::Bytes].into_iter().filter(|cost| decision.knows(*cost));
-        known.map(|cost| charts::map::cheapest(&decision, cost)).collect::<Vec<Chart>>()
+        [Cost::ServerCpu, Cost::Bytes].map(|cost| charts::map::cheapest(&decision, cost))
     });
     html! {
         @if let Some(charts) = charts {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::figures;
 use super::table::{self, Entry};
 use super::terminal::heading;
-use super::{Point, Report, prose, published};
+use super::{Point, Report, differences, prose, published};
 
 /// Beyond so many points the full tables are left to `results.csv`.
 const FULL_TABLES_MAX: usize = 4;
@@ -74,6 +74,18 @@ fn full_table(report: &Report, point: &Point) -> String {
             let entries = row.entries.iter().map(entry);
             text.push_str(&table_row(std::iter::once(name).chain(entries)));
         }
+    }
+    text + "\n" + &differences(point)
+}
+
+fn differences(point: &Point) -> String {
+    let orders = differences::orders(point);
+    if orders.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("Which differences are real? {}\n\n", escaped(differences::KEY));
+    for (figure, order) in orders {
+        let _ = writeln!(text, "- {figure}: {}", escaped(&order));
     }
     text + "\n"
 }

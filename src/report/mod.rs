@@ -11,6 +11,7 @@ pub mod baseline;
 pub mod charts;
 mod csv;
 pub mod decision;
+mod differences;
 pub mod figures;
 mod html;
 mod json;
@@ -27,7 +28,7 @@ pub mod validity;
 pub mod warning;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

@@ -16,6 +16,9 @@ pub enum Unit {
     Count,
 }
 
+/// A smaller share is shown as none.
+const SHARE_SHOWN: f64 = 1e-5;
+
 const TIMES: [(&str, f64); 5] =
     [("ns", 1e-9), ("µs", 1e-6), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
 const SIZES: [(&str, f64); 4] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)];
@@ -32,6 +35,7 @@ impl Unit {
             Unit::Seconds => format!("{} µs", significant(value * 1e6)),
             Unit::Bytes => scaled(value, &SIZES),
             Unit::BytesPerSecond => scaled(value, &RATES),
+            Unit::Share if value.abs() < SHARE_SHOWN => "0 %".to_owned(),
             Unit::Share => format!("{} %", significant(value * 100.0)),
             Unit::PerSecond => format!("{}/s", significant(value)),
             Unit::Count => significant(value),

@@ -36,7 +36,7 @@ pub(super) fn all(
         .unify()
         .or(healthz())
         .unify()
-        .or(web::route())
+        .or(web::route(app.config.reports.clone()))
         .unify()
         .recover(|rejection| async move { Ok::<_, Infallible>(refuse(&rejection).into()) })
         .unify()

@@ -1,12 +1,14 @@
 //! The live page: every way of hearing of a message, run side by side by a browser.
 //!
 //! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
-//! from another host. The page is a client like any other. It has no route of its own but
-//! [`mirror`], which tells it what a browser keeps from its scripts.
+//! from another host. The page is a client like any other; beside the transports' routes it needs
+//! only [`mirror`], which tells it what a browser keeps from its scripts, and [`reports`].
 
 mod mirror;
+mod reports;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -35,7 +37,6 @@ macro_rules! files {
     };
 }
 
-/// The first is the page itself.
 const FILES: &[File] = files![
     "index.html"
     "style.css"
@@ -62,16 +63,23 @@ const FILES: &[File] = files![
     "sse.js"
     "timeline.js"
     "track.js"
+    "watch.html"
+    "watch.js"
     "websocket.js"
     "wire_view.js"
 ];
 
-/// `GET /`: the page. `GET /page/{file}`: what it is made of. `GET /mirror`: see there.
-pub fn route() -> BoxedFilter<(Response,)> {
-    let page = warp::path::end().map(|| FILES.first());
-    let part = warp::path!("page" / String)
-        .map(|name: String| FILES.iter().find(|file| file.name == name));
-    page.or(part)
+/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /page/{file}`:
+/// what both are made of.
+pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
+    let find = |name: &str| FILES.iter().find(|file| file.name == name);
+    let lanes = warp::path::end().map(move || find("index.html"));
+    let runs = warp::path!("watch").map(move || find("watch.html"));
+    let part = warp::path!("page" / String).map(move |name: String| find(&name));
+    lanes
+        .or(runs)
+        .unify()
+        .or(part)
         .unify()
         .and_then(
             |file: Option<&'static File>| async move { file.ok_or_else(warp::reject::not_found) },
@@ -80,6 +88,8 @@ pub fn route() -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .map(|file: &'static File, headers: HeaderMap| file.answer(&headers))
         .or(mirror::route())
+        .unify()
+        .or(reports::route(reports))
         .unify()
         .boxed()
 }

@@ -242,3 +242,37 @@ async fn a_phone_and_a_screen_reader_get_all_of_it() {
     browser.close_without_complaint().await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_can_be_followed_and_its_report_opened() {
+    let reports = tempfile::tempdir().expect("a directory");
+    let run = reports.path().join("2026-01-01T00-00-00Z");
+    std::fs::create_dir(&run).expect("made");
+    let report = "<!doctype html><title>It</title><p id=it>The answer<script>alert(1)</script>";
+    std::fs::write(run.join("report.html"), report).expect("written");
+    let server =
+        TestServer::with(|config| config.reports = Some(reports.path().to_path_buf())).await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    let steps = [
+        json!({ "what": "cell", "number": 2, "of": 9, "label": "WebSocket", "left_s": 41.2 }),
+        json!({ "what": "phase", "phase": "measuring" }),
+        json!({ "what": "done", "transport": "websocket", "label": "WebSocket", "case": "",
+            "repeat": 0, "requests_per_message": null,
+            "latency_ms": { "mean": 1.25, "p50": 1.0, "p99": 2.0, "max": 30.0 } }),
+    ];
+    for step in steps {
+        let draft = json!({ "sender": "compare", "text": step.to_string() }).to_string();
+        assert_eq!(server.post("/topics/compare/messages", draft).await.status, 201);
+    }
+    soon(browser.client.goto(&format!("http://{}/watch", server.address))).await.expect("a page");
+    browser.until("return document.querySelectorAll('#cells tr').length === 1").await;
+    let now = browser.text("#now").await;
+    assert_eq!(now, "2 of 9: WebSocket; 41 s left – measuring");
+    assert!(browser.text("#cells").await.contains("1.3 ms"));
+    browser.until("return document.querySelectorAll('#runs a').length === 1").await;
+    // The sandbox lets no script of a report run.
+    browser.click("#runs a").await;
+    browser.until("return document.querySelector('#it') !== null").await;
+    browser.close().await;
+    server.stop().await;
+}

@@ -1,7 +1,9 @@
 //! The one integration-test crate: a module for each subject.
 
+mod advise;
 mod browser;
 mod cli;
+mod compare;
 mod conformance;
 mod faults;
 mod feed;

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::report::figures::{self, Figure};
 use crate::report::stats::Summary;
+use crate::report::units::thousands;
 use crate::report::{Point, Way};
 
 use super::{Chart, WIDTH, frame, palette, px};
@@ -33,7 +34,7 @@ pub fn requests(point: &Point) -> Option<Chart> {
             None => (value, 0.0),
         }
     });
-    let subscribers = point.workload.subscribers;
+    let subscribers = thousands(point.workload.subscribers.into());
     chart(
         bars,
         "Requests per second",

@@ -82,7 +82,7 @@ fn stacks(way: &Way) -> Option<[Stack; 2]> {
         way.cells.iter().copied().filter(|cell| per_message(cell).is_some()).collect();
     cells.sort_by(|a, b| per_message(a).partial_cmp(&per_message(b)).unwrap_or(Ordering::Equal));
     let cell = cells.get(cells.len().checked_sub(1)? / 2)?;
-    let delivered = cell.deliveries.steady as f64;
+    let delivered = cell.deliveries.in_steady as f64;
     let stack = |direction, ledger: &Ledger| Stack {
         direction,
         parts: KINDS.map(|(_, amount)| amount(ledger) as f64 / delivered),

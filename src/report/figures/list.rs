@@ -155,7 +155,7 @@ pub static MESSAGES_PER_ANSWER: Figure = computed(
     "requests.messages_per_answer",
     "messages per answer",
     Unit::Count,
-    |cell| over(cell.deliveries.steady as f64, cell.requests.answers as f64),
+    |cell| over(cell.deliveries.in_steady as f64, cell.requests.answers as f64),
     Some(|e| e.prediction.messages_per_answer),
 );
 
@@ -310,7 +310,7 @@ fn expected_part(expected: &Expected, kind: fn(&Flow) -> f64) -> Option<f64> {
 }
 
 fn per_message(cell: &Cell, amount: f64) -> Option<f64> {
-    over(amount, cell.deliveries.steady as f64)
+    over(amount, cell.deliveries.in_steady as f64)
 }
 
 fn over(amount: f64, by: f64) -> Option<f64> {
