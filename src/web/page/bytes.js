@@ -7,18 +7,28 @@ const encoder = new TextEncoder();
 export const utf8Bytes = (text) => encoder.encode(text).length;
 
 let mirrored; // [{name, value?, bytes}]
+let loading;
 
 /** Asks the server, once, which headers this browser sends. */
-export async function loadMirror() {
-  if (mirrored) return;
-  const response = await fetch("/mirror", { signal: AbortSignal.timeout(10_000) });
-  if (!response.ok) throw new Error(`the mirror answered ${response.status}`);
-  mirrored = await response.json();
+export function loadMirror() {
+  loading ??= askMirror();
+  return loading;
+}
+
+async function askMirror() {
+  try {
+    const response = await fetch("/mirror", { signal: AbortSignal.timeout(10_000) });
+    if (!response.ok) throw new Error(`the mirror answered ${response.status}`);
+    mirrored = await response.json();
+  } catch (error) {
+    loading = undefined;
+    throw error;
+  }
 }
 
 const line = (name, value) => ({ name, value, bytes: utf8Bytes(value) });
 
-/** {startLine, headers, bytes}: the start line, the header lines, an empty line; CRLF after each. */
+/** {startLine, headers, bytes}: start line, header lines, an empty line; CRLF after each. */
 function head(startLine, headers) {
   const lines = headers.map(({ name, bytes }) => name.length + 2 + bytes + 2);
   const bytes = utf8Bytes(startLine) + 2 + lines.reduce((sum, length) => sum + length, 0) + 2;
@@ -30,7 +40,8 @@ export function requestHead(method, path, accept) {
   let headers = mirrored ?? [];
   if (accept) {
     headers = headers.filter(({ name }) => name !== "accept");
-    headers = [...headers, line("accept", accept), line("cache-control", "no-cache")];
+    const noCache = [line("pragma", "no-cache"), line("cache-control", "no-cache")];
+    headers = [...headers, line("accept", accept), ...noCache];
   }
   return head(`${method} ${path} HTTP/1.1`, headers);
 }
@@ -41,7 +52,9 @@ export function responseHead(response) {
   return head(`HTTP/1.1 ${response.status} ${response.statusText}`, headers);
 }
 
-const DATE = line("date", "Thu, 01 Jan 1970 00:00:00 GMT".replace(/./g, "."));
+/** A value that no script is shown, of a length that is always the same. */
+const hidden = (name, bytes) => ({ name, bytes });
+const DATE = hidden("date", "Thu, 01 Jan 1970 00:00:00 GMT".length);
 
 /** The head of an event stream, as this server writes it. */
 export function streamHead() {
@@ -65,13 +78,13 @@ export function upgradeHeads(path) {
     line("pragma", "no-cache"),
     line("cache-control", "no-cache"),
     line("sec-websocket-version", "13"),
-    line("sec-websocket-key", ".".repeat(24)),
+    hidden("sec-websocket-key", 24),
     line("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
   ];
   const down = [
     line("connection", "upgrade"),
     line("upgrade", "websocket"),
-    line("sec-websocket-accept", ".".repeat(28)),
+    hidden("sec-websocket-accept", 28),
     DATE,
   ];
   return {
@@ -92,7 +105,9 @@ export const frameBytes = (payload, isMasked) => frameHeaderBytes(payload, isMas
 /** The text of a server-sent event, as this server writes it. */
 export function eventText({ type, id, data }) {
   const name = type === "message" ? "" : `event:${type}\n`;
-  return `${name}${id && `id:${id}\n`}data:${data}\n\n`;
+  // The first event also says how long an EventSource that lost its connection shall wait.
+  const retry = type === "subscribed" ? "retry:2000\n" : "";
+  return `${retry}${name}${id && `id:${id}\n`}data:${data}\n\n`;
 }
 
 /** Bytes of a server-sent event in a chunk of its own: its size in hex, CRLF, the event, CRLF. */

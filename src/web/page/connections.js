@@ -1,7 +1,7 @@
-// Six connections a host: that is all a browser opens over HTTP/1.1, in all windows together. A held
-// long poll and an open event stream keep one each for as long as they wait. The seventh request
-// does not fail, it waits without a word, so a page that holds six hangs. WebSockets are not
-// among the six.
+// Six connections a host: that is all a browser opens over HTTP/1.1, in all windows together. A
+// held long poll and an open event stream keep one each for as long as they wait. The seventh
+// request does not fail, it waits without a word, so a page that holds six hangs. WebSockets are
+// not among the six.
 //
 // So the lanes take no more than four, in all windows together, and leave two for requests that
 // are soon answered. The windows agree on it by Web Locks, where the browser has them (not over

@@ -73,7 +73,7 @@ export class Lane {
     this.state = { kind: "wait", text: "connecting" };
     await loadMirror();
     const onFull = () => {
-      const text = `waits: ${HELD_MAX} of the browser’s ${OPENED_BY_BROWSER} connections are held`;
+      const text = `waits: ${HELD_MAX} of ${OPENED_BY_BROWSER} connections are held`;
       if (this.state.text !== text) announce(`${this.label} ${text}`);
       this.state = { kind: "bad", text };
     };

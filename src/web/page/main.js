@@ -1,6 +1,7 @@
 // The page begins here. One topic, one board, a lane for each way; then it all runs by itself.
 //
-//   publisher.js -> the server -> short_polling.js, long_polling.js, websocket.js, sse.js, socketio.js
+//   publisher.js -> the server
+//     -> short_polling.js, long_polling.js, websocket.js, sse.js, socketio.js
 //     -> lane.js (cursor, counters, reconnecting) -> board.js -> timeline.js, race.js, chat.js
 
 import { announce } from "./announce.js";
@@ -34,7 +35,8 @@ const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), (key) =>
 
 connectControls();
 connectChat(topic, lanes, board);
-const publisher = new RacePublisher(topic, settings, (text) => setText(byId("publisher-state"), text));
+const sayOfPublishing = (text) => setText(byId("publisher-state"), text);
+const publisher = new RacePublisher(topic, settings, sayOfPublishing);
 byId("one-more").onclick = () => publisher.one();
 byId("say").onclick = () => views.forEach((view) => announce(view.summary()));
 for (const lane of lanes) lane.run();
@@ -61,12 +63,13 @@ async function updateTexts() {
   race.update();
   const [held, here] = [await connections.heldInAllWindows(), connections.heldInThisWindow()];
   const others = held > here ? `, ${held - here} of them by other windows` : "";
+  const { HELD_MAX, OPENED_BY_BROWSER } = connections;
   setText(
     byId("connections"),
-    `Connections held open by long polls and event streams: ${held} of the ${connections.OPENED_BY_BROWSER} `
-      + `that a browser opens to one host over HTTP/1.1${others}. The lanes of all windows take at most `
-      + `${connections.HELD_MAX}, so that polls and publishing always find one: a seventh request `
-      + `would wait without a word. WebSockets do not count.`,
+    `Connections held open by long polls and event streams: ${held} of the ${OPENED_BY_BROWSER} `
+      + `that a browser opens to one host over HTTP/1.1${others}. The lanes of all windows take at `
+      + `most ${HELD_MAX}, so that polls and publishing always find one: a seventh request would `
+      + `wait without a word. WebSockets do not count.`,
   );
 }
 setInterval(updateTexts, TEXTS_EVERY_MS);

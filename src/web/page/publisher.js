@@ -34,7 +34,6 @@ export class RacePublisher {
   #isOurs = false;
 
   constructor(topic, settings, say) {
-    Object.assign(this, {});
     this.#topic = topic;
     this.#settings = settings;
     this.#say = say;
@@ -63,7 +62,7 @@ export class RacePublisher {
       this.#plan();
     };
     if (!navigator.locks) return begin();
-    if (!options.steal) this.#say("Another window publishes for the race. Move a slider to take over.");
+    if (!options.steal) this.#say("Another window publishes. Set Messages here to take over.");
     try {
       await navigator.locks.request(`publisher of ${this.#topic}`, options, () => {
         begin();

@@ -1,6 +1,6 @@
 // Server-sent events: one answer that does not end (WHATWG HTML, section 9.2).
 //
-// On the wire:   GET /topics/{topic}/events?epoch=..&after=..  ->  200 text/event-stream, then events
+// On the wire:   GET /topics/{topic}/events?epoch=..&after=..  ->  200 text/event-stream, events
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
 // What it costs: one request; then `id: ..` and `data: ..` around each message. In a browser also
 //                one of its six connections.

@@ -19,7 +19,8 @@ export function readTheme() {
   const value = (name) => style.getPropertyValue(name).trim();
   const messages = Array.from({ length: COLOURS }, (_, index) => value(`--message-${index}`));
   theme = { messages, font: style.fontFamily };
-  for (const name of ["ink", "soft", "line", "page", "on-message", "bad"]) theme[name] = value(`--${name}`);
+  const names = ["ink", "soft", "line", "page", "on-message", "bad"];
+  for (const name of names) theme[name] = value(`--${name}`);
 }
 
 export class Timeline {
@@ -69,7 +70,9 @@ export class Timeline {
     pen.lineWidth = 1;
     pen.strokeStyle = theme.line;
     pen.globalAlpha = 0.5;
-    for (let at = Math.ceil(from / 1000) * 1000; at <= now; at += 1000) this.#line(x(at), TOP, x(at), BOTTOM);
+    for (let at = Math.ceil(from / 1000) * 1000; at <= now; at += 1000) {
+      this.#line(x(at), TOP, x(at), BOTTOM);
+    }
     pen.globalAlpha = 1;
     this.#line(0, TOP, width, TOP);
     this.#line(0, BOTTOM, width, BOTTOM);
@@ -149,7 +152,10 @@ export class Timeline {
       this.#line(x(arrival.leftAt), TOP, x(arrival.heardAt), BOTTOM);
       this.#place(entry, x(arrival.heardAt));
     }
-    for (const pill of this.#pills) this.#pill(pill, pill.key === selected?.key);
+    // Those without a number lie below those with one, and what is looked at lies on top.
+    const rank = (pill) => (pill.key === selected?.key ? 2 : Number(pill.text !== ""));
+    const ordered = this.#pills.toSorted((a, b) => rank(a) - rank(b));
+    for (const pill of ordered) this.#pill(pill, pill.key === selected?.key);
   }
 
   /** Messages heard together are stacked, those heard close to each other lose their numbers. */

@@ -1,5 +1,5 @@
-// A run as it goes. Its progress is a feed as well: the run publishes to a topic, and this page hears
-// it over a WebSocket, from the run's beginning.
+// A run as it goes. Its progress is a feed as well: the run publishes to a topic, and this page
+// hears it over a WebSocket, from the run's beginning.
 
 import { sleep } from "./clock.js";
 import { byId, element, setText, showMs } from "./dom.js";
