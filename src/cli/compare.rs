@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::progress::ProgressLine;
+use super::watch::Watch;
 use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
 use crate::load::scenario::{Overrides, Scenario};
 use crate::load::{Campaign, Progress, ServerSource};
@@ -21,6 +22,9 @@ use crate::transport::Transport;
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
 
+/// Where `--watch` shows the run unless another address is named.
+const WATCH: &str = "127.0.0.1:3030";
+
 /// Measure the ways side by side and write a report (this is the default command)
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
@@ -28,6 +32,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.
 Examples:
   poll-vs-push
   poll-vs-push compare --rate 10 --rtt 100ms
+  poll-vs-push compare --watch
   poll-vs-push compare --scenario load-tests/scenarios/default.toml --transports websocket
   poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
@@ -71,6 +76,9 @@ pub(super) struct Common {
     /// Print the results as JSON, and nothing else, on standard output
     #[arg(long)]
     json: bool,
+    /// Show the run in a browser while it goes on, and its report afterwards, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
+    watch: Option<SocketAddr>,
 }
 
 /// Measures, writes down, and says how it went.
@@ -93,7 +101,10 @@ impl Common {
         let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
         let campaign = Campaign::new(scenario, source)?;
         let directory = RunDirectory::create(self.output.as_deref())?;
-        let run = super::runtime()?.block_on(measure(campaign, &directory))?;
+        let runtime = super::runtime()?;
+        let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
+        let watch = self.watch.map(start).transpose()?;
+        let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
         if run.cells.is_empty() {
             bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
         }
@@ -108,7 +119,11 @@ impl Common {
         if let Some(old) = &baseline {
             eprintln!("\n{}", baseline::compare(old, &run));
         }
-        Ok(verdict(&report, &self.fail_if))
+        let verdict = verdict(&report, &self.fail_if);
+        if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
+            runtime.block_on(watch.linger(directory.path(), interrupted()))?;
+        }
+        Ok(verdict)
     }
 
     fn scenario(&self, known: &[Transport]) -> anyhow::Result<Scenario> {
@@ -138,14 +153,20 @@ impl Common {
     }
 }
 
+/// Ready at Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Runs the campaign; every finished cell is on disk before the next begins.
-async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result<Run> {
+async fn measure(
+    campaign: Campaign,
+    directory: &RunDirectory,
+    watch: Option<&Watch>,
+) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             eprintln!("warning: {error:#}");
@@ -156,8 +177,11 @@ async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result
             keep(run);
         }
         line.show(&progress);
+        if let Some(watch) = watch {
+            watch.tell(&progress);
+        }
     };
-    let run = campaign.measure(interrupted, &tell).await;
+    let run = campaign.measure(interrupted(), &tell).await;
     line.finish();
     directory.write_run(&run)?;
     Ok(run)

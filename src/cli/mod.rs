@@ -8,6 +8,7 @@ mod predict;
 mod progress;
 mod report;
 mod serve;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
