@@ -20,4 +20,4 @@ fi
 nginx -p "$work" -c nchan.nginx.conf -e "$work/error.log" >"$work/nginx.log" 2>&1 &
 server=$!
 wait_until 10 curl -sf --max-time 2 -d hello "http://127.0.0.1:$port/publish/hello"
-measure nchan "http://127.0.0.1:$port"
+measure nchan "http://127.0.0.1:$port" --transports short-polling,long-polling,websocket,sse
