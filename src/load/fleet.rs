@@ -44,7 +44,6 @@ struct Shared {
 #[derive(Debug)]
 pub struct Log {
     number: u32,
-    number: u32,
     pub topic: u32,
     receipts: Vec<(u32, Instant)>,
     /// Gaps and resets it was told of: none belongs in a run.
