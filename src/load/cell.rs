@@ -28,7 +28,7 @@ use crate::run::{
 use crate::transport::{Transport, Waiting};
 use crate::usage;
 use crate::wire::clock::sleep_until;
-use crate::wire::{Dialer, Entry, Journal, Meter, Tally, WireError};
+use crate::wire::{Dialer, Entry, Journal, Meter, Tally};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
@@ -115,8 +115,15 @@ impl CellPlan {
             .with_headers(&headers::profile(self.workload.headers))
             .with_meter(meter.clone());
         let (workload, seed) = (&self.workload, self.seed);
-        let fleet =
-            Fleet::launch(self.transport, workload, topics.clone(), &dialer, journal.clone(), seed);
+        let fleet = Fleet::launch(
+            self.transport,
+            server.target.clone(),
+            workload,
+            topics.clone(),
+            &dialer,
+            journal.clone(),
+            seed,
+        );
         let mut watch = Watch { server, fleet };
         let subscribers = u64::from(workload.subscribers);
         let connected = |watch: &Watch| watch.fleet.subscribed() >= subscribers;
@@ -133,6 +140,7 @@ impl CellPlan {
         let window = Window { start: workload.warm_up, end: workload.warm_up + workload.duration };
         let start = Instant::now() + Duration::from_millis(20);
         let publishing = Publishing {
+            route: watch.server.publish_route(),
             schedule: schedule.clone(),
             topics,
             message_bytes: workload.message_bytes,
@@ -159,6 +167,7 @@ impl CellPlan {
         let settled = watch.settle(&meter, self.transport, &before).await?;
         let logs = watch.fleet.stop().await;
 
+        let kernel_socket_bytes = kernel::per_connection(kernel_before, kernel_idle, subscribers);
         let verdict = verify(&logs, &schedule, start, window);
         let steady = steady_to.since(&steady_from);
         let in_window =
@@ -175,19 +184,8 @@ impl CellPlan {
             requests: requests(&steady.tally, settled),
             bytes: bytes(&steady.tally),
             connections: Connections { opened: meter.tally().opened, ready_us: meter.readiness() },
-            server: Some(ServerCost {
-                cpu_s: steady.cpu_s,
-                cpu_unused: unused.since(&before).cpu_share(),
-                cpu_idle: idle_to.since(&idle_from).cpu_share(),
-                resident_before_bytes: unused.scrape.resident_bytes,
-                resident_idle_bytes: idle_to.scrape.resident_bytes,
-                resident_end_bytes: steady_to.scrape.resident_bytes,
-                kernel_socket_bytes: kernel::per_connection(
-                    kernel_before,
-                    kernel_idle,
-                    subscribers,
-                ),
-            }),
+            server: cost(&before, &unused, [&idle_from, &idle_to], [&steady_from, &steady_to])
+                .map(|cost| ServerCost { kernel_socket_bytes, ..cost }),
             generator: Generator {
                 publisher_late_us,
                 poll_late_us,
@@ -215,7 +213,8 @@ struct Moment {
 /// What happened between two moments.
 struct Stretch {
     tally: Tally,
-    cpu_s: f64,
+    /// Absent if nobody tells of the server's usage.
+    cpu_s: Option<f64>,
     length: Duration,
 }
 
@@ -224,25 +223,43 @@ impl Moment {
         server: &mut ServerUnderTest,
         transport: Transport,
         meter: &Meter,
-    ) -> Result<Moment, WireError> {
+    ) -> anyhow::Result<Moment> {
         let (at, tally, own_cpu_s) = (Instant::now(), meter.tally(), usage::cpu_seconds());
         let scrape = server.scrape(transport).await?;
         Ok(Moment { at, tally, scrape, own_cpu_s })
     }
 
     fn since(&self, earlier: &Moment) -> Stretch {
+        let (now, then) = (self.scrape.usage, earlier.scrape.usage);
         Stretch {
             tally: self.tally.since(&earlier.tally),
-            cpu_s: self.scrape.cpu_s - earlier.scrape.cpu_s,
+            cpu_s: now.zip(then).map(|(now, then)| now.cpu_s - then.cpu_s),
             length: self.at - earlier.at,
         }
     }
 }
 
-impl Stretch {
-    fn cpu_share(&self) -> f64 {
-        self.cpu_s / self.length.as_secs_f64().max(1e-3)
-    }
+/// What the server spent; absent if nobody tells.
+fn cost(
+    before: &Moment,
+    unused: &Moment,
+    idle: [&Moment; 2],
+    steady: [&Moment; 2],
+) -> Option<ServerCost> {
+    let share = |from: &Moment, to: &Moment| -> Option<f64> {
+        let stretch = to.since(from);
+        Some(stretch.cpu_s? / stretch.length.as_secs_f64().max(1e-3))
+    };
+    let resident = |moment: &Moment| Some(moment.scrape.usage?.resident_bytes);
+    Some(ServerCost {
+        cpu_s: steady[1].since(steady[0]).cpu_s?,
+        cpu_unused: share(before, unused)?,
+        cpu_idle: share(idle[0], idle[1])?,
+        resident_before_bytes: resident(unused)?,
+        resident_idle_bytes: resident(idle[1])?,
+        resident_end_bytes: resident(steady[1])?,
+        kernel_socket_bytes: None,
+    })
 }
 
 /// Server and fleet, watched while something else is waited for: if one of them fails, so does the
@@ -289,19 +306,20 @@ impl Watch<'_> {
     }
 
     /// Lets no further request out and waits until those on their way have been counted by the
-    /// server too. Returns what both have counted in the whole cell.
+    /// server too, if it counts. Returns what both have counted in the whole cell.
     async fn settle(
         &mut self,
         meter: &Meter,
         transport: Transport,
         before: &Moment,
-    ) -> anyhow::Result<(u64, u64)> {
+    ) -> anyhow::Result<(u64, Option<u64>)> {
         meter.hush.cancel();
         let deadline = Instant::now() + SETTLE;
         loop {
-            let counted = self.server.scrape(transport).await?.requests - before.scrape.requests;
+            let now = self.server.scrape(transport).await?.requests;
+            let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);
             let sent = meter.requests.load(Relaxed);
-            if counted == sent || Instant::now() > deadline {
+            if counted.is_none_or(|counted| counted == sent) || Instant::now() > deadline {
                 return Ok((sent, counted));
             }
             self.sleep_until(Instant::now() + LOOK).await?;
@@ -330,13 +348,13 @@ fn verify(logs: &[Log], schedule: &Schedule, start: Instant, window: Window) -> 
     verdict
 }
 
-fn requests(steady: &Tally, (client_total, server_total): (u64, u64)) -> Requests {
+fn requests(steady: &Tally, (client_total, server_total): (u64, Option<u64>)) -> Requests {
     Requests {
         sent: steady.requests,
         answers: steady.answers,
         empty_answers: steady.empty_answers,
         client_total,
-        server_total: Some(server_total),
+        server_total,
     }
 }
 

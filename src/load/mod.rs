@@ -6,15 +6,19 @@
 
 mod cell;
 mod fleet;
+mod foreign;
+mod found;
 mod headers;
 mod kernel;
 mod machine;
 mod preflight;
+mod process;
 mod publisher;
 mod run;
 pub mod scenario;
 mod schedule;
 mod server;
+pub mod target;
 mod verifier;
 
 pub use cell::Phase;

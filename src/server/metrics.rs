@@ -42,7 +42,7 @@ pub struct TransportMetrics {
     pub empty_answers: Counter,
     /// Messages handed to the kernel, once for each subscriber.
     pub deliveries: Counter,
-    /// Subscribers that the server holds now: open WebSockets and event streams, waiting long polls.
+    /// Subscribers that the server holds now: open WebSockets and streams, waiting long polls.
     pub waiting: Gauge,
 }
 

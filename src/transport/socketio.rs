@@ -7,7 +7,8 @@
 //!     client: 40   server: 40{"sid":..}                                    connected
 //!     client: 42["subscribe",{"topic":..,"epoch":..,"after":..}]
 //!     server: 42["subscribed",{..}] first, then 42["message",{..}]; 42["gap"|"reset"|"error",{..}]
-//!     client: 421["publish",{"topic":..,"sender":..,"text":..}]   server: 431[{"epoch":..,"offset":..}]
+//!     client: 421["publish",{"topic":..,"sender":..,"text":..}]
+//!     server: 431[{"epoch":..,"offset":..}]                                acknowledged
 //!     server: 2   client: 3                                                now and then
 //! ```
 //!
@@ -33,6 +34,7 @@ use hyper::service::{Service, service_fn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{SendError, SocketError, SocketIo, TransportType};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +52,8 @@ use engine::Engine;
 const PATH: &str = "/socket.io/";
 /// Packets that wait for a subscriber, at most.
 const QUEUE_PACKETS: usize = 128;
-/// Time between two looks at a queue that was full: it does not tell when there is room again.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
+/// Time between two looks at what does not tell: whether there is room in a full queue again, say.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of a WebSocket's read buffer.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
@@ -80,7 +82,15 @@ where
         .ws_read_buffer_size(READ_BUFFER_BYTES)
         .build_layer();
     let greeted = app.clone();
-    io.ns("/", async move |socket: SocketRef| greet(&greeted, &socket));
+    // As a middleware: what is registered after the connection was acknowledged may be too late for
+    // the client's first packet.
+    io.ns(
+        "/",
+        (async || ()).with(async move |socket: SocketRef| {
+            greet(&greeted, &socket);
+            Ok::<_, Infallible>(())
+        }),
+    );
     let drained = app.drain.clone();
     app.spawn(async move {
         drained.cancelled().await;
@@ -135,16 +145,17 @@ enum Acknowledgement {
 
 /// Says what a new client may do. It has one subscription at a time: another replaces the first.
 fn greet(app: &Arc<App>, socket: &SocketRef) {
-    let current = Arc::new(Mutex::new(CancellationToken::new()));
-    let last = current.clone();
-    socket.on_disconnect(async move || last.lock().expect("no panic under this lock").cancel());
+    let left = CancellationToken::new();
+    let current = Arc::new(Mutex::new(left.child_token()));
+    let leaving = left.clone();
+    socket.on_disconnect(async move || leaving.cancel());
     let app_for_publishing = app.clone();
     let app = app.clone();
     socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
         let asked = asked.map_err(|error| error.to_string());
         match asked.and_then(|asked| subscription(&app, &asked).map_err(|error| error.message)) {
             Ok(subscription) => {
-                let stop = CancellationToken::new();
+                let stop = left.child_token();
                 let mut current = current.lock().expect("no panic under this lock");
                 std::mem::replace(&mut *current, stop.clone()).cancel();
                 let session = Session::new(app.clone(), socket, subscription);
@@ -200,6 +211,10 @@ impl Session {
     }
 
     async fn run(mut self) -> Result<(), Gone> {
+        // The acknowledgement of a connection may be on its way a moment before it is in force.
+        while !self.socket.connected() {
+            sleep(LOOK_AGAIN).await;
+        }
         let Cursor { epoch, offset } = self.cursor;
         self.tell(Event::Subscribed { epoch, cursor: offset }).await?;
         let drain = self.app.drain.child_token();
@@ -243,7 +258,7 @@ impl Session {
             match self.socket.emit(name, data) {
                 Ok(()) => return Ok(()),
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    sleep(LOOK_FOR_ROOM).await;
+                    sleep(LOOK_AGAIN).await;
                 }
                 Err(_) => return Err(Gone),
             }
@@ -296,6 +311,7 @@ impl Subscriber {
         loop {
             let (_, is_subscribed) = subscriber.hear().await?;
             if is_subscribed {
+                subscriber.engine.settle();
                 return Ok(subscriber);
             }
         }

@@ -6,7 +6,7 @@
 //! GET /topics/{topic}/events?epoch=..&after=..   or   Last-Event-ID: epoch:offset, which wins
 //!     ->   200 text/event-stream, chunked, and from then on
 //!          retry:2000  event:subscribed  id:epoch:offset  data:{"event":"subscribed",...}   first,
-//!          id:epoch:offset  data:{message}   for each message,   event:gap|reset   where some are lost,
+//!          id:epoch:offset  data:{message}   for each message;   event:gap|reset   for lost ones;
 //!          a comment now and then, and a last `retry:` when the server goes away
 //! ```
 //!
@@ -19,7 +19,7 @@
 //! which the `id:` that lets a browser resume by itself is the half. The server keeps a connection,
 //! its buffers and a timer for each subscriber. Browsers open at most six such connections a host.
 
-mod events;
+pub(crate) mod events;
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -250,17 +250,12 @@ impl Subscriber {
 
     async fn next_event(&mut self) -> Result<events::Received, WireError> {
         loop {
-            match self.parser.next() {
-                Some(Parsed::Retry(retry)) => self.retry = retry,
-                Some(Parsed::Event(event)) => {
+            match self.parser.next_of(&mut self.stream).await? {
+                Parsed::Retry(retry) => self.retry = retry,
+                Parsed::Event(event) => {
                     let cursor = events::cursor_of(event.id.as_bytes());
                     self.cursor = cursor.unwrap_or(self.cursor);
                     return Ok(event);
-                }
-                None => {
-                    let chunk = self.stream.chunk().await?;
-                    let ended = || WireError::Closed("the stream has ended".to_owned());
-                    self.parser.feed(&chunk.ok_or_else(ended)?);
                 }
             }
         }

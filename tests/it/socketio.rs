@@ -3,43 +3,30 @@
 
 use std::sync::Arc;
 
-use poll_vs_push::message::Cursor;
-use poll_vs_push::transport::{Subscriber, Transport, Wish};
-use poll_vs_push::wire::{Dialer, HttpConnection, Meter, WireError};
+use poll_vs_push::transport::{Subscriber, Transport};
+use poll_vs_push::wire::{Meter, WireError};
 
-use crate::sse::{FORGOTTEN, Running, room};
+use crate::support::{Reader, TestServer, soon, wish};
 
 const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
-
-async fn subscribe(server: &Running, transport: Transport, after: u64) -> (Subscriber, Arc<Meter>) {
-    let epoch = server.app.feed.topic(&room()).expect("room for one").head().epoch;
-    let meter = Arc::new(Meter::default());
-    let dialer = Dialer::new(server.address).with_meter(meter.clone());
-    let wish = Wish { cursor: Some(Cursor { epoch, offset: after }), ..Wish::new(room()) };
-    let connecting = Subscriber::connect(transport, dialer, wish);
-    let subscriber = tokio::time::timeout(FORGOTTEN, connecting).await.expect("in time");
-    (subscriber.expect("subscribes"), meter)
-}
 
 /// More than a queue holds, to a subscriber that begins to read when all is there.
 #[tokio::test]
 async fn a_full_queue_is_waited_for_and_loses_nothing() {
     for transport in WAYS {
-        let server = Running::start(|_| ()).await;
-        for number in 0..1_000 {
-            server.publish(&format!("{number}\r\n\u{1e}é"));
+        let server = TestServer::start().await;
+        let texts: Vec<String> = (0..1_000).map(|number| format!("{number}\r\n\u{1e}é")).collect();
+        for text in &texts {
+            server.publish(text).await;
         }
-        let (mut subscriber, meter) = subscribe(&server, transport, 0).await;
-        let mut payload = 0;
-        for number in 0..1_000 {
-            let next = tokio::time::timeout(FORGOTTEN, subscriber.next()).await.expect("in time");
-            let message = next.expect("hears").messages.remove(0);
-            assert_eq!(message.text, format!("{number}\r\n\u{1e}é"));
-            payload += message.encode().len() as u64;
-        }
-        assert_eq!(subscriber.cursor().offset, 1_000);
+        let meter = Arc::new(Meter::default());
+        let dialer = server.dialer().with_meter(meter.clone());
+        let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+        let received = reader.hear(1_000).await;
+        assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
+        let payload = received.messages.iter().map(|message| message.encode().len() as u64);
         let tally = meter.tally();
-        assert_eq!(tally.down().payload, payload, "{transport}");
+        assert_eq!(tally.down().payload, payload.sum::<u64>(), "{transport}");
         let counted = server.app.metrics.of(transport);
         assert_eq!(counted.requests.get(), tally.requests, "{transport}");
         assert_eq!(counted.deliveries.get(), 1_000, "{transport}");
@@ -50,8 +37,8 @@ async fn a_full_queue_is_waited_for_and_loses_nothing() {
 /// Every packet by hand, as the protocol's description has it.
 #[tokio::test]
 async fn publishes_with_an_acknowledgement() {
-    let server = Running::start(|_| ()).await;
-    let mut http = HttpConnection::new(Dialer::new(server.address));
+    let server = TestServer::start().await;
+    let mut http = server.http();
     let path = "/socket.io/?EIO=4&transport=polling";
     let opened = http.get(path).await.expect("a session");
     let opened: serde_json::Value = serde_json::from_slice(&opened[1..]).expect("JSON");
@@ -69,8 +56,7 @@ async fn publishes_with_an_acknowledgement() {
     ] {
         http.post(&path, packet.to_owned().into()).await.expect("taken");
         while !heard.contains(wanted) {
-            let poll = tokio::time::timeout(FORGOTTEN, http.get(&path)).await;
-            let body = poll.unwrap_or_else(|_| panic!("no {wanted} in {heard}")).expect("answer");
+            let body = soon(http.get(&path)).await.expect("an answer");
             heard.push_str(std::str::from_utf8(&body).expect("text"));
         }
     }
@@ -82,12 +68,12 @@ async fn publishes_with_an_acknowledgement() {
 #[tokio::test]
 async fn a_server_that_goes_away_closes_the_transport_and_not_the_client() {
     for transport in WAYS {
-        let server = Running::start(|_| ()).await;
-        let (mut subscriber, _) = subscribe(&server, transport, 0).await;
+        let server = TestServer::start().await;
+        let connecting = Subscriber::connect(transport, server.dialer(), wish(None));
+        let mut subscriber = soon(connecting).await.expect("subscribes");
         let hearing = tokio::spawn(async move { subscriber.next().await });
         server.stop().await;
-        let ended = tokio::time::timeout(FORGOTTEN, hearing).await.expect("in time");
-        let error = ended.expect("no panic").expect_err("the server is gone");
+        let error = soon(hearing).await.expect("no panic").expect_err("the server is gone");
         let is_end = matches!(error, WireError::Closed(_) | WireError::Broken(_))
             || matches!(error, WireError::Connect(_));
         assert!(is_end, "{transport}: {error}");

@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_util::sync::ReusableBoxFuture;
 
 use super::PATH;
-use crate::wire::{Dialer, HttpConnection, Meter, WireError, WireStream, upgrade};
+use crate::wire::{Dialer, HttpConnection, Kind, Meter, WireError, WireStream, upgrade};
 
 const OPEN: char = '0';
 const CLOSE: char = '1';
@@ -24,12 +26,31 @@ const SEPARATOR: char = '\x1e';
 pub(super) struct Engine {
     carrier: Carrier,
     dialer: Dialer,
+    /// The polls of the start are no more counted as answers than an upgrade is.
+    is_settled: bool,
 }
 
 #[derive(Debug)]
 enum Carrier {
-    Polling { http: HttpConnection, path: String, arrived: VecDeque<String> },
+    Polling(Polls),
     WebSocket(Box<WebSocketStream<WireStream>>),
+}
+
+/// Requests, one at a time. One that is under way goes on when whoever waits for it stops waiting:
+/// the server has given away what is in its answer.
+#[derive(Debug)]
+struct Polls {
+    path: String,
+    idle: Option<HttpConnection>,
+    under_way: Option<ReusableBoxFuture<'static, Exchange>>,
+    arrived: VecDeque<String>,
+}
+
+/// A request that has been answered.
+struct Exchange {
+    http: HttpConnection,
+    is_poll: bool,
+    answer: Result<Bytes, WireError>,
 }
 
 /// What the server says of a new session; the rest of it is for clients with other needs.
@@ -46,23 +67,28 @@ impl Engine {
             Carrier::WebSocket(Box::new(upgrade(&dialer, &path).await?))
         } else {
             let path = format!("{PATH}?EIO=4&transport=polling");
-            let http = HttpConnection::new(dialer.clone());
-            Carrier::Polling { http, path, arrived: VecDeque::new() }
+            let idle = Some(HttpConnection::new(dialer.clone()));
+            Carrier::Polling(Polls { path, idle, under_way: None, arrived: VecDeque::new() })
         };
-        let mut engine = Engine { carrier, dialer };
+        let mut engine = Engine { carrier, dialer, is_settled: false };
         let packet = engine.packet().await?;
         let opened = packet.strip_prefix(OPEN).map(serde_json::from_str::<Opened>);
         let Some(Ok(Opened { sid })) = opened else {
             return Err(WireError::Nonsense(format!("'{packet}' does not open a session")));
         };
-        if let Carrier::Polling { path, .. } = &mut engine.carrier {
-            path.push_str(&format!("&sid={sid}"));
+        if let Carrier::Polling(polls) = &mut engine.carrier {
+            polls.path.push_str(&format!("&sid={sid}"));
         }
         Ok(engine)
     }
 
     pub fn meter(&self) -> &Meter {
         self.dialer.meter()
+    }
+
+    /// Ends the start: from now on answers without a message count as empty.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
     }
 
     /// Sends a message packet.
@@ -86,24 +112,27 @@ impl Engine {
 
     async fn put(&mut self, packet: String) -> Result<(), WireError> {
         match &mut self.carrier {
-            Carrier::Polling { http, path, .. } => http.post(path, packet.into()).await.map(drop),
+            Carrier::Polling(polls) => {
+                if polls.under_way.is_some() {
+                    polls.finish(&self.dialer, self.is_settled).await?;
+                }
+                polls.begin(Some(packet));
+                polls.finish(&self.dialer, self.is_settled).await
+            }
             Carrier::WebSocket(socket) => Ok(socket.send(Frame::text(packet)).await?),
         }
     }
 
     async fn packet(&mut self) -> Result<String, WireError> {
         match &mut self.carrier {
-            Carrier::Polling { http, path, arrived } => loop {
-                if let Some(packet) = arrived.pop_front() {
+            Carrier::Polling(polls) => loop {
+                if let Some(packet) = polls.arrived.pop_front() {
                     return Ok(packet);
                 }
-                let body = http.get(path).await?;
-                let text = std::str::from_utf8(&body)
-                    .map_err(|_| WireError::Nonsense("an answer that is no text".to_owned()))?;
-                let is_message = |packet: &&str| packet.starts_with("42[\"message\",");
-                let messages = text.split(SEPARATOR).filter(is_message).count();
-                self.dialer.answered(messages, 0, body.len());
-                arrived.extend(text.split(SEPARATOR).map(str::to_owned));
+                if polls.under_way.is_none() {
+                    polls.begin(None);
+                }
+                polls.finish(&self.dialer, self.is_settled).await?;
             },
             Carrier::WebSocket(socket) => loop {
                 match socket.next().await {
@@ -116,5 +145,45 @@ impl Engine {
                 }
             },
         }
+    }
+}
+
+impl Polls {
+    /// Sends a packet, or asks for some.
+    fn begin(&mut self, packet: Option<String>) {
+        let mut http = self.idle.take().expect("no other request is under way");
+        let path = self.path.clone();
+        self.under_way = Some(ReusableBoxFuture::new(async move {
+            let is_poll = packet.is_none();
+            let answer = match packet {
+                Some(packet) => http.post(&path, packet.into()).await,
+                None => http.get(&path).await,
+            };
+            Exchange { http, is_poll, answer }
+        }));
+    }
+
+    /// Waits for the answer to the request that is under way.
+    async fn finish(&mut self, dialer: &Dialer, is_settled: bool) -> Result<(), WireError> {
+        let under_way = self.under_way.as_mut().expect("a request is under way");
+        let Exchange { http, is_poll, answer } = under_way.await;
+        self.under_way = None;
+        self.idle = Some(http);
+        let body = answer?;
+        if !is_poll {
+            dialer.meter().move_down(Kind::Headers, Kind::Framing, body.len());
+            return Ok(());
+        }
+        let text = std::str::from_utf8(&body)
+            .map_err(|_| WireError::Nonsense("an answer that is no text".to_owned()))?;
+        let is_message = |packet: &&str| packet.starts_with("42[\"message\",");
+        let messages = text.split(SEPARATOR).filter(is_message).count();
+        if messages > 0 || is_settled {
+            dialer.answered(messages, 0, body.len());
+        } else {
+            dialer.meter().move_down(Kind::Headers, Kind::Framing, body.len());
+        }
+        self.arrived.extend(text.split(SEPARATOR).map(str::to_owned));
+        Ok(())
     }
 }
