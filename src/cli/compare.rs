@@ -40,6 +40,16 @@ Examples:
 Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
 130 interrupted. What was measured before an error or an interrupt is kept.")]
 pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Measure this running server, not a child process
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+}
+
+/// What to measure and what to do with the result, whoever the server is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
     /// Scenario to measure; without it the default one
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -54,9 +64,6 @@ pub struct Args {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Measure this running server, not a child process
-    #[arg(long, value_name = "URL")]
-    target: Option<String>,
     /// Directory for the results; without it reports/TIME
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -76,37 +83,74 @@ pub struct Args {
 
 /// Measures, writes down, and says how it went.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = scenario(&args)?;
-    let baseline = args.baseline.as_deref().map(super::read_run).transpose()?;
     let source = match &args.target {
         Some(url) => ServerSource::Target { address: target_address(url)? },
         None => ServerSource::Child { program: std::env::current_exe()? },
     };
-    let campaign = Campaign::new(scenario, source)?;
-    let directory = RunDirectory::create(args.output.as_deref())?;
-    let runtime = super::runtime()?;
-    let watch = args.watch.map(|listen| runtime.block_on(Watch::start(listen, directory.path())));
-    let watch = watch.transpose()?;
-    let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
-    if run.cells.is_empty() {
-        bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+    args.common.measure(source, &Transport::ALL)
+}
+
+impl Common {
+    /// Measures the server of `source`, which speaks `known`; writes down, and says how it went.
+    pub(super) fn measure(
+        self,
+        source: ServerSource,
+        known: &[Transport],
+    ) -> anyhow::Result<ExitCode> {
+        let scenario = self.scenario(known)?;
+        let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
+        let campaign = Campaign::new(scenario, source)?;
+        let directory = RunDirectory::create(self.output.as_deref())?;
+        let runtime = super::runtime()?;
+        let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
+        let watch = self.watch.map(start).transpose()?;
+        let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
+        if run.cells.is_empty() {
+            bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+        }
+        report::write_all(&run, directory.path())?;
+        directory.link_as_latest()?;
+        let report = Report::new(&run);
+        if self.json {
+            println!("{}", report.json());
+        } else {
+            show(&report, directory.path());
+        }
+        if let Some(old) = &baseline {
+            eprintln!("\n{}", baseline::compare(old, &run));
+        }
+        let verdict = verdict(&report, &self.fail_if);
+        if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
+            runtime.block_on(watch.linger(directory.path(), interrupted()))?;
+        }
+        Ok(verdict)
     }
-    report::write_all(&run, directory.path())?;
-    directory.link_as_latest()?;
-    let report = Report::new(&run);
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        show(&report, directory.path());
+
+    fn scenario(&self, known: &[Transport]) -> anyhow::Result<Scenario> {
+        let mut scenario = match &self.scenario {
+            None => Scenario::from_toml(DEFAULT_SCENARIO)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+                Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
+            }
+        };
+        self.overrides.apply(&mut scenario.workload);
+        for case in &mut scenario.cases {
+            case.workload = case.workload.overridden_by(&self.overrides);
+        }
+        if let Some(transports) = &self.transports {
+            if let Some(unknown) = transports.iter().find(|transport| !known.contains(transport)) {
+                bail!("--transports {unknown}: the server is not known to speak it");
+            }
+            scenario.transports = transports.clone();
+        }
+        scenario.keep_transports(known);
+        scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.check()?;
+        Ok(scenario)
     }
-    if let Some(old) = &baseline {
-        eprintln!("\n{}", baseline::compare(old, &run));
-    }
-    let verdict = verdict(&report, &args.fail_if);
-    if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
-        runtime.block_on(watch.linger(directory.path(), interrupted()))?;
-    }
-    Ok(verdict)
 }
 
 /// Ready at Ctrl-C.
@@ -143,30 +187,8 @@ async fn measure(
     Ok(run)
 }
 
-fn scenario(args: &Args) -> anyhow::Result<Scenario> {
-    let mut scenario = match &args.scenario {
-        None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
-            Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
-        }
-    };
-    args.overrides.apply(&mut scenario.workload);
-    for case in &mut scenario.cases {
-        case.workload = case.workload.overridden_by(&args.overrides);
-    }
-    if let Some(transports) = &args.transports {
-        scenario.transports = transports.clone();
-    }
-    scenario.repeats = args.repeats.unwrap_or(scenario.repeats);
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    scenario.check()?;
-    Ok(scenario)
-}
-
 /// The address in `http://host:port`, with or without a path.
-fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
     let Some(rest) = url.strip_prefix("http://") else {
         bail!("--target {url}: must begin with http://");
     };
