@@ -1,11 +1,14 @@
 //! The command line: one file a command.
 
+mod advise;
 mod compare;
 mod directory;
+mod predict;
 mod progress;
 mod report;
 mod serve;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -40,6 +43,8 @@ enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
     Report(report::Args),
+    Predict(predict::Args),
+    Advise(advise::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -49,11 +54,21 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Report(args) => report::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Advise(args) => advise::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a line, or lines. A reader that has heard enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// The runtime of every command that uses the network.

@@ -264,8 +264,7 @@ fn figure(chart: &Chart) -> Markup {
 
 fn decision(report: &Report) -> Markup {
     let charts = Decision::of(report).map(|decision| {
-        let known = [Cost::ServerCpu, Cost::Bytes].into_iter().filter(|cost| decision.knows(*cost));
-        known.map(|cost| charts::map::cheapest(&decision, cost)).collect::<Vec<Chart>>()
+        [Cost::ServerCpu, Cost::Bytes].map(|cost| charts::map::cheapest(&decision, cost))
     });
     html! {
         @if let Some(charts) = charts {

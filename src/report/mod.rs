@@ -28,7 +28,7 @@ pub mod validity;
 pub mod warning;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

@@ -159,7 +159,10 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
                 let mut current = current.lock().expect("no panic under this lock");
                 std::mem::replace(&mut *current, stop.clone()).cancel();
                 let session = Session::new(app.clone(), socket, subscription);
-                app.spawn(async move { drop(stop.run_until_cancelled(session.run()).await) });
+                app.spawn(async move {
+                    // A subscriber that is gone has ended its session; there is nobody to tell.
+                    let _ = stop.run_until_cancelled(session.run()).await;
+                });
             }
             Err(error) => drop(socket.emit("error", &Event::Error { error })),
         }

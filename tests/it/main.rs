@@ -1,5 +1,6 @@
 //! The one integration-test crate: a module for each subject.
 
+mod advise;
 mod cli;
 mod compare;
 mod conformance;

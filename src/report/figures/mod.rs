@@ -41,7 +41,7 @@ pub struct Expected {
 impl Expected {
     /// Absent where theory has no closed form.
     pub fn of(transport: Transport, workload: &Workload, server_is_ours: bool) -> Option<Self> {
-        let sizes = server_is_ours.then(|| Sizes::ours(workload.headers));
+        let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
         Some(Expected {
             prediction: predict(transport, workload)?,
             traffic: sizes.and_then(|sizes| traffic(transport, workload, &sizes)),
