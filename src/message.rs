@@ -249,11 +249,23 @@ impl Event {
 }
 
 /// One text frame from server to subscriber.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Message(Message),
     Event(Event),
+}
+
+impl Frame {
+    /// Reads a frame. Nearly all are messages, so that is tried first; serde's untagged enums would
+    /// copy the whole object before they look at it.
+    ///
+    /// # Errors
+    /// If it is neither a message nor an event.
+    pub fn decode(json: &str) -> Result<Frame, serde_json::Error> {
+        serde_json::from_str(json)
+            .map(Frame::Message)
+            .or_else(|_| serde_json::from_str(json).map(Frame::Event))
+    }
 }
 
 #[cfg(test)]
@@ -287,8 +299,9 @@ mod tests {
     fn frames_are_told_apart() {
         let message = r#"{"offset":1,"published_at":2,"sender":"A","text":"hi"}"#;
         let gap = Event::Gap { gap: 4 }.encode();
-        assert!(matches!(serde_json::from_str(message), Ok(Frame::Message(m)) if m.offset == 1));
-        assert!(matches!(serde_json::from_str(&gap), Ok(Frame::Event(Event::Gap { gap: 4 }))));
+        assert!(matches!(Frame::decode(message), Ok(Frame::Message(m)) if m.offset == 1));
+        assert!(matches!(Frame::decode(&gap), Ok(Frame::Event(Event::Gap { gap: 4 }))));
+        assert!(Frame::decode(r#"{"offset":1}"#).is_err());
         assert_eq!(gap, format!(r#"{{"event":"{}","gap":4}}"#, Event::Gap { gap: 4 }.name()));
     }
 

@@ -78,16 +78,16 @@ impl Standing {
 }
 
 impl Estimate {
+    /// Absent for a way whose bytes have no model.
     pub(super) fn of(
         transport: Transport,
         need: &Need,
         costs: &WayCosts,
         publish_cpu_us: f64,
-    ) -> Estimate {
+    ) -> Option<Estimate> {
         let workload = workload(need);
-        let prediction = predict(transport, &workload).expect("Poisson messages have closed forms");
-        let carried =
-            traffic(transport, &workload, &costs.sizes).expect("as there is a prediction");
+        let prediction = predict(transport, &workload)?;
+        let carried = traffic(transport, &workload, &costs.sizes)?;
         let nature = Nature::of(transport, need, &costs.sizes);
         let subscribers = f64::from(need.subscribers);
         let requests_s = subscribers * prediction.requests_per_subscriber_s;
@@ -103,7 +103,7 @@ impl Estimate {
         let cores = cores(cpu_cores_busy, fan_out_cpu_s, need.staleness_s - worst_s);
         let fan_out_s = fan_out_cpu_s / cores;
         let is = |which| transport == which;
-        Estimate {
+        Some(Estimate {
             transport,
             too_slow_s: Some(nature.fastest_s).filter(|fastest_s| *fastest_s >= need.staleness_s),
             poll_interval_s: is(Transport::ShortPolling)
@@ -131,7 +131,7 @@ impl Estimate {
                 subscribers,
                 f64::from(costs.subscribers_max),
             ),
-        }
+        })
     }
 
     /// What it costs by one count; the unit is that of the figure counted.
@@ -195,4 +195,26 @@ fn workload(need: &Need) -> Workload {
 fn cores(busy: f64, fan_out_cpu_s: f64, time_left_s: f64) -> f64 {
     let for_fan_out = if time_left_s > 0.0 { fan_out_cpu_s / time_left_s } else { 0.0 };
     (busy / BUSY_SHARE_MAX).max(for_fan_out).ceil().max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advise::Costs;
+
+    #[test]
+    fn a_way_without_a_model_is_left_out() {
+        let need = Need {
+            subscribers: 100,
+            topics: 1,
+            rate: 1.0,
+            staleness_s: 2.0,
+            rtt_s: 0.04,
+            message_bytes: 100,
+            cost: Cost::Cpu,
+        };
+        let costs = &Costs::reference().ways[&Transport::LongPolling];
+        assert!(Estimate::of(Transport::LongPolling, &need, costs, 0.0).is_some());
+        assert!(Estimate::of(Transport::SocketioPolling, &need, costs, 0.0).is_none());
+    }
 }

@@ -55,7 +55,7 @@ pub struct Advice {
     pub need: Need,
     /// The cheapest way that is fast enough; absent if none is.
     pub choice: Option<Choice>,
-    /// Every way whose cost is known.
+    /// Every way whose cost is known and whose bytes have a model.
     pub ways: Vec<Estimate>,
     /// How far the need would have to move for another choice.
     pub margins: Vec<Margin>,
@@ -97,7 +97,7 @@ fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
     let estimate = |(transport, way): (&Transport, &WayCosts)| {
         Estimate::of(*transport, need, way, publish_cpu_us)
     };
-    costs.ways.iter().map(estimate).collect()
+    costs.ways.iter().filter_map(estimate).collect()
 }
 
 fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {

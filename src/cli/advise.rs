@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
@@ -14,7 +14,6 @@ use crate::advise::{
 };
 use crate::load::scenario::parse_duration;
 use crate::report::units::{Unit, significant, thousands};
-use crate::run::Run;
 use crate::transport::{Transport, Waiting};
 
 /// Say which way is the cheapest that is fast enough
@@ -89,9 +88,7 @@ fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
     let Some(path) = given.or_else(|| latest.exists().then_some(latest)) else {
         return Ok(Costs::reference());
     };
-    let at = || path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(at)?;
-    Ok(Costs::from_run(&Run::from_json(&text).with_context(at)?))
+    Ok(Costs::from_run(&super::read_run(path)?))
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {

@@ -100,8 +100,9 @@ struct Figures {
     latency_p50_s: f64,
     latency_p99_s: f64,
     latency_max_s: f64,
-    bytes_up_s: f64,
-    bytes_down_s: f64,
+    /// Absent where bytes have no model.
+    bytes_up_s: Option<f64>,
+    bytes_down_s: Option<f64>,
 }
 
 /// Where one way overtakes another, in messages per second and subscriber.
@@ -166,7 +167,7 @@ impl Figures {
         let prediction = predict(transport, workload)?;
         let subscribers = f64::from(workload.subscribers);
         let sizes = Sizes::ours(transport, workload.headers);
-        let carried = traffic(transport, workload, &sizes)?;
+        let carried = traffic(transport, workload, &sizes);
         Some(Figures {
             requests_s: subscribers * prediction.requests_per_subscriber_s,
             requests_per_subscriber_s: prediction.requests_per_subscriber_s,
@@ -177,12 +178,13 @@ impl Figures {
             latency_p50_s: prediction.latency_quantile_s(0.5),
             latency_p99_s: prediction.latency_quantile_s(0.99),
             latency_max_s: prediction.latency_max_s(),
-            bytes_up_s: subscribers * carried.up.total(),
-            bytes_down_s: subscribers * carried.down.total(),
+            bytes_up_s: carried.map(|carried| subscribers * carried.up.total()),
+            bytes_down_s: carried.map(|carried| subscribers * carried.down.total()),
         })
     }
 
     fn cells(&self) -> [String; 10] {
+        let bytes = |bytes_s| Unit::BytesPerSecond.show(bytes_s);
         let share = |share| match share {
             share if share < 1e-4 => "0 %".to_owned(),
             share => Unit::Share.show(share),
@@ -196,8 +198,8 @@ impl Figures {
             Unit::Seconds.show(self.latency_p50_s),
             Unit::Seconds.show(self.latency_p99_s),
             Unit::Seconds.show(self.latency_max_s),
-            Unit::BytesPerSecond.show(self.bytes_up_s),
-            Unit::BytesPerSecond.show(self.bytes_down_s),
+            self.bytes_up_s.map_or(NONE.to_owned(), bytes),
+            self.bytes_down_s.map_or(NONE.to_owned(), bytes),
         ]
     }
 }

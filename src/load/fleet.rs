@@ -129,7 +129,8 @@ impl Shared {
     async fn subscribe(self: Arc<Self>, dialer: Dialer, number: u32, phase: f64) -> Log {
         let topic = number % self.workload.topics;
         let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
-        let stop = self.stop.clone();
+        // A child of the token, since tasks that share one meet at its lock at every wake-up.
+        let stop = self.stop.child_token();
         let failed = tokio::select! {
             biased;
             () = stop.cancelled() => return log,

@@ -66,6 +66,7 @@ impl<'a> Decision<'a> {
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::transport::Waiting;
 
     #[test]
     fn staleness_decides_between_polling_and_push() {
@@ -74,9 +75,9 @@ mod tests {
         let decision = Decision::of(&report).unwrap();
         for cost in [Cost::ServerCpu, Cost::Bytes] {
             let at = |rate, staleness_s| decision.cheapest(cost, rate, staleness_s);
-            let clearly = |transport| Some(Verdict { transport, is_clear: true });
             assert_eq!(at(1.0, 0.01), None, "nothing is faster than a transit");
-            assert_eq!(at(0.1, 0.1), clearly(Transport::WebSocket));
+            let waiting = at(0.1, 0.1).map(|verdict| verdict.transport.waiting());
+            assert_eq!(waiting, Some(Waiting::PerConnection));
         }
         let bytes = decision.cheapest(Cost::Bytes, 10.0, 600.0);
         assert_eq!(bytes, Some(Verdict { transport: Transport::ShortPolling, is_clear: true }));

@@ -33,6 +33,10 @@ pub fn sweep() -> Run {
 /// A scenario with a smaller workload than the default's.
 pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
+    if scenario.transports == Transport::ALL {
+        scenario.transports =
+            vec![Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+    }
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
     scenario.workload.duration = Duration::from_secs(7);

@@ -56,7 +56,11 @@ impl Sizes {
         Sizes {
             request_head: request_head + more,
             response_head: 134.0,
-            envelope: 45.0,
+            envelope: match transport {
+                // `42["message",` and `]`.
+                Transport::SocketioPolling => 14.0,
+                _ => 45.0,
+            },
             message_object: 67.0,
             segment_head: 52.0,
             segment_payload: 1448.0,
@@ -142,14 +146,12 @@ pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Opti
         }
         // The next request carries it. What nothing carries is the server's acknowledgement of a
         // request that it holds, having found nothing when the request came.
-        Transport::LongPolling => {
+        Transport::LongPolling | Transport::SocketioPolling => {
             let held_share = (-workload.rate * long_poll(workload).gap_s).exp();
             let mut traffic = polled();
             traffic.down.tcp_ip += acknowledgements * held_share;
             Some(traffic)
         }
-        // The heads and envelopes of Socket.IO's polls are not ours.
-        Transport::SocketioPolling => None,
         Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
             Wrapping::of(transport, message_bytes)
                 .map(|wrapping| pushed(&wrapping, workload.rate, message_bytes, sizes))

@@ -101,8 +101,8 @@ pub fn short_poll(workload: &Workload) -> Cycle {
 
 /// Long polling over a kept connection: the gap is one round trip, the hold the mean one.
 ///
-/// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as long
-/// as messages come more often than heartbeats, that makes no difference.
+/// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as
+/// long as messages come more often than heartbeats, that makes no difference.
 pub fn long_poll(workload: &Workload) -> Cycle {
     let rtt_s = workload.rtt.as_secs_f64();
     Cycle {

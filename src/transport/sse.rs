@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::Interval;
+use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use warp::reply::Response;
@@ -90,6 +91,7 @@ fn accept(
         limit: subscription.limit,
         cursor: cursor.unwrap_or(head),
         heartbeat: heartbeat(app.config.heartbeat),
+        drain: app.drain.child_token(),
         has_left: false,
     };
     let mut response = warp::reply::stream(session.stream(is_lost)).into_response();
@@ -115,6 +117,7 @@ struct Session {
     limit: usize,
     cursor: Cursor,
     heartbeat: Interval,
+    drain: CancellationToken,
     has_left: bool,
 }
 
@@ -145,7 +148,7 @@ impl Session {
         tokio::select! {
             () = self.topic.wait_after(self.cursor) => Some(self.push()),
             _ = self.heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT)),
-            () = self.app.drain.cancelled() => {
+            () = self.drain.cancelled() => {
                 self.has_left = true;
                 let mut goodbye = Encoder::new(self.cursor.epoch);
                 goodbye.retry(Duration::from_millis(rand::random_range(RETRY_AFTER_DRAIN_MS)));

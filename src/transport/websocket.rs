@@ -18,6 +18,7 @@
 
 mod handshake;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +42,10 @@ use crate::server::respond::answer;
 use crate::server::{ApiError, App, Query, Subscription};
 use crate::wire::{Dialer, Kind, WireError, WireStream, upgrade};
 
-/// Bytes of the read buffer of a connection: tungstenite's own default is 128 KiB,
-/// zeroed, for each of thousands of idle subscribers.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Bytes of a connection's read buffer. tungstenite's own default is 128 KiB, for each of thousands
+/// of idle subscribers, and it zeroes the buffer whenever it looks for something to read: at every
+/// delivery. What subscribers send is short.
+const READ_BUFFER_BYTES: usize = 1 << 10;
 /// Bytes gathered before they are handed to the kernel; what a slow subscriber can make us keep.
 const WRITE_BUFFER_BYTES: usize = 32 << 10;
 /// How long a peer may take to answer a close.
@@ -141,6 +143,8 @@ impl Session {
         let mut heartbeat = tokio::time::interval(app.config.heartbeat);
         heartbeat.reset();
         let mut heard = true;
+        let drain = app.drain.child_token();
+        let mut drained = pin!(drain.cancelled());
         loop {
             // Here the server waits: for the topic, for the client, and for the end.
             tokio::select! {
@@ -155,7 +159,7 @@ impl Session {
                     }
                     self.send(WsMessage::Ping(Bytes::new())).await?;
                 }
-                () = app.drain.cancelled() => {
+                () = &mut drained => {
                     return Ok(End::Close(CloseCode::Away, "the server is going away"));
                 }
             }
@@ -301,7 +305,7 @@ impl Subscriber {
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(WireError::Closed("without a word".to_owned())),
             };
-            let frame: Frame = serde_json::from_str(&text)
+            let frame = Frame::decode(&text)
                 .map_err(|_| WireError::Nonsense(format!("a frame that says {text}")))?;
             if matches!(frame, Frame::Message(_)) {
                 self.dialer.meter().move_down(Kind::Framing, Kind::Payload, text.len());

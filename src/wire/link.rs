@@ -85,6 +85,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Hands to the socket what has crossed the link. Ready once nothing is on its way out.
     fn deliver_outbound(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outbound.parts.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         let now = Instant::now();
         while let Some(part) = self.outbound.arrived(now) {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, part))?;

@@ -1,7 +1,8 @@
 //! The advice: the trivial answers, the limits, and that its margins are where it changes its mind.
 
 use poll_vs_push::advise::{Cost, Costs, Need, Origin, Standing, advise, choose};
-use poll_vs_push::transport::Transport::{self, LongPolling, ShortPolling, WebSocket};
+use poll_vs_push::transport::Transport::{self, ShortPolling, WebSocket};
+use poll_vs_push::transport::Waiting;
 use proptest::prelude::*;
 
 const NEED: Need = Need {
@@ -22,10 +23,10 @@ fn costs() -> Costs {
         way.origin = Origin::Run;
         way.subscribers_max = 5_000;
         way.events_s_max = 4_000.0;
-        (way.request_cpu_us, way.message_cpu_us) = match transport {
-            ShortPolling => (20.0, 0.1),
-            LongPolling => (30.0, 0.1),
-            WebSocket => (0.0, 8.0),
+        (way.request_cpu_us, way.message_cpu_us) = match transport.waiting() {
+            Waiting::InClient => (20.0, 0.1),
+            Waiting::PerRequest => (30.0, 0.1),
+            Waiting::PerConnection => (0.0, 8.0),
         };
     }
     costs

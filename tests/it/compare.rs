@@ -1,6 +1,6 @@
 //! The main job as its user runs it: the binary measures a small scenario, and what it leaves on
-//! disk, prints and exits with is what it promises. Times are not looked at: a busy machine may void
-//! the run, which is its own exit code.
+//! disk, prints and exits with is what it promises. Times are not looked at: a busy machine may
+//! void the run, which is its own exit code.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

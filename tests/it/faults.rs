@@ -147,7 +147,7 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_delays_nobody() {
         server.publish(&bulk()).await;
         assert_eq!(reader.texts(1).await, [bulk()]);
         published += 1;
-        assert!(published < 100_000, "nobody was dropped");
+        assert!(published < 10_000, "nobody was dropped");
     }
     server.publish("go on").await;
     assert_eq!(reader.texts(1).await, ["go on"]);

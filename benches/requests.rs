@@ -1,0 +1,177 @@
+//! Requests and bytes that messages cost their subscribers, as measurements of criterion's own: not
+//! a time, but a count.
+//!
+//! An iteration is a visit: subscribers connect, receive a fixed number of messages at random
+//! instants, and leave. The requests and bytes of connecting are part of it, or push would seem to
+//! be free of them.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::measurement::{Measurement, ValueFormatter};
+use criterion::{BenchmarkId, Throughput};
+use poll_vs_push::transport::{Transport, Wish};
+use poll_vs_push::wire::clock::sleep_until;
+use poll_vs_push::wire::{Dialer, Meter, Tally};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::{Crowd, Publisher, TestServer};
+use tokio::runtime::Runtime;
+
+/// Messages of a visit.
+const MESSAGES: u64 = 20;
+/// Subscribers that visit together, so that a visit averages over the phases of their polls.
+const SUBSCRIBERS: u64 = 20;
+/// Messages per second, and poll intervals. It is their product that decides; an application that
+/// polls each second gets the same from a hundredth of these rates.
+const RATES: [f64; 3] = [50.0, 200.0, 800.0];
+const INTERVALS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(20)];
+
+fn main() {
+    count(Count { name: "requests", per_message: "requests/message", of: |tally| tally.requests });
+    count(Count { name: "bytes", per_message: "bytes/message", of: bytes });
+}
+
+/// All bytes, both directions, TCP and IP headers included.
+fn bytes(tally: &Tally) -> u64 {
+    tally.up().total() + tally.down().total()
+}
+
+/// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling every {interval}/{rate}`
+fn count(count: Count) {
+    let Count { name, of, .. } = count;
+    // A visit is an average already: one a sample.
+    let mut criterion = support::criterion(count).measurement_time(Duration::from_millis(1));
+    let runtime = support::runtime();
+    let mut group = support::group(&mut criterion, name);
+    group.throughput(Throughput::Elements(MESSAGES * SUBSCRIBERS));
+    for (function, transport, interval) in ways() {
+        for rate in RATES {
+            let visit = Visit { transport, interval, rate };
+            group.bench_function(BenchmarkId::new(&function, rate), |bencher| {
+                bencher.iter_custom(|visits| {
+                    let tallies = (0..visits).map(|_| visit.tally(&runtime));
+                    tallies.map(|tally| of(&tally)).sum()
+                });
+            });
+        }
+    }
+    group.finish();
+    criterion.final_summary();
+}
+
+/// Each transport; short polling once for each interval, which the others do not know.
+fn ways() -> Vec<(String, Transport, Duration)> {
+    let of = |transport: Transport| match transport {
+        Transport::ShortPolling => INTERVALS
+            .map(|interval| (format!("{transport} every {interval:?}"), transport, interval))
+            .to_vec(),
+        _ => vec![(transport.to_string(), transport, INTERVALS[0])],
+    };
+    Transport::ALL.into_iter().flat_map(of).collect()
+}
+
+struct Visit {
+    transport: Transport,
+    interval: Duration,
+    rate: f64,
+}
+
+impl Visit {
+    /// Pays the visit; what the subscribers counted.
+    fn tally(&self, runtime: &Runtime) -> Tally {
+        runtime.block_on(async {
+            let server = TestServer::start().await;
+            let meter = Arc::new(Meter::default());
+            let dialer = Dialer::new(server.address).with_meter(meter.clone());
+            let wish = Wish { interval: self.interval, ..Wish::new(support::topic()) };
+            let crowd = Crowd::connect(self.transport, SUBSCRIBERS, dialer, wish).await;
+            let mut publisher = Publisher::new(&server, &support::topic());
+            let mut due = Instant::now();
+            for gap in self.gaps() {
+                due += gap;
+                sleep_until(due).await;
+                publisher.publish().await;
+            }
+            crowd.has_received(MESSAGES * SUBSCRIBERS).await;
+            // They stay a little longer: those who ask have asked for the next message by then.
+            sleep_until(Instant::now() + self.interval).await;
+            let tally = meter.tally();
+            crowd.leave().await;
+            server.stop().await;
+            tally
+        })
+    }
+
+    /// The gaps of a Poisson process, the same in each visit.
+    fn gaps(&self) -> impl Iterator<Item = Duration> {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let rate = self.rate;
+        // 1 - u is never 0, so its logarithm is finite.
+        let gap = move || -(1.0 - random.random::<f64>()).ln() / rate;
+        std::iter::repeat_with(gap).map(Duration::from_secs_f64).take(MESSAGES as usize)
+    }
+}
+
+/// A count as criterion measures: what it is of is taken from the subscribers' meter, so that
+/// `iter_custom` is the only way to use it.
+#[derive(Clone, Copy)]
+struct Count {
+    name: &'static str,
+    per_message: &'static str,
+    of: fn(&Tally) -> u64,
+}
+
+impl Measurement for Count {
+    type Intermediate = std::convert::Infallible;
+    type Value = u64;
+
+    fn start(&self) -> Self::Intermediate {
+        unimplemented!("a count has no clock to start: use iter_custom")
+    }
+
+    fn end(&self, started: Self::Intermediate) -> u64 {
+        match started {}
+    }
+
+    fn add(&self, one: &u64, other: &u64) -> u64 {
+        one + other
+    }
+
+    fn zero(&self) -> u64 {
+        0
+    }
+
+    fn to_f64(&self, value: &u64) -> f64 {
+        *value as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self
+    }
+}
+
+impl ValueFormatter for Count {
+    fn scale_values(&self, _typical: f64, _values: &mut [f64]) -> &'static str {
+        self.name
+    }
+
+    /// Not a rate but its inverse, which is the figure that people quote.
+    fn scale_throughputs(
+        &self,
+        _typical: f64,
+        throughput: &Throughput,
+        values: &mut [f64],
+    ) -> &'static str {
+        if let Throughput::Elements(messages) = throughput {
+            values.iter_mut().for_each(|value| *value /= *messages as f64);
+        }
+        self.per_message
+    }
+
+    fn scale_for_machines(&self, _values: &mut [f64]) -> &'static str {
+        self.name
+    }
+}

@@ -1,0 +1,288 @@
+//! What the benches share: a server on a free port of this process, a crowd of subscribers that
+//! reports when all of them have received everything, and the settings that keep a whole
+//! `cargo bench` below five minutes.
+//!
+//! Server and subscribers share a process and its threads here, so a bench measures both together.
+//! The load test keeps them apart.
+
+// Every bench is a crate of its own and uses a part of this.
+#![allow(dead_code)]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::measurement::{Measurement, WallTime};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
+use hyper::{Method, StatusCode};
+use poll_vs_push::message::{Draft, TopicName};
+use poll_vs_push::server::{Server, ServerConfig};
+use poll_vs_push::transport::{Subscriber, Transport, Wish};
+use poll_vs_push::wire::{Dialer, HttpConnection};
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a message's text, as in the default scenario.
+pub const TEXT_BYTES: usize = 100;
+/// When a delivery is given up: nothing here takes a tenth of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Connections that are being made at the same time.
+const CONNECTING_MAX: usize = 128;
+
+/// Criterion, set for benches whose iterations take milliseconds and wait for a network: ten
+/// samples of equal length. `--sample-size` and `--measurement-time` override it.
+pub fn criterion<M: Measurement + 'static>(measurement: M) -> Criterion<M> {
+    Criterion::default()
+        .with_measurement(measurement)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(10)
+        .nresamples(5_000)
+        .configure_from_args()
+}
+
+/// A group of such benches.
+pub fn group<'a, M: Measurement>(
+    criterion: &'a mut Criterion<M>,
+    name: &str,
+) -> BenchmarkGroup<'a, M> {
+    let mut group = criterion.benchmark_group(name);
+    group.sampling_mode(SamplingMode::Flat);
+    group
+}
+
+/// The runtime of server and subscribers.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads to be had")
+}
+
+/// What a bench plays on.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    pub transport: Transport,
+    pub subscribers: u64,
+    pub round_trip: Duration,
+    /// Short polling polls this often.
+    pub interval: Duration,
+}
+
+/// A server, its publisher and its connected subscribers.
+pub struct Stage {
+    pub setting: Setting,
+    pub publisher: Publisher,
+    pub crowd: Crowd,
+    server: TestServer,
+}
+
+impl Stage {
+    async fn open(setting: Setting) -> Stage {
+        let server = TestServer::start().await;
+        let topic = topic();
+        let dialer = Dialer::new(server.address).with_round_trip(setting.round_trip);
+        let wish = Wish { interval: setting.interval, ..Wish::new(topic.clone()) };
+        let crowd = Crowd::connect(setting.transport, setting.subscribers, dialer, wish).await;
+        Stage { setting, publisher: Publisher::new(&server, &topic), crowd, server }
+    }
+
+    /// Messages that must have been received if all that were published have been.
+    pub fn due(&self) -> u64 {
+        self.publisher.published * self.setting.subscribers
+    }
+
+    async fn close(self) {
+        self.crowd.leave().await;
+        self.server.stop().await;
+    }
+}
+
+/// Benches `measure`, which is given the number of iterations. The stage is set once, outside of
+/// what is measured, and not at all if the bench is filtered out.
+pub fn bench(
+    group: &mut BenchmarkGroup<WallTime>,
+    id: BenchmarkId,
+    runtime: &Runtime,
+    setting: Setting,
+    measure: impl AsyncFn(&mut Stage, u64) -> Duration,
+) {
+    let mut stage = None;
+    group.bench_function(id, |bencher| {
+        let stage = stage.get_or_insert_with(|| runtime.block_on(Stage::open(setting)));
+        bencher.iter_custom(|iterations| runtime.block_on(measure(stage, iterations)));
+    });
+    if let Some(stage) = stage {
+        runtime.block_on(stage.close());
+    }
+}
+
+/// The topic of every bench.
+pub fn topic() -> TopicName {
+    "bench".parse().expect("a good name")
+}
+
+/// A server of this process, on a free port.
+pub struct TestServer {
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl TestServer {
+    /// Binds and serves.
+    pub async fn start() -> TestServer {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = ServerConfig { listen, ..ServerConfig::default() };
+        let server = Server::bind(config).await.expect("a free port");
+        let address = server.local_addr().expect("a bound socket");
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(server.serve(stopped));
+        TestServer { address, stop, serving }
+    }
+
+    /// Stops serving, and waits for it.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.expect("serving does not panic");
+    }
+}
+
+/// User A: publishes over a connection of its own, with no simulated delay.
+pub struct Publisher {
+    pub published: u64,
+    http: HttpConnection,
+    path: String,
+    body: Bytes,
+}
+
+impl Publisher {
+    pub fn new(server: &TestServer, topic: &TopicName) -> Publisher {
+        let draft = Draft { sender: "A".to_owned(), text: "x".repeat(TEXT_BYTES) };
+        Publisher {
+            published: 0,
+            http: HttpConnection::new(Dialer::new(server.address)),
+            path: format!("/topics/{topic}/messages"),
+            body: serde_json::to_vec(&draft).expect("strings always encode").into(),
+        }
+    }
+
+    /// Publishes one message; returns when it is stored.
+    pub async fn publish(&mut self) {
+        let answer = self.http.request(Method::POST, &self.path, self.body.clone()).await;
+        assert_eq!(answer.expect("an answer").status, StatusCode::CREATED);
+        self.published += 1;
+    }
+}
+
+/// Users B: subscribers of one topic by one transport.
+pub struct Crowd {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+struct Shared {
+    transport: Transport,
+    dialer: Dialer,
+    wish: Wish,
+    connecting: Semaphore,
+    progress: Mutex<Progress>,
+    /// Rings when all are connected, and when what is wanted has been received.
+    reached: Notify,
+}
+
+/// Sums over the crowd.
+struct Progress {
+    /// Subscribers that are not yet connected.
+    absent: u64,
+    received: u64,
+    wanted: u64,
+    /// When `received` came to be `wanted`.
+    reached_at: Option<Instant>,
+}
+
+impl Crowd {
+    /// Connects `size` subscribers; returns when none of them will miss a message.
+    pub async fn connect(transport: Transport, size: u64, dialer: Dialer, wish: Wish) -> Crowd {
+        let connecting = Semaphore::new(CONNECTING_MAX);
+        let progress = Progress { absent: size, received: 0, wanted: 0, reached_at: None };
+        let progress = Mutex::new(progress);
+        let reached = Notify::new();
+        let shared = Shared { transport, dialer, wish, connecting, progress, reached };
+        let shared = Arc::new(shared);
+        let tasks = (0..size).map(|_| shared.clone().subscribe()).collect();
+        let crowd = Crowd { shared, tasks };
+        crowd.until(|progress| (progress.absent == 0).then_some(())).await;
+        crowd
+    }
+
+    /// Messages received so far.
+    pub fn received(&self) -> u64 {
+        self.shared.progress().received
+    }
+
+    /// Waits until `total` messages have been received since the crowd connected; says when the
+    /// last of them was.
+    pub async fn has_received(&self, total: u64) -> Instant {
+        let mut progress = self.shared.progress();
+        progress.wanted = total;
+        progress.reached_at = (progress.received >= total).then(Instant::now);
+        drop(progress);
+        self.until(|progress| progress.reached_at).await
+    }
+
+    /// Sends all of them home.
+    pub async fn leave(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    async fn until<T>(&self, done: impl Fn(&Progress) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                if let Some(result) = done(&self.shared.progress()) {
+                    return result;
+                }
+                self.shared.reached.notified().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("every message arrives")
+    }
+}
+
+impl Shared {
+    async fn subscribe(self: Arc<Self>) {
+        let turn = self.connecting.acquire().await.expect("never closed");
+        let connecting =
+            Subscriber::connect(self.transport, self.dialer.clone(), self.wish.clone());
+        let mut subscriber = connecting.await.expect("the server accepts");
+        drop(turn);
+        self.note(|progress| {
+            progress.absent -= 1;
+            progress.absent == 0
+        });
+        loop {
+            let received = subscriber.next().await.expect("the server stays");
+            assert!(received.gap == 0 && !received.reset, "nothing may be lost");
+            let now = Instant::now();
+            self.note(|progress| {
+                progress.received += received.messages.len() as u64;
+                let reached = progress.reached_at.is_none() && progress.received >= progress.wanted;
+                progress.reached_at = progress.reached_at.or(reached.then_some(now));
+                reached
+            });
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().expect("no panic under this lock")
+    }
+
+    /// Notes something; rings if that was what is waited for.
+    fn note(&self, change: impl FnOnce(&mut Progress) -> bool) {
+        let reached = change(&mut self.progress());
+        if reached {
+            self.reached.notify_one();
+        }
+    }
+}
