@@ -13,6 +13,7 @@ use poll_vs_push::transport::Transport;
 use poll_vs_push::wire::clock::sleep_until;
 use rand::RngExt;
 use support::{Setting, Stage};
+use tokio::runtime::Runtime;
 
 /// Short polling polls this often: the shortest interval at which a thousand pollers leave two
 /// cores idle half of the time.
@@ -22,34 +23,33 @@ const ROUND_TRIP: Duration = Duration::from_millis(10);
 
 fn main() {
     let mut criterion = support::criterion(WallTime);
-    on_loopback(&mut criterion);
-    with_a_round_trip(&mut criterion);
+    let runtime = support::runtime();
+    on_loopback(&mut criterion, &runtime);
+    with_a_round_trip(&mut criterion, &runtime);
     criterion.final_summary();
 }
 
 /// `latency/{transport}/{subscribers}`
-fn on_loopback(criterion: &mut Criterion) {
-    let runtime = support::runtime();
+fn on_loopback(criterion: &mut Criterion, runtime: &Runtime) {
     let mut group = support::group(criterion, "latency");
     for transport in Transport::ALL {
         for subscribers in [1, 100, 1_000] {
             let round_trip = Duration::ZERO;
             let setting = Setting { transport, subscribers, round_trip, interval: POLL_INTERVAL };
             let id = BenchmarkId::new(transport.name(), subscribers);
-            support::bench(&mut group, id, &runtime, setting, latencies);
+            support::bench(&mut group, id, runtime, setting, latencies);
         }
     }
 }
 
 /// `latency with a round trip/{transport}/10ms`
-fn with_a_round_trip(criterion: &mut Criterion) {
-    let runtime = support::runtime();
+fn with_a_round_trip(criterion: &mut Criterion, runtime: &Runtime) {
     let mut group = support::group(criterion, "latency with a round trip");
     for transport in Transport::ALL {
         let round_trip = ROUND_TRIP;
         let setting = Setting { transport, subscribers: 100, round_trip, interval: POLL_INTERVAL };
         let id = BenchmarkId::new(transport.name(), format!("{}ms", ROUND_TRIP.as_millis()));
-        support::bench(&mut group, id, &runtime, setting, latencies);
+        support::bench(&mut group, id, runtime, setting, latencies);
     }
 }
 

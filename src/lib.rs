@@ -35,4 +35,5 @@ pub mod server;
 pub mod theory;
 pub mod transport;
 pub mod usage;
+pub mod web;
 pub mod wire;

@@ -196,25 +196,3 @@ fn cores(busy: f64, fan_out_cpu_s: f64, time_left_s: f64) -> f64 {
     let for_fan_out = if time_left_s > 0.0 { fan_out_cpu_s / time_left_s } else { 0.0 };
     (busy / BUSY_SHARE_MAX).max(for_fan_out).ceil().max(1.0)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::advise::Costs;
-
-    #[test]
-    fn a_way_without_a_model_is_left_out() {
-        let need = Need {
-            subscribers: 100,
-            topics: 1,
-            rate: 1.0,
-            staleness_s: 2.0,
-            rtt_s: 0.04,
-            message_bytes: 100,
-            cost: Cost::Cpu,
-        };
-        let costs = &Costs::reference().ways[&Transport::LongPolling];
-        assert!(Estimate::of(Transport::LongPolling, &need, costs, 0.0).is_some());
-        assert!(Estimate::of(Transport::SocketioPolling, &need, costs, 0.0).is_none());
-    }
-}

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::progress::ProgressLine;
+use super::watch::Watch;
 use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
 use crate::load::scenario::{Overrides, Scenario};
 use crate::load::{Campaign, Progress, ServerSource};
@@ -21,6 +22,9 @@ use crate::transport::Transport;
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
 
+/// Where `--watch` shows the run unless another address is named.
+const WATCH: &str = "127.0.0.1:3030";
+
 /// Measure the ways side by side and write a report (this is the default command)
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
@@ -28,6 +32,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.
 Examples:
   poll-vs-push
   poll-vs-push compare --rate 10 --rtt 100ms
+  poll-vs-push compare --watch
   poll-vs-push compare --scenario load-tests/scenarios/default.toml --transports websocket
   poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
@@ -35,6 +40,16 @@ Examples:
 Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
 130 interrupted. What was measured before an error or an interrupt is kept.")]
 pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Measure this running server, not a child process
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+}
+
+/// What to measure and what to do with the result, whoever the server is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
     /// Scenario to measure; without it the default one
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -49,9 +64,6 @@ pub struct Args {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Measure this running server, not a child process
-    #[arg(long, value_name = "URL")]
-    target: Option<String>,
     /// Directory for the results; without it reports/TIME
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -64,44 +76,97 @@ pub struct Args {
     /// Print the results as JSON, and nothing else, on standard output
     #[arg(long)]
     json: bool,
+    /// Show the run in a browser while it goes on, and its report afterwards, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
+    watch: Option<SocketAddr>,
 }
 
 /// Measures, writes down, and says how it went.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenario = scenario(&args)?;
-    let baseline = args.baseline.as_deref().map(super::read_run).transpose()?;
     let source = match &args.target {
         Some(url) => ServerSource::Target { address: target_address(url)? },
         None => ServerSource::Child { program: std::env::current_exe()? },
     };
-    let campaign = Campaign::new(scenario, source)?;
-    let directory = RunDirectory::create(args.output.as_deref())?;
-    let run = super::runtime()?.block_on(measure(campaign, &directory))?;
-    if run.cells.is_empty() {
-        bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+    args.common.measure(source, &Transport::ALL)
+}
+
+impl Common {
+    /// Measures the server of `source`, which speaks `known`; writes down, and says how it went.
+    pub(super) fn measure(
+        self,
+        source: ServerSource,
+        known: &[Transport],
+    ) -> anyhow::Result<ExitCode> {
+        let scenario = self.scenario(known)?;
+        let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
+        let campaign = Campaign::new(scenario, source)?;
+        let directory = RunDirectory::create(self.output.as_deref())?;
+        let runtime = super::runtime()?;
+        let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
+        let watch = self.watch.map(start).transpose()?;
+        let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
+        if run.cells.is_empty() {
+            bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+        }
+        report::write_all(&run, directory.path())?;
+        directory.link_as_latest()?;
+        let report = Report::new(&run);
+        if self.json {
+            println!("{}", report.json());
+        } else {
+            show(&report, directory.path());
+        }
+        if let Some(old) = &baseline {
+            eprintln!("\n{}", baseline::compare(old, &run));
+        }
+        let verdict = verdict(&report, &self.fail_if);
+        if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
+            runtime.block_on(watch.linger(directory.path(), interrupted()))?;
+        }
+        Ok(verdict)
     }
-    report::write_all(&run, directory.path())?;
-    directory.link_as_latest()?;
-    let report = Report::new(&run);
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        show(&report, directory.path());
+
+    fn scenario(&self, known: &[Transport]) -> anyhow::Result<Scenario> {
+        let mut scenario = match &self.scenario {
+            None => Scenario::from_toml(DEFAULT_SCENARIO)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+                Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
+            }
+        };
+        self.overrides.apply(&mut scenario.workload);
+        for case in &mut scenario.cases {
+            case.workload = case.workload.overridden_by(&self.overrides);
+        }
+        if let Some(transports) = &self.transports {
+            if let Some(unknown) = transports.iter().find(|transport| !known.contains(transport)) {
+                bail!("--transports {unknown}: the server is not known to speak it");
+            }
+            scenario.transports = transports.clone();
+        }
+        scenario.keep_transports(known);
+        scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.check()?;
+        Ok(scenario)
     }
-    if let Some(old) = &baseline {
-        eprintln!("\n{}", baseline::compare(old, &run));
+}
+
+/// Ready at Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
-    Ok(verdict(&report, &args.fail_if))
 }
 
 /// Runs the campaign; every finished cell is on disk before the next begins.
-async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result<Run> {
+async fn measure(
+    campaign: Campaign,
+    directory: &RunDirectory,
+    watch: Option<&Watch>,
+) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             eprintln!("warning: {error:#}");
@@ -112,37 +177,18 @@ async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result
             keep(run);
         }
         line.show(&progress);
+        if let Some(watch) = watch {
+            watch.tell(&progress);
+        }
     };
-    let run = campaign.measure(interrupted, &tell).await;
+    let run = campaign.measure(interrupted(), &tell).await;
     line.finish();
     directory.write_run(&run)?;
     Ok(run)
 }
 
-fn scenario(args: &Args) -> anyhow::Result<Scenario> {
-    let mut scenario = match &args.scenario {
-        None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
-            Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
-        }
-    };
-    args.overrides.apply(&mut scenario.workload);
-    for case in &mut scenario.cases {
-        case.workload = case.workload.overridden_by(&args.overrides);
-    }
-    if let Some(transports) = &args.transports {
-        scenario.transports = transports.clone();
-    }
-    scenario.repeats = args.repeats.unwrap_or(scenario.repeats);
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    scenario.check()?;
-    Ok(scenario)
-}
-
 /// The address in `http://host:port`, with or without a path.
-fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
     let Some(rest) = url.strip_prefix("http://") else {
         bail!("--target {url}: must begin with http://");
     };

@@ -3,10 +3,12 @@
 mod advise;
 mod compare;
 mod directory;
+mod load;
 mod predict;
 mod progress;
 mod report;
 mod serve;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -42,6 +44,7 @@ struct Cli {
 enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
+    Load(load::Args),
     Report(report::Args),
     Predict(predict::Args),
     Advise(advise::Args),
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Compare(cli.compare)) {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Load(args) => load::run(args),
         Command::Report(args) => report::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Advise(args) => advise::run(args),

@@ -47,7 +47,7 @@ impl ProgressLine {
                 state.cell = format!("{number}/{of} {label}{case}, repeat {}", repeat + 1);
                 "starting"
             }
-            Progress::Phase(phase) => name(*phase),
+            Progress::Phase(phase) => phase_name(*phase),
             Progress::Done(..) => "done",
         };
         let left = state.end.saturating_duration_since(Instant::now());
@@ -62,7 +62,8 @@ impl ProgressLine {
     }
 }
 
-fn name(phase: Phase) -> &'static str {
+/// What happens in a phase, in a word or two.
+pub fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Connecting => "connecting",
         Phase::Idle => "idle",

@@ -11,10 +11,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::scenario::{Pacing, Workload};
-use super::schedule;
+use super::target::Target;
 use super::verifier::Receipt;
+use super::{foreign, schedule};
 use crate::message::TopicName;
-use crate::transport::{Subscriber, Transport, Wish};
+use crate::transport::{Received, Subscriber, Transport, Wish};
 use crate::wire::{Dialer, Journal, WireError};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -31,6 +32,8 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Shared {
     transport: Transport,
+    /// How to talk to the server, if it is not ours.
+    target: Option<Arc<Target>>,
     workload: Workload,
     topics: Arc<Vec<TopicName>>,
     connecting: Semaphore,
@@ -63,10 +66,26 @@ impl Log {
     }
 }
 
+/// A subscriber of our own server, or of another.
+enum Connected {
+    Ours(Subscriber),
+    Foreign(foreign::Subscriber),
+}
+
+impl Connected {
+    async fn next(&mut self) -> Result<Received, WireError> {
+        match self {
+            Connected::Ours(subscriber) => subscriber.next().await,
+            Connected::Foreign(subscriber) => subscriber.next().await,
+        }
+    }
+}
+
 impl Fleet {
     /// Starts all subscribers; each connects as soon as it may. The first one writes `journal`.
     pub fn launch(
         transport: Transport,
+        target: Option<Arc<Target>>,
         workload: &Workload,
         topics: Arc<Vec<TopicName>>,
         dialer: &Dialer,
@@ -76,6 +95,7 @@ impl Fleet {
         let (failed, failures) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             transport,
+            target,
             workload: workload.clone(),
             topics,
             connecting: Semaphore::new(CONNECTING_MAX),
@@ -129,8 +149,7 @@ impl Shared {
     async fn subscribe(self: Arc<Self>, dialer: Dialer, number: u32, phase: f64) -> Log {
         let topic = number % self.workload.topics;
         let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
-        // A child of the token, since tasks that share one meet at its lock at every wake-up.
-        let stop = self.stop.child_token();
+        let stop = self.stop.clone();
         let failed = tokio::select! {
             biased;
             () = stop.cancelled() => return log,
@@ -149,7 +168,7 @@ impl Shared {
         let mut subscriber = {
             let _turn = self.connecting.acquire().await.expect("never closed");
             let wish = self.wish(log.topic, phase);
-            Subscriber::connect(self.transport, dialer, wish).await?
+            self.connect(dialer, wish).await?
         };
         self.subscribed.fetch_add(1, Relaxed);
         loop {
@@ -162,6 +181,17 @@ impl Shared {
             }
             self.received.fetch_add(received.messages.len() as u64, Relaxed);
         }
+    }
+
+    async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
+        let transport = self.transport;
+        Ok(match &self.target {
+            None => Connected::Ours(Subscriber::connect(transport, dialer, wish).await?),
+            Some(target) => {
+                let subscriber = foreign::Subscriber::connect(target, transport, dialer, wish);
+                Connected::Foreign(subscriber.await?)
+            }
+        })
     }
 
     fn wish(&self, topic: u32, phase: f64) -> Wish {

@@ -6,16 +6,22 @@
 
 mod cell;
 mod fleet;
+mod foreign;
+mod found;
 mod headers;
 mod kernel;
 mod machine;
+mod outcome;
 mod preflight;
+mod process;
 mod publisher;
 mod run;
 pub mod scenario;
 mod schedule;
 mod server;
+pub mod target;
 mod verifier;
+mod watch;
 
 pub use cell::Phase;
 pub use run::{Campaign, Progress};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
 
 use super::schedule::{self, Publication, Schedule};
+use super::target::PublishRoute;
 use super::verifier::Window;
-use crate::message::{Draft, TopicName};
+use crate::message::TopicName;
 use crate::run::Histogram;
 use crate::wire::clock::sleep_until;
 use crate::wire::{Dialer, HttpConnection, WireError};
@@ -22,6 +22,7 @@ const CONNECTIONS_MAX: usize = 16;
 /// What is to be published, where.
 #[derive(Debug)]
 pub struct Publishing {
+    pub route: Arc<PublishRoute>,
     pub schedule: Arc<Schedule>,
     pub topics: Arc<Vec<TopicName>>,
     pub message_bytes: u32,
@@ -56,7 +57,8 @@ impl Publishing {
         connection: usize,
         connections: usize,
     ) -> Result<Histogram, WireError> {
-        let mut http = HttpConnection::new(Dialer::new(server));
+        let dialer = Dialer::new(server).with_headers(&self.route.headers);
+        let mut http = HttpConnection::new(dialer);
         let mut late = Histogram::new();
         let is_ours =
             |publication: &&Publication| publication.topic as usize % connections == connection;
@@ -77,14 +79,9 @@ impl Publishing {
         publication: &Publication,
     ) -> Result<(), WireError> {
         let text = schedule::text(publication.number, self.message_bytes);
-        let draft = Draft { sender: "A".to_owned(), text };
-        let json = serde_json::to_vec(&draft).expect("strings always encode");
-        let path = format!("/topics/{}/messages", self.topics[publication.topic as usize]);
-        let answer = http.request(Method::POST, &path, Bytes::from(json)).await?;
-        if answer.status == StatusCode::CREATED {
-            return Ok(());
-        }
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        Err(WireError::Refused { status: answer.status, body })
+        let topic = &self.topics[publication.topic as usize];
+        let body = Bytes::from(self.route.body("A", &text));
+        let answer = http.request(self.route.method(), &self.route.path(topic), body).await?;
+        if self.route.is_stored(answer.status) { Ok(()) } else { Err(answer.refusal()) }
     }
 }

@@ -44,8 +44,8 @@ impl Campaign {
         let points = scenario.points();
         let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
         preflight::check(most)?;
-        let plans = plan(&scenario, matches!(source, ServerSource::Target { .. }));
         let is_child = matches!(source, ServerSource::Child { .. });
+        let plans = plan(&scenario, !is_child);
         let run = Run {
             schema: SCHEMA_VERSION,
             tool: machine::tool(),

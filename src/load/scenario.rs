@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::transport::Transport;
 
+mod sweep;
+
+pub use sweep::Sweep;
+
 mod friendly {
     pub use jiff::fmt::serde::unsigned_duration::friendly::compact::{optional, required};
 }
@@ -184,40 +188,6 @@ pub struct Published {
     pub why: String,
 }
 
-/// One value of the workload, varied. TOML: `sweep = { rate = [0.1, 1, 10] }`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sweep {
-    Rate(Vec<f64>),
-    Subscribers(Vec<u32>),
-    MessageBytes(Vec<u32>),
-    PollInterval(#[serde(with = "friendly_list")] Vec<Duration>),
-    Rtt(#[serde(with = "friendly_list")] Vec<Duration>),
-}
-
-mod friendly_list {
-    use std::time::Duration;
-
-    use jiff::SignedDuration;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-    pub fn serialize<S: Serializer>(list: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
-        let texts: Vec<String> = list.iter().map(|duration| super::show(*duration)).collect();
-        texts.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Duration>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let parse = |text: &String| {
-            let duration: SignedDuration = text.parse().map_err(D::Error::custom)?;
-            Duration::try_from(duration).map_err(D::Error::custom)
-        };
-        texts.iter().map(parse).collect()
-    }
-}
-
 /// A duration as people write it: `40ms`, `1s 500ms`.
 pub fn show(duration: Duration) -> String {
     use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
@@ -340,31 +310,6 @@ impl Overrides {
     }
 }
 
-impl Sweep {
-    /// `workload` once for each value of the sweep.
-    fn expand(&self, workload: &Workload) -> Vec<Workload> {
-        fn each<T: Copy>(
-            values: &[T],
-            workload: &Workload,
-            set: impl Fn(&mut Workload, T),
-        ) -> Vec<Workload> {
-            let one = |value: &T| {
-                let mut workload = workload.clone();
-                set(&mut workload, *value);
-                workload
-            };
-            values.iter().map(one).collect()
-        }
-        match self {
-            Sweep::Rate(values) => each(values, workload, |w, v| w.rate = v),
-            Sweep::Subscribers(values) => each(values, workload, |w, v| w.subscribers = v),
-            Sweep::MessageBytes(values) => each(values, workload, |w, v| w.message_bytes = v),
-            Sweep::PollInterval(values) => each(values, workload, |w, v| w.poll_interval = v),
-            Sweep::Rtt(values) => each(values, workload, |w, v| w.rtt = v),
-        }
-    }
-}
-
 /// One workload that is measured with several transports, under one schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -379,6 +324,13 @@ pub struct Point {
 #[error("{0}")]
 pub struct ScenarioError(String);
 
+impl ScenarioError {
+    /// Says what is wrong.
+    pub(super) fn new(error: impl ToString) -> ScenarioError {
+        ScenarioError(error.to_string())
+    }
+}
+
 impl Scenario {
     /// Reads and checks a scenario.
     ///
@@ -389,6 +341,21 @@ impl Scenario {
             toml::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Leaves out the transports that are not among `known`, and the cases of which none is left.
+    /// If that is all of them, [`Scenario::check`] says that there is nothing to measure.
+    pub fn keep_transports(&mut self, known: &[Transport]) {
+        let had_cases = !self.cases.is_empty();
+        let keep = |transports: &mut Vec<Transport>| transports.retain(|t| known.contains(t));
+        keep(&mut self.transports);
+        for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
+            keep(transports);
+        }
+        self.cases.retain(|case| case.transports.as_ref().is_none_or(|some| !some.is_empty()));
+        if had_cases && self.cases.is_empty() {
+            self.transports.clear();
+        }
     }
 
     /// Every workload the scenario asks for, in order: each case at each value of its sweep.

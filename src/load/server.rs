@@ -1,9 +1,10 @@
-//! The server under test: a child process of our own for each cell, or one that is running already;
-//! and what it tells of itself.
+//! The server under test: a child process of our own for each cell, or one that is running already,
+//! ours or not; and what is known of its usage.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,6 +15,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use super::process::{ProcessFamily, Usage};
+use super::target::{PublishRoute, Target};
 use crate::transport::Transport;
 use crate::wire::{Dialer, HttpConnection, WireError};
 
@@ -27,8 +30,11 @@ const CONNECTIONS_SPARE: u32 = 100;
 pub enum ServerSource {
     /// `PROGRAM serve`, started anew for each cell.
     Child { program: PathBuf },
-    /// A server that is running.
+    /// A server of ours that is running.
     Target { address: SocketAddr },
+    /// Another server that is running, talked to as `target` says. What it uses is seen if its
+    /// process, `pid`, runs on this machine.
+    Foreign { address: SocketAddr, target: Arc<Target>, pid: Option<u32> },
 }
 
 /// A server that is up.
@@ -37,8 +43,19 @@ pub struct ServerUnderTest {
     pub address: SocketAddr,
     /// What it says of itself, for instance `poll-vs-push/0.1.0`.
     pub version: String,
-    control: HttpConnection,
+    /// How to talk to it, if it is not ours.
+    pub target: Option<Arc<Target>>,
+    watch: Watch,
     child: Option<Running>,
+}
+
+/// Who tells what the server uses.
+#[derive(Debug)]
+enum Watch {
+    /// The server itself, on `/metrics`.
+    Asked(HttpConnection),
+    /// The system we share with it.
+    Seen(Option<Box<ProcessFamily>>),
 }
 
 /// A child process, which stops when its standard input ends: when we say so, and also when we die.
@@ -55,6 +72,9 @@ impl ServerSource {
     /// If it does not start, does not answer, or is something else.
     pub async fn open(&self, subscribers: u32) -> anyhow::Result<ServerUnderTest> {
         let (address, child) = match self {
+            ServerSource::Foreign { address, target, pid } => {
+                return open_foreign(*address, target, *pid).await;
+            }
             ServerSource::Target { address } => (*address, None),
             ServerSource::Child { program } => {
                 let (address, child) = start(program, subscribers).await?;
@@ -66,8 +86,27 @@ impl ServerSource {
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
             .with_context(|| format!("the server at http://{address} cannot be measured"))?;
-        Ok(ServerUnderTest { address, version, control, child })
+        Ok(ServerUnderTest { address, version, target: None, watch: Watch::Asked(control), child })
     }
+}
+
+async fn open_foreign(
+    address: SocketAddr,
+    target: &Arc<Target>,
+    pid: Option<u32>,
+) -> anyhow::Result<ServerUnderTest> {
+    let dialing = timeout(PATIENCE, Dialer::new(address).dial()).await;
+    dialing
+        .with_context(|| format!("nobody answers at {address}"))?
+        .with_context(|| format!("cannot reach the server at http://{address}"))?;
+    let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
+    Ok(ServerUnderTest {
+        address,
+        version: target.name.clone(),
+        target: Some(target.clone()),
+        watch: Watch::Seen(family),
+        child: None,
+    })
 }
 
 async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, Running)> {
@@ -109,20 +148,34 @@ async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
 }
 
 impl ServerUnderTest {
+    /// How to publish on it.
+    pub fn publish_route(&self) -> Arc<PublishRoute> {
+        match &self.target {
+            Some(target) => Arc::new(target.publish.clone()),
+            None => Arc::new(PublishRoute::ours()),
+        }
+    }
+
     /// Its counters now.
     ///
     /// # Errors
-    /// If it does not answer.
-    pub async fn scrape(&mut self, transport: Transport) -> Result<Scrape, WireError> {
-        let asking = self.control.request(Method::GET, "/metrics", Bytes::new());
+    /// If it does not answer, or is gone.
+    pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
+        let control = match &mut self.watch {
+            Watch::Asked(control) => control,
+            Watch::Seen(family) => {
+                let usage = family.as_mut().map(|family| family.usage()).transpose()?;
+                return Ok(Scrape { usage, requests: None });
+            }
+        };
+        let asking = control.request(Method::GET, "/metrics", Bytes::new());
         let slow = |_| WireError::Nonsense("/metrics is not answered".to_owned());
         let answer = timeout(PATIENCE, asking).await.map_err(slow)??;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
         if answer.status != StatusCode::OK {
-            return Err(WireError::Refused { status: answer.status, body: text });
+            return Err(answer.refusal().into());
         }
-        Scrape::parse(&text, transport)
-            .ok_or_else(|| WireError::Nonsense("/metrics lacks a counter".to_owned()))
+        Scrape::parse(&String::from_utf8_lossy(&answer.body), transport)
+            .context("/metrics lacks a counter")
     }
 
     /// Waits for a child to end, which it should not before it is told to; says how it ended.
@@ -147,13 +200,12 @@ impl ServerUnderTest {
     }
 }
 
-/// A server's counters at one instant.
+/// A server's counters at one instant, as far as anybody tells.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scrape {
-    pub cpu_s: f64,
-    pub resident_bytes: u64,
+    pub usage: Option<Usage>,
     /// Requests of the transport's subscribers.
-    pub requests: u64,
+    pub requests: Option<u64>,
 }
 
 impl Scrape {
@@ -163,10 +215,10 @@ impl Scrape {
             line.rsplit(' ').next()?.parse().ok()
         };
         let requests = format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} ");
-        Some(Scrape {
+        let usage = Usage {
             cpu_s: value("process_cpu_seconds_total ")?,
             resident_bytes: value("process_resident_memory_bytes ")? as u64,
-            requests: value(&requests)? as u64,
-        })
+        };
+        Some(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
     }
 }

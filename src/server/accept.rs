@@ -60,7 +60,7 @@ pub(super) async fn serve(
             permit,
         );
         let connection = http.serve_connection(TokioIo::new(io), service.clone()).with_upgrades();
-        let drain = app.drain.child_token();
+        let drain = app.drain.clone();
         app.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {

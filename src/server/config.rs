@@ -1,6 +1,7 @@
 //! Every limit of the server: its name as a flag, its unit and its default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::scenario::parse_duration;
@@ -45,6 +46,9 @@ pub struct ServerConfig {
     /// Longest that the server waits for its clients to leave when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
+    /// Directory whose reports the page lists and shows; without it none
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
 }
 
 impl ServerConfig {

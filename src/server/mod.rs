@@ -38,8 +38,7 @@ pub struct App {
     pub feed: Feed,
     pub config: ServerConfig,
     pub metrics: Metrics,
-    /// Cancelled when the server drains: whoever holds a client lets it go. A connection's task
-    /// waits on a child of it, since tasks that share a token meet at its lock at every wake-up.
+    /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
@@ -50,7 +49,7 @@ pub struct App {
 impl App {
     /// Runs the task of a connection until it ends, or until the drain's time is over.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.child_token()));
+        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
     }
 }
 

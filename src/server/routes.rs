@@ -16,6 +16,7 @@ use super::respond::{answer, json_answer};
 use super::{ApiError, App, SERVER_NAME, metrics};
 use crate::message::{Draft, Stored, TopicName};
 use crate::transport::{long_polling, short_polling, sse, websocket};
+use crate::web;
 
 /// Everything the server answers.
 pub(super) fn all(
@@ -34,6 +35,8 @@ pub(super) fn all(
         .or(metrics(app))
         .unify()
         .or(healthz())
+        .unify()
+        .or(web::route(app.config.reports.clone()))
         .unify()
         .recover(|rejection| async move { Ok::<_, Infallible>(refuse(&rejection).into()) })
         .unify()

@@ -217,7 +217,7 @@ impl Session {
         }
         let Cursor { epoch, offset } = self.cursor;
         self.tell(Event::Subscribed { epoch, cursor: offset }).await?;
-        let drain = self.app.drain.child_token();
+        let drain = self.app.drain.clone();
         loop {
             // Here the server waits: for the topic, and for the end.
             tokio::select! {

@@ -19,7 +19,7 @@
 //! which the `id:` that lets a browser resume by itself is the half. The server keeps a connection,
 //! its buffers and a timer for each subscriber. Browsers open at most six such connections a host.
 
-mod events;
+pub(crate) mod events;
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::Interval;
-use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use warp::reply::Response;
@@ -91,7 +90,6 @@ fn accept(
         limit: subscription.limit,
         cursor: cursor.unwrap_or(head),
         heartbeat: heartbeat(app.config.heartbeat),
-        drain: app.drain.child_token(),
         has_left: false,
     };
     let mut response = warp::reply::stream(session.stream(is_lost)).into_response();
@@ -117,7 +115,6 @@ struct Session {
     limit: usize,
     cursor: Cursor,
     heartbeat: Interval,
-    drain: CancellationToken,
     has_left: bool,
 }
 
@@ -148,7 +145,7 @@ impl Session {
         tokio::select! {
             () = self.topic.wait_after(self.cursor) => Some(self.push()),
             _ = self.heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT)),
-            () = self.drain.cancelled() => {
+            () = self.app.drain.cancelled() => {
                 self.has_left = true;
                 let mut goodbye = Encoder::new(self.cursor.epoch);
                 goodbye.retry(Duration::from_millis(rand::random_range(RETRY_AFTER_DRAIN_MS)));
@@ -250,17 +247,12 @@ impl Subscriber {
 
     async fn next_event(&mut self) -> Result<events::Received, WireError> {
         loop {
-            match self.parser.next() {
-                Some(Parsed::Retry(retry)) => self.retry = retry,
-                Some(Parsed::Event(event)) => {
+            match self.parser.next_of(&mut self.stream).await? {
+                Parsed::Retry(retry) => self.retry = retry,
+                Parsed::Event(event) => {
                     let cursor = events::cursor_of(event.id.as_bytes());
                     self.cursor = cursor.unwrap_or(self.cursor);
                     return Ok(event);
-                }
-                None => {
-                    let chunk = self.stream.chunk().await?;
-                    let ended = || WireError::Closed("the stream has ended".to_owned());
-                    self.parser.feed(&chunk.ok_or_else(ended)?);
                 }
             }
         }

@@ -143,8 +143,8 @@ impl Session {
         let mut heartbeat = tokio::time::interval(app.config.heartbeat);
         heartbeat.reset();
         let mut heard = true;
-        let drain = app.drain.child_token();
-        let mut drained = pin!(drain.cancelled());
+        // Made once: each such future has its place in a list behind the token's lock.
+        let mut drained = pin!(app.drain.cancelled());
         loop {
             // Here the server waits: for the topic, for the client, and for the end.
             tokio::select! {

@@ -79,10 +79,12 @@ impl Dialer {
         Dialer { journal: Some(journal), ..self }
     }
 
-    /// Sends `more` with every request too.
+    /// Sends `more` with every request too, in place of what was sent under the same names.
     pub fn with_headers(mut self, more: &HeaderMap) -> Dialer {
         let headers = Arc::make_mut(&mut self.headers);
-        headers.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+        for (name, value) in more {
+            headers.insert(name, value.clone());
+        }
         self
     }
 

@@ -43,6 +43,19 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// The body of a 200.
+    fn accepted(self) -> Result<Bytes, WireError> {
+        if self.status == StatusCode::OK { Ok(self.body) } else { Err(self.refusal()) }
+    }
+
+    /// That this was not the answer that was wanted.
+    pub fn refusal(&self) -> WireError {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        WireError::Refused { status: self.status, body }
+    }
+}
+
 /// A connection on which one request at a time is made.
 #[derive(Debug)]
 pub struct HttpConnection {
@@ -71,7 +84,7 @@ impl HttpConnection {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(Method::GET, path, &HeaderMap::new(), Bytes::new()).await?.accepted()
     }
 
     /// `POST path`, counted as a subscriber's request, its body as framing; the body of a 200.
@@ -80,22 +93,39 @@ impl HttpConnection {
     /// If there is no answer, or it is not a 200.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, WireError> {
         self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
-        self.ask(Method::POST, path, body).await
+        self.ask(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
     }
 
-    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, WireError> {
+    /// A request with `more` headers, counted as a subscriber's; any answer.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, WireError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
         self.dialer.admit_request().await;
-        let answer = self.send(method, path, body).await?;
-        if answer.status != StatusCode::OK {
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(WireError::Refused { status: answer.status, body });
-        }
+        let answer = self.send(method, path, more, body).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
         }
-        Ok(answer.body)
+        Ok(answer)
+    }
+
+    /// Makes the connection now, not when it is first needed; usable is then what is connected.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn open(&mut self) -> Result<(), WireError> {
+        let started = Instant::now();
+        self.connect().await?;
+        self.dialer.meter().ready_after(started.elapsed());
+        Ok(())
     }
 
     /// Any request that is not a subscriber's: publishing, asking for metrics.
@@ -109,7 +139,7 @@ impl HttpConnection {
         body: Bytes,
     ) -> Result<Answer, WireError> {
         self.connect().await?;
-        self.send(method, path, body).await
+        self.send(method, path, &HeaderMap::new(), body).await
     }
 
     /// Makes the connection unless there is one that the server still holds.
@@ -130,13 +160,22 @@ impl HttpConnection {
         Ok(())
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, WireError> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        more: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, WireError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|_| {
             WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
         })?;
         *request.headers_mut() = self.dialer.headers().clone();
+        for (name, value) in more {
+            request.headers_mut().insert(name, value.clone());
+        }
         let open = self.open.as_mut().expect("connected just now");
         let response = open.requests.send_request(request).await?;
         let (head, body) = response.into_parts();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::message::{Cursor, Epoch, Event, Offset};
+use crate::wire::{HttpStream, WireError};
 
 /// Writes events into one chunk.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(super) fn cursor_of(id: &[u8]) -> Option<Cursor> {
 
 /// An event as a client receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Empty for a message.
     pub name: String,
     /// The id of this event, or of the last that had one.
@@ -91,7 +92,7 @@ pub(super) struct Received {
 
 /// What a stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     Event(Received),
     Retry(Duration),
 }
@@ -99,7 +100,7 @@ pub(super) enum Parsed {
 /// Reads a stream however it is cut into chunks, by the rules of WHATWG HTML, section 9.2.6; lines
 /// may end in LF, CR or both.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(crate) struct Parser {
     line: Vec<u8>,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
@@ -109,6 +110,20 @@ pub(super) struct Parser {
 }
 
 impl Parser {
+    /// The next thing that `stream` says.
+    ///
+    /// # Errors
+    /// If the stream ends or breaks.
+    pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, WireError> {
+        loop {
+            if let Some(parsed) = self.next() {
+                return Ok(parsed);
+            }
+            let ended = || WireError::Closed("the stream has ended".to_owned());
+            self.feed(&stream.chunk().await?.ok_or_else(ended)?);
+        }
+    }
+
     /// Reads on.
     pub fn feed(&mut self, chunk: &[u8]) {
         for &byte in chunk {

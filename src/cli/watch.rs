@@ -1,0 +1,113 @@
+//! `compare --watch`: a run that can be followed in a browser. Its progress is published on a feed
+//! of its own, apart from those that are measured, and heard as any other.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::phase_name;
+use crate::load::Progress;
+use crate::message::TopicName;
+use crate::run::Cell;
+use crate::server::{Server, ServerConfig};
+
+/// The topic that the page reads; its scripts know the name.
+const TOPIC: &str = "compare";
+/// What may wait to be published; a whole run says less.
+const QUEUE: usize = 1_000;
+
+/// The server of the page, beside the run.
+#[derive(Debug)]
+pub struct Watch {
+    address: SocketAddr,
+    say: mpsc::Sender<Value>,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    publishing: tokio::task::JoinHandle<()>,
+}
+
+impl Watch {
+    /// Serves the page on `listen`, and the reports that lie beside `run`'s directory.
+    ///
+    /// # Errors
+    /// If the address is in use.
+    pub async fn start(listen: SocketAddr, run: &Path) -> anyhow::Result<Watch> {
+        let reports = run.parent().map(Path::to_path_buf);
+        let config = ServerConfig { listen, reports, ..ServerConfig::default() };
+        let server = Server::bind(config).await.with_context(|| {
+            format!("cannot show the run on {listen}; name another address with --watch")
+        })?;
+        let address = server.local_addr()?;
+        eprintln!("follow the run on http://{address}/watch");
+        let app = server.app();
+        let (say, mut said) = mpsc::channel::<Value>(QUEUE);
+        let publishing = tokio::spawn(async move {
+            let topic: TopicName = TOPIC.parse().expect("a plain word");
+            while let Some(text) = said.recv().await {
+                let draft = json!({ "sender": "compare", "text": text.to_string() });
+                if let Err(error) = app.publish(&topic, draft.to_string().as_bytes()) {
+                    tracing::warn!(%error, "progress is not shown");
+                }
+            }
+        });
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+        Ok(Watch { address, say, stop, serving, publishing })
+    }
+
+    /// Publishes what happens now.
+    pub fn tell(&self, progress: &Progress<'_>) {
+        self.say(match progress {
+            Progress::Cell { number, of, transport, case, repeat, left } => json!({
+                "what": "cell", "number": number, "of": of, "left_s": left.as_secs_f64(),
+                "label": format!("{}{}{case}, repeat {}", transport.label(),
+                    if case.is_empty() { "" } else { ", " }, repeat + 1),
+            }),
+            Progress::Phase(phase) => json!({ "what": "phase", "phase": phase_name(*phase) }),
+            Progress::Done(cell, _) => done(cell),
+        });
+    }
+
+    fn say(&self, what: Value) {
+        // A full queue would mean that nothing was published for a thousand steps.
+        if self.say.try_send(what).is_err() {
+            tracing::warn!("progress is not shown: too much of it waits to be published");
+        }
+    }
+
+    /// Says that the report is there, and goes on serving it until `stop` is ready.
+    pub async fn linger(self, run: &Path, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        self.say(json!({ "what": "finished", "run": name }));
+        eprintln!("the run stays on http://{}/watch until Ctrl-C", self.address);
+        stop.await;
+        drop(self.say);
+        self.publishing.await?;
+        self.stop.cancel();
+        Ok(self.serving.await?)
+    }
+}
+
+/// The figures of a cell that one looks at first.
+fn done(cell: &Cell) -> Value {
+    let histogram = &cell.latency_us.0;
+    let ms = |micros: u64| micros as f64 / 1e3;
+    let quantile = |share| ms(histogram.value_at_quantile(share));
+    let messages = cell.deliveries.steady;
+    json!({
+        "what": "done",
+        "transport": cell.transport,
+        "label": cell.transport.label(),
+        "case": cell.case,
+        "repeat": cell.repeat,
+        "latency_ms": {
+            "mean": histogram.mean() / 1e3, "p50": quantile(0.5), "p99": quantile(0.99),
+            "max": ms(histogram.max()),
+        },
+        "requests_per_message": (messages > 0).then(|| cell.requests.sent as f64 / messages as f64),
+    })
+}

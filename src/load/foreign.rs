@@ -1,0 +1,330 @@
+//! Subscribers of a server that is not ours: one kind a way, each doing what the target file says.
+//!
+//! They have the interface of [`transport::Subscriber`](crate::transport::Subscriber), so that
+//! fleet, verifier and report do not know the difference. They begin at a topic's first message,
+//! since a topic of a run has none when its subscribers come, and they do not resume.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::header::{
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
+use hyper::{Method, StatusCode};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+
+use super::found;
+use super::scenario::Pacing;
+use super::target::{CursorPlace, PollRoute, Target};
+use crate::message::{Message, TopicName};
+use crate::transport::sse::events::{Parsed, Parser};
+use crate::transport::{Received, Transport, Wish};
+use crate::wire::clock::sleep_until;
+use crate::wire::{
+    Answer, Dialer, HttpConnection, HttpStream, Kind, WireError, WireStream, upgrade,
+};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A subscriber of a server that is not ours.
+#[derive(Debug)]
+pub struct Subscriber {
+    target: Arc<Target>,
+    dialer: Dialer,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Polling(Box<Poller>),
+    WebSocket(Box<WebSocketStream<WireStream>>),
+    Sse(Box<(HttpStream, Parser)>),
+}
+
+impl Subscriber {
+    /// Connects and subscribes: when this returns, no later message will be missed.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses, or the target file lacks the way.
+    pub async fn connect(
+        target: &Arc<Target>,
+        transport: Transport,
+        dialer: Dialer,
+        wish: Wish,
+    ) -> Result<Subscriber, WireError> {
+        let lacking = || WireError::Nonsense(format!("the target file lacks [{transport}]"));
+        let (dialer, way) = match transport {
+            Transport::ShortPolling | Transport::LongPolling => {
+                let is_short = transport == Transport::ShortPolling;
+                let route = if is_short { &target.short_polling } else { &target.long_polling };
+                let route = route.as_ref().ok_or_else(lacking)?;
+                let dialer = dialer.with_headers(&route.headers);
+                let clock = is_short.then(|| PollClock::new(&wish));
+                let poller = Poller::connect(dialer.clone(), route.clone(), &wish, clock).await?;
+                (dialer, Way::Polling(Box::new(poller)))
+            }
+            Transport::WebSocket => {
+                let route = target.websocket.as_ref().ok_or_else(lacking)?;
+                let dialer = dialer.with_headers(&route.headers);
+                let mut socket = upgrade(&dialer, &route.path(&wish.topic)).await?;
+                if let Some(frame) = route.send(&wish.topic) {
+                    socket.send(WsMessage::text(frame)).await?;
+                }
+                if route.greeting {
+                    next_frame(&mut socket).await?;
+                }
+                (dialer, Way::WebSocket(Box::new(socket)))
+            }
+            Transport::SocketioPolling | Transport::SocketioWebsocket => return Err(lacking()),
+            Transport::Sse => {
+                let route = target.sse.as_ref().ok_or_else(lacking)?;
+                let dialer = dialer.with_headers(&route.headers);
+                let started = Instant::now();
+                let stream = HttpStream::get(&dialer, &route.path(&wish.topic)).await?;
+                dialer.meter().ready_after(started.elapsed());
+                (dialer, Way::Sse(Box::new((stream, Parser::default()))))
+            }
+        };
+        Ok(Subscriber { target: target.clone(), dialer, way })
+    }
+
+    /// Waits for what the server says next.
+    ///
+    /// # Errors
+    /// If the connection is gone, or the server says something unheard-of.
+    pub async fn next(&mut self) -> Result<Received, WireError> {
+        let messages = match &mut self.way {
+            Way::Polling(poller) => poller.next().await?,
+            Way::WebSocket(socket) => vec![next_frame(socket).await?],
+            Way::Sse(open) => vec![next_event(&mut open.0, &mut open.1).await?],
+        };
+        let is_pushed = !matches!(self.way, Way::Polling(_));
+        let mut received = Received::default();
+        for message in messages {
+            let Some(text) = self.target.text_in(&message) else { continue };
+            if is_pushed {
+                self.dialer.meter().move_down(Kind::Framing, Kind::Payload, message.len());
+            }
+            let sender = String::new();
+            received.messages.push(Message { offset: 0, published_at: 0, sender, text });
+        }
+        Ok(received)
+    }
+}
+
+async fn next_frame(socket: &mut WebSocketStream<WireStream>) -> Result<String, WireError> {
+    loop {
+        match socket.next().await {
+            Some(Ok(WsMessage::Text(text))) => return Ok(text.as_str().to_owned()),
+            Some(Ok(WsMessage::Close(_))) | None => {
+                return Err(WireError::Closed("in the middle".to_owned()));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+}
+
+async fn next_event(stream: &mut HttpStream, parser: &mut Parser) -> Result<String, WireError> {
+    loop {
+        if let Parsed::Event(event) = parser.next_of(stream).await? {
+            return Ok(event.data);
+        }
+    }
+}
+
+/// Both kinds of polling: with a clock it waits between requests, without one the server makes it
+/// wait.
+#[derive(Debug)]
+struct Poller {
+    http: HttpConnection,
+    route: PollRoute,
+    topic: TopicName,
+    hold: Duration,
+    clock: Option<PollClock>,
+    /// There may be more to ask for at once.
+    again: bool,
+    cursor: Cursor,
+}
+
+/// When the next poll is due.
+#[derive(Debug)]
+struct PollClock {
+    interval: Duration,
+    pacing: Pacing,
+    next_poll: Instant,
+}
+
+impl PollClock {
+    fn new(wish: &Wish) -> PollClock {
+        let next_poll = wish.first_poll.unwrap_or_else(Instant::now);
+        PollClock { interval: wish.interval, pacing: wish.pacing, next_poll }
+    }
+
+    fn wind(&mut self) {
+        self.next_poll = match self.pacing {
+            Pacing::AfterResponse => Instant::now() + self.interval,
+            Pacing::FixedRate => (self.next_poll + self.interval).max(Instant::now()),
+        };
+    }
+}
+
+impl Poller {
+    async fn connect(
+        dialer: Dialer,
+        route: PollRoute,
+        wish: &Wish,
+        clock: Option<PollClock>,
+    ) -> Result<Poller, WireError> {
+        let mut http = HttpConnection::new(dialer);
+        http.open().await?;
+        let cursor = Cursor::first(&route.cursor);
+        let (topic, hold) = (wish.topic.clone(), wish.hold);
+        Ok(Poller { http, route, topic, hold, clock, again: false, cursor })
+    }
+
+    async fn next(&mut self) -> Result<Vec<String>, WireError> {
+        if let Some(clock) = &self.clock
+            && !self.again
+        {
+            sleep_until(clock.next_poll).await;
+            self.http.dialer().meter().polled_late(clock.next_poll.elapsed());
+        }
+        let messages = self.ask().await?;
+        self.again = self.route.until_empty && !messages.is_empty();
+        if let Some(clock) = &mut self.clock
+            && !self.again
+        {
+            clock.wind();
+        }
+        Ok(messages)
+    }
+
+    async fn ask(&mut self) -> Result<Vec<String>, WireError> {
+        let path = self.cursor.path(self.route.path(&self.topic, self.hold.as_secs_f64()));
+        let more = &self.cursor.headers;
+        let answer = self.http.ask(Method::GET, &path, more, Bytes::new()).await?;
+        let mut messages = Vec::new();
+        if answer.status == StatusCode::OK {
+            messages = self.route.messages.find(&answer)?;
+            self.cursor.learn(&self.route.cursor, &answer)?;
+        } else if !self.route.empty.contains(&answer.status.as_u16()) {
+            return Err(answer.refusal());
+        }
+        let payload_bytes = messages.iter().map(String::len).sum::<usize>().min(answer.body.len());
+        let envelope_bytes = answer.body.len() - payload_bytes;
+        self.http.dialer().answered(messages.len(), payload_bytes, envelope_bytes);
+        Ok(messages)
+    }
+}
+
+/// How far a poller has read, as it says so in its next request.
+#[derive(Debug, Default)]
+struct Cursor {
+    headers: HeaderMap,
+    query: Option<String>,
+}
+
+impl Cursor {
+    fn first(place: &CursorPlace) -> Cursor {
+        let mut cursor = Cursor::default();
+        if let CursorPlace::Query { first: Some(value), .. }
+        | CursorPlace::LastEventId { first: Some(value), .. } = place
+        {
+            cursor.set(place, value);
+        }
+        cursor
+    }
+
+    fn set(&mut self, place: &CursorPlace, value: &str) {
+        match place {
+            CursorPlace::Validators => {}
+            CursorPlace::Query { template, .. } => {
+                self.query = Some(template.replace("{cursor}", value));
+            }
+            CursorPlace::LastEventId { .. } => {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    self.headers.insert(LAST_EVENT_ID, value);
+                }
+            }
+        }
+    }
+
+    /// Reads on where `answer` ends.
+    fn learn(&mut self, place: &CursorPlace, answer: &Answer) -> Result<(), WireError> {
+        match place {
+            CursorPlace::Validators => {
+                let sent_back = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
+                for (from, to) in sent_back {
+                    if let Some(value) = answer.headers.get(from) {
+                        self.headers.insert(to, value.clone());
+                    }
+                }
+            }
+            CursorPlace::Query { from, .. } | CursorPlace::LastEventId { from, .. } => {
+                let json = found::json(answer)?;
+                let missing = || WireError::Nonsense(format!("no cursor at '{from}': {json}"));
+                let value = json.pointer(from).ok_or_else(missing)?;
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                self.set(place, &text);
+            }
+        }
+        Ok(())
+    }
+
+    /// `path` with the cursor in its query, if it belongs there.
+    fn path(&self, path: String) -> String {
+        match &self.query {
+            None => path,
+            Some(query) if path.contains('?') => format!("{path}&{query}"),
+            Some(query) => format!("{path}?{query}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(headers: &[(HeaderName, &'static str)], body: &'static str) -> Answer {
+        let field = |(name, value): &(HeaderName, &'static str)| {
+            (name.clone(), HeaderValue::from_static(value))
+        };
+        let headers = headers.iter().map(field).collect();
+        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn validators_are_sent_back() {
+        let place = CursorPlace::Validators;
+        let mut cursor = Cursor::first(&place);
+        assert!(cursor.headers.is_empty());
+        let date = "Sun, 22 Nov 2026 21:00:02 GMT";
+        let answer = answer(&[(ETAG, "3"), (LAST_MODIFIED, date)], "");
+        cursor.learn(&place, &answer).expect("all is there");
+        assert_eq!(cursor.headers[IF_NONE_MATCH], "3");
+        assert_eq!(cursor.headers[IF_MODIFIED_SINCE], date);
+        assert_eq!(cursor.path("/a".to_owned()), "/a");
+    }
+
+    #[test]
+    fn a_cursor_in_the_body_goes_where_it_belongs() {
+        let template = "after={cursor}".to_owned();
+        let first = Some("0".to_owned());
+        let query = CursorPlace::Query { template, from: "/at".to_owned(), first };
+        let mut cursor = Cursor::first(&query);
+        assert_eq!(cursor.path("/a".to_owned()), "/a?after=0");
+        cursor.learn(&query, &answer(&[], r#"{"at":7}"#)).expect("it is there");
+        assert_eq!(cursor.path("/a?b=1".to_owned()), "/a?b=1&after=7");
+        assert!(cursor.learn(&query, &answer(&[], "{}")).is_err());
+
+        let header = CursorPlace::LastEventId { from: "/at".to_owned(), first: None };
+        let mut cursor = Cursor::first(&header);
+        assert!(cursor.headers.is_empty());
+        cursor.learn(&header, &answer(&[], r#"{"at":"x:7"}"#)).expect("it is there");
+        assert_eq!(cursor.headers[LAST_EVENT_ID], "x:7");
+    }
+}

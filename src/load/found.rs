@@ -1,0 +1,141 @@
+//! How messages stand in the answer of a server that is not ours, and how they are found there.
+
+use hyper::header::CONTENT_TYPE;
+use serde::Deserialize;
+
+use crate::wire::{Answer, WireError};
+
+/// How messages stand in an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Messages {
+    /// The whole body is one message.
+    #[default]
+    Body,
+    /// The body is one message, or each part of a `multipart` body is (RFC 2046, section 5.1).
+    Multipart,
+    /// A JSON pointer (RFC 6901) to an array in the body, of which each element is a message.
+    Pointer(String),
+}
+
+impl TryFrom<String> for Messages {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "body" => Ok(Messages::Body),
+            "multipart" => Ok(Messages::Multipart),
+            _ if text.is_empty() || text.starts_with('/') => Ok(Messages::Pointer(text)),
+            _ => Err(format!(
+                "'{text}' is not a place for messages; write body, multipart, or a JSON pointer \
+                 such as /messages"
+            )),
+        }
+    }
+}
+
+impl Messages {
+    /// The messages in `answer`, in order.
+    ///
+    /// # Errors
+    /// If they do not stand there as they should.
+    pub fn find(&self, answer: &Answer) -> Result<Vec<String>, WireError> {
+        let body = String::from_utf8_lossy(&answer.body);
+        if body.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self {
+            Messages::Body => Ok(vec![body.into_owned()]),
+            Messages::Multipart => match boundary(answer) {
+                Some(boundary) => parts(&body, &boundary)
+                    .ok_or_else(|| WireError::Nonsense("a multipart body cut short".to_owned())),
+                None => Ok(vec![body.into_owned()]),
+            },
+            Messages::Pointer(pointer) => {
+                let json = json(answer)?;
+                let array = json.pointer(pointer).and_then(|value| value.as_array());
+                let array = array.ok_or_else(|| {
+                    WireError::Nonsense(format!("no array at '{pointer}': {body}"))
+                })?;
+                Ok(array.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+/// The body of `answer`.
+///
+/// # Errors
+/// If it is no JSON.
+pub fn json(answer: &Answer) -> Result<serde_json::Value, WireError> {
+    serde_json::from_slice(&answer.body).map_err(|error| WireError::Nonsense(error.to_string()))
+}
+
+fn boundary(answer: &Answer) -> Option<String> {
+    let content_type = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let parameters = content_type.strip_prefix("multipart/")?;
+    let (_, boundary) = parameters.split_once("boundary=")?;
+    let boundary = boundary.split(';').next().unwrap_or_default();
+    Some(boundary.trim().trim_matches('"').to_owned())
+}
+
+/// The bodies of the parts; `None` if the last boundary is missing. The line break before a
+/// boundary belongs to it.
+fn parts(body: &str, boundary: &str) -> Option<Vec<String>> {
+    let delimiter = format!("\r\n--{boundary}");
+    let framed = format!("\r\n{body}");
+    let mut pieces = framed.split(delimiter.as_str()).skip(1);
+    let mut parts = Vec::new();
+    loop {
+        let piece = pieces.next()?;
+        if piece.starts_with("--") {
+            return Some(parts);
+        }
+        let (_, content) = piece.split_once("\r\n\r\n")?;
+        parts.push(content.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use hyper::{HeaderMap, StatusCode};
+
+    fn find(messages: &str, content_type: &'static str, body: &'static str) -> Option<Vec<String>> {
+        let messages = Messages::try_from(messages.to_owned()).expect("a good place");
+        let content_type = content_type.parse().expect("a good header");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
+        let answer =
+            Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) };
+        messages.find(&answer).ok()
+    }
+
+    fn some(messages: &[&str]) -> Option<Vec<String>> {
+        Some(messages.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_body_is_one_message_or_none() {
+        assert_eq!(find("body", "text/plain", "0..."), some(&["0..."]));
+        assert_eq!(find("body", "text/plain", ""), some(&[]));
+        assert_eq!(find("multipart", "text/plain", "0..."), some(&["0..."]));
+    }
+
+    #[test]
+    fn each_part_of_a_multipart_body_is_a_message() {
+        let mixed = "multipart/mixed; boundary=Ab";
+        let body = "--Ab\r\nContent-Type: x\r\n\r\n0.\r\n.\r\n--Ab\r\n\r\n1...\r\n--Ab--\r\n";
+        assert_eq!(find("multipart", mixed, body), some(&["0.\r\n.", "1..."]));
+        assert_eq!(find("multipart", mixed, "--Ab\r\n\r\n0..."), None, "cut short");
+    }
+
+    #[test]
+    fn a_pointer_leads_to_the_messages() {
+        let body = r#"{"data":{"messages":[{"text":"0"},"1"]}}"#;
+        assert_eq!(find("/data/messages", "", body), some(&[r#"{"text":"0"}"#, r#""1""#]));
+        assert_eq!(find("", "", "[]"), some(&[]));
+        assert_eq!(find("/data", "", body), None, "not an array");
+        assert!(Messages::try_from("parts".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! What a process that is not ours has used: its CPU time and resident memory, its children's
+//! included, as the system tells.
+
+use anyhow::Context;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// What a server has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time of all its threads, seconds.
+    pub cpu_s: f64,
+    /// Resident memory now, bytes. Pages that several processes share count in each of them.
+    pub resident_bytes: u64,
+}
+
+/// A process and all that descend from it: a master and its workers.
+#[derive(Debug)]
+pub struct ProcessFamily {
+    pid: Pid,
+    system: System,
+}
+
+impl ProcessFamily {
+    /// The family of the process `pid`.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn of(pid: u32) -> anyhow::Result<ProcessFamily> {
+        let mut family = ProcessFamily { pid: Pid::from_u32(pid), system: System::new() };
+        family.usage()?;
+        Ok(family)
+    }
+
+    /// What its living members have used.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn usage(&mut self) -> anyhow::Result<Usage> {
+        let kind = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
+        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+        let is_there = self.system.process(self.pid).is_some();
+        is_there.then_some(()).with_context(|| format!("there is no process {}", self.pid))?;
+        let members =
+            self.system.processes().values().filter(|process| self.is_member(process.pid()));
+        Ok(members.fold(Usage::default(), |sum, process| Usage {
+            cpu_s: sum.cpu_s + process.accumulated_cpu_time() as f64 / 1_000.0,
+            resident_bytes: sum.resident_bytes + process.memory(),
+        }))
+    }
+
+    fn is_member(&self, pid: Pid) -> bool {
+        let parent = |pid: &Pid| self.system.process(*pid).and_then(|process| process.parent());
+        std::iter::successors(Some(pid), parent).any(|ancestor| ancestor == self.pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_uses_what_its_members_use() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
+        let alone = ProcessFamily::of(child.id()).and_then(|mut family| family.usage());
+        let together = ProcessFamily::of(std::process::id()).and_then(|mut family| family.usage());
+        child.kill().expect("it is ours");
+        child.wait().expect("it ends");
+        let (alone, together) = (alone.expect("it lives"), together.expect("we live"));
+        assert!(alone.resident_bytes > 0);
+        assert!(together.resident_bytes > alone.resident_bytes);
+        assert!(together.cpu_s >= alone.cpu_s);
+        assert!(ProcessFamily::of(child.id()).is_err(), "it has ended");
+    }
+}

@@ -1,0 +1,138 @@
+//! The live page: every way of hearing of a message, run side by side by a browser.
+//!
+//! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
+//! from another host. The page is a client like any other; beside the transports' routes it needs
+//! only `mirror.rs`, which tells it what a browser keeps from its scripts, and `reports.rs`.
+
+mod mirror;
+mod reports;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{Response as HttpResponse, StatusCode};
+use warp::reply::Response;
+
+/// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser
+/// refuse any script that would turn a string into markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A file of the page.
+struct File {
+    name: &'static str,
+    body: &'static str,
+}
+
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(File { name: $name, body: include_str!(concat!("page/", $name)) }),*]
+    };
+}
+
+const FILES: &[File] = files![
+    "index.html"
+    "style.css"
+    "icon.svg"
+    "main.js"
+    "announce.js"
+    "board.js"
+    "bytes.js"
+    "chat.js"
+    "clock.js"
+    "connections.js"
+    "controls.js"
+    "dom.js"
+    "lane.js"
+    "lane_view.js"
+    "link.js"
+    "long_polling.js"
+    "polling.js"
+    "publisher.js"
+    "race.js"
+    "short_polling.js"
+    "socket.js"
+    "socketio.js"
+    "sse.js"
+    "timeline.js"
+    "track.js"
+    "watch.html"
+    "watch.js"
+    "websocket.js"
+    "wire_view.js"
+];
+
+/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /page/{file}`:
+/// what both are made of.
+pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
+    let find = |name: &str| FILES.iter().find(|file| file.name == name);
+    let lanes = warp::path::end().map(move || find("index.html"));
+    let runs = warp::path!("watch").map(move || find("watch.html"));
+    let part = warp::path!("page" / String).map(move |name: String| find(&name));
+    lanes
+        .or(runs)
+        .unify()
+        .or(part)
+        .unify()
+        .and_then(
+            |file: Option<&'static File>| async move { file.ok_or_else(warp::reject::not_found) },
+        )
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .map(|file: &'static File, headers: HeaderMap| file.answer(&headers))
+        .or(mirror::route())
+        .unify()
+        .or(reports::route(reports))
+        .unify()
+        .boxed()
+}
+
+impl File {
+    /// The file, or `304` if the browser has this very version of it.
+    fn answer(&self, request: &HeaderMap) -> Response {
+        let tag = self.tag();
+        let known = request.get(IF_NONE_MATCH).is_some_and(|known| *known == tag);
+        let mut response = if known {
+            let mut response = HttpResponse::new(Default::default());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            HttpResponse::new(self.body.into())
+        };
+        let fixed: [(HeaderName, &'static str); 5] = [
+            (CONTENT_TYPE, self.content_type()),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+            // Keep it, but ask each time: a new program has new files.
+            (CACHE_CONTROL, "no-cache"),
+        ];
+        let headers = response.headers_mut();
+        headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        headers.insert(ETAG, tag);
+        response
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self.name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "text/javascript; charset=utf-8",
+        }
+    }
+
+    fn tag(&self) -> HeaderValue {
+        let mut hasher = DefaultHasher::new();
+        self.body.hash(&mut hasher);
+        let tag = format!("\"{:016x}\"", hasher.finish());
+        HeaderValue::try_from(tag).expect("hex digits in quotes are a valid header")
+    }
+}

@@ -1,0 +1,55 @@
+// The chat: two people, one feed. It is heard by the lane of one's choice and written by a request,
+// or over the WebSocket.
+
+import { byId, element, fromTemplate, showMs } from "./dom.js";
+import { publish, RACE_SENDER } from "./publisher.js";
+import { webSocket } from "./websocket.js";
+
+const NAMES = ["Ann", "Ben"];
+const SHOWN_MAX = 200;
+
+/** Connects the chat box with the board, on which the lanes put what they hear. */
+export function connectChat(topic, lanes, board) {
+  const by = byId("chat-by");
+  by.append(...lanes.map(({ id, label }) => element("option", { value: id }, label)));
+  by.value = webSocket.id;
+  const shown = new Set();
+  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
+    if (lane.id !== by.value || entry.sender === RACE_SENDER || shown.has(entry.key)) return;
+    shown.add(entry.key);
+    showLine(entry, entry.delays.get(lane.id));
+  });
+  const forms = NAMES.map((name) => chatForm(name, topic, lanes));
+  byId("chat-forms").append(...forms);
+}
+
+function showLine({ offset, sender, text }, delayMs) {
+  const log = byId("chat-log");
+  const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  const note = element("span", { className: "note" }, ` ${offset}, after ${showMs(delayMs)}`);
+  log.append(element("p", {}, element("b", {}, sender), ` ${text}`, note));
+  if (log.childElementCount > SHOWN_MAX) log.firstElementChild.remove();
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+function chatForm(name, topic, lanes) {
+  const form = fromTemplate("chat-template");
+  const [sender, text, by] = ["name", "text", "by"].map((part) => form.querySelector(`.${part}`));
+  const result = form.querySelector(".result");
+  sender.value = name;
+  form.setAttribute("aria-label", `${name} writes`);
+  const lane = lanes.find(({ transport }) => transport === webSocket);
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const draft = { sender: sender.value, text: text.value };
+    try {
+      if (by.value === "socket") await webSocket.publish(lane, draft);
+      else await publish(topic, draft);
+      text.value = "";
+      result.textContent = "";
+    } catch (error) {
+      result.textContent = `Not sent: ${error.message}`;
+    }
+  };
+  return form;
+}

@@ -1,0 +1,69 @@
+// Two clocks, the browser's and the server's, and how to wait.
+
+/** Milliseconds since the Unix epoch by a clock that never jumps. */
+export const now = () => performance.timeOrigin + performance.now();
+
+/** Resolves after `ms`; rejects at once when `signal` is aborted. */
+export function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+const SAMPLES = 20;
+
+/**
+ * The server's clock in terms of ours. A message that this page published was stored between the
+ * start of the request and its answer, which bounds the difference of the clocks from both sides.
+ * Of all differences that the last publications allow, the smallest is taken: none, if server and
+ * browser share a machine.
+ */
+class ServerClock {
+  #asked = new Map(); // "epoch:offset" -> [sentAt, answeredAt]
+  #stamped = new Map(); // "epoch:offset" -> publishedAt, by the server's clock
+  #bounds = []; // [least, greatest] difference, one a publication
+  differenceMs = 0;
+
+  /** This page's publication was sent and answered at these times. */
+  answered(key, sentAt, answeredAt) {
+    remember(this.#asked, key, [sentAt, answeredAt]);
+    this.#compare(key);
+  }
+
+  /** A message says that the server stored it at this time. */
+  stamped(key, publishedAt) {
+    remember(this.#stamped, key, publishedAt);
+    this.#compare(key);
+  }
+
+  /** The same instant by our clock. */
+  toOurs(publishedAt) {
+    return publishedAt + this.differenceMs;
+  }
+
+  #compare(key) {
+    const [asked, publishedAt] = [this.#asked.get(key), this.#stamped.get(key)];
+    if (!asked || publishedAt === undefined) return;
+    this.#asked.delete(key);
+    this.#bounds = [...this.#bounds, asked.map((at) => at - publishedAt)].slice(-SAMPLES);
+    const least = Math.max(...this.#bounds.map(([low]) => low));
+    const greatest = Math.min(...this.#bounds.map(([, high]) => high));
+    this.differenceMs = Math.max(least, Math.min(0, greatest));
+  }
+}
+
+function remember(map, key, value) {
+  map.set(key, value);
+  if (map.size > SAMPLES) map.delete(map.keys().next().value);
+}
+
+export const serverClock = new ServerClock();

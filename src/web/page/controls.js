@@ -1,0 +1,56 @@
+// What a person sets, and the controls for it.
+
+import { byId, setText, showMs } from "./dom.js";
+
+const STEPS = {
+  rate: [0, 0.2, 0.5, 1, 2, 5, 10, 20],
+  pollIntervalMs: [100, 250, 500, 1000, 2000, 3000, 5000, 10_000],
+  roundTripMs: [0, 10, 20, 40, 100, 200, 400, 1000],
+};
+
+/** Fires `change` when one of them was set. */
+class Settings extends EventTarget {
+  /** Messages per second that are published for the race. */
+  rate = 1;
+  pollIntervalMs = 1000;
+  /** Of the simulated link. */
+  roundTripMs = 100;
+  isPaused = false;
+
+  set(name, value) {
+    this[name] = value;
+    this.dispatchEvent(new CustomEvent("change", { detail: name }));
+  }
+}
+
+export const settings = new Settings();
+
+const perSecond = (rate) => (rate === 0 ? "none" : `${rate} a second`);
+
+/** Connects the sliders and the pause button with the settings. */
+export function connectControls() {
+  connectSlider("rate", "rate", perSecond);
+  connectSlider("interval", "pollIntervalMs", showMs);
+  connectSlider("round-trip", "roundTripMs", (ms) => (ms === 0 ? "none" : showMs(ms)));
+  const pause = byId("pause");
+  pause.onclick = () => {
+    settings.set("isPaused", !settings.isPaused);
+    pause.setAttribute("aria-pressed", String(settings.isPaused));
+  };
+}
+
+function connectSlider(id, name, show) {
+  const slider = byId(id);
+  const step = STEPS[name];
+  const describe = () => {
+    const text = show(settings[name]);
+    setText(byId(`${id}-shown`), text);
+    slider.setAttribute("aria-valuetext", text);
+  };
+  slider.value = step.indexOf(settings[name]);
+  slider.oninput = () => {
+    settings.set(name, step[slider.value]);
+    describe();
+  };
+  describe();
+}

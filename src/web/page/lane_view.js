@@ -1,0 +1,81 @@
+// What is to be seen of a lane: its name, state, counters, timeline, and the wire on demand.
+
+import { element, fromTemplate, setText, showBytes, showMs } from "./dom.js";
+import { Timeline } from "./timeline.js";
+import { showWire } from "./wire_view.js";
+
+const COUNTERS = [
+  ["requests", "Requests", ({ counters }) => counters.requests.toLocaleString("en")],
+  ["empty", "Empty answers", ({ counters }) => counters.emptyAnswers.toLocaleString("en")],
+  ["messages", "Messages", ({ counters }) => counters.messages.toLocaleString("en")],
+  ["up", "Bytes up", ({ counters }) => showBytes(counters.bytesUp)],
+  ["down", "Bytes down", ({ counters }) => showBytes(counters.bytesDown)],
+  ["last", "Last delay", (lane) => showMs(lane.lastDelayMs)],
+  ["median", "Median", (lane) => showMs(lane.medianDelayMs())],
+  ["lost", "Lost", ({ counters }) => counters.lost.toLocaleString("en")],
+];
+
+export class LaneView {
+  #lane;
+  #node = fromTemplate("lane-template");
+  #figures = new Map();
+  #timeline;
+
+  constructor(lane, parent, select) {
+    this.#lane = lane;
+    const node = this.#node;
+    node.id = `lane-${lane.id}`;
+    node.style.setProperty("--way", `var(--${lane.id})`);
+    node.querySelector("h3").textContent = lane.label;
+    node.querySelector(".waits").textContent = lane.transport.waits;
+    for (const [name, label] of COUNTERS) {
+      const figure = element("dd", { className: name });
+      this.#figures.set(name, figure);
+      const pair = element("div", {}, element("dt", {}, label), figure);
+      node.querySelector(".counters").append(pair);
+    }
+    node.querySelector(".plug").onclick = () => lane.plug(!lane.isPlugged);
+    node.querySelector(".wire").onclick = () => this.#toggleWire();
+    const canvas = node.querySelector("canvas");
+    this.#timeline = new Timeline(canvas, lane);
+    canvas.onclick = ({ offsetX, offsetY }) => {
+      const key = this.#timeline.messageAt(offsetX, offsetY);
+      if (key) select(key);
+    };
+    parent.append(node);
+  }
+
+  /** A sentence with the figures, for the canvas's label and for those who ask. */
+  summary() {
+    const { counters, label, state } = this.#lane;
+    const median = showMs(this.#lane.medianDelayMs());
+    return `${label}, ${state.text}: ${counters.requests} requests, ${counters.emptyAnswers} `
+      + `empty, ${counters.messages} messages, median delay ${median}`;
+  }
+
+  draw(now, board, selected, isStill) {
+    this.#timeline.draw(now, board, selected, isStill);
+  }
+
+  /** Brings the texts up to date. */
+  update() {
+    const { state, isPlugged, counters } = this.#lane;
+    for (const [name, , figure] of COUNTERS) setText(this.#figures.get(name), figure(this.#lane));
+    this.#figures.get("lost").parentElement.hidden = counters.lost === 0;
+    const shown = this.#node.querySelector(".state");
+    setText(shown, state.text);
+    shown.dataset.kind = state.kind;
+    const plug = this.#node.querySelector(".plug");
+    plug.setAttribute("aria-pressed", String(isPlugged));
+    setText(plug, isPlugged ? "Plugged in" : "Unplugged");
+    plug.setAttribute("aria-label", `${this.#lane.label} plugged in`);
+    this.#node.querySelector("canvas").setAttribute("aria-label", `Timeline. ${this.summary()}`);
+  }
+
+  #toggleWire() {
+    const panel = this.#node.querySelector(".wire-view");
+    panel.hidden = !panel.hidden;
+    this.#node.querySelector(".wire").setAttribute("aria-expanded", String(!panel.hidden));
+    if (!panel.hidden) showWire(panel, this.#lane);
+  }
+}

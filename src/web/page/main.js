@@ -1,0 +1,77 @@
+// The page begins here. One topic, one board, a lane for each way; then it all runs by itself.
+//
+//   publisher.js -> the server
+//     -> short_polling.js, long_polling.js, websocket.js, sse.js, socketio.js
+//     -> lane.js (cursor, counters, reconnecting) -> board.js -> timeline.js, race.js, chat.js
+
+import { announce } from "./announce.js";
+import { Board } from "./board.js";
+import { connectChat } from "./chat.js";
+import { now } from "./clock.js";
+import * as connections from "./connections.js";
+import { connectControls, settings } from "./controls.js";
+import { byId, setText } from "./dom.js";
+import { Lane } from "./lane.js";
+import { LaneView } from "./lane_view.js";
+import { longPolling } from "./long_polling.js";
+import { RacePublisher } from "./publisher.js";
+import { Race } from "./race.js";
+import { shortPolling } from "./short_polling.js";
+import { socketIo } from "./socketio.js";
+import { serverSentEvents } from "./sse.js";
+import { readTheme } from "./timeline.js";
+import { webSocket } from "./websocket.js";
+
+const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
+const TEXTS_EVERY_MS = 250;
+/** 30 frames a second are enough for what moves 100 pixels in that time; fewer if nothing moves. */
+const FRAME_MS = { moving: 30, still: 200 };
+
+const topic = new URLSearchParams(location.search).get("topic") ?? "live";
+const board = new Board();
+const lanes = WAYS.map((way) => new Lane(way, topic, settings, board));
+const race = new Race(board, lanes);
+const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), (key) => race.select(key)));
+
+connectControls();
+connectChat(topic, lanes, board);
+const sayOfPublishing = (text) => setText(byId("publisher-state"), text);
+const publisher = new RacePublisher(topic, settings, sayOfPublishing);
+byId("one-more").onclick = () => publisher.one();
+byId("say").onclick = () => views.forEach((view) => announce(view.summary()));
+for (const lane of lanes) lane.run();
+
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+isDark.addEventListener("change", readTheme);
+readTheme();
+
+let shownAt = 0;
+function draw() {
+  requestAnimationFrame(draw);
+  const frameMs = isStill.matches ? FRAME_MS.still : FRAME_MS.moving;
+  if (settings.isPaused || now() - shownAt < frameMs) return;
+  shownAt = now();
+  redraw();
+}
+function redraw() {
+  for (const view of views) view.draw(shownAt, board, race.selected(), isStill.matches);
+}
+draw();
+
+async function updateTexts() {
+  for (const view of views) view.update();
+  race.update();
+  const [held, here] = [await connections.heldInAllWindows(), connections.heldInThisWindow()];
+  const others = held > here ? `, ${held - here} of them by other windows` : "";
+  const { HELD_MAX, OPENED_BY_BROWSER } = connections;
+  setText(
+    byId("connections"),
+    `Connections held open by long polls and event streams: ${held} of the ${OPENED_BY_BROWSER} `
+      + `that a browser opens to one host over HTTP/1.1${others}. The lanes of all windows take at `
+      + `most ${HELD_MAX}, so that polls and publishing always find one: a seventh request would `
+      + `wait without a word. WebSockets do not count.`,
+  );
+}
+setInterval(updateTexts, TEXTS_EVERY_MS);
+updateTexts();

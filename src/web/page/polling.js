@@ -1,0 +1,29 @@
+// What both kinds of polling share: one request with a cursor, one batch.
+
+import { now } from "./clock.js";
+import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
+
+/** Asks `route` for what is after the lane's cursor and hands the lane the answer. */
+export async function ask(lane, route, query, patienceMs, signal) {
+  const path = lane.path(route, query);
+  const ask = lane.asks();
+  await lane.link.up();
+  signal.throwIfAborted();
+  lane.sends(ask);
+  const patience = AbortSignal.timeout(patienceMs);
+  const response = await fetch(path, { signal: AbortSignal.any([signal, patience]) });
+  const body = await response.text();
+  ask.leftAt = now();
+  await lane.link.down();
+  signal.throwIfAborted();
+  ask.doneAt = now();
+
+  const head = { up: requestHead("GET", path), down: responseHead(response) };
+  lane.counts(head.up.bytes, head.down.bytes + utf8Bytes(body));
+  lane.exchange = { kind: "http", ...head, body };
+  if (!response.ok) throw new Error(`${response.status} ${body}`);
+  const batch = JSON.parse(body);
+  ask.messages = batch.messages.length;
+  if (batch.messages.length === 0) lane.counters.emptyAnswers += 1;
+  lane.takes(batch, ask.leftAt);
+}

@@ -1,0 +1,98 @@
+// Publishing: one message by an ordinary request, and the race's own messages at the chosen rate.
+
+import { now, serverClock } from "./clock.js";
+
+export const RACE_SENDER = "race";
+const PATIENCE_MS = 10_000;
+const AFTER_FAILURE_MS = 2000;
+
+/** Publishes {sender, text} by a request. Resolves to {epoch, offset}, once it is stored. */
+export async function publish(topic, draft) {
+  const sentAt = now();
+  const response = await fetch(`/topics/${topic}/messages`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(draft),
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  const answeredAt = now();
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  serverClock.answered(`${answer.epoch}:${answer.offset}`, sentAt, answeredAt);
+  return answer;
+}
+
+/**
+ * Publishes at random instants, as people do: the gaps are exponential, so it is a Poisson process.
+ * Of several windows only one publishes, the one whose rate was set last.
+ */
+export class RacePublisher {
+  #topic;
+  #settings;
+  #say;
+  #timer;
+  #isOurs = false;
+
+  constructor(topic, settings, say) {
+    this.#topic = topic;
+    this.#settings = settings;
+    this.#say = say;
+    settings.addEventListener("change", ({ detail }) => {
+      if (detail === "rate" && !this.#isOurs) this.#apply({ steal: true });
+      else this.#plan();
+    });
+    this.#apply({});
+  }
+
+  /** Publishes one message, now. */
+  async one() {
+    try {
+      await publish(this.#topic, { sender: RACE_SENDER, text: "one more" });
+      this.#say("");
+    } catch (error) {
+      this.#say(`Not published: ${error.message}`);
+    }
+  }
+
+  /** Applies to be the window that publishes. Without Web Locks every window is. */
+  async #apply(options) {
+    const begin = () => {
+      this.#isOurs = true;
+      this.#say("");
+      this.#plan();
+    };
+    if (!navigator.locks) return begin();
+    if (!options.steal) this.#say("Another window publishes. Set Messages here to take over.");
+    try {
+      await navigator.locks.request(`publisher of ${this.#topic}`, options, () => {
+        begin();
+        return new Promise(() => {});
+      });
+    } catch {
+      // Another window took it over.
+      this.#isOurs = false;
+      clearTimeout(this.#timer);
+      this.#apply({});
+    }
+  }
+
+  /** Plans the next message. What was planned before is forgotten: the process has no memory. */
+  #plan() {
+    clearTimeout(this.#timer);
+    const { rate, isPaused } = this.#settings;
+    if (!this.#isOurs || isPaused || rate === 0) return;
+    const gapMs = (-Math.log(1 - Math.random()) * 1000) / rate;
+    this.#timer = setTimeout(() => this.#publish(), gapMs);
+  }
+
+  async #publish() {
+    try {
+      await publish(this.#topic, { sender: RACE_SENDER, text: "tick" });
+      this.#say("");
+      this.#plan();
+    } catch (error) {
+      this.#say(`Not published: ${error.message}`);
+      this.#timer = setTimeout(() => this.#plan(), AFTER_FAILURE_MS);
+    }
+  }
+}

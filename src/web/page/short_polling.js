@@ -1,0 +1,27 @@
+// Short polling: ask every so often.
+//
+// On the wire:   GET /topics/{topic}/poll?epoch=..&after=..  ->  200 Batch, at once, empty or not
+// Who waits:     the browser, between two requests. A message waits in the server for the next.
+// What it costs: a request and an answer every interval, however quiet the topic is.
+
+import { now, sleep } from "./clock.js";
+import { ask } from "./polling.js";
+
+const PATIENCE_MS = 10_000;
+
+export const shortPolling = {
+  id: "short-polling",
+  label: "Short polling",
+  waits: "waits in the browser, between two requests",
+  holdsConnection: false,
+
+  async subscribe(lane, signal) {
+    for (;;) {
+      await ask(lane, "poll", {}, PATIENCE_MS, signal);
+      // Here the browser waits.
+      const pause = lane.track.add("pauses", { from: now() });
+      await sleep(lane.settings.pollIntervalMs, signal);
+      pause.to = now();
+    }
+  },
+};

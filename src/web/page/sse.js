@@ -1,0 +1,63 @@
+// Server-sent events: one answer that does not end (WHATWG HTML, section 9.2).
+//
+// On the wire:   GET /topics/{topic}/events?epoch=..&after=..  ->  200 text/event-stream, events
+// Who waits:     the server, on one connection, for as long as the subscriber stays.
+// What it costs: one request; then `id: ..` and `data: ..` around each message. In a browser also
+//                one of its six connections.
+
+import { eventBytes, requestHead, streamHead } from "./bytes.js";
+import { now, sleep } from "./clock.js";
+
+const PATIENCE_MS = 10_000;
+
+export const serverSentEvents = {
+  id: "sse",
+  label: "Server-sent events",
+  waits: "waits in the server, on one connection",
+  holdsConnection: true,
+
+  async subscribe(lane, signal) {
+    const path = lane.path("events");
+    const head = { up: requestHead("GET", path, "text/event-stream"), down: streamHead() };
+    await lane.link.connect();
+    const ask = lane.asks();
+    await lane.link.up();
+    signal.throwIfAborted();
+    lane.sends(ask);
+    // An EventSource would reconnect by itself, with the last id, after the same delay for
+    // everybody. We close it at the first error, so that all lanes come back in one way: with
+    // backoff, jitter, and a connection of the six.
+    const source = new EventSource(path);
+    let stream;
+    try {
+      await new Promise((_, reject) => {
+        const impatience = sleep(PATIENCE_MS, signal);
+        impatience.then(() => stream ?? reject(new Error("no answer")), reject);
+        source.onopen = async () => {
+          ask.leftAt = now();
+          stream = lane.track.add("streams", { from: now() });
+          await lane.link.down();
+          ask.doneAt = now();
+          lane.counts(head.up.bytes, head.down.bytes);
+        };
+        source.onerror = () => reject(new Error("connection lost"));
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+        for (const type of ["message", "subscribed", "gap", "reset"]) {
+          source.addEventListener(type, async ({ data, lastEventId }) => {
+            const leftAt = now();
+            await lane.link.down();
+            if (signal.aborted) return;
+            // A gap has no id of its own: the browser then gives that of the event before it.
+            const event = { type, data, id: type === "gap" ? "" : lastEventId };
+            lane.counts(0, eventBytes(event));
+            lane.exchange = { kind: "sse", ...head, event };
+            lane.hears(JSON.parse(data), leftAt);
+          });
+        }
+      });
+    } finally {
+      source.close();
+      if (stream) stream.to ??= now();
+    }
+  },
+};

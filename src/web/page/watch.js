@@ -1,0 +1,77 @@
+// A run as it goes. Its progress is a feed as well: the run publishes to a topic, and this page
+// hears it over a WebSocket, from the run's beginning.
+
+import { sleep } from "./clock.js";
+import { byId, element, setText, showMs } from "./dom.js";
+
+const TOPIC = "compare";
+const AGAIN_MS = 2000;
+
+/** Shows what the run says: {what: "cell" | "phase" | "done" | "finished", ...}. */
+const SHOW = {
+  cell({ number, of, label, left_s }) {
+    byId("progress").hidden = false;
+    byId("progress").value = (number - 1) / of;
+    setText(byId("now"), `${number} of ${of}: ${label}; ${Math.round(left_s)} s left`);
+    setText(byId("finished"), "");
+  },
+  phase({ phase }) {
+    setText(byId("now"), `${byId("now").textContent.split(" – ")[0]} – ${phase}`);
+  },
+  done({ transport, label, case: name, repeat, latency_ms, requests_per_message }) {
+    const { mean, p50, p99, max } = latency_ms;
+    const figures = [mean, p50, p99, max].map(showMs);
+    const requests = requests_per_message?.toFixed(2) ?? "–";
+    const texts = [name, String(repeat + 1), ...figures, requests];
+    const row = element("tr", {}, element("th", { scope: "row" }, label),
+      ...texts.map((text) => element("td", {}, text)));
+    row.style.setProperty("--way", `var(--${transport})`);
+    byId("cells").append(row);
+    byId("cells").parentElement.hidden = false;
+  },
+  finished({ run }) {
+    byId("progress").value = 1;
+    setText(byId("now"), "The run is over.");
+    byId("finished").replaceChildren("Its report: ", reportLink(run));
+    listRuns();
+  },
+};
+
+const reportLink = (run) => element("a", { href: `/reports/${run}/report.html` }, run);
+
+async function listRuns() {
+  const runs = await (await fetch("/reports")).json();
+  const items = runs.map(({ name, files }) => {
+    const others = files.filter((file) => file !== "report.html");
+    const links = others.flatMap((file) =>
+      [", ", element("a", { href: `/reports/${name}/${file}` }, file)]);
+    const main = files.includes("report.html") ? reportLink(name) : name;
+    return element("li", {}, main, ...links);
+  });
+  byId("runs").replaceChildren(...items);
+  byId("no-runs").hidden = runs.length > 0;
+}
+
+/** Hears the topic until the connection is lost. */
+function follow(cursor) {
+  const path = `/topics/${TOPIC}/ws?${new URLSearchParams(cursor)}`;
+  const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.event === "reset") byId("cells").replaceChildren();
+    if (message.event) Object.assign(cursor, { epoch: message.epoch, after: message.cursor });
+    if (!message.text) return;
+    cursor.after = message.offset;
+    const said = JSON.parse(message.text);
+    SHOW[said.what]?.(said);
+  };
+  return new Promise((resolve) => (socket.onclose = resolve));
+}
+
+listRuns();
+const cursor = { after: 0 };
+for (;;) {
+  await follow(cursor);
+  if (!byId("progress").hidden) setText(byId("now"), "The run’s server is gone.");
+  await sleep(AGAIN_MS * (0.5 + Math.random()));
+}

@@ -1,0 +1,56 @@
+// WebSocket: one request that turns into a connection on which both sides may speak at any time
+// (RFC 6455).
+//
+// On the wire:   GET /topics/{topic}/ws?epoch=..&after=..  Upgrade: websocket  ->  101, then frames
+// Who waits:     the server, on one connection, for as long as the subscriber stays.
+// What it costs: one handshake; then 2 to 10 bytes around each message.
+
+import { frameBytes, upgradeHeads, utf8Bytes } from "./bytes.js";
+import { now } from "./clock.js";
+import { openSocket } from "./socket.js";
+
+export const webSocket = {
+  id: "websocket",
+  label: "WebSocket",
+  waits: "waits in the server, on one connection",
+  holdsConnection: false,
+  /** The open socket, for those who publish over it. */
+  socket: null,
+  /** Those who wait for an acknowledgement, first come first. */
+  unanswered: [],
+
+  async subscribe(lane, signal) {
+    const path = lane.path("ws");
+    const head = upgradeHeads(path);
+    await openSocket(lane, path, head, signal, {
+      opened: (socket) => (this.socket = socket),
+      heard: (text, leftAt) => {
+        const event = JSON.parse(text);
+        lane.counts(0, frameBytes(utf8Bytes(text)));
+        lane.exchange = { kind: "websocket", ...head, received: text, sent: lane.exchange?.sent };
+        if (event.event === "published" || event.event === "error") {
+          this.unanswered.shift()?.(event);
+        } else {
+          lane.hears(event, leftAt);
+        }
+      },
+      closed: () => {
+        this.socket = null;
+        for (const answer of this.unanswered.splice(0)) answer({ error: "the socket closed" });
+      },
+    });
+  },
+
+  /** Publishes over the lane's socket. Resolves to {epoch, offset}. */
+  async publish(lane, draft) {
+    if (!this.socket) throw new Error("the WebSocket lane is not connected");
+    const text = JSON.stringify(draft);
+    const sentAt = now();
+    this.socket.send(text);
+    lane.counts(frameBytes(utf8Bytes(text), true), 0);
+    lane.exchange = { ...lane.exchange, sent: text };
+    const event = await new Promise((resolve) => this.unanswered.push(resolve));
+    if (event.error) throw new Error(event.error);
+    return { ...event, sentAt };
+  },
+};

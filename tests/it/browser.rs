@@ -1,0 +1,280 @@
+//! The live page in a real browser: what it shows is what happens.
+
+mod driver;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use poll_vs_push::transport::Transport;
+use serde_json::json;
+
+use super::support::{TestServer, soon};
+use driver::Browser;
+
+const HOME: &str = "\u{E011}";
+const END: &str = "\u{E010}";
+const WAYS: usize = 5;
+
+/// Waits until every lane is connected, and makes the race quiet: nothing is published but what
+/// the test wants, over a link without delay.
+async fn quiet(browser: &Browser) {
+    browser.keys("#rate", HOME).await;
+    browser.keys("#round-trip", HOME).await;
+    connected(browser).await;
+}
+
+async fn connected(browser: &Browser) {
+    browser.until_all(".state", |state| state == "connected").await;
+}
+
+/// Publishes by the page's button until every lane has heard at least `count` messages.
+async fn hear(browser: &Browser, count: u64) {
+    for _ in 0..count {
+        browser.click("#one-more").await;
+    }
+    let enough = |text: &str| text.replace(',', "").parse::<u64>().expect("a number") >= count;
+    browser.until_all(".messages", enough).await;
+}
+
+/// Publishes `text`, and waits until every lane has heard it, and so all that came before it.
+async fn settle(browser: &Browser, server: &TestServer, text: &str) {
+    server.publish(text).await;
+    until_all_have_heard(browser, &format!("A: {text}")).await;
+}
+
+/// Waits until that message is the newest that all lanes have heard.
+async fn until_all_have_heard(browser: &Browser, message: &str) {
+    let heard_by_all = "const figures = [...document.querySelectorAll('#race-rows .number')];
+        return document.querySelector('#race-text').textContent === MESSAGE
+            && figures.every((figure) => figure.textContent.endsWith('ms'))";
+    browser.until(&heard_by_all.replace("MESSAGE", &json!(message).to_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_arrive_in_every_lane_and_the_counters_are_the_server_s() {
+    let server = TestServer::start().await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    quiet(&browser).await;
+    assert_eq!(browser.lanes("h3").await.len(), WAYS);
+    hear(&browser, 3).await;
+    let delays = browser.lanes(".last").await;
+    assert!(delays.values().all(|delay| delay.ends_with(" ms")), "{delays:?}");
+    // From now on the page asks for so little that both can be read between two requests.
+    browser.keys("#interval", END).await;
+    let looking = async {
+        loop {
+            let page = [
+                browser.counts(".requests").await,
+                browser.counts(".empty").await,
+                browser.counts(".messages").await,
+            ];
+            let scrape = server.scrape().await;
+            let agree = page[0].keys().all(|way| {
+                let of = |name: &str| scrape.of(name, way) as u64;
+                let theirs = ["requests_total", "empty_answers_total", "deliveries_total"].map(of);
+                theirs == [page[0][way], page[1][way], page[2][way]]
+            });
+            if agree {
+                return page;
+            }
+        }
+    };
+    let [requests, empty, _] = soon(looking).await;
+    assert_eq!([requests["websocket"], requests["sse"], requests["socketio-websocket"]], [1, 1, 1]);
+    assert!(requests["short-polling"] > 1 && requests["long-polling"] > 3, "{requests:?}");
+    assert!(empty["short-polling"] >= 1 && empty["websocket"] == 0, "{empty:?}");
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controls_do_what_they_say() {
+    let server = TestServer::start().await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    quiet(&browser).await;
+    settle(&browser, &server, "one").await;
+    let before = browser.counts(".messages").await;
+    browser.click("#pause").await;
+    browser.until_all(".state", |state| state == "paused").await;
+    server.publish("missed by nobody").await;
+    assert_eq!(browser.counts(".messages").await, before);
+    browser.click("#pause").await;
+    settle(&browser, &server, "two").await;
+    let two_more = before.into_iter().map(|(way, count)| (way, count + 2)).collect();
+    browser.until_counts(".messages", |counts| *counts == two_more).await;
+
+    browser.click("#lane-sse .plug").await;
+    browser.until_all(".state", |state| ["connected", "unplugged"].contains(&state)).await;
+    browser.keys("#rate", END).await;
+    let many_more = two_more["websocket"] + 10;
+    browser.until_counts(".messages", |counts| counts["websocket"] > many_more).await;
+    assert_eq!(browser.counts(".messages").await["sse"], two_more["sse"]);
+    browser.keys("#rate", HOME).await;
+    browser.click("#lane-sse .plug").await;
+    connected(&browser).await;
+    // The lane that was away has heard what it missed.
+    settle(&browser, &server, "three").await;
+    let gained = |counts: &BTreeMap<String, u64>, way| counts[way] - two_more[way];
+    let same_gain = |counts: &BTreeMap<_, _>| gained(counts, "sse") == gained(counts, "websocket");
+    browser.until_counts(".messages", same_gain).await;
+
+    browser.click("#race-older").await;
+    let older: u64 = browser.text("#race-number").await.parse().expect("a number");
+    browser.click("#race-newer").await;
+    assert_eq!(browser.text("#race-number").await, (older + 1).to_string());
+    browser.click("#lane-websocket .wire").await;
+    assert!(browser.text("#lane-websocket .wire-view").await.contains("FIN 1"));
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_contains_is_never_markup() {
+    const MARKUP: &str = "<script>window.hacked = 1</script><img src=x onerror='hacked = 1'>";
+    let server = TestServer::start().await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    quiet(&browser).await;
+    // Over both ways to publish, and as a name.
+    browser.keys(".chat-form .text", MARKUP).await;
+    browser.click(".chat-form button").await;
+    browser.until("return document.querySelectorAll('#chat-log p').length === 1").await;
+    browser.click(".chat-form .by option[value=socket]").await;
+    browser.keys(".chat-form .text", MARKUP).await;
+    browser.click(".chat-form button").await;
+    browser.until("return document.querySelectorAll('#chat-log p').length === 2").await;
+    let draft = json!({ "sender": MARKUP, "text": "<b>" }).to_string();
+    assert_eq!(server.post("/topics/room/messages", draft).await.status, 201);
+    browser.until("return document.querySelectorAll('#chat-log p').length === 3").await;
+    let log = browser.text("#chat-log").await;
+    assert_eq!(log.matches(MARKUP).count(), 3, "{log}");
+    until_all_have_heard(&browser, &format!("{MARKUP}: <b>")).await;
+    // What a short poll exchanged last may be an empty answer.
+    for way in ["long-polling", "websocket", "sse", "socketio-websocket"] {
+        browser.click(&format!("#lane-{way} .wire")).await;
+        assert!(browser.text(&format!("#lane-{way} .wire-view")).await.contains("<b>"), "{way}");
+    }
+    let made = "return document.querySelectorAll('main script, main img, main a').length";
+    assert_eq!(browser.run(made).await, 0);
+    assert_eq!(browser.run("return window.hacked === undefined").await, true);
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lanes_come_back_after_the_server_and_tell_of_a_gap() {
+    let keep_five = |config: &mut poll_vs_push::server::ServerConfig| config.retain_messages = 5;
+    let server = TestServer::with(keep_five).await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    quiet(&browser).await;
+    settle(&browser, &server, "heard by all").await;
+    browser.click("#pause").await;
+    browser.until_all(".state", |state| state == "paused").await;
+    for number in 0..20 {
+        server.publish(&number.to_string()).await;
+    }
+    browser.click("#pause").await;
+    browser.until_all(".lost", |lost| lost == "15").await;
+
+    let address: SocketAddr = server.address;
+    server.stop().await;
+    browser.until_all(".state", |state| state.starts_with("server gone")).await;
+    let server = TestServer::with(|config| config.listen = address).await;
+    connected(&browser).await;
+    settle(&browser, &server, "after the restart").await;
+    // That there was no server is a complaint of the browser's, and a right one. No other.
+    let complaints = browser.console().await;
+    let is_right =
+        |line: &&String| !line.contains("net::ERR_") && !line.contains("WebSocket connection");
+    assert_eq!(complaints.iter().filter(is_right).collect::<Vec<_>>(), Vec::<&String>::new());
+    browser.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_hear_each_other_and_share_six_connections() {
+    let server = TestServer::start().await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    quiet(&browser).await;
+    let first = soon(browser.client.window()).await.expect("a window");
+    browser.one_more_window(server.address).await;
+    connected(&browser).await;
+    browser.keys(".chat-form .text", "hello from the second").await;
+    browser.click(".chat-form button").await;
+    soon(browser.client.switch_to_window(first)).await.expect("it is still there");
+    let heard = "return document.querySelector('#chat-log').textContent.includes('the second')";
+    browser.until(heard).await;
+
+    // Two windows hold four connections, which is all that the page takes of the browser's six.
+    browser.one_more_window(server.address).await;
+    let waits = "return ['long-polling', 'sse'].every((way) => document
+        .querySelector(`#lane-${way} .state`).textContent.startsWith('waits: 4 of'))";
+    browser.until(waits).await;
+    assert_eq!(server.waiting(Transport::Sse), 2);
+    browser.keys(".chat-form .text", "hello from the third").await;
+    browser.click(".chat-form button").await;
+    browser
+        .until("return document.querySelector('#chat-log').textContent.includes('the third')")
+        .await;
+    assert!(browser.text("#connections").await.contains(": 4 of the 6"));
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_and_a_screen_reader_get_all_of_it() {
+    let server = TestServer::start().await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+    browser.devtools("Emulation.setDeviceMetricsOverride", phone).await;
+    quiet(&browser).await;
+    browser.click("#lane-sse .wire").await;
+    hear(&browser, 1).await;
+    browser.click("#lane-websocket .wire").await;
+    browser.until("return document.documentElement.scrollWidth <= 390").await;
+    let nameless = "return [...document.querySelectorAll('button, input, select')].filter((node) =>
+        !node.ariaLabel && !node.textContent.trim() && !node.labels?.length).map((node) => node.id)";
+    assert_eq!(browser.run(nameless).await, json!([]));
+    let label = "return document.querySelector('#lane-sse canvas').ariaLabel";
+    let label = browser.run(label).await;
+    assert!(label.as_str().expect("a label").contains("Server-sent events, connected"), "{label}");
+    browser.click("#say").await;
+    browser
+        .until("return document.querySelector('#announcer').textContent.includes('median delay')")
+        .await;
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_can_be_followed_and_its_report_opened() {
+    let reports = tempfile::tempdir().expect("a directory");
+    let run = reports.path().join("2026-01-01T00-00-00Z");
+    std::fs::create_dir(&run).expect("made");
+    let report = "<!doctype html><title>It</title><p id=it>The answer<script>alert(1)</script>";
+    std::fs::write(run.join("report.html"), report).expect("written");
+    let server =
+        TestServer::with(|config| config.reports = Some(reports.path().to_path_buf())).await;
+    let Some(browser) = Browser::open(server.address).await else { return };
+    let steps = [
+        json!({ "what": "cell", "number": 2, "of": 9, "label": "WebSocket", "left_s": 41.2 }),
+        json!({ "what": "phase", "phase": "measuring" }),
+        json!({ "what": "done", "transport": "websocket", "label": "WebSocket", "case": "",
+            "repeat": 0, "requests_per_message": null,
+            "latency_ms": { "mean": 1.25, "p50": 1.0, "p99": 2.0, "max": 30.0 } }),
+    ];
+    for step in steps {
+        let draft = json!({ "sender": "compare", "text": step.to_string() }).to_string();
+        assert_eq!(server.post("/topics/compare/messages", draft).await.status, 201);
+    }
+    soon(browser.client.goto(&format!("http://{}/watch", server.address))).await.expect("a page");
+    browser.until("return document.querySelectorAll('#cells tr').length === 1").await;
+    let now = browser.text("#now").await;
+    assert_eq!(now, "2 of 9: WebSocket; 41 s left – measuring");
+    assert!(browser.text("#cells").await.contains("1.3 ms"));
+    browser.until("return document.querySelectorAll('#runs a').length === 1").await;
+    // The sandbox lets no script of a report run.
+    browser.click("#runs a").await;
+    browser.until("return document.querySelector('#it') !== null").await;
+    browser.close().await;
+    server.stop().await;
+}

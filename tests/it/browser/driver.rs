@@ -1,0 +1,229 @@
+//! A Chromium of a test's own, driven over WebDriver.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use poll_vs_push::wire::{Dialer, HttpConnection};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::super::support::{FORGOTTEN, soon};
+
+/// One browser at a time: each of them takes all that a small machine has.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const MISSING: &str = "\nSKIPPED: no chromedriver, so the live page is not tried in a browser. \
+    Debian: apt-get install chromium chromium-driver\n";
+
+/// A browser with the live page open. End it with [`Browser::close`].
+pub struct Browser {
+    pub client: Client,
+    driver: Child,
+    driver_address: SocketAddr,
+    _profile: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Browser {
+    /// Opens the page that `server` serves. `None`, and a word about it, where there is no driver;
+    /// on a build machine that is a failure.
+    pub async fn open(server: SocketAddr) -> Option<Browser> {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let Some((driver, driver_address)) = start_driver().await else {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{MISSING}");
+            // Not by `eprintln!`, which the test runner keeps to itself.
+            let _ = std::io::stderr().write_all(MISSING.as_bytes());
+            return None;
+        };
+        let profile = tempfile::tempdir().expect("a directory");
+        let connecting = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities(&profile))
+            .connect(&format!("http://{driver_address}"))
+            .await;
+        let client = connecting.expect("chromedriver starts Chromium");
+        let browser = Browser { client, driver, driver_address, _profile: profile, _turn: turn };
+        browser.goto(server).await;
+        Some(browser)
+    }
+
+    /// Opens the page of `server` in the present window.
+    pub async fn goto(&self, server: SocketAddr) {
+        soon(self.client.goto(&format!("http://{server}/?topic=room"))).await.expect("a page");
+    }
+
+    pub async fn find(&self, css: &str) -> Element {
+        soon(self.client.find(Locator::Css(css))).await.unwrap_or_else(|error| {
+            panic!("{css}: {error}");
+        })
+    }
+
+    pub async fn click(&self, css: &str) {
+        soon(self.find(css).await.click()).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// Presses keys while the element has the focus.
+    pub async fn keys(&self, css: &str, keys: &str) {
+        soon(self.find(css).await.send_keys(keys)).await.expect("takes keys");
+    }
+
+    /// What `script`, the body of a function, returns.
+    pub async fn run(&self, script: &str) -> Value {
+        soon(self.client.execute(script, Vec::new())).await.expect("the script runs")
+    }
+
+    pub async fn text(&self, css: &str) -> String {
+        self.run(&format!("return document.querySelector({}).textContent", json!(css)))
+            .await
+            .as_str()
+            .expect("text")
+            .to_owned()
+    }
+
+    /// The text of one part of each lane, by transport.
+    pub async fn lanes(&self, part: &str) -> BTreeMap<String, String> {
+        let script = "const lanes = [...document.querySelectorAll('.lane')];
+            return Object.fromEntries(lanes.map((lane) =>
+                [lane.id.replace('lane-', ''), lane.querySelector(PART).textContent]));";
+        let lanes = self.run(&script.replace("PART", &json!(part).to_string())).await;
+        serde_json::from_value(lanes).expect("texts by transport")
+    }
+
+    /// The same as numbers.
+    pub async fn counts(&self, part: &str) -> BTreeMap<String, u64> {
+        let number = |text: String| text.replace(',', "").parse().expect("a number");
+        self.lanes(part).await.into_iter().map(|(name, text)| (name, number(text))).collect()
+    }
+
+    /// Waits until one part of every lane is as wanted.
+    pub async fn until_all(&self, part: &str, is_wanted: impl Fn(&str) -> bool) {
+        let looking = async {
+            while !self.lanes(part).await.values().all(|text| is_wanted(text)) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(FORGOTTEN, looking).await.is_err() {
+            panic!("{part} never was as wanted: {:?}", self.lanes(part).await);
+        }
+    }
+
+    /// Waits until one part of the lanes, as numbers, is as wanted.
+    pub async fn until_counts(
+        &self,
+        part: &str,
+        is_wanted: impl Fn(&BTreeMap<String, u64>) -> bool,
+    ) {
+        let looking = async {
+            while !is_wanted(&self.counts(part).await) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(FORGOTTEN, looking).await.is_err() {
+            panic!("{part} never was as wanted: {:?}", self.counts(part).await);
+        }
+    }
+
+    /// Waits until `script` returns true.
+    pub async fn until(&self, script: &str) {
+        let looking = async {
+            while self.run(script).await != Value::Bool(true) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(FORGOTTEN, looking)
+            .await
+            .unwrap_or_else(|_| panic!("never: {script}"));
+    }
+
+    /// Opens the page of `server` in one more window, which is then the present one.
+    pub async fn one_more_window(&self, server: SocketAddr) {
+        let window = soon(self.client.new_window(true)).await.expect("a window");
+        soon(self.client.switch_to_window(window.handle)).await.expect("it is there");
+        self.goto(server).await;
+    }
+
+    /// A command of Chrome's that WebDriver does not have.
+    pub async fn devtools(&self, command: &str, params: Value) {
+        self.ask("goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
+    }
+
+    /// What has been written to the console since the last look, by the page or the browser.
+    pub async fn console(&self) -> Vec<String> {
+        let entries = self.ask("se/log", json!({ "type": "browser" })).await;
+        let line = |entry: &Value| format!("{}: {}", entry["level"], entry["message"]);
+        entries.as_array().expect("a list").iter().map(line).collect()
+    }
+
+    async fn ask(&self, route: &str, body: Value) -> Value {
+        let session = self.client.session_id().await.expect("a session").expect("its name");
+        let mut http = HttpConnection::new(Dialer::new(self.driver_address));
+        let path = format!("/session/{session}/{route}");
+        let post = "POST".parse().expect("a method");
+        let asking = http.request(post, &path, body.to_string().into());
+        let answer = soon(asking).await.expect("chromedriver answers");
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        answer["value"].clone()
+    }
+
+    /// Panics if the page, or the browser on its behalf, complained of something.
+    pub async fn close_without_complaint(self) {
+        assert_eq!(self.console().await, Vec::<String>::new());
+        self.close().await;
+    }
+
+    pub async fn close(mut self) {
+        soon(self.client.close()).await.expect("closes");
+        self.driver.kill().await.expect("ends");
+    }
+}
+
+async fn start_driver() -> Option<(Child, SocketAddr)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .ok()?;
+    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+    loop {
+        let line = soon(lines.next_line()).await.expect("text").expect("it says its port");
+        let port = line.strip_prefix("ChromeDriver was started successfully on port ");
+        if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse::<u16>().ok()) {
+            return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
+        }
+    }
+}
+
+fn capabilities(profile: &TempDir) -> serde_json::Map<String, Value> {
+    let mut args: Vec<String> = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1280,1000",
+        // Fewer frames to draw.
+        "--force-prefers-reduced-motion",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    args.push(format!("--user-data-dir={}", profile.path().display()));
+    let capabilities = json!({
+        "goog:chromeOptions": { "args": args },
+        "goog:loggingPrefs": { "browser": "ALL" },
+    });
+    capabilities.as_object().expect("it is one").clone()
+}

@@ -1,0 +1,78 @@
+//! The scenarios that are shipped: each can be read, names figures that there are, and takes no
+//! longer than it says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use poll_vs_push::load::scenario::Scenario;
+use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::report::threshold::Reference;
+
+/// Longest that each may take, as docs/scenarios.md says.
+const LONGEST_S: [(&str, u64); 8] = [
+    ("accuracy", 600),
+    ("default", 180),
+    ("interval", 600),
+    ("papers", 900),
+    ("rate", 600),
+    ("rtt", 600),
+    ("size", 600),
+    ("subscribers", 600),
+];
+
+fn shipped() -> Vec<(String, Scenario)> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/scenarios");
+    let files = std::fs::read_dir(directory).expect("it is there");
+    let paths = files.map(|file| file.expect("it can be read").path());
+    let mut scenarios: Vec<_> = paths
+        .map(|path: PathBuf| {
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let scenario = Scenario::from_toml(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+            let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+            (name, scenario)
+        })
+        .collect();
+    scenarios.sort_by(|(a, _), (b, _)| a.cmp(b));
+    scenarios
+}
+
+#[test]
+fn each_is_named_as_its_file_and_says_what_it_is_to_show() {
+    let known: Vec<&str> = LONGEST_S.iter().map(|(name, _)| *name).collect();
+    let names: Vec<String> = shipped().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, known);
+    for (name, scenario) in shipped() {
+        assert_eq!(scenario.name, name);
+        assert!(scenario.description.len() > 100, "{name}");
+        let silent = scenario.cases.iter().find(|case| case.description.is_empty());
+        assert!(silent.is_none(), "{name}: {silent:?}");
+    }
+}
+
+#[test]
+fn each_takes_no_longer_than_it_says() {
+    for ((name, scenario), (_, longest_s)) in shipped().into_iter().zip(LONGEST_S) {
+        let source = ServerSource::Child { program: PathBuf::new() };
+        let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
+        let expected = campaign.expected_duration();
+        println!("{name}: {} s", expected.as_secs());
+        assert!(expected < Duration::from_secs(longest_s), "{name}: {expected:?}");
+    }
+}
+
+#[test]
+fn what_is_published_stands_beside_a_figure_that_is_measured() {
+    let mut compared = 0;
+    for (name, scenario) in shipped() {
+        for case in &scenario.cases {
+            let transports = case.transports.as_ref().unwrap_or(&scenario.transports);
+            for ours in case.published.iter().filter_map(|published| published.ours.as_ref()) {
+                let reference: Reference =
+                    ours.parse().unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
+                assert!(transports.contains(&reference.transport), "{}: {ours}", case.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 10);
+}

@@ -1,0 +1,102 @@
+//! A server measured as if it were another's: through a target file, with nothing known of it but
+//! the wire.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use poll_vs_push::load::scenario::Scenario;
+use poll_vs_push::load::target::Target;
+use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::run::{Cell, Run};
+use poll_vs_push::server::{Server, ServerConfig};
+use poll_vs_push::transport::Transport;
+use tokio_util::sync::CancellationToken;
+
+const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
+const SCENARIO: &str = "
+name = 'small'
+title = 'A few messages'
+description = 'Enough to see that each arrives.'
+transports = ['short-polling', 'long-polling', 'websocket', 'sse']
+repeats = 1
+[workload]
+subscribers = 6
+topics = 3
+rate = 20.0
+poll_interval = '20ms'
+long_poll_hold = '200ms'
+rtt = '2ms'
+idle = '300ms'
+warm_up = '100ms'
+duration = '500ms'
+";
+
+/// Measures a server of our own, in this process, as `target` describes it.
+async fn measure(target: &str, pid: Option<u32>) -> Run {
+    let config =
+        ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
+    let server = Server::bind(config).await.expect("port 0 is free");
+    let address = server.local_addr().expect("it has one");
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+
+    let target = Arc::new(Target::from_toml(target).expect("a good target"));
+    let mut scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
+    scenario.keep_transports(&target.transports());
+    let source = ServerSource::Foreign { address, target, pid };
+    let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
+    let run = campaign.measure(std::future::pending(), &|_| {}).await;
+
+    stop.cancel();
+    serving.await.expect("it ends");
+    run
+}
+
+fn cell(run: &Run, transport: Transport) -> &Cell {
+    let found = run.cells.iter().find(|cell| cell.transport == transport);
+    found.unwrap_or_else(|| panic!("{transport} is missing: {:?}", run.stopped_early))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_delivers_everything_once_and_in_order() {
+    let run = measure(TARGET, None).await;
+    assert_eq!(run.stopped_early, None);
+    assert_eq!(run.server.version, "poll-vs-push");
+    assert!(!run.server.is_child);
+    for transport in run.scenario.transports.iter().copied() {
+        let Cell { deliveries, requests, bytes, server, .. } = cell(&run, transport);
+        assert!(deliveries.expected > 0, "{transport}");
+        assert_eq!(deliveries.received, deliveries.expected, "{transport}");
+        let wrong = (deliveries.lost, deliveries.duplicated, deliveries.reordered);
+        assert_eq!(wrong, (0, 0, 0), "{transport}");
+        assert!(bytes.down.payload > 0, "{transport}");
+        assert!(server.is_none() && requests.server_total.is_none(), "{transport}");
+    }
+    // A hold is longer than most gaps between messages, and shorter than the idle phase.
+    let polls = cell(&run, Transport::ShortPolling).requests;
+    assert!(polls.empty_answers > 0 && polls.empty_answers < polls.answers);
+    assert!(cell(&run, Transport::LongPolling).requests.client_total > 6);
+    assert_eq!(cell(&run, Transport::WebSocket).requests.client_total, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_process_its_usage_is_known_and_without_a_route_nothing_is_measured() {
+    let described = TARGET.split("[short-polling]").next().expect("it has a beginning");
+    let target = format!("{described}[websocket]\npath = '/topics/{{topic}}/ws'\n");
+    let run = measure(&target, Some(std::process::id())).await;
+    assert_eq!(run.cells.len(), 1, "{:?}", run.stopped_early);
+    let usage = cell(&run, Transport::WebSocket).server.expect("the process is known");
+    assert!(usage.resident_end_bytes > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_target_is_said() {
+    let refusing = TARGET.replace("path = \"/topics/{topic}/messages\"", "path = \"/elsewhere\"");
+    let run = measure(&refusing, None).await;
+    let why = run.stopped_early.expect("nothing can be published");
+    assert!(why.contains("404"), "{why}");
+    let losing = TARGET.replace("from = \"/cursor\"", "from = \"/offset\"");
+    let run = measure(&losing, None).await;
+    let why = run.stopped_early.expect("there is no such cursor");
+    assert!(why.contains("no cursor at '/offset'"), "{why}");
+}
