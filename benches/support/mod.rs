@@ -225,10 +225,11 @@ impl Crowd {
     /// Waits until `total` messages have been received since the crowd connected; says when the
     /// last of them was.
     pub async fn has_received(&self, total: u64) -> Instant {
-        let mut progress = self.shared.progress();
-        progress.wanted = total;
-        progress.reached_at = (progress.received >= total).then(Instant::now);
-        drop(progress);
+        {
+            let mut progress = self.shared.progress();
+            progress.wanted = total;
+            progress.reached_at = (progress.received >= total).then(Instant::now);
+        }
         self.until(|progress| progress.reached_at).await
     }
 

@@ -121,7 +121,7 @@ impl Common {
         }
         let verdict = verdict(&report, &self.fail_if);
         if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
-            runtime.block_on(watch.linger(directory.path(), interrupted()))?;
+            runtime.block_on(watch.linger(directory.path()))?;
         }
         Ok(verdict)
     }
@@ -153,13 +153,6 @@ impl Common {
     }
 }
 
-/// Ready at Ctrl-C.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Runs the campaign; every finished cell is on disk before the next begins.
 async fn measure(
     campaign: Campaign,
@@ -167,6 +160,11 @@ async fn measure(
     watch: Option<&Watch>,
 ) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             eprintln!("warning: {error:#}");
@@ -181,7 +179,7 @@ async fn measure(
             watch.tell(&progress);
         }
     };
-    let run = campaign.measure(interrupted(), &tell).await;
+    let run = campaign.measure(interrupted, &tell).await;
     line.finish();
     directory.write_run(&run)?;
     Ok(run)

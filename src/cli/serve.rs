@@ -39,7 +39,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
-    super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let served = runtime.block_on(async {
         let listen = args.config.listen;
         let server = Server::bind(args.config).await.with_context(|| {
             format!(
@@ -49,7 +50,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("listening on http://{}", server.local_addr()?);
         server.serve(told_to_stop(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A read of standard input that has begun cannot be called off, and would be waited for.
+    runtime.shutdown_background();
+    served
 }
 
 /// Ready at SIGINT, at SIGTERM and, if asked, at the end of standard input.

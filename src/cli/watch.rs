@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -79,12 +80,17 @@ impl Watch {
         }
     }
 
-    /// Says that the report is there, and goes on serving it until `stop` is ready.
-    pub async fn linger(self, run: &Path, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    /// Says that the report is there, and goes on serving it until Ctrl-C.
+    ///
+    /// # Errors
+    /// If the system does not tell of signals.
+    pub async fn linger(self, run: &Path) -> anyhow::Result<()> {
+        // First of all: whoever hears that the run is over may interrupt at once.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         self.say(json!({ "what": "finished", "run": name }));
         eprintln!("the run stays on http://{}/watch until Ctrl-C", self.address);
-        stop.await;
+        interrupt.recv().await;
         drop(self.say);
         self.publishing.await?;
         self.stop.cancel();

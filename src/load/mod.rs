@@ -11,6 +11,7 @@ mod found;
 mod headers;
 mod kernel;
 mod machine;
+mod outcome;
 mod preflight;
 mod process;
 mod publisher;
@@ -20,6 +21,7 @@ mod schedule;
 mod server;
 pub mod target;
 mod verifier;
+mod watch;
 
 pub use cell::Phase;
 pub use run::{Campaign, Progress};

@@ -2,7 +2,7 @@
 //!
 //! The file says where to publish and, for each way of hearing of a message, what to ask for, where
 //! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
-//! done in [`super::foreign`].
+//! done in `foreign.rs`.
 
 use std::collections::BTreeMap;
 

@@ -122,18 +122,19 @@ fn multiples(
 fn requests(point: &Point) -> Option<String> {
     let mut ranked = point.ranked(&figures::REQUESTS_PER_SUBSCRIBER);
     ranked.reverse();
-    let each = ranked.iter().map(|(way, summary)| {
+    let (asking, told): (Vec<_>, Vec<_>) =
+        ranked.into_iter().partition(|(_, summary)| summary.value > 0.0);
+    let each = asking.iter().map(|(way, summary)| {
         let name = way.transport.label();
         let empty = way.summary(&figures::EMPTY_SHARE).map(|empty| match empty.value {
             0.0 => " (none answered empty)".to_owned(),
             share => format!(" ({} answered empty)", figures::EMPTY_SHARE.unit.show(share)),
         });
-        match summary.value {
-            0.0 => format!("none after its handshake with {name}"),
-            value => format!("{} with {name}{}", significant(value), empty.unwrap_or_default()),
-        }
+        format!("{} with {name}{}", significant(summary.value), empty.unwrap_or_default())
     });
-    let each = list(each);
+    let told = list(told.iter().map(|(way, _)| way.transport.label().to_owned()));
+    let none = (!told.is_empty()).then(|| format!("none after the handshake with {told}"));
+    let each = list(each.chain(none));
     (!each.is_empty()).then(|| format!("Requests a second that each subscriber sent: {each}."))
 }
 

@@ -161,7 +161,7 @@ fn the_answer_is_made_from_the_numbers() {
     let run = fixture::run();
     insta::assert_snapshot!(Report::new(&run).answer().join("\n"), @"
     WebSocket and long polling were fastest: 20.4 ms and 21.1 ms from publication to receipt on average, no difference beyond the spread. Short polling took 25.8 times as long (526 ms).
-    Requests a second that each subscriber sent: 1.12 with long polling (none answered empty), 0.962 with short polling (37.2 % answered empty) and none after its handshake with WebSocket.
+    Requests a second that each subscriber sent: 1.12 with long polling (none answered empty), 0.962 with short polling (37.2 % answered empty) and none after the handshake with WebSocket.
     WebSocket moved the fewest bytes for a delivered message: 288 B. Short polling moved 2.1 times as much (604 B) and long polling 2.22 times (639 B).
     WebSocket cost the server the least CPU time for a delivered message: 8.15 µs. Short polling cost 4.2 times as much (34.3 µs) and long polling 4.58 times (37.3 µs).
     For this workload nothing beat WebSocket. Rule of thumb: push when messages must be seen at once, or are rare; long polling where push cannot pass, as fast while messages are further apart than a round trip (40 ms here); short polling when a message may be an interval old (1 s here) and most polls find one (here 1 per interval on average).

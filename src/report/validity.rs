@@ -103,10 +103,9 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
     let used = cell.generator.cpu_s / cell.steady_s;
     let saturated = used > SATURATED_SHARE * f64::from(cores);
     note(saturated, Warning::GeneratorSaturated { used, cores });
-    if let Some(p99_s) = quantile_s(&cell.generator.publisher_late_us, 0.99) {
-        let median_s = quantile_s(&cell.latency_us, 0.5).unwrap_or(0.0);
-        let limit_s = (PUBLISHER_LATE_SHARE * median_s).max(PUBLISHER_LATE_S);
-        note(p99_s > limit_s, Warning::PublisherTooLate { p99_s, limit_s });
+    if let Some(p90_s) = quantile_s(&cell.generator.publisher_late_us, 0.9) {
+        let limit_s = publisher_late_max_s(cell);
+        note(p90_s > limit_s, Warning::PublisherTooLate { p90_s, limit_s });
     }
     let polls_late = polls_late(cell).filter(|late| late.severity() == Severity::Void);
     warnings.extend(polls_late);
@@ -124,8 +123,17 @@ fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
     let latency_mean_s = cell.latency_us.0.mean() / 1e6;
     let late = (mean_s > LATENESS_SHARE * latency_mean_s)
         .then_some(Warning::PublisherLate { mean_s, latency_mean_s });
+    let p99_s = quantile_s(&cell.generator.publisher_late_us, 0.99);
+    let hiccups = p99_s.filter(|p99_s| *p99_s > publisher_late_max_s(cell));
+    let hiccups = hiccups.map(|p99_s| Warning::PublisherHiccups { p99_s });
     let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
-    [full, late, polls].into_iter().flatten()
+    [full, late, hiccups, polls].into_iter().flatten()
+}
+
+/// How late publications may be before the figures suffer.
+fn publisher_late_max_s(cell: &Cell) -> f64 {
+    let median_s = quantile_s(&cell.latency_us, 0.5).unwrap_or(0.0);
+    (PUBLISHER_LATE_SHARE * median_s).max(PUBLISHER_LATE_S)
 }
 
 fn polls_late(cell: &Cell) -> Option<Warning> {

@@ -40,8 +40,11 @@ pub enum Warning {
         cores: u32,
     },
     PublisherTooLate {
-        p99_s: f64,
+        p90_s: f64,
         limit_s: f64,
+    },
+    PublisherHiccups {
+        p99_s: f64,
     },
     PublisherLate {
         mean_s: f64,
@@ -107,6 +110,7 @@ impl Warning {
                 Severity::Void
             }
             PublisherLate { .. }
+            | PublisherHiccups { .. }
             | PollsLate { .. }
             | MachineFull { .. }
             | RepeatsMissing { .. }
@@ -153,11 +157,16 @@ impl fmt::Display for Warning {
                 "the load generator kept {} of {cores} cores busy: it was the limit, not the server",
                 significant(*used)
             ),
-            PublisherTooLate { p99_s, limit_s } => write!(
+            PublisherTooLate { p90_s, limit_s } => write!(
                 f,
-                "1 % of the publications were {} or more behind their schedule (at most {} here): the generator was the limit",
-                time(p99_s),
+                "10 % of the publications were {} or more behind their schedule (at most {} here): the generator was the limit",
+                time(p90_s),
                 time(limit_s)
+            ),
+            PublisherHiccups { p99_s } => write!(
+                f,
+                "1 % of the publications were {} or more behind their schedule: the highest percentiles contain it",
+                time(p99_s)
             ),
             PublisherLate { mean_s, latency_mean_s } => write!(
                 f,

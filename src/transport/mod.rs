@@ -81,8 +81,8 @@ impl Transport {
             Transport::LongPolling => "long polling",
             Transport::WebSocket => "WebSocket",
             Transport::Sse => "SSE",
-            Transport::SocketioPolling => "Socket.IO, polling",
-            Transport::SocketioWebsocket => "Socket.IO, WebSocket",
+            Transport::SocketioPolling => "Socket.IO polling",
+            Transport::SocketioWebsocket => "Socket.IO WebSocket",
         }
     }
 }

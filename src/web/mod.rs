@@ -2,7 +2,7 @@
 //!
 //! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
 //! from another host. The page is a client like any other; beside the transports' routes it needs
-//! only [`mirror`], which tells it what a browser keeps from its scripts, and [`reports`].
+//! only `mirror.rs`, which tells it what a browser keeps from its scripts, and `reports.rs`.
 
 mod mirror;
 mod reports;

@@ -2,12 +2,17 @@
 //! disk, prints and exits with is what it promises. Times are not looked at: a busy machine may
 //! void the run, which is its own exit code.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use poll_vs_push::message::{Batch, Cursor};
 use poll_vs_push::run::Run;
-use poll_vs_push::transport::Transport;
+use poll_vs_push::transport::{Transport, Wish};
+use poll_vs_push::wire::{Dialer, HttpConnection};
+
+use super::support::{Reader, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
 /// Far longer than anything here takes.
@@ -254,4 +259,43 @@ fn results_go_to_reports_and_the_newest_is_linked() {
     let latest: PathBuf = directory.path().join("reports/latest");
     assert!(latest.is_symlink());
     assert_eq!(read_run(&latest).cells.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_can_be_followed_as_it_goes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let run = directory.path().join("run-1");
+    let flags = ["--transports", "websocket", "--watch", "127.0.0.1:0"];
+    let mut running = Running(compare(&run, &flags).spawn().expect("it runs"));
+    let mut line = String::new();
+    let mut stderr = BufReader::new(running.0.stderr.take().expect("piped"));
+    stderr.read_line(&mut line).expect("text");
+    let rest = line.strip_prefix("follow the run on http://").expect("its address");
+    let address = rest.trim_end().strip_suffix("/watch").expect("a page").parse().expect("one");
+
+    let topic = "compare".parse().expect("a good name");
+    let mut http = HttpConnection::new(Dialer::new(address));
+    let first = soon(http.get("/topics/compare/poll")).await.expect("an answer");
+    let batch: Batch = serde_json::from_slice(&first).expect("a batch");
+    let cursor = Some(Cursor { epoch: batch.epoch, offset: 0 });
+    let wish = Wish { cursor, ..Wish::new(topic) };
+    let mut reader = Reader::connect(Transport::LongPolling, Dialer::new(address), wish).await;
+    let mut told: Vec<String> = Vec::new();
+    while told.last().is_none_or(|what| what != "finished") {
+        for message in reader.next().await.messages {
+            let said: serde_json::Value = serde_json::from_str(&message.text).expect("JSON");
+            if said["what"] == "done" {
+                assert!(said["latency_ms"]["p50"].as_f64().expect("a number") >= 5.0, "{said}");
+            }
+            told.push(said["what"].as_str().expect("a word").to_owned());
+        }
+    }
+    assert_eq!(told[0], "cell");
+    assert_eq!(told.iter().filter(|what| *what == "done").count(), 1);
+    // The report stays there to be read.
+    let report = soon(http.get("/reports/run-1/report.html")).await.expect("an answer");
+    assert_eq!(report, std::fs::read(run.join("report.html")).expect("it is written"));
+    running.signal("-INT");
+    let code = running.0.wait().expect("it ends").code();
+    assert!(code == Some(0) || code == Some(VOID), "{code:?}");
 }

@@ -25,8 +25,8 @@ export class Server {
 
   async start() {
     const data = join(this.#directory, "feed");
-    const options = ["serve", "--listen", this.#listen, "--data", data, "--with-parent"];
-    this.#child = spawn(process.env.SERVER, options, { stdio: ["pipe", "pipe", "ignore"] });
+    const options = ["serve", "--listen", this.#listen, "--data", data];
+    this.#child = spawn(process.env.SERVER, options, { stdio: ["ignore", "pipe", "ignore"] });
     for await (const line of createInterface({ input: this.#child.stdout })) {
       this.url = line.split(" ").at(-1);
       this.#listen = new URL(this.url).host;

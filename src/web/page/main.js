@@ -24,8 +24,8 @@ import { webSocket } from "./websocket.js";
 
 const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const TEXTS_EVERY_MS = 250;
-/** 30 frames a second are enough for what moves 100 pixels in that time. */
-const FRAME_MS = 30;
+/** 30 frames a second are enough for what moves 100 pixels in that time; fewer if nothing moves. */
+const FRAME_MS = { moving: 30, still: 200 };
 
 const topic = new URLSearchParams(location.search).get("topic") ?? "live";
 const board = new Board();
@@ -49,7 +49,8 @@ readTheme();
 let shownAt = 0;
 function draw() {
   requestAnimationFrame(draw);
-  if (settings.isPaused || now() - shownAt < FRAME_MS) return;
+  const frameMs = isStill.matches ? FRAME_MS.still : FRAME_MS.moving;
+  if (settings.isPaused || now() - shownAt < frameMs) return;
   shownAt = now();
   redraw();
 }

@@ -115,6 +115,22 @@ impl Browser {
         }
     }
 
+    /// Waits until one part of the lanes, as numbers, is as wanted.
+    pub async fn until_counts(
+        &self,
+        part: &str,
+        is_wanted: impl Fn(&BTreeMap<String, u64>) -> bool,
+    ) {
+        let looking = async {
+            while !is_wanted(&self.counts(part).await) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(FORGOTTEN, looking).await.is_err() {
+            panic!("{part} never was as wanted: {:?}", self.counts(part).await);
+        }
+    }
+
     /// Waits until `script` returns true.
     pub async fn until(&self, script: &str) {
         let looking = async {
@@ -199,6 +215,8 @@ fn capabilities(profile: &TempDir) -> serde_json::Map<String, Value> {
         "--disable-component-update",
         "--disable-sync",
         "--window-size=1280,1000",
+        // Fewer frames to draw.
+        "--force-prefers-reduced-motion",
     ]
     .map(str::to_owned)
     .to_vec();

@@ -1,0 +1,165 @@
+//! What a cell amounts to: everything that was observed, put together as `run.json` has it.
+
+use std::time::{Duration, Instant};
+
+use super::cell::CellPlan;
+use super::fleet::Log;
+use super::kernel;
+use super::scenario::Workload;
+use super::schedule::Schedule;
+use super::verifier::{Verdict, Window};
+use super::watch::Moment;
+use crate::run::{
+    Bytes, Cell, Connections, Generator, Histogram, Requests, ServerCost, TcpIpSource, Trace,
+    TraceEvent, TraceWhat,
+};
+use crate::wire::{Entry, Journal, Meter, Tally};
+
+/// Longest stretch of one subscriber's life that is kept for the timeline.
+const TRACE_MAX: Duration = Duration::from_secs(6);
+
+/// A stretch of a cell between two moments.
+pub(super) type Between = [Moment; 2];
+
+/// Everything that was observed of a cell.
+pub(super) struct Observed<'a> {
+    pub schedule: &'a Schedule,
+    pub meter: &'a Meter,
+    pub journal: &'a Journal,
+    /// When the warm-up started.
+    pub start: Instant,
+    pub window: Window,
+    pub unused: Between,
+    pub idle: Between,
+    pub steady: Between,
+    /// The kernel's memory before the first connection and with all of them.
+    pub kernel: [Option<u64>; 2],
+    pub publisher_late_us: Histogram,
+    pub poll_late_us: Histogram,
+    /// Requests of the whole cell, as counted by the client and, if it counts, by the server.
+    pub requests: (u64, Option<u64>),
+    pub logs: Vec<Log>,
+}
+
+impl Observed<'_> {
+    /// The cell that `plan` asked for.
+    pub fn into_cell(self, plan: &CellPlan) -> Cell {
+        let verdict = self.verdict();
+        let [from, to] = &self.steady;
+        let tally = to.tally.since(&from.tally);
+        let in_window = |at: &&Duration| self.window.contains(**at);
+        Cell {
+            transport: plan.transport,
+            case: plan.case.clone(),
+            workload: plan.workload.clone(),
+            repeat: plan.repeat,
+            steady_s: plan.workload.duration.as_secs_f64(),
+            published: self.schedule.by_topic.iter().flatten().filter(in_window).count() as u64,
+            deliveries: verdict.deliveries,
+            latency_us: verdict.latency_us,
+            requests: requests(&tally, self.requests),
+            bytes: bytes(&tally),
+            connections: Connections {
+                opened: self.meter.tally().opened,
+                ready_us: self.meter.readiness(),
+            },
+            server: self.cost(u64::from(plan.workload.subscribers)),
+            trace: self.trace(),
+            generator: Generator {
+                cpu_s: to.own_cpu_s - from.own_cpu_s,
+                publisher_late_us: self.publisher_late_us,
+                poll_late_us: self.poll_late_us,
+            },
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        for log in &self.logs {
+            verdict.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
+            // A gap or a reset is a loss that the server owned up to.
+            verdict.deliveries.lost += log.notices;
+        }
+        verdict
+    }
+
+    /// What the server spent; absent if nobody tells.
+    fn cost(&self, subscribers: u64) -> Option<ServerCost> {
+        let share = |[from, to]: &Between| -> Option<f64> {
+            Some(to.cpu_since(from)? / (to.at - from.at).as_secs_f64().max(1e-3))
+        };
+        let resident = |[_, to]: &Between| Some(to.scrape.usage?.resident_bytes);
+        let [from, to] = &self.steady;
+        let [before, after] = self.kernel;
+        Some(ServerCost {
+            cpu_s: to.cpu_since(from)?,
+            cpu_unused: share(&self.unused)?,
+            cpu_idle: share(&self.idle)?,
+            resident_before_bytes: resident(&self.unused)?,
+            resident_idle_bytes: resident(&self.idle)?,
+            resident_end_bytes: resident(&self.steady)?,
+            kernel_socket_bytes: kernel::per_connection(before, after, subscribers),
+        })
+    }
+
+    /// The first subscriber's life at the beginning of the steady state.
+    fn trace(&self) -> Trace {
+        let log = &self.logs[0];
+        let planned = &self.schedule.by_topic[log.topic as usize];
+        let zero = self.start + self.window.start;
+        let micros = |instant: Instant| match instant.checked_duration_since(zero) {
+            Some(after) => after.as_micros() as i64,
+            None => -((zero - instant).as_micros() as i64),
+        };
+        let asked = self.journal.entries().into_iter().map(|(at, entry)| {
+            let what = match entry {
+                Entry::Request => TraceWhat::Request,
+                Entry::Answer { messages } => TraceWhat::Answer { messages: messages as u32 },
+            };
+            TraceEvent { at_us: micros(at), what }
+        });
+        let heard = log.arrivals().filter_map(|(number, at)| {
+            let planned_us = micros(self.start + *planned.get(number as usize)?);
+            Some(TraceEvent { at_us: micros(at), what: TraceWhat::Message { planned_us } })
+        });
+        let length_us = (self.window.end - self.window.start).min(TRACE_MAX).as_micros() as u64;
+        // A second before: a request that is held when the steady state begins was sent earlier.
+        let shown = -1_000_000..=length_us as i64;
+        let mut events: Vec<_> =
+            asked.chain(heard).filter(|event| shown.contains(&event.at_us)).collect();
+        events.sort_by_key(|event| event.at_us);
+        let published = planned.iter().map(|at| micros(self.start + *at));
+        let published_us = published.filter(|at| shown.contains(at)).collect();
+        Trace { length_us, published_us, events }
+    }
+}
+
+/// Messages times their subscribers, warm-up included.
+pub(super) fn expected_deliveries(workload: &Workload, schedule: &Schedule) -> u64 {
+    let subscribers_of = |topic: u32| {
+        let whole = workload.subscribers / workload.topics;
+        whole + u32::from(topic < workload.subscribers % workload.topics)
+    };
+    let of_topic = |(topic, instants): (u32, &Vec<Duration>)| {
+        instants.len() as u64 * u64::from(subscribers_of(topic))
+    };
+    (0..).zip(&schedule.by_topic).map(of_topic).sum()
+}
+
+fn requests(steady: &Tally, (client_total, server_total): (u64, Option<u64>)) -> Requests {
+    Requests {
+        sent: steady.requests,
+        answers: steady.answers,
+        empty_answers: steady.empty_answers,
+        client_total,
+        server_total,
+    }
+}
+
+fn bytes(steady: &Tally) -> Bytes {
+    let tcp_ip_source = match steady.segments_are_counted() {
+        true => TcpIpSource::TcpInfo,
+        false => TcpIpSource::Estimated,
+    };
+    Bytes { up: steady.up(), down: steady.down(), tcp_ip_source }
+}

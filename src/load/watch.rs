@@ -1,0 +1,109 @@
+//! Counters at an instant, and waiting with an eye on what must not end meanwhile.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::fleet::Fleet;
+use super::server::{Scrape, ServerUnderTest};
+use crate::transport::Transport;
+use crate::usage;
+use crate::wire::clock::sleep_until;
+use crate::wire::{Meter, Tally};
+
+/// How long requests may be on their way before client and server are said to disagree.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Time between two looks at a counter that is waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// All counters at one instant.
+pub(super) struct Moment {
+    pub at: Instant,
+    pub tally: Tally,
+    pub scrape: Scrape,
+    pub own_cpu_s: f64,
+}
+
+impl Moment {
+    pub async fn now(
+        server: &mut ServerUnderTest,
+        transport: Transport,
+        meter: &Meter,
+    ) -> anyhow::Result<Moment> {
+        let (at, tally, own_cpu_s) = (Instant::now(), meter.tally(), usage::cpu_seconds());
+        let scrape = server.scrape(transport).await?;
+        Ok(Moment { at, tally, scrape, own_cpu_s })
+    }
+
+    /// CPU seconds that the server used since `earlier`; absent if nobody tells.
+    pub fn cpu_since(&self, earlier: &Moment) -> Option<f64> {
+        let (now, then) = (self.scrape.usage?, earlier.scrape.usage?);
+        Some(now.cpu_s - then.cpu_s)
+    }
+}
+
+/// Server and fleet, watched while something else is waited for: if one of them fails, so does the
+/// wait.
+pub(super) struct Watch<'a> {
+    pub server: &'a mut ServerUnderTest,
+    pub fleet: Fleet,
+}
+
+impl Watch<'_> {
+    pub async fn alongside<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => Ok(done),
+            how = self.server.ended() => bail!(how),
+            error = self.fleet.failure() => {
+                // A dying server takes its subscribers with it: say what came first.
+                let ended = tokio::time::timeout(LOOK * 20, self.server.ended()).await;
+                match ended {
+                    Ok(how) => bail!(how),
+                    Err(_) => Err(anyhow::Error::new(error).context("a subscriber failed")),
+                }
+            }
+        }
+    }
+
+    pub async fn sleep_until(&mut self, instant: Instant) -> anyhow::Result<()> {
+        self.alongside(sleep_until(instant)).await
+    }
+
+    /// Waits for `done`, as long as there is any hope.
+    pub async fn until(
+        &mut self,
+        done: impl Fn(&Watch) -> bool,
+        deadline: Instant,
+        what: &str,
+    ) -> anyhow::Result<()> {
+        while !done(self) {
+            if Instant::now() > deadline {
+                bail!("gave up waiting until all {what}");
+            }
+            self.sleep_until(Instant::now() + LOOK).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets no further request out and waits until those on their way have been counted by the
+    /// server too, if it counts. Returns what both have counted in the whole cell.
+    pub async fn settle(
+        &mut self,
+        meter: &Meter,
+        transport: Transport,
+        before: &Moment,
+    ) -> anyhow::Result<(u64, Option<u64>)> {
+        meter.hush.cancel();
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let now = self.server.scrape(transport).await?.requests;
+            let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);
+            let sent = meter.requests.load(Relaxed);
+            if counted.is_none_or(|counted| counted == sent) || Instant::now() > deadline {
+                return Ok((sent, counted));
+            }
+            self.sleep_until(Instant::now() + LOOK).await?;
+        }
+    }
+}
