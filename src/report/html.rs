@@ -28,7 +28,9 @@ pub fn page(report: &Report) -> String {
             body {
                 main {
                     h1 { (scenario.title) }
-                    p class="lead" { (scenario.description) }
+                    @for paragraph in prose::paragraphs(&scenario.description) {
+                        p class="lead" { (paragraph) }
+                    }
                     (answer(report))
                     @if report.points.len() > 1 { (headlines(report)) }
                     @for line in sweep::lines(report) { (of_line(&line)) }
@@ -170,7 +172,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
         } @else {
             section { details {
                 summary { h3 { (point.title(report.run)) } }
-                @if !description.is_empty() { p { (description) } }
+                @for paragraph in prose::paragraphs(description) { p { (paragraph) } }
                 (body)
             } }
         }

@@ -23,6 +23,11 @@ pub const METHOD: [&str; 7] = [
      client did need, chance, and what the model leaves out.",
 ];
 
+/// The paragraphs of a text that was written in lines; an empty line separates two.
+pub fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty())
+}
+
 /// Name and value of what a reader needs to know to measure it again.
 pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
     let run = report.run;

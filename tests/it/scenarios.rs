@@ -11,7 +11,7 @@ use poll_vs_push::report::threshold::Reference;
 /// Longest that each may take, as docs/scenarios.md says.
 const LONGEST_S: [(&str, u64); 8] = [
     ("accuracy", 600),
-    ("default", 180),
+    ("default", 100),
     ("interval", 600),
     ("papers", 900),
     ("rate", 600),

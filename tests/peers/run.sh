@@ -5,9 +5,9 @@
 #
 #   tests/peers/run.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
 set -euo pipefail
-cd "$(dirname "$0")"
-SERVER=$(realpath "${1:-../../target/debug/poll-vs-push}")
+SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
 export SERVER
+cd "$(dirname "$0")"
 
 npm ci --no-audit --no-fund --loglevel=error
 node --test

@@ -12,7 +12,7 @@ use super::{Chart, WIDTH, apart, frame, palette, path, px};
 
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = WIDTH - 112.0;
+const RIGHT: f64 = WIDTH - 182.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 /// Steps of the curve for each nine.
@@ -111,10 +111,7 @@ fn placed<'a>(
 }
 
 fn axes(x: &Scale, y: &Scale) -> Markup {
-    let percent = |p: f64| match p {
-        0.0 => "0 %".to_owned(),
-        p => format!("{} %", (p * 1e7).round() / 1e5),
-    };
+    let percent = |p: f64| format!("{} %", (p * 1e7).round() / 1e5);
     html! {
         @for tick in y.ticks(8) {
             path class="grid" d=(format!("M{LEFT:.1} {0:.1}H{RIGHT:.1}", y.at(tick))) {}
@@ -122,7 +119,8 @@ fn axes(x: &Scale, y: &Scale) -> Markup {
                 (Unit::Seconds.show(tick))
             }
         }
-        @for tick in x.ticks(8) {
+        // The axis begins at 0 %, which is too near to 50 % for a label of its own.
+        @for tick in x.ticks(8).into_iter().filter(|tick| *tick > 0.0) {
             path class="grid" d=(format!("M{0:.1} {TOP:.1}V{BOTTOM:.1}", x.at(tick))) {}
             text class="tick middle" x=(px(x.at(tick))) y=(px(BOTTOM + 18.0)) { (percent(tick)) }
         }
