@@ -11,8 +11,11 @@ trap 'rm -f "$log"' EXIT
 load=$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null || echo unknown)
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
 
+cargo bench --no-run
+echo "running; this takes some four minutes"
 started=$(date +%s)
-cargo bench -- --noplot | tee "$log"
+# Not through tee: a pipe would hide that a bench failed.
+cargo bench -- --noplot >"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
 took=$(($(date +%s) - started))
 
 {

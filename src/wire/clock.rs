@@ -10,9 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
-
-use tokio::runtime::{Handle, RuntimeFlavor};
+use std::time::Instant;
 
 /// An alarm: wakes a task at an instant. Whoever is woken looks at the time again, since an alarm
 /// that is not needed any more rings all the same.
@@ -60,25 +58,17 @@ impl Future for SleepUntil {
     }
 }
 
-/// Shortest time between two rings. The receivers of a fan-out set their alarms a few microseconds
-/// apart, and a wake-up of the thread for each would cost more than receiving does.
-const PAUSE: Duration = Duration::from_micros(100);
-
 static CLOCK: LazyLock<&'static Clock> = LazyLock::new(|| {
-    let runtime = Handle::try_current().ok();
-    let runtime = runtime.filter(|own| own.runtime_flavor() == RuntimeFlavor::MultiThread);
-    let (alarms, earlier) = Default::default();
-    let clock: &'static Clock = Box::leak(Box::new(Clock { alarms, earlier, runtime }));
+    let clock: &'static Clock = Box::leak(Box::default());
     let thread = std::thread::Builder::new().name("clock".to_owned());
     thread.spawn(|| clock.run()).expect("the system lets us have one thread");
     clock
 });
 
+#[derive(Default)]
 struct Clock {
     alarms: Mutex<Alarms>,
     earlier: Condvar,
-    /// Where alarms ring: that of the first to set one.
-    runtime: Option<Handle>,
 }
 
 #[derive(Default)]
@@ -92,15 +82,6 @@ struct Entry {
     deadline: Instant,
     number: u64,
     waker: Waker,
-}
-
-/// Alarms that ring together, at the latest when this is dropped.
-struct Ring(Vec<Waker>);
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
-    }
 }
 
 impl Clock {
@@ -117,30 +98,22 @@ impl Clock {
         }
     }
 
-    /// A task that is woken by a thread of its runtime is queued there. One that is woken from
-    /// here would cost a wake-up of such a thread, for each subscriber anew. A runtime that has
-    /// shut down drops the ring at once, and it rings here.
-    fn ring(&self, ring: Ring) {
-        if let Some(runtime) = self.runtime.as_ref().filter(|_| !ring.0.is_empty()) {
-            runtime.spawn(async move { drop(ring) });
-        }
-    }
-
     fn run(&self) {
+        let mut due = Vec::new();
         let mut alarms = self.alarms.lock().expect("no panic under this lock");
         loop {
             let now = Instant::now();
-            let mut due = Vec::new();
             while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
                 due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
             }
-            drop(alarms);
-            self.ring(Ring(due));
-            alarms = self.alarms.lock().expect("no panic under this lock");
-            let wait = |Reverse(entry): &Reverse<Entry>| entry.deadline - Instant::now();
-            alarms = match alarms.queue.peek().map(wait) {
+            if !due.is_empty() {
+                drop(alarms);
+                due.drain(..).for_each(Waker::wake);
+                alarms = self.alarms.lock().expect("no panic under this lock");
+                continue;
+            }
+            alarms = match alarms.queue.peek().map(|Reverse(entry)| entry.deadline - now) {
                 Some(wait) => {
-                    let wait = wait.max(PAUSE);
                     self.earlier.wait_timeout(alarms, wait).expect("no panic under this lock").0
                 }
                 None => self.earlier.wait(alarms).expect("no panic under this lock"),
@@ -172,6 +145,7 @@ impl Eq for Entry {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn sleeps_end_in_the_order_of_their_deadlines_and_never_early() {
