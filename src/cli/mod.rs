@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod inspect;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Inspect(inspect::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -25,6 +27,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Inspect(args) => inspect::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,9 +1,14 @@
 //! Every limit of the server: its name as a flag, its unit and its default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+use crate::feed::{Feed, FeedLimits, Retention};
 use crate::load::scenario::parse_duration;
+use crate::message::Epoch;
 
 /// What a server may spend, and on whom.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -41,6 +46,18 @@ pub struct ServerConfig {
     /// Bytes that a topic keeps for those who read later
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub retain_bytes: usize,
+    /// Time that a topic keeps a message; without it, as long as the other bounds allow
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub retain_age: Option<Duration>,
+    /// Bytes of messages in one answer
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    pub max_batch_bytes: usize,
+    /// Directory to keep the messages in; without it they are gone when the server stops
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What a publisher's acknowledgement promises
+    #[arg(long, value_name = "WHICH", default_value = "full")]
+    pub durability: Durability,
     /// Longest that the server waits for its clients to leave when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
@@ -51,6 +68,24 @@ impl ServerConfig {
     /// write a character of the text in six bytes.
     pub fn max_message_bytes_encoded(&self) -> usize {
         6 * self.max_message_bytes + 1024
+    }
+
+    /// The feed, as `--data` and the flags of its bounds describe it.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn open_feed(&self) -> Result<Feed, StoreError> {
+        let retention = Retention {
+            messages: self.retain_messages,
+            bytes: self.retain_bytes,
+            age: self.retain_age.unwrap_or(Duration::MAX),
+        };
+        let store: Arc<dyn Store> = match &self.data {
+            None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
+            Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
+        };
+        let slice_bytes = self.max_batch_bytes;
+        Feed::of(store, FeedLimits { topics: self.max_topics, retention, slice_bytes })
     }
 }
 

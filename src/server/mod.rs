@@ -16,13 +16,14 @@ mod usage;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::feed::{Feed, FeedLimits, Retention};
-use crate::message::Epoch;
+use crate::feed::Feed;
+use crate::feed::store::StoreError;
 
 pub use config::ServerConfig;
 pub use metrics::Metrics;
@@ -51,19 +52,26 @@ pub struct Server {
     app: Arc<App>,
 }
 
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address}; name another with --listen, port 0 takes any free one")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot open the feed")]
+    Store(#[from] StoreError),
+}
+
 impl Server {
-    /// Takes the port that `config` names; port 0 takes any free one.
+    /// Takes the port that `config` names, port 0 takes any free one; and opens the feed.
     ///
     /// # Errors
-    /// If the address is in use or not ours.
-    pub async fn bind(config: ServerConfig) -> std::io::Result<Server> {
-        let listener = accept::listen(config.listen)?;
-        let limits = FeedLimits {
-            topics: config.max_topics,
-            retention: Retention { messages: config.retain_messages, bytes: config.retain_bytes },
-        };
+    /// If the address is in use or not ours, or the store cannot be opened.
+    pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
+        let address = config.listen;
+        let listener =
+            accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
         let app = App {
-            feed: Feed::new(Epoch(rand::random()), limits),
+            feed: config.open_feed()?,
             metrics: Metrics::new(),
             config,
             drain: CancellationToken::new(),
@@ -88,6 +96,21 @@ impl Server {
     /// Serves until `shutdown` is ready, then drains. Returns when the last connection is gone or
     /// the drain's time is over.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        accept::serve(self.listener, self.app, shutdown).await;
+        let feed = &self.app.feed;
+        tokio::select! {
+            () = accept::serve(self.listener, self.app.clone(), shutdown) => {}
+            () = expire_now_and_then(feed) => {}
+        }
+        feed.close().await;
+    }
+}
+
+/// Time between two looks for messages that are too old.
+const SWEEP: Duration = Duration::from_secs(5);
+
+async fn expire_now_and_then(feed: &Feed) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        feed.expire().await;
     }
 }

@@ -7,7 +7,8 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use super::metrics::TransportMetrics;
-use crate::feed::TooManyTopics;
+use crate::feed::NoTopic;
+use crate::feed::store::StoreError;
 use crate::message::{BadInput, Slice};
 
 /// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
@@ -31,9 +32,24 @@ impl From<BadInput> for ApiError {
     }
 }
 
-impl From<TooManyTopics> for ApiError {
-    fn from(error: TooManyTopics) -> Self {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+impl From<NoTopic> for ApiError {
+    fn from(error: NoTopic) -> Self {
+        match error {
+            NoTopic::TooMany { .. } => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            NoTopic::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        ApiError::new(status, error.to_string())
     }
 }
 

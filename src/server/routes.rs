@@ -43,13 +43,16 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::post())
         .and(warp::body::content_length_limit(body_limit))
         .and(warp::body::bytes())
-        .map(move |topic: String, body: Bytes| answer(store(&app, &topic, &body)))
+        .then(move |topic: String, body: Bytes| {
+            let app = app.clone();
+            async move { answer(store(&app, &topic, &body).await) }
+        })
         .boxed()
 }
 
-fn store(app: &App, topic: &str, body: &[u8]) -> Result<Response, ApiError> {
+async fn store(app: &App, topic: &str, body: &[u8]) -> Result<Response, ApiError> {
     let topic = topic.parse::<TopicName>()?;
-    let stored = app.publish(&topic, body)?;
+    let stored = app.publish(&topic, body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_answer(StatusCode::CREATED, json))
 }
@@ -58,8 +61,8 @@ impl App {
     /// Stores a message that came as JSON, by whatever way it came.
     ///
     /// # Errors
-    /// If the JSON is not a draft, the text too large, or the topic one too many.
-    pub fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
+    /// If the JSON is not a draft, the text too large, the topic one too many, or the store fails.
+    pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
         let draft: Draft = serde_json::from_slice(json).map_err(|error| {
             let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
             ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
@@ -70,7 +73,7 @@ impl App {
             let text = format!("sender and text have {size} bytes together; the limit is {limit}");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let cursor = self.feed.topic(topic)?.publish(draft);
+        let cursor = self.feed.topic(topic)?.publish(draft).await?;
         self.metrics.published.inc();
         Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{ApiError, App};
 use crate::feed::Topic;
+use crate::feed::store::StoreError;
 use crate::message::{BadInput, Cursor, Slice, TopicName};
 
 /// The query as it came: every value still text, so that an error can quote it.
@@ -60,9 +61,12 @@ impl Subscription {
 
     /// What there is for this subscriber now. One without a cursor is told where the head is, so
     /// that it can read on from there.
-    pub fn read(&self) -> Slice {
+    ///
+    /// # Errors
+    /// If the store cannot read what is asked for.
+    pub fn read(&self) -> Result<Slice, StoreError> {
         let read_after = |cursor| self.topic.read_after(cursor, self.limit);
-        self.cursor.map_or_else(|| Slice::nothing_yet(self.topic.head()), read_after)
+        self.cursor.map_or_else(|| Ok(Slice::nothing_yet(self.topic.head())), read_after)
     }
 }
 

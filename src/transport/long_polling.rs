@@ -60,7 +60,7 @@ async fn long_poll(app: &App, topic: &str, query: &Query) -> Result<Response, Ap
             () = app.drain.cancelled() => {}
         }
     }
-    Ok(batch(metrics, &subscription.read()))
+    Ok(batch(metrics, &subscription.read()?))
 }
 
 /// The client half.

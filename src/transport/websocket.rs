@@ -165,6 +165,7 @@ impl Session {
     /// Sends whatever there is after the cursor: many frames, one flush.
     async fn push(&mut self) -> Result<(), End> {
         let slice = self.subscription.topic.read_after(self.cursor, self.subscription.limit);
+        let slice = slice.map_err(|_| End::Close(CloseCode::Again, "the store cannot be read"))?;
         let Cursor { epoch, offset } = slice.cursor;
         let count = slice.messages.len() as u64;
         let gap = (slice.gap > 0).then_some(Event::Gap { gap: slice.gap });
@@ -182,7 +183,7 @@ impl Session {
     async fn hear(&mut self, frame: WsMessage) -> Result<(), End> {
         match frame {
             WsMessage::Text(text) => {
-                let event = match self.app.publish(&self.name, text.as_bytes()) {
+                let event = match self.app.publish(&self.name, text.as_bytes()).await {
                     Ok(stored) => Event::Published { epoch: stored.epoch, offset: stored.offset },
                     Err(error) => Event::Error { error: error.message },
                 };

@@ -1,3 +1,6 @@
 //! The one integration-test crate: a module for each subject.
 
+mod child;
 mod feed;
+mod kill;
+mod store;
