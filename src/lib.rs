@@ -1,9 +1,36 @@
-//! poll-vs-push
+//! One message feed, offered in several ways; a load test that drives each way; a report that says
+//! which way is for which workload, and why.
+//!
+//! # Layout
+//! The modules in the order of the data's way:
+//!
+//! ```text
+//! publisher -> feed -> transport (server half) -> wire -> transport (client half) -> recorder
+//!           -> run.json -> report
+//! ```
+//!
+//! - [`message`]: what travels: messages, cursors, batches, events. The one wire format.
+//! - [`feed`]: topics, each a bounded log with a way to wait for the next message.
+//! - [`transport`]: one file a way, both halves in it. **The lesson is here**: lay
+//!   [`short_polling`](transport::short_polling), [`long_polling`](transport::long_polling) and
+//!   [`websocket`](transport::websocket) side by side and look where the waiting happens.
+//! - [`server`]: mounts every transport on one feed: accept loop, limits, metrics, drain.
+//! - [`wire`]: the subscriber's end of the network: connections, counted and delayed.
+//! - [`load`]: the load test: scenario, schedule, publisher, fleet, verifier.
+//! - [`run`]: `run.json`, all that measuring and reporting share.
+//! - [`theory`]: the closed forms that every measurement is held against.
+//! - [`report`]: `run.json` in; HTML, Markdown, CSV out.
+//! - [`cli`]: one file a command.
+//! - [`usage`]: what a process has used.
+
 pub mod cli;
 pub mod feed;
 pub mod load;
 pub mod message;
+pub mod report;
 pub mod run;
 pub mod server;
+pub mod theory;
 pub mod transport;
+pub mod usage;
 pub mod wire;

@@ -231,6 +231,17 @@ pub enum Event {
 }
 
 impl Event {
+    /// What it says in its `event` key.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Subscribed { .. } => "subscribed",
+            Event::Gap { .. } => "gap",
+            Event::Reset { .. } => "reset",
+            Event::Published { .. } => "published",
+            Event::Error { .. } => "error",
+        }
+    }
+
     /// The JSON object.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings always encode")
@@ -278,6 +289,7 @@ mod tests {
         let gap = Event::Gap { gap: 4 }.encode();
         assert!(matches!(serde_json::from_str(message), Ok(Frame::Message(m)) if m.offset == 1));
         assert!(matches!(serde_json::from_str(&gap), Ok(Frame::Event(Event::Gap { gap: 4 }))));
+        assert_eq!(gap, format!(r#"{{"event":"{}","gap":4}}"#, Event::Gap { gap: 4 }.name()));
     }
 
     #[test]

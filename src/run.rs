@@ -108,8 +108,11 @@ pub struct Deliveries {
     pub duplicated: u64,
     /// Received after a message that was published later.
     pub reordered: u64,
-    /// Of `received`, those whose message was planned in the steady state.
+    /// Of `received`, those whose message was planned in the steady state: the latency's samples.
     pub steady: u64,
+    /// Of `received`, those that arrived in the steady state: what its requests, bytes and CPU time
+    /// paid for.
+    pub in_steady: u64,
 }
 
 /// HTTP requests of the subscribers (an upgrade to WebSocket is one; publishing is not counted).

@@ -1,33 +1,57 @@
 //! The command line: one file a command.
 
+mod compare;
+mod directory;
 mod inspect;
+mod progress;
+mod report;
 mod serve;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+use crate::run::Run;
+
+/// The run does not count.
+const EXIT_VOID: u8 = 3;
+/// A `--fail-if` held.
+const EXIT_THRESHOLD: u8 = 4;
+/// Ended by Ctrl-C, as shells count it.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// Should I poll, long-poll or push? One message feed offered in several ways, measured side by
 /// side.
+///
+/// Without a command it compares the ways under the default scenario and writes a report.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: compare::Args,
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of these in the whole process")]
 enum Command {
+    Compare(compare::Args),
     Serve(serve::Args),
     Inspect(inspect::Args),
+    Report(report::Args),
 }
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command {
+    let result = match cli.command.unwrap_or(Command::Compare(cli.compare)) {
+        Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Report(args) => report::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -38,4 +62,10 @@ pub fn main() -> ExitCode {
 /// The runtime of every command that uses the network.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn read_run(path: &Path) -> anyhow::Result<Run> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Run::from_json(&text).with_context(|| format!("in {}", path.display()))
 }

@@ -1,1 +1,22 @@
+//! The load test: drives each way with the same schedule over the same simulated network, checks
+//! every delivery, and measures.
+//!
+//! It knows the feed only through the wire, as any client does. What it finds goes into a
+//! [`Run`](crate::run::Run), and it judges nothing: that is the report's.
+
+mod cell;
+mod fleet;
+mod headers;
+mod kernel;
+mod machine;
+mod preflight;
+mod publisher;
+mod run;
 pub mod scenario;
+mod schedule;
+mod server;
+mod verifier;
+
+pub use cell::Phase;
+pub use run::{Campaign, Progress};
+pub use server::ServerSource;

@@ -97,8 +97,8 @@ pub struct Workload {
 impl Default for Workload {
     fn default() -> Self {
         Workload {
-            subscribers: 500,
-            topics: 50,
+            subscribers: 1_000,
+            topics: 100,
             rate: 1.0,
             process: Process::Poisson,
             message_bytes: 100,
@@ -107,9 +107,9 @@ impl Default for Workload {
             long_poll_hold: Duration::from_secs(25),
             rtt: Duration::from_millis(40),
             headers: Headers::Minimal,
-            idle: Duration::from_secs(1),
+            idle: Duration::from_millis(750),
             warm_up: Duration::from_secs(1),
-            duration: Duration::from_secs(7),
+            duration: Duration::from_secs(6),
         }
     }
 }
@@ -316,6 +316,27 @@ impl Overrides {
         set(&mut workload.idle, self.idle);
         set(&mut workload.warm_up, self.warm_up);
         set(&mut workload.duration, self.duration);
+    }
+}
+
+impl Overrides {
+    /// These, except where `stronger` has a value.
+    pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
+        Overrides {
+            subscribers: stronger.subscribers.or(self.subscribers),
+            topics: stronger.topics.or(self.topics),
+            rate: stronger.rate.or(self.rate),
+            process: stronger.process.or(self.process),
+            message_bytes: stronger.message_bytes.or(self.message_bytes),
+            poll_interval: stronger.poll_interval.or(self.poll_interval),
+            poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
+            long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
+            rtt: stronger.rtt.or(self.rtt),
+            headers: stronger.headers.or(self.headers),
+            idle: stronger.idle.or(self.idle),
+            warm_up: stronger.warm_up.or(self.warm_up),
+            duration: stronger.duration.or(self.duration),
+        }
     }
 }
 

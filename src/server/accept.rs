@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::guarded::Guarded;
 use super::{App, routes};
+use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
 const BACKLOG: i32 = 4096;
@@ -40,7 +41,8 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let room = Arc::new(Semaphore::new(app.config.max_connections));
-    let service = TowerToHyperService::new(warp::service(routes::all(&app)));
+    let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
+    let service = socketio::beside(&app, routes);
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(app.config.header_timeout);
     // The smallest that hyper allows: what is read here are requests without a body, or short ones.

@@ -34,7 +34,7 @@ pub struct ServerConfig {
     /// Time a client has to take what is sent to it before it is dropped as too slow
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub send_timeout: Duration,
-    /// Time between two pings on a WebSocket; a client silent for two is gone
+    /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration)]
     pub heartbeat: Duration,
     /// Topics that exist at the same time

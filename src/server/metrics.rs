@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::usage;
 use crate::transport::Transport;
+use crate::usage;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,7 +42,7 @@ pub struct TransportMetrics {
     pub empty_answers: Counter,
     /// Messages handed to the kernel, once for each subscriber.
     pub deliveries: Counter,
-    /// Subscribers that the server holds now: open WebSockets, waiting long polls.
+    /// Subscribers that the server holds now: open WebSockets and event streams, waiting long polls.
     pub waiting: Gauge,
 }
 

@@ -7,11 +7,10 @@
 mod accept;
 mod config;
 mod guarded;
-mod metrics;
+pub mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;
-mod usage;
 
 use std::future::Future;
 use std::net::SocketAddr;

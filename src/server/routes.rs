@@ -13,7 +13,7 @@ use warp::{Filter, Rejection};
 use super::respond::{answer, json_answer};
 use super::{ApiError, App, SERVER_NAME, metrics};
 use crate::message::{Draft, Stored, TopicName};
-use crate::transport::{long_polling, short_polling, websocket};
+use crate::transport::{long_polling, short_polling, sse, websocket};
 
 /// Everything the server answers.
 pub(super) fn all(
@@ -26,6 +26,8 @@ pub(super) fn all(
         .or(long_polling::route(app))
         .unify()
         .or(websocket::route(app))
+        .unify()
+        .or(sse::route(app))
         .unify()
         .or(metrics(app))
         .unify()

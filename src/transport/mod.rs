@@ -7,6 +7,8 @@ mod polling;
 
 pub mod long_polling;
 pub mod short_polling;
+pub mod socketio;
+pub mod sse;
 pub mod websocket;
 
 use std::fmt;
@@ -30,12 +32,24 @@ pub enum Transport {
     LongPolling,
     /// Upgrade one HTTP request to a WebSocket; the server sends when there is something.
     WebSocket,
+    /// Ask once; the answer does not end, and the server adds to it when there is something.
+    Sse,
+    /// Socket.IO's protocol in the answers to long polls.
+    SocketioPolling,
+    /// Socket.IO's protocol on a WebSocket.
+    SocketioWebsocket,
 }
 
 impl Transport {
     /// Every way, in the order in which reports show them.
-    pub const ALL: [Transport; 3] =
-        [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+    pub const ALL: [Transport; 6] = [
+        Transport::ShortPolling,
+        Transport::LongPolling,
+        Transport::WebSocket,
+        Transport::Sse,
+        Transport::SocketioPolling,
+        Transport::SocketioWebsocket,
+    ];
 
     /// The name in scenarios, flags, metrics and results: `short-polling`.
     pub fn name(self) -> &'static str {
@@ -43,6 +57,9 @@ impl Transport {
             Transport::ShortPolling => "short-polling",
             Transport::LongPolling => "long-polling",
             Transport::WebSocket => "websocket",
+            Transport::Sse => "sse",
+            Transport::SocketioPolling => "socketio-polling",
+            Transport::SocketioWebsocket => "socketio-websocket",
         }
     }
 
@@ -52,6 +69,9 @@ impl Transport {
             Transport::ShortPolling => "short polling",
             Transport::LongPolling => "long polling",
             Transport::WebSocket => "WebSocket",
+            Transport::Sse => "SSE",
+            Transport::SocketioPolling => "Socket.IO, polling",
+            Transport::SocketioWebsocket => "Socket.IO, WebSocket",
         }
     }
 }
@@ -141,6 +161,8 @@ pub enum Subscriber {
     ShortPolling(short_polling::Subscriber),
     LongPolling(long_polling::Subscriber),
     WebSocket(Box<websocket::Subscriber>),
+    Sse(Box<sse::Subscriber>),
+    Socketio(Box<socketio::Subscriber>),
 }
 
 impl Subscriber {
@@ -164,6 +186,13 @@ impl Subscriber {
                 let subscriber = websocket::Subscriber::connect(dialer, wish).await?;
                 Subscriber::WebSocket(Box::new(subscriber))
             }
+            Transport::Sse => {
+                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
+            }
+            Transport::SocketioPolling | Transport::SocketioWebsocket => {
+                let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
+                Subscriber::Socketio(Box::new(subscriber))
+            }
         })
     }
 
@@ -177,6 +206,8 @@ impl Subscriber {
             Subscriber::ShortPolling(subscriber) => subscriber.next().await,
             Subscriber::LongPolling(subscriber) => subscriber.next().await,
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
+            Subscriber::Sse(subscriber) => subscriber.next().await,
+            Subscriber::Socketio(subscriber) => subscriber.next().await,
         }
     }
 
@@ -186,6 +217,8 @@ impl Subscriber {
             Subscriber::ShortPolling(subscriber) => subscriber.cursor(),
             Subscriber::LongPolling(subscriber) => subscriber.cursor(),
             Subscriber::WebSocket(subscriber) => subscriber.cursor(),
+            Subscriber::Sse(subscriber) => subscriber.cursor(),
+            Subscriber::Socketio(subscriber) => subscriber.cursor(),
         }
     }
 }

@@ -51,7 +51,7 @@ async fn ask(http: &mut HttpConnection, path: &str) -> Result<(Cursor, Received)
     let batch: Batch<&RawValue> = serde_json::from_slice(&body).map_err(nonsense)?;
     let payload_bytes: usize = batch.messages.iter().map(|message| message.get().len()).sum();
     let envelope_bytes = body.len() - payload_bytes;
-    http.dialer().meter().answered(batch.messages.len(), payload_bytes, envelope_bytes);
+    http.dialer().answered(batch.messages.len(), payload_bytes, envelope_bytes);
     let decode = |message: &&RawValue| serde_json::from_str::<Message>(message.get());
     let messages = batch.messages.iter().map(decode).collect::<Result<_, _>>().map_err(nonsense)?;
     let cursor = Cursor { epoch: batch.epoch, offset: batch.cursor };

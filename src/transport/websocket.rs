@@ -19,7 +19,7 @@
 mod handshake;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -39,9 +39,9 @@ use super::{Received, Transport, Wish};
 use crate::message::{Cursor, Epoch, Event, Frame, TopicName};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Query, Subscription};
-use crate::wire::{Dialer, Kind, WireError, WireStream, head_bytes};
+use crate::wire::{Dialer, Kind, WireError, WireStream, upgrade};
 
-/// Bytes of the read buffer of a connection, at both ends: tungstenite's own default is 128 KiB,
+/// Bytes of the read buffer of a connection: tungstenite's own default is 128 KiB,
 /// zeroed, for each of thousands of idle subscribers.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes gathered before they are handed to the kernel; what a slow subscriber can make us keep.
@@ -239,24 +239,17 @@ pub struct Subscriber {
     cursor: Cursor,
 }
 
-/// Bytes of a frame that a subscriber accepts.
-const RECEIVED_BYTES_MAX: usize = 1 << 20;
-
 impl Subscriber {
     /// Connects, upgrades, and hears where the subscription begins.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let started = Instant::now();
-        let stream = dialer.dial().await.map_err(WireError::Connect)?;
-        let request = handshake::request(&dialer, &wish)?;
-        dialer.meter().admit_request().await;
-        let config = Some(config(RECEIVED_BYTES_MAX));
-        let (mut socket, response) =
-            tokio_tungstenite::client_async_with_config(request, stream, config).await?;
-        socket.get_mut().leave_http(head_bytes(response.status(), response.headers()));
-        dialer.meter().ready_after(started.elapsed());
+        let mut path = format!("/topics/{}/ws", wish.topic);
+        if let Some(cursor) = wish.cursor {
+            path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
+        }
+        let socket = upgrade(&dialer, &path).await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let mut subscriber = Subscriber { socket, dialer, cursor: wish.cursor.unwrap_or(unknown) };
         match subscriber.next_frame().await? {
@@ -315,19 +308,6 @@ impl Subscriber {
                 self.dialer.meter().move_down(Kind::Framing, Kind::Payload, text.len());
             }
             return Ok(frame);
-        }
-    }
-}
-
-impl From<WsError> for WireError {
-    fn from(error: WsError) -> WireError {
-        match error {
-            WsError::Http(response) => {
-                let body = response.body().as_deref().unwrap_or_default();
-                let body = String::from_utf8_lossy(body).into_owned();
-                WireError::Refused { status: response.status(), body }
-            }
-            other => WireError::Broken(other.into()),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,31 @@ pub struct Dialer {
     headers: Arc<HeaderMap>,
     one_way: Duration,
     meter: Arc<Meter>,
+    journal: Option<Arc<Journal>>,
+}
+
+/// When one subscriber asked and was answered.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Vec<(Instant, Entry)>>);
+
+/// An entry of a [`Journal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A request left the subscriber.
+    Request,
+    /// The answer was complete, with so many messages.
+    Answer { messages: usize },
+}
+
+impl Journal {
+    fn note(&self, entry: Entry) {
+        self.0.lock().expect("no panic under this lock").push((Instant::now(), entry));
+    }
+
+    /// All entries so far, in order.
+    pub fn entries(&self) -> Vec<(Instant, Entry)> {
+        self.0.lock().expect("no panic under this lock").clone()
+    }
 }
 
 impl Dialer {
@@ -35,6 +60,7 @@ impl Dialer {
             headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
             one_way: Duration::ZERO,
             meter: Arc::default(),
+            journal: None,
         }
     }
 
@@ -46,6 +72,11 @@ impl Dialer {
     /// Counts into `meter`.
     pub fn with_meter(self, meter: Arc<Meter>) -> Dialer {
         Dialer { meter, ..self }
+    }
+
+    /// Writes down in `journal` when requests are sent and answered.
+    pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
+        Dialer { journal: Some(journal), ..self }
     }
 
     /// Sends `more` with every request too.
@@ -62,6 +93,22 @@ impl Dialer {
     /// Sent with every request, `host` among them.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// Counts a request that is about to be sent. Never returns once the meter is hushed.
+    pub async fn admit_request(&self) {
+        self.meter.admit_request().await;
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Request);
+        }
+    }
+
+    /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
+    pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+        self.meter.answered(messages, payload_bytes, envelope_bytes);
+        if let Some(journal) = &self.journal {
+            journal.note(Entry::Answer { messages });
+        }
     }
 
     pub fn meter(&self) -> &Meter {
@@ -83,7 +130,8 @@ impl Dialer {
         Ok(WireStream {
             link: Link::new(stream, self.one_way),
             socket,
-            usual: Kind::Headers,
+            up: Kind::Headers,
+            down: Kind::Headers,
             read: 0,
             meter: self.meter.clone(),
         })
@@ -101,16 +149,25 @@ impl Dialer {
 pub struct WireStream {
     link: Link<TcpStream>,
     socket: RawFd,
-    usual: Kind,
+    /// What a byte usually is for, by direction.
+    up: Kind,
+    down: Kind,
     read: usize,
     meter: Arc<Meter>,
 }
 
 impl WireStream {
+    /// Counts what is received as `kind`, from the first byte on.
+    pub fn with_answers_as(mut self, kind: Kind) -> WireStream {
+        self.down = kind;
+        self
+    }
+
     /// Counts bytes as framing from now on, not as HTTP headers; of what was read so far, only
     /// `head_bytes` were headers. For connections that have left HTTP behind.
     pub fn leave_http(&mut self, head_bytes: usize) {
-        self.usual = Kind::Framing;
+        self.up = Kind::Framing;
+        self.down = Kind::Framing;
         let early = self.read.saturating_sub(head_bytes);
         self.meter.move_down(Kind::Headers, Kind::Framing, early);
     }
@@ -132,7 +189,7 @@ impl AsyncRead for WireStream {
         ready!(Pin::new(&mut self.link).poll_read(cx, buf))?;
         let count = buf.filled().len() - before;
         self.read += count;
-        self.meter.count_down(self.usual, count);
+        self.meter.count_down(self.down, count);
         Poll::Ready(Ok(()))
     }
 }
@@ -144,7 +201,7 @@ impl AsyncWrite for WireStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.link).poll_write(cx, buf))?;
-        self.meter.count_up(self.usual, count);
+        self.meter.count_up(self.up, count);
         Poll::Ready(Ok(count))
     }
 

@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Dialer;
+use super::{Dialer, Kind};
 
 /// Why a subscriber did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +71,23 @@ impl HttpConnection {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// `POST path`, counted as a subscriber's request, its body as framing; the body of a 200.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not a 200.
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, WireError> {
+        self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
+        self.ask(Method::POST, path, body).await
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, WireError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
-        self.dialer.meter().admit_request().await;
-        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        self.dialer.admit_request().await;
+        let answer = self.send(method, path, body).await?;
         if answer.status != StatusCode::OK {
             let body = String::from_utf8_lossy(&answer.body).into_owned();
             return Err(WireError::Refused { status: answer.status, body });

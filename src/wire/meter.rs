@@ -42,9 +42,9 @@ pub struct Meter {
     reads_down: AtomicU64,
     pub(super) sockets: Sockets,
     /// Actual minus planned instant of a poll.
-    pub poll_late_us: Mutex<Histogram>,
+    poll_late_us: Mutex<Histogram>,
     /// From the start of a connect to the end of the handshake.
-    pub ready_us: Mutex<Histogram>,
+    ready_us: Mutex<Histogram>,
     /// Once cancelled, no new request is sent: the one that would be sent waits for ever.
     pub hush: CancellationToken,
 }
@@ -99,7 +99,7 @@ impl Meter {
     }
 
     /// Counts a request that is about to be sent. Never returns once the meter is hushed.
-    pub async fn admit_request(&self) {
+    pub(super) async fn admit_request(&self) {
         if self.hush.is_cancelled() {
             std::future::pending::<()>().await;
         }
@@ -112,8 +112,14 @@ impl Meter {
         self.down.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
+    /// The same of `bytes` that were sent.
+    pub fn move_up(&self, from: Kind, to: Kind, bytes: usize) {
+        self.up.of(from).fetch_sub(bytes as i64, Relaxed);
+        self.up.of(to).fetch_add(bytes as i64, Relaxed);
+    }
+
     /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
-    pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+    pub(super) fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
         self.answers.fetch_add(1, Relaxed);
         if messages == 0 {
             self.empty_answers.fetch_add(1, Relaxed);
@@ -132,6 +138,21 @@ impl Meter {
     pub fn polled_late(&self, after: Duration) {
         let mut late = self.poll_late_us.lock().expect("no panic under this lock");
         late.record(after.as_micros() as u64);
+    }
+
+    /// How late polls were since the start, or since [`Meter::forget_lateness`].
+    pub fn lateness(&self) -> Histogram {
+        self.poll_late_us.lock().expect("no panic under this lock").clone()
+    }
+
+    /// Starts the record of [`Meter::lateness`] anew.
+    pub fn forget_lateness(&self) {
+        *self.poll_late_us.lock().expect("no panic under this lock") = Histogram::new();
+    }
+
+    /// How long connections took to become usable.
+    pub fn readiness(&self) -> Histogram {
+        self.ready_us.lock().expect("no panic under this lock").clone()
     }
 
     /// The counts so far.

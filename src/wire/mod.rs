@@ -7,11 +7,15 @@
 pub mod clock;
 mod dialer;
 mod http;
+mod http_stream;
 mod link;
 mod meter;
 mod tcp_info;
+mod upgrade;
 
-pub use dialer::{Dialer, WireStream};
+pub use dialer::{Dialer, Entry, Journal, WireStream};
 pub use http::{Answer, HttpConnection, WireError, head_bytes};
+pub use http_stream::HttpStream;
 pub use link::Link;
 pub use meter::{Kind, Meter, Tally};
+pub use upgrade::upgrade;

@@ -3,4 +3,5 @@
 mod child;
 mod feed;
 mod kill;
+mod sse;
 mod store;

@@ -1,8 +1,6 @@
-//! How an HTTP request turns into a WebSocket (RFC 6455, section 4), both halves of it.
+//! How an HTTP request turns into a WebSocket (RFC 6455, section 4), as the server sees it.
 
 use hyper::upgrade::OnUpgrade;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -12,8 +10,6 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::server::ApiError;
-use crate::transport::Wish;
-use crate::wire::{Dialer, WireError};
 
 /// The answer to an upgrade request, and the promise of the connection that follows it; or the
 /// refusal.
@@ -56,16 +52,4 @@ pub(super) fn respond(
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
-}
-
-/// The request that asks for the upgrade.
-pub(super) fn request(dialer: &Dialer, wish: &Wish) -> Result<Request, WireError> {
-    let mut url = format!("ws://{}/topics/{}/ws", dialer.address(), wish.topic);
-    if let Some(cursor) = wish.cursor {
-        url.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
-    }
-    let mut request = url.into_client_request()?;
-    let headers = dialer.headers().iter();
-    request.headers_mut().extend(headers.map(|(name, value)| (name.clone(), value.clone())));
-    Ok(request)
 }

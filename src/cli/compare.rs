@@ -1,0 +1,190 @@
+//! `compare`, the default: measures every transport under one scenario and writes the report.
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use super::directory::RunDirectory;
+use super::progress::ProgressLine;
+use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
+use crate::load::scenario::{Overrides, Scenario};
+use crate::load::{Campaign, Progress, ServerSource};
+use crate::report::baseline;
+use crate::report::threshold::Threshold;
+use crate::report::{self, Report, TableStyle};
+use crate::run::Run;
+use crate::transport::Transport;
+
+/// What is measured if nothing else is asked for.
+const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
+
+/// Measure the ways side by side and write a report (this is the default command)
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  poll-vs-push
+  poll-vs-push compare --rate 10 --rtt 100ms
+  poll-vs-push compare --scenario load-tests/scenarios/default.toml --transports websocket
+  poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
+  poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
+
+Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
+130 interrupted. What was measured before an error or an interrupt is kept.")]
+pub struct Args {
+    /// Scenario to measure; without it the default one
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Transports to compare, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    transports: Option<Vec<Transport>>,
+    /// How often each cell is measured
+    #[arg(long, value_name = "N")]
+    repeats: Option<u32>,
+    /// Seed of schedule and poll phases
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Measure this running server, not a child process
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// Directory for the results; without it reports/TIME
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Say what changed since this run, beyond noise
+    #[arg(long, value_name = "RUN.JSON")]
+    baseline: Option<PathBuf>,
+    /// Exit with 4 if this holds, for instance 'websocket.latency.p99 > 80ms'; may be repeated
+    #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
+    fail_if: Vec<Threshold>,
+    /// Print the results as JSON, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures, writes down, and says how it went.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let scenario = scenario(&args)?;
+    let baseline = args.baseline.as_deref().map(super::read_run).transpose()?;
+    let source = match &args.target {
+        Some(url) => ServerSource::Target { address: target_address(url)? },
+        None => ServerSource::Child { program: std::env::current_exe()? },
+    };
+    let campaign = Campaign::new(scenario, source)?;
+    let directory = RunDirectory::create(args.output.as_deref())?;
+    let run = super::runtime()?.block_on(measure(campaign, &directory))?;
+    if run.cells.is_empty() {
+        bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+    }
+    report::write_all(&run, directory.path())?;
+    directory.link_as_latest()?;
+    let report = Report::new(&run);
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        show(&report, directory.path());
+    }
+    if let Some(old) = &baseline {
+        eprintln!("\n{}", baseline::compare(old, &run));
+    }
+    Ok(verdict(&report, &args.fail_if))
+}
+
+/// Runs the campaign; every finished cell is on disk before the next begins.
+async fn measure(campaign: Campaign, directory: &RunDirectory) -> anyhow::Result<Run> {
+    let line = ProgressLine::new(campaign.expected_duration());
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let keep = |run: &Run| {
+        if let Err(error) = directory.write_run(run) {
+            eprintln!("warning: {error:#}");
+        }
+    };
+    let tell = |progress: Progress<'_>| {
+        if let Progress::Done(_, run) = progress {
+            keep(run);
+        }
+        line.show(&progress);
+    };
+    let run = campaign.measure(interrupted, &tell).await;
+    line.finish();
+    directory.write_run(&run)?;
+    Ok(run)
+}
+
+fn scenario(args: &Args) -> anyhow::Result<Scenario> {
+    let mut scenario = match &args.scenario {
+        None => Scenario::from_toml(DEFAULT_SCENARIO)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+            Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
+        }
+    };
+    args.overrides.apply(&mut scenario.workload);
+    for case in &mut scenario.cases {
+        case.workload = case.workload.overridden_by(&args.overrides);
+    }
+    if let Some(transports) = &args.transports {
+        scenario.transports = transports.clone();
+    }
+    scenario.repeats = args.repeats.unwrap_or(scenario.repeats);
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    scenario.check()?;
+    Ok(scenario)
+}
+
+/// The address in `http://host:port`, with or without a path.
+fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        bail!("--target {url}: must begin with http://");
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let port_given = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let host = if port_given { host.to_owned() } else { format!("{host}:80") };
+    let addresses = host.to_socket_addrs().with_context(|| format!("--target {url}"))?;
+    // The loopback name often means ::1 first, where few servers listen.
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.first().copied().with_context(|| format!("--target {url}: no such host"))
+}
+
+fn show(report: &Report, directory: &Path) {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+    println!("{}\n", report.summary_table(TableStyle { width, colour }));
+    for sentence in report.answer() {
+        println!("{sentence}");
+    }
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!("\nThe report: {}", directory.join("report.html").display());
+}
+
+fn verdict(report: &Report, thresholds: &[Threshold]) -> ExitCode {
+    let mut crossed = false;
+    for threshold in thresholds {
+        let outcome = threshold.check(report);
+        crossed |= outcome.failed;
+        outcome.lines.iter().for_each(|line| eprintln!("{line}"));
+    }
+    let interrupted =
+        report.run.stopped_early.as_deref().is_some_and(|why| why.ends_with("interrupted"));
+    match &report.run.stopped_early {
+        _ if interrupted => ExitCode::from(EXIT_INTERRUPTED),
+        Some(why) => {
+            eprintln!("error: {why}; what was measured before is kept");
+            ExitCode::FAILURE
+        }
+        None if report.is_void() => ExitCode::from(EXIT_VOID),
+        None if crossed => ExitCode::from(EXIT_THRESHOLD),
+        None => ExitCode::SUCCESS,
+    }
+}

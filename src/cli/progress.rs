@@ -1,0 +1,73 @@
+//! What is running and how long it still takes, on one line of the terminal. Silent when standard
+//! error is no terminal.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load::{Phase, Progress};
+
+/// Time between two redraws.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The line.
+#[derive(Debug)]
+pub struct ProgressLine {
+    bar: ProgressBar,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    whole: Duration,
+    /// When it will all be over, as far as is known now.
+    end: Instant,
+    cell: String,
+}
+
+impl ProgressLine {
+    /// A line for work that takes about `whole`.
+    pub fn new(whole: Duration) -> ProgressLine {
+        let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
+        let bar = ProgressBar::new(1_000).with_style(style);
+        bar.enable_steady_tick(TICK);
+        let state = State { whole, end: Instant::now() + whole, cell: String::new() };
+        ProgressLine { bar, state: Mutex::new(state) }
+    }
+
+    /// Says what happens now.
+    pub fn show(&self, progress: &Progress<'_>) {
+        let mut state = self.state.lock().expect("no panic under this lock");
+        let phase = match progress {
+            Progress::Cell { number, of, transport, case, repeat, left } => {
+                let case = if case.is_empty() { String::new() } else { format!(", {case}") };
+                let label = transport.label();
+                state.end = Instant::now() + *left;
+                state.cell = format!("{number}/{of} {label}{case}, repeat {}", repeat + 1);
+                "starting"
+            }
+            Progress::Phase(phase) => name(*phase),
+            Progress::Done(..) => "done",
+        };
+        let left = state.end.saturating_duration_since(Instant::now());
+        let done = 1.0 - left.as_secs_f64() / state.whole.as_secs_f64().max(1e-9);
+        self.bar.set_position((done.clamp(0.0, 1.0) * 1_000.0) as u64);
+        self.bar.set_message(format!("{}: {phase}; {} s left", state.cell, left.as_secs()));
+    }
+
+    /// Removes the line.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connecting => "connecting",
+        Phase::Idle => "idle",
+        Phase::WarmUp => "warming up",
+        Phase::Steady => "measuring",
+        Phase::Draining => "draining",
+    }
+}

@@ -1,0 +1,30 @@
+//! `report`: makes a run's report again from its `run.json`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Make the report of a run again
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  poll-vs-push report reports/latest/run.json
+  poll-vs-push report old/run.json --output /tmp/report")]
+pub struct Args {
+    /// The run
+    #[arg(value_name = "RUN.JSON")]
+    run: PathBuf,
+    /// Directory for the report; without it the run's own
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// Reads the run and writes its report.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let run = super::read_run(&args.run)?;
+    let beside = || args.run.parent().unwrap_or(Path::new(".")).to_path_buf();
+    let directory = args.output.unwrap_or_else(beside);
+    std::fs::create_dir_all(&directory)?;
+    crate::report::write_all(&run, &directory)?;
+    println!("The report: {}", directory.join("report.html").display());
+    Ok(ExitCode::SUCCESS)
+}

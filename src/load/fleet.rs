@@ -1,0 +1,179 @@
+//! Users B: thousands of subscribers, a task and a connection each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::scenario::{Pacing, Workload};
+use super::schedule;
+use super::verifier::Receipt;
+use crate::message::TopicName;
+use crate::transport::{Subscriber, Transport, Wish};
+use crate::wire::{Dialer, Journal, WireError};
+
+/// Connections that are being made at the same time; more would only queue in the server's backlog.
+const CONNECTING_MAX: usize = 256;
+
+/// All subscribers of a cell.
+#[derive(Debug)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+    tasks: JoinSet<Log>,
+    failures: mpsc::Receiver<WireError>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    transport: Transport,
+    workload: Workload,
+    topics: Arc<Vec<TopicName>>,
+    connecting: Semaphore,
+    subscribed: AtomicU64,
+    received: AtomicU64,
+    stop: CancellationToken,
+    failed: mpsc::Sender<WireError>,
+}
+
+/// What one subscriber received, in order of arrival; instants are absolute.
+#[derive(Debug)]
+pub struct Log {
+    pub topic: u32,
+    receipts: Vec<(u32, Instant)>,
+    /// Gaps and resets it was told of: none belongs in a run.
+    pub notices: u64,
+}
+
+impl Log {
+    /// What arrived when: the message's number in its topic, and the instant.
+    pub fn arrivals(&self) -> impl Iterator<Item = (u32, Instant)> {
+        self.receipts.iter().copied()
+    }
+
+    /// The receipts, with times since `start`.
+    pub fn receipts(&self, start: Instant) -> Vec<Receipt> {
+        let since = |at: Instant| at.saturating_duration_since(start);
+        self.receipts.iter().map(|&(number, at)| Receipt { number, at: since(at) }).collect()
+    }
+}
+
+impl Fleet {
+    /// Starts all subscribers; each connects as soon as it may. The first one writes `journal`.
+    pub fn launch(
+        transport: Transport,
+        workload: &Workload,
+        topics: Arc<Vec<TopicName>>,
+        dialer: &Dialer,
+        journal: Arc<Journal>,
+        seed: u64,
+    ) -> Fleet {
+        let (failed, failures) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            transport,
+            workload: workload.clone(),
+            topics,
+            connecting: Semaphore::new(CONNECTING_MAX),
+            subscribed: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            failed,
+        });
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut tasks = JoinSet::new();
+        let mut journal = Some(journal);
+        for number in 0..workload.subscribers {
+            let dialer = match journal.take() {
+                Some(journal) => dialer.clone().with_journal(journal),
+                None => dialer.clone(),
+            };
+            let topic = number % workload.topics;
+            let phase = random.random::<f64>();
+            tasks.spawn(shared.clone().subscribe(dialer, topic, phase));
+        }
+        Fleet { shared, tasks, failures }
+    }
+
+    /// Subscribers that will miss nothing from now on.
+    pub fn subscribed(&self) -> u64 {
+        self.shared.subscribed.load(Relaxed)
+    }
+
+    /// Messages received so far, by all of them.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Relaxed)
+    }
+
+    /// Waits for a subscriber to fail, which none should.
+    pub async fn failure(&mut self) -> WireError {
+        match self.failures.recv().await {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends all of them home and returns what they received.
+    pub async fn stop(self) -> Vec<Log> {
+        self.shared.stop.cancel();
+        self.tasks.join_all().await
+    }
+}
+
+impl Shared {
+    async fn subscribe(self: Arc<Self>, dialer: Dialer, topic: u32, phase: f64) -> Log {
+        let mut log = Log { topic, receipts: Vec::new(), notices: 0 };
+        let stop = self.stop.clone();
+        let failed = tokio::select! {
+            biased;
+            () = stop.cancelled() => return log,
+            result = self.follow(dialer, phase, &mut log) => result,
+        };
+        if let Err(error) = failed {
+            // The first failure ends the cell; there is no room for more, and no need.
+            let _ = self.failed.try_send(error);
+        }
+        stop.cancelled().await;
+        log
+    }
+
+    /// Connects and then receives without end.
+    async fn follow(&self, dialer: Dialer, phase: f64, log: &mut Log) -> Result<(), WireError> {
+        let mut subscriber = {
+            let _turn = self.connecting.acquire().await.expect("never closed");
+            let wish = self.wish(log.topic, phase);
+            Subscriber::connect(self.transport, dialer, wish).await?
+        };
+        self.subscribed.fetch_add(1, Relaxed);
+        loop {
+            let received = subscriber.next().await?;
+            let now = Instant::now();
+            log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
+            for message in &received.messages {
+                let number = schedule::number(&message.text).unwrap_or(u32::MAX);
+                log.receipts.push((number, now));
+            }
+            self.received.fetch_add(received.messages.len() as u64, Relaxed);
+        }
+    }
+
+    fn wish(&self, topic: u32, phase: f64) -> Wish {
+        let Workload { poll_interval, poll_pacing, long_poll_hold, rtt, .. } = self.workload;
+        let round_trip = match poll_pacing {
+            Pacing::AfterResponse => rtt,
+            Pacing::FixedRate => Duration::ZERO,
+        };
+        Wish {
+            interval: poll_interval,
+            pacing: poll_pacing,
+            first_poll: Some(
+                Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
+            ),
+            hold: long_poll_hold,
+            ..Wish::new(self.topics[topic as usize].clone())
+        }
+    }
+}

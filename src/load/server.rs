@@ -1,0 +1,172 @@
+//! The server under test: a child process of our own for each cell, or one that is running already;
+//! and what it tells of itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use crate::transport::Transport;
+use crate::wire::{Dialer, HttpConnection, WireError};
+
+/// How long a child may take to start or to stop, and a server to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// File descriptors of a server beside its connections, with room to spare.
+const CONNECTIONS_SPARE: u32 = 100;
+
+/// Where servers come from.
+#[derive(Debug, Clone)]
+pub enum ServerSource {
+    /// `PROGRAM serve`, started anew for each cell.
+    Child { program: PathBuf },
+    /// A server that is running.
+    Target { address: SocketAddr },
+}
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct ServerUnderTest {
+    pub address: SocketAddr,
+    /// What it says of itself, for instance `poll-vs-push/0.1.0`.
+    pub version: String,
+    control: HttpConnection,
+    child: Option<Running>,
+}
+
+/// A child process, which stops when its standard input ends: when we say so, and also when we die.
+#[derive(Debug)]
+struct Running {
+    process: Child,
+    lifeline: ChildStdin,
+}
+
+impl ServerSource {
+    /// Starts the child, or makes sure that the target is one of ours.
+    ///
+    /// # Errors
+    /// If it does not start, does not answer, or is something else.
+    pub async fn open(&self, subscribers: u32) -> anyhow::Result<ServerUnderTest> {
+        let (address, child) = match self {
+            ServerSource::Target { address } => (*address, None),
+            ServerSource::Child { program } => {
+                let (address, child) = start(program, subscribers).await?;
+                (address, Some(child))
+            }
+        };
+        let mut control = HttpConnection::new(Dialer::new(address));
+        let version = timeout(PATIENCE, identify(&mut control))
+            .await
+            .unwrap_or_else(|_| bail!("it does not answer"))
+            .with_context(|| format!("the server at http://{address} cannot be measured"))?;
+        Ok(ServerUnderTest { address, version, control, child })
+    }
+}
+
+async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, Running)> {
+    let mut process = Command::new(program)
+        .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--max-connections"])
+        .arg((subscribers + CONNECTIONS_SPARE).to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        // Ctrl-C is for us; we tell the child when its time has come.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start the server, {}", program.display()))?;
+    let output = process.stdout.take().expect("it was asked for");
+    let lifeline = process.stdin.take().expect("it was asked for");
+    let mut line = String::new();
+    let mut output = BufReader::new(output);
+    let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
+    reading.context("the server did not start in time")?.context("the server said nothing")?;
+    let address = line.trim().strip_prefix("listening on http://");
+    let Some(address) = address.and_then(|address| address.parse().ok()) else {
+        bail!("the server did not say where it listens, but '{}'", line.trim());
+    };
+    Ok((address, Running { process, lifeline }))
+}
+
+async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Health {
+        server: String,
+    }
+    let foreign = "it is not a poll-vs-push server (GET /healthz does not say so)";
+    let answer = control.request(Method::GET, "/healthz", Bytes::new()).await?;
+    let health: Health = serde_json::from_slice(&answer.body).context(foreign)?;
+    if !health.server.starts_with("poll-vs-push/") {
+        bail!(foreign);
+    }
+    Ok(health.server)
+}
+
+impl ServerUnderTest {
+    /// Its counters now.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn scrape(&mut self, transport: Transport) -> Result<Scrape, WireError> {
+        let asking = self.control.request(Method::GET, "/metrics", Bytes::new());
+        let slow = |_| WireError::Nonsense("/metrics is not answered".to_owned());
+        let answer = timeout(PATIENCE, asking).await.map_err(slow)??;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        if answer.status != StatusCode::OK {
+            return Err(WireError::Refused { status: answer.status, body: text });
+        }
+        Scrape::parse(&text, transport)
+            .ok_or_else(|| WireError::Nonsense("/metrics lacks a counter".to_owned()))
+    }
+
+    /// Waits for a child to end, which it should not before it is told to; says how it ended.
+    pub async fn ended(&mut self) -> String {
+        match &mut self.child {
+            None => std::future::pending().await,
+            Some(child) => match child.process.wait().await {
+                Ok(status) => format!("the server ended in the middle ({status})"),
+                Err(error) => format!("the server is lost: {error}"),
+            },
+        }
+    }
+
+    /// Stops a child, and waits for it.
+    pub async fn close(self) {
+        if let Some(Running { mut process, lifeline }) = self.child {
+            drop(lifeline);
+            if timeout(PATIENCE, process.wait()).await.is_err() {
+                let _ = process.kill().await;
+            }
+        }
+    }
+}
+
+/// A server's counters at one instant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scrape {
+    pub cpu_s: f64,
+    pub resident_bytes: u64,
+    /// Requests of the transport's subscribers.
+    pub requests: u64,
+}
+
+impl Scrape {
+    fn parse(text: &str, transport: Transport) -> Option<Scrape> {
+        let value = |name: &str| -> Option<f64> {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            line.rsplit(' ').next()?.parse().ok()
+        };
+        let requests = format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} ");
+        Some(Scrape {
+            cpu_s: value("process_cpu_seconds_total ")?,
+            resident_bytes: value("process_resident_memory_bytes ")? as u64,
+            requests: value(&requests)? as u64,
+        })
+    }
+}

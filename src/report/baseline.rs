@@ -1,0 +1,179 @@
+//! A run held against an earlier one: what changed beyond noise, and what cannot be compared.
+//!
+//! Two figures have changed if they differ by the rule that every claim of the report obeys, see
+//! [`Summary::differs_from`]. The same workload is compared with the same workload only.
+
+use std::fmt;
+
+use crate::run::Run;
+use crate::transport::Transport;
+
+use super::figures::{self, Figure};
+use super::stats::Summary;
+use super::{Point, Report, Way};
+
+/// A new run beside an old one.
+pub struct Comparison {
+    /// The largest relative change first.
+    pub changes: Vec<Change>,
+    /// How many figures both runs have.
+    pub compared: usize,
+    /// What makes the comparison weaker, or keeps something out of it.
+    pub notes: Vec<String>,
+}
+
+/// A figure that changed beyond noise.
+pub struct Change {
+    /// The point's title, empty if it is the only one.
+    pub title: String,
+    pub transport: Transport,
+    pub figure: &'static Figure,
+    pub old: Summary,
+    pub new: Summary,
+}
+
+impl Change {
+    /// New over old; infinite if the old figure was zero.
+    pub fn factor(&self) -> f64 {
+        self.new.value / self.old.value
+    }
+}
+
+/// What changed from `old` to `new`.
+pub fn compare(old: &Run, new: &Run) -> Comparison {
+    let (old, new) = (Report::new(old), Report::new(new));
+    let mut comparison =
+        Comparison { changes: Vec::new(), compared: 0, notes: circumstances(old.run, new.run) };
+    for point in &new.points {
+        for way in &point.ways {
+            comparison.add(&old, &new, point, way);
+        }
+    }
+    let magnitude = |change: &Change| change.factor().ln().abs();
+    comparison.changes.sort_by(|a, b| magnitude(b).total_cmp(&magnitude(a)));
+    comparison
+}
+
+impl Comparison {
+    fn add(&mut self, old: &Report, new: &Report, point: &Point, way: &Way) {
+        let title = point.title(new.run);
+        let counterpart = old
+            .points
+            .iter()
+            .find(|candidate| candidate.name == point.name && candidate.workload == point.workload);
+        let before = counterpart.and_then(|point| point.way(way.transport));
+        let missing = match before {
+            None => Some("the baseline has no such measurement"),
+            Some(before) if before.is_void() => Some("it is void in the baseline"),
+            Some(_) if way.is_void() => Some("it is void in this run"),
+            Some(_) => None,
+        };
+        if let Some(reason) = missing {
+            let at = if title.is_empty() { String::new() } else { format!(" ({title})") };
+            self.notes.push(format!("{}{at} is not compared: {reason}", way.transport));
+        }
+        let (Some(before), None) = (before, missing) else { return };
+        for figure in figures::ALL.iter().copied() {
+            let (Some(old), Some(new)) = (before.summary(figure), way.summary(figure)) else {
+                continue;
+            };
+            self.compared += 1;
+            if new.differs_from(old) {
+                let (old, new, title) = (*old, *new, title.clone());
+                self.changes.push(Change { title, transport: way.transport, figure, old, new });
+            }
+        }
+    }
+}
+
+fn circumstances(old: &Run, new: &Run) -> Vec<String> {
+    let machine = |run: &Run| {
+        let machine = &run.machine;
+        format!("{}, {} cores, kernel {}", machine.cpu, machine.cores, machine.kernel)
+    };
+    let mut notes = Vec::new();
+    let mut differ = |what: &str, old: String, new: String| {
+        if old != new {
+            notes.push(format!("{what} differs: {old} then, {new} now"));
+        }
+    };
+    differ("the machine", machine(old), machine(new));
+    differ("the build", old.tool.profile.clone(), new.tool.profile.clone());
+    if old.scenario.repeats < 2 || new.scenario.repeats < 2 {
+        notes.push(
+            "one of the runs has a single repeat: only changes beyond a factor of 1.5 are named"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = (self.figure.unit, self.factor());
+        write!(f, "{}.{}", self.transport, self.figure.name)?;
+        if !self.title.is_empty() {
+            write!(f, " ({})", self.title)?;
+        }
+        write!(f, ": {} -> {}", unit.show(self.old.value), unit.show(self.new.value))?;
+        if factor.is_finite() {
+            write!(f, " ({:+.1} %)", (factor - 1.0) * 100.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.changes.len() {
+            0 => writeln!(f, "Nothing changed beyond noise ({} figures compared).", self.compared)?,
+            n => writeln!(f, "{n} of {} figures changed beyond noise:", self.compared)?,
+        }
+        self.changes.iter().try_for_each(|change| writeln!(f, "  {change}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_run_has_not_changed_from_itself() {
+        let run = fixture::run();
+        let comparison = compare(&run, &run);
+        assert!(comparison.changes.is_empty() && comparison.notes.is_empty());
+        assert!(comparison.compared > 60);
+    }
+
+    #[test]
+    fn a_change_beyond_noise_is_named() {
+        let old = fixture::run();
+        let mut new = old.clone();
+        for cell in &mut new.cells {
+            if cell.transport == Transport::WebSocket {
+                cell.bytes.down.headers += 100 * cell.deliveries.steady;
+            }
+        }
+        new.machine.cores = 4;
+        insta::assert_snapshot!(compare(&old, &new), @r"
+        3 of 78 figures changed beyond noise:
+          websocket.bytes.headers_per_message: 0 B -> 100 B
+          websocket.bytes.down_per_message: 236 B -> 336 B (+42.4 %)
+          websocket.bytes.per_message: 288 B -> 388 B (+34.7 %)
+          note: the machine differs: Example CPU, 2 cores, kernel 6.12.0 then, Example CPU, 4 cores, kernel 6.12.0 now
+        ");
+    }
+
+    #[test]
+    fn what_is_void_is_not_compared() {
+        let old = fixture::run();
+        let mut new = old.clone();
+        new.cells.iter_mut().for_each(|cell| cell.deliveries.reordered = 2);
+        let comparison = compare(&old, &new);
+        assert!(comparison.changes.is_empty());
+        assert_eq!(comparison.compared, 0);
+        assert!(comparison.notes[0].contains("void in this run"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Charts of our own, as SVG inside the page: labelled directly, without legends or scripts.
+//!
+//! A chart draws what the report holds and computes nothing new. Void ways are never handed to it.
+
+pub mod bars;
+pub mod bytes;
+pub mod palette;
+pub mod percentiles;
+pub mod scale;
+pub mod timeline;
+
+use maud::{Markup, html};
+
+/// A chart and the words around it.
+pub struct Chart {
+    pub title: &'static str,
+    /// How to read it.
+    pub note: String,
+    pub svg: Markup,
+    /// True if it wants the whole width of the page.
+    pub wide: bool,
+}
+
+/// Width of a chart that stands beside another, in its own units.
+const WIDTH: f64 = 540.0;
+/// Width of a chart that has a row for itself.
+const WIDTH_WIDE: f64 = 1100.0;
+
+/// The frame of every chart; `label` is what a screen reader says.
+fn frame(width: f64, height: f64, label: &str, body: Markup) -> Markup {
+    html! {
+        svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label)
+            xmlns="http://www.w3.org/2000/svg" {
+            title { (label) }
+            (body)
+        }
+    }
+}
+
+/// A coordinate, one decimal.
+fn px(coordinate: f64) -> String {
+    format!("{coordinate:.1}")
+}
+
+/// The `d` of a line through points.
+fn path(points: impl IntoIterator<Item = (f64, f64)>) -> String {
+    let mut d = String::new();
+    for (x, y) in points {
+        d.push_str(if d.is_empty() { "M" } else { "L" });
+        d.push_str(&format!("{x:.1} {y:.1}"));
+    }
+    d
+}
+
+/// Moves labels down until each is `gap` below the one before; the order is kept.
+fn apart(wanted: &[f64], gap: f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
+    let mut placed = wanted.to_vec();
+    for pair in order.windows(2) {
+        placed[pair[1]] = placed[pair[1]].max(placed[pair[0]] + gap);
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_do_not_touch() {
+        assert_eq!(apart(&[50.0, 10.0, 12.0, 51.0], 14.0), [50.0, 10.0, 24.0, 64.0]);
+    }
+}

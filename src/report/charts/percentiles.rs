@@ -1,0 +1,133 @@
+//! Delivery latency by percentile, on a scale where each further nine is a step.
+//!
+//! A line ends at the last percentile that the run's messages support.
+
+use maud::{Markup, html};
+
+use crate::report::units::Unit;
+use crate::report::{Point, Way, figures};
+
+use super::scale::Scale;
+use super::{Chart, WIDTH, apart, frame, palette, path, px};
+
+const HEIGHT: f64 = 340.0;
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = WIDTH - 118.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = HEIGHT - 48.0;
+/// Steps of the curve for each nine.
+const STEPS: f64 = 40.0;
+
+/// The chart of all ways that have results.
+pub fn latency(point: &Point) -> Option<Chart> {
+    let ways: Vec<&Way> = point.valid_ways().collect();
+    let highest = ways.iter().map(|way| last_quantile(way)).fold(0.9, f64::max);
+    let curves: Vec<Vec<(f64, f64)>> = ways.iter().map(|way| measured(way)).collect();
+    let values = || curves.iter().flatten().map(|(_, latency)| *latency);
+    let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
+    if ways.is_empty() || high <= 0.0 {
+        return None;
+    }
+    let x = Scale::nines(highest, (LEFT, RIGHT));
+    let y = Scale::log((low * 0.8, high * 1.25), (BOTTOM, TOP));
+    let ends: Vec<f64> =
+        curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
+    let labels = apart(&ends, 17.0);
+    let body = html! {
+        (axes(&x, &y))
+        @for ((way, curve), label) in ways.iter().zip(&curves).zip(&labels) {
+            g class=(palette::class(way.transport)) {
+                @if let Some(predicted) = predicted(way, highest) {
+                    path class="theory" d=(path(placed(&predicted, &x, &y))) {}
+                }
+                path class="line" d=(path(placed(curve, &x, &y))) {}
+                text class="name" x=(px(RIGHT + 8.0)) y=(px(label + 4.5)) {
+                    (way.transport.label())
+                }
+            }
+        }
+    };
+    let title = "Delivery latency by percentile";
+    let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    Some(Chart {
+        title,
+        note: "Logarithmic latency from planned publication to receipt. Dashed: theory, with a \
+               server and a client that need no time. A line ends where the messages get too few."
+            .to_owned(),
+        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", said.join("; ")), body),
+        wide: false,
+    })
+}
+
+fn spoken(way: &Way) -> String {
+    let shown = [&figures::LATENCY_P50, &figures::LATENCY_P90, &figures::LATENCY_P99];
+    let parts: Vec<String> = shown
+        .iter()
+        .filter_map(|figure| {
+            let summary = way.summary(figure)?;
+            Some(format!("{} {}", figure.label, figure.unit.show(summary.value)))
+        })
+        .collect();
+    format!("{}: {}", way.transport.label(), parts.join(", "))
+}
+
+/// The highest quantile that the way's messages support.
+fn last_quantile(way: &Way) -> f64 {
+    let (values, messages) = (way.latency_us.0.len(), way.published());
+    let step = |n: u32| 1.0 - 10f64.powf(-f64::from(n) / STEPS);
+    (0..(7.0 * STEPS) as u32)
+        .map(step)
+        .take_while(|p| figures::supports(*p, values, messages))
+        .last()
+        .unwrap_or(0.0)
+}
+
+/// Quantile and latency in seconds, densely.
+fn measured(way: &Way) -> Vec<(f64, f64)> {
+    let latency = |p: f64| (way.latency_us.0.value_at_quantile(p).max(1)) as f64 / 1e6;
+    quantiles(last_quantile(way)).map(|p| (p, latency(p))).collect()
+}
+
+fn predicted(way: &Way, highest: f64) -> Option<Vec<(f64, f64)>> {
+    let prediction = way.prediction.as_ref()?;
+    let curve: Vec<(f64, f64)> =
+        quantiles(highest).map(|p| (p, prediction.latency_quantile_s(p))).collect();
+    curve.iter().all(|(_, latency)| *latency > 0.0).then_some(curve)
+}
+
+fn quantiles(highest: f64) -> impl Iterator<Item = f64> {
+    let nines = -(1.0 - highest).log10();
+    let steps = (nines * STEPS).round() as u32;
+    (0..=steps).map(|n| 1.0 - 10f64.powf(-f64::from(n) / STEPS))
+}
+
+fn placed<'a>(
+    curve: &'a [(f64, f64)],
+    x: &'a Scale,
+    y: &'a Scale,
+) -> impl Iterator<Item = (f64, f64)> + 'a {
+    let within = move |latency: f64| y.at(latency).clamp(TOP, BOTTOM);
+    curve.iter().map(move |(p, latency)| (x.at(*p), within(*latency)))
+}
+
+fn axes(x: &Scale, y: &Scale) -> Markup {
+    let percent = |p: f64| match p {
+        0.0 => "0 %".to_owned(),
+        p => format!("{} %", (p * 1e7).round() / 1e5),
+    };
+    html! {
+        @for tick in y.ticks(8) {
+            path class="grid" d=(format!("M{LEFT:.1} {0:.1}H{RIGHT:.1}", y.at(tick))) {}
+            text class="tick end" x=(px(LEFT - 8.0)) y=(px(y.at(tick) + 4.5)) {
+                (Unit::Seconds.show(tick))
+            }
+        }
+        @for tick in x.ticks(8) {
+            path class="grid" d=(format!("M{0:.1} {TOP:.1}V{BOTTOM:.1}", x.at(tick))) {}
+            text class="tick middle" x=(px(x.at(tick))) y=(px(BOTTOM + 18.0)) { (percent(tick)) }
+        }
+        text class="axis middle" x=(px((LEFT + RIGHT) / 2.0)) y=(px(HEIGHT - 8.0)) {
+            "share of messages delivered within this time"
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A few seconds of one subscriber's life, for each way: where the waiting happens, drawn.
+//!
+//! Above each way's line are the planned publications, on it the receipts; the slanted stroke
+//! between the two is the delivery latency. Below are the requests, as long as each was open.
+
+use maud::{Markup, html};
+
+use crate::report::units::Unit;
+use crate::report::{Point, Way};
+use crate::run::{Trace, TraceWhat};
+
+use super::scale::Scale;
+use super::{Chart, WIDTH_WIDE, frame, palette, px};
+
+const LANE: f64 = 104.0;
+const LEFT: f64 = 4.0;
+const RIGHT: f64 = WIDTH_WIDE - 12.0;
+/// Heights within a lane.
+const PUBLISHED: f64 = 30.0;
+const RECEIVED: f64 = 60.0;
+const REQUESTS: f64 = 68.0;
+const REQUEST_BAR: f64 = 11.0;
+
+/// A request, from its sending to its answer, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Open {
+    from: i64,
+    to: i64,
+    /// Messages in the answer; `None` if the trace ended first.
+    messages: Option<u32>,
+}
+
+/// The chart of all ways that have results and a trace.
+pub fn subscriber(point: &Point) -> Option<Chart> {
+    let traced = |way: &&Way| way.cells.first().is_some_and(|cell| cell.trace.length_us > 0);
+    let ways: Vec<&Way> = point.valid_ways().filter(traced).collect();
+    let length_us = ways.iter().map(|way| way.cells[0].trace.length_us).max()?;
+    let x = Scale::linear((0.0, length_us as f64 / 1e6), (LEFT, RIGHT));
+    let height = ways.len() as f64 * LANE + 40.0;
+    let body = html! {
+        (axis(&x, height))
+        @for (lane, way) in ways.iter().enumerate() {
+            (drawn(way, &x, lane as f64 * LANE))
+        }
+    };
+    let title = "One subscriber, second by second";
+    let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    Some(Chart {
+        title,
+        note: "Each triangle is a publication as planned, each dot its receipt; the more slanted \
+               the stroke between them, the longer the message was on its way. Bars are requests, \
+               from sending to answer: filled if the answer held messages, hollow if it was empty."
+            .to_owned(),
+        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", said.join("; ")), body),
+        wide: true,
+    })
+}
+
+fn spoken(way: &Way) -> String {
+    let trace = &way.cells[0].trace;
+    let requests = requests(trace).len();
+    let messages = trace.events.iter().filter(|event| is_message(&event.what)).count();
+    format!("{}: {requests} requests, {messages} messages", way.transport.label())
+}
+
+fn is_message(what: &TraceWhat) -> bool {
+    matches!(what, TraceWhat::Message { .. })
+}
+
+/// Requests paired with their answers; one that was open at the start is open from the start.
+fn requests(trace: &Trace) -> Vec<Open> {
+    let mut all = Vec::new();
+    let mut open = None;
+    let mut any_before = false;
+    for event in &trace.events {
+        match event.what {
+            TraceWhat::Request => open = Some(event.at_us),
+            TraceWhat::Answer { messages } => {
+                let from = open.take().or((!any_before).then_some(0));
+                let answered = |from| Open { from, to: event.at_us, messages: Some(messages) };
+                all.extend(from.map(answered));
+            }
+            TraceWhat::Message { .. } => continue,
+        }
+        any_before = true;
+    }
+    let end = trace.length_us as i64;
+    all.extend(open.map(|from| Open { from, to: end, messages: None }));
+    all
+}
+
+fn axis(x: &Scale, height: f64) -> Markup {
+    let bottom = height - 34.0;
+    html! {
+        @for tick in x.ticks(10) {
+            path class="grid" d=(format!("M{0:.1} 0V{bottom:.1}", x.at(tick))) {}
+            text class="tick middle" x=(px(x.at(tick).clamp(12.0, RIGHT - 4.0)))
+                y=(px(bottom + 16.0)) { (tick) " s" }
+        }
+        text class="axis middle" x=(px((LEFT + RIGHT) / 2.0)) y=(px(height - 3.0)) {
+            "seconds of the steady state"
+        }
+    }
+}
+
+fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
+    let trace = &way.cells[0].trace;
+    let at = |micros: i64| x.at(micros as f64 / 1e6).clamp(LEFT, RIGHT);
+    let messages = trace.events.iter().filter_map(|event| match event.what {
+        TraceWhat::Message { planned_us } => Some((planned_us, event.at_us)),
+        TraceWhat::Request | TraceWhat::Answer { .. } => None,
+    });
+    let (published, received) = (top + PUBLISHED, top + RECEIVED);
+    let requests = requests(trace);
+    html! {
+        g class=(palette::class(way.transport)) {
+            text class="halo" x=(px(LEFT)) y=(px(top + 17.0)) {
+                tspan class="name" { (way.transport.label()) }
+                tspan class="small" dx="10" { (waiting(trace, &requests)) }
+            }
+            path class="rail" d=(format!("M{LEFT} {received:.1}H{RIGHT}")) {}
+            @for planned in &trace.published_us {
+                @let (x, y) = (at(*planned), published);
+                path class="planned"
+                    d=(format!("M{:.1} {:.1}h9l-4.5 7z", x - 4.5, y - 7.0)) {}
+            }
+            @for (planned, receipt) in messages {
+                path class="delay" d=(format!(
+                    "M{:.1} {published:.1}L{:.1} {received:.1}", at(planned), at(receipt)
+                )) {}
+                circle class="fill" cx=(px(at(receipt))) cy=(px(received)) r="4.5" {}
+            }
+            @for request in &requests { (request_bar(request, at, top + REQUESTS)) }
+        }
+    }
+}
+
+/// How often the subscriber asked, and how much of the time the server knew it was waiting.
+fn waiting(trace: &Trace, requests: &[Open]) -> String {
+    let open_us: i64 = requests.iter().map(|request| request.to - request.from).sum();
+    let share = open_us as f64 / trace.length_us.max(1) as f64;
+    match requests.len() {
+        0 => "no request: one connection stays open and the server sends".to_owned(),
+        1 => format!("1 request, open {} of the time", Unit::Share.show(share)),
+        n => format!("{n} requests, one open {} of the time", Unit::Share.show(share)),
+    }
+}
+
+fn request_bar(request: &Open, at: impl Fn(i64) -> f64, y: f64) -> Markup {
+    let class = match request.messages {
+        Some(0) => "hollow",
+        Some(_) => "fill request",
+        None => "fill request kind-2",
+    };
+    let (from, to) = (at(request.from), at(request.to));
+    html! {
+        rect class=(class) x=(px(from)) y=(px(y)) width=(px((to - from).max(2.5)))
+            height=(px(REQUEST_BAR)) rx="1.5" {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::TraceEvent;
+
+    #[test]
+    fn answers_find_their_requests() {
+        let event = |at_us, what| TraceEvent { at_us, what };
+        let trace = Trace {
+            length_us: 100,
+            published_us: vec![],
+            events: vec![
+                event(5, TraceWhat::Answer { messages: 1 }),
+                event(10, TraceWhat::Request),
+                event(20, TraceWhat::Answer { messages: 0 }),
+                event(90, TraceWhat::Request),
+            ],
+        };
+        let expected = [(0, 5, Some(1)), (10, 20, Some(0)), (90, 100, None)];
+        let expected = expected.map(|(from, to, messages)| Open { from, to, messages });
+        assert_eq!(requests(&trace), expected);
+    }
+}

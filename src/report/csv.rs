@@ -1,0 +1,76 @@
+//! `results.csv`: one line for each case, swept value, transport and figure, in base units.
+//!
+//! A long table rather than a wide one: a new figure adds lines, not columns. A void way has a
+//! single line that says so, and no figures.
+
+use super::figures::{self, Figure};
+use super::stats::Summary;
+use super::{Point, Report, Way};
+
+const HEADER: &str = "case,subscribers,topics,rate_per_s,rtt_s,poll_interval_s,long_poll_hold_s,\
+message_bytes,transport,status,figure,unit,value,min,max,low95,high95,repeats,predicted\n";
+
+/// The whole file.
+pub fn table(report: &Report) -> String {
+    let mut text = HEADER.to_owned();
+    for point in &report.points {
+        for way in &point.ways {
+            lines(point, way).for_each(|line| text.push_str(&line));
+        }
+    }
+    text
+}
+
+fn lines<'a>(point: &'a Point, way: &'a Way) -> impl Iterator<Item = String> + 'a {
+    let void = way.is_void().then(|| {
+        let status = format!("void: {}", way.void_reasons.join("; "));
+        line(point, way, &status, std::iter::repeat_n(String::new(), 9))
+    });
+    let measured = figures::ALL.iter().filter_map(move |figure| {
+        let summary = way.summary(figure)?;
+        Some(line(point, way, "ok", of_figure(way, figure, summary).into_iter()))
+    });
+    void.into_iter().chain(measured)
+}
+
+fn of_figure(way: &Way, figure: &Figure, summary: &Summary) -> [String; 9] {
+    let number = |value: f64| value.to_string();
+    let spread = |value: f64| if summary.repeats >= 2 { number(value) } else { String::new() };
+    [
+        figure.name.to_owned(),
+        figure.unit.base().to_owned(),
+        number(summary.value),
+        spread(summary.min),
+        spread(summary.max),
+        spread(summary.low),
+        spread(summary.high),
+        summary.repeats.to_string(),
+        way.predicted(figure).map_or(String::new(), number),
+    ]
+}
+
+fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = String>) -> String {
+    let workload = point.workload;
+    let front = [
+        point.name.to_owned(),
+        workload.subscribers.to_string(),
+        workload.topics.to_string(),
+        workload.rate.to_string(),
+        workload.rtt.as_secs_f64().to_string(),
+        workload.poll_interval.as_secs_f64().to_string(),
+        workload.long_poll_hold.as_secs_f64().to_string(),
+        workload.message_bytes.to_string(),
+        way.transport.name().to_owned(),
+        status.to_owned(),
+    ];
+    let fields: Vec<String> = front.into_iter().chain(rest).map(|text| quoted(&text)).collect();
+    fields.join(",") + "\n"
+}
+
+/// RFC 4180: quotes where the text would be mistaken for syntax.
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}

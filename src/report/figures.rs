@@ -1,0 +1,432 @@
+//! The named figures: the one list that tables, CSV, thresholds and baselines share.
+//!
+//! Each says what it is, how it is read from a cell and, where theory has a closed form, what was
+//! to be expected. A percentile that too few values support is no figure at all.
+
+use crate::load::scenario::Workload;
+use crate::run::{Cell, Histogram, Ledger, ServerCost};
+use crate::theory::Prediction;
+
+use super::units::Unit;
+
+/// One figure of a cell.
+#[derive(Debug)]
+pub struct Figure {
+    /// As thresholds name it: `latency.p99`. What precedes the first dot is its section.
+    pub name: &'static str,
+    /// As a table's row: `p99`. The section's heading stands above it.
+    pub label: &'static str,
+    pub unit: Unit,
+    source: Source,
+    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
+}
+
+/// How a figure comes out of a cell.
+#[derive(Debug)]
+enum Source {
+    /// From a histogram, so that repeats can be merged.
+    Of(fn(&Cell) -> &Histogram, Statistic),
+    /// Computed from counters.
+    Computed(fn(&Cell) -> Option<f64>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Statistic {
+    Mean,
+    Quantile(f64),
+    Max,
+}
+
+/// Values that must lie above a percentile before it is printed.
+const VALUES_ABOVE: f64 = 10.0;
+
+/// Messages that must be expected above it: one message reaches many subscribers, and a single
+/// late one is no percentile.
+const MESSAGES_ABOVE: f64 = 1.0;
+
+/// True if `values` deliveries of `messages` messages support the quantile `p`.
+pub fn supports(p: f64, values: u64, messages: u64) -> bool {
+    // The slack forgives 1 - 0.99 for not being 0.01.
+    let above = (1.0 - p) * (1.0 + 1e-9);
+    values as f64 * above >= VALUES_ABOVE && messages as f64 * above >= MESSAGES_ABOVE
+}
+
+impl Figure {
+    /// The section's name: `latency`.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(section, _)| section)
+    }
+
+    /// The figure of one cell, in base units; absent if the cell cannot tell it.
+    pub fn of_cell(&self, cell: &Cell) -> Option<f64> {
+        match &self.source {
+            Source::Of(histogram, statistic) => statistic.of(histogram(cell), cell.published),
+            Source::Computed(compute) => compute(cell),
+        }
+    }
+
+    /// The figure of all `cells`' values together, for figures that come from histograms.
+    pub fn pooled(&self, cells: &[&Cell]) -> Option<f64> {
+        let Source::Of(histogram, statistic) = &self.source else { return None };
+        let mut merged = Histogram::new();
+        cells.iter().for_each(|cell| merged.merge(histogram(cell)));
+        statistic.of(&merged, cells.iter().map(|cell| cell.published).sum())
+    }
+
+    /// True if the cell holds values of the figure, be they too few to print it.
+    pub fn has_values(&self, cell: &Cell) -> bool {
+        match &self.source {
+            Source::Of(histogram, _) => !histogram(cell).0.is_empty(),
+            Source::Computed(compute) => compute(cell).is_some(),
+        }
+    }
+
+    /// What theory expects of it, in base units.
+    pub fn predicted(&self, prediction: &Prediction, workload: &Workload) -> Option<f64> {
+        self.predicted.and_then(|predicted| predicted(prediction, workload))
+    }
+
+    /// The quantile it is, if it is one.
+    pub fn quantile(&self) -> Option<f64> {
+        match self.source {
+            Source::Of(_, Statistic::Quantile(p)) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// The figure of that name.
+    ///
+    /// # Errors
+    /// Lists the names there are.
+    pub fn named(name: &str) -> Result<&'static Figure, String> {
+        let known = || ALL.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
+        ALL.iter()
+            .copied()
+            .find(|figure| figure.name == name)
+            .ok_or_else(|| format!("unknown figure '{name}'; known are {}", known()))
+    }
+}
+
+impl Statistic {
+    /// In seconds, from a histogram of microseconds.
+    fn of(self, histogram: &Histogram, messages: u64) -> Option<f64> {
+        let inner = &histogram.0;
+        let micros = match self {
+            _ if inner.is_empty() => return None,
+            Statistic::Mean => inner.mean(),
+            Statistic::Quantile(p) if !supports(p, inner.len(), messages) => return None,
+            Statistic::Quantile(p) => inner.value_at_quantile(p) as f64,
+            Statistic::Max => inner.max() as f64,
+        };
+        Some(micros / 1e6)
+    }
+}
+
+/// Every figure, in the order in which tables show them.
+pub static ALL: &[&Figure] = &[
+    &LATENCY_MEAN,
+    &LATENCY_P50,
+    &LATENCY_P90,
+    &LATENCY_P99,
+    &LATENCY_P999,
+    &LATENCY_MAX,
+    &REQUESTS_PER_SECOND,
+    &REQUESTS_PER_SUBSCRIBER,
+    &REQUESTS_PER_MESSAGE,
+    &EMPTY_SHARE,
+    &MESSAGES_PER_ANSWER,
+    &BYTES_PER_MESSAGE,
+    &BYTES_UP,
+    &BYTES_DOWN,
+    &BYTES_PAYLOAD,
+    &BYTES_FRAMING,
+    &BYTES_HEADERS,
+    &BYTES_TCP_IP,
+    &BYTES_PER_SECOND,
+    &CPU_PER_MESSAGE,
+    &CPU_BUSY,
+    &CPU_IDLE,
+    &MEMORY_PER_SUBSCRIBER,
+    &SOCKET_MEMORY,
+    &CONNECTIONS_OPENED,
+    &CONNECTIONS_READY_MEAN,
+    &CONNECTIONS_READY_P99,
+    &GENERATOR_CPU_PER_MESSAGE,
+    &PUBLISHER_LATE_P99,
+    &POLL_LATE_P99,
+];
+
+/// The few that decide: shown in short tables, and those whose spread is watched.
+pub static HEADLINES: &[&Figure] = &[
+    &LATENCY_MEAN,
+    &LATENCY_P50,
+    &LATENCY_P99,
+    &REQUESTS_PER_SUBSCRIBER,
+    &EMPTY_SHARE,
+    &BYTES_PER_MESSAGE,
+    &CPU_PER_MESSAGE,
+];
+
+/// A section's heading.
+pub fn heading(section: &str) -> &'static str {
+    match section {
+        "latency" => "Delivery latency, planned publication to receipt",
+        "requests" => "Requests of the subscribers",
+        "bytes" => "Bytes on the subscribers' connections",
+        "server" => "Server",
+        "connections" => "Connections, whole cell",
+        "generator" => "Load generator",
+        other => unreachable!("the section {other} has no heading"),
+    }
+}
+
+const fn of(
+    name: &'static str,
+    label: &'static str,
+    histogram: fn(&Cell) -> &Histogram,
+    statistic: Statistic,
+    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
+) -> Figure {
+    let source = Source::Of(histogram, statistic);
+    Figure { name, label, unit: Unit::Seconds, source, predicted }
+}
+
+const fn computed(
+    name: &'static str,
+    label: &'static str,
+    unit: Unit,
+    compute: fn(&Cell) -> Option<f64>,
+    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
+) -> Figure {
+    Figure { name, label, unit, source: Source::Computed(compute), predicted }
+}
+
+fn latency(cell: &Cell) -> &Histogram {
+    &cell.latency_us
+}
+
+fn ready(cell: &Cell) -> &Histogram {
+    &cell.connections.ready_us
+}
+
+pub static LATENCY_MEAN: Figure =
+    of("latency.mean", "mean", latency, Statistic::Mean, Some(|p, _| Some(p.latency_mean_s())));
+pub static LATENCY_P50: Figure = of(
+    "latency.p50",
+    "p50 (median)",
+    latency,
+    Statistic::Quantile(0.5),
+    Some(|p, _| Some(p.latency_quantile_s(0.5))),
+);
+pub static LATENCY_P90: Figure = of(
+    "latency.p90",
+    "p90",
+    latency,
+    Statistic::Quantile(0.9),
+    Some(|p, _| Some(p.latency_quantile_s(0.9))),
+);
+pub static LATENCY_P99: Figure = of(
+    "latency.p99",
+    "p99",
+    latency,
+    Statistic::Quantile(0.99),
+    Some(|p, _| Some(p.latency_quantile_s(0.99))),
+);
+pub static LATENCY_P999: Figure = of(
+    "latency.p99.9",
+    "p99.9",
+    latency,
+    Statistic::Quantile(0.999),
+    Some(|p, _| Some(p.latency_quantile_s(0.999))),
+);
+pub static LATENCY_MAX: Figure =
+    of("latency.max", "maximum", latency, Statistic::Max, Some(|p, _| Some(p.latency_max_s())));
+
+pub static REQUESTS_PER_SECOND: Figure = computed(
+    "requests.per_second",
+    "per second, all subscribers together",
+    Unit::PerSecond,
+    |cell| over(cell.requests.sent as f64, cell.steady_s),
+    Some(|p, w| Some(p.requests_per_subscriber_s * f64::from(w.subscribers))),
+);
+pub static REQUESTS_PER_SUBSCRIBER: Figure = computed(
+    "requests.per_subscriber_per_second",
+    "per second, each subscriber",
+    Unit::PerSecond,
+    |cell| over(cell.requests.sent as f64, cell.steady_s * f64::from(cell.workload.subscribers)),
+    Some(|p, _| Some(p.requests_per_subscriber_s)),
+);
+pub static REQUESTS_PER_MESSAGE: Figure = computed(
+    "requests.per_message",
+    "requests per delivered message",
+    Unit::Count,
+    |cell| per_message(cell, cell.requests.sent as f64),
+    Some(|p, _| Some(p.requests_per_message)),
+);
+pub static EMPTY_SHARE: Figure = computed(
+    "requests.empty_share",
+    "answers without a message",
+    Unit::Share,
+    |cell| over(cell.requests.empty_answers as f64, cell.requests.answers as f64),
+    Some(|p, _| p.empty_share),
+);
+pub static MESSAGES_PER_ANSWER: Figure = computed(
+    "requests.messages_per_answer",
+    "messages per answer",
+    Unit::Count,
+    |cell| over(cell.deliveries.steady as f64, cell.requests.answers as f64),
+    Some(|p, _| p.messages_per_answer),
+);
+
+pub static BYTES_PER_MESSAGE: Figure = computed(
+    "bytes.per_message",
+    "per delivered message, both directions",
+    Unit::Bytes,
+    |cell| per_message(cell, (cell.bytes.up.total() + cell.bytes.down.total()) as f64),
+    None,
+);
+pub static BYTES_UP: Figure = computed(
+    "bytes.up_per_message",
+    "of these, subscriber to server",
+    Unit::Bytes,
+    |cell| per_message(cell, cell.bytes.up.total() as f64),
+    None,
+);
+pub static BYTES_DOWN: Figure = computed(
+    "bytes.down_per_message",
+    "of these, server to subscriber",
+    Unit::Bytes,
+    |cell| per_message(cell, cell.bytes.down.total() as f64),
+    None,
+);
+pub static BYTES_PAYLOAD: Figure = computed(
+    "bytes.payload_per_message",
+    "of these, payload",
+    Unit::Bytes,
+    |cell| part(cell, |ledger| ledger.payload),
+    None,
+);
+pub static BYTES_FRAMING: Figure = computed(
+    "bytes.framing_per_message",
+    "of these, framing",
+    Unit::Bytes,
+    |cell| part(cell, |ledger| ledger.framing),
+    None,
+);
+pub static BYTES_HEADERS: Figure = computed(
+    "bytes.headers_per_message",
+    "of these, HTTP headers",
+    Unit::Bytes,
+    |cell| part(cell, |ledger| ledger.headers),
+    None,
+);
+pub static BYTES_TCP_IP: Figure = computed(
+    "bytes.tcp_ip_per_message",
+    "of these, TCP/IP headers",
+    Unit::Bytes,
+    |cell| part(cell, |ledger| ledger.tcp_ip),
+    None,
+);
+pub static BYTES_PER_SECOND: Figure = computed(
+    "bytes.per_second",
+    "per second, all subscribers together",
+    Unit::BytesPerSecond,
+    |cell| over((cell.bytes.up.total() + cell.bytes.down.total()) as f64, cell.steady_s),
+    None,
+);
+
+pub static CPU_PER_MESSAGE: Figure = computed(
+    "server.cpu_per_message",
+    "CPU time per delivered message",
+    Unit::Seconds,
+    |cell| per_message(cell, cpu_caused(cell, cell.server.as_ref()?)),
+    None,
+);
+pub static CPU_BUSY: Figure = computed(
+    "server.cpu_busy",
+    "CPU in the steady state, of one core",
+    Unit::Share,
+    |cell| over(cpu_caused(cell, cell.server.as_ref()?), cell.steady_s),
+    None,
+);
+pub static CPU_IDLE: Figure = computed(
+    "server.cpu_idle",
+    "CPU with idle subscribers, of one core",
+    Unit::Share,
+    |cell| cell.server.map(|server| (server.cpu_idle - server.cpu_unused).max(0.0)),
+    None,
+);
+pub static MEMORY_PER_SUBSCRIBER: Figure = computed(
+    "server.memory_per_idle_subscriber",
+    "resident memory per idle subscriber",
+    Unit::Bytes,
+    |cell| {
+        let server = cell.server?;
+        let added = server.resident_idle_bytes.saturating_sub(server.resident_before_bytes);
+        over(added as f64, f64::from(cell.workload.subscribers))
+    },
+    None,
+);
+pub static SOCKET_MEMORY: Figure = computed(
+    "server.socket_memory_per_connection",
+    "kernel socket memory per connection, both ends",
+    Unit::Bytes,
+    |cell| cell.server?.kernel_socket_bytes.map(|bytes| bytes as f64),
+    None,
+);
+
+pub static CONNECTIONS_OPENED: Figure = computed(
+    "connections.opened",
+    "opened",
+    Unit::Count,
+    |cell| Some(cell.connections.opened as f64),
+    None,
+);
+pub static CONNECTIONS_READY_MEAN: Figure =
+    of("connections.ready_mean", "connect and handshake, mean", ready, Statistic::Mean, None);
+pub static CONNECTIONS_READY_P99: Figure = of(
+    "connections.ready_p99",
+    "connect and handshake, p99",
+    ready,
+    Statistic::Quantile(0.99),
+    None,
+);
+
+pub static GENERATOR_CPU_PER_MESSAGE: Figure = computed(
+    "generator.cpu_per_message",
+    "CPU time per delivered message",
+    Unit::Seconds,
+    |cell| per_message(cell, cell.generator.cpu_s),
+    None,
+);
+pub static PUBLISHER_LATE_P99: Figure = of(
+    "generator.publisher_late_p99",
+    "publisher behind its schedule, p99",
+    |cell| &cell.generator.publisher_late_us,
+    Statistic::Quantile(0.99),
+    None,
+);
+pub static POLL_LATE_P99: Figure = of(
+    "generator.poll_late_p99",
+    "polls behind their schedule, p99",
+    |cell| &cell.generator.poll_late_us,
+    Statistic::Quantile(0.99),
+    None,
+);
+
+/// CPU seconds that subscribers and publications caused, an unused server's own left out.
+fn cpu_caused(cell: &Cell, server: &ServerCost) -> f64 {
+    (server.cpu_s - server.cpu_unused * cell.steady_s).max(0.0)
+}
+
+fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
+    per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)
+}
+
+fn per_message(cell: &Cell, amount: f64) -> Option<f64> {
+    over(amount, cell.deliveries.steady as f64)
+}
+
+fn over(amount: f64, by: f64) -> Option<f64> {
+    (by > 0.0).then(|| amount / by)
+}

@@ -1,0 +1,257 @@
+//! A synthetic run for tests: every way simulated event by event, without a server.
+//!
+//! Latencies follow theory.rs by construction, plus a little work; bytes and CPU are plausible.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::load::scenario::{Point, Scenario, Workload};
+use crate::run::{
+    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Requests, Run,
+    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
+};
+use crate::transport::Transport;
+
+/// Three repeats of a small workload, nothing wrong with it.
+pub fn run() -> Run {
+    run_of(&scenario("name = 'fixture'\ntitle = 'Poll or push?'\ndescription = 'A fixture.'"))
+}
+
+/// A scenario with a smaller workload than the default's.
+pub fn scenario(toml: &str) -> Scenario {
+    let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
+    scenario.workload.subscribers = 60;
+    scenario.workload.topics = 6;
+    scenario
+}
+
+/// Whatever the scenario asks for, simulated.
+pub fn run_of(scenario: &Scenario) -> Run {
+    let cell = |repeat: u32| {
+        scenario.points().into_iter().flat_map(move |point| {
+            let transports = point.transports.clone();
+            transports.into_iter().map(move |transport| cell(transport, &point, repeat))
+        })
+    };
+    let started_at: Timestamp = "2026-11-22T20:00:00Z".parse().expect("a valid instant");
+    Run {
+        schema: SCHEMA_VERSION,
+        tool: Tool {
+            name: "poll-vs-push".into(),
+            version: "0.1.0".into(),
+            commit: Some("0123456789abcdef".into()),
+            rustc: "rustc 1.95.0".into(),
+            profile: "release".into(),
+        },
+        started_at,
+        finished_at: started_at + Duration::from_secs(95),
+        stopped_early: None,
+        machine: Machine {
+            os: "Debian GNU/Linux 13".into(),
+            kernel: "6.12.0".into(),
+            cpu: "Example CPU".into(),
+            cores: 2,
+            memory_bytes: 8_000_000_000,
+            load_average_before: 0.1,
+        },
+        server: Server { is_child: true, version: "poll-vs-push/0.1.0".into() },
+        scenario: scenario.clone(),
+        cells: (0..scenario.repeats).flat_map(cell).collect(),
+    }
+}
+
+/// How a way waits: see theory.md's one model for both kinds of polling.
+#[derive(Clone, Copy)]
+enum Waiting {
+    Asking { gap_s: f64, hold_s: f64 },
+    Told,
+}
+
+fn waiting(transport: Transport, workload: &Workload) -> Waiting {
+    let rtt_s = workload.rtt.as_secs_f64();
+    match transport {
+        Transport::ShortPolling => {
+            Waiting::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
+        }
+        Transport::LongPolling => {
+            Waiting::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
+        }
+        Transport::WebSocket => Waiting::Told,
+    }
+}
+
+/// What one subscriber saw, seconds since the steady state began.
+#[derive(Default)]
+struct Seen {
+    requests: Vec<f64>,
+    answers: Vec<(f64, u32)>,
+    /// Planned, received.
+    messages: Vec<(f64, f64)>,
+}
+
+fn cell(transport: Transport, point: &Point, repeat: u32) -> Cell {
+    let workload = &point.workload;
+    let seed = 100 * u64::from(repeat) + 1;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let length_s = workload.duration.as_secs_f64();
+    let topics: Vec<Vec<f64>> =
+        (0..workload.topics).map(|_| arrivals(workload.rate, length_s, &mut random)).collect();
+    let waiting = waiting(transport, workload);
+    let seen: Vec<Seen> = (0..workload.subscribers)
+        .map(|subscriber| {
+            let arrivals = &topics[(subscriber % workload.topics) as usize];
+            subscriber_of(waiting, arrivals, workload, &mut random)
+        })
+        .collect();
+    let published = topics.iter().map(|arrivals| arrivals.len() as u64).sum();
+    measured(transport, point, repeat, &seen, published, &topics[0])
+}
+
+fn arrivals(rate: f64, length_s: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
+    let mut at = 0.0;
+    std::iter::from_fn(|| {
+        at += -(1.0 - random.random::<f64>()).ln() / rate;
+        (at < length_s).then_some(at)
+    })
+    .collect()
+}
+
+fn subscriber_of(
+    waiting: Waiting,
+    arrivals: &[f64],
+    workload: &Workload,
+    random: &mut ChaCha8Rng,
+) -> Seen {
+    let one_way_s = workload.rtt.as_secs_f64() / 2.0;
+    let mut work = || 0.000_2 + 0.000_4 * random.random::<f64>();
+    let mut seen = Seen::default();
+    let Waiting::Asking { gap_s, hold_s } = waiting else {
+        seen.messages = arrivals.iter().map(|at| (*at, at + one_way_s + work())).collect();
+        return seen;
+    };
+    let mut at_server = gap_s * random.random::<f64>();
+    let mut rest = arrivals;
+    while at_server - one_way_s < workload.duration.as_secs_f64() {
+        let answered = match rest.first() {
+            Some(next) if *next <= at_server + hold_s => next.max(at_server),
+            _ => at_server + hold_s,
+        };
+        let count = rest.iter().take_while(|at| **at <= answered).count();
+        let received = answered + one_way_s + 0.000_4;
+        seen.requests.push((at_server - one_way_s).max(0.0));
+        if received < workload.duration.as_secs_f64() {
+            seen.answers.push((received, count as u32));
+        }
+        seen.messages.extend(rest[..count].iter().map(|at| (*at, received)));
+        rest = &rest[count..];
+        at_server = received - one_way_s + gap_s;
+    }
+    seen
+}
+
+fn measured(
+    transport: Transport,
+    point: &Point,
+    repeat: u32,
+    seen: &[Seen],
+    published: u64,
+    first_topic: &[f64],
+) -> Cell {
+    let workload = &point.workload;
+    let mut latency_us = Histogram::new();
+    for (planned, received) in seen.iter().flat_map(|seen| &seen.messages) {
+        latency_us.record(((received - planned) * 1e6) as u64);
+    }
+    let delivered = latency_us.0.len();
+    let sent: u64 = seen.iter().map(|seen| seen.requests.len() as u64).sum();
+    let answers = || seen.iter().flat_map(|seen| &seen.answers);
+    let requests = Requests {
+        sent,
+        answers: answers().count() as u64,
+        empty_answers: answers().filter(|(_, count)| *count == 0).count() as u64,
+        client_total: sent + 60,
+        server_total: Some(sent + 60),
+    };
+    let length_s = workload.duration.as_secs_f64();
+    let work = delivered as f64 * 9e-6 + sent as f64 * 25e-6;
+    Cell {
+        transport,
+        case: point.case.clone(),
+        workload: workload.clone(),
+        repeat,
+        steady_s: length_s,
+        published,
+        deliveries: Deliveries {
+            expected: delivered,
+            received: delivered,
+            steady: delivered,
+            ..Deliveries::default()
+        },
+        latency_us,
+        requests,
+        bytes: bytes(workload, delivered, sent),
+        connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
+        server: Some(ServerCost {
+            cpu_s: work * (1.0 + 0.05 * f64::from(repeat)),
+            cpu_unused: 0.000_1,
+            cpu_idle: 0.002,
+            resident_before_bytes: 9_000_000,
+            resident_idle_bytes: 9_000_000 + 6_000 * u64::from(workload.subscribers),
+            resident_end_bytes: 9_900_000,
+            kernel_socket_bytes: Some(4_300),
+        }),
+        generator: Generator {
+            publisher_late_us: all_of(&[200; 200]),
+            poll_late_us: if sent > 0 { all_of(&[700; 2_000]) } else { Histogram::new() },
+            cpu_s: work * 0.6,
+        },
+        trace: trace(&seen[0], first_topic),
+    }
+}
+
+fn bytes(workload: &Workload, delivered: u64, sent: u64) -> Bytes {
+    let payload = delivered * u64::from(workload.message_bytes + 80);
+    let push = if sent == 0 { delivered } else { 0 };
+    Bytes {
+        up: Ledger { headers: sent * 96, tcp_ip: (sent * 2 + push) * 52, ..Ledger::default() },
+        down: Ledger {
+            payload,
+            framing: sent * 40 + push * 4,
+            headers: sent * 108,
+            tcp_ip: (sent + push) * 52,
+        },
+        tcp_ip_source: TcpIpSource::TcpInfo,
+    }
+}
+
+fn trace(seen: &Seen, published: &[f64]) -> Trace {
+    const LENGTH_S: f64 = 4.0;
+    let micros = |at: f64| (at * 1e6) as i64;
+    let requests = seen.requests.iter().map(|at| (*at, TraceWhat::Request));
+    let answers =
+        seen.answers.iter().map(|(at, messages)| (*at, TraceWhat::Answer { messages: *messages }));
+    let messages = seen
+        .messages
+        .iter()
+        .map(|(planned, at)| (*at, TraceWhat::Message { planned_us: micros(*planned) }));
+    let mut events: Vec<(f64, TraceWhat)> = answers.chain(messages).chain(requests).collect();
+    events.retain(|(at, _)| (0.0..LENGTH_S).contains(at));
+    events.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    Trace {
+        length_us: micros(LENGTH_S) as u64,
+        published_us: published.iter().filter(|at| **at < LENGTH_S).map(|at| micros(*at)).collect(),
+        events: events
+            .into_iter()
+            .map(|(at, what)| TraceEvent { at_us: micros(at), what })
+            .collect(),
+    }
+}
+
+fn all_of(values: &[u64]) -> Histogram {
+    let mut histogram = Histogram::new();
+    values.iter().for_each(|value| histogram.record(*value));
+    histogram
+}

@@ -1,0 +1,43 @@
+//! The figures as JSON, for programs that read what a run found: `--json`.
+
+use serde_json::{Value, json};
+
+use super::{Report, Way, figures};
+
+/// The answer, the warnings, and every figure of every way, in base units.
+pub fn document(report: &Report) -> Value {
+    let points: Vec<Value> = report
+        .points
+        .iter()
+        .map(|point| {
+            let ways: Vec<Value> = point.ways.iter().map(way).collect();
+            json!({ "case": point.name, "workload": point.workload, "transports": ways })
+        })
+        .collect();
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    json!({
+        "void": report.is_void(),
+        "stopped_early": report.run.stopped_early,
+        "answer": report.answer(),
+        "findings": findings,
+        "points": points,
+    })
+}
+
+fn way(way: &Way) -> Value {
+    let figures: serde_json::Map<String, Value> = figures::ALL
+        .iter()
+        .filter_map(|figure| {
+            let summary = way.summary(figure)?;
+            let value = json!({
+                "unit": figure.unit.base(),
+                "value": summary.value,
+                "min": summary.min,
+                "max": summary.max,
+                "predicted": way.predicted(figure),
+            });
+            Some((figure.name.to_owned(), value))
+        })
+        .collect();
+    json!({ "transport": way.transport, "void_reasons": way.void_reasons, "figures": figures })
+}

@@ -1,0 +1,238 @@
+//! From `run.json` to what people read: HTML, Markdown, CSV and the terminal's closing table.
+//!
+//! A [`Report`] is a view of a [`Run`]: cells of the same case, workload and transport side by
+//! side, histograms merged over repeats, each figure with its spread and its prediction. The report
+//! measures nothing, opens no socket and reads no clock; [`write_all`] alone touches files.
+//!
+//! A cell that is void has no figures here: nothing behind this file can print or draw them.
+
+mod answer;
+pub mod baseline;
+pub mod charts;
+mod csv;
+pub mod figures;
+mod html;
+mod json;
+mod markdown;
+mod prose;
+pub mod stats;
+pub mod sweep;
+mod table;
+mod terminal;
+pub mod threshold;
+pub mod units;
+pub mod validity;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::load::scenario::{Case, Workload};
+use crate::run::{Cell, Histogram, Run};
+use crate::theory::{self, Prediction};
+use crate::transport::Transport;
+
+use figures::Figure;
+use stats::Summary;
+use sweep::Axis;
+pub use terminal::TableStyle;
+use validity::Finding;
+
+/// A run, arranged for reading.
+pub struct Report<'run> {
+    pub run: &'run Run,
+    /// In the order in which the scenario names them.
+    pub points: Vec<Point<'run>>,
+    /// What speaks against the figures, the gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// One workload under which ways were compared.
+pub struct Point<'run> {
+    /// The case's name, empty if the scenario has no cases.
+    pub name: &'run str,
+    /// The case itself, for its prose and published figures.
+    pub case: Option<&'run Case>,
+    pub workload: &'run Workload,
+    /// In the order of [`Transport::ALL`].
+    pub ways: Vec<Way<'run>>,
+}
+
+/// One transport under one workload, all repeats together.
+pub struct Way<'run> {
+    pub transport: Transport,
+    pub workload: &'run Workload,
+    /// The repeats that count; empty if the way is void.
+    pub cells: Vec<&'run Cell>,
+    /// Why repeats (or, if none is left, the way) do not count. Empty if all do.
+    pub void_reasons: Vec<String>,
+    /// Delivery latency of all repeats that count, microseconds.
+    pub latency_us: Histogram,
+    /// Absent where theory has no closed form.
+    pub prediction: Option<Prediction>,
+    summaries: BTreeMap<&'static str, Summary>,
+}
+
+impl<'run> Report<'run> {
+    /// Arranges `run` for reading.
+    pub fn new(run: &'run Run) -> Self {
+        let mut points: Vec<Point> = Vec::new();
+        for cell in &run.cells {
+            let same = |point: &Point| point.workload == &cell.workload && point.name == cell.case;
+            if !points.iter().any(same) {
+                points.push(Point::new(run, cell));
+            }
+        }
+        let findings = validity::findings(run, &points);
+        Report { run, points, findings }
+    }
+
+    /// True if any cell is void, or nothing was measured: the run answers less than it was asked.
+    pub fn is_void(&self) -> bool {
+        self.points.is_empty() || self.findings.iter().any(Finding::is_void)
+    }
+
+    /// The transports of the whole report, each once, in the order of [`Transport::ALL`].
+    pub fn transports(&self) -> Vec<Transport> {
+        let present =
+            |transport: &Transport| self.points.iter().any(|point| point.way(*transport).is_some());
+        Transport::ALL.into_iter().filter(present).collect()
+    }
+
+    /// The answer in a few sentences, each made from the numbers.
+    pub fn answer(&self) -> Vec<String> {
+        answer::sentences(self)
+    }
+
+    /// The report as one HTML file that needs no network.
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+
+    /// The report as Markdown, without charts.
+    pub fn markdown(&self) -> String {
+        markdown::document(self)
+    }
+
+    /// Every figure as one line of CSV, in base units.
+    pub fn csv(&self) -> String {
+        csv::table(self)
+    }
+
+    /// The figures for programs to read.
+    pub fn json(&self) -> serde_json::Value {
+        json::document(self)
+    }
+
+    /// The terminal's closing table: the figures that decide.
+    pub fn summary_table(&self, style: TableStyle) -> String {
+        terminal::table(self, style)
+    }
+}
+
+impl<'run> Point<'run> {
+    fn new(run: &'run Run, first: &'run Cell) -> Self {
+        let here = |cell: &&Cell| cell.case == first.case && cell.workload == first.workload;
+        let cells: Vec<&Cell> = run.cells.iter().filter(here).collect();
+        let ways = Transport::ALL.into_iter().filter_map(|transport| {
+            let of_way = |cell: &&&Cell| cell.transport == transport;
+            let cells: Vec<&Cell> = cells.iter().filter(of_way).copied().collect();
+            (!cells.is_empty()).then(|| Way::new(run, transport, &first.workload, cells))
+        });
+        let case = run.scenario.cases.iter().find(|case| case.name == first.case);
+        Point { name: &first.case, case, workload: &first.workload, ways: ways.collect() }
+    }
+
+    /// What tells this point from the others: its case and swept value. Empty if it is alone.
+    pub fn title(&self, run: &Run) -> String {
+        let swept = Axis::of(&run.scenario, self.name).map(|axis| axis.show(self.workload));
+        let parts = [Some(self.name.to_owned()), swept];
+        let parts: Vec<String> =
+            parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        parts.join(", ")
+    }
+
+    /// The transport's way, if it was measured here.
+    pub fn way(&self, transport: Transport) -> Option<&Way<'run>> {
+        self.ways.iter().find(|way| way.transport == transport)
+    }
+
+    /// The ways that have results.
+    pub fn valid_ways(&self) -> impl Iterator<Item = &Way<'run>> {
+        self.ways.iter().filter(|way| !way.is_void())
+    }
+
+    /// The ways that have `figure`, smallest first.
+    pub fn ranked(&self, figure: &Figure) -> Vec<(&Way<'run>, &Summary)> {
+        let mut ranked: Vec<_> = self
+            .ways
+            .iter()
+            .filter_map(|way| way.summary(figure).map(|summary| (way, summary)))
+            .collect();
+        ranked.sort_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
+        ranked
+    }
+}
+
+impl<'run> Way<'run> {
+    fn new(
+        run: &'run Run,
+        transport: Transport,
+        workload: &'run Workload,
+        measured: Vec<&'run Cell>,
+    ) -> Self {
+        let (cells, void_reasons) = validity::separate(run, measured);
+        let mut latency_us = Histogram::new();
+        cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
+        let summarise = |figure: &&Figure| {
+            let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
+            Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
+        };
+        let summaries = figures::ALL.iter().filter_map(summarise).collect();
+        let prediction = theory::predict(transport, workload);
+        Way { transport, workload, cells, void_reasons, latency_us, prediction, summaries }
+    }
+
+    /// True if no repeat counts.
+    pub fn is_void(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// The figure over the repeats that count; absent if it could not be told.
+    pub fn summary(&self, figure: &Figure) -> Option<&Summary> {
+        self.summaries.get(figure.name)
+    }
+
+    /// What theory expects of the figure, in base units.
+    pub fn predicted(&self, figure: &Figure) -> Option<f64> {
+        figure.predicted(self.prediction.as_ref()?, self.workload)
+    }
+
+    /// Messages published in the steady states that count.
+    pub fn published(&self) -> u64 {
+        self.cells.iter().map(|cell| cell.published).sum()
+    }
+}
+
+/// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.
+///
+/// # Errors
+/// The first file that cannot be written, with its path.
+pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let report = Report::new(run);
+    let files = [
+        ("report.html", report.html()),
+        ("report.md", report.markdown()),
+        ("results.csv", report.csv()),
+    ];
+    for (name, text) in files {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

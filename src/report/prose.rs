@@ -1,0 +1,77 @@
+//! The words that HTML and Markdown share: method, circumstances, the workload in a sentence.
+
+use crate::load::scenario::{Headers, Pacing, Process, Workload, show};
+
+use super::Report;
+use super::units::{Unit, thousands};
+
+/// How the figures came about, in brief.
+pub const METHOD: [&str; 7] = [
+    "Latency runs from the instant at which the schedule planned a publication to its receipt at \
+     the subscriber, on one monotonic clock: a late publisher cannot hide its lateness.",
+    "Every way gets the same schedule, over the same simulated link. The link delays each \
+     direction of every subscriber's connection; publishing is not delayed.",
+    "Only the steady state counts. Every delivery of the whole cell is checked: one lost, doubled \
+     or out of order, and the way is void. Requests are counted at both ends and must agree.",
+    "Repeats are interleaved. A percentile is taken from the values of all repeats together; any \
+     other figure is the median of the repeats. In brackets: smallest and largest repeat.",
+    "A percentile is shown only if at least 10 deliveries, and one whole message, lie above it.",
+    "A difference is claimed only if two figures lie further apart than their bootstrap intervals \
+     (95 %) are wide, together, and by more than 2 %.",
+    "Theory is a closed form in which server and client need no time of their own. Beside it stands \
+     measured / predicted (×1.02), of shares the difference in percentage points: what server and \
+     client did need, chance, and what the model leaves out.",
+];
+
+/// Name and value of what a reader needs to know to measure it again.
+pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
+    let run = report.run;
+    let (tool, machine) = (&run.tool, &run.machine);
+    let commit = tool.commit.as_deref().unwrap_or("unknown commit");
+    let server = match run.server.is_child {
+        true => format!("{}, a process of its own on the same machine", run.server.version),
+        false => format!("{}, not started by this run", run.server.version),
+    };
+    vec![
+        ("Started", run.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
+        ("Took", Unit::Seconds.show((run.finished_at - run.started_at).get_seconds() as f64)),
+        ("Tool", format!("{} {}, {commit}, {} build", tool.name, tool.version, tool.profile)),
+        ("Compiler", tool.rustc.clone()),
+        ("Server", server),
+        ("Processor", format!("{}, {} cores", machine.cpu, machine.cores)),
+        ("Memory", Unit::Bytes.show(machine.memory_bytes as f64)),
+        ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
+        ("Load before", format!("{:.2} (load average, one minute)", machine.load_average_before)),
+        ("Scenario", format!("{}, seed {}", run.scenario.name, run.scenario.seed)),
+        ("Repeats", run.scenario.repeats.to_string()),
+    ]
+}
+
+/// The workload in a sentence.
+pub fn workload(workload: &Workload) -> String {
+    let process = match workload.process {
+        Process::Poisson => "at random (Poisson)",
+        Process::Periodic => "at equal intervals",
+    };
+    let pacing = match workload.poll_pacing {
+        Pacing::AfterResponse => "after each response",
+        Pacing::FixedRate => "at a fixed rate",
+    };
+    let headers = match workload.headers {
+        Headers::Minimal => "minimal request headers",
+        Headers::Browser => "a browser's request headers",
+    };
+    format!(
+        "{} subscribers on {} topics, each topic {} messages, published {process}, with {} of \
+         text; round trip {}; short polling every {} {pacing}; long polls held up to {}; \
+         {headers}; steady state {}.",
+        thousands(i64::from(workload.subscribers)),
+        thousands(i64::from(workload.topics)),
+        Unit::PerSecond.show(workload.rate),
+        Unit::Bytes.show(f64::from(workload.message_bytes)),
+        show(workload.rtt),
+        show(workload.poll_interval),
+        show(workload.long_poll_hold),
+        show(workload.duration),
+    )
+}

@@ -1,0 +1,200 @@
+//! What a report must and must not say, whichever form it takes.
+
+use std::path::Path;
+
+use super::*;
+
+/// The texts in which figures appear.
+fn texts(report: &Report) -> [String; 4] {
+    let style = TableStyle { width: Some(120), colour: false };
+    [report.html(), report.markdown(), report.csv(), report.summary_table(style)]
+}
+
+/// Writes the fixtures' reports to `target/report-sample`, to be looked at.
+#[test]
+#[ignore = "writes files for the eye"]
+fn write_samples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/report-sample");
+    let mut void = fixture::run();
+    void.cells[0].deliveries.lost = 3;
+    void.tool.profile = "debug".to_owned();
+    void.stopped_early = Some("interrupted".to_owned());
+    for (name, run) in [("plain", fixture::run()), ("void", void)] {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+        write_all(&run, &root.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_percentile_of_too_few_messages_is_not_printed() {
+    let run = fixture::run();
+    let report = Report::new(&run);
+    let way = report.points[0].way(Transport::WebSocket).unwrap();
+    assert!(way.published() < 200);
+    assert!(way.summary(&figures::LATENCY_P99).is_some());
+    assert!(way.summary(&figures::LATENCY_P999).is_none());
+    assert!(!report.csv().contains("latency.p99.9"));
+    assert!(report.markdown().contains("| p99.9 (`latency.p99.9`) | too few values |"));
+    let told = |finding: &Finding| finding.to_string().contains("latency.p99.9 not shown");
+    assert_eq!(report.findings.iter().filter(|finding| told(finding)).count(), 3);
+}
+
+#[test]
+fn wrong_deliveries_void_the_way_and_hide_its_figures() {
+    let mut run = fixture::run();
+    let honest = Report::new(&run);
+    let mean = honest.points[0].way(Transport::LongPolling).unwrap();
+    let mean = figures::LATENCY_MEAN.unit.show(mean.summary(&figures::LATENCY_MEAN).unwrap().value);
+    assert!(texts(&honest).iter().take(2).all(|text| text.contains(&mean)));
+
+    let cell = run.cells.iter_mut().find(|cell| cell.transport == Transport::LongPolling);
+    cell.unwrap().deliveries.lost = 3;
+    let report = Report::new(&run);
+    assert!(report.is_void());
+    assert!(report.points[0].way(Transport::LongPolling).unwrap().is_void());
+    for text in texts(&report) {
+        assert!(!text.contains(&mean), "{text}");
+        assert!(text.contains("void"), "{text}");
+    }
+    assert!(report.answer()[0].starts_with("Void: long polling has no result"));
+    assert!(report.answer()[0].contains("3 of 400 deliveries were lost"), "{:?}", report.answer());
+    let ok_lines = |line: &&str| line.contains(",long-polling,ok,");
+    assert_eq!(report.csv().lines().filter(ok_lines).count(), 0);
+    assert!(!report.html().contains("long polling: p50"), "the void way is drawn");
+}
+
+#[test]
+fn a_saturated_repeat_does_not_count_and_the_others_do() {
+    let mut run = fixture::run();
+    run.cells[0].generator.cpu_s = 1.9 * run.cells[0].steady_s;
+    let transport = run.cells[0].transport;
+    let report = Report::new(&run);
+    assert!(report.is_void());
+    let way = report.points[0].way(transport).unwrap();
+    assert_eq!(way.cells.len(), 2);
+    let texts: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains("1.90 of 2 cores")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("only 2 of 3 repeats count")), "{texts:?}");
+}
+
+#[test]
+fn text_of_a_run_stays_text() {
+    let mut run = fixture::run();
+    run.scenario.title = "<script>alert(1)</script> & | more".to_owned();
+    run.scenario.description = "<img src=x onerror=alert(1)>".to_owned();
+    run.stopped_early = Some("</title><script>alert(2)</script>".to_owned());
+    run.machine.cpu = "a <b>bold</b> processor".to_owned();
+    let report = Report::new(&run);
+    for text in [report.html(), report.markdown()] {
+        assert!(!text.contains("<script") && !text.contains("<img") && !text.contains("<b>"));
+    }
+}
+
+#[test]
+fn the_page_loads_nothing_from_anywhere() {
+    let run = fixture::run();
+    let page = Report::new(&run).html().replace("http://www.w3.org/2000/svg", "");
+    for loader in ["http://", "https://", "src=", "<link", "@import", "url(", "<script"] {
+        assert!(!page.contains(loader), "{loader}");
+    }
+}
+
+#[test]
+fn markdown_tables_are_rectangular() {
+    let run = fixture::run();
+    let markdown = Report::new(&run).markdown();
+    let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+    let widths: Vec<usize> =
+        markdown.lines().filter(|line| line.starts_with('|')).map(columns).collect();
+    assert!(widths.len() > 30);
+    assert!(widths.iter().all(|width| *width == 5), "{widths:?}");
+}
+
+#[test]
+fn csv_has_a_line_for_each_figure_of_each_way() {
+    let mut run = fixture::run();
+    run.cells[0].deliveries.duplicated = 1;
+    let report = Report::new(&run);
+    let csv = report.csv();
+    let lines: Vec<Vec<String>> = csv.lines().map(fields).collect();
+    assert!(lines.iter().all(|fields| fields.len() == lines[0].len()), "{csv}");
+    let figures: usize = report.points[0].ways.iter().map(|way| way.summaries.len()).sum();
+    assert_eq!(lines.len(), 1 + figures + 1, "a header, the figures, and the void way");
+    let value = lines[0].iter().position(|name| name == "value").unwrap();
+    assert!(lines[2..].iter().all(|fields| fields[value].parse::<f64>().is_ok()));
+}
+
+/// The fields of a line of CSV.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut().unwrap().push(c),
+        }
+    }
+    fields
+}
+
+#[test]
+fn the_closing_table_is_short() {
+    let mut run = fixture::run();
+    run.cells.iter_mut().for_each(|cell| cell.server = None);
+    let cell = run.cells.iter_mut().find(|cell| cell.transport == Transport::ShortPolling);
+    cell.unwrap().deliveries.reordered = 1;
+    let table = Report::new(&run).summary_table(TableStyle { width: Some(110), colour: false });
+    insta::assert_snapshot!(table, @"
+    way             latency,    median       p99    requests,   answers empty   bytes a   server CPU a
+                        mean                             each                   message        message
+                                                   subscriber
+   ────────────────────────────────────────────────────────────────────────────────────────────────────
+    short polling       void      void      void         void            void      void           void
+    long polling     21.1 ms   20.4 ms   52.5 ms       1.12/s             0 %     639 B              —
+    WebSocket        20.4 ms   20.4 ms   20.6 ms          0/s               —     288 B              —
+    ");
+}
+
+#[test]
+fn the_answer_is_made_from_the_numbers() {
+    let run = fixture::run();
+    insta::assert_snapshot!(Report::new(&run).answer().join("\n"), @"
+    WebSocket and long polling were fastest: 20.4 ms and 21.1 ms from publication to receipt on average, no difference beyond the spread. Short polling took 25.8 times as long (526 ms).
+    Requests a second that each subscriber sent: 1.12 with long polling (none answered empty), 0.962 with short polling (37.2 % answered empty) and none after its handshake with WebSocket.
+    WebSocket moved the fewest bytes for a delivered message: 288 B. Short polling moved 2.10 times as much (604 B) and long polling 2.22 times (639 B).
+    WebSocket cost the server the least CPU time for a delivered message: 8.15 µs. Short polling cost 4.19 times as much (34.1 µs) and long polling 4.58 times (37.3 µs).
+    For this workload nothing beat WebSocket. Rule of thumb: push when messages must be seen at once, or are rare; long polling where push cannot pass, as fast while messages are further apart than a round trip (40 ms here); short polling when a message may be an interval old (1 s here) and most polls find one (here 1 per interval on average).
+    ");
+}
+
+#[test]
+fn a_difference_within_the_spread_is_not_claimed() {
+    let mut run = fixture::run();
+    for cell in &mut run.cells {
+        let wide = if cell.repeat == 0 { 3.0 } else { 1.0 };
+        let server = cell.server.as_mut().unwrap();
+        server.cpu_s = wide * cell.deliveries.steady as f64 * 20e-6;
+    }
+    let answer = Report::new(&run).answer().join("\n");
+    assert!(answer.contains(", no difference beyond the spread"), "{answer}");
+}
+
+#[test]
+fn a_run_that_measured_nothing_says_so() {
+    let mut run = fixture::run();
+    run.cells.clear();
+    let report = Report::new(&run);
+    assert!(report.is_void());
+    assert_eq!(report.answer(), ["Nothing was measured."]);
+    assert!(texts(&report).iter().all(|text| !text.is_empty()));
+}
+
+#[test]
+fn theory_stands_beside_the_measurement() {
+    let run = fixture::run();
+    let report = Report::new(&run);
+    let way = report.points[0].way(Transport::ShortPolling).unwrap();
+    assert_eq!(way.predicted(&figures::LATENCY_MEAN), Some(0.54));
+    assert!(report.html().contains("theory 540 ms"));
+}

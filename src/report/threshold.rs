@@ -1,0 +1,205 @@
+//! Thresholds: `--fail-if 'websocket.latency.p99 > 80ms'`, so that a run can guard a build.
+//!
+//! A threshold holds at every point of the run at which its way was measured. What cannot be
+//! checked, because the way is void or the figure unknown, counts as failed: silence is no pass.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::transport::Transport;
+
+use super::figures::Figure;
+use super::{Point, Report};
+
+/// A figure of a way: `websocket.latency.p99`.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    pub transport: Transport,
+    pub figure: &'static Figure,
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (transport, figure) = text
+            .split_once('.')
+            .ok_or_else(|| format!("'{text}' names no figure; write websocket.latency.p99"))?;
+        let transport = transport.parse().map_err(|error| format!("{error}"))?;
+        Ok(Reference { transport, figure: Figure::named(figure)? })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.transport, self.figure.name)
+    }
+}
+
+/// When a run is to fail.
+#[derive(Debug, Clone, Copy)]
+pub struct Threshold {
+    reference: Reference,
+    comparison: Comparison,
+    /// In the figure's base unit.
+    limit: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Comparison {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+/// The longer signs first: `>=` begins with `>`.
+const SIGNS: [(&str, Comparison); 4] = [
+    (">=", Comparison::AtLeast),
+    ("<=", Comparison::AtMost),
+    (">", Comparison::Above),
+    ("<", Comparison::Below),
+];
+
+/// What became of a threshold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// One line for each point: what was measured there, or why it could not be checked.
+    pub lines: Vec<String>,
+    pub failed: bool,
+}
+
+impl Threshold {
+    /// Reads `websocket.latency.p99 > 80ms`.
+    ///
+    /// # Errors
+    /// Says which part is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Threshold, String> {
+        let split = |(sign, comparison): (&str, Comparison)| {
+            text.split_once(sign).map(|(left, right)| (left, comparison, right))
+        };
+        let (left, comparison, right) = SIGNS.into_iter().find_map(split).ok_or_else(|| {
+            format!("'{text}' compares nothing; write websocket.latency.p99 > 80ms")
+        })?;
+        let reference: Reference = left.trim().parse()?;
+        let limit = reference.figure.unit.parse(right)?;
+        Ok(Threshold { reference, comparison, limit })
+    }
+
+    /// Whether the run fails, with a line for each point at which the way was measured.
+    pub fn check(&self, report: &Report) -> Outcome {
+        let transport = self.reference.transport;
+        let here = report.points.iter().filter(|point| point.way(transport).is_some());
+        let checked: Vec<(String, bool)> = here.map(|point| self.at(report, point)).collect();
+        let failed = checked.is_empty() || checked.iter().any(|(_, failed)| *failed);
+        let mut lines: Vec<String> = checked.into_iter().map(|(line, _)| line).collect();
+        if lines.is_empty() {
+            lines.push(format!("{self}: failed, {transport} was not measured"));
+        }
+        Outcome { lines, failed }
+    }
+
+    fn at(&self, report: &Report, point: &Point) -> (String, bool) {
+        let Reference { transport, figure } = self.reference;
+        let way = point.way(transport);
+        let title = match point.title(report.run) {
+            title if title.is_empty() => String::new(),
+            title => format!(" ({title})"),
+        };
+        let (text, failed) = match way.and_then(|way| way.summary(figure)) {
+            Some(summary) if self.comparison.holds(summary.value, self.limit) => {
+                (format!("failed, it is {}", figure.unit.show(summary.value)), true)
+            }
+            Some(summary) => (format!("passed, it is {}", figure.unit.show(summary.value)), false),
+            None if way.is_some_and(|way| way.is_void()) => {
+                (format!("failed, {transport} is void"), true)
+            }
+            None => ("failed, the run cannot tell that figure".to_owned(), true),
+        };
+        (format!("{self}{title}: {text}"), failed)
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = SIGNS.iter().find(|(_, comparison)| *comparison == self.comparison);
+        let sign = sign.map_or("", |(sign, _)| sign);
+        write!(f, "{} {sign} {}", self.reference, self.reference.figure.unit.show(self.limit))
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Threshold::parse(text)
+    }
+}
+
+impl Comparison {
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Comparison::Above => value > limit,
+            Comparison::AtLeast => value >= limit,
+            Comparison::Below => value < limit,
+            Comparison::AtMost => value <= limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn outcome(threshold: &str) -> Outcome {
+        let run = fixture::run();
+        Threshold::parse(threshold).unwrap().check(&Report::new(&run))
+    }
+
+    #[test]
+    fn a_threshold_fails_when_its_comparison_holds() {
+        assert!(!outcome("websocket.latency.p99 > 80ms").failed);
+        assert!(outcome("short-polling.latency.mean >= 0.1s").failed);
+        assert!(outcome("websocket.requests.per_message <= 0").failed);
+        assert!(!outcome("short-polling.requests.empty_share > 90%").failed);
+        insta::assert_snapshot!(
+            outcome("long-polling.bytes.per_message < 1.5kB").lines.join("\n"),
+            @"long-polling.bytes.per_message < 1.50 kB: failed, it is 639 B"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_checked_fails() {
+        assert!(outcome("websocket.latency.p99.9 > 10s").failed, "too few messages for a p99.9");
+        let mut run = fixture::run();
+        run.cells.iter_mut().for_each(|cell| cell.deliveries.lost = 1);
+        let outcome = Threshold::parse("websocket.latency.mean > 10s").unwrap();
+        let outcome = outcome.check(&Report::new(&run));
+        assert!(outcome.failed);
+        insta::assert_snapshot!(
+            outcome.lines.join("\n"),
+            @"websocket.latency.mean > 10 s: failed, websocket is void"
+        );
+        run.cells.clear();
+        let nothing = Threshold::parse("websocket.latency.mean > 10s").unwrap();
+        assert!(nothing.check(&Report::new(&run)).failed);
+    }
+
+    #[test]
+    fn errors_say_what_would_be_right() {
+        let error = |text: &str| Threshold::parse(text).err().unwrap();
+        insta::assert_snapshot!(
+            error("websocket.latency.p99 = 80ms"),
+            @"'websocket.latency.p99 = 80ms' compares nothing; write websocket.latency.p99 > 80ms"
+        );
+        insta::assert_snapshot!(
+            error("websocket.latency.p99 > 80"),
+            @"'80' is not a value here; write a duration such as 80ms, 500us or 1.5s"
+        );
+        assert!(error("websockets.latency.p99 > 1s").contains("known are short-polling"));
+        let unknown = error("websocket.latency.p98 > 1s");
+        assert!(unknown.starts_with("unknown figure 'latency.p98'; known are latency.mean"));
+        assert!(unknown.contains("requests.per_message"));
+    }
+}

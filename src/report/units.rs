@@ -1,0 +1,163 @@
+//! Units: how a figure is written for people, and read back from a threshold.
+//!
+//! Every figure is kept in base units (seconds, bytes, shares of one). Three significant digits are
+//! shown, which is what the histograms resolve.
+
+/// What a figure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Bytes,
+    BytesPerSecond,
+    /// A share of one, shown in percent.
+    Share,
+    PerSecond,
+    /// A plain number whose label says what is counted.
+    Count,
+}
+
+const TIMES: [(&str, f64); 5] =
+    [("ns", 1e-9), ("µs", 1e-6), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+const SIZES: [(&str, f64); 4] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)];
+const RATES: [(&str, f64); 4] = [("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3), ("B/s", 1.0)];
+const SHARES: [(&str, f64); 1] = [("%", 0.01)];
+
+impl Unit {
+    /// `value` for people: `20.4 ms`, `1.05 s`, `812 B`, `38.2 %`, `0.952/s`.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Seconds if value.abs() >= 1.0 => format!("{} s", significant(value)),
+            Unit::Seconds if value.abs() >= 1e-3 => format!("{} ms", significant(value * 1e3)),
+            Unit::Seconds if value == 0.0 => "0 ms".to_owned(),
+            Unit::Seconds => format!("{} µs", significant(value * 1e6)),
+            Unit::Bytes => scaled(value, &SIZES),
+            Unit::BytesPerSecond => scaled(value, &RATES),
+            Unit::Share => format!("{} %", significant(value * 100.0)),
+            Unit::PerSecond => format!("{}/s", significant(value)),
+            Unit::Count => significant(value),
+        }
+    }
+
+    /// The name of the base unit, for tables that machines read.
+    pub fn base(self) -> &'static str {
+        match self {
+            Unit::Seconds => "s",
+            Unit::Bytes => "B",
+            Unit::BytesPerSecond => "B/s",
+            Unit::Share | Unit::Count => "1",
+            Unit::PerSecond => "1/s",
+        }
+    }
+
+    /// Reads `80ms`, `1.5 kB`, `5%` or a plain number (in the base unit) into the base unit.
+    ///
+    /// # Errors
+    /// Says which suffixes are understood.
+    pub fn parse(self, text: &str) -> Result<f64, String> {
+        let suffixes = self.suffixes();
+        let text = text.trim();
+        let number_end =
+            text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+        let (number, suffix) = (&text[..number_end], text[number_end..].trim());
+        let factor = match suffix {
+            "" if self != Unit::Seconds => Some(1.0),
+            _ => suffixes.iter().find(|(name, _)| *name == suffix).map(|(_, factor)| *factor),
+        };
+        match (number.parse::<f64>(), factor) {
+            (Ok(number), Some(factor)) => Ok(number * factor),
+            _ => Err(format!("'{text}' is not a value here; write {}", self.examples())),
+        }
+    }
+
+    fn suffixes(self) -> &'static [(&'static str, f64)] {
+        match self {
+            Unit::Seconds => &TIMES,
+            Unit::Bytes => &SIZES,
+            Unit::BytesPerSecond => &RATES,
+            Unit::Share => &SHARES,
+            Unit::PerSecond => &[("/s", 1.0)],
+            Unit::Count => &[],
+        }
+    }
+
+    fn examples(self) -> &'static str {
+        match self {
+            Unit::Seconds => "a duration such as 80ms, 500us or 1.5s",
+            Unit::Bytes => "a size such as 800, 800B or 1.5kB",
+            Unit::BytesPerSecond => "a rate such as 800B/s or 1.5MB/s",
+            Unit::Share => "a share such as 5% or 0.05",
+            Unit::PerSecond => "a rate such as 2 or 2/s",
+            Unit::Count => "a plain number such as 2 or 0.5",
+        }
+    }
+}
+
+fn scaled(value: f64, units: &[(&str, f64)]) -> String {
+    let fits = units.iter().find(|(_, factor)| value.abs() >= *factor);
+    let (name, factor) = fits.or(units.last()).copied().unwrap_or(("", 1.0));
+    format!("{} {name}", significant(value / factor))
+}
+
+/// Three significant digits; whole numbers above a thousand, with separators.
+pub fn significant(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if value.abs() >= 999.5 {
+        return thousands(value.round() as i64);
+    }
+    // Rounding first: 9.996 has its three digits as 10.0, not as 10.00.
+    let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
+    let magnitude = rounded.abs().log10().floor() as i32;
+    let text = format!("{rounded:.*}", (2 - magnitude).max(0) as usize);
+    match text.contains('.') && rounded.fract() == 0.0 {
+        true => format!("{}", rounded),
+        false => text,
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    format!("{}{}", if value < 0 { "-" } else { "" }, groups.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_significant_digits() {
+        let shown = [0.0, 0.000123456, 0.9999, 1.0, 9.996, 20.449, 999.4, 999.9, 1_234_567.0];
+        let texts: Vec<String> = shown.into_iter().map(significant).collect();
+        assert_eq!(texts, ["0", "0.000123", "1", "1", "10", "20.4", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn every_number_has_a_unit() {
+        assert_eq!(Unit::Seconds.show(0.02044), "20.4 ms");
+        assert_eq!(Unit::Seconds.show(1.0512), "1.05 s");
+        assert_eq!(Unit::Seconds.show(0.000_04), "40 µs");
+        assert_eq!(Unit::Bytes.show(812.0), "812 B");
+        assert_eq!(Unit::Bytes.show(5_700.0), "5.70 kB");
+        assert_eq!(Unit::Share.show(0.3821), "38.2 %");
+        assert_eq!(Unit::PerSecond.show(0.95238), "0.952/s");
+    }
+
+    #[test]
+    fn values_are_read_with_their_units() {
+        assert_eq!(Unit::Seconds.parse("80ms"), Ok(0.08));
+        assert_eq!(Unit::Seconds.parse("500 us"), Ok(500.0 * 1e-6));
+        assert_eq!(Unit::Bytes.parse("1.5kB"), Ok(1_500.0));
+        assert_eq!(Unit::Share.parse("5%"), Ok(0.05));
+        assert_eq!(Unit::Count.parse("2"), Ok(2.0));
+        let error = Unit::Seconds.parse("80").unwrap_err();
+        assert_eq!(error, "'80' is not a value here; write a duration such as 80ms, 500us or 1.5s");
+    }
+}

@@ -1,0 +1,356 @@
+//! What speaks against a run's figures: a typed list, each entry void or caution.
+//!
+//! A cell is void if its deliveries were wrong or if the generator, not the server, was the limit.
+//! A repeat that is void does not count; a transport that got one delivery wrong has no figures at
+//! all. Everything else is a caution: the figures stand, with the warning beside them.
+
+use std::fmt;
+
+use crate::run::{Cell, Histogram, Run, TcpIpSource};
+use crate::transport::Transport;
+
+use super::figures::{self, Figure};
+use super::units::{Unit, significant, thousands};
+use super::{Point, Way};
+
+/// What a warning means for the figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// They do not count.
+    Void,
+    /// They count, with a grain of salt.
+    Caution,
+}
+
+/// Something that speaks against figures. Times in seconds, loads in cores.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Warning {
+    NothingDelivered,
+    Lost { lost: u64, expected: u64 },
+    Duplicated { duplicated: u64, expected: u64 },
+    Reordered { reordered: u64, expected: u64 },
+    RequestsDisagree { client: u64, server: u64 },
+    GeneratorSaturated { used: f64, cores: u32 },
+    PublisherTooLate { p99_s: f64, limit_s: f64 },
+    PublisherLate { mean_s: f64, latency_mean_s: f64 },
+    PollsLate { p99_s: f64, interval_s: f64 },
+    MachineFull { used: f64, cores: u32 },
+    RepeatsMissing { valid: usize, of: u32 },
+    SingleRepeat,
+    SpreadWide { figure: &'static str, spread: f64 },
+    TooFewSamples { figures: Vec<&'static str>, deliveries: u64, messages: u64 },
+    TcpIpEstimated,
+    OtherLoad { load: f64, cores: u32 },
+    DebugBuild,
+    StoppedEarly { reason: String },
+}
+
+/// A warning and what it is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub warning: Warning,
+    /// In words: a transport, a case, a repeat; empty if it is about the whole run.
+    pub place: String,
+}
+
+/// A publisher later than this voids a cell, whatever the latency is.
+const PUBLISHER_LATE_S: f64 = 0.005;
+/// ... unless the latency is long enough for it not to matter: a share of the median.
+const PUBLISHER_LATE_SHARE: f64 = 0.25;
+/// Mean lateness of the publisher, as a share of the mean latency, worth a warning.
+const LATENESS_SHARE: f64 = 0.05;
+/// Lateness of polls as a share of their interval: worth a warning, and void.
+const POLL_LATE_SHARE: f64 = 0.05;
+const POLL_LATE_SHARE_VOID: f64 = 0.5;
+/// Share of the machine's cores at which the generator counts as saturated.
+const SATURATED_SHARE: f64 = 0.85;
+/// Share of the cores, generator and server together, at which latency contains queueing for them.
+const FULL_SHARE: f64 = 0.9;
+/// Largest minus smallest repeat, as a share of the value.
+const WIDE_SPREAD: f64 = 0.25;
+/// Load before the run, as a share of the cores.
+const OTHER_LOAD_SHARE: f64 = 0.25;
+
+impl Warning {
+    /// What it means for the figures.
+    pub fn severity(&self) -> Severity {
+        use Warning::*;
+        match self {
+            NothingDelivered
+            | Lost { .. }
+            | Duplicated { .. }
+            | Reordered { .. }
+            | RequestsDisagree { .. }
+            | GeneratorSaturated { .. }
+            | PublisherTooLate { .. } => Severity::Void,
+            PollsLate { p99_s, interval_s } if *p99_s > POLL_LATE_SHARE_VOID * interval_s => {
+                Severity::Void
+            }
+            PublisherLate { .. }
+            | PollsLate { .. }
+            | MachineFull { .. }
+            | RepeatsMissing { .. }
+            | SingleRepeat
+            | SpreadWide { .. }
+            | TooFewSamples { .. }
+            | TcpIpEstimated
+            | OtherLoad { .. }
+            | DebugBuild
+            | StoppedEarly { .. } => Severity::Caution,
+        }
+    }
+
+    /// True if what was delivered, or counted, was wrong: no repeat makes up for that.
+    fn is_wrong(&self) -> bool {
+        use Warning::*;
+        matches!(self, Lost { .. } | Duplicated { .. } | Reordered { .. } | RequestsDisagree { .. })
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Warning::*;
+        let time = |seconds: &f64| Unit::Seconds.show(*seconds);
+        let count = |n: &u64| thousands(*n as i64);
+        let of = |n: &u64, expected: &u64| format!("{} of {}", count(n), count(expected));
+        match self {
+            NothingDelivered => f.write_str("nothing was delivered in the steady state"),
+            Lost { lost, expected } => write!(f, "{} deliveries were lost", of(lost, expected)),
+            Duplicated { duplicated, expected } => {
+                write!(f, "{} deliveries came again", of(duplicated, expected))
+            }
+            Reordered { reordered, expected } => {
+                write!(f, "{} deliveries came out of order", of(reordered, expected))
+            }
+            RequestsDisagree { client, server } => write!(
+                f,
+                "the subscribers counted {} requests, the server {}",
+                count(client),
+                count(server)
+            ),
+            GeneratorSaturated { used, cores } => write!(
+                f,
+                "the load generator kept {} of {cores} cores busy: it was the limit, not the server",
+                significant(*used)
+            ),
+            PublisherTooLate { p99_s, limit_s } => write!(
+                f,
+                "1 % of the publications were {} or more behind their schedule (at most {} here): the generator was the limit",
+                time(p99_s),
+                time(limit_s)
+            ),
+            PublisherLate { mean_s, latency_mean_s } => write!(
+                f,
+                "publications were {} late on average, which is part of the mean latency of {}",
+                time(mean_s),
+                time(latency_mean_s)
+            ),
+            PollsLate { p99_s, interval_s } => write!(
+                f,
+                "1 % of the polls were {} or more behind their schedule, at an interval of {}",
+                time(p99_s),
+                time(interval_s)
+            ),
+            MachineFull { used, cores } => write!(
+                f,
+                "server and generator kept {} of {cores} cores busy: waiting for a core is part of the latency",
+                significant(*used)
+            ),
+            RepeatsMissing { valid, of } => write!(f, "only {valid} of {of} repeats count"),
+            SingleRepeat => f.write_str(
+                "one repeat only: no spread is known, so only differences beyond a factor of 1.5 are claimed",
+            ),
+            SpreadWide { figure, spread } => write!(
+                f,
+                "{figure}: the repeats lie {} apart (largest minus smallest, of the value shown)",
+                Unit::Share.show(*spread)
+            ),
+            TooFewSamples { figures, deliveries, messages } => write!(
+                f,
+                "{} not shown: {} deliveries of {} messages are too few",
+                figures.join(", "),
+                count(deliveries),
+                count(messages)
+            ),
+            TcpIpEstimated => f.write_str(
+                "TCP/IP bytes are estimated (one segment a write, an acknowledgement for every second one), not counted by the kernel",
+            ),
+            OtherLoad { load, cores } => write!(
+                f,
+                "the machine was busy before the run: load average {} on {cores} cores in the minute before",
+                significant(*load)
+            ),
+            DebugBuild => f.write_str("measured with a debug build, which is slower than a release build"),
+            StoppedEarly { reason } => write!(f, "the run ended before its last cell: {reason}"),
+        }
+    }
+}
+
+impl Finding {
+    fn new(warning: Warning, place: impl Into<String>) -> Self {
+        Finding { warning, place: place.into() }
+    }
+
+    /// True if figures were left out because of it.
+    pub fn is_void(&self) -> bool {
+        self.warning.severity() == Severity::Void
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.is_empty() {
+            true => write!(f, "{}", self.warning),
+            false => write!(f, "{}: {}", self.place, self.warning),
+        }
+    }
+}
+
+/// Everything that speaks against the run, the gravest first.
+pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = of_run(run).collect();
+    for cell in &run.cells {
+        let place = || {
+            let point = points
+                .iter()
+                .find(|point| point.name == cell.case && *point.workload == cell.workload);
+            let title = point.map_or(String::new(), |point| point.title(run));
+            let repeat = format!("repeat {}", cell.repeat + 1);
+            place(cell.transport, &[&title, &repeat])
+        };
+        let warnings = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
+        findings.extend(warnings.map(|warning| Finding::new(warning, place())));
+    }
+    for point in points {
+        let title = point.title(run);
+        for way in point.valid_ways() {
+            let at = place(way.transport, &[&title]);
+            findings.extend(of_way(run, way).map(|warning| Finding::new(warning, at.clone())));
+        }
+    }
+    findings.sort_by_key(|finding| finding.warning.severity());
+    findings
+}
+
+fn place(transport: Transport, details: &[&str]) -> String {
+    let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
+    match details.is_empty() {
+        true => transport.label().to_owned(),
+        false => format!("{} ({})", transport.label(), details.join(", ")),
+    }
+}
+
+/// The cells that count, and why the others do not.
+pub(super) fn separate<'run>(
+    run: &Run,
+    measured: Vec<&'run Cell>,
+) -> (Vec<&'run Cell>, Vec<String>) {
+    let mut valid = Vec::new();
+    let mut reasons = Vec::new();
+    let mut wrong = false;
+    for cell in measured {
+        let warnings = void_reasons(run, cell);
+        wrong |= warnings.iter().any(Warning::is_wrong);
+        if warnings.is_empty() {
+            valid.push(cell);
+        }
+        let describe = |warning| format!("repeat {}: {warning}", cell.repeat + 1);
+        reasons.extend(warnings.into_iter().map(describe));
+    }
+    if wrong {
+        valid.clear();
+    }
+    (valid, reasons)
+}
+
+/// Why the cell does not count; empty if it does.
+pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
+    let counts = cell.deliveries;
+    let expected = counts.expected;
+    let mut warnings = Vec::new();
+    let mut note = |holds: bool, warning: Warning| warnings.extend(holds.then_some(warning));
+    note(counts.lost != 0, Warning::Lost { lost: counts.lost, expected });
+    note(counts.duplicated != 0, Warning::Duplicated { duplicated: counts.duplicated, expected });
+    note(counts.reordered != 0, Warning::Reordered { reordered: counts.reordered, expected });
+    note(counts.steady == 0, Warning::NothingDelivered);
+    let (client, server) = (cell.requests.client_total, cell.requests.server_total);
+    let server = server.unwrap_or(client);
+    note(client != server, Warning::RequestsDisagree { client, server });
+
+    let cores = run.machine.cores;
+    let used = cell.generator.cpu_s / cell.steady_s;
+    let saturated = used > SATURATED_SHARE * f64::from(cores);
+    note(saturated, Warning::GeneratorSaturated { used, cores });
+    if let Some(p99_s) = quantile_s(&cell.generator.publisher_late_us, 0.99) {
+        let median_s = quantile_s(&cell.latency_us, 0.5).unwrap_or(0.0);
+        let limit_s = (PUBLISHER_LATE_SHARE * median_s).max(PUBLISHER_LATE_S);
+        note(p99_s > limit_s, Warning::PublisherTooLate { p99_s, limit_s });
+    }
+    let polls_late = polls_late(cell).filter(|late| late.severity() == Severity::Void);
+    warnings.extend(polls_late);
+    warnings
+}
+
+fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
+    let cores = run.machine.cores;
+    let server_s = cell.server.filter(|_| run.server.is_child).map_or(0.0, |server| server.cpu_s);
+    let used = (cell.generator.cpu_s + server_s) / cell.steady_s;
+    let full =
+        (used > FULL_SHARE * f64::from(cores)).then_some(Warning::MachineFull { used, cores });
+
+    let mean_s = cell.generator.publisher_late_us.0.mean() / 1e6;
+    let latency_mean_s = cell.latency_us.0.mean() / 1e6;
+    let late = (mean_s > LATENESS_SHARE * latency_mean_s)
+        .then_some(Warning::PublisherLate { mean_s, latency_mean_s });
+    let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
+    [full, late, polls].into_iter().flatten()
+}
+
+fn polls_late(cell: &Cell) -> Option<Warning> {
+    let p99_s = quantile_s(&cell.generator.poll_late_us, 0.99)?;
+    let interval_s = cell.workload.poll_interval.as_secs_f64();
+    (p99_s > POLL_LATE_SHARE * interval_s).then_some(Warning::PollsLate { p99_s, interval_s })
+}
+
+fn quantile_s(histogram: &Histogram, p: f64) -> Option<f64> {
+    (!histogram.0.is_empty()).then(|| histogram.0.value_at_quantile(p) as f64 / 1e6)
+}
+
+fn of_run(run: &Run) -> impl Iterator<Item = Finding> {
+    let (load, cores) = (run.machine.load_average_before, run.machine.cores);
+    let other_load = load > OTHER_LOAD_SHARE * f64::from(cores);
+    let estimated = run.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated);
+    let stopped = run.stopped_early.clone().map(|reason| Warning::StoppedEarly { reason });
+    let single = run.scenario.repeats == 1;
+    [
+        stopped,
+        (run.tool.profile == "debug").then_some(Warning::DebugBuild),
+        other_load.then_some(Warning::OtherLoad { load, cores }),
+        single.then_some(Warning::SingleRepeat),
+        estimated.then_some(Warning::TcpIpEstimated),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|warning| Finding::new(warning, ""))
+}
+
+fn of_way<'a>(run: &Run, way: &'a Way) -> impl Iterator<Item = Warning> + 'a {
+    let (valid, of) = (way.cells.len(), run.scenario.repeats);
+    let missing = (valid < of as usize).then_some(Warning::RepeatsMissing { valid, of });
+    let wide = figures::HEADLINES.iter().filter_map(|figure| {
+        let spread = way.summary(figure)?.relative_spread()?;
+        (spread > WIDE_SPREAD).then_some(Warning::SpreadWide { figure: figure.name, spread })
+    });
+    missing.into_iter().chain(wide).chain(too_few_samples(way))
+}
+
+fn too_few_samples(way: &Way) -> Option<Warning> {
+    let (deliveries, messages) = (way.latency_us.0.len(), way.published());
+    let unsupported = |figure: &&&Figure| {
+        figure.section() == "latency"
+            && figure.quantile().is_some_and(|p| !figures::supports(p, deliveries, messages))
+    };
+    let figures: Vec<&'static str> =
+        figures::ALL.iter().filter(unsupported).map(|figure| figure.name).collect();
+    (!figures.is_empty()).then_some(Warning::TooFewSamples { figures, deliveries, messages })
+}

@@ -1,0 +1,108 @@
+//! What a measurement ought to show: closed forms for every transport, to be held against it.
+//!
+//! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
+//! [`cycle`] is the one model behind both kinds of polling. Server and client are taken to need no
+//! time of their own: what a measurement shows beyond a prediction is what they do need.
+
+pub mod cycle;
+
+use crate::load::scenario::{Pacing, Process, Workload};
+use crate::transport::Transport;
+
+pub use cycle::{Cycle, Delay};
+
+/// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
+/// a random share between 0.9 and 1.0, lest everybody's hold end together.
+pub const MEAN_HOLD_SHARE: f64 = 0.95;
+
+/// What one transport ought to do under one workload, in the steady state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// Publication to receipt.
+    pub delay: Delay,
+    /// Requests per second that one subscriber sends; 0 for push, after its handshake.
+    pub requests_per_subscriber_s: f64,
+    /// Requests per message that one subscriber receives; 0 for push.
+    pub requests_per_message: f64,
+    /// Share of answers without a message, 0 to 1; absent where there are no answers.
+    pub empty_share: Option<f64>,
+    /// Mean number of messages in an answer, empty ones included; absent where there are none.
+    pub messages_per_answer: Option<f64>,
+}
+
+impl Prediction {
+    /// Mean delivery latency, seconds.
+    pub fn latency_mean_s(&self) -> f64 {
+        self.delay.mean_s()
+    }
+
+    /// Delivery latency that a share `p` (0 to 1) of the messages does not exceed, seconds.
+    pub fn latency_quantile_s(&self, p: f64) -> f64 {
+        self.delay.quantile_s(p)
+    }
+
+    /// Longest delivery latency, seconds.
+    pub fn latency_max_s(&self) -> f64 {
+        self.delay.max_s()
+    }
+
+    fn push(one_way_s: f64) -> Self {
+        Prediction {
+            delay: Delay { one_way_s, gap_s: 0.0, gap_share: 0.0 },
+            requests_per_subscriber_s: 0.0,
+            requests_per_message: 0.0,
+            empty_share: None,
+            messages_per_answer: None,
+        }
+    }
+
+    fn polling(cycle: &Cycle, process: Process) -> Option<Self> {
+        let (delay, requests_s, empty_share) = match process {
+            Process::Poisson => (cycle.delay(), cycle.requests_per_s(), cycle.empty_share()),
+            Process::Periodic => cycle.periodic()?,
+        };
+        Some(Prediction {
+            delay,
+            requests_per_subscriber_s: requests_s,
+            requests_per_message: requests_s / cycle.rate,
+            empty_share: Some(empty_share),
+            messages_per_answer: Some(cycle.rate / requests_s),
+        })
+    }
+}
+
+/// What `transport` ought to do under `workload`.
+///
+/// Absent where no closed form is known: long polling of periodic messages that are further apart
+/// than a hold is long.
+pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> {
+    match transport {
+        Transport::ShortPolling => Prediction::polling(&short_poll(workload), workload.process),
+        Transport::LongPolling => Prediction::polling(&long_poll(workload), workload.process),
+        Transport::WebSocket => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
+    }
+}
+
+/// Short polling as a cycle that never holds.
+///
+/// A fixed rate faster than the round trip is slowed down to it, since a connection carries one
+/// request at a time.
+pub fn short_poll(workload: &Workload) -> Cycle {
+    let (interval_s, rtt_s) = (workload.poll_interval.as_secs_f64(), workload.rtt.as_secs_f64());
+    let gap_s = match workload.poll_pacing {
+        Pacing::AfterResponse => interval_s + rtt_s,
+        Pacing::FixedRate => interval_s.max(rtt_s),
+    };
+    Cycle { rate: workload.rate, one_way_s: rtt_s / 2.0, gap_s, hold_s: 0.0 }
+}
+
+/// Long polling over a kept connection: the gap is one round trip, the hold the mean one.
+pub fn long_poll(workload: &Workload) -> Cycle {
+    let rtt_s = workload.rtt.as_secs_f64();
+    Cycle {
+        rate: workload.rate,
+        one_way_s: rtt_s / 2.0,
+        gap_s: rtt_s,
+        hold_s: MEAN_HOLD_SHARE * workload.long_poll_hold.as_secs_f64(),
+    }
+}

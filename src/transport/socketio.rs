@@ -1,0 +1,341 @@
+//! Socket.IO: events with names and acknowledgements, on whichever of long polling and WebSocket
+//! works (Socket.IO protocol v5 on Engine.IO protocol v4).
+//!
+//! # On the wire
+//! ```text
+//! GET|POST /socket.io/?EIO=4&transport=polling   or   transport=websocket, upgrade
+//!     client: 40   server: 40{"sid":..}                                    connected
+//!     client: 42["subscribe",{"topic":..,"epoch":..,"after":..}]
+//!     server: 42["subscribed",{..}] first, then 42["message",{..}]; 42["gap"|"reset"|"error",{..}]
+//!     client: 421["publish",{"topic":..,"sender":..,"text":..}]   server: 431[{"epoch":..,"offset":..}]
+//!     server: 2   client: 3                                                now and then
+//! ```
+//!
+//! # Where the waiting happens
+//! Where it happens for the transport below: in the server, once for each request or on one
+//! connection. What is added is a session that outlives a request, and a queue for each of them.
+//!
+//! # What it costs
+//! What the transport below costs, and `42["message",` and `]` around each message: 14 bytes. The
+//! start takes more round trips. A subscriber costs the server several tasks and that queue.
+
+mod engine;
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::{SendError, SocketError, SocketIo, TransportType};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower_layer::Layer as _;
+use warp::reply::Response;
+
+use super::{Received, Transport, Wish};
+use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored, TopicName};
+use crate::server::metrics::Held;
+use crate::server::{ApiError, App, Query, Subscription};
+use crate::wire::{Dialer, Kind, WireError};
+use engine::Engine;
+
+/// Where Socket.IO lives, whatever the topic.
+const PATH: &str = "/socket.io/";
+/// Packets that wait for a subscriber, at most.
+const QUEUE_PACKETS: usize = 128;
+/// Time between two looks at a queue that was full: it does not tell when there is room again.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
+/// Bytes of a WebSocket's read buffer.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
+/// The server half: answers what is Socket.IO's, and leaves the rest to `routes`.
+pub fn beside<S>(
+    app: &Arc<App>,
+    routes: S,
+) -> impl Service<
+    Request<Incoming>,
+    Response = hyper::Response<impl Body<Data = Bytes, Error = warp::Error> + Send + use<S>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ use<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
+    S::Future: Send,
+{
+    let request_bytes_max = app.config.max_message_bytes_encoded();
+    let (layer, io) = SocketIo::builder()
+        .ping_interval(app.config.heartbeat)
+        .max_buffer_size(QUEUE_PACKETS)
+        .max_payload(request_bytes_max as u64)
+        .ws_max_message_size(request_bytes_max)
+        .ws_max_frame_size(request_bytes_max)
+        .ws_read_buffer_size(READ_BUFFER_BYTES)
+        .build_layer();
+    let greeted = app.clone();
+    io.ns("/", async move |socket: SocketRef| greet(&greeted, &socket));
+    let drained = app.drain.clone();
+    app.tasks.spawn(async move {
+        drained.cancelled().await;
+        // Without a disconnect packet, after which official clients would stay away for good.
+        io.close().await;
+    });
+    let service = layer.layer(routes);
+    let app = app.clone();
+    service_fn(move |request: Request<Incoming>| {
+        count(&app, &request);
+        service.call(request)
+    })
+}
+
+fn count(app: &App, request: &Request<Incoming>) {
+    if request.uri().path().starts_with(PATH) {
+        let is_websocket =
+            request.uri().query().is_some_and(|query| query.contains("transport=websocket"));
+        app.metrics.of(transport(is_websocket)).requests.inc();
+    }
+}
+
+fn transport(is_websocket: bool) -> Transport {
+    if is_websocket { Transport::SocketioWebsocket } else { Transport::SocketioPolling }
+}
+
+/// What a client asks for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Subscribe {
+    topic: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<Epoch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Offset>,
+}
+
+/// What a client says.
+#[derive(Debug, Deserialize)]
+struct Publish {
+    topic: String,
+    #[serde(flatten)]
+    draft: serde_json::Value,
+}
+
+/// The acknowledgement of a `publish`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Acknowledgement {
+    Stored(Stored),
+    Refused { error: String },
+}
+
+/// Says what a new client may do. It has one subscription at a time: another replaces the first.
+fn greet(app: &Arc<App>, socket: &SocketRef) {
+    let current = Arc::new(Mutex::new(CancellationToken::new()));
+    let last = current.clone();
+    socket.on_disconnect(async move || last.lock().expect("no panic under this lock").cancel());
+    let app_for_publishing = app.clone();
+    let app = app.clone();
+    socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
+        let asked = asked.map_err(|error| error.to_string());
+        match asked.and_then(|asked| subscription(&app, &asked).map_err(|error| error.message)) {
+            Ok(subscription) => {
+                let stop = CancellationToken::new();
+                let mut current = current.lock().expect("no panic under this lock");
+                std::mem::replace(&mut *current, stop.clone()).cancel();
+                let session = Session::new(app.clone(), socket, subscription);
+                app.tasks.spawn(async move { stop.run_until_cancelled(session.run()).await });
+            }
+            Err(error) => drop(socket.emit("error", &Event::Error { error })),
+        }
+    });
+    socket.on("publish", async move |TryData::<Publish>(said), ack: AckSender| {
+        let said = said.map_err(|error| error.to_string());
+        let stored = said
+            .and_then(|said| publish(&app_for_publishing, &said).map_err(|error| error.message));
+        let acknowledgement =
+            stored.map_or_else(|error| Acknowledgement::Refused { error }, Acknowledgement::Stored);
+        // A client that asked for no acknowledgement gets none.
+        let _ = ack.send(&acknowledgement);
+    });
+}
+
+fn subscription(app: &App, asked: &Subscribe) -> Result<Subscription, ApiError> {
+    let query = Query {
+        epoch: asked.epoch.map(String::from),
+        after: asked.after.map(|offset| offset.to_string()),
+        ..Query::default()
+    };
+    Subscription::parse(app, &asked.topic, &query)
+}
+
+fn publish(app: &App, said: &Publish) -> Result<Stored, ApiError> {
+    app.publish(&said.topic.parse::<TopicName>()?, said.draft.to_string().as_bytes())
+}
+
+/// One subscription of one client.
+struct Session {
+    app: Arc<App>,
+    socket: SocketRef,
+    subscription: Subscription,
+    cursor: Cursor,
+    _held: Held,
+}
+
+/// The client has left.
+struct Gone;
+
+impl Session {
+    fn new(app: Arc<App>, socket: SocketRef, subscription: Subscription) -> Session {
+        let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
+        let held = app.metrics.of(transport_of(&socket)).hold();
+        Session { app, socket, subscription, cursor, _held: held }
+    }
+
+    async fn run(mut self) -> Result<(), Gone> {
+        let Cursor { epoch, offset } = self.cursor;
+        self.tell(Event::Subscribed { epoch, cursor: offset }).await?;
+        let drain = self.app.drain.clone();
+        loop {
+            // Here the server waits: for the topic, and for the end.
+            tokio::select! {
+                () = self.subscription.topic.wait_after(self.cursor) => self.push().await?,
+                () = drain.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Queues whatever there is after the cursor; who empties the queue sends it at once.
+    async fn push(&mut self) -> Result<(), Gone> {
+        let slice = self.subscription.topic.read_after(self.cursor, QUEUE_PACKETS);
+        let Cursor { epoch, offset } = slice.cursor;
+        if slice.gap > 0 {
+            self.tell(Event::Gap { gap: slice.gap }).await?;
+        }
+        if slice.reset {
+            self.tell(Event::Reset { epoch, cursor: offset }).await?;
+        }
+        for message in &slice.messages {
+            let json: &RawValue =
+                serde_json::from_slice(message).expect("messages are encoded as JSON");
+            self.emit("message", json).await?;
+        }
+        self.cursor = slice.cursor;
+        let metrics = self.app.metrics.of(transport_of(&self.socket));
+        metrics.deliveries.inc_by(slice.messages.len() as u64);
+        Ok(())
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Gone> {
+        self.emit(event.name(), &event).await
+    }
+
+    /// Waits for room, for as long as the client stays: one that does not read misses a heartbeat.
+    async fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), Gone> {
+        loop {
+            match self.socket.emit(name, data) {
+                Ok(()) => return Ok(()),
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                    sleep(LOOK_FOR_ROOM).await;
+                }
+                Err(_) => return Err(Gone),
+            }
+        }
+    }
+}
+
+fn transport_of(socket: &SocketRef) -> Transport {
+    transport(socket.transport_type() == TransportType::Websocket)
+}
+
+/// The client half.
+#[derive(Debug)]
+pub struct Subscriber {
+    engine: Engine,
+    cursor: Cursor,
+}
+
+/// What a Socket.IO packet says, as far as a subscriber cares.
+const CONNECT: &str = "0";
+const CONNECTED: &str = "0{";
+const EVENT: &str = "2";
+
+impl Subscriber {
+    /// Opens a session, connects, subscribes, and hears where the subscription begins. Starts on
+    /// the transport that it is to stay on; there is no upgrade.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(
+        transport: Transport,
+        dialer: Dialer,
+        wish: Wish,
+    ) -> Result<Subscriber, WireError> {
+        let mut engine = Engine::open(transport == Transport::SocketioWebsocket, dialer).await?;
+        engine.send(CONNECT).await?;
+        let packet = engine.receive().await?;
+        if !packet.starts_with(CONNECTED) {
+            return Err(WireError::Nonsense(format!("'{packet}' before the connection")));
+        }
+        let subscribe = Subscribe {
+            topic: wish.topic.to_string(),
+            epoch: wish.cursor.map(|cursor| cursor.epoch),
+            after: wish.cursor.map(|cursor| cursor.offset),
+        };
+        let json = serde_json::to_string(&("subscribe", subscribe)).expect("strings and numbers");
+        engine.send(&format!("{EVENT}{json}")).await?;
+        let unknown = Cursor { epoch: Epoch(0), offset: 0 };
+        let mut subscriber = Subscriber { engine, cursor: wish.cursor.unwrap_or(unknown) };
+        loop {
+            let (_, is_subscribed) = subscriber.hear().await?;
+            if is_subscribed {
+                return Ok(subscriber);
+            }
+        }
+    }
+
+    /// Waits for the server to speak.
+    ///
+    /// # Errors
+    /// If the connection is gone, or what it carries makes no sense.
+    pub async fn next(&mut self) -> Result<Received, WireError> {
+        Ok(self.hear().await?.0)
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The next packet, and whether it was the one that begins the subscription.
+    async fn hear(&mut self) -> Result<(Received, bool), WireError> {
+        let packet = self.engine.receive().await?;
+        let nonsense = || WireError::Nonsense(format!("a packet that says {packet}"));
+        let json = packet.strip_prefix(EVENT).ok_or_else(nonsense)?;
+        let (name, data): (Cow<str>, &RawValue) =
+            serde_json::from_str(json).map_err(|_| nonsense())?;
+        let nothing = Received::default();
+        if name == "message" {
+            let message: Message = serde_json::from_str(data.get()).map_err(|_| nonsense())?;
+            self.engine.meter().move_down(Kind::Framing, Kind::Payload, data.get().len());
+            self.cursor.offset = message.offset;
+            return Ok((Received { messages: vec![message], ..nothing }, false));
+        }
+        match serde_json::from_str(data.get()).map_err(|_| nonsense())? {
+            Event::Subscribed { epoch, cursor } => {
+                self.cursor = Cursor { epoch, offset: cursor };
+                Ok((nothing, true))
+            }
+            Event::Reset { epoch, cursor } => {
+                self.cursor = Cursor { epoch, offset: cursor };
+                Ok((Received { reset: true, ..nothing }, false))
+            }
+            Event::Gap { gap } => Ok((Received { gap, ..nothing }, false)),
+            Event::Error { error } => Err(WireError::Nonsense(error)),
+            Event::Published { .. } => Err(nonsense()),
+        }
+    }
+}

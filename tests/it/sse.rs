@@ -1,0 +1,176 @@
+//! What is special about server-sent events: how a browser resumes, and what must not end its
+//! reconnecting. What they share with the other ways is tested with those.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poll_vs_push::message::{Cursor, Draft, Epoch, TopicName};
+use poll_vs_push::server::{App, Server, ServerConfig};
+use poll_vs_push::transport::{Subscriber, Transport, Wish};
+use poll_vs_push::wire::{Dialer, Meter};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Far longer than anything here takes.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+struct Running {
+    app: Arc<App>,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(config: ServerConfig) -> Running {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let server = Server::bind(ServerConfig { listen, ..config }).await.expect("a free port");
+        let (app, address) = (server.app(), server.local_addr().expect("an address"));
+        let (stop, stopped) = oneshot::channel();
+        let done = tokio::spawn(server.serve(async { stopped.await.unwrap_or_default() }));
+        Running { app, address, stop, done }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).expect("still serving");
+        tokio::time::timeout(FORGOTTEN, self.done).await.expect("ends").expect("ends well");
+    }
+
+    fn publish(&self, text: &str) -> Cursor {
+        let topic = self.app.feed.topic(&room()).expect("room for one");
+        topic.publish(Draft { sender: "A".into(), text: text.into() })
+    }
+
+    /// Opens an event stream by hand, as any client could.
+    async fn open(&self, query: &str, headers: &str) -> Raw {
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let request =
+            format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("is sent");
+        Raw { stream, heard: String::new() }
+    }
+}
+
+fn room() -> TopicName {
+    "room".parse().expect("a good name")
+}
+
+struct Raw {
+    stream: TcpStream,
+    heard: String,
+}
+
+impl Raw {
+    /// Everything heard once `wanted` is in it.
+    async fn hear(&mut self, wanted: &str) -> &str {
+        while !self.heard.contains(wanted) {
+            let mut part = [0; 4096];
+            let read = tokio::time::timeout(FORGOTTEN, self.stream.read(&mut part)).await;
+            let count = read.unwrap_or_else(|_| panic!("no {wanted:?} in {:?}", self.heard));
+            let count = count.expect("reads");
+            assert_ne!(count, 0, "ended without {wanted:?}: {:?}", self.heard);
+            self.heard.push_str(std::str::from_utf8(&part[..count]).expect("text"));
+        }
+        &self.heard
+    }
+}
+
+#[tokio::test]
+async fn the_stream_begins_at_once_and_nobody_may_keep_it() {
+    let server = Running::start(ServerConfig::default()).await;
+    let mut raw = server.open("", "").await;
+    let heard = raw.hear("\n\n").await.to_lowercase();
+    assert!(heard.starts_with("http/1.1 200"), "{heard}");
+    for line in [
+        "content-type: text/event-stream\r\n",
+        "cache-control: no-store\r\n",
+        "x-accel-buffering: no\r\n",
+        "retry:2000\nevent:subscribed\nid:",
+    ] {
+        assert!(heard.contains(line), "no {line:?} in {heard}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_header_wins_over_the_query() {
+    let server = Running::start(ServerConfig::default()).await;
+    let epoch = server.publish("one").epoch;
+    server.publish("two");
+    let mut raw = server.open("?after=0", &format!("Last-Event-ID: {epoch}:1\r\n")).await;
+    let heard = raw.hear("\"two\"").await;
+    assert!(!heard.contains("\"one\""), "{heard}");
+    assert!(heard.contains(&format!("id:{epoch}:2\ndata:{{")), "{heard}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
+    let server = Running::start(ServerConfig::default()).await;
+    let epoch = server.publish("one").epoch;
+    let stranger = Epoch(epoch.0.wrapping_add(1));
+    for id in ["nonsense", "7", "", &format!("{stranger}:1"), &format!("{epoch}:99"), "\u{e9}"] {
+        let mut raw = server.open("?after=0", &format!("Last-Event-ID: {id}\r\n")).await;
+        let heard = raw.hear("event:reset").await;
+        assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+        let wanted = format!(r#"{{"event":"reset","epoch":"{epoch}","cursor":1}}"#);
+        assert!(!raw.hear(&wanted).await.contains("\"one\""));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_quiet_stream_has_a_pulse() {
+    let heartbeat = Duration::from_millis(5);
+    let server = Running::start(ServerConfig { heartbeat, ..ServerConfig::default() }).await;
+    server.open("", "").await.hear("\r\n:\n\r\n").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_says_when_to_come_back_and_ends_the_stream() {
+    let server = Running::start(ServerConfig::default()).await;
+    let mut raw = server.open("", "").await;
+    raw.hear("\n\n").await;
+    server.stop().await;
+    let heard = raw.hear("\r\n0\r\n\r\n").await;
+    assert_eq!(heard.matches("retry:").count(), 2, "{heard}");
+}
+
+#[tokio::test]
+async fn many_messages_at_once_arrive_in_few_chunks_and_every_byte_is_accounted_for() {
+    const COUNT: usize = 1_000;
+    let server = Running::start(ServerConfig::default()).await;
+    let epoch = server.app.feed.topic(&room()).expect("room for one").head().epoch;
+    let texts: Vec<String> = (0..COUNT).map(|n| format!("{n}\r\n\n\rdata: é\u{1f980}\0")).collect();
+    for text in &texts {
+        server.publish(text);
+    }
+    let meter = Arc::new(Meter::default());
+    let dialer = Dialer::new(server.address).with_meter(meter.clone());
+    let wish = Wish { cursor: Some(Cursor { epoch, offset: 0 }), ..Wish::new(room()) };
+    let mut subscriber =
+        Subscriber::connect(Transport::Sse, dialer, wish).await.expect("subscribes");
+    let mut payload = 0;
+    for text in &texts {
+        let next = tokio::time::timeout(FORGOTTEN, subscriber.next()).await.expect("in time");
+        let message = next.expect("hears").messages.remove(0);
+        assert_eq!(message.text, *text);
+        payload += message.encode().len() as u64;
+    }
+    assert_eq!(subscriber.cursor(), Cursor { epoch, offset: COUNT as u64 });
+    let down = meter.tally().down();
+    // The same stream by hand: all its bytes are headers up to the empty line, and then events.
+    let mut raw = server.open("?after=0", "").await;
+    let heard = raw.hear(&format!("id:{epoch}:{COUNT}\ndata:")).await;
+    let (head, _) = heard.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(down.headers, head.len() as u64 + 4);
+    assert_eq!(down.payload, payload);
+    let per_message = down.framing / COUNT as u64;
+    assert!((20..30).contains(&per_message), "{per_message} bytes of framing a message");
+    assert!(meter.tally().requests == 1);
+    server.stop().await;
+}
