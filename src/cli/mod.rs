@@ -6,6 +6,7 @@ mod inspect;
 mod progress;
 mod report;
 mod serve;
+mod token;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
     Inspect(inspect::Args),
+    Token(token::Args),
     Report(report::Args),
 }
 
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Token(args) => token::run(args),
         Command::Report(args) => report::run(args),
     };
     result.unwrap_or_else(|error| {

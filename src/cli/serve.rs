@@ -41,7 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .init();
     super::runtime()?.block_on(async {
         let server = Server::bind(args.config).await?;
-        println!("listening on http://{}", server.local_addr()?);
+        println!("listening on {}://{}", server.scheme(), server.local_addr()?);
         server.serve(told_to_stop(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
     })

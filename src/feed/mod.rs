@@ -7,7 +7,8 @@
 //! slow one costs the server nothing but a growing lag, and is told of a gap if retention overtakes
 //! it.
 //!
-//! Where the log is kept is a [`store`]'s matter: in memory, or in a file that survives the process.
+//! Where the log is kept is a [`store`]'s matter: in memory, or in a file that outlives the
+//! process.
 
 mod log;
 pub mod store;

@@ -1,5 +1,5 @@
-//! The profiles of request headers. Published byte ratios hang on them: a browser with cookies sends
-//! ten times what a minimal client does.
+//! The profiles of request headers. Published byte ratios hang on them: a browser with cookies
+//! sends ten times what a minimal client does.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 

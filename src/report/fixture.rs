@@ -76,10 +76,10 @@ fn waiting(transport: Transport, workload: &Workload) -> Waiting {
         Transport::ShortPolling => {
             Waiting::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
         }
-        Transport::LongPolling => {
+        Transport::LongPolling | Transport::SocketioPolling => {
             Waiting::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
         }
-        Transport::WebSocket => Waiting::Told,
+        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => Waiting::Told,
     }
 }
 

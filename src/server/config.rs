@@ -19,9 +19,34 @@ pub struct ServerConfig {
     /// Connections open at the same time; further ones wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_connections: usize,
-    /// Time a client has for the head of a request, also time a kept-alive connection may idle
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    /// Connections of one client address; further ones are closed at once
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub max_connections_per_address: usize,
+    /// Long polls held at the same time; further ones are told to come back later
+    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    pub max_waiters: usize,
+    /// Streams held at the same time, of WebSocket, SSE and Socket.IO each
+    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    pub max_subscriptions: usize,
+    /// Messages that one client address may publish in a second
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = positive)]
+    pub publish_rate: u32,
+    /// Apply the limits of one address to this machine's too, from which proxies and load tests
+    /// come
+    #[arg(long)]
+    pub limit_loopback: bool,
+    /// Time a client has for the head of a request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,
+    /// Largest head of a request, bytes, at least 8192
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = head_bytes)]
+    pub max_header_bytes: usize,
+    /// Time a client has for the body of a request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+    /// Time that a connection may idle between two requests
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
     /// Largest text of a message, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     pub max_message_bytes: usize,
@@ -61,6 +86,38 @@ pub struct ServerConfig {
     /// Longest that the server waits for its clients to leave when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
+    /// Time over which clients are told to leave, each at a random instant of it, so that they do
+    /// not all come back at once; it comes before --drain-timeout
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub drain_window: Duration,
+    /// Say that the server comes back: WebSockets are closed with 1012, not with 1001
+    #[arg(long)]
+    pub restarting: bool,
+    /// Origin whose pages may use this server, beside its own; repeatable, '*' is any
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// File with the key that tokens are signed with, 32 bytes or more; without it everybody may
+    /// read and publish
+    #[arg(long, value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
+    /// Certificate chain, PEM; with it the server speaks TLS only
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1".to_owned())
+}
+
+/// hyper takes no smaller buffer.
+fn head_bytes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= 8 << 10);
+    number.ok_or_else(|| "a whole number from 8192".to_owned())
 }
 
 impl ServerConfig {

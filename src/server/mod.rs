@@ -5,26 +5,42 @@
 //! an end to the waiting for those who do not leave.
 
 mod accept;
+mod addresses;
 mod config;
+mod gate;
 mod guarded;
 pub mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;
+#[cfg(feature = "tls")]
+mod tls;
+pub mod token;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
+use crate::transport::Transport;
+use accept::Entrance;
+use addresses::Rates;
+use metrics::{Held, Refusal};
+use token::{BadKey, TokenKey};
+use tracing::warn;
+use warp::http::StatusCode;
 
 pub use config::ServerConfig;
+pub use gate::Client;
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
@@ -40,8 +56,79 @@ pub struct App {
     pub metrics: Metrics,
     /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
-    /// Tasks that outlive the request that started them (upgraded connections).
-    pub tasks: TaskTracker,
+    drained_at: OnceLock<Instant>,
+    /// Who has published how much lately.
+    pub(crate) publish_rates: Rates,
+    /// What tokens are checked with; without one, everybody may do everything.
+    pub(crate) token_key: Option<TokenKey>,
+    /// The tasks of all connections, upgraded ones included.
+    tasks: TaskTracker,
+    /// Cancelled when the drain's time is over: those who have not left are cut off.
+    cut: CancellationToken,
+}
+
+impl App {
+    /// Runs the task of a connection until it ends, or until the drain's time is over.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
+    }
+}
+
+impl App {
+    /// Counts a subscriber as held until what this returns is dropped.
+    ///
+    /// # Errors
+    /// If the server holds as many already as it may.
+    pub fn hold(&self, transport: Transport) -> Result<Held, ApiError> {
+        let (limit, refusal) = match transport {
+            Transport::ShortPolling | Transport::LongPolling => {
+                (self.config.max_waiters, Refusal::Waiters)
+            }
+            Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioPolling
+            | Transport::SocketioWebsocket => {
+                (self.config.max_subscriptions, Refusal::Subscriptions)
+            }
+        };
+        self.metrics.of(transport).hold(limit).ok_or_else(|| {
+            self.metrics.refused(refusal);
+            let text = format!("the server holds {limit} subscribers, which is its limit");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })
+    }
+
+    /// Begins the drain.
+    fn tell_to_leave(&self) {
+        let _ = self.drained_at.set(Instant::now());
+        self.drain.cancel();
+    }
+
+    /// Ready when the server drains and it is this client's turn to leave.
+    pub async fn told_to_leave(&self, turn: Turn) {
+        self.drain.cancelled().await;
+        if !self.config.drain_window.is_zero() {
+            let began_at = *self.drained_at.get().expect("it is set before the drain begins");
+            let leave_at = began_at + self.config.drain_window.mul_f64(turn.0);
+            // In a box, since thousands wait here for ever who never get to it.
+            Box::pin(tokio::time::sleep_until(leave_at)).await;
+        }
+    }
+
+    /// The code with which WebSockets are closed when the server drains.
+    pub fn farewell(&self) -> CloseCode {
+        if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
+    }
+}
+
+/// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn(f64);
+
+impl Turn {
+    pub fn random() -> Turn {
+        Turn(rand::random())
+    }
 }
 
 /// A server that has its port and does not serve yet.
@@ -49,6 +136,8 @@ pub struct App {
 pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
+    #[cfg(feature = "tls")]
+    tls: Option<tokio_rustls::TlsAcceptor>,
 }
 
 /// Why there is no server.
@@ -58,6 +147,11 @@ pub enum BindError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot open the feed")]
     Store(#[from] StoreError),
+    #[error("cannot use the key of the tokens")]
+    TokenKey(#[from] BadKey),
+    #[cfg(feature = "tls")]
+    #[error("cannot use the certificate")]
+    Tls(#[from] tls::BadCertificate),
 }
 
 impl Server {
@@ -69,14 +163,32 @@ impl Server {
         let address = config.listen;
         let listener =
             accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
+        let token_key = config.token_key.as_deref().map(TokenKey::read).transpose()?;
+        #[cfg(feature = "tls")]
+        let tls = tls::acceptor(&config)?;
+        if token_key.is_none() && !address.ip().is_loopback() {
+            warn!(
+                "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
+                 this address is not loopback"
+            );
+        }
         let app = App {
             feed: config.open_feed()?,
+            publish_rates: Rates::new(config.publish_rate),
+            token_key,
             metrics: Metrics::new(),
             config,
             drain: CancellationToken::new(),
+            drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
         };
-        Ok(Server { listener, app: Arc::new(app) })
+        Ok(Server {
+            listener,
+            app: Arc::new(app),
+            #[cfg(feature = "tls")]
+            tls,
+        })
     }
 
     /// The address it listens on, with the port it was given.
@@ -87,6 +199,15 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// What comes before the colon of its address.
+    pub fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
     /// The state behind the routes, for tests and benches that look inside.
     pub fn app(&self) -> Arc<App> {
         self.app.clone()
@@ -95,12 +216,17 @@ impl Server {
     /// Serves until `shutdown` is ready, then drains. Returns when the last connection is gone or
     /// the drain's time is over.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let feed = &self.app.feed;
+        let app = self.app.clone();
+        let entrance = Entrance {
+            listener: self.listener,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        };
         tokio::select! {
-            () = accept::serve(self.listener, self.app.clone(), shutdown) => {}
-            () = expire_now_and_then(feed) => {}
+            () = accept::serve(entrance, self.app, shutdown) => {}
+            () = expire_now_and_then(&app.feed) => {}
         }
-        feed.close().await;
+        app.feed.close().await;
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf;
+use futures_util::{Stream, TryStreamExt};
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::metrics::Refusal;
 use super::respond::{answer, json_answer};
-use super::{ApiError, App, SERVER_NAME, metrics};
+use super::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::message::{Draft, Stored, TopicName};
 use crate::transport::{long_polling, short_polling, sse, websocket};
 
@@ -37,24 +40,56 @@ pub(super) fn all(
         .unify()
 }
 
-/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once it is stored.
+/// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once stored.
 fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let body_limit = app.config.max_message_bytes_encoded() as u64;
     let app = app.clone();
     warp::path!("topics" / String / "messages")
         .and(warp::post())
         .and(warp::body::content_length_limit(body_limit))
-        .and(warp::body::bytes())
-        .then(move |topic: String, body: Bytes| {
+        .and(warp::body::stream())
+        .and(warp::ext::get::<Client>())
+        .then(move |topic: String, body, client: Client| {
             let app = app.clone();
-            async move { answer(store(&app, &topic, &body).await) }
+            async move { answer(store(&app, &client, &topic, body).await) }
         })
         .boxed()
 }
 
-async fn store(app: &App, topic: &str, body: &[u8]) -> Result<Response, ApiError> {
+/// A body of limited length, if it comes within `patience`: hyper's own timeout is over when the
+/// head is there.
+async fn whole<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    patience: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    let add = async |mut whole: Vec<u8>, mut part: B| {
+        while part.has_remaining() {
+            whole.extend_from_slice(part.chunk());
+            part.advance(part.chunk().len());
+        }
+        Ok(whole)
+    };
+    match tokio::time::timeout(patience, body.try_fold(Vec::new(), add)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
+    }
+}
+
+async fn store<B: Buf>(
+    app: &App,
+    client: &Client,
+    topic: &str,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Response, ApiError> {
     let topic = topic.parse::<TopicName>()?;
-    let stored = app.publish(&topic, body).await?;
+    client.may_publish(app, &topic)?;
+    let body = whole(body, app.config.body_timeout).await.inspect_err(|error| {
+        if error.status == StatusCode::REQUEST_TIMEOUT {
+            app.metrics.refused(Refusal::SlowBody);
+        }
+    })?;
+    let stored = app.publish(&topic, &body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_answer(StatusCode::CREATED, json))
 }

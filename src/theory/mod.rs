@@ -79,7 +79,11 @@ pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> 
     match transport {
         Transport::ShortPolling => Prediction::polling(&short_poll(workload), workload.process),
         Transport::LongPolling => Prediction::polling(&long_poll(workload), workload.process),
-        Transport::WebSocket => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
+        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
+            Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0))
+        }
+        // A session of its own rhythm: no closed form is known.
+        Transport::SocketioPolling => None,
     }
 }
 

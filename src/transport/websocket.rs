@@ -3,7 +3,7 @@
 //!
 //! # On the wire
 //! ```text
-//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then on frames
+//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then frames
 //!     server: {"event":"subscribed",...} first, then message objects; {"event":"gap"|"reset",...}
 //!     client: {"sender":"..","text":".."} publishes; {"event":"published",...} acknowledges it
 //! ```
@@ -36,9 +36,10 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use super::{Received, Transport, Wish};
-use crate::message::{Cursor, Epoch, Event, Frame, TopicName};
+use crate::message::{Cursor, Epoch, Event, Frame, Stored, TopicName};
+use crate::server::metrics::{Held, Refusal};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
 use crate::wire::{Dialer, Kind, WireError, WireStream, upgrade};
 
 /// Bytes of the read buffer of a connection: tungstenite's own default is 128 KiB,
@@ -59,15 +60,17 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Client>())
         .and(warp::ext::optional())
-        .map(move |topic: String, query: Query, headers: HeaderMap, upgrade| {
-            answer(accept(&app, &topic, &query, &headers, upgrade))
+        .map(move |topic: String, query: Query, headers: HeaderMap, client, upgrade| {
+            answer(accept(&app, client, &topic, &query, &headers, upgrade))
         })
         .boxed()
 }
 
 fn accept(
     app: &Arc<App>,
+    client: Client,
     topic: &str,
     query: &Query,
     headers: &HeaderMap,
@@ -80,7 +83,9 @@ fn accept(
         Err(refusal) => return Ok(*refusal),
     };
     let subscription = Subscription::parse(app, topic, query)?;
-    app.tasks.spawn(serve(app.clone(), name, subscription, upgrade));
+    let held = app.hold(Transport::WebSocket)?;
+    let visit = Visit { client, name, subscription, turn: Turn::random(), _held: held };
+    app.spawn(serve(app.clone(), visit, upgrade));
     Ok(response)
 }
 
@@ -93,22 +98,36 @@ fn config(max_message_bytes: usize) -> WebSocketConfig {
 }
 
 /// Serves one subscriber from the end of its handshake to the end of its connection.
-async fn serve(app: Arc<App>, name: TopicName, subscription: Subscription, upgrade: OnUpgrade) {
+async fn serve(app: Arc<App>, visit: Visit, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
-    let _held = app.metrics.of(Transport::WebSocket).hold();
     let config = config(app.config.max_message_bytes_encoded());
     let io = TokioIo::new(upgraded);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
-    let mut session = Session { app, name, subscription, socket, cursor };
+    let cursor = visit.subscription.cursor.unwrap_or_else(|| visit.subscription.topic.head());
+    let mut session = Session { app, visit, socket, cursor };
     let end = session.run().await.unwrap_or_else(|end| end);
     session.leave(end).await;
 }
 
-struct Session {
-    app: Arc<App>,
+/// What is known of a subscriber before it has a socket.
+struct Visit {
+    client: Client,
     name: TopicName,
     subscription: Subscription,
+    turn: Turn,
+    _held: Held,
+}
+
+impl Visit {
+    async fn publish(&self, app: &App, json: &[u8]) -> Result<Stored, ApiError> {
+        self.client.may_publish(app, &self.name)?;
+        app.publish(&self.name, json).await
+    }
+}
+
+struct Session {
+    app: Arc<App>,
+    visit: Visit,
     socket: WebSocketStream<TokioIo<Upgraded>>,
     cursor: Cursor,
 }
@@ -144,7 +163,7 @@ impl Session {
         loop {
             // Here the server waits: for the topic, for the client, and for the end.
             tokio::select! {
-                () = self.subscription.topic.wait_after(self.cursor) => self.push().await?,
+                () = self.visit.subscription.topic.wait_after(self.cursor) => self.push().await?,
                 frame = self.socket.next() => {
                     heard = true;
                     self.hear(frame.ok_or(End::Gone)??).await?;
@@ -155,8 +174,11 @@ impl Session {
                     }
                     self.send(WsMessage::Ping(Bytes::new())).await?;
                 }
-                () = app.drain.cancelled() => {
-                    return Ok(End::Close(CloseCode::Away, "the server is going away"));
+                () = self.visit.client.expired() => {
+                    return Ok(End::Close(CloseCode::Policy, "the token has expired"));
+                }
+                () = app.told_to_leave(self.visit.turn) => {
+                    return Ok(End::Close(app.farewell(), "the server is going away"));
                 }
             }
         }
@@ -164,7 +186,8 @@ impl Session {
 
     /// Sends whatever there is after the cursor: many frames, one flush.
     async fn push(&mut self) -> Result<(), End> {
-        let slice = self.subscription.topic.read_after(self.cursor, self.subscription.limit);
+        let Subscription { topic, limit, .. } = &self.visit.subscription;
+        let slice = topic.read_after(self.cursor, *limit);
         let slice = slice.map_err(|_| End::Close(CloseCode::Again, "the store cannot be read"))?;
         let Cursor { epoch, offset } = slice.cursor;
         let count = slice.messages.len() as u64;
@@ -183,7 +206,7 @@ impl Session {
     async fn hear(&mut self, frame: WsMessage) -> Result<(), End> {
         match frame {
             WsMessage::Text(text) => {
-                let event = match self.app.publish(&self.name, text.as_bytes()).await {
+                let event = match self.visit.publish(&self.app, text.as_bytes()).await {
                     Ok(stored) => Event::Published { epoch: stored.epoch, offset: stored.offset },
                     Err(error) => Event::Error { error: error.message },
                 };
@@ -208,7 +231,10 @@ impl Session {
         };
         match timeout(self.app.config.send_timeout, sending).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(End::Close(CloseCode::from(TOO_SLOW), "too slow: resume later")),
+            Err(_) => {
+                self.app.metrics.refused(Refusal::SlowReader);
+                Err(End::Close(CloseCode::from(TOO_SLOW), "too slow: resume later"))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
-//! Sleeps that end when they should. Tokio's timers have a resolution of a millisecond and round up,
-//! which would add up to 10 % to the delays simulated here; this one is as exact as the kernel's
-//! (some 50 µs).
+//! Sleeps that end when they should. Tokio's timers have a resolution of a millisecond and round
+//! up, which would add up to 10 % to the delays simulated here; this one is as exact as the
+//! kernel's (some 50 µs).
 //!
 //! One thread waits for the earliest deadline of all and wakes whoever asked for it.
 

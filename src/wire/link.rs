@@ -1,5 +1,6 @@
-//! The simulated link: whatever enters a direction comes out of it after the one-way delay, in order
-//! and complete. Without it every way looks alike on loopback, where a round trip takes no time.
+//! The simulated link: whatever enters a direction comes out of it after the one-way delay, in
+//! order and complete. Without it every way looks alike on loopback, where a round trip takes no
+//! time.
 //!
 //! What it cannot show: loss and its retransmissions, bandwidth, TCP's slow start and its window.
 

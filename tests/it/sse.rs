@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use poll_vs_push::message::{Cursor, Draft, Epoch, TopicName};
 use poll_vs_push::server::{App, Server, ServerConfig};
 use poll_vs_push::transport::{Subscriber, Transport, Wish};
@@ -41,7 +42,8 @@ impl Running {
 
     fn publish(&self, text: &str) -> Cursor {
         let topic = self.app.feed.topic(&room()).expect("room for one");
-        topic.publish(Draft { sender: "A".into(), text: text.into() })
+        let publishing = topic.publish(Draft { sender: "A".into(), text: text.into() });
+        publishing.now_or_never().expect("memory is at once").expect("stored")
     }
 
     /// Opens an event stream by hand, as any client could.

@@ -1,0 +1,131 @@
+//! The program as a person starts it: what it prints, how it stops, what its exit codes say.
+
+use std::process::Stdio;
+
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::{Dialer, HttpConnection};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::support::{Raw, Reader, TestServer, soon, wish};
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    command.args(args).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// What a run that ends by itself left: exit code, standard output, standard error.
+async fn run(args: &[&str]) -> (i32, String, String) {
+    let output = soon(program(args).output()).await.expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+}
+
+/// `serve` on a free port.
+struct Served {
+    child: Child,
+    address: std::net::SocketAddr,
+}
+
+impl Served {
+    async fn start() -> Served {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--drain-timeout", "10s"]);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let stdout = child.stdout.as_mut().expect("piped");
+        let mut line = String::new();
+        soon(BufReader::new(stdout).read_line(&mut line)).await.expect("a line");
+        let address = line.trim_end().strip_prefix("listening on http://").expect(&line);
+        Served { address: address.parse().expect("an address"), child }
+    }
+
+    /// Sends a signal; the code it exits with.
+    async fn stop_by(mut self, signal: Signal) -> i32 {
+        let id = self.child.id().expect("it runs");
+        let pid = Pid::from_raw(id as i32).expect("no process has the id 0");
+        kill_process(pid, signal).expect("it is ours");
+        soon(self.child.wait()).await.expect("it ends").code().expect("an exit, not a signal")
+    }
+}
+
+#[tokio::test]
+async fn serve_says_where_it_listens_and_stops_at_a_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let served = Served::start().await;
+        assert_ne!(served.address.port(), 0);
+        let mut http = HttpConnection::new(Dialer::new(served.address));
+        soon(http.get("/healthz")).await.expect("a 200");
+        assert_eq!(served.stop_by(signal).await, 0, "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_says_goodbye_to_those_who_wait() {
+    let served = Served::start().await;
+    let mut socket = Raw::connect(served.address).await;
+    socket.upgrade("/topics/room/ws").await;
+    // Both are held: each has been told where it begins.
+    let dialer = Dialer::new(served.address);
+    let mut reader = Reader::connect(Transport::LongPolling, dialer, wish(None)).await;
+    let held = tokio::spawn(async move { reader.next().await });
+    let mut http = HttpConnection::new(Dialer::new(served.address));
+    let waits = "poll_vs_push_waiting{transport=\"long-polling\"} 1";
+    let is_held = async {
+        while !soon(http.get("/metrics")).await.is_ok_and(|text| contains(&text, waits)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(is_held).await;
+    let (code, socket_code) = tokio::join!(served.stop_by(Signal::TERM), socket.closed_with());
+    assert_eq!((code, socket_code), (0, 1001));
+    assert_eq!(soon(held).await.expect("no panic"), Default::default());
+}
+
+fn contains(text: &[u8], what: &str) -> bool {
+    std::str::from_utf8(text).expect("UTF-8").contains(what)
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let server = TestServer::start().await;
+    let address = server.address.to_string();
+    let (code, _, error) = run(&["serve", "--listen", &address]).await;
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+    assert!(error.contains("--listen") && error.contains("in use"), "{error}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn help_has_examples() {
+    let (code, help, _) = run(&["--help"]).await;
+    assert_eq!(code, 0);
+    assert!(help.contains("serve"), "{help}");
+    let (code, help, _) = run(&["serve", "--help"]).await;
+    assert_eq!(code, 0);
+    assert!(help.contains("Examples:") && help.contains("poll-vs-push serve"), "{help}");
+    assert!(help.contains("--max-connections") && help.contains("127.0.0.1:3030]"));
+    let (code, version, _) = run(&["--version"]).await;
+    assert_eq!(
+        (code, version.as_str()),
+        (0, concat!("poll-vs-push ", env!("CARGO_PKG_VERSION"), "\n"))
+    );
+}
+
+#[tokio::test]
+async fn what_is_typed_wrong_is_named() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--no-such-flag"], "--no-such-flag"),
+        (&["serve", "--no-such-flag"], "--no-such-flag"),
+        (&["serve", "--listen", "nowhere"], "--listen"),
+        (&["serve", "--heartbeat", "soon"], "'soon' is not a duration; write for instance 40ms"),
+    ];
+    for (args, reason) in cases {
+        let (code, _, error) = run(args).await;
+        assert_eq!(code, 2, "{args:?}");
+        assert!(error.contains(reason), "{args:?}: {error}");
+    }
+}

@@ -1,0 +1,432 @@
+//! What every transport must do, whatever it costs: one suite, run over each of them against a real
+//! server.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use poll_vs_push::message::{Cursor, Epoch};
+use poll_vs_push::transport::{Transport, Wish};
+use poll_vs_push::wire::{Dialer, HttpConnection};
+
+use crate::support::{KEY, Reader, TestServer, draft, eventually, soon, wish};
+
+/// Makes a module of tests for a transport, so that a failure names both.
+macro_rules! suite {
+    ($($module:ident: $transport:expr,)*) => {
+        const COVERED: &[Transport] = &[$($transport),*];
+        $(mod $module {
+            use super::Transport;
+            suite! {
+                @each $transport,
+                a_subscription_without_a_cursor_begins_at_the_head,
+                resumes_from_a_cursor,
+                an_unknown_topic_is_made_by_its_first_subscriber,
+                a_batch_keeps_the_order_and_the_limit,
+                nothing_new_is_not_something,
+                tells_of_a_gap,
+                a_cursor_of_another_epoch_is_reset,
+                a_cursor_ahead_of_the_head_is_reset,
+                a_bad_query_is_refused_with_reasons,
+                an_abandoned_wait_is_forgotten,
+                a_dropped_wait_loses_nothing,
+                what_is_published_before_the_first_wait_is_heard,
+                what_races_the_wait_is_heard,
+                two_subscribers_hear_the_same,
+                topics_are_apart,
+                a_thousand_at_once,
+                any_text_comes_as_it_was_sent,
+                the_largest_message_arrives,
+                a_message_too_large_is_refused_and_disturbs_nobody,
+                a_simulated_link_changes_nothing_but_the_time,
+            }
+        })*
+    };
+    (@each $transport:expr, $($case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case($transport).await;
+            }
+        )*
+    };
+}
+
+suite! {
+    short_polling: Transport::ShortPolling,
+    long_polling: Transport::LongPolling,
+    websocket: Transport::WebSocket,
+}
+
+#[test]
+fn every_transport_is_covered() {
+    let covered = BTreeSet::from_iter(COVERED);
+    assert_eq!(covered, BTreeSet::from_iter(&Transport::ALL), "add the missing to `suite!`");
+}
+
+/// How a transport differs from the others, as far as a test has to know.
+struct Ways {
+    /// The last segment of its path.
+    route: &'static str,
+    /// It answers although there is nothing.
+    has_empty_answers: bool,
+    /// When the server holds something for a subscriber.
+    held: Held,
+}
+
+enum Held {
+    Never,
+    WhileItAsks,
+    Always,
+}
+
+fn ways(transport: Transport) -> Ways {
+    match transport {
+        Transport::ShortPolling => {
+            Ways { route: "poll", has_empty_answers: true, held: Held::Never }
+        }
+        Transport::LongPolling => {
+            Ways { route: "long-poll", has_empty_answers: true, held: Held::WhileItAsks }
+        }
+        Transport::WebSocket => Ways { route: "ws", has_empty_answers: false, held: Held::Always },
+        Transport::Sse => Ways { route: "events", has_empty_answers: false, held: Held::Always },
+        Transport::SocketioPolling | Transport::SocketioWebsocket => {
+            Ways { route: "socket.io", has_empty_answers: false, held: Held::Always }
+        }
+    }
+}
+
+fn numbered(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+async fn publish_numbered(server: &TestServer, range: std::ops::RangeInclusive<u64>) {
+    for text in numbered(range) {
+        server.publish(&text).await;
+    }
+}
+
+async fn a_subscription_without_a_cursor_begins_at_the_head(transport: Transport) {
+    let server = TestServer::start().await;
+    publish_numbered(&server, 1..=5).await;
+    let mut reader = server.subscribe(transport, None).await;
+    assert_eq!(reader.cursor(), server.at(5));
+    publish_numbered(&server, 6..=6).await;
+    assert_eq!(reader.texts(1).await, ["6"]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn resumes_from_a_cursor(transport: Transport) {
+    let server = TestServer::start().await;
+    publish_numbered(&server, 1..=5).await;
+    let mut reader = server.subscribe(transport, Some(server.at(0))).await;
+    assert_eq!(reader.texts(5).await, numbered(1..=5));
+    let cursor = reader.cursor();
+    drop(reader);
+    publish_numbered(&server, 6..=8).await;
+    let mut reader = server.subscribe(transport, Some(cursor)).await;
+    assert_eq!(reader.texts(3).await, numbered(6..=8));
+    drop(reader);
+    server.stop().await;
+}
+
+async fn an_unknown_topic_is_made_by_its_first_subscriber(transport: Transport) {
+    let server = TestServer::start().await;
+    assert_eq!(server.app.feed.topic_count(), 0);
+    let mut reader = server.subscribe(transport, None).await;
+    assert_eq!(reader.cursor().offset, 0);
+    server.publish("first").await;
+    assert_eq!(reader.texts(1).await, ["first"]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn a_batch_keeps_the_order_and_the_limit(transport: Transport) {
+    let server = TestServer::with(|config| config.max_batch = 3).await;
+    publish_numbered(&server, 1..=10).await;
+    let mut reader = server.subscribe(transport, Some(server.at(0))).await;
+    let mut texts = Vec::new();
+    while texts.len() < 10 {
+        let received = reader.next().await;
+        assert!(received.messages.len() <= 3, "{received:?}");
+        texts.extend(received.messages.into_iter().map(|message| message.text));
+    }
+    assert_eq!(texts, numbered(1..=10));
+    drop(reader);
+    server.stop().await;
+}
+
+async fn nothing_new_is_not_something(transport: Transport) {
+    let server = TestServer::start().await;
+    publish_numbered(&server, 1..=1).await;
+    let wish = Wish { hold: Duration::from_millis(2), ..wish(Some(server.at(1))) };
+    let mut reader = Reader::connect(transport, server.dialer(), wish).await;
+    if ways(transport).has_empty_answers {
+        for _ in 0..3 {
+            assert_eq!(reader.next().await, Default::default());
+            assert_eq!(reader.cursor(), server.at(1));
+        }
+        assert_eq!(server.app.metrics.of(transport).empty_answers.get(), 3);
+    }
+    publish_numbered(&server, 2..=2).await;
+    assert_eq!(reader.texts(1).await, ["2"]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn tells_of_a_gap(transport: Transport) {
+    let server = TestServer::with(|config| config.retain_messages = 3).await;
+    publish_numbered(&server, 1..=10).await;
+    let mut reader = server.subscribe(transport, Some(server.at(2))).await;
+    let received = reader.hear(3).await;
+    assert_eq!((received.gap, received.reset), (5, false));
+    let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
+    assert_eq!(offsets, [8, 9, 10]);
+    publish_numbered(&server, 11..=11).await;
+    assert_eq!(reader.texts(1).await, ["11"]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn a_cursor_of_another_epoch_is_reset(transport: Transport) {
+    let server = TestServer::start().await;
+    let Cursor { epoch: Epoch(epoch), .. } = server.at(0);
+    is_reset(&server, transport, Cursor { epoch: Epoch(!epoch), offset: 2 }).await;
+    server.stop().await;
+}
+
+async fn a_cursor_ahead_of_the_head_is_reset(transport: Transport) {
+    let server = TestServer::start().await;
+    is_reset(&server, transport, server.at(99)).await;
+    server.stop().await;
+}
+
+async fn is_reset(server: &TestServer, transport: Transport, cursor: Cursor) {
+    publish_numbered(server, 1..=3).await;
+    let mut reader = server.subscribe(transport, Some(cursor)).await;
+    let received = reader.next().await;
+    assert!(received.reset && received.messages.is_empty(), "{received:?}");
+    assert_eq!(reader.cursor(), server.at(3));
+    publish_numbered(server, 4..=4).await;
+    assert_eq!(reader.texts(1).await, ["4"]);
+}
+
+async fn a_bad_query_is_refused_with_reasons(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut http = HttpConnection::new(dialer_that_upgrades(&server));
+    let cases = [
+        ("after=x", "after: 'x' is not a whole number"),
+        ("after=-1", "after: '-1' is not a whole number"),
+        ("after=1.5", "after: '1.5' is not a whole number"),
+        ("after=18446744073709551616", "is not a whole number"),
+        ("epoch=12&after=0", "epoch: '12' is not the eight hex digits"),
+        ("epoch=ghijklmn&after=0", "epoch: 'ghijklmn' is not"),
+        ("after=0&limit=0", "limit: '0' is not at least 1"),
+        ("after=0&limit=many", "limit: 'many' is not a whole number"),
+        ("after=0&wait=long", "wait: 'long' is not a number of seconds"),
+        ("after=0&wait=-1", "wait: '-1' is not a number of seconds"),
+        ("after=0&wait=NaN", "wait: 'NaN' is not a number of seconds"),
+        ("after=1&after=2", ""),
+    ];
+    let route = ways(transport).route;
+    for (query, reason) in cases {
+        let path = format!("/topics/room/{route}?{query}");
+        let answer = soon(http.request("GET".parse().expect("a method"), &path, "".into())).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!(answer.headers["content-type"], "application/json", "{query}");
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let error = json["error"].as_str().expect("an error");
+        assert!(error.contains(reason) && !error.is_empty(), "{query}: {error}");
+    }
+    drop(http);
+    server.stop().await;
+}
+
+/// A WebSocket's query is not looked at unless an upgrade is asked for; the others do not mind.
+fn dialer_that_upgrades(server: &TestServer) -> Dialer {
+    let headers = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ];
+    let header = |(name, value): (&str, &str)| {
+        (name.parse().expect("a name"), value.parse().expect("a value"))
+    };
+    server.dialer().with_headers(&headers.map(header).into_iter().collect())
+}
+
+async fn an_abandoned_wait_is_forgotten(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut silent = server.subscribe(transport, None).await;
+    let mut asking = server.subscribe(transport, None).await;
+    let waiting = tokio::spawn(async move { asking.hear(1).await });
+    let (held_with, held_without) = match ways(transport).held {
+        Held::Never => (0, 0),
+        Held::WhileItAsks => (1, 0),
+        Held::Always => (2, 1),
+    };
+    eventually("held", || server.waiting(transport) == held_with).await;
+    waiting.abort();
+    assert!(waiting.await.expect_err("aborted").is_cancelled());
+    eventually("gone", || server.app.metrics.open_connections.get() == 1).await;
+    eventually("let go", || server.waiting(transport) == held_without).await;
+    server.publish("after").await;
+    assert_eq!(silent.texts(1).await, ["after"]);
+    let mut comes = server.subscribe(transport, Some(server.at(0))).await;
+    assert_eq!(comes.texts(1).await, ["after"]);
+    drop((silent, comes));
+    server.until_all_have_left().await;
+    assert_eq!(server.waiting(transport), 0);
+    server.stop().await;
+}
+
+async fn a_dropped_wait_loses_nothing(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut reader = server.subscribe(transport, None).await;
+    let mut texts = Vec::new();
+    for number in 1..=30 {
+        publish_numbered(&server, number..=number).await;
+        let patience = Duration::from_micros(100 * number);
+        if let Ok(received) = tokio::time::timeout(patience, reader.next()).await {
+            assert_eq!((received.gap, received.reset), (0, false));
+            texts.extend(received.messages.into_iter().map(|message| message.text));
+        }
+    }
+    texts.extend(reader.texts(30 - texts.len()).await);
+    assert_eq!(texts, numbered(1..=30));
+    drop(reader);
+    server.stop().await;
+}
+
+async fn what_is_published_before_the_first_wait_is_heard(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut reader = server.subscribe(transport, None).await;
+    server.publish("early").await;
+    assert_eq!(reader.texts(1).await, ["early"]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn what_races_the_wait_is_heard(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut reader = server.subscribe(transport, None).await;
+    for round in 0..200 {
+        let publishing = async {
+            for _ in 0..round % 20 {
+                tokio::task::yield_now().await;
+            }
+            server.publish("now").await;
+        };
+        let (heard, ()) = tokio::join!(reader.texts(1), publishing);
+        assert_eq!(heard, ["now"]);
+    }
+    drop(reader);
+    server.stop().await;
+}
+
+async fn two_subscribers_hear_the_same(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut one = server.subscribe(transport, None).await;
+    let mut other = server.subscribe(transport, None).await;
+    for text in ["a", "b", "c"] {
+        assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
+    }
+    let (heard, heard_too) = tokio::join!(one.hear(3), other.hear(3));
+    assert_eq!(heard.messages, heard_too.messages);
+    eventually("counted", || server.app.metrics.of(transport).deliveries.get() == 6).await;
+    drop((one, other));
+    server.stop().await;
+}
+
+async fn topics_are_apart(transport: Transport) {
+    let server = TestServer::start().await;
+    let elsewhere = Wish { topic: "elsewhere".parse().expect("a good name"), ..wish(None) };
+    let mut here = server.subscribe(transport, None).await;
+    let mut there = Reader::connect(transport, server.dialer(), elsewhere).await;
+    server.try_publish("elsewhere", "there").await.expect("stored");
+    server.publish("here").await;
+    let (heard_here, heard_there) = tokio::join!(here.texts(1), there.texts(1));
+    assert_eq!((heard_here, heard_there), (vec!["here".to_owned()], vec!["there".to_owned()]));
+    drop((here, there));
+    server.stop().await;
+}
+
+async fn a_thousand_at_once(transport: Transport) {
+    let server = TestServer::start().await;
+    let mut reader = server.subscribe(transport, None).await;
+    let (heard, ()) = tokio::join!(reader.texts(1_000), publish_numbered(&server, 1..=1_000));
+    assert_eq!(heard, numbered(1..=1_000));
+    let mut late = server.subscribe(transport, Some(server.at(0))).await;
+    assert_eq!(late.texts(1_000).await, heard);
+    drop((reader, late));
+    server.stop().await;
+}
+
+async fn any_text_comes_as_it_was_sent(transport: Transport) {
+    const TEXTS: [&str; 14] = [
+        "",
+        " ",
+        "one\rtwo\nthree\r\nfour\n\nfive\n",
+        "\0 and \u{1}\u{1f}\u{7f}",
+        "\"quotes\" 'and' \\back\\slashes\\",
+        "</script><script>alert(1)</script><!-- & -->",
+        "data: not an event\nevent: nor this\nid: 7",
+        "{\"event\":\"gap\",\"gap\":1}",
+        "héllo wörld, žluťoučký kůň",
+        "日本語 中文 한국어 العربية עברית",
+        "👩‍👩‍👧‍👦 🏳️‍🌈 𝒳 e\u{301}",
+        "\u{2028}line\u{2029}paragraph\u{85}\u{feff}",
+        "\u{202e}right to left\u{202c} \u{fffd} \u{10ffff}",
+        "\t\u{8}\u{c}",
+    ];
+    let server = TestServer::start().await;
+    let mut reader = server.subscribe(transport, None).await;
+    for text in TEXTS {
+        assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
+    }
+    assert_eq!(reader.texts(TEXTS.len()).await, TEXTS);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn the_largest_message_arrives(transport: Transport) {
+    let server = TestServer::start().await;
+    let text_bytes_max = server.app.config.max_message_bytes - "A".len();
+    let mut reader = server.subscribe(transport, None).await;
+    // JSON writes a NUL in six bytes: nothing is longer on the wire.
+    for unit in ["x", "\0", "\""] {
+        let text = unit.repeat(text_bytes_max);
+        assert_eq!(server.post("/topics/room/messages", draft(&text)).await.status, 201);
+        assert!(reader.texts(1).await == [text], "{unit:?}");
+    }
+    drop(reader);
+    server.stop().await;
+}
+
+async fn a_message_too_large_is_refused_and_disturbs_nobody(transport: Transport) {
+    let server = TestServer::with(|config| config.max_message_bytes = 100).await;
+    let mut reader = server.subscribe(transport, None).await;
+    for bytes in [100, 10_000] {
+        let answer = server.post("/topics/room/messages", draft(&"x".repeat(bytes))).await;
+        assert_eq!(answer.status, 413, "{bytes}");
+    }
+    server.publish(&"x".repeat(99)).await;
+    assert_eq!(reader.texts(1).await, ["x".repeat(99)]);
+    drop(reader);
+    server.stop().await;
+}
+
+async fn a_simulated_link_changes_nothing_but_the_time(transport: Transport) {
+    let server = TestServer::start().await;
+    let rtt = Duration::from_millis(20);
+    let dialer = server.dialer().with_round_trip(rtt);
+    let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+    let published_at = std::time::Instant::now();
+    publish_numbered(&server, 1..=100).await;
+    assert_eq!(reader.texts(100).await, numbered(1..=100));
+    assert!(published_at.elapsed() >= rtt / 2);
+    drop(reader);
+    server.stop().await;
+}

@@ -1,0 +1,191 @@
+//! Publishing, the polling routes as a person types them, health and metrics: each over HTTP, each
+//! error with its status and its reason.
+
+use std::time::Duration;
+
+use poll_vs_push::server::SERVER_NAME;
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::Answer;
+use serde_json::{Value, json};
+
+use crate::support::{Raw, TestServer, draft, eventually};
+
+const MESSAGES: &str = "/topics/room/messages";
+
+fn json(answer: &Answer) -> Value {
+    assert_eq!(answer.headers["content-type"], "application/json");
+    serde_json::from_slice(&answer.body).expect("JSON")
+}
+
+#[tokio::test]
+async fn publishing_tells_where_the_message_was_stored() {
+    let server = TestServer::start().await;
+    let epoch = server.at(0).epoch;
+    for offset in 1..=2 {
+        let answer = server.post(MESSAGES, draft("hi")).await;
+        assert_eq!(answer.status, 201);
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(json(&answer), json!({ "epoch": epoch, "offset": offset }));
+    }
+    assert_eq!(server.app.metrics.published.get(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused_with_reasons() {
+    let long_name = format!("/topics/{}/messages", "x".repeat(65));
+    let cases: &[(&str, &str, &[u8], u16, &str)] = &[
+        ("POST", MESSAGES, b"nonsense", 400, "the body must be {"),
+        ("POST", MESSAGES, b"", 411, "Content-Length"),
+        ("POST", MESSAGES, br#"{"sender":"A"}"#, 400, "missing field `text`"),
+        ("POST", MESSAGES, br#"{"sender":"A","text":1}"#, 400, "expected a string"),
+        ("POST", MESSAGES, br#"{"sender":"A","text":"hi","to":"B"}"#, 400, "unknown field `to`"),
+        ("POST", MESSAGES, b"{\"sender\":\"A\",\"text\":\"\xff\"}", 400, "the body must be {"),
+        ("POST", MESSAGES, br#"{"sender":"A","text":"\ud800"}"#, 400, "the body must be {"),
+        ("POST", "/topics/a%20b/messages", br#"{}"#, 400, "topic: 'a%20b' is not 1 to 64 letters"),
+        ("POST", &long_name, br#"{}"#, 400, "topic: "),
+        ("POST", "/topics//messages", br#"{}"#, 404, "no such route"),
+        ("POST", "/nowhere", br#"{}"#, 404, "no such route"),
+        ("GET", "/topics/room/poll/more", b"", 404, "no such route"),
+        ("GET", MESSAGES, b"", 405, "another method"),
+        ("POST", "/topics/room/poll", b"", 405, "another method"),
+        ("DELETE", "/topics/room/long-poll", b"", 405, "another method"),
+        ("POST", "/metrics", b"", 405, "another method"),
+    ];
+    let server = TestServer::start().await;
+    for (method, path, body, status, reason) in cases {
+        let answer = server.request(method, path, body.to_vec()).await;
+        assert_eq!(answer.status, *status, "{method} {path}");
+        let error = json(&answer)["error"].as_str().expect("an error").to_owned();
+        assert!(error.contains(reason), "{method} {path}: {error}");
+    }
+    assert_eq!(server.app.metrics.published.get(), 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_needs_a_length_and_a_small_one() {
+    let server = TestServer::start().await;
+    let cases = [
+        ("transfer-encoding: chunked", 411, "Content-Length"),
+        ("content-length: 1000000000", 413, "larger than any message"),
+    ];
+    for (header, status, reason) in cases {
+        let mut raw = Raw::connect(server.address).await;
+        raw.send(format!("POST {MESSAGES} HTTP/1.1\r\nhost: test\r\n{header}\r\n\r\n")).await;
+        let answer = raw.answer().await;
+        assert_eq!(answer.status, status, "{header}");
+        assert!(answer.error().contains(reason), "{}", answer.error());
+        raw.ends().await;
+    }
+    let text_too_large = "x".repeat(server.app.config.max_message_bytes);
+    let answer = server.post(MESSAGES, draft(&text_too_large)).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(
+        json(&answer)["error"],
+        "sender and text have 65537 bytes together; the limit is 65536"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_topic_too_many_is_refused_for_now() {
+    let server = TestServer::with(|config| config.max_topics = 1).await;
+    server.publish("hi").await;
+    let answer = server.post("/topics/other/messages", draft("hi")).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert!(json(&answer)["error"].as_str().expect("an error").contains("has 1 topics"));
+    assert_eq!(server.get("/topics/other/poll").await.status, 503);
+    assert_eq!(server.get("/topics/room/poll").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_typed_poll_needs_no_epoch_and_may_ask_for_less() {
+    let server = TestServer::with(|config| config.max_batch = 3).await;
+    let epoch = server.at(0).epoch;
+    for text in ["a", "b", "c", "d"] {
+        server.publish(text).await;
+    }
+    for route in ["poll", "long-poll"] {
+        let path = format!("/topics/room/{route}");
+        let answer = server.get(&path).await;
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(json(&answer), json!({ "epoch": epoch, "cursor": 4, "messages": [] }));
+        for (limit, count) in [("1", 1), ("2", 2), ("3", 3), ("99", 3)] {
+            let batch = json(&server.get(&format!("{path}?after=0&limit={limit}")).await);
+            let messages = batch["messages"].as_array().expect("messages");
+            assert_eq!((messages.len(), &batch["cursor"]), (count, &json!(count)), "{limit}");
+            assert_eq!((&messages[0]["sender"], &messages[0]["text"]), (&json!("A"), &json!("a")));
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
+    let server = TestServer::with(|config| config.max_hold = Duration::from_millis(5)).await;
+    let nothing = json!({ "epoch": server.at(0).epoch, "cursor": 0, "messages": [] });
+    for wait in ["0", "0.001", "3600", "1e300"] {
+        let path = format!("/topics/room/long-poll?after=0&wait={wait}");
+        let answer = server.get(&path).await;
+        match wait {
+            "1e300" => assert_eq!(answer.status, 400),
+            _ => assert_eq!(json(&answer), nothing, "{wait}"),
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn health_says_who_is_there() {
+    let server = TestServer::start().await;
+    let answer = server.get("/healthz").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(json(&answer), json!({ "status": "ok", "server": SERVER_NAME }));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_agree_with_what_was_done() {
+    let server = TestServer::start().await;
+    let content_type = server.get("/metrics").await.headers["content-type"].clone();
+    assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    for text in ["a", "b", "c"] {
+        server.post(MESSAGES, draft(text)).await;
+    }
+    for route in ["poll", "long-poll"] {
+        for query in ["", "?after=0", "?after=1&limit=1", "?after=3&wait=0", "?after=x"] {
+            server.get(&format!("/topics/room/{route}{query}")).await;
+        }
+    }
+    let mut reader = server.subscribe(Transport::WebSocket, Some(server.at(0))).await;
+    reader.texts(3).await;
+    let push = server.app.metrics.of(Transport::WebSocket);
+    eventually("counted", || push.deliveries.get() == 3).await;
+    eventually("only that", || server.app.metrics.open_connections.get() == 1).await;
+
+    let scrape = server.scrape().await;
+    for transport in ["short-polling", "long-polling"] {
+        assert_eq!(scrape.of("requests_total", transport), 5.0);
+        assert_eq!(scrape.of("empty_answers_total", transport), 2.0);
+        assert_eq!(scrape.of("deliveries_total", transport), 4.0);
+        assert_eq!(scrape.of("waiting", transport), 0.0);
+    }
+    assert_eq!(scrape.of("requests_total", "websocket"), 1.0);
+    assert_eq!(scrape.of("empty_answers_total", "websocket"), 0.0);
+    assert_eq!(scrape.of("deliveries_total", "websocket"), 3.0);
+    assert_eq!(scrape.of("waiting", "websocket"), 1.0);
+    assert_eq!(scrape.get("poll_vs_push_published_total"), 3.0);
+    assert_eq!(scrape.get("poll_vs_push_topics"), 1.0);
+    // The subscriber's connection, and the one that asks.
+    assert_eq!(scrape.get("poll_vs_push_open_connections"), 2.0);
+    assert!(scrape.get("process_cpu_seconds_total") > 0.0);
+    assert!(scrape.get("process_resident_memory_bytes") > 1e6);
+
+    drop(reader);
+    server.until_all_have_left().await;
+    assert_eq!(server.scrape().await.of("waiting", "websocket"), 0.0);
+    server.stop().await;
+}

@@ -1,0 +1,196 @@
+//! What the tests share: a server of their own, subscribers that check what they hear, patience.
+
+mod raw;
+mod scrape;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poll_vs_push::message::{Cursor, Stored, TopicName};
+use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
+use poll_vs_push::transport::{Received, Subscriber, Transport, Wish};
+use poll_vs_push::wire::{Answer, Dialer, HttpConnection};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use raw::{KEY, Raw, WireFrame, frame};
+pub use scrape::Scrape;
+
+/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+pub const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// What `future` yields, unless it was forgotten.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(FORGOTTEN, future).await.expect("somebody was forgotten")
+}
+
+/// Returns once `holds`; for what cannot be awaited, such as a gauge.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(FORGOTTEN, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// The topic of most tests.
+pub fn room() -> TopicName {
+    "room".parse().expect("a good name")
+}
+
+/// The JSON of a draft.
+pub fn draft(text: &str) -> String {
+    serde_json::json!({ "sender": "A", "text": text }).to_string()
+}
+
+/// A wish for [`room`] whose short polls come often.
+pub fn wish(cursor: Option<Cursor>) -> Wish {
+    Wish { cursor, interval: Duration::from_millis(2), ..Wish::new(room()) }
+}
+
+/// A server in this process, on a port of its own. End it with [`TestServer::stop`].
+pub struct TestServer {
+    pub address: SocketAddr,
+    /// What is behind the routes.
+    pub app: Arc<App>,
+    stop: CancellationToken,
+    serving: AbortOnDropHandle<()>,
+}
+
+impl TestServer {
+    /// One with the default limits.
+    pub async fn start() -> TestServer {
+        TestServer::with(|_| ()).await
+    }
+
+    /// One whose limits `configure` has changed.
+    pub async fn with(configure: impl FnOnce(&mut ServerConfig)) -> TestServer {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config =
+            ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
+        configure(&mut config);
+        let server = Server::bind(config).await.expect("some port is free");
+        let address = server.local_addr().expect("it has one");
+        let app = server.app();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+        TestServer { address, app, stop, serving: AbortOnDropHandle::new(serving) }
+    }
+
+    /// Tells the server to stop; it drains while the test goes on.
+    pub fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops the server, and waits until it has.
+    pub async fn stop(self) {
+        self.tell_to_stop();
+        soon(self.serving).await.expect("serving does not panic");
+    }
+
+    /// Publishes to [`room`], by what the publishing routes call.
+    pub async fn publish(&self, text: &str) -> Stored {
+        self.try_publish("room", text).await.expect("stored")
+    }
+
+    pub async fn try_publish(&self, topic: &str, text: &str) -> Result<Stored, ApiError> {
+        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
+    }
+
+    /// A cursor of this server's epoch.
+    pub fn at(&self, offset: u64) -> Cursor {
+        let head = self.app.feed.topic(&room()).expect("room for one").head();
+        Cursor { offset, ..head }
+    }
+
+    pub fn dialer(&self) -> Dialer {
+        Dialer::new(self.address)
+    }
+
+    /// A connection on which to make requests.
+    pub fn http(&self) -> HttpConnection {
+        HttpConnection::new(self.dialer())
+    }
+
+    /// `GET path` on a connection of its own.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, "").await
+    }
+
+    /// `POST path` on a connection of its own.
+    pub async fn post(&self, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+        self.request("POST", path, body).await
+    }
+
+    pub async fn request(&self, method: &str, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+        let method = method.parse().expect("a method");
+        soon(self.http().request(method, path, body.into())).await.expect("an answer")
+    }
+
+    /// What `GET /metrics` says.
+    pub async fn scrape(&self) -> Scrape {
+        let answer = self.get("/metrics").await;
+        Scrape::parse(std::str::from_utf8(&answer.body).expect("text"))
+    }
+
+    /// Subscribes to [`room`].
+    pub async fn subscribe(&self, transport: Transport, cursor: Option<Cursor>) -> Reader {
+        Reader::connect(transport, self.dialer(), wish(cursor)).await
+    }
+
+    /// Subscribers of `transport` that the server holds.
+    pub fn waiting(&self, transport: Transport) -> i64 {
+        self.app.metrics.of(transport).waiting.get()
+    }
+
+    /// Waits until the server has seen every connection end.
+    pub async fn until_all_have_left(&self) {
+        eventually("no open connection", || self.app.metrics.open_connections.get() == 0).await;
+    }
+}
+
+/// A subscriber that is not forgotten.
+pub struct Reader(Subscriber);
+
+impl Reader {
+    pub async fn connect(transport: Transport, dialer: Dialer, wish: Wish) -> Reader {
+        Reader(soon(Subscriber::connect(transport, dialer, wish)).await.expect("subscribes"))
+    }
+
+    /// What the server says next.
+    pub async fn next(&mut self) -> Received {
+        soon(self.0.next()).await.expect("an answer")
+    }
+
+    /// What the server says until there are `count` messages, all in one.
+    pub async fn hear(&mut self, count: usize) -> Received {
+        let mut all = Received::default();
+        while all.messages.len() < count {
+            let received = self.next().await;
+            all.messages.extend(received.messages);
+            all.gap += received.gap;
+            all.reset |= received.reset;
+        }
+        assert_eq!(all.messages.len(), count, "more messages than there should be: {all:?}");
+        all
+    }
+
+    /// The texts of the next `count` messages, of which none may be lost.
+    pub async fn texts(&mut self, count: usize) -> Vec<String> {
+        let before = self.cursor().offset;
+        let received = self.hear(count).await;
+        assert_eq!((received.gap, received.reset), (0, false));
+        let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
+        let in_order: Vec<u64> = (before + 1..).take(count).collect();
+        assert_eq!(offsets, in_order, "not what follows {before}");
+        assert_eq!(self.cursor().offset, before + count as u64);
+        received.messages.into_iter().map(|message| message.text).collect()
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.0.cursor()
+    }
+}

@@ -1,0 +1,206 @@
+//! A TCP client that says exactly what it is told to, right or wrong, and reads HTTP answers and
+//! WebSocket frames with code of its own: nothing the server is built on has a part in it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::soon;
+
+/// The key of the example in RFC 6455, section 1.3, and the answer to it.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// Any mask does; this one changes every byte.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A connection.
+pub struct Raw(TcpStream);
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct RawAnswer {
+    pub status: u16,
+    /// Status line and headers, in lower case.
+    head: String,
+    pub body: String,
+}
+
+/// A frame from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WireFrame {
+    Text(String),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    /// Code and reason, if it has them.
+    Close(Option<(u16, String)>),
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Raw {
+        Raw(soon(TcpStream::connect(address)).await.expect("the server listens"))
+    }
+
+    /// One whose kernel takes as little as it can while nobody reads.
+    pub async fn connect_narrow(address: SocketAddr) -> Raw {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        Raw(soon(socket.connect(address)).await.expect("the server listens"))
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        soon(self.0.write_all(bytes.as_ref())).await.expect("the server takes it");
+    }
+
+    /// Sends as much as the server takes before it hangs up.
+    pub async fn send_all_it_takes(&mut self, bytes: &[u8]) {
+        let _ = soon(self.0.write_all(bytes)).await;
+    }
+
+    /// `GET path` with no more headers than `more`, each line of which ends with CR LF.
+    pub async fn get(&mut self, path: &str, more: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{more}\r\n")).await;
+    }
+
+    /// The next answer; it must have a `content-length`, or be a 101.
+    pub async fn answer(&mut self) -> RawAnswer {
+        let mut answer = self.answer_without_body().await;
+        if answer.status != 101 {
+            let length = answer.header("content-length").expect("a length").parse();
+            let mut body = vec![0; length.expect("a number")];
+            soon(self.0.read_exact(&mut body)).await.expect("the body");
+            answer.body = String::from_utf8(body).expect("text");
+        }
+        answer
+    }
+
+    /// The head of the next answer.
+    pub async fn answer_without_body(&mut self) -> RawAnswer {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(self.0.read_u8()).await.expect("the head of an answer"));
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        let status = head[9..12].parse().expect("a status");
+        RawAnswer { status, head, body: String::new() }
+    }
+
+    /// Waits until the server has closed the connection without another word.
+    pub async fn ends(mut self) {
+        let mut rest = Vec::new();
+        match soon(self.0.read_to_end(&mut rest)).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(rest.is_empty(), "more came: {}", String::from_utf8_lossy(&rest));
+    }
+
+    /// The headers that ask for an upgrade.
+    pub fn upgrade_headers() -> String {
+        format!(
+            "connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n"
+        )
+    }
+
+    /// Turns the connection into a WebSocket.
+    pub async fn upgrade(&mut self, path: &str) {
+        self.get(path, &Raw::upgrade_headers()).await;
+        let answer = self.answer().await;
+        assert_eq!(answer.status, 101);
+        let accept = answer.header("sec-websocket-accept").expect("an accepted key");
+        assert_eq!(accept, ACCEPT.to_ascii_lowercase());
+    }
+
+    /// Sends a frame as a client must: masked. `first` holds FIN, reserved bits and opcode.
+    pub async fn send_frame(&mut self, first: u8, payload: &[u8]) {
+        let bytes = frame(first, payload);
+        self.send(bytes).await;
+    }
+
+    /// The next frame, which must be whole and, from a server, without a mask.
+    pub async fn frame(&mut self) -> WireFrame {
+        let stream = &mut self.0;
+        let reading = async {
+            let first = stream.read_u8().await?;
+            let length = match stream.read_u8().await? {
+                126 => u64::from(stream.read_u16().await?),
+                127 => stream.read_u64().await?,
+                short => u64::from(short),
+            };
+            assert!(length < 1 << 24, "a masked or an absurd length: {length:#x}");
+            let mut payload = vec![0; length as usize];
+            stream.read_exact(&mut payload).await?;
+            io::Result::Ok((first, payload))
+        };
+        let (first, payload) = soon(reading).await.expect("a frame");
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        match first {
+            0x81 => WireFrame::Text(text(&payload)),
+            0x88 if payload.is_empty() => WireFrame::Close(None),
+            0x88 => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                WireFrame::Close(Some((code, text(&payload[2..]))))
+            }
+            0x89 => WireFrame::Ping(payload),
+            0x8a => WireFrame::Pong(payload),
+            other => panic!("a frame that begins with {other:#x}"),
+        }
+    }
+
+    /// The next frame's JSON.
+    pub async fn event(&mut self) -> serde_json::Value {
+        match self.frame().await {
+            WireFrame::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?} where an event should be"),
+        }
+    }
+
+    /// Waits for the server's close, passing over what comes before it, answers it, and waits for
+    /// the end of the connection; the code.
+    pub async fn closed_with(mut self) -> u16 {
+        let code = loop {
+            if let WireFrame::Close(close) = self.frame().await {
+                break close.expect("a code").0;
+            }
+        };
+        self.send_all_it_takes(&frame(0x88, &code.to_be_bytes())).await;
+        self.ends().await;
+        code
+    }
+}
+
+impl RawAnswer {
+    /// The value of a header, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The text of a JSON error.
+    pub fn error(&self) -> String {
+        let json: serde_json::Value = serde_json::from_str(&self.body).expect("JSON");
+        json["error"].as_str().expect("an error").to_owned()
+    }
+}
+
+/// The bytes of a masked frame.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        short @ 0..126 => bytes.push(0x80 | short as u8),
+        long @ 126..65_536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend((long as u16).to_be_bytes());
+        }
+        huge => {
+            bytes.push(0x80 | 127);
+            bytes.extend((huge as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}

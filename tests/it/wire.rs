@@ -1,0 +1,255 @@
+//! The byte ledger against recorded conversations: what crossed the socket is taken down by a relay
+//! in between, sorted by code that knows nothing of the meter, and must agree to the byte. And the
+//! simulated link: it takes its time, both ways.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poll_vs_push::run::Ledger;
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::{Dialer, Meter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::{Reader, TestServer, soon, wish};
+
+/// Stands between a subscriber and the server, for one connection, and writes down what is said.
+struct Relay {
+    address: SocketAddr,
+    recording: AbortOnDropHandle<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Relay {
+    async fn before(server: &TestServer) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+        let address = listener.local_addr().expect("it has one");
+        let server = server.address;
+        let recording = tokio::spawn(async move {
+            let (subscriber, _) = listener.accept().await.expect("a subscriber");
+            let server = TcpStream::connect(server).await.expect("the server listens");
+            let (from_subscriber, to_subscriber) = subscriber.into_split();
+            let (from_server, to_server) = server.into_split();
+            tokio::join!(pass_on(from_subscriber, to_server), pass_on(from_server, to_subscriber))
+        });
+        Relay { address, recording: AbortOnDropHandle::new(recording) }
+    }
+
+    /// What went up and what came down, once both sides have hung up.
+    async fn recording(self) -> (Vec<u8>, Vec<u8>) {
+        soon(self.recording).await.expect("the relay does not panic")
+    }
+}
+
+async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Vec<u8> {
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut part).await {
+        said.extend_from_slice(&part[..count]);
+        if to.write_all(&part[..count]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+    said
+}
+
+/// Payload, framing and headers of one direction, without TCP and IP.
+type Sorted = [u64; 3];
+
+fn sorted(ledger: Ledger) -> Sorted {
+    [ledger.payload, ledger.framing, ledger.headers]
+}
+
+/// Takes the head of an HTTP message off `bytes`; the head and its body's length.
+fn take_head<'a>(bytes: &mut &'a [u8]) -> (&'a str, usize) {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let (head, rest) = bytes.split_at(end);
+    *bytes = rest;
+    let head = std::str::from_utf8(head).expect("text");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    (head, length.map_or(0, |length| length.parse().expect("a number")))
+}
+
+/// A poller's answers, sorted: the message objects of a batch are its payload.
+fn sort_answers(mut said: &[u8]) -> Sorted {
+    let [mut payload, mut framing, mut headers] = [0; 3];
+    while !said.is_empty() {
+        let (head, length) = take_head(&mut said);
+        let (body, rest) = said.split_at(length);
+        said = rest;
+        let body = std::str::from_utf8(body).expect("text");
+        let (_, list) = body.split_once("\"messages\":[").expect("a list");
+        let list = list.strip_suffix("]}").expect("its end");
+        let commas_between = list.matches("},{").count();
+        payload += (list.len() - commas_between) as u64;
+        framing += (length - list.len() + commas_between) as u64;
+        headers += head.len() as u64;
+    }
+    [payload, framing, headers]
+}
+
+/// What a server said on a WebSocket, sorted: the text of message objects is payload, all else
+/// after the 101 is framing.
+fn sort_frames(mut said: &[u8]) -> Sorted {
+    let (head, _) = take_head(&mut said);
+    let [mut payload, mut framing] = [0; 2];
+    while let [_, second, rest @ ..] = said {
+        let (length, header) = match second {
+            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), 4),
+            127 => panic!("no frame here is that long"),
+            short => (usize::from(*short), 2),
+        };
+        let text = &said[header..header + length];
+        framing += header as u64;
+        match text.starts_with(b"{\"offset\":") {
+            true => payload += length as u64,
+            false => framing += length as u64,
+        }
+        said = &said[header + length..];
+    }
+    [payload, framing, head.len() as u64]
+}
+
+/// Reads the topic from its first message over a relay while two messages are published; the
+/// recording, and what the meter says of it.
+async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, Sorted, Sorted) {
+    let server = TestServer::start().await;
+    let relay = Relay::before(&server).await;
+    let meter = Arc::new(Meter::default());
+    let dialer = Dialer::new(relay.address).with_meter(meter.clone());
+    let mut reader = Reader::connect(transport, dialer, wish(None)).await;
+    for text in texts {
+        server.publish(text).await;
+    }
+    assert_eq!(reader.texts(2).await, texts);
+    let tally = meter.tally();
+    drop(reader);
+    let (up, down) = relay.recording().await;
+    let (up_sorted, down_sorted) = (sorted(tally.up()), sorted(tally.down()));
+    assert_eq!(up_sorted.iter().sum::<u64>(), up.len() as u64, "all that went up");
+    assert_eq!(down_sorted.iter().sum::<u64>(), down.len() as u64, "all that came down");
+    server.stop().await;
+    (String::from_utf8(up).expect("text"), down, up_sorted, down_sorted)
+}
+
+#[tokio::test]
+async fn the_ledger_of_polls_agrees_with_the_recording() {
+    for (transport, route) in
+        [(Transport::ShortPolling, "poll"), (Transport::LongPolling, "long-poll")]
+    {
+        let (up, down, up_sorted, down_sorted) = converse(transport, ["one", "two"]).await;
+        assert_eq!(up_sorted, [0, 0, up.len() as u64], "requests are headers");
+        assert_eq!(down_sorted, sort_answers(&down));
+        let [payload, ..] = down_sorted;
+        let message = r#"{"offset":1,"published_at":1700000000000000,"sender":"A","text":"one"}"#;
+        assert_eq!(payload, 2 * message.len() as u64);
+        // Not a byte but what HTTP/1.1 demands and the query says.
+        let mut requests = up.split_inclusive("\r\n\r\n");
+        let first = requests.next().expect("a request");
+        let host = first.split_once("host: ").expect("a host").1;
+        assert_eq!(first, format!("GET /topics/room/{route} HTTP/1.1\r\nhost: {host}"));
+        let second = requests.next().expect("another request");
+        assert!(second.starts_with(&format!("GET /topics/room/{route}?epoch=")), "{second}");
+        assert!(second.ends_with(&format!(" HTTP/1.1\r\nhost: {host}")), "{second}");
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_of_a_websocket_agrees_with_the_recording() {
+    // The longer of the two needs a frame header of 4 bytes.
+    let long = "x".repeat(200);
+    let (up, down, up_sorted, down_sorted) = converse(Transport::WebSocket, ["short", &long]).await;
+    assert_eq!(up_sorted, [0, 0, up.len() as u64], "only the handshake");
+    assert_eq!(down_sorted, sort_frames(&down));
+    let subscribed = r#"{"event":"subscribed","epoch":"00000000","cursor":0}"#.len() as u64;
+    let [payload, framing, _] = down_sorted;
+    let message = r#"{"offset":1,"published_at":1700000000000000,"sender":"A","text":""}"#;
+    assert_eq!(payload, 2 * message.len() as u64 + 5 + 200);
+    assert_eq!(framing, 2 + subscribed + 2 + 4);
+}
+
+#[tokio::test]
+async fn what_a_websocket_client_sends_after_the_handshake_is_framing() {
+    let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(20)).await;
+    let relay = Relay::before(&server).await;
+    let meter = Arc::new(Meter::default());
+    let dialer = Dialer::new(relay.address).with_meter(meter.clone());
+    let mut reader = Reader::connect(Transport::WebSocket, dialer, wish(None)).await;
+    let [_, framing_before, headers] = sorted(meter.tally().up());
+    assert_eq!(framing_before, 0);
+    // Pings come, and reading answers them, until at least one pong is out.
+    while sorted(meter.tally().up())[1] == 0 {
+        let _ = tokio::time::timeout(Duration::from_millis(5), reader.next()).await;
+    }
+    let [payload, framing, headers_after] = sorted(meter.tally().up());
+    drop(reader);
+    let (up, _) = relay.recording().await;
+    assert_eq!((payload, headers_after), (0, headers));
+    // A pong without a payload: 2 bytes and the mask.
+    assert_eq!(framing % 6, 0);
+    assert_eq!(headers + framing, up.len() as u64);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_and_answers_are_counted_on_both_sides_alike() {
+    let server = TestServer::start().await;
+    for transport in Transport::ALL {
+        let meter = Arc::new(Meter::default());
+        let dialer = server.dialer().with_meter(meter.clone());
+        let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+        let offset = server.publish("hi").await.offset as usize;
+        reader.texts(offset).await;
+        let tally = meter.tally();
+        let counted = server.app.metrics.of(transport);
+        assert_eq!(tally.requests, counted.requests.get(), "{transport}");
+        assert_eq!(tally.empty_answers, counted.empty_answers.get(), "{transport}");
+        assert_eq!(tally.opened, 1, "{transport}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn segments_are_those_of_the_kernel_where_it_tells() {
+    let server = TestServer::start().await;
+    let meter = Arc::new(Meter::default());
+    let dialer = server.dialer().with_meter(meter.clone());
+    let mut reader = Reader::connect(Transport::ShortPolling, dialer, wish(None)).await;
+    let tally = meter.tally();
+    assert_eq!(tally.segments_are_counted(), cfg!(target_os = "linux"));
+    for ledger in [tally.up(), tally.down()] {
+        // At least one to carry the bytes, and 52 bytes of headers on each.
+        assert!(ledger.tcp_ip >= 52 && ledger.tcp_ip % 52 == 0, "{ledger:?}");
+    }
+    server.publish("hi").await;
+    reader.texts(1).await;
+    let before_the_end = meter.tally();
+    drop(reader);
+    server.until_all_have_left().await;
+    let after = meter.tally();
+    assert!(after.up().tcp_ip >= before_the_end.up().tcp_ip, "closing forgets nothing");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_takes_its_time_both_ways_and_at_the_handshake() {
+    let server = TestServer::start().await;
+    let rtt = Duration::from_millis(30);
+    let dialer = server.dialer().with_round_trip(rtt);
+    let began = Instant::now();
+    let stream = soon(dialer.dial()).await.expect("the server listens");
+    assert!(began.elapsed() >= rtt, "a connection takes a round trip");
+    drop(stream);
+    for transport in Transport::ALL {
+        let began = Instant::now();
+        let wish = wish(Some(server.at(0)));
+        let mut reader = Reader::connect(transport, dialer.clone(), wish).await;
+        let offset = server.publish("hi").await.offset as usize;
+        reader.texts(offset).await;
+        // A round trip to connect; another to ask, or to upgrade.
+        assert!(began.elapsed() >= 2 * rtt, "{transport}");
+    }
+    server.stop().await;
+}
