@@ -19,10 +19,12 @@
 //! - [`load`]: the load test: scenario, schedule, publisher, fleet, verifier.
 //! - [`run`]: `run.json`, all that measuring and reporting share.
 //! - [`theory`]: the closed forms that every measurement is held against.
+//! - [`advise`]: which way is cheapest for one workload, from theory and measured costs.
 //! - [`report`]: `run.json` in; HTML, Markdown, CSV out.
 //! - [`cli`]: one file a command.
 //! - [`usage`]: what a process has used.
 
+pub mod advise;
 pub mod cli;
 pub mod feed;
 pub mod load;

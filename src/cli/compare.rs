@@ -23,6 +23,7 @@ const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.
 
 /// Measure the ways side by side and write a report (this is the default command)
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   poll-vs-push

@@ -1,13 +1,16 @@
 //! The command line: one file a command.
 
+mod advise;
 mod compare;
 mod directory;
 mod inspect;
+mod predict;
 mod progress;
 mod report;
 mod serve;
 mod token;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,6 +32,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Without a command it compares the ways under the default scenario and writes a report.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,13 +41,14 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of these in the whole process")]
 enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
     Inspect(inspect::Args),
     Token(token::Args),
     Report(report::Args),
+    Predict(predict::Args),
+    Advise(advise::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -55,11 +60,21 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Token(args) => token::run(args),
         Command::Report(args) => report::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Advise(args) => advise::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a line, or lines. A reader that has heard enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// The runtime of every command that uses the network.

@@ -25,7 +25,7 @@ use crate::run::{
     Bytes, Cell, Connections, Generator, Requests, ServerCost, TcpIpSource, Trace, TraceEvent,
     TraceWhat,
 };
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 use crate::usage;
 use crate::wire::clock::sleep_until;
 use crate::wire::{Dialer, Entry, Journal, Meter, Tally, WireError};
@@ -71,13 +71,9 @@ impl CellPlan {
         let Workload { subscribers, rtt, idle, warm_up, duration, poll_interval, .. } =
             &self.workload;
         let connect = *rtt * (3 + subscribers / 256) + Duration::from_micros(300) * *subscribers;
-        let drain = match self.transport {
-            Transport::ShortPolling => *poll_interval + *rtt,
-            Transport::LongPolling
-            | Transport::WebSocket
-            | Transport::Sse
-            | Transport::SocketioPolling
-            | Transport::SocketioWebsocket => *rtt,
+        let drain = match self.transport.waiting() {
+            Waiting::InClient => *poll_interval + *rtt,
+            Waiting::PerRequest | Waiting::PerConnection => *rtt,
         };
         let starting_and_stopping = Duration::from_millis(200);
         UNUSED + connect + *idle + *warm_up + *duration + drain + starting_and_stopping

@@ -43,6 +43,7 @@ struct Shared {
 /// What one subscriber received, in order of arrival; instants are absolute.
 #[derive(Debug)]
 pub struct Log {
+    number: u32,
     pub topic: u32,
     receipts: Vec<(u32, Instant)>,
     /// Gaps and resets it was told of: none belongs in a run.
@@ -91,9 +92,8 @@ impl Fleet {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),
             };
-            let topic = number % workload.topics;
             let phase = random.random::<f64>();
-            tasks.spawn(shared.clone().subscribe(dialer, topic, phase));
+            tasks.spawn(shared.clone().subscribe(dialer, number, phase));
         }
         Fleet { shared, tasks, failures }
     }
@@ -116,16 +116,19 @@ impl Fleet {
         }
     }
 
-    /// Sends all of them home and returns what they received.
+    /// Sends all of them home and returns what they received, in the order of their numbers.
     pub async fn stop(self) -> Vec<Log> {
         self.shared.stop.cancel();
-        self.tasks.join_all().await
+        let mut logs = self.tasks.join_all().await;
+        logs.sort_by_key(|log| log.number);
+        logs
     }
 }
 
 impl Shared {
-    async fn subscribe(self: Arc<Self>, dialer: Dialer, topic: u32, phase: f64) -> Log {
-        let mut log = Log { topic, receipts: Vec::new(), notices: 0 };
+    async fn subscribe(self: Arc<Self>, dialer: Dialer, number: u32, phase: f64) -> Log {
+        let topic = number % self.workload.topics;
+        let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
         let stop = self.stop.clone();
         let failed = tokio::select! {
             biased;

@@ -464,7 +464,11 @@ impl Workload {
         f64::from(self.subscribers) / f64::from(self.topics)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Checks that every value makes sense.
+    ///
+    /// # Errors
+    /// Names the key that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), String> {
         let limit = |key: &str, holds: bool, right: &str| match holds {
             true => Ok(()),
             false => Err(format!("{key}: must be {right}")),

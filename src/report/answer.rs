@@ -6,8 +6,8 @@ use crate::transport::Transport;
 
 use super::figures::{self, Figure};
 use super::stats::Summary;
-use super::units::{Unit, significant};
-use super::{Point, Report, Way};
+use super::units::{Unit, sentence_case, significant};
+use super::{Point, Report, Way, charts, sweep};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -87,7 +87,13 @@ fn ranking(point: &Point, figure: &Figure, superlative: &str, verb: &str) -> Opt
 }
 
 fn tied(leaders: &[Standing]) -> &'static str {
-    if leaders.len() > 1 { ", no difference beyond the spread" } else { "" }
+    match leaders {
+        [] | [_] => "",
+        _ if leaders.iter().any(|(way, _)| way.cells.len() < 2) => {
+            ", too close to be told apart by one repeat"
+        }
+        _ => ", no difference beyond the spread",
+    }
 }
 
 /// ` Long polling took 1.5 times as long (30 ms) and short polling 27 times (541 ms).`
@@ -166,31 +172,50 @@ fn rule_of_thumb(point: &Point) -> String {
     )
 }
 
-/// Several points: who was fastest where, and each way's range.
+/// Several points: each way's range, who was fastest how often, and where ways meet.
 fn across(report: &Report, points: &[Point]) -> Vec<String> {
-    let figure = &figures::LATENCY_MEAN;
-    let ranges = report.transports().into_iter().filter_map(|transport| {
-        let means = || {
-            let ways = points.iter().filter_map(|point| point.way(transport));
-            ways.filter_map(|way| Some(way.summary(figure)?.value))
-        };
-        let (low, high) = (means().fold(f64::MAX, f64::min), means().fold(0.0, f64::max));
-        let led = points.iter().filter(|point| {
-            let ranked = point.ranked(figure);
-            ranked.len() >= 2 && split(&ranked).0.iter().any(|(way, _)| way.transport == transport)
-        });
-        means().next()?;
-        Some(format!(
-            "{}: mean delivery latency {} to {} over {} workloads, fastest (or not to be told \
-             from the fastest) in {}.",
-            sentence_case(transport.label()),
-            figure.unit.show(low),
-            figure.unit.show(high),
-            means().count(),
-            led.count(),
-        ))
+    let ranges = report.transports().into_iter().filter_map(|way| range(points, way));
+    let lines = sweep::lines(report);
+    let meetings = lines.iter().flat_map(|line| {
+        let figures: [(&Figure, &str); 3] = [
+            (&figures::REQUESTS_PER_SUBSCRIBER, "Requests"),
+            (&figures::BYTES_PER_MESSAGE, "Bytes"),
+            (&figures::CPU_BUSY, "Server CPU"),
+        ];
+        figures.into_iter().filter_map(|(figure, name)| {
+            let found = line.crossovers(figure);
+            let words: Vec<String> =
+                found.iter().map(|crossover| charts::sweep::in_words(crossover, line)).collect();
+            let axis = line.axis.label();
+            (!words.is_empty()).then(|| format!("{name}, along {axis}: {}", words.join(" ")))
+        })
     });
-    ranges.collect()
+    ranges.chain(meetings).collect()
+}
+
+fn range(points: &[Point], transport: Transport) -> Option<String> {
+    let figure = &figures::LATENCY_MEAN;
+    let ways = points.iter().filter_map(|point| point.way(transport));
+    let means: Vec<f64> = ways.filter_map(|way| Some(way.summary(figure)?.value)).collect();
+    let low = means.iter().copied().reduce(f64::min)?;
+    let high = means.iter().copied().reduce(f64::max)?;
+    let led = points.iter().filter(|point| {
+        let ranked = point.ranked(figure);
+        ranked.len() >= 2 && split(&ranked).0.iter().any(|(way, _)| way.transport == transport)
+    });
+    let (name, low, high) =
+        (sentence_case(transport.label()), figure.unit.show(low), figure.unit.show(high));
+    let range = if low == high { low } else { format!("{low} to {high}") };
+    let led = match led.count() {
+        0 => "in none".to_owned(),
+        n if n == means.len() => "in all".to_owned(),
+        n => format!("in {n}"),
+    };
+    Some(format!(
+        "{name}: {range} from publication to receipt on average, over {} workloads; fastest, or \
+         not to be told from the fastest, {led}.",
+        means.len(),
+    ))
 }
 
 fn names(ways: &[Standing]) -> String {
@@ -205,9 +230,4 @@ fn list(items: impl IntoIterator<Item = String>) -> String {
         Some(last) if items.is_empty() => last,
         Some(last) => format!("{} and {last}", items.join(", ")),
     }
-}
-
-fn sentence_case(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

@@ -153,7 +153,7 @@ mod tests {
         let mut new = old.clone();
         for cell in &mut new.cells {
             if cell.transport == Transport::WebSocket {
-                cell.bytes.down.headers += 100 * cell.deliveries.steady;
+                cell.bytes.down.headers += 100 * cell.deliveries.in_steady;
             }
         }
         new.machine.cores = 4;

@@ -13,18 +13,33 @@ use crate::run::{
     Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Requests, Run,
     SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
 pub fn run() -> Run {
     run_of(&scenario("name = 'fixture'\ntitle = 'Poll or push?'\ndescription = 'A fixture.'"))
 }
 
+/// A sweep over the message rate.
+pub fn sweep() -> Run {
+    let mut scenario = scenario(
+        "name = 'sweep'\ntitle = 'Poll or push, by rate'\ndescription = 'A fixture.'\n\
+         sweep = { rate = [0.1, 0.5, 2, 10, 50] }",
+    );
+    scenario.workload.duration = Duration::from_secs(20);
+    run_of(&scenario)
+}
+
 /// A scenario with a smaller workload than the default's.
 pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
+    if scenario.transports == Transport::ALL {
+        scenario.transports =
+            vec![Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+    }
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
+    scenario.workload.duration = Duration::from_secs(7);
     scenario
 }
 
@@ -63,23 +78,23 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: see theory.md's one model for both kinds of polling.
+/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
-enum Waiting {
+enum Pattern {
     Asking { gap_s: f64, hold_s: f64 },
     Told,
 }
 
-fn waiting(transport: Transport, workload: &Workload) -> Waiting {
+fn pattern(transport: Transport, workload: &Workload) -> Pattern {
     let rtt_s = workload.rtt.as_secs_f64();
-    match transport {
-        Transport::ShortPolling => {
-            Waiting::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
+    match transport.waiting() {
+        Waiting::InClient => {
+            Pattern::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
         }
-        Transport::LongPolling | Transport::SocketioPolling => {
-            Waiting::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
+        Waiting::PerRequest => {
+            Pattern::Asking { gap_s: rtt_s, hold_s: workload.long_poll_hold.as_secs_f64() }
         }
-        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => Waiting::Told,
+        Waiting::PerConnection => Pattern::Told,
     }
 }
 
@@ -99,11 +114,11 @@ fn cell(transport: Transport, point: &Point, repeat: u32) -> Cell {
     let length_s = workload.duration.as_secs_f64();
     let topics: Vec<Vec<f64>> =
         (0..workload.topics).map(|_| arrivals(workload.rate, length_s, &mut random)).collect();
-    let waiting = waiting(transport, workload);
+    let pattern = pattern(transport, workload);
     let seen: Vec<Seen> = (0..workload.subscribers)
         .map(|subscriber| {
             let arrivals = &topics[(subscriber % workload.topics) as usize];
-            subscriber_of(waiting, arrivals, workload, &mut random)
+            subscriber_of(pattern, arrivals, workload, &mut random)
         })
         .collect();
     let published = topics.iter().map(|arrivals| arrivals.len() as u64).sum();
@@ -120,7 +135,7 @@ fn arrivals(rate: f64, length_s: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
 }
 
 fn subscriber_of(
-    waiting: Waiting,
+    pattern: Pattern,
     arrivals: &[f64],
     workload: &Workload,
     random: &mut ChaCha8Rng,
@@ -128,7 +143,7 @@ fn subscriber_of(
     let one_way_s = workload.rtt.as_secs_f64() / 2.0;
     let mut work = || 0.000_2 + 0.000_4 * random.random::<f64>();
     let mut seen = Seen::default();
-    let Waiting::Asking { gap_s, hold_s } = waiting else {
+    let Pattern::Asking { gap_s, hold_s } = pattern else {
         seen.messages = arrivals.iter().map(|at| (*at, at + one_way_s + work())).collect();
         return seen;
     };
@@ -166,6 +181,9 @@ fn measured(
         latency_us.record(((received - planned) * 1e6) as u64);
     }
     let delivered = latency_us.0.len();
+    let length_s = workload.duration.as_secs_f64();
+    let received = seen.iter().flat_map(|seen| &seen.messages);
+    let in_steady = received.filter(|(_, at)| *at < length_s).count() as u64;
     let sent: u64 = seen.iter().map(|seen| seen.requests.len() as u64).sum();
     let answers = || seen.iter().flat_map(|seen| &seen.answers);
     let requests = Requests {
@@ -175,8 +193,7 @@ fn measured(
         client_total: sent + 60,
         server_total: Some(sent + 60),
     };
-    let length_s = workload.duration.as_secs_f64();
-    let work = delivered as f64 * 9e-6 + sent as f64 * 25e-6;
+    let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
     Cell {
         transport,
         case: point.case.clone(),
@@ -188,11 +205,12 @@ fn measured(
             expected: delivered,
             received: delivered,
             steady: delivered,
+            in_steady,
             ..Deliveries::default()
         },
         latency_us,
         requests,
-        bytes: bytes(workload, delivered, sent),
+        bytes: bytes(workload, in_steady, sent),
         connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
         server: Some(ServerCost {
             cpu_s: work * (1.0 + 0.05 * f64::from(repeat)),

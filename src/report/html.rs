@@ -6,9 +6,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{self, Chart, palette};
+use super::decision::{Cost, Decision};
 use super::table::{self, Entry};
 use super::terminal::heading;
-use super::{Point, Report, Way, figures, prose};
+use super::{Point, Report, Way, differences, figures, prose, published, sweep};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -30,7 +31,11 @@ pub fn page(report: &Report) -> String {
                     p class="lead" { (scenario.description) }
                     (answer(report))
                     @if report.points.len() > 1 { (headlines(report)) }
+                    @for line in sweep::lines(report) { (of_line(&line)) }
+                    (published(report))
+                    @if report.points.len() > 1 { h2 { "Each workload" } }
                     @for point in &report.points { (of_point(report, point)) }
+                    (decision(report))
                     (validity(report))
                     (method())
                     (circumstances(report))
@@ -104,11 +109,58 @@ fn headline(way: &Way, figure: &figures::Figure) -> String {
     }
 }
 
+/// The charts over a sweep: what changes along it, and where ways meet.
+fn of_line(line: &sweep::Line) -> Markup {
+    let charts = [
+        charts::sweep::along(line, &figures::LATENCY_MEAN, "Mean delivery latency"),
+        charts::sweep::along(
+            line,
+            &figures::REQUESTS_PER_SUBSCRIBER,
+            "Requests per second of each subscriber",
+        ),
+        charts::sweep::along(line, &figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
+        charts::sweep::along(line, &figures::CPU_BUSY, "Server CPU, of one core"),
+    ];
+    html! {
+        section {
+            h2 {
+                @if line.name.is_empty() { "Along the sweep: " } @else { (line.name) ", along: " }
+                (line.axis.label())
+            }
+            div class="charts" { @for chart in charts.iter().flatten() { (figure(chart)) } }
+        }
+    }
+}
+
+fn published(report: &Report) -> Markup {
+    let rows = published::rows(report);
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "Published figures beside ours" }
+                div class="scroll" {
+                    table {
+                        thead { tr {
+                            th { "case" } th { "published by" } th { "figure" }
+                            th { "published" } th { "ours" } th { "why they differ, or need not" }
+                        } }
+                        tbody { @for row in &rows { tr {
+                            th { (row.case) } td { (row.source) } td { (row.figure) }
+                            td { (row.value) } td { strong { (row.ours) } } td { (row.why) }
+                        } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A point's table and charts; folded away if there are many points.
 fn of_point(report: &Report, point: &Point) -> Markup {
     let body = html! {
         p class="note" { (prose::workload(point.workload)) }
         (figure_table(point))
+        (differences(point))
         (point_charts(point))
     };
     let description = point.case.map_or("", |case| case.description.as_str());
@@ -117,7 +169,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
             section { h2 { "Every figure" } (body) }
         } @else {
             section { details {
-                summary { h2 { (point.title(report.run)) } }
+                summary { h3 { (point.title(report.run)) } }
                 @if !description.is_empty() { p { (description) } }
                 (body)
             } }
@@ -128,7 +180,7 @@ fn of_point(report: &Report, point: &Point) -> Markup {
 fn figure_table(point: &Point) -> Markup {
     html! {
         div class="scroll" {
-            table class="figures" {
+            table class="figures" style=(format!("--ways:{}", point.ways.len())) {
                 thead { tr {
                     th {}
                     @for way in &point.ways { th class="number" { (name(way)) } }
@@ -147,6 +199,17 @@ fn figure_table(point: &Point) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn differences(point: &Point) -> Markup {
+    let orders = differences::orders(point);
+    html! {
+        @if !orders.is_empty() {
+            h3 { "Which differences are real" }
+            p class="note" { (differences::KEY) }
+            dl { @for (figure, order) in &orders { dt { (figure) } dd { (order) } } }
         }
     }
 }
@@ -195,6 +258,20 @@ fn figure(chart: &Chart) -> Markup {
         figure class=[chart.wide.then_some("wide")] {
             figcaption { strong { (chart.title) } span { (chart.note) } }
             div class="scroll" { (chart.svg) }
+        }
+    }
+}
+
+fn decision(report: &Report) -> Markup {
+    let charts = Decision::of(report).map(|decision| {
+        [Cost::ServerCpu, Cost::Bytes].map(|cost| charts::map::cheapest(&decision, cost))
+    });
+    html! {
+        @if let Some(charts) = charts {
+            section {
+                h2 { "Which way is cheapest where" }
+                div class="charts" { @for chart in &charts { (figure(chart)) } }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::figures;
 use super::table::{self, Entry};
 use super::terminal::heading;
-use super::{Point, Report, prose};
+use super::{Point, Report, differences, prose, published};
 
 /// Beyond so many points the full tables are left to `results.csv`.
 const FULL_TABLES_MAX: usize = 4;
@@ -27,6 +27,7 @@ pub fn document(report: &Report) -> String {
     } else {
         text.push_str("Every figure is in `results.csv`.\n\n");
     }
+    text.push_str(&published(report));
     text.push_str(&validity(report));
     text.push_str("## Method\n\n");
     prose::METHOD.iter().for_each(|line| {
@@ -73,6 +74,33 @@ fn full_table(report: &Report, point: &Point) -> String {
             let entries = row.entries.iter().map(entry);
             text.push_str(&table_row(std::iter::once(name).chain(entries)));
         }
+    }
+    text + "\n" + &differences(point)
+}
+
+fn differences(point: &Point) -> String {
+    let orders = differences::orders(point);
+    if orders.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("Which differences are real? {}\n\n", escaped(differences::KEY));
+    for (figure, order) in orders {
+        let _ = writeln!(text, "- {figure}: {}", escaped(&order));
+    }
+    text + "\n"
+}
+
+fn published(report: &Report) -> String {
+    let rows = published::rows(report);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = ["case", "published by", "figure", "published", "ours", "why"];
+    let mut text = "## Published figures beside ours\n\n".to_owned();
+    text.push_str(&table_head(&columns.map(str::to_owned), std::iter::empty()));
+    for row in rows {
+        let cells = [row.case, row.source, row.figure, row.value, &row.ours, row.why];
+        text.push_str(&table_row(cells.into_iter().map(escaped)));
     }
     text + "\n"
 }

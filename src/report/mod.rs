@@ -10,11 +10,14 @@ mod answer;
 pub mod baseline;
 pub mod charts;
 mod csv;
+pub mod decision;
+mod differences;
 pub mod figures;
 mod html;
 mod json;
 mod markdown;
 mod prose;
+mod published;
 pub mod stats;
 pub mod sweep;
 mod table;
@@ -22,9 +25,10 @@ mod terminal;
 pub mod threshold;
 pub mod units;
 pub mod validity;
+pub mod warning;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -33,14 +37,13 @@ use std::path::Path;
 
 use crate::load::scenario::{Case, Workload};
 use crate::run::{Cell, Histogram, Run};
-use crate::theory::{self, Prediction};
 use crate::transport::Transport;
 
-use figures::Figure;
+use figures::{Expected, Figure};
 use stats::Summary;
 use sweep::Axis;
 pub use terminal::TableStyle;
-use validity::Finding;
+use warning::Finding;
 
 /// A run, arranged for reading.
 pub struct Report<'run> {
@@ -73,7 +76,7 @@ pub struct Way<'run> {
     /// Delivery latency of all repeats that count, microseconds.
     pub latency_us: Histogram,
     /// Absent where theory has no closed form.
-    pub prediction: Option<Prediction>,
+    pub expected: Option<Expected>,
     summaries: BTreeMap<&'static str, Summary>,
 }
 
@@ -193,8 +196,8 @@ impl<'run> Way<'run> {
             Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
-        let prediction = theory::predict(transport, workload);
-        Way { transport, workload, cells, void_reasons, latency_us, prediction, summaries }
+        let expected = Expected::of(transport, workload, run.server.is_child);
+        Way { transport, workload, cells, void_reasons, latency_us, expected, summaries }
     }
 
     /// True if no repeat counts.
@@ -209,7 +212,7 @@ impl<'run> Way<'run> {
 
     /// What theory expects of the figure, in base units.
     pub fn predicted(&self, figure: &Figure) -> Option<f64> {
-        figure.predicted(self.prediction.as_ref()?, self.workload)
+        figure.predicted(self.expected.as_ref()?)
     }
 
     /// Messages published in the steady states that count.

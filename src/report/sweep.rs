@@ -1,12 +1,148 @@
-//! The swept value of a workload as an axis: its name, its unit, and how it is read and set.
+//! Sweeps: points that differ in one value of the workload, and where two ways meet along it.
 //!
-//! Draws nothing; charts over a sweep and the titles of its points are made with it.
+//! Draws nothing. A crossover is claimed only between points at which the two differ for real, once
+//! in one direction and once in the other; theory's crossover stands beside it.
 
 use std::time::Duration;
 
 use crate::load::scenario::{Scenario, Sweep, Workload};
 
+use crate::transport::Transport;
+
+use super::figures::{Expected, Figure};
 use super::units::Unit;
+use super::{Point, Report};
+
+/// The points of one case along one axis.
+pub struct Line<'a> {
+    /// The case's name, empty if the scenario has no cases.
+    pub name: &'a str,
+    pub axis: Axis,
+    /// At least two, by rising value.
+    pub points: Vec<&'a Point<'a>>,
+    server_is_ours: bool,
+}
+
+/// Where two ways exchange their order, in the axis' base unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Crossover {
+    /// The way whose figure is the larger one above the crossover, and the other.
+    pub larger: Transport,
+    pub smaller: Transport,
+    pub measured: Option<f64>,
+    pub predicted: Option<f64>,
+}
+
+/// Every sweep of the report.
+pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
+    let mut lines: Vec<Line> = Vec::new();
+    for point in &report.points {
+        let Some(axis) = Axis::of(&report.run.scenario, point.name) else { continue };
+        match lines.iter_mut().find(|line| line.name == point.name) {
+            Some(line) => line.points.push(point),
+            None => {
+                let server_is_ours = report.run.server.is_child;
+                lines.push(Line { name: point.name, axis, points: vec![point], server_is_ours });
+            }
+        }
+    }
+    for line in &mut lines {
+        let axis = line.axis;
+        line.points.sort_by(|a, b| axis.get(a.workload).total_cmp(&axis.get(b.workload)));
+    }
+    lines.retain(|line| line.points.len() >= 2);
+    lines
+}
+
+impl Line<'_> {
+    /// The transports that have results somewhere along the line.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> + '_ {
+        let valid = |transport: &Transport| {
+            let ways = self.points.iter().filter_map(|point| point.way(*transport));
+            ways.into_iter().any(|way| !way.is_void())
+        };
+        Transport::ALL.into_iter().filter(valid)
+    }
+
+    /// The smallest and the largest value.
+    pub fn domain(&self) -> (f64, f64) {
+        let at = |point: Option<&&Point>| point.map_or(0.0, |point| self.axis.get(point.workload));
+        (at(self.points.first()), at(self.points.last()))
+    }
+
+    /// What theory expects of the figure, densely along the line; empty if it expects nothing.
+    pub fn predicted(&self, transport: Transport, figure: &Figure) -> Vec<(f64, f64)> {
+        const STEPS: u32 = 120;
+        let (low, high) = self.domain();
+        let at = |step: u32| {
+            let share = f64::from(step) / f64::from(STEPS);
+            match low > 0.0 {
+                true => low * (high / low).powf(share),
+                false => low + (high - low) * share,
+            }
+        };
+        let predict = |value: f64| {
+            let workload = self.axis.set(self.points[0].workload, value);
+            let expected = Expected::of(transport, &workload, self.server_is_ours)?;
+            Some((value, figure.predicted(&expected)?))
+        };
+        (0..=STEPS).filter_map(|step| predict(at(step))).collect()
+    }
+
+    /// Where ways exchange their order in `figure`, measured and predicted.
+    pub fn crossovers(&self, figure: &Figure) -> Vec<Crossover> {
+        let transports: Vec<Transport> = self.transports().collect();
+        let mut found = Vec::new();
+        for (index, a) in transports.iter().enumerate() {
+            for b in &transports[index + 1..] {
+                found.extend(self.between(*a, *b, figure));
+            }
+        }
+        found
+    }
+
+    fn between(&self, a: Transport, b: Transport, figure: &Figure) -> Vec<Crossover> {
+        let real = self.points.iter().filter_map(|point| {
+            let (a, b) = (point.way(a)?.summary(figure)?, point.way(b)?.summary(figure)?);
+            a.differs_from(b).then(|| (self.axis.get(point.workload), a.value / b.value))
+        });
+        let theory_a = self.predicted(a, figure);
+        let theory_b = self.predicted(b, figure);
+        let theory = theory_a.iter().zip(&theory_b).map(|((at, a), (_, b))| (*at, a / b));
+        let mut predicted = sign_changes(theory.collect());
+        let crossover = |rises: bool, measured, predicted| {
+            let (larger, smaller) = if rises { (a, b) } else { (b, a) };
+            Crossover { larger, smaller, measured, predicted }
+        };
+        let mut found: Vec<Crossover> = Vec::new();
+        for (at, rises) in sign_changes(real.collect()) {
+            let same = predicted.iter().position(|(_, also_rises)| *also_rises == rises);
+            let theory = same.map(|index| predicted.remove(index).0);
+            found.push(crossover(rises, Some(at), theory));
+        }
+        let only_predicted = predicted.into_iter();
+        found.extend(only_predicted.map(|(at, rises)| crossover(rises, None, Some(at))));
+        found
+    }
+}
+
+/// Where the ratio passes one: the value there, and whether the ratio rises. Interpolated between
+/// logarithms, where there are such.
+fn sign_changes(ratios: Vec<(f64, f64)>) -> Vec<(f64, bool)> {
+    let usable = |(_, ratio): &(f64, f64)| ratio.is_finite() && *ratio > 0.0;
+    let ratios: Vec<(f64, f64)> = ratios.into_iter().filter(usable).collect();
+    let change = |pair: &[(f64, f64)]| {
+        let ((left, before), (right, after)) = (pair[0], pair[1]);
+        let (before, after) = (before.ln(), after.ln());
+        let share = before / (before - after);
+        let at = match left > 0.0 {
+            true => left * (right / left).powf(share),
+            false => left + (right - left) * share,
+        };
+        (before * after < 0.0).then_some((at, after > 0.0))
+    };
+    ratios.windows(2).filter_map(change).collect()
+}
 
 /// Which value of the workload is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,5 +224,38 @@ impl Axis {
             Axis::PollInterval => format!("poll interval {value}"),
             Axis::Rtt => format!("round trip {value}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{figures, fixture};
+
+    #[test]
+    fn a_crossover_lies_where_the_ratio_is_one() {
+        let changes = sign_changes(vec![(0.1, 0.01), (1.0, 0.1), (100.0, 10.0), (200.0, 20.0)]);
+        assert_eq!(changes.len(), 1);
+        assert!((changes[0].0 - 10.0).abs() < 1e-9 && changes[0].1);
+    }
+
+    #[test]
+    fn long_polling_overtakes_short_polling_in_requests() {
+        let run = fixture::sweep();
+        let report = Report::new(&run);
+        let lines = lines(&report);
+        assert_eq!((lines.len(), lines[0].points.len()), (1, 5));
+        let crossovers = lines[0].crossovers(&figures::REQUESTS_PER_SUBSCRIBER);
+        let [crossover] = crossovers.as_slice() else { panic!("{crossovers:?}") };
+        assert_eq!(crossover.larger, Transport::LongPolling);
+        let (measured, predicted) = (crossover.measured.unwrap(), crossover.predicted.unwrap());
+        assert!((measured / predicted).ln().abs() < 0.4, "{crossover:?}");
+    }
+
+    #[test]
+    fn a_point_is_titled_by_its_swept_value() {
+        let run = fixture::sweep();
+        let report = Report::new(&run);
+        assert_eq!(report.points[0].title(&run), "rate 0.1/s");
     }
 }

@@ -87,6 +87,7 @@ fn entry(way: &Way, figure: &Figure) -> Entry {
 
 fn comparison(unit: Unit, measured: f64, predicted: f64) -> Option<String> {
     match unit {
+        Unit::Share if (measured - predicted).abs() < 0.000_5 => Some("±0 points".to_owned()),
         Unit::Share => Some(format!("{:+.1} points", (measured - predicted) * 100.0)),
         _ => (predicted > 0.0).then(|| format!("×{:.2}", measured / predicted)),
     }

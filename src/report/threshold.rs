@@ -165,7 +165,7 @@ mod tests {
         assert!(!outcome("short-polling.requests.empty_share > 90%").failed);
         insta::assert_snapshot!(
             outcome("long-polling.bytes.per_message < 1.5kB").lines.join("\n"),
-            @"long-polling.bytes.per_message < 1.50 kB: failed, it is 639 B"
+            @"long-polling.bytes.per_message < 1.5 kB: failed, it is 639 B"
         );
     }
 

@@ -16,6 +16,9 @@ pub enum Unit {
     Count,
 }
 
+/// A smaller share is shown as none.
+const SHARE_SHOWN: f64 = 1e-5;
+
 const TIMES: [(&str, f64); 5] =
     [("ns", 1e-9), ("µs", 1e-6), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
 const SIZES: [(&str, f64); 4] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)];
@@ -32,6 +35,7 @@ impl Unit {
             Unit::Seconds => format!("{} µs", significant(value * 1e6)),
             Unit::Bytes => scaled(value, &SIZES),
             Unit::BytesPerSecond => scaled(value, &RATES),
+            Unit::Share if value.abs() < SHARE_SHOWN => "0 %".to_owned(),
             Unit::Share => format!("{} %", significant(value * 100.0)),
             Unit::PerSecond => format!("{}/s", significant(value)),
             Unit::Count => significant(value),
@@ -98,7 +102,7 @@ fn scaled(value: f64, units: &[(&str, f64)]) -> String {
     format!("{} {name}", significant(value / factor))
 }
 
-/// Three significant digits; whole numbers above a thousand, with separators.
+/// At most three significant digits; above a thousand whole numbers, with separators.
 pub fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -110,8 +114,8 @@ pub fn significant(value: f64) -> String {
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
     let magnitude = rounded.abs().log10().floor() as i32;
     let text = format!("{rounded:.*}", (2 - magnitude).max(0) as usize);
-    match text.contains('.') && rounded.fract() == 0.0 {
-        true => format!("{}", rounded),
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }
 }
@@ -126,6 +130,12 @@ pub fn thousands(value: i64) -> String {
         .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
         .collect();
     format!("{}{}", if value < 0 { "-" } else { "" }, groups.join(","))
+}
+
+/// The text with its first letter in upper case.
+pub fn sentence_case(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
 #[cfg(test)]
@@ -145,7 +155,7 @@ mod tests {
         assert_eq!(Unit::Seconds.show(1.0512), "1.05 s");
         assert_eq!(Unit::Seconds.show(0.000_04), "40 µs");
         assert_eq!(Unit::Bytes.show(812.0), "812 B");
-        assert_eq!(Unit::Bytes.show(5_700.0), "5.70 kB");
+        assert_eq!(Unit::Bytes.show(5_700.0), "5.7 kB");
         assert_eq!(Unit::Share.show(0.3821), "38.2 %");
         assert_eq!(Unit::PerSecond.show(0.95238), "0.952/s");
     }

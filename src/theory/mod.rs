@@ -1,13 +1,16 @@
 //! What a measurement ought to show: closed forms for every transport, to be held against it.
 //!
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
-//! [`cycle`] is the one model behind both kinds of polling. Server and client are taken to need no
-//! time of their own: what a measurement shows beyond a prediction is what they do need.
+//! [`cycle`] is the one model behind both kinds of polling, [`bytes`] what crosses the wire, and
+//! [`crossover`] where one way overtakes another. Server and client are taken to need no time of
+//! their own: what a measurement shows beyond a prediction is what they do need.
 
+pub mod bytes;
+pub mod crossover;
 pub mod cycle;
 
 use crate::load::scenario::{Pacing, Process, Workload};
-use crate::transport::Transport;
+use crate::transport::{Transport, Waiting};
 
 pub use cycle::{Cycle, Delay};
 
@@ -76,14 +79,10 @@ impl Prediction {
 /// Absent where no closed form is known: long polling of periodic messages that are further apart
 /// than a hold is long.
 pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> {
-    match transport {
-        Transport::ShortPolling => Prediction::polling(&short_poll(workload), workload.process),
-        Transport::LongPolling => Prediction::polling(&long_poll(workload), workload.process),
-        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
-            Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0))
-        }
-        // A session of its own rhythm: no closed form is known.
-        Transport::SocketioPolling => None,
+    match transport.waiting() {
+        Waiting::InClient => Prediction::polling(&short_poll(workload), workload.process),
+        Waiting::PerRequest => Prediction::polling(&long_poll(workload), workload.process),
+        Waiting::PerConnection => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
     }
 }
 
@@ -101,6 +100,9 @@ pub fn short_poll(workload: &Workload) -> Cycle {
 }
 
 /// Long polling over a kept connection: the gap is one round trip, the hold the mean one.
+///
+/// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as long
+/// as messages come more often than heartbeats, that makes no difference.
 pub fn long_poll(workload: &Workload) -> Cycle {
     let rtt_s = workload.rtt.as_secs_f64();
     Cycle {

@@ -63,6 +63,17 @@ impl Transport {
         }
     }
 
+    /// Where the waiting happens.
+    pub fn waiting(self) -> Waiting {
+        match self {
+            Transport::ShortPolling => Waiting::InClient,
+            Transport::LongPolling | Transport::SocketioPolling => Waiting::PerRequest,
+            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
+                Waiting::PerConnection
+            }
+        }
+    }
+
     /// The name as a reader sees it in a heading: `short polling`.
     pub fn label(self) -> &'static str {
         match self {
@@ -74,6 +85,17 @@ impl Transport {
             Transport::SocketioWebsocket => "Socket.IO, WebSocket",
         }
     }
+}
+
+/// Where a message that nobody has asked for yet is waited for: what tells the ways apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// In the client, between two requests.
+    InClient,
+    /// In the server, once for each request.
+    PerRequest,
+    /// In the server, on one connection, without end.
+    PerConnection,
 }
 
 impl fmt::Display for Transport {

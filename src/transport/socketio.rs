@@ -169,7 +169,8 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
                 std::mem::replace(&mut *current, stop.clone()).cancel();
                 let session = Session::new(app.clone(), socket, subscription, held);
                 app.spawn(async move {
-                    stop.run_until_cancelled(session.run()).await;
+                    // A subscriber that is gone has ended its session; there is nobody to tell.
+                    let _ = stop.run_until_cancelled(session.run()).await;
                 });
             }
             Err(error) => drop(socket.emit("error", &Event::Error { error })),

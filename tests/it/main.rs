@@ -1,8 +1,10 @@
 //! The one integration-test crate: a module for each subject.
 
 mod access;
+mod advise;
 mod child;
 mod cli;
+mod compare;
 mod conformance;
 mod faults;
 mod feed;
@@ -10,9 +12,11 @@ mod hostile;
 mod http;
 mod kill;
 mod limits;
+mod socketio;
 mod sse;
 mod store;
 mod support;
+mod theory;
 mod tidy;
 mod websocket;
 mod wire;

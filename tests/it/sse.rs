@@ -16,31 +16,33 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Far longer than anything here takes.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+pub const FORGOTTEN: Duration = Duration::from_secs(60);
 
-struct Running {
-    app: Arc<App>,
-    address: SocketAddr,
+pub struct Running {
+    pub app: Arc<App>,
+    pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(config: ServerConfig) -> Running {
+    pub async fn start(configure: impl FnOnce(&mut ServerConfig)) -> Running {
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::bind(ServerConfig { listen, ..config }).await.expect("a free port");
+        let mut config = ServerConfig { listen, ..ServerConfig::default() };
+        configure(&mut config);
+        let server = Server::bind(config).await.expect("a free port");
         let (app, address) = (server.app(), server.local_addr().expect("an address"));
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(server.serve(async { stopped.await.unwrap_or_default() }));
         Running { app, address, stop, done }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send(()).expect("still serving");
         tokio::time::timeout(FORGOTTEN, self.done).await.expect("ends").expect("ends well");
     }
 
-    fn publish(&self, text: &str) -> Cursor {
+    pub fn publish(&self, text: &str) -> Cursor {
         let topic = self.app.feed.topic(&room()).expect("room for one");
         let publishing = topic.publish(Draft { sender: "A".into(), text: text.into() });
         publishing.now_or_never().expect("memory is at once").expect("stored")
@@ -56,7 +58,7 @@ impl Running {
     }
 }
 
-fn room() -> TopicName {
+pub fn room() -> TopicName {
     "room".parse().expect("a good name")
 }
 
@@ -82,7 +84,7 @@ impl Raw {
 
 #[tokio::test]
 async fn the_stream_begins_at_once_and_nobody_may_keep_it() {
-    let server = Running::start(ServerConfig::default()).await;
+    let server = Running::start(|_| ()).await;
     let mut raw = server.open("", "").await;
     let heard = raw.hear("\n\n").await.to_lowercase();
     assert!(heard.starts_with("http/1.1 200"), "{heard}");
@@ -99,7 +101,7 @@ async fn the_stream_begins_at_once_and_nobody_may_keep_it() {
 
 #[tokio::test]
 async fn the_header_wins_over_the_query() {
-    let server = Running::start(ServerConfig::default()).await;
+    let server = Running::start(|_| ()).await;
     let epoch = server.publish("one").epoch;
     server.publish("two");
     let mut raw = server.open("?after=0", &format!("Last-Event-ID: {epoch}:1\r\n")).await;
@@ -111,7 +113,7 @@ async fn the_header_wins_over_the_query() {
 
 #[tokio::test]
 async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
-    let server = Running::start(ServerConfig::default()).await;
+    let server = Running::start(|_| ()).await;
     let epoch = server.publish("one").epoch;
     let stranger = Epoch(epoch.0.wrapping_add(1));
     for id in ["nonsense", "7", "", &format!("{stranger}:1"), &format!("{epoch}:99"), "\u{e9}"] {
@@ -127,14 +129,14 @@ async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
 #[tokio::test]
 async fn a_quiet_stream_has_a_pulse() {
     let heartbeat = Duration::from_millis(5);
-    let server = Running::start(ServerConfig { heartbeat, ..ServerConfig::default() }).await;
+    let server = Running::start(|config| config.heartbeat = heartbeat).await;
     server.open("", "").await.hear("\r\n:\n\r\n").await;
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_server_that_goes_away_says_when_to_come_back_and_ends_the_stream() {
-    let server = Running::start(ServerConfig::default()).await;
+    let server = Running::start(|_| ()).await;
     let mut raw = server.open("", "").await;
     raw.hear("\n\n").await;
     server.stop().await;
@@ -145,7 +147,7 @@ async fn a_server_that_goes_away_says_when_to_come_back_and_ends_the_stream() {
 #[tokio::test]
 async fn many_messages_at_once_arrive_in_few_chunks_and_every_byte_is_accounted_for() {
     const COUNT: usize = 1_000;
-    let server = Running::start(ServerConfig::default()).await;
+    let server = Running::start(|_| ()).await;
     let epoch = server.app.feed.topic(&room()).expect("room for one").head().epoch;
     let texts: Vec<String> = (0..COUNT).map(|n| format!("{n}\r\n\n\rdata: é\u{1f980}\0")).collect();
     for text in &texts {

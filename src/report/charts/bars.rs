@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::report::figures::{self, Figure};
 use crate::report::stats::Summary;
+use crate::report::units::thousands;
 use crate::report::{Point, Way};
 
 use super::{Chart, WIDTH, frame, palette, px};
@@ -33,7 +34,7 @@ pub fn requests(point: &Point) -> Option<Chart> {
             None => (value, 0.0),
         }
     });
-    let subscribers = point.workload.subscribers;
+    let subscribers = thousands(point.workload.subscribers.into());
     chart(
         bars,
         "Requests per second",
@@ -79,7 +80,7 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
     };
     let label = format!("{title}. {}", said.join("; "));
     let svg = frame(WIDTH, bars.len() as f64 * ROW, &label, body);
-    Some(Chart { title, note, svg, wide: false })
+    Some(Chart { title: title.to_owned(), note, svg, wide: false })
 }
 
 fn drawn(bar: &Bar, top: f64, width_of: impl Fn(f64) -> f64) -> Markup {

@@ -13,9 +13,9 @@ use super::{Chart, WIDTH, frame, palette, px};
 const ROW: f64 = 102.0;
 const BAR: f64 = 14.0;
 /// Room for `up` and `down` before the bars.
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 42.0;
 /// Room of one entry in the line below a bar.
-const ENTRY: f64 = 123.0;
+const ENTRY: f64 = 112.0;
 
 type Kind = (&'static str, fn(&Ledger) -> u64);
 
@@ -66,7 +66,7 @@ pub fn per_message(point: &Point) -> Option<Chart> {
         false => "TCP/IP headers are counted by the kernel.",
     };
     Some(Chart {
-        title,
+        title: title.to_owned(),
         note: format!(
             "Up: subscriber to server. The paler, the further from the message. {source}"
         ),
@@ -82,7 +82,7 @@ fn stacks(way: &Way) -> Option<[Stack; 2]> {
         way.cells.iter().copied().filter(|cell| per_message(cell).is_some()).collect();
     cells.sort_by(|a, b| per_message(a).partial_cmp(&per_message(b)).unwrap_or(Ordering::Equal));
     let cell = cells.get(cells.len().checked_sub(1)? / 2)?;
-    let delivered = cell.deliveries.steady as f64;
+    let delivered = cell.deliveries.in_steady as f64;
     let stack = |direction, ledger: &Ledger| Stack {
         direction,
         parts: KINDS.map(|(_, amount)| amount(ledger) as f64 / delivered),

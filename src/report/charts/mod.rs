@@ -4,16 +4,18 @@
 
 pub mod bars;
 pub mod bytes;
+pub mod map;
 pub mod palette;
 pub mod percentiles;
 pub mod scale;
+pub mod sweep;
 pub mod timeline;
 
 use maud::{Markup, html};
 
 /// A chart and the words around it.
 pub struct Chart {
-    pub title: &'static str,
+    pub title: String,
     /// How to read it.
     pub note: String,
     pub svg: Markup,
@@ -22,7 +24,7 @@ pub struct Chart {
 }
 
 /// Width of a chart that stands beside another, in its own units.
-const WIDTH: f64 = 540.0;
+const WIDTH: f64 = 490.0;
 /// Width of a chart that has a row for itself.
 const WIDTH_WIDE: f64 = 1100.0;
 

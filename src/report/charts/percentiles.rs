@@ -11,8 +11,8 @@ use super::scale::Scale;
 use super::{Chart, WIDTH, apart, frame, palette, path, px};
 
 const HEIGHT: f64 = 340.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = WIDTH - 118.0;
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = WIDTH - 112.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 /// Steps of the curve for each nine.
@@ -50,7 +50,7 @@ pub fn latency(point: &Point) -> Option<Chart> {
     let title = "Delivery latency by percentile";
     let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
-        title,
+        title: title.to_owned(),
         note: "Logarithmic latency from planned publication to receipt. Dashed: theory, with a \
                server and a client that need no time. A line ends where the messages get too few."
             .to_owned(),
@@ -89,7 +89,7 @@ fn measured(way: &Way) -> Vec<(f64, f64)> {
 }
 
 fn predicted(way: &Way, highest: f64) -> Option<Vec<(f64, f64)>> {
-    let prediction = way.prediction.as_ref()?;
+    let prediction = &way.expected.as_ref()?.prediction;
     let curve: Vec<(f64, f64)> =
         quantiles(highest).map(|p| (p, prediction.latency_quantile_s(p))).collect();
     curve.iter().all(|(_, latency)| *latency > 0.0).then_some(curve)

@@ -85,7 +85,11 @@ fn log_ticks((from, to): (f64, f64), wanted: usize) -> Vec<f64> {
             .collect()
     };
     let dense = within(&[1.0, 2.0, 5.0]);
-    if dense.len() <= wanted { dense } else { within(&[1.0]) }
+    match dense.len() {
+        0..=2 => linear_ticks((10f64.powf(from), 10f64.powf(to)), wanted.min(5)),
+        n if n <= wanted => dense,
+        _ => within(&[1.0]),
+    }
 }
 
 fn nines_ticks(highest: f64) -> Vec<f64> {
@@ -102,6 +106,7 @@ mod tests {
         assert_eq!(Scale::linear((0.0, 4.2), (0.0, 1.0)).ticks(5), [0.0, 1.0, 2.0, 3.0, 4.0]);
         let log = Scale::log((0.015, 1.2), (0.0, 1.0)).ticks(6);
         assert_eq!(log, [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]);
+        assert_eq!(Scale::log((16.0, 62.0), (0.0, 1.0)).ticks(8), [20.0, 30.0, 40.0, 50.0, 60.0]);
         assert_eq!(Scale::nines(0.995, (0.0, 1.0)).ticks(9), [0.0, 0.5, 0.9, 0.99]);
     }
 

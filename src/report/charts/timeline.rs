@@ -46,7 +46,7 @@ pub fn subscriber(point: &Point) -> Option<Chart> {
     let title = "One subscriber, second by second";
     let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
-        title,
+        title: title.to_owned(),
         note: "Each triangle is a publication as planned, each dot its receipt; the more slanted \
                the stroke between them, the longer the message was on its way. Bars are requests, \
                from sending to answer: filled if the answer held messages, hollow if it was empty."
@@ -59,7 +59,8 @@ pub fn subscriber(point: &Point) -> Option<Chart> {
 fn spoken(way: &Way) -> String {
     let trace = &way.cells[0].trace;
     let requests = requests(trace).len();
-    let messages = trace.events.iter().filter(|event| is_message(&event.what)).count();
+    let messages =
+        trace.events.iter().filter(|event| event.at_us > 0 && is_message(&event.what)).count();
     format!("{}: {requests} requests, {messages} messages", way.transport.label())
 }
 
@@ -86,6 +87,8 @@ fn requests(trace: &Trace) -> Vec<Open> {
     }
     let end = trace.length_us as i64;
     all.extend(open.map(|from| Open { from, to: end, messages: None }));
+    all.retain(|request: &Open| request.to > 0);
+    all.iter_mut().for_each(|request| request.from = request.from.max(0));
     all
 }
 
@@ -107,7 +110,10 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     let trace = &way.cells[0].trace;
     let at = |micros: i64| x.at(micros as f64 / 1e6).clamp(LEFT, RIGHT);
     let messages = trace.events.iter().filter_map(|event| match event.what {
-        TraceWhat::Message { planned_us } => Some((planned_us, event.at_us)),
+        // What was received before the picture begins is none of its business.
+        TraceWhat::Message { planned_us } => {
+            (event.at_us > 0 && event.at_us > planned_us).then_some((planned_us, event.at_us))
+        }
         TraceWhat::Request | TraceWhat::Answer { .. } => None,
     });
     let (published, received) = (top + PUBLISHED, top + RECEIVED);
@@ -119,14 +125,15 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
                 tspan class="small" dx="10" { (waiting(trace, &requests)) }
             }
             path class="rail" d=(format!("M{LEFT} {received:.1}H{RIGHT}")) {}
-            @for planned in &trace.published_us {
-                @let (x, y) = (at(*planned), published);
+            @for planned in trace.published_us.iter().filter(|planned| **planned >= 0) {
                 path class="planned"
-                    d=(format!("M{:.1} {:.1}h9l-4.5 7z", x - 4.5, y - 7.0)) {}
+                    d=(format!("M{:.1} {:.1}h9l-4.5 7z", at(*planned) - 4.5, published - 7.0)) {}
             }
             @for (planned, receipt) in messages {
+                @let visible = receipt.min(receipt - planned) as f64 / (receipt - planned) as f64;
+                @let start = received - (received - published) * visible;
                 path class="delay" d=(format!(
-                    "M{:.1} {published:.1}L{:.1} {received:.1}", at(planned), at(receipt)
+                    "M{:.1} {start:.1}L{:.1} {received:.1}", at(planned), at(receipt)
                 )) {}
                 circle class="fill" cx=(px(at(receipt))) cy=(px(received)) r="4.5" {}
             }

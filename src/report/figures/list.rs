@@ -1,126 +1,10 @@
-//! The named figures: the one list that tables, CSV, thresholds and baselines share.
-//!
-//! Each says what it is, how it is read from a cell and, where theory has a closed form, what was
-//! to be expected. A percentile that too few values support is no figure at all.
+//! Each figure of the list, one after the other: its name, its unit, where it comes from.
 
-use crate::load::scenario::Workload;
 use crate::run::{Cell, Histogram, Ledger, ServerCost};
-use crate::theory::Prediction;
+use crate::theory::bytes::Flow;
 
-use super::units::Unit;
-
-/// One figure of a cell.
-#[derive(Debug)]
-pub struct Figure {
-    /// As thresholds name it: `latency.p99`. What precedes the first dot is its section.
-    pub name: &'static str,
-    /// As a table's row: `p99`. The section's heading stands above it.
-    pub label: &'static str,
-    pub unit: Unit,
-    source: Source,
-    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
-}
-
-/// How a figure comes out of a cell.
-#[derive(Debug)]
-enum Source {
-    /// From a histogram, so that repeats can be merged.
-    Of(fn(&Cell) -> &Histogram, Statistic),
-    /// Computed from counters.
-    Computed(fn(&Cell) -> Option<f64>),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Statistic {
-    Mean,
-    Quantile(f64),
-    Max,
-}
-
-/// Values that must lie above a percentile before it is printed.
-const VALUES_ABOVE: f64 = 10.0;
-
-/// Messages that must be expected above it: one message reaches many subscribers, and a single
-/// late one is no percentile.
-const MESSAGES_ABOVE: f64 = 1.0;
-
-/// True if `values` deliveries of `messages` messages support the quantile `p`.
-pub fn supports(p: f64, values: u64, messages: u64) -> bool {
-    // The slack forgives 1 - 0.99 for not being 0.01.
-    let above = (1.0 - p) * (1.0 + 1e-9);
-    values as f64 * above >= VALUES_ABOVE && messages as f64 * above >= MESSAGES_ABOVE
-}
-
-impl Figure {
-    /// The section's name: `latency`.
-    pub fn section(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(section, _)| section)
-    }
-
-    /// The figure of one cell, in base units; absent if the cell cannot tell it.
-    pub fn of_cell(&self, cell: &Cell) -> Option<f64> {
-        match &self.source {
-            Source::Of(histogram, statistic) => statistic.of(histogram(cell), cell.published),
-            Source::Computed(compute) => compute(cell),
-        }
-    }
-
-    /// The figure of all `cells`' values together, for figures that come from histograms.
-    pub fn pooled(&self, cells: &[&Cell]) -> Option<f64> {
-        let Source::Of(histogram, statistic) = &self.source else { return None };
-        let mut merged = Histogram::new();
-        cells.iter().for_each(|cell| merged.merge(histogram(cell)));
-        statistic.of(&merged, cells.iter().map(|cell| cell.published).sum())
-    }
-
-    /// True if the cell holds values of the figure, be they too few to print it.
-    pub fn has_values(&self, cell: &Cell) -> bool {
-        match &self.source {
-            Source::Of(histogram, _) => !histogram(cell).0.is_empty(),
-            Source::Computed(compute) => compute(cell).is_some(),
-        }
-    }
-
-    /// What theory expects of it, in base units.
-    pub fn predicted(&self, prediction: &Prediction, workload: &Workload) -> Option<f64> {
-        self.predicted.and_then(|predicted| predicted(prediction, workload))
-    }
-
-    /// The quantile it is, if it is one.
-    pub fn quantile(&self) -> Option<f64> {
-        match self.source {
-            Source::Of(_, Statistic::Quantile(p)) => Some(p),
-            _ => None,
-        }
-    }
-
-    /// The figure of that name.
-    ///
-    /// # Errors
-    /// Lists the names there are.
-    pub fn named(name: &str) -> Result<&'static Figure, String> {
-        let known = || ALL.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
-        ALL.iter()
-            .copied()
-            .find(|figure| figure.name == name)
-            .ok_or_else(|| format!("unknown figure '{name}'; known are {}", known()))
-    }
-}
-
-impl Statistic {
-    /// In seconds, from a histogram of microseconds.
-    fn of(self, histogram: &Histogram, messages: u64) -> Option<f64> {
-        let inner = &histogram.0;
-        let micros = match self {
-            _ if inner.is_empty() => return None,
-            Statistic::Mean => inner.mean(),
-            Statistic::Quantile(p) if !supports(p, inner.len(), messages) => return None,
-            Statistic::Quantile(p) => inner.value_at_quantile(p) as f64,
-            Statistic::Max => inner.max() as f64,
-        };
-        Some(micros / 1e6)
-    }
-}
+use super::super::units::Unit;
+use super::{Expected, Figure, Source, Statistic};
 
 /// Every figure, in the order in which tables show them.
 pub static ALL: &[&Figure] = &[
@@ -167,25 +51,12 @@ pub static HEADLINES: &[&Figure] = &[
     &CPU_PER_MESSAGE,
 ];
 
-/// A section's heading.
-pub fn heading(section: &str) -> &'static str {
-    match section {
-        "latency" => "Delivery latency, planned publication to receipt",
-        "requests" => "Requests of the subscribers",
-        "bytes" => "Bytes on the subscribers' connections",
-        "server" => "Server",
-        "connections" => "Connections, whole cell",
-        "generator" => "Load generator",
-        other => unreachable!("the section {other} has no heading"),
-    }
-}
-
 const fn of(
     name: &'static str,
     label: &'static str,
     histogram: fn(&Cell) -> &Histogram,
     statistic: Statistic,
-    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
+    predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
     let source = Source::Of(histogram, statistic);
     Figure { name, label, unit: Unit::Seconds, source, predicted }
@@ -196,7 +67,7 @@ const fn computed(
     label: &'static str,
     unit: Unit,
     compute: fn(&Cell) -> Option<f64>,
-    predicted: Option<fn(&Prediction, &Workload) -> Option<f64>>,
+    predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
     Figure { name, label, unit, source: Source::Computed(compute), predicted }
 }
@@ -209,73 +80,83 @@ fn ready(cell: &Cell) -> &Histogram {
     &cell.connections.ready_us
 }
 
-pub static LATENCY_MEAN: Figure =
-    of("latency.mean", "mean", latency, Statistic::Mean, Some(|p, _| Some(p.latency_mean_s())));
+pub static LATENCY_MEAN: Figure = of(
+    "latency.mean",
+    "mean",
+    latency,
+    Statistic::Mean,
+    Some(|e| Some(e.prediction.latency_mean_s())),
+);
 pub static LATENCY_P50: Figure = of(
     "latency.p50",
     "p50 (median)",
     latency,
     Statistic::Quantile(0.5),
-    Some(|p, _| Some(p.latency_quantile_s(0.5))),
+    Some(|e| Some(e.prediction.latency_quantile_s(0.5))),
 );
 pub static LATENCY_P90: Figure = of(
     "latency.p90",
     "p90",
     latency,
     Statistic::Quantile(0.9),
-    Some(|p, _| Some(p.latency_quantile_s(0.9))),
+    Some(|e| Some(e.prediction.latency_quantile_s(0.9))),
 );
 pub static LATENCY_P99: Figure = of(
     "latency.p99",
     "p99",
     latency,
     Statistic::Quantile(0.99),
-    Some(|p, _| Some(p.latency_quantile_s(0.99))),
+    Some(|e| Some(e.prediction.latency_quantile_s(0.99))),
 );
 pub static LATENCY_P999: Figure = of(
     "latency.p99.9",
     "p99.9",
     latency,
     Statistic::Quantile(0.999),
-    Some(|p, _| Some(p.latency_quantile_s(0.999))),
+    Some(|e| Some(e.prediction.latency_quantile_s(0.999))),
 );
-pub static LATENCY_MAX: Figure =
-    of("latency.max", "maximum", latency, Statistic::Max, Some(|p, _| Some(p.latency_max_s())));
+pub static LATENCY_MAX: Figure = of(
+    "latency.max",
+    "maximum",
+    latency,
+    Statistic::Max,
+    Some(|e| Some(e.prediction.latency_max_s())),
+);
 
 pub static REQUESTS_PER_SECOND: Figure = computed(
     "requests.per_second",
     "per second, all subscribers together",
     Unit::PerSecond,
     |cell| over(cell.requests.sent as f64, cell.steady_s),
-    Some(|p, w| Some(p.requests_per_subscriber_s * f64::from(w.subscribers))),
+    Some(|e| Some(e.prediction.requests_per_subscriber_s * f64::from(e.subscribers))),
 );
 pub static REQUESTS_PER_SUBSCRIBER: Figure = computed(
     "requests.per_subscriber_per_second",
     "per second, each subscriber",
     Unit::PerSecond,
     |cell| over(cell.requests.sent as f64, cell.steady_s * f64::from(cell.workload.subscribers)),
-    Some(|p, _| Some(p.requests_per_subscriber_s)),
+    Some(|e| Some(e.prediction.requests_per_subscriber_s)),
 );
 pub static REQUESTS_PER_MESSAGE: Figure = computed(
     "requests.per_message",
     "requests per delivered message",
     Unit::Count,
     |cell| per_message(cell, cell.requests.sent as f64),
-    Some(|p, _| Some(p.requests_per_message)),
+    Some(|e| Some(e.prediction.requests_per_message)),
 );
 pub static EMPTY_SHARE: Figure = computed(
     "requests.empty_share",
     "answers without a message",
     Unit::Share,
     |cell| over(cell.requests.empty_answers as f64, cell.requests.answers as f64),
-    Some(|p, _| p.empty_share),
+    Some(|e| e.prediction.empty_share),
 );
 pub static MESSAGES_PER_ANSWER: Figure = computed(
     "requests.messages_per_answer",
     "messages per answer",
     Unit::Count,
-    |cell| over(cell.deliveries.steady as f64, cell.requests.answers as f64),
-    Some(|p, _| p.messages_per_answer),
+    |cell| over(cell.deliveries.in_steady as f64, cell.requests.answers as f64),
+    Some(|e| e.prediction.messages_per_answer),
 );
 
 pub static BYTES_PER_MESSAGE: Figure = computed(
@@ -283,56 +164,56 @@ pub static BYTES_PER_MESSAGE: Figure = computed(
     "per delivered message, both directions",
     Unit::Bytes,
     |cell| per_message(cell, (cell.bytes.up.total() + cell.bytes.down.total()) as f64),
-    None,
+    Some(|e| Some(e.traffic?.total() / e.rate)),
 );
 pub static BYTES_UP: Figure = computed(
     "bytes.up_per_message",
     "of these, subscriber to server",
     Unit::Bytes,
     |cell| per_message(cell, cell.bytes.up.total() as f64),
-    None,
+    Some(|e| Some(e.traffic?.up.total() / e.rate)),
 );
 pub static BYTES_DOWN: Figure = computed(
     "bytes.down_per_message",
     "of these, server to subscriber",
     Unit::Bytes,
     |cell| per_message(cell, cell.bytes.down.total() as f64),
-    None,
+    Some(|e| Some(e.traffic?.down.total() / e.rate)),
 );
 pub static BYTES_PAYLOAD: Figure = computed(
     "bytes.payload_per_message",
     "of these, payload",
     Unit::Bytes,
     |cell| part(cell, |ledger| ledger.payload),
-    None,
+    Some(|e| expected_part(e, |flow| flow.payload)),
 );
 pub static BYTES_FRAMING: Figure = computed(
     "bytes.framing_per_message",
     "of these, framing",
     Unit::Bytes,
     |cell| part(cell, |ledger| ledger.framing),
-    None,
+    Some(|e| expected_part(e, |flow| flow.framing)),
 );
 pub static BYTES_HEADERS: Figure = computed(
     "bytes.headers_per_message",
     "of these, HTTP headers",
     Unit::Bytes,
     |cell| part(cell, |ledger| ledger.headers),
-    None,
+    Some(|e| expected_part(e, |flow| flow.headers)),
 );
 pub static BYTES_TCP_IP: Figure = computed(
     "bytes.tcp_ip_per_message",
     "of these, TCP/IP headers",
     Unit::Bytes,
     |cell| part(cell, |ledger| ledger.tcp_ip),
-    None,
+    Some(|e| expected_part(e, |flow| flow.tcp_ip)),
 );
 pub static BYTES_PER_SECOND: Figure = computed(
     "bytes.per_second",
     "per second, all subscribers together",
     Unit::BytesPerSecond,
     |cell| over((cell.bytes.up.total() + cell.bytes.down.total()) as f64, cell.steady_s),
-    None,
+    Some(|e| Some(e.traffic?.total() * f64::from(e.subscribers))),
 );
 
 pub static CPU_PER_MESSAGE: Figure = computed(
@@ -423,8 +304,13 @@ fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
     per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)
 }
 
+fn expected_part(expected: &Expected, kind: fn(&Flow) -> f64) -> Option<f64> {
+    let traffic = expected.traffic?;
+    Some((kind(&traffic.up) + kind(&traffic.down)) / expected.rate)
+}
+
 fn per_message(cell: &Cell, amount: f64) -> Option<f64> {
-    over(amount, cell.deliveries.steady as f64)
+    over(amount, cell.deliveries.in_steady as f64)
 }
 
 fn over(amount: f64, by: f64) -> Option<f64> {

@@ -1,0 +1,113 @@
+//! Which way is the cheapest that is fast enough, for one workload: the decision, made from theory
+//! and from what a machine was measured to need.
+//!
+//! Theory gives requests, bytes and latency; [`Costs`] turn them into CPU and memory. Nothing is
+//! measured here. Every figure can be traced: [`Estimate`] says how far each lies beyond what was
+//! measured.
+
+mod costs;
+mod estimate;
+mod margin;
+
+use serde::Serialize;
+
+use crate::transport::Transport;
+
+pub use costs::{Costs, Origin, WayCosts};
+pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
+pub use margin::{Knob, Margin};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Need {
+    pub subscribers: u32,
+    /// Topics the subscribers are spread over: a publication goes to `subscribers / topics`.
+    pub topics: u32,
+    /// Messages per second for each subscriber.
+    pub rate: f64,
+    /// The longest delay from publication to receipt that is tolerated, seconds.
+    pub staleness_s: f64,
+    /// Round trip between subscriber and server, seconds.
+    pub rtt_s: f64,
+    /// Bytes of a message's text.
+    pub message_bytes: u32,
+    /// What has to be little.
+    pub cost: Cost,
+}
+
+/// What "cheapest" counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cost {
+    /// The server's CPU time
+    Cpu,
+    /// Bytes on the wire, both directions, TCP/IP headers included
+    Bytes,
+    /// HTTP requests
+    Requests,
+    /// The server's resident memory
+    Memory,
+}
+
+/// The answer for one need.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    pub need: Need,
+    /// The cheapest way that is fast enough; absent if none is.
+    pub choice: Option<Choice>,
+    /// Every way whose cost is known.
+    pub ways: Vec<Estimate>,
+    /// How far the need would have to move for another choice.
+    pub margins: Vec<Margin>,
+}
+
+impl Advice {
+    /// The estimate of a way whose cost is known, such as the choice.
+    pub fn way(&self, transport: Transport) -> Option<&Estimate> {
+        self.ways.iter().find(|way| way.transport == transport)
+    }
+}
+
+/// The cheapest way, and by how much.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Choice {
+    pub transport: Transport,
+    /// The runner-up's cost divided by this one's, at least 1; absent if no other way is fast
+    /// enough, or if this one costs nothing.
+    pub lead: Option<f64>,
+}
+
+/// Costs closer than this factor are not told apart: they vary by as much from run to run.
+pub const TOO_CLOSE: f64 = 1.1;
+
+/// The answer for `need`, given what the ways cost.
+pub fn advise(need: &Need, costs: &Costs) -> Advice {
+    let ways = estimates(need, costs);
+    let choice = cheapest(need.cost, &ways);
+    Advice { need: *need, choice, ways, margins: margin::margins(need, costs) }
+}
+
+/// The cheapest way that is fast enough, without the rest of the answer.
+pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
+    cheapest(need.cost, &estimates(need, costs))
+}
+
+fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
+    let publish_cpu_us = costs.publish_cpu_us;
+    let estimate = |(transport, way): (&Transport, &WayCosts)| {
+        Estimate::of(*transport, need, way, publish_cpu_us)
+    };
+    costs.ways.iter().map(estimate).collect()
+}
+
+fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
+    let mut able: Vec<(f64, Transport)> = ways
+        .iter()
+        .filter(|way| way.too_slow_s.is_none())
+        .map(|way| (way.cost(cost), way.transport))
+        .collect();
+    able.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (cheapest, transport) = *able.first()?;
+    let lead = able.get(1).map(|(next, _)| next / cheapest).filter(|lead| lead.is_finite());
+    Some(Choice { transport, lead })
+}

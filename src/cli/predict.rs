@@ -1,0 +1,289 @@
+//! `predict`: what theory expects of a workload, without running anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
+use serde::Serialize;
+
+use crate::load::scenario::{Overrides, Pacing, Point, Process, Scenario, Workload, show};
+use crate::report::units::{Unit, significant};
+use crate::theory::bytes::{Sizes, traffic};
+use crate::theory::crossover::{
+    bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
+};
+use crate::theory::{long_poll, predict, short_poll};
+use crate::transport::Transport;
+
+/// Say what theory expects, without running anything
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  poll-vs-push predict
+  poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
+  poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
+
+The model takes server and client to need no time of their own; bytes are estimates for a network
+whose segments carry 1448 bytes.")]
+pub struct Args {
+    /// Predict every workload of this scenario, instead of the default one
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    #[command(flatten)]
+    workload: Overrides,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the predictions for each workload that was asked for.
+///
+/// # Errors
+/// If the scenario cannot be read, or a value makes no sense.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&outlooks)?,
+        false => outlooks.iter().map(Outlook::text).collect::<Vec<_>>().join("\n\n\n"),
+    };
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
+    let mut points = match &args.scenario {
+        None => vec![Point {
+            case: String::new(),
+            workload: Workload::default(),
+            transports: Transport::ALL.to_vec(),
+        }],
+        Some(path) => {
+            let at = || path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(at)?;
+            Scenario::from_toml(&text).with_context(at)?.points()
+        }
+    };
+    for point in &mut points {
+        args.workload.apply(&mut point.workload);
+        point.workload.check().map_err(|text| anyhow!("workload.{text}"))?;
+    }
+    Ok(points)
+}
+
+/// What is expected of one workload.
+#[derive(Debug, Serialize)]
+struct Outlook {
+    case: String,
+    workload: Workload,
+    ways: Vec<Way>,
+    crossovers: Crossovers,
+}
+
+/// What is expected of one transport. Figures without a closed form are absent.
+#[derive(Debug, Serialize)]
+struct Way {
+    transport: Transport,
+    #[serde(flatten)]
+    figures: Option<Figures>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    requests_s: f64,
+    requests_per_subscriber_s: f64,
+    requests_per_message: f64,
+    empty_share: Option<f64>,
+    messages_per_answer: Option<f64>,
+    latency_mean_s: f64,
+    latency_p50_s: f64,
+    latency_p99_s: f64,
+    latency_max_s: f64,
+    bytes_up_s: f64,
+    bytes_down_s: f64,
+}
+
+/// Where one way overtakes another, in messages per second and subscriber.
+#[derive(Debug, Serialize)]
+struct Crossovers {
+    /// Above it long polling sends more requests than short; absent if it never does.
+    long_over_short_requests: Option<f64>,
+    /// Above it short polling carries fewer bytes than WebSocket.
+    short_under_push_bytes: f64,
+    /// Up to it long polling of periodic messages is as fast as push; absent if it always is.
+    long_as_fast_as_push: Option<f64>,
+    /// The worst delay of a long poll in one-way delays; absent without any delay.
+    long_worst_transits: Option<f64>,
+}
+
+impl Outlook {
+    fn of(point: Point) -> Self {
+        let way = |transport: &Transport| Way {
+            transport: *transport,
+            figures: Figures::of(*transport, &point.workload),
+        };
+        Outlook {
+            ways: point.transports.iter().map(way).collect(),
+            crossovers: Crossovers::of(&point.workload),
+            case: point.case,
+            workload: point.workload,
+        }
+    }
+
+    fn text(&self) -> String {
+        let crossovers = self.crossovers.sentences(self.workload.rate).join("\n");
+        format!("{}\n\n{}\n\n{crossovers}", self.heading(), table(&self.ways))
+    }
+
+    fn heading(&self) -> String {
+        let Workload { subscribers, topics, rate, message_bytes, .. } = self.workload;
+        let case = match self.case.as_str() {
+            "" => String::new(),
+            case => format!("{case}: "),
+        };
+        let process = match self.workload.process {
+            Process::Poisson => "at random",
+            Process::Periodic => "at equal distances",
+        };
+        let pacing = match self.workload.poll_pacing {
+            Pacing::AfterResponse => "after each answer",
+            Pacing::FixedRate => "by the clock",
+        };
+        format!(
+            "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
+             {message_bytes} B of text\nround trip {}, polls {} {pacing}, long polls held for {}",
+            significant(rate),
+            show(self.workload.rtt),
+            show(self.workload.poll_interval),
+            show(self.workload.long_poll_hold),
+        )
+    }
+}
+
+impl Figures {
+    fn of(transport: Transport, workload: &Workload) -> Option<Self> {
+        let prediction = predict(transport, workload)?;
+        let subscribers = f64::from(workload.subscribers);
+        let sizes = Sizes::ours(transport, workload.headers);
+        let carried = traffic(transport, workload, &sizes)?;
+        Some(Figures {
+            requests_s: subscribers * prediction.requests_per_subscriber_s,
+            requests_per_subscriber_s: prediction.requests_per_subscriber_s,
+            requests_per_message: prediction.requests_per_message,
+            empty_share: prediction.empty_share,
+            messages_per_answer: prediction.messages_per_answer,
+            latency_mean_s: prediction.latency_mean_s(),
+            latency_p50_s: prediction.latency_quantile_s(0.5),
+            latency_p99_s: prediction.latency_quantile_s(0.99),
+            latency_max_s: prediction.latency_max_s(),
+            bytes_up_s: subscribers * carried.up.total(),
+            bytes_down_s: subscribers * carried.down.total(),
+        })
+    }
+
+    fn cells(&self) -> [String; 10] {
+        let share = |share| match share {
+            share if share < 1e-4 => "0 %".to_owned(),
+            share => Unit::Share.show(share),
+        };
+        [
+            Unit::PerSecond.show(self.requests_s),
+            Unit::PerSecond.show(self.requests_per_subscriber_s),
+            Unit::Count.show(self.requests_per_message),
+            self.empty_share.map_or(NONE.to_owned(), share),
+            Unit::Seconds.show(self.latency_mean_s),
+            Unit::Seconds.show(self.latency_p50_s),
+            Unit::Seconds.show(self.latency_p99_s),
+            Unit::Seconds.show(self.latency_max_s),
+            Unit::BytesPerSecond.show(self.bytes_up_s),
+            Unit::BytesPerSecond.show(self.bytes_down_s),
+        ]
+    }
+}
+
+const NONE: &str = "—";
+
+fn table(ways: &[Way]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "way",
+        "requests",
+        "of each",
+        "a message",
+        "empty",
+        "latency, mean",
+        "median",
+        "p99",
+        "max",
+        "up",
+        "down",
+    ]);
+    for way in ways {
+        let cells = way.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
+        let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
+        table
+            .add_row(std::iter::once(Cell::new(way.transport.label())).chain(cells.map(Cell::new)));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}
+
+impl Crossovers {
+    fn of(workload: &Workload) -> Self {
+        let sizes = Sizes::ours(Transport::ShortPolling, workload.headers);
+        let (short, long) = (short_poll(workload), long_poll(workload));
+        let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
+        Crossovers {
+            long_over_short_requests: requests_crossover_with_hold(
+                long.gap_s,
+                long.hold_s,
+                short.gap_s,
+            ),
+            short_under_push_bytes: bytes_crossover(
+                short.gap_s,
+                sizes.exchange(),
+                sizes.push(message_bytes),
+            ),
+            long_as_fast_as_push: Some(pimentel_rate(long.gap_s)).filter(|rate| rate.is_finite()),
+            long_worst_transits: Some(worst_transits(&long)).filter(|transits| !transits.is_nan()),
+        }
+    }
+
+    fn sentences(&self, rate: f64) -> Vec<String> {
+        let here = |crossover| if rate > crossover { "it does here" } else { "not here" };
+        let requests = match self.long_over_short_requests {
+            None => "never sends more requests than short polling".to_owned(),
+            Some(0.0) => {
+                "sends more requests than short polling, however quiet the topic".to_owned()
+            }
+            Some(crossover) => format!(
+                "sends more requests than short polling above {} messages/s: {}",
+                significant(crossover),
+                here(crossover)
+            ),
+        };
+        let speed = match self.long_as_fast_as_push {
+            None => "is as fast as push, there being no round trip".to_owned(),
+            Some(rate) => {
+                format!("of periodic messages is as fast as push up to {}/s", significant(rate))
+            }
+        };
+        let worst = self.long_worst_transits.map(|transits| {
+            format!("Long polling takes {} one-way delays at worst.", significant(transits))
+        });
+        let bytes = format!(
+            "Short polling carries fewer bytes than WebSocket above {} messages/s: {}.",
+            significant(self.short_under_push_bytes),
+            here(self.short_under_push_bytes)
+        );
+        [format!("Long polling {requests}."), bytes, format!("Long polling {speed}.")]
+            .into_iter()
+            .chain(worst)
+            .collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! A figure along a sweep, on logarithmic axes: measured points, theory's curves, crossovers.
+
+use maud::{Markup, html};
+
+use crate::report::figures::Figure;
+use crate::report::stats::Summary;
+use crate::report::sweep::{Crossover, Line};
+use crate::report::units::sentence_case;
+use crate::transport::Transport;
+
+use super::scale::Scale;
+use super::{Chart, WIDTH, apart, frame, palette, path, px};
+
+const HEIGHT: f64 = 350.0;
+const LEFT: f64 = 58.0;
+const RIGHT: f64 = WIDTH - 112.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = HEIGHT - 48.0;
+
+/// One way along the line.
+struct Curve {
+    transport: Transport,
+    measured: Vec<(f64, Summary)>,
+    predicted: Vec<(f64, f64)>,
+}
+
+/// The chart of `figure` along `line`, titled `title`.
+pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
+    let all: Vec<Curve> = line.transports().map(|way| curve(line, way, figure)).collect();
+    let is_drawn = |curve: &&Curve| curve.measured.iter().any(|(_, summary)| summary.value > 0.0);
+    let curves: Vec<&Curve> = all.iter().filter(is_drawn).collect();
+    let zero: Vec<&str> = all
+        .iter()
+        .filter(|curve| !curve.measured.is_empty() && !is_drawn(curve))
+        .map(|curve| curve.transport.label())
+        .collect();
+    let (x, y) = scales(line, &curves)?;
+    let crossovers = line.crossovers(figure);
+    let ends: Vec<f64> = curves.iter().map(|curve| y.at(last(curve))).collect();
+    let labels = apart(&ends, 17.0);
+    let body = html! {
+        (axes(line, figure, &x, &y))
+        @for crossover in &crossovers { (mark(crossover, line, &x)) }
+        @for (curve, label) in curves.iter().zip(&labels) { (drawn(curve, *label, &x, &y)) }
+    };
+    let words: Vec<String> = crossovers.iter().map(|found| in_words(found, line)).collect();
+    Some(Chart {
+        title: title.to_owned(),
+        note: note(&words, &zero, curves.iter().any(|curve| !curve.predicted.is_empty()), figure),
+        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", words.join(" ")), body),
+        wide: false,
+    })
+}
+
+/// `Long polling passes short polling at 0.95/s (theory: 0.953/s).`
+pub fn in_words(crossover: &Crossover, line: &Line) -> String {
+    let (larger, smaller) = (sentence_case(crossover.larger.label()), crossover.smaller.label());
+    let show = |value: f64| line.axis.unit().show(value);
+    match (crossover.measured, crossover.predicted) {
+        (Some(measured), Some(predicted)) => format!(
+            "{larger} passes {smaller} at {} (theory: {}).",
+            show(measured),
+            show(predicted)
+        ),
+        (Some(measured), None) => format!("{larger} passes {smaller} at {}.", show(measured)),
+        (None, Some(predicted)) => format!(
+            "{larger} passes {smaller} at {} in theory; not seen beyond the spread.",
+            show(predicted)
+        ),
+        (None, None) => String::new(),
+    }
+}
+
+fn note(crossovers: &[String], zero: &[&str], predicted: bool, figure: &Figure) -> String {
+    let theory = if predicted { " Dashed: theory." } else { "" };
+    let zero = match zero.len() {
+        0 => String::new(),
+        _ => format!(" {}: {} throughout.", zero.join(", "), figure.unit.show(0.0)),
+    };
+    let crossovers: String = crossovers.iter().map(|words| format!(" {words}")).collect();
+    format!("Dots: measured, with the spread of the repeats.{theory}{zero}{crossovers}")
+}
+
+fn curve(line: &Line, transport: Transport, figure: &Figure) -> Curve {
+    let measured = line.points.iter().filter_map(|point| {
+        let summary = point.way(transport)?.summary(figure)?;
+        Some((line.axis.get(point.workload), *summary))
+    });
+    let predicted = line.predicted(transport, figure);
+    let drawable = predicted.iter().all(|(_, value)| *value > 0.0);
+    Curve {
+        transport,
+        measured: measured.collect(),
+        predicted: if drawable { predicted } else { Vec::new() },
+    }
+}
+
+fn scales(line: &Line, curves: &[&Curve]) -> Option<(Scale, Scale)> {
+    let values = || {
+        let all = curves.iter().flat_map(|curve| &curve.measured);
+        all.flat_map(|(_, summary)| [summary.min, summary.max]).filter(|value| *value > 0.0)
+    };
+    let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
+    let domain = line.domain();
+    let x = match domain.0 > 0.0 {
+        true => Scale::log(domain, (LEFT + 10.0, RIGHT - 6.0)),
+        false => Scale::linear(domain, (LEFT + 10.0, RIGHT - 6.0)),
+    };
+    (high > 0.0).then(|| (x, Scale::log((low * 0.7, high * 1.4), (BOTTOM, TOP))))
+}
+
+fn last(curve: &Curve) -> f64 {
+    curve.measured.iter().rev().map(|(_, summary)| summary.value).find(|v| *v > 0.0).unwrap_or(1.0)
+}
+
+fn drawn(curve: &Curve, label: f64, x: &Scale, y: &Scale) -> Markup {
+    let within = |value: f64| y.at(value).clamp(TOP, BOTTOM);
+    let place = |(at, value): &(f64, f64)| (x.at(*at), within(*value));
+    let shown = || curve.measured.iter().filter(|(_, summary)| summary.value > 0.0);
+    let line = shown().map(|(at, summary)| (x.at(*at), within(summary.value)));
+    html! {
+        g class=(palette::class(curve.transport)) {
+            path class="theory" d=(path(curve.predicted.iter().map(place))) {}
+            path class="line thin" d=(path(line)) {}
+            @for (at, summary) in shown() {
+                @let (x, low, high) = (x.at(*at), within(summary.min.max(1e-12)), within(summary.max));
+                @if low - high > 1.0 {
+                    path class="spread" d=(format!("M{x:.1} {low:.1}V{high:.1}")) {}
+                }
+                circle class="fill" cx=(px(x)) cy=(px(within(summary.value))) r="4" {}
+            }
+            text class="name" x=(px(RIGHT + 8.0)) y=(px(label + 4.5)) {
+                (curve.transport.label())
+            }
+        }
+    }
+}
+
+/// A vertical line where two ways meet, with the value above it.
+fn mark(crossover: &Crossover, line: &Line, x: &Scale) -> Markup {
+    let Some(at) = crossover.measured.or(crossover.predicted) else { return html! {} };
+    let place = x.at(at);
+    html! {
+        path class="mark" d=(format!("M{place:.1} {TOP:.1}V{BOTTOM:.1}")) {}
+        text class="tick middle" x=(px(place)) y=(px(TOP - 8.0)) { (line.axis.unit().show(at)) }
+    }
+}
+
+fn axes(line: &Line, figure: &Figure, x: &Scale, y: &Scale) -> Markup {
+    html! {
+        @for tick in y.ticks(8) {
+            path class="grid" d=(format!("M{LEFT:.1} {0:.1}H{RIGHT:.1}", y.at(tick))) {}
+            text class="tick end" x=(px(LEFT - 8.0)) y=(px(y.at(tick) + 4.5)) {
+                (figure.unit.show(tick))
+            }
+        }
+        @for tick in x.ticks(7) {
+            path class="grid" d=(format!("M{0:.1} {TOP:.1}V{BOTTOM:.1}", x.at(tick))) {}
+            text class="tick middle" x=(px(x.at(tick))) y=(px(BOTTOM + 18.0)) {
+                (line.axis.unit().show(tick))
+            }
+        }
+        text class="axis middle" x=(px((LEFT + RIGHT) / 2.0)) y=(px(HEIGHT - 8.0)) {
+            (line.axis.label())
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The named figures: the one list that tables, CSV, thresholds and baselines share.
+//!
+//! Each says what it is, how it is read from a cell and, where theory has a closed form, what was
+//! to be expected. A percentile that too few values support is no figure at all.
+
+mod list;
+
+use crate::load::scenario::Workload;
+use crate::run::{Cell, Histogram};
+use crate::theory::bytes::{Sizes, Traffic, traffic};
+use crate::theory::{Prediction, predict};
+use crate::transport::Transport;
+
+use super::units::Unit;
+
+pub use list::*;
+
+/// One figure of a cell.
+#[derive(Debug)]
+pub struct Figure {
+    /// As thresholds name it: `latency.p99`. What precedes the first dot is its section.
+    pub name: &'static str,
+    /// As a table's row: `p99`. The section's heading stands above it.
+    pub label: &'static str,
+    pub unit: Unit,
+    source: Source,
+    predicted: Option<fn(&Expected) -> Option<f64>>,
+}
+
+/// What theory expects of a transport under a workload.
+pub struct Expected {
+    pub prediction: Prediction,
+    /// What one subscriber's connection carries; absent for a server that is not ours, whose heads
+    /// and envelopes have other sizes.
+    pub traffic: Option<Traffic>,
+    /// Messages per second that one subscriber receives.
+    pub rate: f64,
+    pub subscribers: u32,
+}
+
+impl Expected {
+    /// Absent where theory has no closed form.
+    pub fn of(transport: Transport, workload: &Workload, server_is_ours: bool) -> Option<Self> {
+        let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
+        Some(Expected {
+            prediction: predict(transport, workload)?,
+            traffic: sizes.and_then(|sizes| traffic(transport, workload, &sizes)),
+            rate: workload.rate,
+            subscribers: workload.subscribers,
+        })
+    }
+}
+
+/// How a figure comes out of a cell.
+#[derive(Debug)]
+enum Source {
+    /// From a histogram, so that repeats can be merged.
+    Of(fn(&Cell) -> &Histogram, Statistic),
+    /// Computed from counters.
+    Computed(fn(&Cell) -> Option<f64>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Statistic {
+    Mean,
+    Quantile(f64),
+    Max,
+}
+
+/// Values that must lie above a percentile before it is printed.
+const VALUES_ABOVE: f64 = 10.0;
+
+/// Messages that must be expected above it: one message reaches many subscribers, and a single
+/// late one is no percentile.
+const MESSAGES_ABOVE: f64 = 1.0;
+
+/// True if `values` deliveries of `messages` messages support the quantile `p`.
+pub fn supports(p: f64, values: u64, messages: u64) -> bool {
+    // The slack forgives 1 - 0.99 for not being 0.01.
+    let above = (1.0 - p) * (1.0 + 1e-9);
+    values as f64 * above >= VALUES_ABOVE && messages as f64 * above >= MESSAGES_ABOVE
+}
+
+impl Figure {
+    /// The section's name: `latency`.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(section, _)| section)
+    }
+
+    /// The figure of one cell, in base units; absent if the cell cannot tell it.
+    pub fn of_cell(&self, cell: &Cell) -> Option<f64> {
+        match &self.source {
+            Source::Of(histogram, statistic) => statistic.of(histogram(cell), cell.published),
+            Source::Computed(compute) => compute(cell),
+        }
+    }
+
+    /// The figure of all `cells`' values together, for figures that come from histograms.
+    pub fn pooled(&self, cells: &[&Cell]) -> Option<f64> {
+        let Source::Of(histogram, statistic) = &self.source else { return None };
+        let mut merged = Histogram::new();
+        cells.iter().for_each(|cell| merged.merge(histogram(cell)));
+        statistic.of(&merged, cells.iter().map(|cell| cell.published).sum())
+    }
+
+    /// True if the cell holds values of the figure, be they too few to print it.
+    pub fn has_values(&self, cell: &Cell) -> bool {
+        match &self.source {
+            Source::Of(histogram, _) => !histogram(cell).0.is_empty(),
+            Source::Computed(compute) => compute(cell).is_some(),
+        }
+    }
+
+    /// What theory expects of it, in base units.
+    pub fn predicted(&self, expected: &Expected) -> Option<f64> {
+        self.predicted.and_then(|predicted| predicted(expected))
+    }
+
+    /// The quantile it is, if it is one.
+    pub fn quantile(&self) -> Option<f64> {
+        match self.source {
+            Source::Of(_, Statistic::Quantile(p)) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// The figure of that name.
+    ///
+    /// # Errors
+    /// Lists the names there are.
+    pub fn named(name: &str) -> Result<&'static Figure, String> {
+        let known = || ALL.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
+        ALL.iter()
+            .copied()
+            .find(|figure| figure.name == name)
+            .ok_or_else(|| format!("unknown figure '{name}'; known are {}", known()))
+    }
+}
+
+impl Statistic {
+    /// In seconds, from a histogram of microseconds.
+    fn of(self, histogram: &Histogram, messages: u64) -> Option<f64> {
+        let inner = &histogram.0;
+        let micros = match self {
+            _ if inner.is_empty() => return None,
+            Statistic::Mean => inner.mean(),
+            Statistic::Quantile(p) if !supports(p, inner.len(), messages) => return None,
+            Statistic::Quantile(p) => inner.value_at_quantile(p) as f64,
+            Statistic::Max => inner.max() as f64,
+        };
+        Some(micros / 1e6)
+    }
+}
+
+/// A section's heading.
+pub fn heading(section: &str) -> &'static str {
+    match section {
+        "latency" => "Delivery latency, planned publication to receipt",
+        "requests" => "Requests of the subscribers",
+        "bytes" => "Bytes on the subscribers' connections",
+        "server" => "Server",
+        "connections" => "Connections, whole cell",
+        "generator" => "Load generator",
+        other => unreachable!("the section {other} has no heading"),
+    }
+}

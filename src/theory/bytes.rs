@@ -1,0 +1,238 @@
+//! What crosses the wire: bytes per second of each transport, by what they are for.
+//!
+//! HTTP heads, envelopes and frames are sums of known sizes. TCP/IP is an assumption about a real
+//! network: a segment for each write that fits one, and an acknowledgement that rides on data where
+//! data goes back within its delay. Handshakes are left out: this is the steady state.
+//!
+//! A long poll takes three segments here and four over the simulated link: that delays the answer
+//! behind the kernel's back, so that the kernel acknowledges it before the next request is there to
+//! carry the acknowledgement.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Prediction, long_poll, predict};
+use crate::load::scenario::{Headers, Workload};
+use crate::transport::Transport;
+
+/// The sizes that the model adds up, bytes unless they say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// A poll's request line and headers, cursor included.
+    pub request_head: f64,
+    /// An answer's status line and headers.
+    pub response_head: f64,
+    /// The JSON around an answer's messages.
+    pub envelope: f64,
+    /// A message object without its text.
+    pub message_object: f64,
+    /// TCP and IP headers of one segment: 20 + 20, and 12 of timestamps.
+    pub segment_head: f64,
+    /// What one segment carries, at most.
+    pub segment_payload: f64,
+    /// Seconds between two pings on a quiet WebSocket.
+    pub heartbeat_s: f64,
+}
+
+impl Sizes {
+    /// What a browser adds to a request of ours: agent, languages, encodings, referrer, cookies.
+    const BROWSER_HEADERS: f64 = 562.0;
+
+    /// Those of our own server and its subscribers, as measured, over Ethernet.
+    pub fn ours(transport: Transport, headers: Headers) -> Self {
+        let more = match headers {
+            Headers::Minimal => 0.0,
+            Headers::Browser => Self::BROWSER_HEADERS,
+        };
+        let request_head = match transport {
+            Transport::ShortPolling => 79.0,
+            // A longer path, and how long to wait.
+            Transport::LongPolling => 92.0,
+            // A longer path, with the session's name.
+            Transport::SocketioPolling => 105.0,
+            // They ask once, for their handshake.
+            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => 0.0,
+        };
+        Sizes {
+            request_head: request_head + more,
+            response_head: 134.0,
+            envelope: match transport {
+                // `42["message",` and `]`.
+                Transport::SocketioPolling => 14.0,
+                _ => 45.0,
+            },
+            message_object: 67.0,
+            segment_head: 52.0,
+            segment_payload: 1448.0,
+            heartbeat_s: 25.0,
+        }
+    }
+
+    /// One exchange without a message: heads, envelope, and three segments (request, answer,
+    /// acknowledgement).
+    pub fn exchange(&self) -> f64 {
+        self.request_head + self.response_head + self.envelope + 3.0 * self.segment_head
+    }
+
+    /// What one pushed message costs beside itself: frame header and two segments (frame,
+    /// acknowledgement).
+    pub fn push(&self, message_bytes: f64) -> f64 {
+        frame_header(message_bytes) + 2.0 * self.segment_head
+    }
+
+    fn segments(&self, bytes: f64) -> f64 {
+        (bytes / self.segment_payload).ceil().max(1.0)
+    }
+}
+
+/// Bytes of a WebSocket frame's header from server to client (RFC 6455, section 5.2). In the other
+/// direction a mask of 4 bytes follows.
+pub fn frame_header(payload_bytes: f64) -> f64 {
+    match payload_bytes {
+        bytes if bytes <= 125.0 => 2.0,
+        bytes if bytes <= 65_535.0 => 4.0,
+        _ => 10.0,
+    }
+}
+
+/// Bytes per second in one direction, by what they are for; the parts add up to the whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Flow {
+    /// The message objects themselves.
+    pub payload: f64,
+    /// JSON envelope, WebSocket frame header and mask.
+    pub framing: f64,
+    /// HTTP request and response heads.
+    pub headers: f64,
+    /// TCP and IP headers, pure acknowledgements included.
+    pub tcp_ip: f64,
+}
+
+impl Flow {
+    /// All of it, bytes per second.
+    pub fn total(&self) -> f64 {
+        self.payload + self.framing + self.headers + self.tcp_ip
+    }
+}
+
+/// What one subscriber's connection carries in the steady state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Traffic {
+    /// From subscriber to server.
+    pub up: Flow,
+    /// From server to subscriber.
+    pub down: Flow,
+}
+
+impl Traffic {
+    /// Both directions, bytes per second.
+    pub fn total(&self) -> f64 {
+        self.up.total() + self.down.total()
+    }
+}
+
+/// What one subscriber's connection carries under `workload`; absent where [`predict`] is.
+pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
+    let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
+    let prediction = predict(transport, workload)?;
+    let polled = || polled(&prediction, workload.rate, message_bytes, sizes);
+    let acknowledgements = prediction.requests_per_subscriber_s * sizes.segment_head;
+    match transport {
+        // The client sleeps after the answer: nothing carries its acknowledgement.
+        Transport::ShortPolling => {
+            let mut traffic = polled();
+            traffic.up.tcp_ip += acknowledgements;
+            Some(traffic)
+        }
+        // The next request carries it. What nothing carries is the server's acknowledgement of a
+        // request that it holds, having found nothing when the request came.
+        Transport::LongPolling | Transport::SocketioPolling => {
+            let held_share = (-workload.rate * long_poll(workload).gap_s).exp();
+            let mut traffic = polled();
+            traffic.down.tcp_ip += acknowledgements * held_share;
+            Some(traffic)
+        }
+        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
+            Wrapping::of(transport, message_bytes)
+                .map(|wrapping| pushed(&wrapping, workload.rate, message_bytes, sizes))
+        }
+    }
+}
+
+/// What a way of pushing adds, bytes.
+struct Wrapping {
+    /// Around a message.
+    message: f64,
+    /// A heartbeat from the server ...
+    ping: f64,
+    /// ... and the answer to it.
+    pong: f64,
+}
+
+impl Wrapping {
+    /// Absent for what does not push.
+    fn of(transport: Transport, message_bytes: f64) -> Option<Wrapping> {
+        const MASK: f64 = 4.0;
+        let frames = |packet: f64| {
+            let ping = packet.min(1.0) + frame_header(1.0);
+            let message = packet + frame_header(message_bytes + packet);
+            Wrapping { message, ping, pong: ping + MASK }
+        };
+        match transport {
+            Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => None,
+            Transport::WebSocket => Some(frames(0.0)),
+            Transport::SocketioWebsocket => Some(frames(r#"42["message",]"#.len() as f64)),
+            Transport::Sse => {
+                // `id:` with eight digits of epoch and some four of offset, `data:`, an empty line;
+                // around them a chunk's length in hexadecimal and two line ends.
+                let event = 17.0 + 7.0;
+                let chunk = |bytes: f64| bytes.log(16.0).floor() + 1.0 + 4.0;
+                let message = event + chunk(message_bytes + event);
+                Some(Wrapping { message, ping: 2.0 + chunk(2.0), pong: 0.0 })
+            }
+        }
+    }
+}
+
+/// Requests and answers, without those acknowledgements that travel alone.
+fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
+    let requests_s = prediction.requests_per_subscriber_s;
+    let full_s = requests_s * (1.0 - prediction.empty_share.unwrap_or(0.0));
+    let answer_head = sizes.response_head + sizes.envelope;
+    let full_answer = answer_head + rate * message_bytes / full_s;
+    let answer_segments_s =
+        full_s * sizes.segments(full_answer) + (requests_s - full_s) * sizes.segments(answer_head);
+    let up = Flow {
+        headers: requests_s * sizes.request_head,
+        tcp_ip: requests_s * sizes.segments(sizes.request_head) * sizes.segment_head,
+        ..Flow::default()
+    };
+    let commas_s = rate - full_s;
+    let down = Flow {
+        payload: rate * message_bytes,
+        framing: requests_s * sizes.envelope + commas_s,
+        headers: requests_s * sizes.response_head,
+        tcp_ip: answer_segments_s * sizes.segment_head,
+    };
+    Traffic { up, down }
+}
+
+/// Messages and their acknowledgements, heartbeats and the answers to them.
+fn pushed(wrapping: &Wrapping, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
+    let pings_s = 1.0 / sizes.heartbeat_s;
+    let message_segments_s = rate * sizes.segments(message_bytes + wrapping.message);
+    let up = Flow {
+        framing: pings_s * wrapping.pong,
+        tcp_ip: (rate + pings_s) * sizes.segment_head,
+        ..Flow::default()
+    };
+    // The pong acknowledges the ping, and is acknowledged in turn.
+    let acknowledgements_s = if wrapping.pong > 0.0 { pings_s } else { 0.0 };
+    let down = Flow {
+        payload: rate * message_bytes,
+        framing: rate * wrapping.message + pings_s * wrapping.ping,
+        headers: 0.0,
+        tcp_ip: (message_segments_s + pings_s + acknowledgements_s) * sizes.segment_head,
+    };
+    Traffic { up, down }
+}

@@ -1,0 +1,125 @@
+//! Where one way overtakes another, and the rules of thumb that others have published.
+
+use serde::Serialize;
+
+use super::Cycle;
+
+/// The message rate above which long polling sends more requests than short polling with period
+/// `period_s`, per second: `lambda* = W(g / (P - g)) / g`, where W is Lambert's.
+///
+/// It takes the hold to be much longer than `1 / lambda*`. Absent if the period is no longer than
+/// the long poll's gap: then short polling always sends as many or more.
+pub fn requests_crossover(gap_s: f64, period_s: f64) -> Option<f64> {
+    if period_s <= gap_s {
+        return None;
+    }
+    // W(x) / x tends to 1.
+    let limit = 1.0 / (period_s - gap_s);
+    Some(if gap_s > 0.0 { lambert_w(gap_s * limit) / gap_s } else { limit })
+}
+
+/// The same for a hold of `hold_s`, per second; 0 if holds end so soon that long polling sends more
+/// requests however quiet the topic is.
+///
+/// Found by bisection: with a hold that ends there is no closed form.
+pub fn requests_crossover_with_hold(gap_s: f64, hold_s: f64, period_s: f64) -> Option<f64> {
+    let endless = requests_crossover(gap_s, period_s)?;
+    let cycle = |rate| Cycle { rate, one_way_s: 0.0, gap_s, hold_s };
+    if gap_s + hold_s <= period_s {
+        return Some(0.0);
+    }
+    let (mut low, mut high) = (0.0, endless);
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        let longer = middle == 0.0 || cycle(middle).length_s() > period_s;
+        *(if longer { &mut low } else { &mut high }) = middle;
+    }
+    Some(high)
+}
+
+/// The principal branch of Lambert's W for `x >= 0`: the `w` for which `w e^w = x`.
+fn lambert_w(x: f64) -> f64 {
+    let mut w = x.ln_1p();
+    for _ in 0..50 {
+        let error = w - x * (-w).exp();
+        w -= error / (1.0 + w);
+    }
+    w
+}
+
+/// The message rate above which short polling with period `period_s` carries fewer bytes than push,
+/// per second, since it batches: `(H_req + H_resp + 3 S) / (P (F + 2 S))`.
+///
+/// `exchange_bytes` is what a poll costs beside its messages, `push_bytes` what a pushed message
+/// costs beside itself ([`Sizes::exchange`] and [`Sizes::push`]).
+///
+/// [`Sizes::exchange`]: super::bytes::Sizes::exchange
+/// [`Sizes::push`]: super::bytes::Sizes::push
+pub fn bytes_crossover(period_s: f64, exchange_bytes: f64, push_bytes: f64) -> f64 {
+    exchange_bytes / (period_s * push_bytes)
+}
+
+/// The rate of periodic messages up to which long polling is as fast as push, per second: the gap
+/// must fit between two messages, so with a gap of one round trip the one-way delay may be half the
+/// interval at most (Pimentel and Nickerson 2012). Without end if the gap is 0.
+pub fn pimentel_rate(gap_s: f64) -> f64 {
+    1.0 / gap_s
+}
+
+/// The worst delay of a long poll in transits (one-way delays): `(d + g) / d`. Three over a kept
+/// connection (RFC 6202, section 2.2). Without end if there is no delay.
+pub fn worst_transits(long_poll: &Cycle) -> f64 {
+    (long_poll.one_way_s + long_poll.gap_s) / long_poll.one_way_s
+}
+
+/// How many users a server can poll for: requests per second times the latency they accept (Van de
+/// Vyvere, Colpaert, Verborgh, ICWE 2020).
+pub fn polling_capacity(requests_per_s: f64, acceptable_latency_s: f64) -> f64 {
+    requests_per_s * acceptable_latency_s
+}
+
+/// How much later than the first the `k`-th subscriber of a fan-out is served, seconds, by a server
+/// that spends `per_subscriber_s` of wall time on each.
+pub fn fan_out_delay_s(k: f64, per_subscriber_s: f64) -> f64 {
+    k * per_subscriber_s
+}
+
+/// One line of the table in Lubbers and Greco, "HTML5 WebSocket: A Quantum Leap in Scalability for
+/// the Web": one poll, or one pushed message, per client and second; headers and framing only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LubbersGreco {
+    pub clients: u32,
+    /// As printed; their mega is 2^20.
+    pub published_polling: f64,
+    /// As printed; their mega is 2^20.
+    pub published_push: f64,
+}
+
+impl LubbersGreco {
+    /// Headers of a request and its answer, bytes.
+    pub const POLL_BYTES: f64 = 871.0;
+    /// A WebSocket frame's header, bytes.
+    pub const PUSH_BYTES: f64 = 2.0;
+    /// Their use cases A, B and C.
+    pub const TABLE: [LubbersGreco; 3] = [
+        LubbersGreco { clients: 1_000, published_polling: 6.6, published_push: 0.015 },
+        LubbersGreco { clients: 10_000, published_polling: 66.0, published_push: 0.153 },
+        LubbersGreco { clients: 100_000, published_polling: 665.0, published_push: 1.526 },
+    ];
+
+    /// What all clients' polls need, bits per second.
+    pub fn polling_bits_s(&self) -> f64 {
+        f64::from(self.clients) * Self::POLL_BYTES * 8.0
+    }
+
+    /// What all clients' pushed messages need, bits per second.
+    pub fn push_bits_s(&self) -> f64 {
+        f64::from(self.clients) * Self::PUSH_BYTES * 8.0
+    }
+
+    /// How many times as much polling needs, if each segment (three a poll, two a push) is charged
+    /// `segment_bytes` of TCP and IP headers. They charged none.
+    pub fn ratio(segment_bytes: f64) -> f64 {
+        (Self::POLL_BYTES + 3.0 * segment_bytes) / (Self::PUSH_BYTES + 2.0 * segment_bytes)
+    }
+}

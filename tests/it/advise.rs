@@ -1,0 +1,117 @@
+//! The advice: the trivial answers, the limits, and that its margins are where it changes its mind.
+
+use poll_vs_push::advise::{Cost, Costs, Need, Origin, Standing, advise, choose};
+use poll_vs_push::transport::Transport::{self, ShortPolling, WebSocket};
+use poll_vs_push::transport::Waiting;
+use proptest::prelude::*;
+
+const NEED: Need = Need {
+    subscribers: 10_000,
+    topics: 10,
+    rate: 0.5,
+    staleness_s: 2.0,
+    rtt_s: 0.08,
+    message_bytes: 100,
+    cost: Cost::Cpu,
+};
+
+/// Costs of a machine that polls, holds and pushes for 20, 30 and 8 µs.
+fn costs() -> Costs {
+    let mut costs = Costs::reference();
+    costs.publish_cpu_us = 25.0;
+    for (transport, way) in &mut costs.ways {
+        way.origin = Origin::Run;
+        way.subscribers_max = 5_000;
+        way.events_s_max = 4_000.0;
+        (way.request_cpu_us, way.message_cpu_us) = match transport.waiting() {
+            Waiting::InClient => (20.0, 0.1),
+            Waiting::PerRequest => (30.0, 0.1),
+            Waiting::PerConnection => (0.0, 8.0),
+        };
+    }
+    costs
+}
+
+fn choice(need: Need) -> Option<Transport> {
+    choose(&need, &costs()).map(|choice| choice.transport)
+}
+
+#[test]
+fn the_obvious_answers() {
+    let hourly = Need { rate: 1.0 / 3_600.0, staleness_s: 60.0, ..NEED };
+    assert_eq!(choice(hourly), Some(ShortPolling));
+    assert_eq!(choice(Need { staleness_s: 0.05, ..NEED }), Some(WebSocket));
+    assert_eq!(choice(Need { staleness_s: 0.039, ..NEED }), None);
+    assert_eq!(choice(Need { cost: Cost::Requests, ..NEED }), Some(WebSocket));
+    assert_eq!(choice(Need { rate: 50.0, staleness_s: 5.0, ..NEED }), Some(ShortPolling));
+}
+
+#[test]
+fn polls_are_as_rare_as_the_staleness_allows() {
+    let advice = advise(&NEED, &costs());
+    let poll = advice.way(ShortPolling).expect("its cost is known");
+    assert!((poll.poll_interval_s.expect("it polls") - (2.0 - 0.12)).abs() < 1e-9);
+    assert!((poll.latency_max_s - 2.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_fan_out_asks_for_cores_or_takes_its_time() {
+    let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
+    let advice = advise(&crowd, &costs());
+    let push = advice.way(WebSocket).expect("its cost is known");
+    // 80 s of work within 1.96 s.
+    assert_eq!(push.cores, 41.0);
+    assert!(push.latency_max_s <= 2.0);
+    assert_eq!(push.memory_standing, Standing::Extrapolated { factor: 2_000.0 });
+}
+
+#[test]
+fn what_was_measured_is_told_from_what_was_not() {
+    let small = Need { subscribers: 1_000, ..NEED };
+    let advice = advise(&small, &costs());
+    assert!(advice.ways.iter().all(|way| way.cpu_standing == Standing::Measured));
+    let reference = advise_with_reference(small);
+    assert!(reference.iter().all(|standing| *standing == Standing::Reference));
+}
+
+fn advise_with_reference(need: Need) -> Vec<Standing> {
+    let mut costs = costs();
+    costs.ways.values_mut().for_each(|way| way.origin = Origin::Reference);
+    advise(&need, &costs).ways.iter().map(|way| way.cpu_standing).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn margins_are_where_the_answer_changes(
+        rate_log in -3.0..2.0f64,
+        staleness_log in -1.0..2.5f64,
+    ) {
+        let need = Need { rate: 10f64.powf(rate_log), staleness_s: 10f64.powf(staleness_log), ..NEED };
+        let advice = advise(&need, &costs());
+        for margin in &advice.margins {
+            prop_assert!(margin.becomes != choice(need));
+            let moved = margin.knob.moved(&need, margin.factor);
+            prop_assert_eq!(choice(moved), margin.becomes);
+            // Half of the way there, nothing has changed yet.
+            prop_assert_eq!(choice(margin.knob.moved(&need, margin.factor.sqrt())), choice(need));
+        }
+    }
+
+    #[test]
+    fn nobody_able_is_cheaper_than_the_choice(
+        rate_log in -3.0..2.0f64,
+        staleness_log in -1.0..2.5f64,
+    ) {
+        let need = Need { rate: 10f64.powf(rate_log), staleness_s: 10f64.powf(staleness_log), ..NEED };
+        for cost in [Cost::Cpu, Cost::Bytes, Cost::Requests, Cost::Memory] {
+            let advice = advise(&Need { cost, ..need }, &costs());
+            let choice = advice.choice.expect("push is fast enough for all of these");
+            let chosen = advice.way(choice.transport).expect("its cost is known").cost(cost);
+            for way in advice.ways.iter().filter(|way| way.too_slow_s.is_none()) {
+                prop_assert!(chosen <= way.cost(cost));
+                prop_assert!(way.latency_max_s <= need.staleness_s + 1e-6);
+            }
+        }
+    }
+}

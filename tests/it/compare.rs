@@ -1,0 +1,257 @@
+//! The main job as its user runs it: the binary measures a small scenario, and what it leaves on
+//! disk, prints and exits with is what it promises. Times are not looked at: a busy machine may void
+//! the run, which is its own exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use poll_vs_push::run::Run;
+use poll_vs_push::transport::Transport;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
+/// Far longer than anything here takes.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+const VOID: i32 = 3;
+
+/// A workload that takes a second or two a cell.
+const SMALL: [&str; 18] = [
+    "--subscribers",
+    "12",
+    "--topics",
+    "3",
+    "--rate",
+    "5",
+    "--poll-interval",
+    "200ms",
+    "--rtt",
+    "10ms",
+    "--idle",
+    "0s",
+    "--warm-up",
+    "200ms",
+    "--duration",
+    "1s",
+    "--repeats",
+    "1",
+];
+
+fn compare(directory: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["compare", "--output"]).arg(directory).args(SMALL).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn read_run(directory: &Path) -> Run {
+    let json = std::fs::read_to_string(directory.join("run.json")).expect("run.json is there");
+    Run::from_json(&json).expect("run.json can be read")
+}
+
+/// Waits for something that is bound to happen.
+fn wait_for(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < FORGOTTEN, "it never happened");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn fails(output: &Output, code: i32, message: &str) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(message), "{stderr}");
+}
+
+#[test]
+fn a_run_is_checked_counted_and_written_down() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = compare(directory.path(), &[]).output().expect("it runs");
+    let code = output.status.code();
+    assert!(code == Some(0) || code == Some(VOID), "{}", text(&output.stderr));
+    let run = read_run(directory.path());
+    assert_eq!(run.stopped_early, None);
+    let transports: Vec<_> = run.cells.iter().map(|cell| cell.transport).collect();
+    assert_eq!(transports, Transport::ALL);
+    for cell in &run.cells {
+        let deliveries = cell.deliveries;
+        assert!(deliveries.expected > 0 && deliveries.received == deliveries.expected);
+        assert_eq!((deliveries.lost, deliveries.duplicated, deliveries.reordered), (0, 0, 0));
+        assert_eq!(Some(cell.requests.client_total), cell.requests.server_total);
+        assert_eq!(cell.latency_us.0.len(), deliveries.steady);
+        // One way across the link is the least that any delivery can take.
+        assert!(cell.latency_us.0.min() >= 4_990, "{}", cell.latency_us.0.min());
+        assert!(cell.bytes.down.payload > 0);
+        assert!(cell.server.expect("a child tells").cpu_s > 0.0);
+    }
+    let published: Vec<_> = run.cells.iter().map(|cell| cell.published).collect();
+    assert!(published.iter().all(|count| *count == published[0]), "one schedule for all");
+    for file in ["report.html", "report.md", "results.csv"] {
+        assert!(directory.path().join(file).metadata().is_ok_and(|file| file.len() > 500));
+    }
+    assert!(!text(&output.stdout).contains('\u{1b}'), "no colours where there is no terminal");
+    assert!(text(&output.stdout).contains("report.html"));
+}
+
+#[test]
+fn a_report_can_be_made_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    compare(directory.path(), &["--transports", "websocket"]).output().expect("it runs");
+    let html = directory.path().join("report.html");
+    let first = std::fs::read(&html).expect("a report");
+    std::fs::remove_file(&html).expect("it was there");
+    let run = directory.path().join("run.json");
+    let output = Command::new(PROGRAM).arg("report").arg(&run).output().expect("it runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(&html).expect("again"), first);
+}
+
+#[test]
+fn json_thresholds_and_baseline_serve_programs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let old = directory.path().join("old");
+    let only = ["--transports", "websocket", "--json"];
+    let output = compare(&old, &only).output().expect("it runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON alone");
+    assert_eq!(json["points"][0]["transports"][0]["transport"], "websocket");
+    if output.status.code() == Some(VOID) {
+        return;
+    }
+    let baseline = old.join("run.json").display().to_string();
+    let conditions = ["--fail-if", "websocket.latency.mean > 1ms", "--baseline", baseline.as_str()];
+    let new = directory.path().join("new");
+    let output = compare(&new, &[&only[..], &conditions].concat()).output().expect("it runs");
+    let code = output.status.code();
+    assert!(code == Some(4) || code == Some(VOID), "{code:?} {}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("websocket.latency.mean > 1ms"));
+}
+
+#[test]
+fn a_bad_scenario_is_told_where_and_what_would_be_right() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bad.toml");
+    let cases = [
+        ("repeats = 'many'", "line 4"),
+        ("[workload]\nsubscriber = 5", "unknown field `subscriber`"),
+        ("[workload]\nrtt = '5 bananas'", "rtt"),
+        ("[workload]\nsubscribers = 3\ntopics = 4", "topics: must be 1 to the number of"),
+        ("transports = ['carrier-pigeon']", "known are short-polling"),
+    ];
+    for (lines, message) in cases {
+        let text = format!("name = 'bad'\ntitle = 't'\ndescription = 'd'\n{lines}\n");
+        std::fs::write(&file, text).expect("a place to write");
+        let mut command = Command::new(PROGRAM);
+        let output = command.arg("--scenario").arg(&file).output().expect("it runs");
+        fails(&output, 1, message);
+    }
+}
+
+#[test]
+fn what_cannot_run_is_said_before_it_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = compare(directory.path(), &["--subscribers", "900000"]).output();
+    fails(&output.expect("it runs"), 1, "--subscribers");
+    let nobody = compare(directory.path(), &["--target", "http://127.0.0.1:1"]).output();
+    fails(&nobody.expect("it runs"), 1, "http://127.0.0.1:1");
+    let output = compare(directory.path(), &["--target", "ftp://x"]).output();
+    fails(&output.expect("it runs"), 1, "http://");
+    let output = compare(directory.path(), &["--fail-if", "websocket.speed > 1"]).output();
+    fails(&output.expect("it runs"), 2, "unknown figure");
+}
+
+#[test]
+fn a_target_that_is_not_ours_is_refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().expect("a visitor");
+        let _ = stream.read(&mut [0; 1024]);
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        stream.write_all(answer.as_bytes()).expect("it listens");
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = compare(directory.path(), &["--target", &url]).output().expect("it runs");
+    fails(&output, 1, "not a poll-vs-push server");
+    answering.join().expect("it answered");
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    fn finish(mut self) -> Output {
+        let child = std::mem::replace(&mut self.0, Command::new("true").spawn().expect("it runs"));
+        child.wait_with_output().expect("it ends")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn cells_on_disk(directory: &Path) -> usize {
+    let json = std::fs::read_to_string(directory.join("run.json"));
+    json.ok().and_then(|json| Run::from_json(&json).ok()).map_or(0, |run| run.cells.len())
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_measured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let child = compare(directory.path(), &["--repeats", "50"]).spawn().expect("it runs");
+    let running = Running(child);
+    wait_for(|| cells_on_disk(directory.path()) >= 1);
+    running.signal("-INT");
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    let run = read_run(directory.path());
+    assert!(!run.cells.is_empty());
+    assert!(run.stopped_early.is_some_and(|why| why.contains("interrupted")));
+    assert!(directory.path().join("report.html").exists());
+}
+
+#[test]
+fn a_server_that_dies_ends_the_run_and_keeps_what_was_measured() {
+    let mut server = Command::new(PROGRAM);
+    server.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut server = Running(server.spawn().expect("it runs"));
+    let url = {
+        use std::io::{BufRead, BufReader};
+        let output = server.0.stdout.take().expect("it was asked for");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).expect("it says where it listens");
+        line.trim().trim_start_matches("listening on ").to_owned()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let more = ["--repeats", "50", "--target", url.as_str()];
+    let running = Running(compare(directory.path(), &more).spawn().expect("it runs"));
+    wait_for(|| cells_on_disk(directory.path()) >= 1);
+    server.signal("-KILL");
+    let output = running.finish();
+    fails(&output, 1, "what was measured before is kept");
+    assert!(!read_run(directory.path()).cells.is_empty());
+}
+
+#[test]
+fn results_go_to_reports_and_the_newest_is_linked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(PROGRAM);
+    command.args(SMALL).args(["--transports", "long-polling"]).current_dir(directory.path());
+    command.output().expect("it runs");
+    let latest: PathBuf = directory.path().join("reports/latest");
+    assert!(latest.is_symlink());
+    assert_eq!(read_run(&latest).cells.len(), 1);
+}
