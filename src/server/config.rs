@@ -100,6 +100,9 @@ pub struct ServerConfig {
     /// read and publish
     #[arg(long, value_name = "FILE")]
     pub token_key: Option<PathBuf>,
+    /// Serve /echo too, a WebSocket that says back what it hears, for suites of test cases
+    #[arg(long)]
+    pub echo: bool,
     /// Certificate chain, PEM; with it the server speaks TLS only
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls_key")]

@@ -30,6 +30,8 @@ pub(super) fn all(
         .unify()
         .or(websocket::route(app))
         .unify()
+        .or(websocket::echo_route(app))
+        .unify()
         .or(sse::route(app))
         .unify()
         .or(metrics(app))

@@ -16,6 +16,7 @@
 //! One handshake; then a frame for each message, 2 to 10 bytes around the payload. The server keeps
 //! a connection, a task and small buffers for each subscriber, and a ping now and then.
 
+mod echo;
 mod handshake;
 
 use std::sync::Arc;
@@ -52,6 +53,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Our close code for a subscriber that did not take what it was sent. It may come back with its
 /// cursor.
 pub const TOO_SLOW: u16 = 4008;
+
+pub use echo::route as echo_route;
 
 /// The server half.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
@@ -106,8 +109,11 @@ async fn serve(app: Arc<App>, visit: Visit, upgrade: OnUpgrade) {
     let cursor = visit.subscription.cursor.unwrap_or_else(|| visit.subscription.topic.head());
     let mut session = Session { app, visit, socket, cursor };
     let end = session.run().await.unwrap_or_else(|end| end);
-    session.leave(end).await;
+    leave(session.socket, end).await;
 }
+
+/// The server's end of an upgraded connection.
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// What is known of a subscriber before it has a socket.
 struct Visit {
@@ -128,7 +134,7 @@ impl Visit {
 struct Session {
     app: Arc<App>,
     visit: Visit,
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: Socket,
     cursor: Cursor,
 }
 
@@ -237,18 +243,18 @@ impl Session {
             }
         }
     }
+}
 
-    /// Says why, if there is somebody to say it to, and waits a little for the answer.
-    async fn leave(mut self, end: End) {
-        let goodbye = async {
-            if let End::Close(code, reason) = end {
-                let _ = self.socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
-            }
-            // tungstenite answers a close, and ends the stream once both have said goodbye.
-            while let Some(Ok(_)) = self.socket.next().await {}
-        };
-        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-    }
+/// Says why, if there is somebody to say it to, and waits a little for the answer.
+async fn leave(mut socket: Socket, end: End) {
+    let goodbye = async {
+        if let End::Close(code, reason) = end {
+            let _ = socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
+        }
+        // tungstenite answers a close, and ends the stream once both have said goodbye.
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
 }
 
 impl From<Event> for WsMessage {

@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod kill;
 mod limits;
+mod measure;
 mod socketio;
 mod sse;
 mod store;
