@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Tries the server against clients that none of us wrote: npm's `socket.io-client` and
-# `eventsource`, PyPI's `python-socketio`. Needs node, npm and python3; installs the clients beside
-# this file.
+# `eventsource`. Needs node and npm; installs the clients beside this file.
 #
 #   tests/peers/run.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
 set -euo pipefail
@@ -11,7 +10,3 @@ cd "$(dirname "$0")"
 
 npm ci --no-audit --no-fund --loglevel=error
 node --test
-
-[ -d .venv ] || python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-.venv/bin/python -m unittest --verbose test_socketio

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Tries the server against PyPI's `python-socketio`. Needs python3; installs the client beside this
+# file.
+#
+#   tests/peers/python.sh [SERVER]   SERVER is the program, target/debug/poll-vs-push if not given
+set -euo pipefail
+SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
+export SERVER
+cd "$(dirname "$0")"
+
+[ -d .venv ] || python3 -m venv .venv
+.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+.venv/bin/python -m unittest --verbose test_socketio
