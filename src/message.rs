@@ -159,11 +159,6 @@ impl Slice {
         Slice { cursor, messages: Vec::new(), gap: 0, reset: false }
     }
 
-    /// True if there is nothing a subscriber would have to be told.
-    pub fn is_quiet(&self) -> bool {
-        self.messages.is_empty() && self.gap == 0 && !self.reset
-    }
-
     /// The JSON of a [`Batch`], made by copying the messages' bytes.
     pub fn encode_batch(&self) -> Bytes {
         let size: usize = self.messages.iter().map(|message| message.len() + 1).sum();

@@ -150,12 +150,12 @@ impl Shared {
         let topic = number % self.workload.topics;
         let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
         let stop = self.stop.clone();
-        let failed = tokio::select! {
+        let ended = tokio::select! {
             biased;
             () = stop.cancelled() => return log,
             result = self.follow(dialer, phase, &mut log) => result,
         };
-        if let Err(error) = failed {
+        if let Err(error) = ended {
             // The first failure ends the cell; there is no room for more, and no need.
             let _ = self.failed.try_send(error);
         }

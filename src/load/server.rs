@@ -45,13 +45,13 @@ pub struct ServerUnderTest {
     pub version: String,
     /// How to talk to it, if it is not ours.
     pub target: Option<Arc<Target>>,
-    watch: Watch,
+    accounts: Accounts,
     child: Option<Running>,
 }
 
 /// Who tells what the server uses.
 #[derive(Debug)]
-enum Watch {
+enum Accounts {
     /// The server itself, on `/metrics`.
     Asked(HttpConnection),
     /// The system we share with it.
@@ -86,7 +86,13 @@ impl ServerSource {
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
             .with_context(|| format!("the server at http://{address} cannot be measured"))?;
-        Ok(ServerUnderTest { address, version, target: None, watch: Watch::Asked(control), child })
+        Ok(ServerUnderTest {
+            address,
+            version,
+            target: None,
+            accounts: Accounts::Asked(control),
+            child,
+        })
     }
 }
 
@@ -104,7 +110,7 @@ async fn open_foreign(
         address,
         version: target.name.clone(),
         target: Some(target.clone()),
-        watch: Watch::Seen(family),
+        accounts: Accounts::Seen(family),
         child: None,
     })
 }
@@ -161,9 +167,9 @@ impl ServerUnderTest {
     /// # Errors
     /// If it does not answer, or is gone.
     pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
-        let control = match &mut self.watch {
-            Watch::Asked(control) => control,
-            Watch::Seen(family) => {
+        let control = match &mut self.accounts {
+            Accounts::Asked(control) => control,
+            Accounts::Seen(family) => {
                 let usage = family.as_mut().map(|family| family.usage()).transpose()?;
                 return Ok(Scrape { usage, requests: None });
             }

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::time::{Instant, Interval};
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,6 +48,12 @@ pub struct App {
 }
 
 impl App {
+    /// The beat of a connection that is held: the first is one period from now.
+    pub fn heartbeat(&self) -> Interval {
+        let period = self.config.heartbeat;
+        tokio::time::interval_at(Instant::now() + period, period)
+    }
+
     /// Runs the task of a connection until it ends, or until the drain's time is over.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));

@@ -89,7 +89,7 @@ fn accept(
         topic: subscription.topic,
         limit: subscription.limit,
         cursor: cursor.unwrap_or(head),
-        heartbeat: heartbeat(app.config.heartbeat),
+        heartbeat: app.heartbeat(),
         has_left: false,
     };
     let mut response = warp::reply::stream(session.stream(is_lost)).into_response();
@@ -99,12 +99,6 @@ fn accept(
     // nginx would gather the events otherwise, and hand them on when its buffer is full.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
-}
-
-fn heartbeat(period: Duration) -> Interval {
-    let mut heartbeat = tokio::time::interval(period);
-    heartbeat.reset();
-    heartbeat
 }
 
 /// One subscriber, from its request to the end of its connection.

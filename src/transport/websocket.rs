@@ -140,8 +140,7 @@ impl Session {
         let Cursor { epoch, offset } = self.cursor;
         self.send(Event::Subscribed { epoch, cursor: offset }).await?;
         let app = self.app.clone();
-        let mut heartbeat = tokio::time::interval(app.config.heartbeat);
-        heartbeat.reset();
+        let mut heartbeat = app.heartbeat();
         let mut heard = true;
         // Made once: each such future has its place in a list behind the token's lock.
         let mut drained = pin!(app.drain.cancelled());

@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Dialer, Kind};
+use super::{Dialer, Kind, WireStream};
 
 /// Why a subscriber did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +63,38 @@ pub struct HttpConnection {
     open: Option<Open>,
 }
 
+/// A connection that speaks HTTP/1.1, driven as long as this lives.
 #[derive(Debug)]
-struct Open {
-    requests: SendRequest<Full<Bytes>>,
+pub(super) struct Open {
+    pub requests: SendRequest<Full<Bytes>>,
     _driver: AbortOnDropHandle<()>,
+}
+
+impl Open {
+    pub async fn on(stream: WireStream) -> Result<Open, WireError> {
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(async move {
+            // Its errors reach whoever has sent the request.
+            let _ = connection.await;
+        });
+        Ok(Open { requests, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// A request with the dialer's headers.
+pub(super) fn request(
+    dialer: &Dialer,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, WireError> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = path
+        .parse()
+        .map_err(|_| WireError::Nonsense(format!("'{path}' cannot be the path of a request")))?;
+    *request.headers_mut() = dialer.headers().clone();
+    Ok(request)
 }
 
 impl HttpConnection {
@@ -151,12 +179,7 @@ impl HttpConnection {
         }
         self.open = None;
         let stream = self.dialer.dial().await.map_err(WireError::Connect)?;
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(async move {
-            // Its errors reach whoever has sent the request.
-            let _ = connection.await;
-        });
-        self.open = Some(Open { requests, _driver: AbortOnDropHandle::new(driver) });
+        self.open = Some(Open::on(stream).await?);
         Ok(())
     }
 
@@ -167,12 +190,7 @@ impl HttpConnection {
         more: &HeaderMap,
         body: Bytes,
     ) -> Result<Answer, WireError> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().map_err(|_| {
-            WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
-        })?;
-        *request.headers_mut() = self.dialer.headers().clone();
+        let mut request = request(&self.dialer, method, path, body)?;
         for (name, value) in more {
             request.headers_mut().insert(name, value.clone());
         }

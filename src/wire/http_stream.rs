@@ -1,20 +1,18 @@
 //! An HTTP/1.1 request whose answer does not end: the connection is that answer's alone.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio_util::task::AbortOnDropHandle;
+use hyper::{Method, StatusCode};
 
+use super::http::{Open, request};
 use super::{Dialer, Kind, WireError, head_bytes};
 
 /// The answer, as it comes.
 #[derive(Debug)]
 pub struct HttpStream {
     body: Incoming,
-    _driver: AbortOnDropHandle<()>,
+    _connection: Open,
 }
 
 impl HttpStream {
@@ -27,17 +25,10 @@ impl HttpStream {
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, WireError> {
         let stream =
             dialer.dial().await.map_err(WireError::Connect)?.with_answers_as(Kind::Framing);
-        let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(async move {
-            // Its errors reach whoever reads the answer.
-            let _ = connection.await;
-        });
-        let mut request = Request::get(path).body(Empty::<Bytes>::new()).map_err(|_| {
-            WireError::Nonsense(format!("'{path}' cannot be the path of a request"))
-        })?;
-        *request.headers_mut() = dialer.headers().clone();
+        let mut connection = Open::on(stream).await?;
+        let request = request(dialer, Method::GET, path, Bytes::new())?;
         dialer.admit_request().await;
-        let (head, body) = requests.send_request(request).await?.into_parts();
+        let (head, body) = connection.requests.send_request(request).await?.into_parts();
         let bytes = head_bytes(head.status, &head.headers);
         dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
         if head.status != StatusCode::OK {
@@ -45,7 +36,7 @@ impl HttpStream {
             let body = String::from_utf8_lossy(&body).into_owned();
             return Err(WireError::Refused { status: head.status, body });
         }
-        Ok(HttpStream { body, _driver: AbortOnDropHandle::new(driver) })
+        Ok(HttpStream { body, _connection: connection })
     }
 
     /// What comes next; `None` once the answer has ended.
