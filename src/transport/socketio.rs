@@ -76,6 +76,7 @@ where
     let request_bytes_max = app.config.max_message_bytes_encoded();
     let (layer, io) = SocketIo::builder()
         .ping_interval(app.config.heartbeat)
+        .ping_timeout(app.config.heartbeat)
         .max_buffer_size(QUEUE_PACKETS)
         .max_payload(request_bytes_max as u64)
         .ws_max_message_size(request_bytes_max)

@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod measure;
 mod page;
+mod reconnect;
 mod scenarios;
 mod socketio;
 mod sse;
