@@ -104,7 +104,7 @@ impl Fleet {
             stop: CancellationToken::new(),
             failed,
         });
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut phases = phases(seed);
         let mut tasks = JoinSet::new();
         let mut journal = Some(journal);
         for number in 0..workload.subscribers {
@@ -112,7 +112,7 @@ impl Fleet {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),
             };
-            let phase = random.random::<f64>();
+            let phase = phases.next().expect("they do not end");
             tasks.spawn(shared.clone().subscribe(dialer, number, phase));
         }
         Fleet { shared, tasks, failures }
@@ -143,6 +143,14 @@ impl Fleet {
         logs.sort_by_key(|log| log.number);
         logs
     }
+}
+
+/// A random phase, 0 to 1, for each subscriber. Drawn from another stream than the schedule of the
+/// same seed: with its numbers the first subscribers would poll in step with their topics.
+fn phases(seed: u64) -> impl Iterator<Item = f64> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(1);
+    std::iter::repeat_with(move || random.random())
 }
 
 impl Shared {
@@ -207,7 +215,28 @@ impl Shared {
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
             ),
             hold: long_poll_hold,
+            // Holds that all began with the connection would end together, or not at all while it
+            // counts.
+            first_hold: Some(long_poll_hold.mul_f64(phase)),
             ..Wish::new(self.topics[topic as usize].clone())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::Schedule;
+    use super::*;
+    use crate::load::scenario::Process;
+
+    #[test]
+    fn polls_are_not_in_step_with_their_topics() {
+        let workload = Workload { process: Process::Periodic, topics: 200, ..Workload::default() };
+        let schedule = Schedule::plan(&workload, 5);
+        let first_s = schedule.by_topic.iter().map(|instants| instants[0].as_secs_f64());
+        let apart_s: Vec<f64> = first_s.zip(phases(5)).map(|(at, phase)| at - phase).collect();
+        let mean_s = apart_s.iter().sum::<f64>() / apart_s.len() as f64;
+        let far = apart_s.iter().filter(|apart_s| (*apart_s - mean_s).abs() > 0.1).count();
+        assert!(far > 100, "{far} of 200 are out of step");
     }
 }

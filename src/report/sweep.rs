@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::load::scenario::{Scenario, Sweep, Workload};
+use crate::theory::OwnTime;
 
 use crate::transport::Transport;
 
@@ -20,6 +21,7 @@ pub struct Line<'a> {
     pub axis: Axis,
     /// At least two, by rising value.
     pub points: Vec<&'a Point<'a>>,
+    own_time: OwnTime,
     server_is_ours: bool,
 }
 
@@ -41,8 +43,13 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
         match lines.iter_mut().find(|line| line.name == point.name) {
             Some(line) => line.points.push(point),
             None => {
-                let server_is_ours = report.run.server.is_child;
-                lines.push(Line { name: point.name, axis, points: vec![point], server_is_ours });
+                lines.push(Line {
+                    name: point.name,
+                    axis,
+                    points: vec![point],
+                    own_time: report.run.own_time.unwrap_or_default(),
+                    server_is_ours: report.run.server.is_child,
+                });
             }
         }
     }
@@ -83,7 +90,7 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let expected = Expected::of(transport, &workload, self.server_is_ours)?;
+            let expected = Expected::of(transport, &workload, &self.own_time, self.server_is_ours)?;
             Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()

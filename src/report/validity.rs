@@ -54,7 +54,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     findings
 }
 
-fn place(transport: Transport, details: &[&str]) -> String {
+pub(super) fn place(transport: Transport, details: &[&str]) -> String {
     let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
     match details.is_empty() {
         true => transport.label().to_owned(),
@@ -128,6 +128,11 @@ fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
     let hiccups = hiccups.map(|p99_s| Warning::PublisherHiccups { p99_s });
     let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
     [full, late, hiccups, polls].into_iter().flatten()
+}
+
+/// True if the cell counts, but its mean is not fit to be held against theory.
+pub(super) fn is_disturbed(run: &Run, cell: &Cell) -> bool {
+    cautions(run, cell).any(|warning| warning.disturbs())
 }
 
 /// How late publications may be before the figures suffer.

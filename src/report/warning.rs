@@ -124,6 +124,13 @@ impl Warning {
         }
     }
 
+    /// True if the cell's mean holds what the model leaves out, so that it is not fit to be held
+    /// against theory.
+    pub(super) fn disturbs(&self) -> bool {
+        use Warning::*;
+        matches!(self, PublisherHiccups { .. } | PollsLate { .. } | MachineFull { .. })
+    }
+
     /// True if what was delivered, or counted, was wrong: no repeat makes up for that.
     pub(super) fn is_wrong(&self) -> bool {
         use Warning::*;

@@ -3,16 +3,18 @@
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
 //! [`cycle`] is the one model behind both kinds of polling, [`bytes`] what crosses the wire, and
 //! [`crossover`] where one way overtakes another. Server and client are taken to need no time of
-//! their own: what a measurement shows beyond a prediction is what they do need.
+//! their own; [`own_time`] adds what they do need on a machine where that was measured.
 
 pub mod bytes;
 pub mod crossover;
 pub mod cycle;
+pub mod own_time;
 
 use crate::load::scenario::{Pacing, Process, Workload};
 use crate::transport::{Transport, Waiting};
 
 pub use cycle::{Cycle, Delay};
+pub use own_time::OwnTime;
 
 /// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
 /// a random share between 0.9 and 1.0, lest everybody's hold end together.

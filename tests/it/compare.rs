@@ -20,7 +20,8 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 const VOID: i32 = 3;
 
 /// A workload that takes a second or two a cell.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 19] = [
+    "--no-calibration",
     "--subscribers",
     "12",
     "--topics",

@@ -8,6 +8,7 @@ mod conformance;
 mod faults;
 mod feed;
 mod http;
+mod own_time;
 mod page;
 mod scenarios;
 mod socketio;
