@@ -3,10 +3,10 @@
 //! The closed forms know only the link. On a machine where a message needs 0.8 ms over no distance
 //! at all, 10 ms one way are measured as 10.8; so that time is measured once before the run, and
 //! added here. It enters in two places. A message is published late, and the answer or frame that
-//! holds it is late: that is [`OwnTime::push_s`], and a part of every delivery. And from an answer's
-//! leaving to the next request's arrival passes a round trip and [`OwnTime::round_trip_s`]: every
-//! gap of a poller grows by that. Both are means; that the times themselves vary is left out, and
-//! would add the variance of the gap over twice the cycle, which is microseconds.
+//! holds it is late: that is [`OwnTime::push_s`], a part of every delivery. And between an answer's
+//! leaving and the next request's arrival lies [`OwnTime::round_trip_s`] beside the round trip:
+//! every gap of a poller grows by that. Both are means; that the times themselves vary is left out,
+//! and would add the variance of the gap over twice the cycle, which is microseconds.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-const MESSAGES: usize = 100_000;
+const MESSAGES: usize = 30_000;
 /// Mean lateness of a publication, of what leaves the server, and of a request, seconds.
 const PUBLICATION_S: f64 = 0.000_5;
 const ANSWER_S: f64 = 0.000_6;
@@ -65,12 +65,17 @@ fn simulate(transport: Transport, workload: &Workload) -> (f64, f64) {
 #[test]
 fn own_time_enters_where_the_closed_forms_have_it() {
     let own_time = OwnTime { push_s: PUBLICATION_S + ANSWER_S, round_trip_s: ANSWER_S + REQUEST_S };
-    let settings = [(0.1, 2_000, 20), (1.0, 3_000, 0), (10.0, 3_000, 20), (50.0, 500, 20)];
-    for (rate, hold_ms, rtt_ms) in settings {
+    let settings = [
+        (0.1, 2_000, 5_000, 20),
+        (1.0, 3_000, 1_000, 0),
+        (10.0, 3_000, 200, 20),
+        (50.0, 500, 50, 20),
+    ];
+    for (rate, hold_ms, interval_ms, rtt_ms) in settings {
         let workload = Workload {
             rate,
             long_poll_hold: Duration::from_millis(hold_ms),
-            poll_interval: Duration::from_millis(200),
+            poll_interval: Duration::from_millis(interval_ms),
             rtt: Duration::from_millis(rtt_ms),
             ..Workload::default()
         };
