@@ -16,6 +16,7 @@ mod limits;
 mod measure;
 mod own_time;
 mod page;
+mod reconnect;
 mod scenarios;
 mod socketio;
 mod sse;
