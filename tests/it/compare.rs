@@ -105,6 +105,20 @@ fn a_run_is_checked_counted_and_written_down() {
 }
 
 #[test]
+fn the_machines_own_time_is_measured_first_and_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let calibrated = SMALL.iter().filter(|flag| **flag != "--no-calibration");
+    let mut command = Command::new(PROGRAM);
+    command.args(["compare", "--output"]).arg(directory.path()).args(calibrated);
+    let output = command.args(["--transports", "websocket"]).output().expect("it runs");
+    let own_time = read_run(directory.path()).own_time.expect("it was measured");
+    assert!(own_time.push_s > 0.0 && own_time.round_trip_s > 0.0, "{own_time:?}");
+    assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
+    let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
+    assert!(report.contains("- Own time: ") && report.contains("beyond the link"));
+}
+
+#[test]
 fn a_report_can_be_made_again() {
     let directory = tempfile::tempdir().expect("a directory");
     compare(directory.path(), &["--transports", "websocket"]).output().expect("it runs");
