@@ -113,8 +113,11 @@ fn the_machines_own_time_is_measured_first_and_told() {
     let output = command.args(["--transports", "websocket"]).output().expect("it runs");
     let own_time = read_run(directory.path()).own_time.expect("it was measured");
     assert!(own_time.push_s > 0.0 && own_time.round_trip_s > 0.0, "{own_time:?}");
-    assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
+    if output.status.code() != Some(VOID) {
+        assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
+        assert!(report.contains("## Theory held against measurement"), "{report}");
+    }
     assert!(report.contains("- Own time: ") && report.contains("beyond the link"));
 }
 
