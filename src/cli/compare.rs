@@ -101,7 +101,7 @@ impl Common {
         let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
         let campaign = Campaign::new(scenario, source)?;
         let directory = RunDirectory::create(self.output.as_deref())?;
-        let runtime = super::runtime()?;
+        let runtime = super::load_runtime()?;
         let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
         let watch = self.watch.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderMap;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -75,9 +76,21 @@ impl Open {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever has sent the request.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
         Ok(Open { requests, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// That `response` was not the answer that was wanted.
+pub(super) async fn refused(response: Response<Incoming>) -> WireError {
+    let status = response.status();
+    match response.into_body().collect().await {
+        Ok(body) => {
+            let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            WireError::Refused { status, body }
+        }
+        Err(error) => error.into(),
     }
 }
 
