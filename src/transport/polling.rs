@@ -1,9 +1,12 @@
 //! What both kinds of polling share on the client's side: one request with a cursor, one batch.
 
+use std::time::Instant;
+
 use serde_json::value::RawValue;
 
 use super::{Received, Wish};
 use crate::message::{Batch, Cursor, Message};
+use crate::wire::clock::sleep_until;
 use crate::wire::{Dialer, HttpConnection, WireError};
 
 /// A subscriber that asks.
@@ -13,6 +16,8 @@ pub(super) struct Asker {
     /// `/topics/{topic}/{route}`
     path: String,
     cursor: Cursor,
+    /// Before this the server does not want to be asked again.
+    not_before: Option<Instant>,
 }
 
 impl Asker {
@@ -24,7 +29,7 @@ impl Asker {
             Some(cursor) => cursor,
             None => ask(&mut http, &path).await?.0,
         };
-        Ok(Asker { http, path, cursor })
+        Ok(Asker { http, path, cursor, not_before: None })
     }
 
     pub fn cursor(&self) -> Cursor {
@@ -39,7 +44,11 @@ impl Asker {
     pub async fn ask(&mut self, more: &str) -> Result<Received, WireError> {
         let Cursor { epoch, offset } = self.cursor;
         let path = format!("{}?epoch={epoch}&after={offset}{more}", self.path);
+        if let Some(not_before) = self.not_before.take() {
+            sleep_until(not_before).await;
+        }
         let (cursor, received) = ask(&mut self.http, &path).await?;
+        self.not_before = self.http.retry_after().map(|wait| Instant::now() + wait);
         self.cursor = cursor;
         Ok(received)
     }

@@ -41,7 +41,7 @@ fn poll(app: &App, topic: &str, query: &Query) -> Result<Response, ApiError> {
     let metrics = app.metrics.of(Transport::ShortPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    Ok(batch(metrics, &subscription.read()))
+    Ok(batch(metrics, &subscription.read()?))
 }
 
 /// The client half.

@@ -1,18 +1,26 @@
 //! The one integration-test crate: a module for each subject.
 
+mod access;
 mod advise;
 mod browser;
+mod child;
 mod cli;
 mod compare;
 mod conformance;
 mod faults;
 mod feed;
 mod frames;
+mod hostile;
 mod http;
+mod kill;
+mod limits;
+mod measure;
 mod page;
+mod reconnect;
 mod scenarios;
 mod socketio;
 mod sse;
+mod store;
 mod support;
 mod targets;
 mod theory;

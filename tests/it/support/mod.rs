@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::{Method, StatusCode};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
 use poll_vs_push::transport::{Received, Subscriber, Transport, Wish};
@@ -46,6 +47,13 @@ pub fn draft(text: &str) -> String {
     serde_json::json!({ "sender": "A", "text": text }).to_string()
 }
 
+/// Publishes to [`room`], as any client does.
+pub async fn publish(http: &mut HttpConnection, text: &str) {
+    let path = format!("/topics/{}/messages", room());
+    let answer = http.request(Method::POST, &path, draft(text).into()).await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::CREATED);
+}
+
 /// A wish for [`room`] whose short polls come often.
 pub fn wish(cursor: Option<Cursor>) -> Wish {
     Wish { cursor, interval: Duration::from_millis(2), ..Wish::new(room()) }
@@ -69,7 +77,8 @@ impl TestServer {
     /// One whose limits `configure` has changed.
     pub async fn with(configure: impl FnOnce(&mut ServerConfig)) -> TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = ServerConfig { listen, ..ServerConfig::default() };
+        let mut config =
+            ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
         configure(&mut config);
         let server = Server::bind(config).await.expect("some port is free");
         let address = server.local_addr().expect("it has one");
@@ -96,7 +105,7 @@ impl TestServer {
     }
 
     pub async fn try_publish(&self, topic: &str, text: &str) -> Result<Stored, ApiError> {
-        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes())
+        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
     }
 
     /// A cursor of this server's epoch.

@@ -1,0 +1,217 @@
+//! `kill -9` at random instants, under load: what was acknowledged is there afterwards, nothing is
+//! there twice, and subscribers of every transport end with the whole sequence.
+//!
+//! `KILLS=200 cargo test --test it kill -- --nocapture` kills more often than the default and
+//! prints what was counted; `KILL_SEED` makes another run of it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use poll_vs_push::message::{Batch, Cursor, Draft, Stored, TopicName};
+use poll_vs_push::transport::{Backoff, Reconnecting, Transport, Wish};
+use poll_vs_push::wire::{Answer, Dialer, HttpConnection, WireError};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::sync::watch;
+
+use crate::child::{ChildServer, PROGRAM};
+
+const PUBLISHERS: usize = 4;
+const TOPIC: &str = "room";
+const END: &str = "the end";
+/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+fn start(directory: &Path, listen: &str, life: u64) -> ChildServer {
+    let durability = if life.is_multiple_of(2) { "full" } else { "os" };
+    let directory = directory.to_str().expect("a path in UTF-8");
+    let kept = ["--retain-messages", "10000000", "--retain-bytes", "10000000000"];
+    let store = ["--data", directory, "--durability", durability];
+    ChildServer::start_on(listen, &[kept, store].concat())
+}
+
+async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, WireError> {
+    let draft = Draft { sender: "A".into(), text: text.into() };
+    let body = serde_json::to_vec(&draft).expect("encodes");
+    http.request(Method::POST, &format!("/topics/{TOPIC}/messages"), body.into()).await
+}
+
+fn offset(answer: &Answer) -> u64 {
+    serde_json::from_slice::<Stored>(&answer.body).expect("a place").offset
+}
+
+/// Publishes a new text each time, never one again; returns what was acknowledged.
+async fn publisher(
+    who: usize,
+    address: SocketAddr,
+    mut life: watch::Receiver<u64>,
+    stop: Arc<AtomicBool>,
+) -> Vec<(u64, String)> {
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    while !stop.load(Relaxed) {
+        life.mark_unchanged();
+        let mut http = HttpConnection::new(Dialer::new(address));
+        while !stop.load(Relaxed) {
+            number += 1;
+            let text = format!("{who} {number}");
+            match post(&mut http, &text).await {
+                Ok(answer) if answer.status == StatusCode::CREATED => {
+                    acknowledged.push((offset(&answer), text));
+                }
+                Ok(refusal) => panic!("refused: {refusal:?}"),
+                Err(_) => break,
+            }
+        }
+        if !stop.load(Relaxed) {
+            life.changed().await.expect("the killer lives");
+        }
+    }
+    acknowledged
+}
+
+/// A subscriber that comes back whenever the server is gone.
+async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
+    let topic: TopicName = TOPIC.parse().expect("a good name");
+    let interval = Duration::from_millis(5);
+    let wish = Wish { cursor: Some(begin), interval, ..Wish::new(topic) };
+    let backoff = Backoff {
+        first: Duration::from_millis(5),
+        longest: Duration::from_millis(50),
+        patience: FORGOTTEN,
+    };
+    let connecting = Reconnecting::connect(transport, Dialer::new(address), wish, backoff);
+    connecting.await.expect("the server is up")
+}
+
+/// Everything that it is told up to the end, and how often it came back.
+async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
+    let (mut seen, mut outages) = (Vec::new(), 0);
+    while seen.last().is_none_or(|(_, text)| text != END) {
+        let received = subscriber.next().await.expect("outages pass");
+        assert!(received.gap == 0 && !received.reset, "{received:?}");
+        seen.extend(received.messages.into_iter().map(|m| (m.offset, m.text)));
+        outages += u32::from(subscriber.outage().is_some());
+    }
+    (seen, outages)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
+    let kills = from_env("KILLS", 20);
+    let mut random = ChaCha8Rng::seed_from_u64(from_env("KILL_SEED", 1));
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = start(directory.path(), "127.0.0.1:0", 0);
+    let (address, listen) = (server.address, server.address.to_string());
+    let (life, lives) = watch::channel(0);
+    let path = format!("/topics/{TOPIC}/poll");
+    let body = HttpConnection::new(Dialer::new(server.address)).get(&path).await.expect("answers");
+    let begin: Batch = serde_json::from_slice(&body).expect("a batch");
+    let begin = Cursor { epoch: begin.epoch, offset: 0 };
+    let mut subscribers = Vec::new();
+    for transport in Transport::ALL {
+        subscribers.push(tokio::spawn(hear_all(subscribe(transport, begin, address).await)));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|who| tokio::spawn(publisher(who, address, lives.clone(), stop.clone())))
+        .collect();
+
+    for number in 1..=kills {
+        // The instant of the kill is what is random here, so this is a sleep for its own sake.
+        tokio::time::sleep(Duration::from_micros(random.random_range(0..120_000))).await;
+        server.kill();
+        server = start(directory.path(), &listen, number);
+        life.send(number).expect("somebody listens");
+    }
+    stop.store(true, Relaxed);
+    let mut acknowledged = Vec::new();
+    for publisher in publishers {
+        acknowledged.extend(publisher.await.expect("publishes"));
+    }
+    let mut http = HttpConnection::new(Dialer::new(server.address));
+    let end = post(&mut http, END).await.expect("the server is up");
+    acknowledged.push((offset(&end), END.to_owned()));
+
+    let mut sequences = Vec::new();
+    for subscriber in subscribers {
+        let told = tokio::time::timeout(FORGOTTEN, subscriber).await.expect("told all");
+        let (seen, outages) = told.expect("subscribes");
+        assert!(outages > 0, "it was not even disturbed");
+        sequences.push(seen);
+    }
+    let all = &sequences[0];
+    let texts: HashSet<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts.len(), all.len(), "a message is there twice");
+    assert!(all.iter().map(|(offset, _)| *offset).eq(1..=all.len() as u64), "offsets have holes");
+    for (offset, text) in &acknowledged {
+        assert_eq!(&all[*offset as usize - 1].1, text, "acknowledged at {offset}, and not there");
+    }
+    for (transport, seen) in Transport::ALL.iter().zip(&sequences) {
+        assert!(seen == all, "{transport} was told something else");
+    }
+    println!(
+        "{kills} kills: {} acknowledged, all there; {} stored, none twice; {} subscribers told all",
+        acknowledged.len(),
+        all.len(),
+        sequences.len()
+    );
+}
+
+/// A limit on the size of files stands for the full disk: the system refuses to write on, and
+/// allows it again later.
+#[tokio::test]
+async fn a_full_disk_refuses_publishers_and_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new("sh");
+    // The signal that would end a process at the limit is ignored, as a disk sends none.
+    let script = r#"trap '' XFSZ; ulimit -S -f 8000; exec "$0" "$@""#;
+    command.args(["-c", script, PROGRAM, "serve", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(directory.path());
+    let server = ChildServer::spawn(command);
+    let mut http = HttpConnection::new(Dialer::new(server.address));
+    let large = "x".repeat(50_000);
+    let mut stored = 0;
+    let refusal = loop {
+        let answer = post(&mut http, &large).await.expect("an answer");
+        if answer.status != StatusCode::CREATED {
+            break answer;
+        }
+        stored += 1;
+        assert_eq!(offset(&answer), stored);
+    };
+    assert_eq!(refusal.status, StatusCode::INSUFFICIENT_STORAGE, "{refusal:?}");
+    let error = String::from_utf8_lossy(&refusal.body).into_owned();
+    assert!(error.contains("the disk is full"), "{error}");
+    let path = format!("/topics/{TOPIC}/poll?after={}", stored - 1);
+    let body: Bytes = http.get(&path).await.expect("readers are served");
+    let batch: Batch = serde_json::from_slice(&body).expect("a batch");
+    assert_eq!(batch.messages.len(), 1);
+
+    let pid = Pid::from_child(&server.child);
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Some(pid), Resource::Fsize, unlimited).expect("the limit can be lifted");
+    let publishing = async {
+        loop {
+            let answer = post(&mut http, "room again").await.expect("an answer");
+            if answer.status == StatusCode::CREATED {
+                return offset(&answer);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let offset = tokio::time::timeout(FORGOTTEN, publishing).await.expect("publishing goes on");
+    assert!(offset > stored);
+}
