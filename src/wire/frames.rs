@@ -101,7 +101,7 @@ impl Frames {
     ///
     /// # Errors
     /// If the server breaks a rule.
-    pub fn next(&mut self) -> Result<Option<Said<'_>>, FrameError> {
+    pub fn hear(&mut self) -> Result<Option<Said<'_>>, FrameError> {
         if self.begun.is_none() {
             self.parts = Vec::new();
         }

@@ -80,7 +80,7 @@ impl WebSocket {
     /// If the connection is gone or was closed, or the server breaks the protocol.
     pub async fn hear<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, WireError> {
         loop {
-            let said = self.frames.next();
+            let said = self.frames.hear();
             match said {
                 Ok(Some(Said::Text(text))) => return Ok(read(text)),
                 Ok(Some(Said::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {

@@ -16,7 +16,7 @@ fn hear<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>, Fr
     let mut heard = Vec::new();
     for part in parts {
         frames.room().extend_from_slice(part);
-        while let Some(said) = frames.next()? {
+        while let Some(said) = frames.hear()? {
             heard.push(format!("{said:?}"));
         }
     }
@@ -93,9 +93,9 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let parts = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
-        prop_assert_eq!(hear(parts).as_ref(), Ok(&wanted));
+        prop_assert_eq!(hear(parts), Ok(wanted.clone()));
         if bytes.len() < 2_000 {
-            prop_assert_eq!(hear(bytes.chunks(1)).as_ref(), Ok(&wanted));
+            prop_assert_eq!(hear(bytes.chunks(1)), Ok(wanted));
         }
     }
 
@@ -157,9 +157,10 @@ fn a_large_message_leaves_no_large_buffer() {
     let idle = frames.room().capacity();
     // A frame may promise what it likes: room is made for what has come.
     frames.room().extend_from_slice(&[0x81, 127, 0, 0, 0, 0, 0, 1, 0x00, 0x00]);
-    assert_eq!((frames.next(), frames.room().capacity()), (Ok(None), idle));
+    assert_eq!(frames.hear(), Ok(None));
+    assert_eq!(frames.room().capacity(), idle);
     frames.room().extend_from_slice(&[b'x'; 65_536]);
-    assert!(frames.next().is_ok_and(|said| said.is_some()));
+    assert!(frames.hear().is_ok_and(|said| said.is_some()));
     assert_eq!(frames.room().capacity(), idle);
     assert!(idle <= 4096, "{idle}");
 }
