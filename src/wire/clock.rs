@@ -20,6 +20,10 @@ use super::timer::Timer;
 /// How late an alarm may ring: as late as Linux wakes a thread that sleeps, unless it is told
 /// otherwise. What is due meanwhile rings with it, at the cost of one wake-up.
 const SLACK: Duration = Duration::from_micros(50);
+/// Shortest time between two rings. The receivers of a fan-out set their alarms some microseconds
+/// apart, and a wake-up for each would cost more than receiving does. An alarm that has no such
+/// neighbours is not held up by it.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// An alarm: wakes a task at an instant. Whoever is woken looks at the time again, since an alarm
 /// that is not needed any more rings all the same.
@@ -81,6 +85,8 @@ struct Alarms {
     queue: BinaryHeap<Reverse<Entry>>,
     /// Tells entries of the same instant apart, in order of arrival.
     count: u64,
+    /// The end of the pause after the last ring.
+    pause_ends: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -124,13 +130,17 @@ impl Clock {
         alarms.count += 1;
         alarms.queue.push(Reverse(Entry { deadline, number, waker }));
         if is_earliest {
-            self.set_timer(deadline, Instant::now());
+            self.set_timer(&alarms, Instant::now());
         }
     }
 
-    /// Called under the lock of the alarms, so that the timer is set for the earliest of them.
-    fn set_timer(&self, earliest: Instant, now: Instant) {
-        self.timer.set(earliest.saturating_duration_since(now) + SLACK);
+    /// Under the lock of the alarms, so that the timer is set for the earliest of them.
+    fn set_timer(&self, alarms: &Alarms, now: Instant) {
+        if let Some(Reverse(earliest)) = alarms.queue.peek() {
+            let due = earliest.deadline + SLACK;
+            let due = alarms.pause_ends.map_or(due, |end| end.max(due));
+            self.timer.set(due.saturating_duration_since(now));
+        }
     }
 
     async fn run(&self) {
@@ -148,9 +158,8 @@ impl Clock {
         while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
             due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
         }
-        if let Some(Reverse(earliest)) = alarms.queue.peek() {
-            self.set_timer(earliest.deadline, now);
-        }
+        alarms.pause_ends = Some(now + PAUSE);
+        self.set_timer(&alarms, now);
     }
 }
 
