@@ -140,7 +140,7 @@ fn each_broken_rule_has_its_name_and_its_closing_code() {
         (&[0x88, 2, 0x03, 0xed], BadCode(1005), 1002),
     ];
     for (bytes, error, code) in cases {
-        assert_eq!(hear([bytes]), Err(error), "{bytes:?}");
+        assert_eq!(hear([bytes]), Err(error));
         assert_eq!(error.closing_code(), code, "{error}");
     }
 }
