@@ -214,6 +214,9 @@ pub struct Generator {
     pub poll_late_us: Histogram,
     /// CPU seconds of the generator's process in the steady state.
     pub cpu_s: f64,
+    /// Threads that it had to do it. Absent from older runs: one for each core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
 }
 
 /// What one subscriber saw in the first seconds of the steady state. Instants are microseconds

@@ -107,7 +107,7 @@ impl Common {
             campaign = campaign.uncalibrated();
         }
         let directory = RunDirectory::create(self.output.as_deref())?;
-        let runtime = super::runtime()?;
+        let runtime = super::load_runtime()?;
         let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
         let watch = self.watch.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;

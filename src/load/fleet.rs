@@ -1,14 +1,14 @@
 //! Users B: thousands of subscribers, a task and a connection each.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::scenario::{Pacing, Workload};
 use super::target::Target;
@@ -25,7 +25,8 @@ const CONNECTING_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Fleet {
     shared: Arc<Shared>,
-    tasks: JoinSet<Log>,
+    tasks: JoinSet<()>,
+    logs: Vec<Arc<Mutex<Log>>>,
     failures: mpsc::Receiver<WireError>,
 }
 
@@ -39,14 +40,12 @@ struct Shared {
     connecting: Semaphore,
     subscribed: AtomicU64,
     received: AtomicU64,
-    stop: CancellationToken,
     failed: mpsc::Sender<WireError>,
 }
 
 /// What one subscriber received, in order of arrival; instants are absolute.
 #[derive(Debug)]
 pub struct Log {
-    number: u32,
     pub topic: u32,
     receipts: Vec<(u32, Instant)>,
     /// Gaps and resets it was told of: none belongs in a run.
@@ -101,11 +100,10 @@ impl Fleet {
             connecting: Semaphore::new(CONNECTING_MAX),
             subscribed: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            stop: CancellationToken::new(),
             failed,
         });
         let mut phases = phases(seed);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut logs) = (JoinSet::new(), Vec::new());
         let mut journal = Some(journal);
         for number in 0..workload.subscribers {
             let dialer = match journal.take() {
@@ -113,9 +111,12 @@ impl Fleet {
                 None => dialer.clone(),
             };
             let phase = phases.next().expect("they do not end");
-            tasks.spawn(shared.clone().subscribe(dialer, number, phase));
+            let topic = number % workload.topics;
+            let log = Arc::new(Mutex::new(Log { topic, receipts: Vec::new(), notices: 0 }));
+            tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
+            logs.push(log);
         }
-        Fleet { shared, tasks, failures }
+        Fleet { shared, tasks, logs, failures }
     }
 
     /// Subscribers that will miss nothing from now on.
@@ -137,11 +138,16 @@ impl Fleet {
     }
 
     /// Sends all of them home and returns what they received, in the order of their numbers.
-    pub async fn stop(self) -> Vec<Log> {
-        self.shared.stop.cancel();
-        let mut logs = self.tasks.join_all().await;
-        logs.sort_by_key(|log| log.number);
-        logs
+    pub async fn stop(mut self) -> Vec<Log> {
+        // They are cut off where they wait: a token would be asked whenever one of them wakes.
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            let is_well = ended.map_or_else(|error| error.is_cancelled(), |()| true);
+            assert!(is_well, "a subscriber does not panic");
+        }
+        let whole = |log| Arc::into_inner(log).expect("its subscriber has ended");
+        let logs = self.logs.into_iter().map(whole);
+        logs.map(|log| log.into_inner().expect("no panic under this lock")).collect()
     }
 }
 
@@ -154,34 +160,35 @@ fn phases(seed: u64) -> impl Iterator<Item = f64> {
 }
 
 impl Shared {
-    async fn subscribe(self: Arc<Self>, dialer: Dialer, number: u32, phase: f64) -> Log {
-        let topic = number % self.workload.topics;
-        let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
-        let stop = self.stop.clone();
-        let ended = tokio::select! {
-            biased;
-            () = stop.cancelled() => return log,
-            result = self.follow(dialer, phase, &mut log) => result,
-        };
-        if let Err(error) = ended {
-            // The first failure ends the cell; there is no room for more, and no need.
-            let _ = self.failed.try_send(error);
-        }
-        stop.cancelled().await;
-        log
+    async fn subscribe(
+        self: Arc<Self>,
+        dialer: Dialer,
+        log: Arc<Mutex<Log>>,
+        topic: u32,
+        phase: f64,
+    ) {
+        let Err(error) = self.follow(dialer, &log, topic, phase).await;
+        // The first failure ends the cell; there is no room for more, and no need.
+        let _ = self.failed.try_send(error);
     }
 
     /// Connects and then receives without end.
-    async fn follow(&self, dialer: Dialer, phase: f64, log: &mut Log) -> Result<(), WireError> {
+    async fn follow(
+        &self,
+        dialer: Dialer,
+        log: &Mutex<Log>,
+        topic: u32,
+        phase: f64,
+    ) -> Result<Infallible, WireError> {
         let mut subscriber = {
             let _turn = self.connecting.acquire().await.expect("never closed");
-            let wish = self.wish(log.topic, phase);
-            self.connect(dialer, wish).await?
+            self.connect(dialer, self.wish(topic, phase)).await?
         };
         self.subscribed.fetch_add(1, Relaxed);
         loop {
             let received = subscriber.next().await?;
             let now = Instant::now();
+            let mut log = log.lock().expect("no panic under this lock");
             log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
             for message in &received.messages {
                 let number = schedule::number(&message.text).unwrap_or(u32::MAX);

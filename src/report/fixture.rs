@@ -226,6 +226,7 @@ fn measured(
             publisher_late_us: all_of(&[200; 200]),
             poll_late_us: if sent > 0 { all_of(&[700; 2_000]) } else { Histogram::new() },
             cpu_s: work * 0.6,
+            threads: Some(2),
         },
         trace: trace(&seen[0], first_topic),
     }

@@ -19,7 +19,7 @@ const PUBLISHER_LATE_SHARE: f64 = 0.25;
 const LATENESS_SHARE: f64 = 0.05;
 /// Lateness of polls as a share of their interval, worth a warning.
 const POLL_LATE_SHARE: f64 = 0.05;
-/// Share of the machine's cores at which the generator counts as saturated.
+/// Share of the cores that the generator has threads for at which it counts as saturated.
 const SATURATED_SHARE: f64 = 0.85;
 /// Share of the cores, generator and server together, at which latency contains queueing for them.
 const FULL_SHARE: f64 = 0.9;
@@ -99,7 +99,7 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
     let server = server.unwrap_or(client);
     note(client != server, Warning::RequestsDisagree { client, server });
 
-    let cores = run.machine.cores;
+    let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
     let used = cell.generator.cpu_s / cell.steady_s;
     let saturated = used > SATURATED_SHARE * f64::from(cores);
     note(saturated, Warning::GeneratorSaturated { used, cores });

@@ -161,8 +161,9 @@ impl fmt::Display for Warning {
             ),
             GeneratorSaturated { used, cores } => write!(
                 f,
-                "the load generator kept {} of {cores} cores busy: it was the limit, not the server",
-                significant(*used)
+                "the load generator kept {} of {cores} core{} busy: it was the limit, not the server",
+                significant(*used),
+                if *cores == 1 { "" } else { "s" }
             ),
             PublisherTooLate { p90_s, limit_s } => write!(
                 f,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HeaderMap, RETRY_AFTER};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -94,9 +95,18 @@ impl Open {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever has sent the request.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
         Ok(Open { requests, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// That `response` was not the answer that was wanted.
+pub(super) async fn refused(response: Response<Incoming>) -> WireError {
+    let (head, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => WireError::refused(head.status, &head.headers, &body.to_bytes()),
+        Err(error) => error.into(),
     }
 }
 
