@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::load::scenario::{Scenario, Workload};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -30,7 +30,7 @@ pub struct Run {
     pub machine: Machine,
     pub server: Server,
     pub scenario: Scenario,
-    /// One a transport, a workload and a repeat, in the order in which they ran.
+    /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
 }
 
@@ -71,7 +71,8 @@ pub struct Server {
 /// What one transport did under one workload, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
-    pub transport: Transport,
+    #[serde(rename = "transport")]
+    pub variant: Variant,
     /// The scenario's case, empty if the scenario has none.
     pub case: String,
     /// Everything that was asked of the cell, overrides and swept value applied.

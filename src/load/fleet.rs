@@ -15,7 +15,7 @@ use super::target::Target;
 use super::verifier::Receipt;
 use super::{foreign, schedule};
 use crate::message::TopicName;
-use crate::transport::{Received, Subscriber, Transport, Wish};
+use crate::transport::{Received, Subscriber, Variant, Wish};
 use crate::wire::{Dialer, Journal, WireError};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -31,7 +31,7 @@ pub struct Fleet {
 
 #[derive(Debug)]
 struct Shared {
-    transport: Transport,
+    variant: Variant,
     /// How to talk to the server, if it is not ours.
     target: Option<Arc<Target>>,
     workload: Workload,
@@ -84,7 +84,7 @@ impl Connected {
 impl Fleet {
     /// Starts all subscribers; each connects as soon as it may. The first one writes `journal`.
     pub fn launch(
-        transport: Transport,
+        variant: Variant,
         target: Option<Arc<Target>>,
         workload: &Workload,
         topics: Arc<Vec<TopicName>>,
@@ -94,7 +94,7 @@ impl Fleet {
     ) -> Fleet {
         let (failed, failures) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            transport,
+            variant,
             target,
             workload: workload.clone(),
             topics,
@@ -184,24 +184,27 @@ impl Shared {
     }
 
     async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
-        let transport = self.transport;
+        let variant = self.variant;
         Ok(match &self.target {
-            None => Connected::Ours(Subscriber::connect(transport, dialer, wish).await?),
+            None => Connected::Ours(Subscriber::connect(variant, dialer, wish).await?),
             Some(target) => {
-                let subscriber = foreign::Subscriber::connect(target, transport, dialer, wish);
+                let subscriber =
+                    foreign::Subscriber::connect(target, variant.transport, dialer, wish);
                 Connected::Foreign(subscriber.await?)
             }
         })
     }
 
     fn wish(&self, topic: u32, phase: f64) -> Wish {
-        let Workload { poll_interval, poll_pacing, long_poll_hold, rtt, .. } = self.workload;
+        let Workload { poll_interval, poll_interval_max, poll_pacing, long_poll_hold, rtt, .. } =
+            self.workload;
         let round_trip = match poll_pacing {
             Pacing::AfterResponse => rtt,
             Pacing::FixedRate => Duration::ZERO,
         };
         Wish {
             interval: poll_interval,
+            interval_max: poll_interval_max,
             pacing: poll_pacing,
             first_poll: Some(
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),

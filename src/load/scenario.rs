@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::transport::Transport;
+use crate::transport::{Transport, Variant};
 
 mod sweep;
 
@@ -28,9 +28,9 @@ pub struct Scenario {
     pub title: String,
     /// What the scenario is to show, as prose.
     pub description: String,
-    /// The transports to compare, in order.
+    /// The transports to compare, in order; a variant is `short-polling+conditional`.
     #[serde(default = "all_transports")]
-    pub transports: Vec<Transport>,
+    pub transports: Vec<Variant>,
     /// How often each cell is measured.
     #[serde(default = "default_repeats")]
     pub repeats: u32,
@@ -48,8 +48,8 @@ pub struct Scenario {
     pub cases: Vec<Case>,
 }
 
-fn all_transports() -> Vec<Transport> {
-    Transport::ALL.to_vec()
+fn all_transports() -> Vec<Variant> {
+    Transport::ALL.map(Variant::from).to_vec()
 }
 
 fn default_repeats() -> u32 {
@@ -77,6 +77,10 @@ pub struct Workload {
     /// Short polling: how long a subscriber waits between polls (theory's T).
     #[serde(with = "friendly::required")]
     pub poll_interval: Duration,
+    /// Adaptive short polling: the longest that the interval grows to while there is nothing; no
+    /// shorter than `poll_interval` in any case.
+    #[serde(with = "friendly::required")]
+    pub poll_interval_max: Duration,
     /// Short polling: what the interval is counted from.
     pub poll_pacing: Pacing,
     /// Long polling: how long a request may be held (theory's tau).
@@ -107,6 +111,7 @@ impl Default for Workload {
             process: Process::Poisson,
             message_bytes: 100,
             poll_interval: Duration::from_secs(1),
+            poll_interval_max: Duration::from_secs(8),
             poll_pacing: Pacing::AfterResponse,
             long_poll_hold: Duration::from_secs(25),
             rtt: Duration::from_millis(40),
@@ -159,7 +164,7 @@ pub struct Case {
     pub description: String,
     /// Which transports it concerns, if not all of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transports: Option<Vec<Transport>>,
+    pub transports: Option<Vec<Variant>>,
     /// What differs from the scenario's workload.
     #[serde(default)]
     pub workload: Overrides,
@@ -235,6 +240,10 @@ pub struct Overrides {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<Duration>,
+    /// Adaptive short polling: longest time between polls
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub poll_interval_max: Option<Duration>,
     /// Short polling: what the interval is counted from
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,6 +288,7 @@ impl Overrides {
         set(&mut workload.process, self.process);
         set(&mut workload.message_bytes, self.message_bytes);
         set(&mut workload.poll_interval, self.poll_interval);
+        set(&mut workload.poll_interval_max, self.poll_interval_max);
         set(&mut workload.poll_pacing, self.poll_pacing);
         set(&mut workload.long_poll_hold, self.long_poll_hold);
         set(&mut workload.rtt, self.rtt);
@@ -299,6 +309,7 @@ impl Overrides {
             process: stronger.process.or(self.process),
             message_bytes: stronger.message_bytes.or(self.message_bytes),
             poll_interval: stronger.poll_interval.or(self.poll_interval),
+            poll_interval_max: stronger.poll_interval_max.or(self.poll_interval_max),
             poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
             long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
             rtt: stronger.rtt.or(self.rtt),
@@ -316,7 +327,7 @@ pub struct Point {
     /// The case's name, empty if the scenario has no cases.
     pub case: String,
     pub workload: Workload,
-    pub transports: Vec<Transport>,
+    pub transports: Vec<Variant>,
 }
 
 /// A scenario that cannot be used; the text says which key, which line and what would be right.
@@ -343,11 +354,11 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Leaves out the transports that are not among `known`, and the cases of which none is left.
-    /// If that is all of them, [`Scenario::check`] says that there is nothing to measure.
-    pub fn keep_transports(&mut self, known: &[Transport]) {
+    /// Leaves out the variants that are not `known`, and the cases of which none is left. If that
+    /// is all of them, [`Scenario::check`] says that there is nothing to measure.
+    pub fn keep_transports(&mut self, known: impl Fn(Variant) -> bool) {
         let had_cases = !self.cases.is_empty();
-        let keep = |transports: &mut Vec<Transport>| transports.retain(|t| known.contains(t));
+        let keep = |transports: &mut Vec<Variant>| transports.retain(|variant| known(*variant));
         keep(&mut self.transports);
         for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
             keep(transports);
@@ -453,6 +464,7 @@ impl Workload {
         limit("message_bytes", (16..=60_000).contains(&self.message_bytes), "16 to 60000")?;
         let hour = ms(3_600_000);
         limit("poll_interval", within(self.poll_interval, ms(1), hour), "1ms to 1h")?;
+        limit("poll_interval_max", within(self.poll_interval_max, ms(1), hour), "1ms to 1h")?;
         limit("long_poll_hold", within(self.long_poll_hold, ms(1), ms(60_000)), "1ms to 60s")?;
         limit("rtt", self.rtt <= ms(10_000), "0s to 10s")?;
         limit("idle", self.idle <= hour, "0s to 1h")?;

@@ -25,6 +25,9 @@ pub struct ServerConfig {
     /// Messages in one answer
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub max_batch: usize,
+    /// An answer of so many bytes is sent compressed to those who take it so
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 10)]
+    pub gzip_min_bytes: usize,
     /// Longest that a long poll is held, whatever it asks for
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub max_hold: Duration,

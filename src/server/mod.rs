@@ -5,6 +5,7 @@
 //! an end to the waiting for those who do not leave.
 
 mod accept;
+pub mod batch;
 mod config;
 mod guarded;
 pub mod metrics;

@@ -4,6 +4,7 @@
 //! differs between them is the lesson of this crate: *where the waiting happens*.
 
 mod polling;
+mod variant;
 
 pub mod long_polling;
 pub mod short_polling;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::load::scenario::Pacing;
 use crate::message::{Cursor, Message, TopicName};
 use crate::wire::{Dialer, WireError};
+
+pub use variant::{BadVariant, Extra, Extras, Variant};
 
 /// One way of hearing of messages. Every `match` on it is exhaustive, so that adding a way makes
 /// the compiler list each place to edit.
@@ -144,12 +147,16 @@ pub struct Wish {
     pub cursor: Option<Cursor>,
     /// Short polling: time between polls.
     pub interval: Duration,
+    /// Adaptive short polling: the longest time between polls, if longer than `interval`.
+    pub interval_max: Duration,
     /// Short polling: what `interval` is counted from.
     pub pacing: Pacing,
     /// Short polling: when the first poll after the subscription is due; `None` is at once.
     pub first_poll: Option<Instant>,
     /// Long polling: how long a request may be held.
     pub hold: Duration,
+    /// What the client does beyond what its transport needs; set by [`Subscriber::connect`].
+    pub extras: Extras,
 }
 
 impl Wish {
@@ -159,9 +166,11 @@ impl Wish {
             topic,
             cursor: None,
             interval: Duration::from_secs(1),
+            interval_max: Duration::from_secs(8),
             pacing: Pacing::AfterResponse,
             first_poll: None,
             hold: Duration::from_secs(25),
+            extras: Extras::default(),
         }
     }
 }
@@ -177,7 +186,7 @@ pub struct Received {
     pub reset: bool,
 }
 
-/// A subscriber by any transport.
+/// A subscriber by any transport, in any variant.
 #[derive(Debug)]
 pub enum Subscriber {
     ShortPolling(short_polling::Subscriber),
@@ -193,11 +202,13 @@ impl Subscriber {
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(
-        transport: Transport,
+        variant: impl Into<Variant>,
         dialer: Dialer,
         wish: Wish,
     ) -> Result<Subscriber, WireError> {
-        Ok(match transport {
+        let variant = variant.into();
+        let wish = Wish { extras: variant.extras(), ..wish };
+        Ok(match variant.transport {
             Transport::ShortPolling => {
                 Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, wish).await?)
             }
@@ -211,7 +222,7 @@ impl Subscriber {
             Transport::Sse => {
                 Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
             }
-            Transport::SocketioPolling | Transport::SocketioWebsocket => {
+            transport @ (Transport::SocketioPolling | Transport::SocketioWebsocket) => {
                 let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
                 Subscriber::Socketio(Box::new(subscriber))
             }

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod http;
 mod page;
+mod polling;
 mod scenarios;
 mod socketio;
 mod sse;

@@ -69,7 +69,7 @@ fn what_is_published_stands_beside_a_figure_that_is_measured() {
             for ours in case.published.iter().filter_map(|published| published.ours.as_ref()) {
                 let reference: Reference =
                     ours.parse().unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
-                assert!(transports.contains(&reference.transport), "{}: {ours}", case.name);
+                assert!(transports.contains(&reference.variant), "{}: {ours}", case.name);
                 compared += 1;
             }
         }
