@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Topic};
 use poll_vs_push::message::{Cursor, Draft, Epoch, Message};
 use tokio::runtime::Runtime;
@@ -28,7 +29,8 @@ fn main() {
 fn publish(criterion: &mut Criterion) {
     let topic = topic();
     criterion.bench_function("feed publish", |bencher| {
-        bencher.iter_batched(draft, |draft| topic.publish(draft), BatchSize::SmallInput);
+        let publish = |draft| topic.publish(draft).now_or_never().expect("memory is at once");
+        bencher.iter_batched(draft, publish, BatchSize::SmallInput);
     });
 }
 
@@ -36,7 +38,7 @@ fn publish(criterion: &mut Criterion) {
 fn read_after(criterion: &mut Criterion) {
     let topic = topic();
     for _ in 0..100 {
-        topic.publish(draft());
+        topic.publish(draft()).now_or_never().expect("memory is at once").expect("is stored");
     }
     let mut group = criterion.benchmark_group("feed read_after");
     for messages in [0, 1, 10, 100] {
@@ -114,7 +116,7 @@ impl Waiting {
         for _ in 0..publications {
             self.asleep.store(self.waiters, SeqCst);
             let published_at = Instant::now();
-            self.topic.publish(draft());
+            self.topic.publish(draft()).await.expect("is stored");
             let all_woken = self.all_woken.recv().await.expect("waiters do not leave");
             sum += all_woken - published_at;
         }

@@ -91,7 +91,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Common {
-    /// Measures the server of `source` by the ways that it `knows`; writes down, and says how it went.
+    /// Measures the server of `source` by the ways that it `knows`; writes down, and says how it
+    /// went.
     pub(super) fn measure(
         self,
         source: ServerSource,

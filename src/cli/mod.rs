@@ -3,11 +3,13 @@
 mod advise;
 mod compare;
 mod directory;
+mod inspect;
 mod load;
 mod predict;
 mod progress;
 mod report;
 mod serve;
+mod token;
 mod watch;
 
 use std::io::{self, Write};
@@ -45,6 +47,8 @@ enum Command {
     Compare(compare::Args),
     Serve(serve::Args),
     Load(load::Args),
+    Inspect(inspect::Args),
+    Token(token::Args),
     Report(report::Args),
     Predict(predict::Args),
     Advise(advise::Args),
@@ -57,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Load(args) => load::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Token(args) => token::run(args),
         Command::Report(args) => report::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Advise(args) => advise::run(args),

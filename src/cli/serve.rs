@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +15,7 @@ use crate::server::{Server, ServerConfig};
 Examples:
   poll-vs-push serve
   poll-vs-push serve --listen 127.0.0.1:0
+  poll-vs-push serve --data ./feed
 
   curl -d '{\"sender\":\"A\",\"text\":\"hi\"}' http://127.0.0.1:3030/topics/room/messages
   curl 'http://127.0.0.1:3030/topics/room/poll?after=0'
@@ -41,13 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .init();
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
-        let listen = args.config.listen;
-        let server = Server::bind(args.config).await.with_context(|| {
-            format!(
-                "cannot listen on {listen}; name another with --listen, port 0 takes any free one"
-            )
-        })?;
-        println!("listening on http://{}", server.local_addr()?);
+        let server = Server::bind(args.config).await?;
+        println!("listening on {}://{}", server.scheme(), server.local_addr()?);
         server.serve(told_to_stop(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
     });

@@ -50,7 +50,7 @@ impl Watch {
             let topic: TopicName = TOPIC.parse().expect("a plain word");
             while let Some(text) = said.recv().await {
                 let draft = json!({ "sender": "compare", "text": text.to_string() });
-                if let Err(error) = app.publish(&topic, draft.to_string().as_bytes()) {
+                if let Err(error) = app.publish(&topic, draft.to_string().as_bytes()).await {
                     tracing::warn!(%error, "progress is not shown");
                 }
             }

@@ -1,6 +1,7 @@
 //! The bounded log of one topic: plain data, no waiting and no locks.
 
 use std::collections::VecDeque;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -13,11 +14,60 @@ pub struct Retention {
     pub messages: usize,
     /// Encoded bytes kept; the newest message is kept whatever its size.
     pub bytes: usize,
+    /// How long a message is kept, the newest one too; [`Duration::MAX`] is for ever.
+    pub age: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Retention { messages: 10_000, bytes: 16 << 20 }
+        Retention { messages: 10_000, bytes: 16 << 20, age: Duration::MAX }
+    }
+}
+
+impl Retention {
+    /// True if the oldest of `messages` messages of `bytes` bytes together has to go.
+    pub fn is_exceeded_by(&self, messages: usize, bytes: usize) -> bool {
+        messages > 1 && (messages > self.messages || bytes > self.bytes)
+    }
+
+    /// Messages stored before this are too old; microseconds since the Unix epoch.
+    pub fn oldest_allowed(&self) -> u64 {
+        unix_micros().saturating_sub(u64::try_from(self.age.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The present, microseconds since the Unix epoch.
+pub fn unix_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros() as u64
+}
+
+/// How much one read may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Messages at most.
+    pub messages: usize,
+    /// Encoded bytes at most; one message is answered whatever its size.
+    pub bytes: usize,
+}
+
+impl Portion {
+    /// As many of `messages` as this allows, from the first.
+    ///
+    /// # Errors
+    /// The first error among them.
+    pub fn of<E>(&self, messages: impl Iterator<Item = Result<Bytes, E>>) -> Result<Vec<Bytes>, E> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        for message in messages.take(self.messages) {
+            let message = message?;
+            bytes += message.len();
+            if bytes > self.bytes && !taken.is_empty() {
+                break;
+            }
+            taken.push(message);
+        }
+        Ok(taken)
     }
 }
 
@@ -25,14 +75,22 @@ impl Default for Retention {
 #[derive(Debug)]
 pub(super) struct Log {
     retention: Retention,
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<Entry>,
     bytes: usize,
     head: Offset,
 }
 
+#[derive(Debug)]
+struct Entry {
+    /// Microseconds since the Unix epoch.
+    stored_at: u64,
+    message: Bytes,
+}
+
 impl Log {
-    pub fn new(retention: Retention) -> Self {
-        Log { retention, messages: VecDeque::new(), bytes: 0, head: 0 }
+    /// Holds no message, and goes on after `head`.
+    pub fn after(head: Offset, retention: Retention) -> Self {
+        Log { retention, messages: VecDeque::new(), bytes: 0, head }
     }
 
     /// The newest offset, 0 if nothing was ever appended.
@@ -40,27 +98,50 @@ impl Log {
         self.head
     }
 
-    /// Appends the message that `encode` makes for the next offset, and drops what is too old.
-    pub fn append(&mut self, encode: impl FnOnce(Offset) -> Bytes) -> Offset {
-        self.head += 1;
-        let message = encode(self.head);
-        self.bytes += message.len();
-        self.messages.push_back(message);
-        while self.messages.len() > 1
-            && (self.messages.len() > self.retention.messages || self.bytes > self.retention.bytes)
-        {
-            let dropped = self.messages.pop_front().expect("more than one is there");
-            self.bytes -= dropped.len();
-        }
-        self.head
+    /// The offset before the oldest message held.
+    pub fn begins_after(&self) -> Offset {
+        self.head - self.messages.len() as u64
     }
 
-    /// Messages after `after`, at most `limit` of them, and how many before them are gone.
+    /// Appends the message of this offset, and drops what is too old.
+    pub fn push(&mut self, offset: Offset, stored_at: u64, message: Bytes) {
+        if offset != self.head + 1 {
+            // What lies between is in the store, but not here.
+            self.messages.clear();
+            self.bytes = 0;
+        }
+        self.head = offset;
+        self.bytes += message.len();
+        self.messages.push_back(Entry { stored_at, message });
+        while self.retention.is_exceeded_by(self.messages.len(), self.bytes) {
+            self.drop_oldest();
+        }
+        self.expire();
+    }
+
+    /// Drops what is older than the retention's age.
+    pub fn expire(&mut self) {
+        if self.retention.age == Duration::MAX {
+            return;
+        }
+        let oldest_allowed = self.retention.oldest_allowed();
+        while self.messages.front().is_some_and(|oldest| oldest.stored_at < oldest_allowed) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let dropped = self.messages.pop_front().expect("whoever drops has looked");
+        self.bytes -= dropped.message.len();
+    }
+
+    /// Messages after `after`, a portion of them, and how many before them are not here.
     /// `after` must not be ahead of the head.
-    pub fn read_after(&self, after: Offset, limit: usize) -> (u64, Vec<Bytes>) {
-        let kept_after = self.head - self.messages.len() as u64;
-        let gap = kept_after.saturating_sub(after);
-        let skip = after.saturating_sub(kept_after) as usize;
-        (gap, self.messages.range(skip..).take(limit).cloned().collect())
+    pub fn read_after(&self, after: Offset, portion: Portion) -> (u64, Vec<Bytes>) {
+        let gap = self.begins_after().saturating_sub(after);
+        let skip = after.saturating_sub(self.begins_after()) as usize;
+        let messages = self.messages.range(skip..).map(|entry| Ok(entry.message.clone()));
+        let Ok::<_, std::convert::Infallible>(messages) = portion.of(messages);
+        (gap, messages)
     }
 }

@@ -1,84 +1,94 @@
-//! One topic: its log, and the two ways to read it. Everything a transport needs is here.
+//! One topic: the two ways to read it, and the one to publish. Everything a transport needs is
+//! here.
 
-use std::sync::RwLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use tokio::sync::watch;
-
-use super::log::{Log, Retention};
-use crate::message::{Cursor, Draft, Epoch, Message, Offset, Slice};
+use super::FeedLimits;
+use super::log::Portion;
+use super::store::{Store, StoreError};
+use super::tail::Tail;
+use crate::message::{Cursor, Draft, Epoch, Offset, Slice, TopicName};
 
 /// A named feed of messages.
 #[derive(Debug)]
 pub struct Topic {
+    name: TopicName,
     epoch: Epoch,
-    log: RwLock<Log>,
-    /// Mirrors the log's head, for those who wait. It is set after the log, so whoever it wakes
-    /// finds the message there.
-    head: watch::Sender<Offset>,
+    tail: Arc<Tail>,
+    store: Arc<dyn Store>,
+    /// Bytes in one slice, at most.
+    slice_bytes: usize,
 }
 
 impl Topic {
-    pub(super) fn new(epoch: Epoch, retention: Retention) -> Self {
-        Topic { epoch, log: RwLock::new(Log::new(retention)), head: watch::Sender::new(0) }
+    /// Goes on where the store says that the topic ended.
+    pub(super) fn open(
+        name: &TopicName,
+        store: &Arc<dyn Store>,
+        limits: &FeedLimits,
+    ) -> Result<Self, StoreError> {
+        let Cursor { epoch, offset } = store.head(name)?;
+        let tail = Arc::new(Tail::after(offset, store.tail_retention(limits.retention)));
+        let slice_bytes = limits.slice_bytes;
+        Ok(Topic { name: name.clone(), epoch, tail, store: store.clone(), slice_bytes })
     }
 
-    /// Stores a message and wakes everybody who waits for it. Returns where it was stored.
-    pub fn publish(&self, draft: Draft) -> Cursor {
-        let Draft { sender, text } = draft;
-        let mut log = self.log.write().expect("no panic under this lock");
-        let offset = log.append(|offset| {
-            Message { offset, published_at: unix_micros(), sender, text }.encode()
-        });
-        drop(log);
-        self.head.send_if_modified(|head| {
-            let newer = offset > *head;
-            *head = offset.max(*head);
-            newer
-        });
-        Cursor { epoch: self.epoch, offset }
+    /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.
+    ///
+    /// If this is dropped while it waits, the message may be stored or not, as with any publisher
+    /// that hears no answer.
+    ///
+    /// # Errors
+    /// If the store cannot keep it. Readers then do not see it, unless the store says that it
+    /// does not know.
+    pub async fn publish(&self, draft: Draft) -> Result<Cursor, StoreError> {
+        let offset = self.store.append(&self.name, &self.tail, draft).await?;
+        Ok(Cursor { epoch: self.epoch, offset })
     }
 
     /// The newest offset: where a subscription without a cursor begins.
     pub fn head(&self) -> Cursor {
-        let offset = self.log.read().expect("no panic under this lock").head();
-        Cursor { epoch: self.epoch, offset }
+        Cursor { epoch: self.epoch, offset: self.tail.head() }
     }
 
     /// What there is after `cursor`, at once, at most `limit` messages.
     ///
     /// A cursor that retention has overtaken gets what is left and the size of the gap. One of
     /// another epoch, or ahead of the head, gets a reset to the head.
-    pub fn read_after(&self, cursor: Cursor, limit: usize) -> Slice {
-        let log = self.log.read().expect("no panic under this lock");
-        if !self.knows(cursor, log.head()) {
-            let cursor = Cursor { epoch: self.epoch, offset: log.head() };
-            return Slice { cursor, messages: Vec::new(), gap: 0, reset: true };
+    ///
+    /// # Errors
+    /// If the store has what is asked for, and cannot read it.
+    pub fn read_after(&self, cursor: Cursor, limit: usize) -> Result<Slice, StoreError> {
+        let portion = Portion { messages: limit, bytes: self.slice_bytes };
+        let (head, read) = self.tail.read_after(cursor.offset, portion);
+        let Some((mut gap, mut messages)) = read.filter(|_| cursor.epoch == self.epoch) else {
+            let cursor = Cursor { epoch: self.epoch, offset: head };
+            return Ok(Slice { cursor, messages: Vec::new(), gap: 0, reset: true });
+        };
+        if gap > 0
+            && let Some(older) = self.store.read_older(&self.name, cursor.offset, head, portion)?
+        {
+            (gap, messages) = (older.gap, older.messages);
         }
-        let (gap, messages) = log.read_after(cursor.offset, limit);
         let offset = cursor.offset + gap + messages.len() as u64;
-        Slice { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false }
+        Ok(Slice { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })
     }
 
     /// Returns as soon as [`Topic::read_after`] has something to say about `cursor`: a message, or
     /// that the cursor means nothing here. Waits without end otherwise; dropping it is safe.
     pub async fn wait_after(&self, cursor: Cursor) {
-        // Subscribing comes before the first look at the log, so no publication is missed between
-        // the two.
-        let mut head = self.head.subscribe();
-        if self.knows(cursor, self.head().offset) {
-            let newer = head.wait_for(|head| *head > cursor.offset).await;
-            newer.expect("the sender lives as long as the topic");
+        if cursor.epoch == self.epoch && cursor.offset <= self.tail.head() {
+            self.tail.wait_beyond(cursor.offset).await;
         }
     }
 
-    /// False for a cursor of another epoch, and for one ahead of the head.
-    fn knows(&self, cursor: Cursor, head: Offset) -> bool {
-        cursor.epoch == self.epoch && cursor.offset <= head
+    /// Drops from memory what is older than the retention's age.
+    pub(super) fn expire(&self) {
+        self.tail.expire();
     }
-}
 
-fn unix_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_micros() as u64
+    /// True if a message was ever published.
+    pub(super) fn has_begun(&self) -> bool {
+        self.tail.head() > Offset::MIN
+    }
 }

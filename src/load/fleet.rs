@@ -68,7 +68,7 @@ impl Log {
 
 /// A subscriber of our own server, or of another.
 enum Connected {
-    Ours(Subscriber),
+    Ours(Box<Subscriber>),
     Foreign(foreign::Subscriber),
 }
 
@@ -186,7 +186,10 @@ impl Shared {
     async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
         let variant = self.variant;
         Ok(match &self.target {
-            None => Connected::Ours(Subscriber::connect(variant, dialer, wish).await?),
+            None => {
+                let subscriber = Subscriber::connect(variant, dialer, wish).await?;
+                Connected::Ours(Box::new(subscriber))
+            }
             Some(target) => {
                 let subscriber =
                     foreign::Subscriber::connect(target, variant.transport, dialer, wish);

@@ -1,21 +1,34 @@
 //! The accept loop. `warp::serve` has one of its own, but it sets no `TCP_NODELAY`, gives a client
 //! for ever to send its request and limits nothing, so the routes are served from here.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
+#[cfg(feature = "tls")]
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::guarded::Guarded;
+use super::addresses::Connections;
+use super::gate::gate;
+use super::guarded::{Admission, Guarded, Phase};
+use super::metrics::Refusal;
 use super::{App, routes};
 use crate::transport::socketio;
 
@@ -35,64 +48,97 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-pub(super) async fn serve(
-    listener: TcpListener,
-    app: Arc<App>,
-    shutdown: impl Future<Output = ()>,
-) {
+/// Where connections come in.
+pub(super) struct Entrance {
+    pub listener: TcpListener,
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsAcceptor>,
+}
+
+pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections));
+    let connections = Connections::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
     let service = socketio::beside(&app, routes);
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(app.config.header_timeout);
-    // The smallest that hyper allows: what is read here are requests without a body, or short ones.
-    http.max_buf_size(8 << 10);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_timeout);
+    http.max_buf_size(app.config.max_header_bytes);
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+        let (stream, peer, permit) = tokio::select! {
+            accepted = accept(&entrance.listener, &room) => accepted,
             () = &mut shutdown => break,
         };
-        let io = Guarded::new(
-            stream,
-            app.config.send_timeout,
-            app.metrics.open_connections.clone(),
-            permit,
-        );
-        let connection = http.serve_connection(TokioIo::new(io), service.clone()).with_upgrades();
-        let drain = app.drain.clone();
-        app.spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                debug!(%error, "connection ended");
-            }
-        });
+        let is_limited = app.config.limit_loopback || !peer.is_loopback();
+        let place = is_limited.then(|| connections.enter(peer));
+        if let Some(None) = place {
+            app.metrics.refused(Refusal::ConnectionsPerAddress);
+            continue;
+        }
+        let admission = Admission { _permit: permit, _place: place.flatten() };
+        let phase = Phase::new();
+        let gate = gate(app.clone(), service.clone(), peer, phase.clone());
+        let (http, host) = (http.clone(), app.clone());
+        #[cfg(feature = "tls")]
+        if let Some(tls) = entrance.tls.clone() {
+            app.spawn(async move {
+                let shaking = timeout(host.config.header_timeout, tls.accept(stream));
+                let Ok(Ok(stream)) = shaking.await else {
+                    debug!("a handshake that came to nothing");
+                    return;
+                };
+                let io = Guarded::new(stream, host.clone(), phase, admission);
+                converse(&http, io, gate, &host).await;
+            });
+            continue;
+        }
+        let io = Guarded::new(stream, app.clone(), phase, admission);
+        app.spawn(async move { converse(&http, io, gate, &host).await });
     }
-    drop(listener);
+    drop(entrance);
     drain(&app).await;
+}
+
+/// Serves one connection to its end.
+async fn converse<I, S, B>(http: &http1::Builder, io: I, service: S, app: &App)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = app.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        if error.is_parse_too_large() {
+            app.metrics.refused(Refusal::HeaderBytes);
+        } else if error.is_timeout() {
+            app.metrics.refused(Refusal::Idle);
+        }
+        debug!(%error, "connection ended");
+    }
 }
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
     let permit = room.clone().acquire_owned().await.expect("this semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "the connection was gone before it was served");
                     continue;
                 }
-                return (stream, permit);
+                return (stream, peer.ip().to_canonical(), permit);
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -104,9 +150,10 @@ async fn accept(
 
 /// Tells everybody to leave, and waits for them as long as the configuration allows.
 async fn drain(app: &App) {
-    app.drain.cancel();
+    app.tell_to_leave();
     app.tasks.close();
-    if tokio::time::timeout(app.config.drain_timeout, app.tasks.wait()).await.is_err() {
+    let patience = app.config.drain_window + app.config.drain_timeout;
+    if tokio::time::timeout(patience, app.tasks.wait()).await.is_err() {
         warn!(left = app.tasks.len(), "clients that did not leave are cut off");
         app.cut.cancel();
         app.tasks.wait().await;

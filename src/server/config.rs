@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+use crate::feed::{Feed, FeedLimits, Retention};
 use crate::load::scenario::parse_duration;
+use crate::message::{Epoch, TopicName};
 
 /// What a server may spend, and on whom.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -15,10 +19,34 @@ pub struct ServerConfig {
     /// Connections open at the same time; further ones wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_connections: usize,
-    /// Time a client has for the head of a request and again for its body, also time a kept-alive
-    /// connection may idle
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    /// Connections of one client address; further ones are closed at once
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub max_connections_per_address: usize,
+    /// Long polls held at the same time; further ones are told to come back later
+    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    pub max_waiters: usize,
+    /// Streams held at the same time, of WebSocket, SSE and Socket.IO each
+    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    pub max_subscriptions: usize,
+    /// Messages that one client address may publish in a second
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = positive)]
+    pub publish_rate: u32,
+    /// Apply the limits of one address to this machine's too, from which proxies and load tests
+    /// come
+    #[arg(long)]
+    pub limit_loopback: bool,
+    /// Time a client has for the head of a request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,
+    /// Largest head of a request, bytes, at least 8192
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = head_bytes)]
+    pub max_header_bytes: usize,
+    /// Time a client has for the body of a request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+    /// Time that a connection may idle between two requests
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
     /// Largest text of a message, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     pub max_message_bytes: usize,
@@ -37,6 +65,9 @@ pub struct ServerConfig {
     /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration)]
     pub heartbeat: Duration,
+    /// Longest name of a topic, bytes, at most 64
+    #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES, value_parser = name_bytes)]
+    pub max_topic_name_bytes: usize,
     /// Topics that exist at the same time
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub max_topics: usize,
@@ -46,12 +77,64 @@ pub struct ServerConfig {
     /// Bytes that a topic keeps for those who read later
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub retain_bytes: usize,
+    /// Time that a topic keeps a message; without it, as long as the other bounds allow
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub retain_age: Option<Duration>,
+    /// Bytes of messages in one answer
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    pub max_batch_bytes: usize,
+    /// Directory to keep the messages in; without it they are gone when the server stops
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What a publisher's acknowledgement promises
+    #[arg(long, value_name = "WHICH", default_value = "full")]
+    pub durability: Durability,
     /// Longest that the server waits for its clients to leave when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
     /// Directory whose reports the page lists and shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
+    /// Time over which clients are told to leave, each at a random instant of it, so that they do
+    /// not all come back at once; it comes before --drain-timeout
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub drain_window: Duration,
+    /// Say that the server comes back: WebSockets are closed with 1012, not with 1001
+    #[arg(long)]
+    pub restarting: bool,
+    /// Origin whose pages may use this server, beside its own; repeatable, '*' is any
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// File with the key that tokens are signed with, 32 bytes or more; without it everybody may
+    /// read and publish
+    #[arg(long, value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
+    /// Serve /echo too, a WebSocket that says back what it hears, for suites of test cases
+    #[arg(long)]
+    pub echo: bool,
+    /// Certificate chain, PEM; with it the server speaks TLS only
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1".to_owned())
+}
+
+fn name_bytes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=TopicName::MAX_BYTES).contains(number));
+    number.ok_or_else(|| format!("a whole number from 1 to {}", TopicName::MAX_BYTES))
+}
+
+/// hyper takes no smaller buffer.
+fn head_bytes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= 8 << 10);
+    number.ok_or_else(|| "a whole number from 8192".to_owned())
 }
 
 impl ServerConfig {
@@ -59,6 +142,24 @@ impl ServerConfig {
     /// write a character of the text in six bytes.
     pub fn max_message_bytes_encoded(&self) -> usize {
         6 * self.max_message_bytes + 1024
+    }
+
+    /// The feed, as `--data` and the flags of its bounds describe it.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn open_feed(&self) -> Result<Feed, StoreError> {
+        let retention = Retention {
+            messages: self.retain_messages,
+            bytes: self.retain_bytes,
+            age: self.retain_age.unwrap_or(Duration::MAX),
+        };
+        let store: Arc<dyn Store> = match &self.data {
+            None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
+            Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
+        };
+        let slice_bytes = self.max_batch_bytes;
+        Feed::of(store, FeedLimits { topics: self.max_topics, retention, slice_bytes })
     }
 }
 

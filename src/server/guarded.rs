@@ -5,35 +5,70 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
-/// A TCP stream whose writes fail with `TimedOut` once the peer has taken nothing for `patience`.
+use super::App;
+use super::addresses::Place;
+use super::metrics::Refusal;
+
+/// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
+/// between two requests and the time of a head; a client may idle for long, and not dawdle.
 #[derive(Debug)]
-pub(super) struct Guarded {
-    stream: TcpStream,
-    patience: Duration,
-    /// Runs while a write is stuck.
-    stuck: Option<Pin<Box<Sleep>>>,
-    open: Gauge,
-    _permit: OwnedSemaphorePermit,
+pub(super) struct Phase(AtomicU8);
+
+impl Phase {
+    /// The first head is awaited, or a later one has begun.
+    pub const HEAD: u8 = 0;
+    /// A request is being answered, or was an upgrade.
+    pub const SERVING: u8 = 1;
+    /// Between two requests.
+    pub const IDLE: u8 = 2;
+
+    pub fn new() -> Arc<Phase> {
+        Arc::new(Phase(AtomicU8::new(Phase::HEAD)))
+    }
+
+    pub fn set(&self, phase: u8) {
+        self.0.store(phase, Relaxed);
+    }
+
+    fn is(&self, phase: u8) -> bool {
+        self.0.load(Relaxed) == phase
+    }
 }
 
-impl Guarded {
-    pub fn new(
-        stream: TcpStream,
-        patience: Duration,
-        open: Gauge,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        open.inc();
-        Guarded { stream, patience, stuck: None, open, _permit: permit }
+/// What a connection holds as long as it is open.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub _permit: OwnedSemaphorePermit,
+    /// `None` for an address whose connections are not counted.
+    pub _place: Option<Place>,
+}
+
+/// A stream whose writes fail with `TimedOut` once the peer has taken nothing for as long as
+/// `--send-timeout` says, and its reads when a head takes longer than `--header-timeout`.
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    stream: S,
+    app: Arc<App>,
+    phase: Arc<Phase>,
+    /// Runs while a write is stuck.
+    stuck: Option<Pin<Box<Sleep>>>,
+    /// Runs while a head is on its way.
+    head: Option<Pin<Box<Sleep>>>,
+    _admission: Admission,
+}
+
+impl<S> Guarded<S> {
+    pub fn new(stream: S, app: Arc<App>, phase: Arc<Phase>, admission: Admission) -> Self {
+        app.metrics.open_connections.inc();
+        Guarded { stream, app, phase, stuck: None, head: None, _admission: admission }
     }
 
     /// Passes on what the stream said, unless it has been saying "later" for too long.
@@ -46,30 +81,47 @@ impl Guarded {
             self.stuck = None;
             return said;
         }
-        let patience = self.patience;
+        let patience = self.app.config.send_timeout;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stuck.as_mut().poll(cx));
+        self.app.metrics.refused(Refusal::SlowReader);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 
-impl Drop for Guarded {
+impl<S> Drop for Guarded<S> {
     fn drop(&mut self) {
-        self.open.dec();
+        self.app.metrics.open_connections.dec();
     }
 }
 
-impl AsyncRead for Guarded {
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let said = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.phase.is(Phase::IDLE) && buf.filled().len() > before {
+            self.phase.set(Phase::HEAD);
+        }
+        if !self.phase.is(Phase::HEAD) {
+            self.head = None;
+            return said;
+        }
+        let limit = self.app.config.header_timeout;
+        let head = self.head.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(match said {
+            Poll::Ready(said) => return Poll::Ready(said),
+            Poll::Pending => head.as_mut().poll(cx),
+        });
+        self.app.metrics.refused(Refusal::SlowHead);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head takes too long")))
     }
 }
 
-impl AsyncWrite for Guarded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

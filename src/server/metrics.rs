@@ -31,6 +31,70 @@ pub struct Metrics {
     pub published: Counter,
     /// Topics that exist, as of the last look.
     pub topics: Gauge,
+    refused: Family<Because, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Because {
+    reason: &'static str,
+}
+
+/// Why a client did not get what it wanted: the limit that it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    ConnectionsPerAddress,
+    Waiters,
+    Subscriptions,
+    TopicName,
+    Topics,
+    MessageBytes,
+    HeaderBytes,
+    PublishRate,
+    SlowHead,
+    SlowBody,
+    SlowReader,
+    Idle,
+    Origin,
+    Token,
+}
+
+impl Refusal {
+    const ALL: [Refusal; 14] = [
+        Refusal::ConnectionsPerAddress,
+        Refusal::Waiters,
+        Refusal::Subscriptions,
+        Refusal::TopicName,
+        Refusal::Topics,
+        Refusal::MessageBytes,
+        Refusal::HeaderBytes,
+        Refusal::PublishRate,
+        Refusal::SlowHead,
+        Refusal::SlowBody,
+        Refusal::SlowReader,
+        Refusal::Idle,
+        Refusal::Origin,
+        Refusal::Token,
+    ];
+
+    fn label(self) -> Because {
+        let reason = match self {
+            Refusal::ConnectionsPerAddress => "connections-per-address",
+            Refusal::Waiters => "waiters",
+            Refusal::Subscriptions => "subscriptions",
+            Refusal::TopicName => "topic-name",
+            Refusal::Topics => "topics",
+            Refusal::MessageBytes => "message-bytes",
+            Refusal::HeaderBytes => "header-bytes",
+            Refusal::PublishRate => "publish-rate",
+            Refusal::SlowHead => "slow-head",
+            Refusal::SlowBody => "slow-body",
+            Refusal::SlowReader => "slow-reader",
+            Refusal::Idle => "idle",
+            Refusal::Origin => "origin",
+            Refusal::Token => "token",
+        };
+        Because { reason }
+    }
 }
 
 /// The share of one transport.
@@ -47,10 +111,11 @@ pub struct TransportMetrics {
 }
 
 impl TransportMetrics {
-    /// Counts one more held subscriber until the guard is dropped.
-    pub fn hold(&self) -> Held {
-        self.waiting.inc();
-        Held(self.waiting.clone())
+    /// Counts one more held subscriber until the guard is dropped; `None` if there are `limit`.
+    pub(super) fn hold(&self, limit: usize) -> Option<Held> {
+        let before = self.waiting.inc();
+        let held = Held(self.waiting.clone());
+        (before < limit as i64).then_some(held)
     }
 }
 
@@ -84,6 +149,12 @@ impl Metrics {
         registry.register("published", "Messages stored", published.clone());
         let topics = Gauge::default();
         registry.register("topics", "Topics that exist now", topics.clone());
+        let refused = Family::<Because, Counter>::default();
+        registry.register("refused", "Clients that met a limit, by the limit", refused.clone());
+        for refusal in Refusal::ALL {
+            // A counter that is there from the start, at zero, can be watched from the start.
+            drop(refused.get_or_create(&refusal.label()));
+        }
         let of = |transport: Transport| {
             let label = OfTransport { transport: transport.name() };
             TransportMetrics {
@@ -94,12 +165,22 @@ impl Metrics {
             }
         };
         let transports = Transport::ALL.map(of).to_vec();
-        Metrics { registry: root, transports, open_connections, published, topics }
+        Metrics { registry: root, transports, open_connections, published, topics, refused }
     }
 
     /// The share of `transport`.
     pub fn of(&self, transport: Transport) -> &TransportMetrics {
         &self.transports[transport as usize]
+    }
+
+    /// Counts a client that met a limit.
+    pub fn refused(&self, refusal: Refusal) {
+        self.refused.get_or_create(&refusal.label()).inc();
+    }
+
+    /// How many have met that limit.
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.refused.get_or_create(&refusal.label()).get()
     }
 
     /// The exposition text, with the process's usage as of now.

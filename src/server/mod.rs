@@ -5,28 +5,44 @@
 //! an end to the waiting for those who do not leave.
 
 mod accept;
+mod addresses;
 pub mod batch;
 mod config;
+mod gate;
 mod guarded;
 pub mod metrics;
 pub mod respond;
 mod routes;
 mod subscription;
+#[cfg(feature = "tls")]
+mod tls;
+pub mod token;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{Instant, Interval};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::feed::{Feed, FeedLimits, Retention};
-use crate::message::Epoch;
+use crate::feed::store::StoreError;
+use crate::feed::{Feed, NoTopic, Topic};
+use crate::message::TopicName;
+use crate::transport::Transport;
+use accept::Entrance;
+use addresses::Rates;
+use metrics::{Held, Refusal};
+use token::{BadKey, TokenKey};
+use tracing::warn;
+use warp::http::StatusCode;
 
 pub use config::ServerConfig;
+pub use gate::Client;
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
@@ -42,6 +58,11 @@ pub struct App {
     pub metrics: Metrics,
     /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
+    drained_at: OnceLock<Instant>,
+    /// Who has published how much lately.
+    pub(crate) publish_rates: Rates,
+    /// What tokens are checked with; without one, everybody may do everything.
+    pub(crate) token_key: Option<TokenKey>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
     /// Cancelled when the drain's time is over: those who have not left are cut off.
@@ -59,6 +80,88 @@ impl App {
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
     }
+
+    /// Reads the name of a topic, within the limit of this server.
+    ///
+    /// # Errors
+    /// If it is no name, or too long.
+    pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
+        let name: TopicName = text.parse()?;
+        let limit = self.config.max_topic_name_bytes;
+        if name.as_str().len() > limit {
+            self.metrics.refused(Refusal::TopicName);
+            let text = format!("the names of topics have at most {limit} characters here");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
+        }
+        Ok(name)
+    }
+
+    /// The topic of that name, made if there is none.
+    ///
+    /// # Errors
+    /// If it would be one too many, or the store cannot open it.
+    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, ApiError> {
+        let topic = self.feed.topic(name);
+        if let Err(NoTopic::TooMany { .. }) = topic {
+            self.metrics.refused(Refusal::Topics);
+        }
+        Ok(topic?)
+    }
+
+    /// Counts a subscriber as held until what this returns is dropped.
+    ///
+    /// # Errors
+    /// If the server holds as many already as it may.
+    pub fn hold(&self, transport: Transport) -> Result<Held, ApiError> {
+        let (limit, refusal) = match transport {
+            Transport::ShortPolling | Transport::LongPolling => {
+                (self.config.max_waiters, Refusal::Waiters)
+            }
+            Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioPolling
+            | Transport::SocketioWebsocket => {
+                (self.config.max_subscriptions, Refusal::Subscriptions)
+            }
+        };
+        self.metrics.of(transport).hold(limit).ok_or_else(|| {
+            self.metrics.refused(refusal);
+            let text = format!("the server holds {limit} subscribers, which is its limit");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })
+    }
+
+    /// Begins the drain.
+    fn tell_to_leave(&self) {
+        let _ = self.drained_at.set(Instant::now());
+        self.drain.cancel();
+    }
+
+    /// Ready when the server drains and it is this client's turn to leave.
+    pub async fn told_to_leave(&self, turn: Turn) {
+        self.drain.cancelled().await;
+        if !self.config.drain_window.is_zero() {
+            let began_at = *self.drained_at.get().expect("it is set before the drain begins");
+            let leave_at = began_at + self.config.drain_window.mul_f64(turn.0);
+            // In a box, since thousands wait here for ever who never get to it.
+            Box::pin(tokio::time::sleep_until(leave_at)).await;
+        }
+    }
+
+    /// The code with which WebSockets are closed when the server drains.
+    pub fn farewell(&self) -> CloseCode {
+        if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
+    }
+}
+
+/// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn(f64);
+
+impl Turn {
+    pub fn random() -> Turn {
+        Turn(rand::random())
+    }
 }
 
 /// A server that has its port and does not serve yet.
@@ -66,28 +169,59 @@ impl App {
 pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
+    #[cfg(feature = "tls")]
+    tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address}; name another with --listen, port 0 takes any free one")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot open the feed")]
+    Store(#[from] StoreError),
+    #[error("cannot use the key of the tokens")]
+    TokenKey(#[from] BadKey),
+    #[cfg(feature = "tls")]
+    #[error("cannot use the certificate")]
+    Tls(#[from] tls::BadCertificate),
 }
 
 impl Server {
-    /// Takes the port that `config` names; port 0 takes any free one.
+    /// Takes the port that `config` names, port 0 takes any free one; and opens the feed.
     ///
     /// # Errors
-    /// If the address is in use or not ours.
-    pub async fn bind(config: ServerConfig) -> std::io::Result<Server> {
-        let listener = accept::listen(config.listen)?;
-        let limits = FeedLimits {
-            topics: config.max_topics,
-            retention: Retention { messages: config.retain_messages, bytes: config.retain_bytes },
-        };
+    /// If the address is in use or not ours, or the store cannot be opened.
+    pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
+        let address = config.listen;
+        let listener =
+            accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
+        let token_key = config.token_key.as_deref().map(TokenKey::read).transpose()?;
+        #[cfg(feature = "tls")]
+        let tls = tls::acceptor(&config)?;
+        if token_key.is_none() && !address.ip().is_loopback() {
+            warn!(
+                "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
+                 this address is not loopback"
+            );
+        }
         let app = App {
-            feed: Feed::new(Epoch(rand::random()), limits),
+            feed: config.open_feed()?,
+            publish_rates: Rates::new(config.publish_rate),
+            token_key,
             metrics: Metrics::new(),
             config,
             drain: CancellationToken::new(),
+            drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
         };
-        Ok(Server { listener, app: Arc::new(app) })
+        Ok(Server {
+            listener,
+            app: Arc::new(app),
+            #[cfg(feature = "tls")]
+            tls,
+        })
     }
 
     /// The address it listens on, with the port it was given.
@@ -98,6 +232,15 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// What comes before the colon of its address.
+    pub fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
     /// The state behind the routes, for tests and benches that look inside.
     pub fn app(&self) -> Arc<App> {
         self.app.clone()
@@ -106,6 +249,26 @@ impl Server {
     /// Serves until `shutdown` is ready, then drains. Returns when the last connection is gone or
     /// the drain's time is over.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        accept::serve(self.listener, self.app, shutdown).await;
+        let app = self.app.clone();
+        let entrance = Entrance {
+            listener: self.listener,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        };
+        tokio::select! {
+            () = accept::serve(entrance, self.app, shutdown) => {}
+            () = expire_now_and_then(&app.feed) => {}
+        }
+        app.feed.close().await;
+    }
+}
+
+/// Time between two looks for messages that are too old.
+const SWEEP: Duration = Duration::from_secs(5);
+
+async fn expire_now_and_then(feed: &Feed) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        feed.expire().await;
     }
 }

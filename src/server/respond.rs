@@ -6,7 +6,8 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::feed::TooManyTopics;
+use crate::feed::NoTopic;
+use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
 /// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
@@ -30,15 +31,30 @@ impl From<BadInput> for ApiError {
     }
 }
 
-impl From<TooManyTopics> for ApiError {
-    fn from(error: TooManyTopics) -> Self {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+impl From<NoTopic> for ApiError {
+    fn from(error: NoTopic) -> Self {
+        match error {
+            NoTopic::TooMany { .. } => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            NoTopic::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        ApiError::new(status, error.to_string())
     }
 }
 
 /// JSON that nobody between server and client may keep: yesterday's poll is not today's.
-pub fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = HttpResponse::new(body.into().into());
+pub fn json_answer<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse<B> {
+    let mut response = HttpResponse::new(B::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -46,14 +62,21 @@ pub fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Response {
     response
 }
 
-impl From<ApiError> for Response {
-    fn from(error: ApiError) -> Response {
-        let body = json!({ "error": error.message }).to_string();
-        let mut response = json_answer(error.status, body);
-        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+impl ApiError {
+    /// The answer, in whatever body.
+    pub fn into_response<B: From<Bytes>>(self) -> HttpResponse<B> {
+        let body = json!({ "error": self.message }).to_string();
+        let mut response = json_answer(self.status, body);
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<ApiError> for Response {
+    fn from(error: ApiError) -> Response {
+        error.into_response()
     }
 }
 

@@ -12,8 +12,9 @@ use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::metrics::Refusal;
 use super::respond::{answer, json_answer};
-use super::{ApiError, App, SERVER_NAME, metrics};
+use super::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::message::{Draft, Stored, TopicName};
 use crate::transport::{long_polling, short_polling, sse, websocket};
 use crate::web;
@@ -23,12 +24,15 @@ pub(super) fn all(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static + use<>
 {
+    let rejecting = app.clone();
     publish(app)
         .or(short_polling::route(app))
         .unify()
         .or(long_polling::route(app))
         .unify()
         .or(websocket::route(app))
+        .unify()
+        .or(websocket::echo_route(app))
         .unify()
         .or(sse::route(app))
         .unify()
@@ -38,7 +42,10 @@ pub(super) fn all(
         .unify()
         .or(web::route(app.config.reports.clone()))
         .unify()
-        .recover(|rejection| async move { Ok::<_, Infallible>(refuse(&rejection).into()) })
+        .recover(move |rejection| {
+            let refusal = refuse(&rejecting, &rejection);
+            async move { Ok::<_, Infallible>(refusal.into()) }
+        })
         .unify()
 }
 
@@ -50,12 +57,10 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::post())
         .and(warp::body::content_length_limit(body_limit))
         .and(warp::body::stream())
-        .then(move |topic: String, body| {
+        .and(warp::ext::get::<Client>())
+        .then(move |topic: String, body, client: Client| {
             let app = app.clone();
-            async move {
-                let body = whole(body, app.config.header_timeout).await;
-                answer(body.and_then(|body| store(&app, &topic, &body)))
-            }
+            async move { answer(store(&app, &client, &topic, body).await) }
         })
         .boxed()
 }
@@ -80,9 +85,20 @@ async fn whole<B: Buf>(
     }
 }
 
-fn store(app: &App, topic: &str, body: &[u8]) -> Result<Response, ApiError> {
-    let topic = topic.parse::<TopicName>()?;
-    let stored = app.publish(&topic, body)?;
+async fn store<B: Buf>(
+    app: &App,
+    client: &Client,
+    topic: &str,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Response, ApiError> {
+    let topic = app.topic_name(topic)?;
+    client.may_publish(app, &topic)?;
+    let body = whole(body, app.config.body_timeout).await.inspect_err(|error| {
+        if error.status == StatusCode::REQUEST_TIMEOUT {
+            app.metrics.refused(Refusal::SlowBody);
+        }
+    })?;
+    let stored = app.publish(&topic, &body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_answer(StatusCode::CREATED, json))
 }
@@ -91,19 +107,20 @@ impl App {
     /// Stores a message that came as JSON, by whatever way it came.
     ///
     /// # Errors
-    /// If the JSON is not a draft, the text too large, or the topic one too many.
-    pub fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
+    /// If the JSON is not a draft, the text too large, the topic one too many, or the store fails.
+    pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
         let draft: Draft = serde_json::from_slice(json).map_err(|error| {
             let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
             ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
         })?;
         let size = draft.sender.len() + draft.text.len();
         if size > self.config.max_message_bytes {
+            self.metrics.refused(Refusal::MessageBytes);
             let limit = self.config.max_message_bytes;
             let text = format!("sender and text have {size} bytes together; the limit is {limit}");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let cursor = self.feed.topic(topic)?.publish(draft);
+        let cursor = self.topic(topic)?.publish(draft).await?;
         self.metrics.published.inc();
         Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
     }
@@ -134,9 +151,10 @@ fn healthz() -> BoxedFilter<(Response,)> {
 }
 
 /// What no route took.
-fn refuse(rejection: &Rejection) -> ApiError {
+fn refuse(app: &App, rejection: &Rejection) -> ApiError {
     use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
     let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
+        app.metrics.refused(Refusal::MessageBytes);
         (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than any message may be")
     } else if rejection.find::<LengthRequired>().is_some() {
         (StatusCode::LENGTH_REQUIRED, "send the body with a Content-Length")

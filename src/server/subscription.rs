@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::{ApiError, App};
 use crate::feed::Topic;
-use crate::message::{BadInput, Cursor, Slice, TopicName};
+use crate::feed::store::StoreError;
+use crate::message::{BadInput, Cursor, Slice};
 
 /// The query as it came: every value still text, so that an error can quote it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,7 +40,7 @@ impl Subscription {
     /// # Errors
     /// Names the value that is wrong and says what would be right.
     pub fn parse(app: &App, topic: &str, query: &Query) -> Result<Subscription, ApiError> {
-        let topic = app.feed.topic(&topic.parse::<TopicName>()?)?;
+        let topic = app.topic(&app.topic_name(topic)?)?;
         let present = topic.head().epoch;
         let epoch = query.epoch.as_deref().map_or(Ok(present), str::parse)?;
         let after = query.after.as_deref().map(|text| whole_number("after", text)).transpose()?;
@@ -60,9 +61,12 @@ impl Subscription {
 
     /// What there is for this subscriber now. One without a cursor is told where the head is, so
     /// that it can read on from there.
-    pub fn read(&self) -> Slice {
+    ///
+    /// # Errors
+    /// If the store cannot read what is asked for.
+    pub fn read(&self) -> Result<Slice, StoreError> {
         let read_after = |cursor| self.topic.read_after(cursor, self.limit);
-        self.cursor.map_or_else(|| Slice::nothing_yet(self.topic.head()), read_after)
+        self.cursor.map_or_else(|| Ok(Slice::nothing_yet(self.topic.head())), read_after)
     }
 }
 

@@ -55,7 +55,11 @@ impl Sizes {
         };
         Sizes {
             request_head: request_head + more,
-            response_head: 134.0,
+            response_head: match transport {
+                // With a tag.
+                Transport::ShortPolling | Transport::LongPolling => 154.0,
+                _ => 134.0,
+            },
             envelope: match transport {
                 // `42["message",` and `]`.
                 Transport::SocketioPolling => 14.0,

@@ -2,9 +2,9 @@
 //!
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
 //! [`cycle`] is the one model behind both kinds of polling, [`backoff`] that of an adaptive
-//! interval, [`bytes`] what crosses the wire, and
-//! [`crossover`] where one way overtakes another. Server and client are taken to need no time of
-//! their own: what a measurement shows beyond a prediction is what they do need.
+//! interval, [`bytes`] what crosses the wire, and [`crossover`] where one way overtakes another.
+//! Server and client are taken to need no time of their own: what a measurement shows beyond a
+//! prediction is what they do need.
 
 pub mod backoff;
 pub mod bytes;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::http::header::{HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
 use super::polling::Asker;
@@ -28,7 +29,7 @@ use super::{Received, Transport, Wish};
 use crate::message::Cursor;
 use crate::server::batch::{self, Terms};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::server::{ApiError, App, Query, Subscription, Turn};
 use crate::wire::{Dialer, WireError};
 
 /// A hold ends after a random share of what was asked for, so that those who began together do not
@@ -59,16 +60,22 @@ async fn long_poll(
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
     if let Some(cursor) = subscription.cursor {
-        let _held = metrics.hold();
+        let _held = app.hold(Transport::LongPolling)?;
         let hold = subscription.hold.mul_f64(rand::random_range(HOLD_SHARE));
         // Here the server waits. If the client goes away, this future is dropped where it stands.
         tokio::select! {
             () = subscription.topic.wait_after(cursor) => {}
             () = tokio::time::sleep(hold) => {}
-            () = app.drain.cancelled() => {}
+            () = app.told_to_leave(Turn::random()) => {}
         }
     }
-    Ok(batch::answer(app, metrics, terms, &subscription.read()))
+    let mut response = batch::answer(app, metrics, terms, &subscription.read()?);
+    if app.drain.is_cancelled() {
+        // Spread, so that those who were let go do not all come back at once.
+        let seconds = HeaderValue::from(rand::random_range(1..=3_u16));
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    Ok(response)
 }
 
 /// The client half.

@@ -14,9 +14,9 @@ use super::{Extra, Received, Wish};
 use crate::message::{Batch, Cursor, Epoch, Message};
 use crate::wire::{Answer, Dialer, HttpConnection, WireError};
 
-/// Bytes that a compressed answer may have once it is unpacked: twice what a topic keeps unless it
+/// Bytes that a compressed answer may have once it is unpacked: as many as a topic keeps, unless it
 /// is told to keep more.
-const UNPACKED_BYTES_MAX: usize = 32 << 20;
+const UNPACKED_BYTES_MAX: usize = 16 << 20;
 
 /// A subscriber that asks.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Asker {
 
 /// The body of `answer`, whether it came compressed or not.
 fn unpacked(answer: &Answer) -> Result<Bytes, WireError> {
-    if !answer.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip") {
+    if answer.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return Ok(answer.body.clone());
     }
     let mut body = Vec::new();

@@ -51,7 +51,7 @@ fn poll(app: &App, topic: &str, query: &Query, terms: &Terms) -> Result<Response
     let metrics = app.metrics.of(Transport::ShortPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    Ok(batch::answer(app, metrics, terms, &subscription.read()))
+    Ok(batch::answer(app, metrics, terms, &subscription.read()?))
 }
 
 /// The client half.

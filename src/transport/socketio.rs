@@ -42,9 +42,10 @@ use tower_layer::Layer as _;
 use warp::reply::Response;
 
 use super::{Received, Transport, Wish};
-use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored, TopicName};
+use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored};
 use crate::server::metrics::Held;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::server::token::Right;
+use crate::server::{ApiError, App, Client, Query, Subscription};
 use crate::wire::{Dialer, Kind, WireError};
 use engine::Engine;
 
@@ -145,20 +146,33 @@ enum Acknowledgement {
 
 /// Says what a new client may do. It has one subscription at a time: another replaces the first.
 fn greet(app: &Arc<App>, socket: &SocketRef) {
+    let extensions = &socket.req_parts().extensions;
+    let client = extensions.get::<Client>().expect("every request has passed the gate").clone();
     let left = CancellationToken::new();
     let current = Arc::new(Mutex::new(left.child_token()));
-    let leaving = left.clone();
+    let (leaving, has_left) = (left.clone(), left.clone());
     socket.on_disconnect(async move || leaving.cancel());
+    let (expiring, expired, publisher) = (client.clone(), socket.clone(), client.clone());
+    app.spawn(async move {
+        if has_left.run_until_cancelled(expiring.expired()).await.is_some() {
+            let _ = expired.disconnect();
+        }
+    });
     let app_for_publishing = app.clone();
     let app = app.clone();
     socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
         let asked = asked.map_err(|error| error.to_string());
-        match asked.and_then(|asked| subscription(&app, &asked).map_err(|error| error.message)) {
-            Ok(subscription) => {
+        let subscribed = asked.and_then(|asked| {
+            let subscription = subscription(&app, &client, &asked);
+            let held = app.hold(transport_of(&socket));
+            subscription.and_then(|it| Ok((it, held?))).map_err(|error| error.message)
+        });
+        match subscribed {
+            Ok((subscription, held)) => {
                 let stop = left.child_token();
                 let mut current = current.lock().expect("no panic under this lock");
                 std::mem::replace(&mut *current, stop.clone()).cancel();
-                let session = Session::new(app.clone(), socket, subscription);
+                let session = Session::new(app.clone(), socket, subscription, held);
                 app.spawn(async move {
                     // A subscriber that is gone has ended its session; there is nobody to tell.
                     let _ = stop.run_until_cancelled(session.run()).await;
@@ -169,8 +183,12 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
     });
     socket.on("publish", async move |TryData::<Publish>(said), ack: AckSender| {
         let said = said.map_err(|error| error.to_string());
-        let stored = said
-            .and_then(|said| publish(&app_for_publishing, &said).map_err(|error| error.message));
+        let stored = match said {
+            Ok(said) => {
+                publish(&app_for_publishing, &publisher, &said).await.map_err(|error| error.message)
+            }
+            Err(error) => Err(error),
+        };
         let acknowledgement =
             stored.map_or_else(|error| Acknowledgement::Refused { error }, Acknowledgement::Stored);
         // A client that asked for no acknowledgement gets none.
@@ -178,7 +196,8 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
     });
 }
 
-fn subscription(app: &App, asked: &Subscribe) -> Result<Subscription, ApiError> {
+fn subscription(app: &App, client: &Client, asked: &Subscribe) -> Result<Subscription, ApiError> {
+    client.demand(app, Right::Subscribe, &app.topic_name(&asked.topic)?)?;
     let query = Query {
         epoch: asked.epoch.map(String::from),
         after: asked.after.map(|offset| offset.to_string()),
@@ -187,8 +206,10 @@ fn subscription(app: &App, asked: &Subscribe) -> Result<Subscription, ApiError> 
     Subscription::parse(app, &asked.topic, &query)
 }
 
-fn publish(app: &App, said: &Publish) -> Result<Stored, ApiError> {
-    app.publish(&said.topic.parse::<TopicName>()?, said.draft.to_string().as_bytes())
+async fn publish(app: &App, client: &Client, said: &Publish) -> Result<Stored, ApiError> {
+    let topic = app.topic_name(&said.topic)?;
+    client.may_publish(app, &topic)?;
+    app.publish(&topic, said.draft.to_string().as_bytes()).await
 }
 
 /// One subscription of one client.
@@ -204,9 +225,8 @@ struct Session {
 struct Gone;
 
 impl Session {
-    fn new(app: Arc<App>, socket: SocketRef, subscription: Subscription) -> Session {
+    fn new(app: Arc<App>, socket: SocketRef, subscription: Subscription, held: Held) -> Session {
         let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
-        let held = app.metrics.of(transport_of(&socket)).hold();
         Session { app, socket, subscription, cursor, _held: held }
     }
 
@@ -229,7 +249,14 @@ impl Session {
 
     /// Queues whatever there is after the cursor; who empties the queue sends it at once.
     async fn push(&mut self) -> Result<(), Gone> {
-        let slice = self.subscription.topic.read_after(self.cursor, QUEUE_PACKETS);
+        let slice = match self.subscription.topic.read_after(self.cursor, QUEUE_PACKETS) {
+            Ok(slice) => slice,
+            Err(error) => {
+                // It keeps its connection, and may subscribe again with its cursor.
+                self.tell(Event::Error { error: error.to_string() }).await?;
+                return Err(Gone);
+            }
+        };
         let Cursor { epoch, offset } = slice.cursor;
         if slice.gap > 0 {
             self.tell(Event::Gap { gap: slice.gap }).await?;

@@ -39,7 +39,7 @@ use crate::feed::Topic;
 use crate::message::{Cursor, Epoch, Event, Message};
 use crate::server::metrics::Held;
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
 use crate::wire::{Dialer, HttpStream, Kind, WireError};
 use events::{Encoder, Parsed, Parser};
 
@@ -62,14 +62,16 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(warp::header::headers_cloned())
-        .map(move |topic: String, query: Query, headers: HeaderMap| {
-            answer(accept(&app, &topic, &query, &headers))
+        .and(warp::ext::get::<Client>())
+        .map(move |topic: String, query: Query, headers: HeaderMap, client| {
+            answer(accept(&app, client, &topic, &query, &headers))
         })
         .boxed()
 }
 
 fn accept(
     app: &Arc<App>,
+    client: Client,
     topic: &str,
     query: &Query,
     headers: &HeaderMap,
@@ -85,7 +87,9 @@ fn accept(
     let cursor = last_event_id.flatten().or(subscription.cursor.filter(|_| !is_lost));
     let session = Session {
         app: app.clone(),
-        _held: metrics.hold(),
+        turn: Turn::random(),
+        client,
+        _held: app.hold(Transport::Sse)?,
         topic: subscription.topic,
         limit: subscription.limit,
         cursor: cursor.unwrap_or(head),
@@ -104,6 +108,8 @@ fn accept(
 /// One subscriber, from its request to the end of its connection.
 struct Session {
     app: Arc<App>,
+    client: Client,
+    turn: Turn,
     _held: Held,
     topic: Arc<Topic>,
     limit: usize,
@@ -137,9 +143,11 @@ impl Session {
         }
         // Here the server waits: for the topic, and for the end.
         tokio::select! {
-            () = self.topic.wait_after(self.cursor) => Some(self.push()),
+            () = self.topic.wait_after(self.cursor) => self.push(),
             _ = self.heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT)),
-            () = self.app.drain.cancelled() => {
+            // A page that comes back with the same token is refused, and stops.
+            () = self.client.expired() => None,
+            () = self.app.told_to_leave(self.turn) => {
                 self.has_left = true;
                 let mut goodbye = Encoder::new(self.cursor.epoch);
                 goodbye.retry(Duration::from_millis(rand::random_range(RETRY_AFTER_DRAIN_MS)));
@@ -148,9 +156,10 @@ impl Session {
         }
     }
 
-    /// What there is after the cursor: many events, one chunk.
-    fn push(&mut self) -> Bytes {
-        let slice = self.topic.read_after(self.cursor, self.limit);
+    /// What there is after the cursor: many events, one chunk. The end if the store cannot be
+    /// read: the client comes back by itself.
+    fn push(&mut self) -> Option<Bytes> {
+        let slice = self.topic.read_after(self.cursor, self.limit).ok()?;
         let Cursor { epoch, offset } = slice.cursor;
         let mut chunk = Encoder::new(epoch);
         if slice.gap > 0 {
@@ -169,7 +178,7 @@ impl Session {
         }
         let count = slice.messages.len() as u64 - (offset - self.cursor.offset);
         self.app.metrics.of(Transport::Sse).deliveries.inc_by(count);
-        chunk.finish()
+        Some(chunk.finish())
     }
 }
 

@@ -16,6 +16,7 @@
 //! One handshake; then a frame for each message, 2 to 10 bytes around the payload. The server keeps
 //! a connection, a task and small buffers for each subscriber, and a ping now and then.
 
+mod echo;
 mod handshake;
 
 use std::pin::pin;
@@ -37,9 +38,10 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use super::{Received, Transport, Wish};
-use crate::message::{Cursor, Epoch, Event, Frame, TopicName};
+use crate::message::{Cursor, Epoch, Event, Frame, Stored, TopicName};
+use crate::server::metrics::{Held, Refusal};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
 use crate::wire::{Dialer, Kind, WireError, WireStream, upgrade};
 
 /// Bytes of a connection's read buffer. tungstenite's own default is 128 KiB, for each of thousands
@@ -54,6 +56,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// cursor.
 pub const TOO_SLOW: u16 = 4008;
 
+pub use echo::route as echo_route;
+
 /// The server half.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let app = app.clone();
@@ -61,28 +65,32 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Client>())
         .and(warp::ext::optional())
-        .map(move |topic: String, query: Query, headers: HeaderMap, upgrade| {
-            answer(accept(&app, &topic, &query, &headers, upgrade))
+        .map(move |topic: String, query: Query, headers: HeaderMap, client, upgrade| {
+            answer(accept(&app, client, &topic, &query, &headers, upgrade))
         })
         .boxed()
 }
 
 fn accept(
     app: &Arc<App>,
+    client: Client,
     topic: &str,
     query: &Query,
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response, ApiError> {
     app.metrics.of(Transport::WebSocket).requests.inc();
-    let name = topic.parse::<TopicName>()?;
+    let name = app.topic_name(topic)?;
     let (response, upgrade) = match handshake::respond(headers, upgrade) {
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(*refusal),
     };
     let subscription = Subscription::parse(app, topic, query)?;
-    app.spawn(serve(app.clone(), name, subscription, upgrade));
+    let held = app.hold(Transport::WebSocket)?;
+    let visit = Visit { client, name, subscription, turn: Turn::random(), _held: held };
+    app.spawn(serve(app.clone(), visit, upgrade));
     Ok(response)
 }
 
@@ -95,23 +103,43 @@ fn config(max_message_bytes: usize) -> WebSocketConfig {
 }
 
 /// Serves one subscriber from the end of its handshake to the end of its connection.
-async fn serve(app: Arc<App>, name: TopicName, subscription: Subscription, upgrade: OnUpgrade) {
+async fn serve(app: Arc<App>, visit: Visit, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
-    let _held = app.metrics.of(Transport::WebSocket).hold();
     let config = config(app.config.max_message_bytes_encoded());
     let io = TokioIo::new(upgraded);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
-    let mut session = Session { app, name, subscription, socket, cursor };
+    let cursor = visit.subscription.cursor.unwrap_or_else(|| visit.subscription.topic.head());
+    let mut session = Session { app, visit, socket, cursor };
     let end = session.run().await.unwrap_or_else(|end| end);
-    session.leave(end).await;
+    if let End::Close(CloseCode::Size, _) = end {
+        session.app.metrics.refused(Refusal::MessageBytes);
+    }
+    leave(session.socket, end).await;
+}
+
+/// The server's end of an upgraded connection.
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// What is known of a subscriber before it has a socket.
+struct Visit {
+    client: Client,
+    name: TopicName,
+    subscription: Subscription,
+    turn: Turn,
+    _held: Held,
+}
+
+impl Visit {
+    async fn publish(&self, app: &App, json: &[u8]) -> Result<Stored, ApiError> {
+        self.client.may_publish(app, &self.name)?;
+        app.publish(&self.name, json).await
+    }
 }
 
 struct Session {
     app: Arc<App>,
-    name: TopicName,
-    subscription: Subscription,
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    visit: Visit,
+    socket: Socket,
     cursor: Cursor,
 }
 
@@ -143,11 +171,12 @@ impl Session {
         let mut heartbeat = app.heartbeat();
         let mut heard = true;
         // Made once: each such future has its place in a list behind the token's lock.
-        let mut drained = pin!(app.drain.cancelled());
+        let mut told_to_leave = pin!(app.told_to_leave(self.visit.turn));
+        let mut expired = pin!(self.visit.client.expired());
         loop {
             // Here the server waits: for the topic, for the client, and for the end.
             tokio::select! {
-                () = self.subscription.topic.wait_after(self.cursor) => self.push().await?,
+                () = self.visit.subscription.topic.wait_after(self.cursor) => self.push().await?,
                 frame = self.socket.next() => {
                     heard = true;
                     self.hear(frame.ok_or(End::Gone)??).await?;
@@ -158,8 +187,11 @@ impl Session {
                     }
                     self.send(WsMessage::Ping(Bytes::new())).await?;
                 }
-                () = &mut drained => {
-                    return Ok(End::Close(CloseCode::Away, "the server is going away"));
+                () = &mut expired => {
+                    return Ok(End::Close(CloseCode::Policy, "the token has expired"));
+                }
+                () = &mut told_to_leave => {
+                    return Ok(End::Close(app.farewell(), "the server is going away"));
                 }
             }
         }
@@ -167,7 +199,9 @@ impl Session {
 
     /// Sends whatever there is after the cursor: many frames, one flush.
     async fn push(&mut self) -> Result<(), End> {
-        let slice = self.subscription.topic.read_after(self.cursor, self.subscription.limit);
+        let Subscription { topic, limit, .. } = &self.visit.subscription;
+        let slice = topic.read_after(self.cursor, *limit);
+        let slice = slice.map_err(|_| End::Close(CloseCode::Again, "the store cannot be read"))?;
         let Cursor { epoch, offset } = slice.cursor;
         let count = slice.messages.len() as u64;
         let gap = (slice.gap > 0).then_some(Event::Gap { gap: slice.gap });
@@ -185,7 +219,7 @@ impl Session {
     async fn hear(&mut self, frame: WsMessage) -> Result<(), End> {
         match frame {
             WsMessage::Text(text) => {
-                let event = match self.app.publish(&self.name, text.as_bytes()) {
+                let event = match self.visit.publish(&self.app, text.as_bytes()).await {
                     Ok(stored) => Event::Published { epoch: stored.epoch, offset: stored.offset },
                     Err(error) => Event::Error { error: error.message },
                 };
@@ -210,21 +244,24 @@ impl Session {
         };
         match timeout(self.app.config.send_timeout, sending).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(End::Close(CloseCode::from(TOO_SLOW), "too slow: resume later")),
+            Err(_) => {
+                self.app.metrics.refused(Refusal::SlowReader);
+                Err(End::Close(CloseCode::from(TOO_SLOW), "too slow: resume later"))
+            }
         }
     }
+}
 
-    /// Says why, if there is somebody to say it to, and waits a little for the answer.
-    async fn leave(mut self, end: End) {
-        let goodbye = async {
-            if let End::Close(code, reason) = end {
-                let _ = self.socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
-            }
-            // tungstenite answers a close, and ends the stream once both have said goodbye.
-            while let Some(Ok(_)) = self.socket.next().await {}
-        };
-        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-    }
+/// Says why, if there is somebody to say it to, and waits a little for the answer.
+async fn leave(mut socket: Socket, end: End) {
+    let goodbye = async {
+        if let End::Close(code, reason) = end {
+            let _ = socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
+        }
+        // tungstenite answers a close, and ends the stream once both have said goodbye.
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
 }
 
 impl From<Event> for WsMessage {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use poll_vs_push::message::Batch;
-use poll_vs_push::server::{Server, ServerConfig};
+use poll_vs_push::server::{BindError, Server, ServerConfig};
 use poll_vs_push::transport::Transport;
 
 use crate::support::{Raw, TestServer, eventually, soon};
@@ -39,7 +39,11 @@ async fn stopping_takes_no_new_clients() {
 
 #[tokio::test]
 async fn stopping_ends_though_clients_hang() {
-    let server = TestServer::with(|config| config.drain_timeout = Duration::from_millis(50)).await;
+    let server = TestServer::with(|config| {
+        config.drain_window = Duration::ZERO;
+        config.drain_timeout = Duration::from_millis(50);
+    })
+    .await;
     let mut half_a_head = Raw::connect(server.address).await;
     half_a_head.send("GET /topics/room/poll HTTP/1.1\r\nhost").await;
     let mut half_a_body = Raw::connect(server.address).await;
@@ -58,7 +62,11 @@ async fn stopping_ends_though_clients_hang() {
 
 #[tokio::test]
 async fn whoever_does_not_finish_a_request_is_cut_off() {
-    let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    let server = TestServer::with(|config| {
+        config.header_timeout = Duration::from_millis(50);
+        config.idle_timeout = Duration::from_millis(100);
+    })
+    .await;
     let silent = Raw::connect(server.address).await;
     let mut half_a_head = Raw::connect(server.address).await;
     half_a_head.send("GET /topics/room/poll HTTP/1.1\r\nhost: t").await;
@@ -74,7 +82,7 @@ async fn whoever_does_not_finish_a_request_is_cut_off() {
 
 #[tokio::test]
 async fn whoever_does_not_finish_a_body_is_told_and_cut_off() {
-    let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    let server = TestServer::with(|config| config.body_timeout = Duration::from_millis(50)).await;
     let mut raw = Raw::connect(server.address).await;
     raw.send("POST /topics/room/messages HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n{")
         .await;
@@ -158,7 +166,12 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_delays_nobody() {
 
 #[tokio::test]
 async fn a_poller_that_does_not_read_is_dropped() {
-    let server = TestServer::with(|config| config.send_timeout = Duration::from_millis(200)).await;
+    let server = TestServer::with(|config| {
+        config.send_timeout = Duration::from_millis(200);
+        // The kernel would take an answer of the usual size whole.
+        config.max_batch_bytes = usize::MAX;
+    })
+    .await;
     for _ in 0..200 {
         server.publish(&bulk()).await;
     }
@@ -176,6 +189,7 @@ async fn a_port_in_use_is_an_error() {
     let server = TestServer::start().await;
     let config = ServerConfig { listen: server.address, ..ServerConfig::default() };
     let error = Server::bind(config).await.expect_err("the port is taken");
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    let BindError::Listen { address, source } = error else { panic!("{error}") };
+    assert_eq!((address, source.kind()), (server.address, std::io::ErrorKind::AddrInUse));
     server.stop().await;
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Retention, Topic};
 use poll_vs_push::message::{Cursor, Draft, Epoch, Message, Slice};
 use proptest::prelude::*;
@@ -13,12 +14,17 @@ const EPOCH: Epoch = Epoch(7);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 fn topic(retention: Retention) -> Arc<Topic> {
-    let feed = Feed::new(EPOCH, FeedLimits { topics: 1, retention });
+    let feed = Feed::new(EPOCH, FeedLimits { topics: 1, retention, ..FeedLimits::default() });
     feed.topic(&"room".parse().expect("a good name")).expect("room for one")
 }
 
 fn publish(topic: &Topic, text: &str) -> Cursor {
-    topic.publish(Draft { sender: "A".into(), text: text.into() })
+    let publishing = topic.publish(Draft { sender: "A".into(), text: text.into() });
+    publishing.now_or_never().expect("memory is at once").expect("stored")
+}
+
+fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> Slice {
+    topic.read_after(cursor, limit).expect("memory can be read")
 }
 
 fn texts(slice: &Slice) -> Vec<String> {
@@ -48,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn answers_like_a_vec(kept in 1..12usize, steps in prop::collection::vec(step(), 1..60)) {
-        let topic = topic(Retention { messages: kept, bytes: usize::MAX });
+        let topic = topic(Retention { messages: kept, ..Retention::default() });
         let mut model: Vec<String> = Vec::new();
         for step in steps {
             match step {
@@ -58,7 +64,7 @@ proptest! {
                     prop_assert_eq!(cursor, at(model.len() as u64));
                 }
                 Step::Read { after, limit } => {
-                    let slice = topic.read_after(at(after), limit);
+                    let slice = read_after(&topic, at(after), limit);
                     let head = model.len() as u64;
                     if after > head {
                         prop_assert!(slice.reset && slice.messages.is_empty());
@@ -79,10 +85,10 @@ proptest! {
     #[test]
     fn keeps_no_more_bytes_than_it_may(sizes in prop::collection::vec(0..300usize, 1..40)) {
         let bound = 1_000;
-        let topic = topic(Retention { messages: usize::MAX, bytes: bound });
+        let topic = topic(Retention { bytes: bound, ..Retention::default() });
         for size in sizes {
             publish(&topic, &"x".repeat(size));
-            let kept = topic.read_after(at(0), usize::MAX).messages;
+            let kept = read_after(&topic, at(0), usize::MAX).messages;
             let bytes: usize = kept.iter().map(|message| message.len()).sum();
             prop_assert!(bytes <= bound || kept.len() == 1);
         }
@@ -93,7 +99,7 @@ proptest! {
 fn a_cursor_of_another_epoch_is_reset_to_the_head() {
     let topic = topic(Retention::default());
     publish(&topic, "one");
-    let slice = topic.read_after(Cursor { epoch: Epoch(8), offset: 0 }, 10);
+    let slice = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
     assert!(slice.reset && slice.messages.is_empty());
     assert_eq!(slice.cursor, at(1));
 }
@@ -111,7 +117,7 @@ async fn concurrent_readers_see_everything_once_and_in_order() {
         let mut seen = Vec::new();
         while seen.len() < (PUBLISHERS * EACH) as usize {
             topic.wait_after(cursor).await;
-            let slice = topic.read_after(cursor, 7);
+            let slice = read_after(&topic, cursor, 7);
             assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
             cursor = slice.cursor;
             seen.extend(texts(&slice));
@@ -130,7 +136,7 @@ async fn concurrent_readers_see_everything_once_and_in_order() {
     for publisher in publishers {
         publisher.await.expect("publishes");
     }
-    let all = texts(&topic.read_after(at(0), usize::MAX));
+    let all = texts(&read_after(&topic, at(0), usize::MAX));
     for reader in readers {
         let seen = tokio::time::timeout(FORGOTTEN, reader).await.expect("woken").expect("reads");
         assert_eq!(seen, all);

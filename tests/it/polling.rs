@@ -158,7 +158,8 @@ async fn an_answer_that_unpacks_without_end_is_refused() {
     let address = listener.local_addr().expect("an address");
     let serving = async {
         let (mut stream, _) = listener.accept().await.expect("a visitor");
-        stream.read(&mut [0; 1024]).await.expect("its request");
+        let asked = stream.read(&mut [0; 1024]).await.expect("its request");
+        assert!(asked > 0);
         let length = bomb.len();
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"

@@ -1,11 +1,11 @@
-// npm's `eventsource`: the interface of a browser's own.
+// npm's `eventsource`: the interface of a browser's own, with its reconnecting and Last-Event-ID.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 import { EventSource } from "eventsource";
 import { Received, Server, texts } from "./server.mjs";
 
-test("an event source hears everything once and in order", async () => {
+test("an event source survives restarts by itself and loses nothing", async () => {
   const server = await Server.start();
   const source = new EventSource(`${server.url}/topics/room/events`);
   const received = new Received();
@@ -23,6 +23,11 @@ test("an event source hears everything once and in order", async () => {
   };
   await publish(50);
   assert.deepEqual(await received.until(50), sent);
+  for (const signal of ["SIGTERM", "SIGKILL"]) {
+    await server.restart(signal);
+    await publish(50);
+    assert.deepEqual(await received.until(sent.length), sent);
+  }
   assert.deepEqual(lost, []);
   source.close();
   await server.stop();

@@ -1,13 +1,19 @@
-// A server of the test's own, and what a client must have received from it.
+// A server of the test's own, which can be stopped, killed and started again on the same port with
+// the same messages.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 /** Far longer than anything here takes, milliseconds. */
 export const FORGOTTEN = 60_000;
 
 export class Server {
+  #directory = mkdtempSync(join(tmpdir(), "peers-"));
+  #listen = "127.0.0.1:0";
   #child;
   url;
 
@@ -18,13 +24,23 @@ export class Server {
   }
 
   async start() {
-    const options = ["serve", "--listen", "127.0.0.1:0"];
+    const data = join(this.#directory, "feed");
+    const options = ["serve", "--listen", this.#listen, "--data", data];
     this.#child = spawn(process.env.SERVER, options, { stdio: ["ignore", "pipe", "ignore"] });
     for await (const line of createInterface({ input: this.#child.stdout })) {
       this.url = line.split(" ").at(-1);
+      this.#listen = new URL(this.url).host;
       return;
     }
     throw new Error("the server ended before it listened");
+  }
+
+  /** SIGTERM lets it say goodbye, SIGKILL does not. */
+  async restart(signal) {
+    const ended = once(this.#child, "exit");
+    this.#child.kill(signal);
+    await ended;
+    await this.start();
   }
 
   async publish(text) {
@@ -37,6 +53,7 @@ export class Server {
     const ended = once(this.#child, "exit");
     this.#child.kill("SIGTERM");
     await ended;
+    rmSync(this.#directory, { recursive: true });
   }
 }
 

@@ -6,7 +6,7 @@ import { io } from "socket.io-client";
 import { FORGOTTEN, Received, Server, texts } from "./server.mjs";
 
 for (const transports of [["polling"], ["websocket"], ["polling", "websocket"]]) {
-  test(`hears everything once and in order: ${transports}`, async () => {
+  test(`survives restarts by itself and loses nothing: ${transports}`, async () => {
     const server = await Server.start();
     const socket = io(server.url, { transports, reconnectionDelay: 50 });
     const received = new Received();
@@ -33,6 +33,17 @@ for (const transports of [["polling"], ["websocket"], ["polling", "websocket"]])
     await publish(50);
     assert.deepEqual(await received.until(50), sent);
     assert.equal(socket.io.engine.transport.name, transports.at(-1));
+    for (const signal of ["SIGTERM", "SIGKILL"]) {
+      const back = new Promise((resolve) => socket.once("subscribed", resolve));
+      await server.restart(signal);
+      for (const text of texts(sent.length, 50)) {
+        sent.push(text);
+        await server.publish(text);
+      }
+      await back;
+      await publish(10);
+      assert.deepEqual(await received.until(sent.length), sent);
+    }
     assert.deepEqual(lost, []);
     const said = { topic: "no topic", sender: "A", text: "" };
     const refused = await socket.timeout(FORGOTTEN).emitWithAck("publish", said);

@@ -70,7 +70,8 @@ impl TestServer {
     /// One whose limits `configure` has changed.
     pub async fn with(configure: impl FnOnce(&mut ServerConfig)) -> TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = ServerConfig { listen, ..ServerConfig::default() };
+        let mut config =
+            ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
         configure(&mut config);
         let server = Server::bind(config).await.expect("some port is free");
         let address = server.local_addr().expect("it has one");
@@ -97,7 +98,7 @@ impl TestServer {
     }
 
     pub async fn try_publish(&self, topic: &str, text: &str) -> Result<Stored, ApiError> {
-        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes())
+        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
     }
 
     /// A cursor of this server's epoch.

@@ -65,20 +65,25 @@ impl Raw {
 
     /// The next answer; it must have a `content-length`, or be a 101.
     pub async fn answer(&mut self) -> RawAnswer {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(soon(self.0.read_u8()).await.expect("the head of an answer"));
-        }
-        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
-        let status = head[9..12].parse().expect("a status");
-        let mut answer = RawAnswer { status, head, body: String::new() };
-        if status != 101 {
+        let mut answer = self.answer_without_body().await;
+        if answer.status != 101 {
             let length = answer.header("content-length").expect("a length").parse();
             let mut body = vec![0; length.expect("a number")];
             soon(self.0.read_exact(&mut body)).await.expect("the body");
             answer.body = String::from_utf8(body).expect("text");
         }
         answer
+    }
+
+    /// The head of the next answer.
+    pub async fn answer_without_body(&mut self) -> RawAnswer {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(self.0.read_u8()).await.expect("the head of an answer"));
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        let status = head[9..12].parse().expect("a status");
+        RawAnswer { status, head, body: String::new() }
     }
 
     /// Waits until the server has closed the connection without another word.

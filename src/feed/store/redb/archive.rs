@@ -1,0 +1,353 @@
+//! What is in the file: the tables, and how they are read and written. No threads and no waiting.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use ::redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
+    TableError, TableHandle,
+};
+use bytes::Bytes;
+use tracing::warn;
+
+use super::file::{Durability, FeedFile};
+use super::{Older, StoreError};
+use crate::feed::log::{Portion, Retention};
+use crate::feed::tail::encode;
+use crate::message::{Draft, Epoch, Offset, TopicName};
+
+/// What the file says of itself: "format", "epoch", "boot".
+const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
+/// Topic -> its number, the oldest offset kept, the head, bytes kept.
+const TOPICS: TableDefinition<&str, (u32, Offset, Offset, u64)> = TableDefinition::new("topics");
+/// Number of the topic, offset -> when it was stored (Unix time, microseconds), the message object.
+const MESSAGES: TableDefinition<(u32, Offset), (u64, &[u8])> = TableDefinition::new("messages");
+
+const FORMAT: &str = "poll-vs-push feed 1";
+/// Pages of the file that redb may hold in memory, bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// An open feed file.
+#[derive(Debug)]
+pub struct Archive {
+    database: Database,
+}
+
+/// What is kept of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    number: u32,
+    /// The oldest offset kept; `head + 1` if nothing is.
+    pub oldest: Offset,
+    pub head: Offset,
+    /// Of message objects, without what the file needs around them.
+    pub bytes: u64,
+}
+
+impl Kept {
+    fn new(number: u32) -> Kept {
+        Kept { number, oldest: 1, head: 0, bytes: 0 }
+    }
+
+    /// Messages kept.
+    pub fn messages(&self) -> u64 {
+        self.head + 1 - self.oldest
+    }
+
+    fn from_row((number, oldest, head, bytes): (u32, Offset, Offset, u64)) -> Kept {
+        Kept { number, oldest, head, bytes }
+    }
+}
+
+/// The topics of a file.
+pub type Rows = HashMap<TopicName, Kept>;
+
+/// A message as it was stored.
+#[derive(Debug)]
+pub struct Written {
+    pub offset: Offset,
+    pub stored_at: u64,
+    pub message: Bytes,
+}
+
+impl Archive {
+    /// Opens a feed that is there, for reading what is in it; it is repaired if its last process
+    /// was killed, and else left as it is.
+    ///
+    /// # Errors
+    /// If another process has it, it is not a feed, or it is damaged.
+    pub fn open_existing(directory: &Path) -> Result<Archive, StoreError> {
+        Archive::open(&FeedFile::lock_existing(directory)?)
+    }
+
+    pub(super) fn open(file: &FeedFile) -> Result<Archive, StoreError> {
+        let name = || file.path().display().to_string();
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(file.backend())
+            .map_err(|error| not_opened(name(), error))?;
+        let archive = Archive { database };
+        match archive.about("format")?.as_deref() {
+            Some(FORMAT) => Ok(archive),
+            Some(other) => {
+                Err(StoreError::Foreign { file: name(), why: format!("its format is '{other}'") })
+            }
+            None if archive.has_tables()? => {
+                Err(StoreError::Foreign { file: name(), why: "a database of others".to_owned() })
+            }
+            None => {
+                archive.write_about(&[
+                    ("format", FORMAT),
+                    ("epoch", &Epoch(rand::random()).to_string()),
+                ])?;
+                Ok(archive)
+            }
+        }
+    }
+
+    /// Notes under which conditions the file is written from now on, and renews the epoch if
+    /// messages that were acknowledged may be gone: those of a feed that trusted the operating
+    /// system, which has since been started anew.
+    pub(super) fn begin_life(&self, durability: Durability) -> Result<(), StoreError> {
+        let present = boot_id();
+        if let Some(boot) = self.about("boot")?
+            && !boot.is_empty()
+            && boot != present
+        {
+            warn!("the machine went down under `--durability os`: cursors begin anew");
+            self.write_about(&[("epoch", &Epoch(rand::random()).to_string())])?;
+        }
+        self.write_about(&[("boot", if durability == Durability::Os { &present } else { "" })])
+    }
+
+    /// Notes that everything is on the disk.
+    pub(super) fn end_life(&self) -> Result<(), StoreError> {
+        self.write_about(&[("boot", "")])
+    }
+
+    fn has_tables(&self) -> Result<bool, StoreError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let mut tables = read.list_tables().map_err(failed)?;
+        Ok(tables.any(|table| table.name() != ABOUT.name()))
+    }
+
+    fn about(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let Some(about) = if_there(read.open_table(ABOUT))? else { return Ok(None) };
+        let value = about.get(key).map_err(failed)?;
+        Ok(value.map(|text| text.value().to_owned()))
+    }
+
+    fn write_about(&self, entries: &[(&str, &str)]) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut about = write.open_table(ABOUT).map_err(failed)?;
+            for (key, value) in entries {
+                about.insert(*key, *value).map_err(failed)?;
+            }
+        }
+        write.commit().map_err(failed)
+    }
+
+    /// The life of offsets that the feed is in.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn epoch(&self) -> Result<Epoch, StoreError> {
+        let text = self.about("epoch")?.unwrap_or_default();
+        text.parse().map_err(|_| StoreError::Failed(format!("the epoch is '{text}'")))
+    }
+
+    /// Every topic.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn rows(&self) -> Result<Rows, StoreError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(Rows::new()) };
+        let row = |row: Result<(::redb::AccessGuard<&str>, _), StorageError>| {
+            let (name, kept): (_, ::redb::AccessGuard<(u32, Offset, Offset, u64)>) =
+                row.map_err(failed)?;
+            let name: TopicName = name
+                .value()
+                .parse()
+                .map_err(|error: crate::message::BadInput| StoreError::Failed(error.to_string()))?;
+            Ok((name, Kept::from_row(kept.value())))
+        };
+        topics.iter().map_err(failed)?.map(row).collect()
+    }
+
+    /// Messages after `after` and not beyond `head`, and how many before them are gone.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(
+        &self,
+        topic: &TopicName,
+        after: Offset,
+        head: Offset,
+        portion: Portion,
+    ) -> Result<Older, StoreError> {
+        let nothing = Older { gap: head - after, messages: Vec::new() };
+        let read = self.database.begin_read().map_err(failed)?;
+        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(nothing) };
+        let Some(row) = topics.get(topic.as_str()).map_err(failed)? else { return Ok(nothing) };
+        let kept = Kept::from_row(row.value());
+        // What was stored after `head` was read may have made older messages go.
+        let first = kept.oldest.max(after + 1).min(head + 1);
+        let gap = first - 1 - after;
+        if first > head {
+            return Ok(nothing);
+        }
+        let table = read.open_table(MESSAGES).map_err(failed)?;
+        let range = table.range((kept.number, first)..=(kept.number, head)).map_err(failed)?;
+        let messages = portion.of(range.map(|entry| {
+            let (_, stored) = entry.map_err(failed)?;
+            Ok(Bytes::copy_from_slice(stored.value().1))
+        }))?;
+        Ok(Older { gap, messages })
+    }
+
+    /// Stores all of `drafts` in one commit, or none of them, and drops what `retention` does not
+    /// keep. `rows` follows once the commit is made.
+    pub(super) fn append(
+        &self,
+        rows: &mut Rows,
+        drafts: impl Iterator<Item = (TopicName, Draft)>,
+        retention: Retention,
+    ) -> Result<Vec<Written>, StoreError> {
+        let mut changed = Rows::new();
+        let mut all_written = Vec::new();
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut messages = write.open_table(MESSAGES).map_err(failed)?;
+            let mut topics = write.open_table(TOPICS).map_err(failed)?;
+            for (topic, draft) in drafts {
+                // Topics are never taken out, so their count is the next number.
+                let number = (rows.len() + changed.len()) as u32;
+                let kept = changed.entry(topic).or_insert_with_key(|topic| {
+                    rows.get(topic).copied().unwrap_or_else(|| Kept::new(number))
+                });
+                let offset = kept.head + 1;
+                let (stored_at, message) = encode(offset, draft);
+                let key = (kept.number, offset);
+                messages.insert(key, (stored_at, &message[..])).map_err(failed)?;
+                kept.head = offset;
+                kept.bytes += message.len() as u64;
+                all_written.push(Written { offset, stored_at, message });
+            }
+            for (topic, kept) in &mut changed {
+                trim(&mut messages, kept, retention)?;
+                write_row(&mut topics, topic, kept)?;
+            }
+        }
+        write.commit().map_err(failed)?;
+        rows.extend(changed);
+        Ok(all_written)
+    }
+
+    /// Drops what is too old, in every topic. `rows` follows once the commit is made.
+    pub(super) fn expire(&self, rows: &mut Rows, retention: Retention) -> Result<(), StoreError> {
+        let mut changed = Rows::new();
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut messages = write.open_table(MESSAGES).map_err(failed)?;
+            let mut topics = write.open_table(TOPICS).map_err(failed)?;
+            for (topic, before) in rows.iter() {
+                let mut kept = *before;
+                trim(&mut messages, &mut kept, retention)?;
+                if kept != *before {
+                    write_row(&mut topics, topic, &kept)?;
+                    changed.insert(topic.clone(), kept);
+                }
+            }
+        }
+        if changed.is_empty() {
+            return write.abort().map_err(failed);
+        }
+        write.commit().map_err(failed)?;
+        rows.extend(changed);
+        Ok(())
+    }
+}
+
+type Messages<'a> = Table<'a, (u32, Offset), (u64, &'static [u8])>;
+type Topics<'a> = Table<'a, &'static str, (u32, Offset, Offset, u64)>;
+
+fn write_row(topics: &mut Topics<'_>, topic: &TopicName, kept: &Kept) -> Result<(), StoreError> {
+    let row = (kept.number, kept.oldest, kept.head, kept.bytes);
+    topics.insert(topic.as_str(), row).map_err(failed)?;
+    Ok(())
+}
+
+/// Drops the oldest messages of a topic until `retention` is kept.
+fn trim(
+    messages: &mut Messages<'_>,
+    kept: &mut Kept,
+    retention: Retention,
+) -> Result<(), StoreError> {
+    let oldest_allowed = retention.oldest_allowed();
+    while kept.oldest <= kept.head {
+        let key = (kept.number, kept.oldest);
+        let exceeded = retention.is_exceeded_by(kept.messages() as usize, kept.bytes as usize);
+        let expired = || -> Result<bool, StoreError> {
+            let oldest = messages.get(key).map_err(failed)?;
+            Ok(oldest.is_some_and(|oldest| oldest.value().0 < oldest_allowed))
+        };
+        if !exceeded && (retention.age == Duration::MAX || !expired()?) {
+            break;
+        }
+        if let Some(dropped) = messages.remove(key).map_err(failed)? {
+            kept.bytes -= dropped.value().1.len() as u64;
+        }
+        kept.oldest += 1;
+    }
+    Ok(())
+}
+
+/// A table that nobody has written yet is not there.
+fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn failed(error: impl Into<::redb::Error>) -> StoreError {
+    match error.into() {
+        ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn not_opened(file: String, error: DatabaseError) -> StoreError {
+    let why = error.to_string();
+    match error {
+        DatabaseError::Storage(StorageError::Io(error)) if is_full(error.kind()) => {
+            StoreError::Full
+        }
+        // A file that ends too early.
+        DatabaseError::Storage(StorageError::Io(error))
+            if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
+        {
+            StoreError::Unreadable { file, why }
+        }
+        DatabaseError::UpgradeRequired(_) => StoreError::Foreign { file, why },
+        _ => StoreError::Damaged { file, why },
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Differs after each start of the machine; "unknown" where the system does not tell.
+fn boot_id() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    told.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}

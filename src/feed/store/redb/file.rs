@@ -1,0 +1,118 @@
+//! The file of a feed: where it is, who may open it, and how far a write has to get.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use ::redb::StorageBackend;
+
+use super::StoreError;
+
+/// The name of the file within the directory that `--data` names.
+const FILE_NAME: &str = "feed.redb";
+/// How every redb file begins.
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// How safe a message is once its publisher is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// On the disk (fsync): it survives the loss of power
+    Full,
+    /// With the operating system: it survives the end of this process, not the loss of power
+    Os,
+}
+
+/// The file, locked for this process until it is dropped.
+#[derive(Debug)]
+pub struct FeedFile {
+    path: PathBuf,
+    file: Arc<File>,
+    syncs: Arc<AtomicBool>,
+}
+
+impl FeedFile {
+    /// Takes the file in `directory`, made if there is none.
+    pub fn lock(directory: &Path, durability: Durability) -> Result<FeedFile, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let unreadable = |error: io::Error| StoreError::Unreadable {
+            file: path.display().to_string(),
+            why: error.to_string(),
+        };
+        std::fs::create_dir_all(directory).map_err(unreadable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        FeedFile::take(options.open(&path).map_err(unreadable)?, &path, durability)
+    }
+
+    /// Takes the file in `directory`, which must be there.
+    pub fn lock_existing(directory: &Path) -> Result<FeedFile, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
+            StoreError::Unreadable { file: path.display().to_string(), why: error.to_string() }
+        })?;
+        FeedFile::take(file, &path, Durability::Full)
+    }
+
+    fn take(file: File, path: &Path, durability: Durability) -> Result<FeedFile, StoreError> {
+        let name = || path.display().to_string();
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse { file: name() },
+            TryLockError::Error(error) => {
+                StoreError::Unreadable { file: name(), why: error.to_string() }
+            }
+        })?;
+        let mut beginning = Vec::new();
+        let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut beginning);
+        read.map_err(|error| StoreError::Unreadable { file: name(), why: error.to_string() })?;
+        if !beginning.is_empty() && beginning != MAGIC {
+            return Err(StoreError::Foreign { file: name(), why: "it is no database".to_owned() });
+        }
+        let syncs = Arc::new(AtomicBool::new(durability == Durability::Full));
+        Ok(FeedFile { path: path.to_owned(), file: Arc::new(file), syncs })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on a commit waits for the disk, whatever the durability.
+    pub fn sync_from_now_on(&self) {
+        self.syncs.store(true, Relaxed);
+    }
+
+    pub fn backend(&self) -> impl StorageBackend + use<> {
+        Backend { file: self.file.clone(), syncs: self.syncs.clone() }
+    }
+}
+
+/// The file as redb wants it. redb's own backend always syncs, and locks by itself.
+#[derive(Debug)]
+struct Backend {
+    file: Arc<File>,
+    syncs: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.syncs.load(Relaxed) { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+}

@@ -1,0 +1,253 @@
+//! Who may: tokens, which are JSON Web Tokens signed with HMAC-SHA-256 (RFC 7519, RFC 7515), and
+//! nothing else that goes by that name.
+//!
+//! ```text
+//! {"alg":"HS256","typ":"JWT"}
+//! {"sub":"A","exp":1767225600,"subscribe":["news.*"],"publish":["room"]}
+//! ```
+//! A right is a list of patterns: a topic's name, or its beginning and a `*`. A token without `exp`
+//! does not end.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::message::TopicName;
+
+/// A shorter key could be guessed (RFC 7518, section 3.2).
+const KEY_BYTES_MIN: usize = 32;
+/// The longest token that is looked at; a request's head holds no more anyway.
+const TOKEN_BYTES_MAX: usize = 4 << 10;
+
+/// What tokens are signed and checked with.
+#[derive(Clone)]
+pub struct TokenKey(Hmac<Sha256>);
+
+impl fmt::Debug for TokenKey {
+    /// Keeps the key out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum BadKey {
+    #[error("'{file}' cannot be read")]
+    Unreadable { file: String, source: std::io::Error },
+    #[error(
+        "it has {bytes} bytes, and needs {KEY_BYTES_MIN}; make one with `openssl rand -hex 32`"
+    )]
+    Short { bytes: usize },
+}
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Whose it is. For people to read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sub: String,
+    /// When it ends, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
+    /// Topics that it may read.
+    #[serde(default)]
+    pub subscribe: Vec<String>,
+    /// Topics that it may publish to.
+    #[serde(default)]
+    pub publish: Vec<String>,
+}
+
+/// Something that one may do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    Subscribe,
+    Publish,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Right::Subscribe => "subscribe",
+            Right::Publish => "publish",
+        })
+    }
+}
+
+impl Claims {
+    /// True if the token grants `right` on `topic`.
+    pub fn grant(&self, right: Right, topic: &TopicName) -> bool {
+        let patterns = match right {
+            Right::Subscribe => &self.subscribe,
+            Right::Publish => &self.publish,
+        };
+        patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => topic.as_str().starts_with(beginning),
+            None => topic.as_str() == pattern,
+        })
+    }
+
+    /// Time until the token ends; `None` if it does not.
+    pub fn time_left(&self) -> Option<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.exp.map(|exp| Duration::from_secs(exp).saturating_sub(now))
+    }
+}
+
+/// A token that opens nothing. It says why, and does not repeat the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadToken {
+    #[error("the token is not a JSON Web Token signed with HS256")]
+    Malformed,
+    #[error("the token is not signed with this server's key")]
+    Forged,
+    #[error("the token has expired")]
+    Expired,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    typ: Option<String>,
+}
+
+impl TokenKey {
+    /// Reads a key; blanks around it are not part of it.
+    ///
+    /// # Errors
+    /// If there is no such file, or the key is too short.
+    pub fn read(file: &Path) -> Result<TokenKey, BadKey> {
+        let text = std::fs::read(file)
+            .map_err(|source| BadKey::Unreadable { file: file.display().to_string(), source })?;
+        TokenKey::new(text.trim_ascii())
+    }
+
+    /// # Errors
+    /// If the key is too short.
+    pub fn new(key: &[u8]) -> Result<TokenKey, BadKey> {
+        if key.len() < KEY_BYTES_MIN {
+            return Err(BadKey::Short { bytes: key.len() });
+        }
+        Ok(TokenKey(Hmac::new_from_slice(key).expect("HMAC takes keys of any length")))
+    }
+
+    /// The token that says `claims`.
+    pub fn sign(&self, claims: &Claims) -> String {
+        let header = Header { alg: "HS256".to_owned(), typ: Some("JWT".to_owned()) };
+        let encode = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
+        let header = encode(serde_json::to_vec(&header).expect("strings encode"));
+        let claims = encode(serde_json::to_vec(claims).expect("strings and numbers encode"));
+        let signed = format!("{header}.{claims}");
+        let mut mac = self.0.clone();
+        mac.update(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+
+    /// What a token says, if it is ours and has not ended.
+    ///
+    /// # Errors
+    /// If it is something else, not signed with this key, or over.
+    pub fn check(&self, token: &str) -> Result<Claims, BadToken> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(BadToken::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(BadToken::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(BadToken::Malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Malformed);
+        let header: Header =
+            serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
+        // What the token says of its algorithm is compared, never followed.
+        if header.alg != "HS256" {
+            return Err(BadToken::Malformed);
+        }
+        let mut mac = self.0.clone();
+        mac.update(signed.as_bytes());
+        mac.verify_slice(&decode(signature)?).map_err(|_| BadToken::Forged)?;
+        let claims: Claims =
+            serde_json::from_slice(&decode(claims)?).map_err(|_| BadToken::Malformed)?;
+        if claims.time_left() == Some(Duration::ZERO) {
+            return Err(BadToken::Expired);
+        }
+        Ok(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of RFC 7515, appendix A.1.
+    const RFC_KEY: &str =
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+    /// The token of RFC 7515, appendix A.1; it ended in 2011.
+    const RFC_TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOj\
+        EzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1\
+        p1r_wW1gFWFOEjXk";
+
+    fn key() -> TokenKey {
+        TokenKey::new(b"0123456789abcdef0123456789abcdef").expect("long enough")
+    }
+
+    fn claims() -> Claims {
+        let list = |patterns: &[&str]| patterns.iter().map(|it| (*it).to_owned()).collect();
+        Claims {
+            sub: "A".into(),
+            exp: None,
+            subscribe: list(&["news.*", "room"]),
+            publish: list(&["room"]),
+        }
+    }
+
+    #[test]
+    fn the_rfcs_own_token_is_understood() {
+        let key = URL_SAFE_NO_PAD.decode(RFC_KEY).expect("base64");
+        let key = TokenKey::new(&key).expect("long enough");
+        assert_eq!(key.check(RFC_TOKEN), Err(BadToken::Expired));
+        let forged = RFC_TOKEN.replace("dBjft", "dBjfu");
+        assert_eq!(key.check(&forged), Err(BadToken::Forged));
+    }
+
+    #[test]
+    fn what_was_signed_is_read_again() {
+        assert_eq!(key().check(&key().sign(&claims())), Ok(claims()));
+        let other = TokenKey::new(&[7; 32]).expect("long enough");
+        assert_eq!(other.check(&key().sign(&claims())), Err(BadToken::Forged));
+        let over = Claims { exp: Some(1), ..claims() };
+        assert_eq!(key().check(&key().sign(&over)), Err(BadToken::Expired));
+    }
+
+    #[test]
+    fn no_other_algorithm_is_followed() {
+        let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims()).expect("encodes"));
+        for alg in ["none", "None", "HS512", "RS256"] {
+            let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}"}}"#));
+            assert_eq!(key().check(&format!("{header}.{body}.")), Err(BadToken::Malformed));
+        }
+        for nonsense in ["", ".", "..", "a.b.c", &"x".repeat(10_000)] {
+            assert_eq!(key().check(nonsense), Err(BadToken::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_or_a_beginning() {
+        let grants = |right, topic: &str| claims().grant(right, &topic.parse().expect("a name"));
+        assert!(grants(Right::Subscribe, "news.sport"));
+        assert!(!grants(Right::Subscribe, "new"));
+        assert!(!grants(Right::Subscribe, "room2"));
+        assert!(grants(Right::Publish, "room"));
+        assert!(!grants(Right::Publish, "news.sport"));
+    }
+
+    #[test]
+    fn a_key_does_not_show_itself() {
+        assert_eq!(format!("{:?}", key()), "TokenKey(..)");
+        assert!(matches!(TokenKey::new(b"short"), Err(BadKey::Short { bytes: 5 })));
+    }
+}

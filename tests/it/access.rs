@@ -1,0 +1,217 @@
+//! Who may: tokens on every transport and from every place that can carry one, and the pages of
+//! other origins.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use poll_vs_push::server::token::{Claims, TokenKey};
+use poll_vs_push::transport::{Subscriber, Transport};
+
+use crate::child::PROGRAM;
+use crate::support::{Raw, Reader, TestServer, draft, room, soon, wish};
+
+const KEY: &str = "a key of thirty-two bytes or more";
+
+struct Guarded {
+    server: TestServer,
+    key: TokenKey,
+    _file: tempfile::TempDir,
+}
+
+impl Guarded {
+    async fn start() -> Guarded {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("key");
+        std::fs::write(&file, KEY).expect("writes");
+        let server = TestServer::with(|config| config.token_key = Some(file)).await;
+        let key = TokenKey::new(KEY.as_bytes()).expect("long enough");
+        Guarded { server, key, _file: directory }
+    }
+
+    fn token(&self, subscribe: &str, publish: &str) -> String {
+        self.key.sign(&claims(subscribe, publish))
+    }
+}
+
+fn claims(subscribe: &str, publish: &str) -> Claims {
+    let list = |pattern: &str| vec![pattern.to_owned()];
+    Claims { sub: "A".into(), exp: None, subscribe: list(subscribe), publish: list(publish) }
+}
+
+fn bearer(token: &str) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().expect("ASCII"))])
+}
+
+#[tokio::test]
+async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
+    let guarded = Guarded::start().await;
+    let server = &guarded.server;
+    server.publish("one").await;
+    for transport in Transport::ALL {
+        let begin = Some(server.at(0));
+        let connect = async |headers: &HeaderMap| {
+            let dialer = server.dialer().with_headers(headers);
+            let mut subscriber = Subscriber::connect(transport, dialer, wish(begin)).await?;
+            subscriber.next().await
+        };
+        soon(connect(&HeaderMap::new())).await.expect_err("no token");
+        soon(connect(&bearer("a.b.c"))).await.expect_err("no token of ours");
+        soon(connect(&bearer(&guarded.token("other", "*")))).await.expect_err("another topic's");
+        let dialer = server.dialer().with_headers(&bearer(&guarded.token("ro*", "")));
+        let mut reader = Reader::connect(transport, dialer, wish(begin)).await;
+        assert_eq!(reader.texts(1).await, ["one"], "{transport}");
+    }
+    assert!(server.scrape().await.get(r#"poll_vs_push_refused_total{reason="token"}"#) >= 3.0);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn publishing_is_a_right_of_its_own() {
+    let guarded = Guarded::start().await;
+    let server = &guarded.server;
+    let post = async |token: &str| {
+        let path = format!("/topics/room/messages?token={token}");
+        server.post(&path, draft("hi")).await.status.as_u16()
+    };
+    assert_eq!(server.post("/topics/room/messages", draft("hi")).await.status, 401);
+    assert_eq!(post(&guarded.token("*", "other")).await, 403);
+    assert_eq!(post(&guarded.token("", "room")).await, 201);
+
+    let mut raw = Raw::connect(server.address).await;
+    let token = guarded.token("room", "other");
+    raw.get(&format!("/topics/room/ws?token={token}"), &Raw::upgrade_headers()).await;
+    assert_eq!(raw.answer().await.status, 101);
+    raw.event().await;
+    raw.send_frame(0x81, draft("hi").as_bytes()).await;
+    let refusal = raw.event().await;
+    assert!(refusal["error"].as_str().expect("an error").contains("publish"), "{refusal}");
+    drop(raw);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
+    let guarded = Guarded::start().await;
+    let mut raw = Raw::connect(guarded.server.address).await;
+    let token = guarded.token("room", "room");
+    let offer = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
+    raw.get("/topics/room/ws", &(Raw::upgrade_headers() + &offer)).await;
+    let answer = raw.answer().await;
+    // The one that is no secret is chosen; a browser hangs up if none is.
+    assert_eq!(
+        (answer.status, answer.header("sec-websocket-protocol")),
+        (101, Some("poll-vs-push"))
+    );
+    drop(raw);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_ends_ends_the_subscription() {
+    let guarded = Guarded::start().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let exp = Some((now + Duration::from_secs(2)).as_secs());
+    let token = guarded.key.sign(&Claims { exp, ..claims("room", "") });
+    let mut raw = Raw::connect(guarded.server.address).await;
+    raw.get(&format!("/topics/room/ws?token={token}"), &Raw::upgrade_headers()).await;
+    assert_eq!(raw.answer().await.status, 101);
+    assert_eq!(raw.closed_with().await, 1008);
+    let path = format!("/topics/room/poll?token={token}");
+    assert_eq!(guarded.server.get(&path).await.status, 401);
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
+    let friend = "https://friend.example";
+    let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
+    let ask = async |path: &str, origin: &str, more: &str| {
+        let mut raw = Raw::connect(server.address).await;
+        raw.get(path, &format!("origin: {origin}\r\n{more}")).await;
+        raw.answer().await
+    };
+    let upgrade = Raw::upgrade_headers();
+    for origin in ["https://evil.example", "null", "https://friend.example.evil.example"] {
+        for (path, more) in [
+            ("/topics/room/ws", upgrade.as_str()),
+            ("/topics/room/events", ""),
+            ("/topics/room/poll", ""),
+            ("/socket.io/?EIO=4&transport=polling", ""),
+        ] {
+            let answer = ask(path, origin, more).await;
+            assert_eq!(answer.status, 403, "{origin} {path}");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
+    }
+    // The server's own pages: the test's host header says `test`.
+    assert_eq!(ask("/topics/room/ws", "http://test", &upgrade).await.status, 101);
+    assert_eq!(ask("/topics/room/ws", friend, &upgrade).await.status, 101);
+    let answer = ask("/topics/room/poll", friend, "").await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
+
+    let mut raw = Raw::connect(server.address).await;
+    raw.send(format!(
+        "OPTIONS /topics/room/messages HTTP/1.1\r\nhost: test\r\norigin: {friend}\r\n\
+         access-control-request-method: POST\r\naccess-control-request-headers: authorization\r\n\r\n"
+    ))
+    .await;
+    let answer = raw.answer_without_body().await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
+    assert!(answer.header("access-control-allow-headers").expect("a list").contains("authoriz"));
+    server.stop().await;
+}
+
+/// The whole way: a key in a file, a token from the command, and logs at their wordiest.
+#[test]
+fn a_token_never_shows_in_logs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key: PathBuf = directory.path().join("key");
+    std::fs::write(&key, KEY).expect("writes");
+    let made = Command::new(PROGRAM)
+        .args(["token", "--subscribe", "*", "--publish", "*", "--key"])
+        .arg(&key)
+        .output()
+        .expect("the program starts");
+    let token = String::from_utf8(made.stdout).expect("text").trim().to_owned();
+    assert_eq!(token.split('.').count(), 3, "{token}");
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--token-key"])
+        .arg(&key)
+        .env("RUST_LOG", "trace")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
+    let address = line.trim().rsplit_once("//").expect("an address").1.to_owned();
+    let ask = |path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("reads");
+        answer
+    };
+    let good = ask(&format!("/topics/{}/poll?token={token}", room()), "");
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    let good = ask("/topics/room/poll", &format!("authorization: Bearer {token}\r\n"));
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    let bad = ask(&format!("/topics/room/poll?token={token}x"), "");
+    assert!(bad.starts_with("HTTP/1.1 401") && !bad.contains(&token), "{bad}");
+    drop(child.stdin.take());
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    child.wait().expect("it ends");
+    let signature = token.rsplit_once('.').expect("three parts").1;
+    assert!(!log.contains(signature), "the log has the token");
+    assert!(!log.contains(KEY), "the log has the key");
+}

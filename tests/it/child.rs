@@ -1,0 +1,53 @@
+//! A server as a process of its own, for tests that kill it or starve it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct ChildServer {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+impl ChildServer {
+    /// Starts `poll-vs-push serve` on a free port with these further arguments.
+    pub fn start(arguments: &[&str]) -> ChildServer {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        ChildServer::spawn(command)
+    }
+
+    /// Starts `command`, which must say where it listens as `serve` does.
+    pub fn spawn(mut command: Command) -> ChildServer {
+        command.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("can be read");
+        let said = line.trim().rsplit_once("//").map(|(_, address)| address.parse());
+        let Some(Ok(address)) = said else {
+            let mut why = String::new();
+            let _ = child.stderr.take().expect("it is piped").read_to_string(&mut why);
+            panic!("instead of its address the server said '{line}' and: {why}");
+        };
+        ChildServer { child, address }
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for ChildServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,311 @@
+//! The stores: one suite over both, then what only the one on disk promises: that a restart changes
+//! nothing, and that what goes wrong with a file is said clearly.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poll_vs_push::feed::store::{Archive, Durability, MemoryStore, RedbStore, StoreError};
+use poll_vs_push::feed::{Feed, FeedLimits, Portion, Retention, Topic};
+use poll_vs_push::message::{Cursor, Draft, Epoch, Message, Slice};
+use proptest::prelude::*;
+
+/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+fn limits(retention: Retention) -> FeedLimits {
+    FeedLimits { retention, ..FeedLimits::default() }
+}
+
+fn in_memory(retention: Retention) -> Feed {
+    Feed::of(Arc::new(MemoryStore::new(Epoch(7))), limits(retention)).expect("nothing to open")
+}
+
+fn try_on_disk(directory: &Path, retention: Retention) -> Result<Feed, StoreError> {
+    let store = RedbStore::open(directory, retention, Durability::Os)?;
+    Feed::of(Arc::new(store), limits(retention))
+}
+
+fn on_disk(directory: &Path, retention: Retention) -> Feed {
+    try_on_disk(directory, retention).expect("a good directory")
+}
+
+fn topic(feed: &Feed) -> Arc<Topic> {
+    feed.topic(&"room".parse().expect("a good name")).expect("room for one")
+}
+
+fn at(topic: &Topic, offset: u64) -> Cursor {
+    Cursor { offset, ..topic.head() }
+}
+
+async fn publish(topic: &Topic, text: &str) -> Cursor {
+    topic.publish(Draft { sender: "A".into(), text: text.into() }).await.expect("stored")
+}
+
+fn texts(slice: &Slice) -> Vec<String> {
+    let decode =
+        |bytes: &bytes::Bytes| serde_json::from_slice::<Message>(bytes).expect("a message");
+    slice.messages.iter().map(|bytes| decode(bytes).text).collect()
+}
+
+/// Runs a test on both stores.
+macro_rules! on_both {
+    ($($test:ident($retention:expr);)*) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::in_memory($retention)).await;
+            })*
+        }
+        mod disk {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let directory = tempfile::tempdir().expect("a directory");
+                super::$test(super::on_disk(directory.path(), $retention)).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    publishing_and_reading(super::Retention::default());
+    retention_by_count(super::Retention { messages: 3, ..Default::default() });
+    retention_by_bytes(super::Retention { bytes: 500, ..Default::default() });
+    retention_by_age(super::Retention { age: std::time::Duration::ZERO, ..Default::default() });
+    a_slice_has_a_bound_in_bytes(super::Retention::default());
+    many_publishers_and_readers(super::Retention::default());
+    a_publisher_that_leaves_loses_nobody_elses_message(super::Retention::default());
+}
+
+async fn publishing_and_reading(feed: Feed) {
+    let topic = topic(&feed);
+    assert_eq!(topic.head().offset, 0);
+    for number in 1..=5 {
+        assert_eq!(publish(&topic, &number.to_string()).await, at(&topic, number));
+    }
+    let slice = topic.read_after(at(&topic, 1), 3).expect("can be read");
+    assert_eq!(texts(&slice), ["2", "3", "4"]);
+    assert_eq!((slice.cursor, slice.gap, slice.reset), (at(&topic, 4), 0, false));
+    assert!(topic.read_after(at(&topic, 6), 3).expect("can be read").reset);
+    let elsewhere = Cursor { epoch: Epoch(!topic.head().epoch.0), offset: 1 };
+    assert!(topic.read_after(elsewhere, 3).expect("can be read").reset);
+}
+
+async fn retention_by_count(feed: Feed) {
+    let topic = topic(&feed);
+    for number in 1..=10 {
+        publish(&topic, &number.to_string()).await;
+    }
+    let slice = topic.read_after(at(&topic, 2), 100).expect("can be read");
+    assert_eq!((slice.gap, texts(&slice)), (5, vec!["8".into(), "9".into(), "10".into()]));
+}
+
+async fn retention_by_bytes(feed: Feed) {
+    let topic = topic(&feed);
+    for _ in 0..10 {
+        publish(&topic, &"x".repeat(100)).await;
+    }
+    let kept = topic.read_after(at(&topic, 0), 100).expect("can be read");
+    assert!((1..5).contains(&kept.messages.len()), "{}", kept.messages.len());
+    assert_eq!(kept.gap + kept.messages.len() as u64, 10);
+    publish(&topic, &"x".repeat(1_000)).await;
+    let kept = topic.read_after(at(&topic, 0), 100).expect("can be read");
+    assert_eq!((kept.gap, kept.messages.len()), (10, 1), "the newest is kept whatever its size");
+}
+
+async fn retention_by_age(feed: Feed) {
+    let topic = topic(&feed);
+    publish(&topic, "old at once").await;
+    let ending = async {
+        loop {
+            feed.expire().await;
+            let slice = topic.read_after(at(&topic, 0), 100).expect("can be read");
+            if slice.messages.is_empty() {
+                return slice;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let slice = tokio::time::timeout(FORGOTTEN, ending).await.expect("a microsecond passes");
+    assert_eq!((slice.gap, slice.cursor, slice.reset), (1, at(&topic, 1), false));
+    assert_eq!(publish(&topic, "next").await, at(&topic, 2), "offsets go on");
+}
+
+async fn a_slice_has_a_bound_in_bytes(feed: Feed) {
+    let topic = topic(&feed);
+    for _ in 0..30 {
+        publish(&topic, &"x".repeat(100_000)).await;
+    }
+    let mut cursor = at(&topic, 0);
+    let mut seen = 0;
+    while cursor != topic.head() {
+        let slice = topic.read_after(cursor, 100).expect("can be read");
+        let bytes: usize = slice.messages.iter().map(|message| message.len()).sum();
+        assert!(bytes <= 1 << 20 && !slice.messages.is_empty());
+        seen += slice.messages.len();
+        cursor = slice.cursor;
+    }
+    assert_eq!(seen, 30);
+}
+
+/// Every reader sees every message once and in order, whether it reads it from memory or from the
+/// file; and no reader sees one before it is stored.
+async fn many_publishers_and_readers(feed: Feed) {
+    const PUBLISHERS: usize = 16;
+    const EACH: usize = 100;
+    let topic = topic(&feed);
+    let reader = |topic: Arc<Topic>| async move {
+        let mut cursor = at(&topic, 0);
+        let mut seen = Vec::new();
+        while seen.len() < PUBLISHERS * EACH {
+            topic.wait_after(cursor).await;
+            let slice = topic.read_after(cursor, 7).expect("can be read");
+            assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
+            cursor = slice.cursor;
+            seen.extend(texts(&slice));
+        }
+        seen
+    };
+    let readers: Vec<_> = (0..10).map(|_| tokio::spawn(reader(topic.clone()))).collect();
+    let publisher = |topic: Arc<Topic>, who: usize| async move {
+        for number in 0..EACH {
+            publish(&topic, &format!("{who} {number}")).await;
+        }
+    };
+    let publishers: Vec<_> =
+        (0..PUBLISHERS).map(|who| tokio::spawn(publisher(topic.clone(), who))).collect();
+    for publisher in publishers {
+        publisher.await.expect("publishes");
+    }
+    let all = texts(&topic.read_after(at(&topic, 0), usize::MAX).expect("can be read"));
+    assert_eq!(all.len(), PUBLISHERS * EACH);
+    for reader in readers {
+        let seen = tokio::time::timeout(FORGOTTEN, reader).await.expect("woken").expect("reads");
+        assert_eq!(seen, all);
+    }
+}
+
+async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: Feed) {
+    let topic = topic(&feed);
+    for number in 0..50 {
+        let draft = Draft { sender: "leaves".into(), text: number.to_string() };
+        let mut leaving = Box::pin(topic.publish(draft));
+        let _ = futures_util::poll!(&mut leaving);
+        drop(leaving);
+        publish(&topic, "stays").await;
+    }
+    let slice = topic.read_after(at(&topic, 0), 1_000).expect("can be read");
+    assert_eq!(slice.messages.len() as u64, topic.head().offset);
+    assert_eq!(texts(&slice).iter().filter(|text| *text == "stays").count(), 50);
+}
+
+#[tokio::test]
+async fn a_restart_changes_neither_offsets_nor_epochs_nor_messages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut published: Vec<String> = Vec::new();
+    let mut epoch = None;
+    for life in 0..4 {
+        let feed = on_disk(directory.path(), Retention::default());
+        let topic = topic(&feed);
+        assert_eq!(topic.head().offset as usize, published.len());
+        assert_eq!(topic.head().epoch, *epoch.get_or_insert(topic.head().epoch));
+        for number in 0..10 {
+            let text = format!("{life} {number}");
+            publish(&topic, &text).await;
+            published.push(text);
+        }
+        let slice = topic.read_after(at(&topic, 0), 1_000).expect("can be read");
+        assert_eq!((slice.gap, texts(&slice)), (0, published.clone()));
+        // Half of the lives end by a close, the others are dropped where they stand.
+        if life % 2 == 0 {
+            feed.close().await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever the tail still holds, a read says the same as a plain `Vec` would.
+    #[test]
+    fn a_reopened_file_answers_like_a_vec(
+        kept in 1..8usize,
+        lives in prop::collection::vec(0..12usize, 1..4),
+        after in 0..40u64,
+        limit in 1..10usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().expect("a directory");
+            let retention = Retention { messages: kept, ..Retention::default() };
+            let mut model = Vec::new();
+            for count in lives {
+                let feed = on_disk(directory.path(), retention);
+                let topic = topic(&feed);
+                for _ in 0..count {
+                    model.push(model.len().to_string());
+                    publish(&topic, model.last().expect("just pushed")).await;
+                }
+                let head = model.len() as u64;
+                let slice = topic.read_after(at(&topic, after), limit).expect("can be read");
+                if after > head {
+                    prop_assert!(slice.reset);
+                } else {
+                    let oldest = head.saturating_sub(kept as u64).max(after) as usize;
+                    let wanted: Vec<_> = model[oldest..].iter().take(limit).cloned().collect();
+                    prop_assert_eq!(slice.gap, oldest as u64 - after);
+                    prop_assert_eq!(texts(&slice), wanted);
+                }
+                feed.close().await;
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_a_foreign_file_and_a_damaged_one_are_told_apart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    let feed = on_disk(path, Retention::default());
+    publish(&topic(&feed), "one").await;
+    let open = || try_on_disk(path, Retention::default()).map(drop).expect_err("cannot be opened");
+    assert!(matches!(open(), StoreError::InUse { .. }), "{}", open());
+    feed.close().await;
+    drop(feed);
+
+    let file = path.join("feed.redb");
+    let good = std::fs::read(&file).expect("the file");
+    std::fs::write(&file, "a diary").expect("writes");
+    assert!(matches!(open(), StoreError::Foreign { .. }), "{}", open());
+    std::fs::write(&file, &good[..good.len() / 2]).expect("writes");
+    assert!(matches!(open(), StoreError::Damaged { .. }), "{}", open());
+    let mut damaged = good.clone();
+    for block in damaged.chunks_mut(512).skip(8) {
+        block[100] ^= 0x55;
+    }
+    std::fs::write(&file, &damaged).expect("writes");
+    assert!(matches!(open(), StoreError::Damaged { .. }), "{}", open());
+
+    std::fs::write(&file, &good).expect("writes");
+    assert_eq!(topic(&on_disk(path, Retention::default())).head().offset, 1);
+}
+
+#[tokio::test]
+async fn a_copy_can_be_read_while_the_original_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let feed = on_disk(directory.path(), Retention::default());
+    for number in 1..=3 {
+        publish(&topic(&feed), &number.to_string()).await;
+    }
+    feed.close().await;
+    let copy = tempfile::tempdir().expect("a directory");
+    std::fs::copy(directory.path().join("feed.redb"), copy.path().join("feed.redb"))
+        .expect("copies");
+    drop(directory);
+    let archive = Archive::open_existing(copy.path()).expect("a good copy");
+    let rows = archive.rows().expect("can be read");
+    let (name, kept) = rows.iter().next().expect("one topic");
+    assert_eq!((name.as_str(), kept.oldest, kept.head, kept.messages()), ("room", 1, 3, 3));
+    let all = archive.read(name, 0, 3, Portion { messages: 10, bytes: 1 << 20 });
+    assert_eq!(all.expect("can be read").messages.len(), 3);
+}
