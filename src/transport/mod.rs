@@ -7,6 +7,7 @@ mod polling;
 mod variant;
 
 pub mod long_polling;
+mod reconnecting;
 pub mod short_polling;
 pub mod socketio;
 pub mod sse;
@@ -17,6 +18,8 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+pub use reconnecting::{Backoff, Outage, Reconnecting};
 
 use crate::load::scenario::Pacing;
 use crate::message::{Cursor, Message, TopicName};
@@ -241,6 +244,17 @@ impl Subscriber {
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
             Subscriber::Sse(subscriber) => subscriber.next().await,
             Subscriber::Socketio(subscriber) => subscriber.next().await,
+        }
+    }
+
+    /// How long the server wants a subscriber that lost its connection to stay away, if it said so.
+    fn retry(&self) -> Option<Duration> {
+        match self {
+            Subscriber::Sse(subscriber) => Some(subscriber.retry()),
+            Subscriber::ShortPolling(_)
+            | Subscriber::LongPolling(_)
+            | Subscriber::WebSocket(_)
+            | Subscriber::Socketio(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What both kinds of polling share on the client's side: one request with a cursor, one batch.
 
 use std::io::Read as _;
+use std::time::Instant;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Extra, Received, Wish};
 use crate::message::{Batch, Cursor, Epoch, Message};
+use crate::wire::clock::sleep_until;
 use crate::wire::{Answer, Dialer, HttpConnection, WireError};
 
 /// Bytes that a compressed answer may have once it is unpacked: as many as a topic keeps, unless it
@@ -29,6 +31,8 @@ pub(super) struct Asker {
     is_conditional: bool,
     /// What the next request has beside the dialer's headers.
     headers: HeaderMap,
+    /// Before this the server does not want to be asked again.
+    not_before: Option<Instant>,
 }
 
 impl Asker {
@@ -45,6 +49,7 @@ impl Asker {
             cursor: wish.cursor.unwrap_or(unknown),
             is_conditional: wish.extras.has(Extra::Conditional),
             headers,
+            not_before: None,
         };
         if wish.cursor.is_none() {
             let path = asker.path.clone();
@@ -65,7 +70,12 @@ impl Asker {
     pub async fn ask(&mut self, more: &str) -> Result<Received, WireError> {
         let Cursor { epoch, offset } = self.cursor;
         let path = format!("{}?epoch={epoch}&after={offset}{more}", self.path);
-        self.get(&path).await
+        if let Some(not_before) = self.not_before.take() {
+            sleep_until(not_before).await;
+        }
+        let received = self.get(&path).await?;
+        self.not_before = self.http.retry_after().map(|wait| Instant::now() + wait);
+        Ok(received)
     }
 
     async fn get(&mut self, path: &str) -> Result<Received, WireError> {

@@ -76,6 +76,7 @@ where
     let request_bytes_max = app.config.max_message_bytes_encoded();
     let (layer, io) = SocketIo::builder()
         .ping_interval(app.config.heartbeat)
+        .ping_timeout(app.config.heartbeat)
         .max_buffer_size(QUEUE_PACKETS)
         .max_payload(request_bytes_max as u64)
         .ws_max_message_size(request_bytes_max)
@@ -152,10 +153,13 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
     let current = Arc::new(Mutex::new(left.child_token()));
     let (leaving, has_left) = (left.clone(), left.clone());
     socket.on_disconnect(async move || leaving.cancel());
-    let (expiring, expired, publisher) = (client.clone(), socket.clone(), client.clone());
+    let (expired, guest, publisher) = (client.expired(), socket.clone(), client.clone());
+    let drain = app.drain.clone();
     app.spawn(async move {
-        if has_left.run_until_cancelled(expiring.expired()).await.is_some() {
-            let _ = expired.disconnect();
+        tokio::select! {
+            () = expired => drop(guest.disconnect()),
+            () = has_left.cancelled() => {}
+            () = drain.cancelled() => {}
         }
     });
     let app_for_publishing = app.clone();

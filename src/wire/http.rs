@@ -2,12 +2,12 @@
 //! the server has closed it.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,11 +22,30 @@ pub enum WireError {
     #[error("the connection broke: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
     #[error("the server refused: {status} {body}")]
-    Refused { status: StatusCode, body: String },
+    Refused {
+        status: StatusCode,
+        body: String,
+        /// How long to stay away, if the server said so.
+        retry_after: Option<Duration>,
+    },
     #[error("the server's answer makes no sense: {0}")]
     Nonsense(String),
     #[error("the server closed the connection: {0}")]
     Closed(String),
+}
+
+impl WireError {
+    /// That an answer with this head was not the one that was wanted.
+    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> WireError {
+        let body = String::from_utf8_lossy(body).into_owned();
+        WireError::Refused { status, body, retry_after: retry_after(headers) }
+    }
+}
+
+/// The `Retry-After` of an answer, if it is in seconds (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 impl From<hyper::Error> for WireError {
@@ -51,8 +70,7 @@ impl Answer {
 
     /// That this was not the answer that was wanted.
     pub fn refusal(&self) -> WireError {
-        let body = String::from_utf8_lossy(&self.body).into_owned();
-        WireError::Refused { status: self.status, body }
+        WireError::refused(self.status, &self.headers, &self.body)
     }
 }
 
@@ -61,6 +79,7 @@ impl Answer {
 pub struct HttpConnection {
     dialer: Dialer,
     open: Option<Open>,
+    retry_after: Option<Duration>,
 }
 
 /// A connection that speaks HTTP/1.1, driven as long as this lives.
@@ -100,11 +119,16 @@ pub(super) fn request(
 impl HttpConnection {
     /// A connection that is made when it is first needed.
     pub fn new(dialer: Dialer) -> Self {
-        HttpConnection { dialer, open: None }
+        HttpConnection { dialer, open: None, retry_after: None }
     }
 
     pub fn dialer(&self) -> &Dialer {
         &self.dialer
+    }
+
+    /// How long the server's last answer asks to stay away, whether it was a refusal or not.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// `GET path`, counted as a subscriber's request; the body of a 200.
@@ -197,6 +221,7 @@ impl HttpConnection {
         let open = self.open.as_mut().expect("connected just now");
         let response = open.requests.send_request(request).await?;
         let (head, body) = response.into_parts();
+        self.retry_after = retry_after(&head.headers);
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     }

@@ -33,8 +33,7 @@ impl HttpStream {
         dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
         if head.status != StatusCode::OK {
             let body = body.collect().await?.to_bytes();
-            let body = String::from_utf8_lossy(&body).into_owned();
-            return Err(WireError::Refused { status: head.status, body });
+            return Err(WireError::refused(head.status, &head.headers, &body));
         }
         Ok(HttpStream { body, _connection: connection })
     }

@@ -46,8 +46,7 @@ impl From<WsError> for WireError {
         match error {
             WsError::Http(response) => {
                 let body = response.body().as_deref().unwrap_or_default();
-                let body = String::from_utf8_lossy(body).into_owned();
-                WireError::Refused { status: response.status(), body }
+                WireError::refused(response.status(), response.headers(), body)
             }
             other => WireError::Broken(other.into()),
         }

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
 
@@ -17,8 +19,13 @@ pub struct ChildServer {
 impl ChildServer {
     /// Starts `poll-vs-push serve` on a free port with these further arguments.
     pub fn start(arguments: &[&str]) -> ChildServer {
+        ChildServer::start_on("127.0.0.1:0", arguments)
+    }
+
+    /// Starts `poll-vs-push serve` on that address with these further arguments.
+    pub fn start_on(listen: &str, arguments: &[&str]) -> ChildServer {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        command.args(["serve", "--listen", listen]).args(arguments);
         ChildServer::spawn(command)
     }
 
@@ -41,6 +48,12 @@ impl ChildServer {
     /// `kill -9`, and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Tells it to stop, and waits until everybody has been told to leave.
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told");
         self.child.wait().expect("it ends");
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use poll_vs_push::message::{Batch, Cursor, Draft, Stored, TopicName};
-use poll_vs_push::transport::{Subscriber, Transport, Wish};
+use poll_vs_push::transport::{Backoff, Reconnecting, Transport, Wish};
 use poll_vs_push::wire::{Answer, Dialer, HttpConnection, WireError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -34,12 +34,12 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
 }
 
-fn start(directory: &Path, life: u64) -> ChildServer {
+fn start(directory: &Path, listen: &str, life: u64) -> ChildServer {
     let durability = if life.is_multiple_of(2) { "full" } else { "os" };
     let directory = directory.to_str().expect("a path in UTF-8");
     let kept = ["--retain-messages", "10000000", "--retain-bytes", "10000000000"];
     let store = ["--data", directory, "--durability", durability];
-    ChildServer::start(&[kept, store].concat())
+    ChildServer::start_on(listen, &[kept, store].concat())
 }
 
 async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, WireError> {
@@ -55,13 +55,15 @@ fn offset(answer: &Answer) -> u64 {
 /// Publishes a new text each time, never one again; returns what was acknowledged.
 async fn publisher(
     who: usize,
-    mut address: watch::Receiver<SocketAddr>,
+    address: SocketAddr,
+    mut life: watch::Receiver<u64>,
     stop: Arc<AtomicBool>,
 ) -> Vec<(u64, String)> {
     let mut acknowledged = Vec::new();
     let mut number = 0;
     while !stop.load(Relaxed) {
-        let mut http = HttpConnection::new(Dialer::new(*address.borrow_and_update()));
+        life.mark_unchanged();
+        let mut http = HttpConnection::new(Dialer::new(address));
         while !stop.load(Relaxed) {
             number += 1;
             let text = format!("{who} {number}");
@@ -74,38 +76,36 @@ async fn publisher(
             }
         }
         if !stop.load(Relaxed) {
-            address.changed().await.expect("the killer lives");
+            life.changed().await.expect("the killer lives");
         }
     }
     acknowledged
 }
 
-/// Subscribes, resumes from its cursor whenever the server is gone, and returns everything that it
-/// was told up to the end.
-async fn subscriber(
-    transport: Transport,
-    begin: Cursor,
-    mut address: watch::Receiver<SocketAddr>,
-) -> Vec<(u64, String)> {
-    let mut cursor = begin;
-    let mut seen = Vec::new();
-    loop {
-        let dialer = Dialer::new(*address.borrow_and_update());
-        let topic: TopicName = TOPIC.parse().expect("a good name");
-        let interval = Duration::from_millis(5);
-        let wish = Wish { cursor: Some(cursor), interval, ..Wish::new(topic) };
-        if let Ok(mut subscriber) = Subscriber::connect(transport, dialer, wish).await {
-            while let Ok(received) = subscriber.next().await {
-                assert!(received.gap == 0 && !received.reset, "{transport}: {received:?}");
-                cursor = subscriber.cursor();
-                seen.extend(received.messages.into_iter().map(|m| (m.offset, m.text)));
-                if seen.last().is_some_and(|(_, text)| text == END) {
-                    return seen;
-                }
-            }
-        }
-        address.changed().await.expect("the killer lives");
+/// A subscriber that comes back whenever the server is gone.
+async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
+    let topic: TopicName = TOPIC.parse().expect("a good name");
+    let interval = Duration::from_millis(5);
+    let wish = Wish { cursor: Some(begin), interval, ..Wish::new(topic) };
+    let backoff = Backoff {
+        first: Duration::from_millis(5),
+        longest: Duration::from_millis(50),
+        patience: FORGOTTEN,
+    };
+    let connecting = Reconnecting::connect(transport, Dialer::new(address), wish, backoff);
+    connecting.await.expect("the server is up")
+}
+
+/// Everything that it is told up to the end, and how often it came back.
+async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
+    let (mut seen, mut outages) = (Vec::new(), 0);
+    while seen.last().is_none_or(|(_, text)| text != END) {
+        let received = subscriber.next().await.expect("outages pass");
+        assert!(received.gap == 0 && !received.reset, "{received:?}");
+        seen.extend(received.messages.into_iter().map(|m| (m.offset, m.text)));
+        outages += u32::from(subscriber.outage().is_some());
     }
+    (seen, outages)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,25 +113,28 @@ async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
     let kills = from_env("KILLS", 20);
     let mut random = ChaCha8Rng::seed_from_u64(from_env("KILL_SEED", 1));
     let directory = tempfile::tempdir().expect("a directory");
-    let mut server = start(directory.path(), 0);
-    let (address, addresses) = watch::channel(server.address);
+    let mut server = start(directory.path(), "127.0.0.1:0", 0);
+    let (address, listen) = (server.address, server.address.to_string());
+    let (life, lives) = watch::channel(0);
     let path = format!("/topics/{TOPIC}/poll");
     let body = HttpConnection::new(Dialer::new(server.address)).get(&path).await.expect("answers");
     let begin: Batch = serde_json::from_slice(&body).expect("a batch");
     let begin = Cursor { epoch: begin.epoch, offset: 0 };
-    let subscribers = Transport::ALL
-        .map(|transport| tokio::spawn(subscriber(transport, begin, addresses.clone())));
+    let mut subscribers = Vec::new();
+    for transport in Transport::ALL {
+        subscribers.push(tokio::spawn(hear_all(subscribe(transport, begin, address).await)));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let publishers: Vec<_> = (0..PUBLISHERS)
-        .map(|who| tokio::spawn(publisher(who, addresses.clone(), stop.clone())))
+        .map(|who| tokio::spawn(publisher(who, address, lives.clone(), stop.clone())))
         .collect();
 
-    for life in 1..=kills {
+    for number in 1..=kills {
         // The instant of the kill is what is random here, so this is a sleep for its own sake.
         tokio::time::sleep(Duration::from_micros(random.random_range(0..120_000))).await;
         server.kill();
-        server = start(directory.path(), life);
-        address.send(server.address).expect("somebody listens");
+        server = start(directory.path(), &listen, number);
+        life.send(number).expect("somebody listens");
     }
     stop.store(true, Relaxed);
     let mut acknowledged = Vec::new();
@@ -144,8 +147,10 @@ async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
 
     let mut sequences = Vec::new();
     for subscriber in subscribers {
-        let seen = tokio::time::timeout(FORGOTTEN, subscriber).await.expect("told all");
-        sequences.push(seen.expect("subscribes"));
+        let told = tokio::time::timeout(FORGOTTEN, subscriber).await.expect("told all");
+        let (seen, outages) = told.expect("subscribes");
+        assert!(outages > 0, "it was not even disturbed");
+        sequences.push(seen);
     }
     let all = &sequences[0];
     let texts: HashSet<&str> = all.iter().map(|(_, text)| text.as_str()).collect();

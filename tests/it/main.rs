@@ -16,6 +16,7 @@ mod limits;
 mod measure;
 mod page;
 mod polling;
+mod reconnect;
 mod scenarios;
 mod socketio;
 mod sse;

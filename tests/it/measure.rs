@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use poll_vs_push::transport::Transport;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, Reader, TestServer, draft, room, soon, wish};
-use hyper::{Method, StatusCode};
+use crate::support::{Raw, Reader, TestServer, publish, soon, wish};
 use poll_vs_push::wire::{Dialer, HttpConnection};
 
 const PUBLISHERS: usize = 64;
@@ -22,12 +21,6 @@ fn resident_kb(pid: u32) -> u64 {
 
 fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count()
-}
-
-async fn publish(http: &mut HttpConnection, text: &str) {
-    let path = format!("/topics/{}/messages", room());
-    let answer = http.request(Method::POST, &path, draft(text).into()).await.expect("an answer");
-    assert_eq!(answer.status, StatusCode::CREATED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +57,7 @@ async fn durable_publishing_beside_a_bare_fsync_loop() {
 #[ignore = "a figure"]
 async fn one_message_reaches_19_000_websockets() {
     const COUNT: usize = 19_000;
-    let server = ChildServer::start(&[]);
+    let server = ChildServer::start(&["--heartbeat", "10m"]);
     let pid = server.child.id();
     let before = resident_kb(pid);
     let mut sockets = Vec::with_capacity(COUNT);

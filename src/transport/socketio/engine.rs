@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use hyper::StatusCode;
 use serde::Deserialize;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -41,6 +42,8 @@ enum Carrier {
 #[derive(Debug)]
 struct Polls {
     path: String,
+    /// Whether `path` names the session.
+    has_session: bool,
     idle: Option<HttpConnection>,
     under_way: Option<ReusableBoxFuture<'static, Exchange>>,
     arrived: VecDeque<String>,
@@ -68,7 +71,13 @@ impl Engine {
         } else {
             let path = format!("{PATH}?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
-            Carrier::Polling(Polls { path, idle, under_way: None, arrived: VecDeque::new() })
+            Carrier::Polling(Polls {
+                path,
+                has_session: false,
+                idle,
+                under_way: None,
+                arrived: VecDeque::new(),
+            })
         };
         let mut engine = Engine { carrier, dialer, is_settled: false };
         let packet = engine.packet().await?;
@@ -78,6 +87,7 @@ impl Engine {
         };
         if let Carrier::Polling(polls) = &mut engine.carrier {
             polls.path.push_str(&format!("&sid={sid}"));
+            polls.has_session = true;
         }
         Ok(engine)
     }
@@ -169,7 +179,15 @@ impl Polls {
         let Exchange { http, is_poll, answer } = under_way.await;
         self.under_way = None;
         self.idle = Some(http);
-        let body = answer?;
+        let body = match answer {
+            Err(WireError::Refused { status: StatusCode::BAD_REQUEST, body, .. })
+                if self.has_session =>
+            {
+                // Sessions die with their server: the next one does not know ours.
+                return Err(WireError::Closed(body));
+            }
+            answer => answer?,
+        };
         if !is_poll {
             dialer.meter().move_down(Kind::Headers, Kind::Framing, body.len());
             return Ok(());

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::{Method, StatusCode};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
 use poll_vs_push::transport::{Received, Subscriber, Transport, Variant, Wish};
@@ -44,6 +45,13 @@ pub fn room() -> TopicName {
 /// The JSON of a draft.
 pub fn draft(text: &str) -> String {
     serde_json::json!({ "sender": "A", "text": text }).to_string()
+}
+
+/// Publishes to [`room`], as any client does.
+pub async fn publish(http: &mut HttpConnection, text: &str) {
+    let path = format!("/topics/{}/messages", room());
+    let answer = http.request(Method::POST, &path, draft(text).into()).await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::CREATED);
 }
 
 /// A wish for [`room`] whose short polls come often.

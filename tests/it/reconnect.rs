@@ -1,0 +1,93 @@
+//! Subscribers that come back: a server that stops and starts again costs them time and no message.
+
+use std::time::Duration;
+
+use poll_vs_push::transport::{Backoff, Reconnecting, Transport};
+use poll_vs_push::wire::{Dialer, HttpConnection, WireError};
+
+use crate::child::ChildServer;
+use crate::support::{TestServer, publish, soon, wish};
+
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(5),
+    longest: Duration::from_millis(50),
+    patience: Duration::from_secs(60),
+};
+
+#[tokio::test]
+async fn every_way_sits_out_a_restart_and_reads_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_str().expect("UTF-8").to_owned();
+    let start = move |listen: &str| {
+        let drain = ["--drain-window", "50ms", "--restarting"];
+        ChildServer::start_on(listen, &[&["--data", &data], &drain[..]].concat())
+    };
+    let mut server = start("127.0.0.1:0");
+    let listen = server.address.to_string();
+    let mut subscribers = Vec::new();
+    for transport in Transport::ALL {
+        let dialer = Dialer::new(server.address);
+        let connecting = Reconnecting::connect(transport, dialer, wish(None), BACKOFF);
+        subscribers.push(soon(connecting).await.expect("the server is up"));
+    }
+    let listening = subscribers.into_iter().zip(Transport::ALL).map(|(mut subscriber, way)| {
+        tokio::spawn(async move {
+            let (mut texts, mut outage) = (Vec::new(), None);
+            while texts.len() < 2 {
+                let received = subscriber.next().await.expect("the outage passes");
+                assert!(received.gap == 0 && !received.reset, "{way}: {received:?}");
+                texts.extend(received.messages.into_iter().map(|message| message.text));
+                outage = outage.or(subscriber.outage());
+            }
+            let outage = outage.unwrap_or_else(|| panic!("{way} noticed nothing"));
+            assert!(outage.back_at > outage.lost_at);
+            texts
+        })
+    });
+    let listening: Vec<_> = listening.collect();
+    let address = server.address;
+    publish(&mut HttpConnection::new(Dialer::new(address)), "before").await;
+    // It blocks until the last client is gone, and they share this thread.
+    let server = tokio::task::spawn_blocking(move || {
+        server.stop();
+        start(&listen)
+    });
+    let _server = server.await.expect("it stops and starts");
+    publish(&mut HttpConnection::new(Dialer::new(address)), "after").await;
+    for (subscriber, transport) in listening.into_iter().zip(Transport::ALL) {
+        let texts = soon(subscriber).await.expect("it listens");
+        assert_eq!(texts, ["before", "after"], "{transport}");
+    }
+}
+
+#[tokio::test]
+async fn patience_has_an_end() {
+    for transport in Transport::ALL {
+        let server = TestServer::start().await;
+        let backoff = Backoff { patience: Duration::ZERO, ..BACKOFF };
+        let dialer = Dialer::new(server.address);
+        let connecting = Reconnecting::connect(transport, dialer, wish(None), backoff);
+        let mut subscriber = soon(connecting).await.expect("the server is up");
+        server.stop().await;
+        let error = soon(async {
+            loop {
+                if let Err(error) = subscriber.next().await {
+                    return error;
+                }
+            }
+        });
+        let error = error.await;
+        let is_loss =
+            matches!(error, WireError::Connect(_) | WireError::Broken(_) | WireError::Closed(_));
+        assert!(is_loss, "{transport}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_never_there_is_not_waited_for() {
+    let server = TestServer::start().await;
+    let dialer = Dialer::new(server.address);
+    server.stop().await;
+    let connecting = Reconnecting::connect(Transport::WebSocket, dialer, wish(None), BACKOFF);
+    assert!(matches!(soon(connecting).await, Err(WireError::Connect(_))));
+}
