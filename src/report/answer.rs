@@ -7,7 +7,7 @@ use crate::transport::Variant;
 use super::figures::{self, Figure};
 use super::stats::Summary;
 use super::units::{Unit, sentence_case, significant};
-use super::{Point, Report, Way, charts, sweep};
+use super::{Point, Report, Way, charts, sweep, variants};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -31,7 +31,7 @@ fn void(way: &Way, title: &str) -> String {
 
 fn of_point(point: &Point) -> Vec<String> {
     let parts = [latency(point), requests(point), bytes(point), cpu(point), advice(point)];
-    parts.into_iter().flatten().collect()
+    parts.into_iter().flatten().chain(variants::sentences(point)).collect()
 }
 
 /// A way's place in a ranking.
@@ -191,7 +191,11 @@ fn across(report: &Report, points: &[Point]) -> Vec<String> {
             (!words.is_empty()).then(|| format!("{name}, along {axis}: {}", words.join(" ")))
         })
     });
-    ranges.chain(meetings).collect()
+    let variants = points.iter().flat_map(|point| {
+        let title = point.title(report.run);
+        variants::sentences(point).into_iter().map(move |sentence| format!("{title}: {sentence}"))
+    });
+    ranges.chain(meetings).chain(variants).collect()
 }
 
 fn range(points: &[Point], variant: Variant) -> Option<String> {

@@ -25,6 +25,7 @@ mod terminal;
 pub mod threshold;
 pub mod units;
 pub mod validity;
+mod variants;
 pub mod warning;
 
 #[cfg(test)]

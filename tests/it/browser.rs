@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use poll_vs_push::transport::Transport;
 use serde_json::json;
 
-use super::support::{TestServer, soon};
+use super::support::{TestServer, eventually, soon};
 use driver::Browser;
 use wire::Wire;
 
@@ -291,24 +291,27 @@ async fn an_event_source_resumes_by_itself_and_misses_nothing() {
     soon(browser.client.goto(&page)).await.expect("a page");
     let listen = "window.heard = [];
         window.opened = 0;
-        const source = window.source = new EventSource('/topics/room/events');
+        const source = window.source = new EventSource('/topics/apart/events');
         source.onopen = () => opened += 1;
         source.onmessage = (event) => heard.push([JSON.parse(event.data).text, event.lastEventId]);
         for (const name of ['gap', 'reset'])
             source.addEventListener(name, () => heard.push([name, '']));
         source.addEventListener('subscribed', () => window.subscribed = true);";
+    // The live page that was there before has published to its own topic.
+    let publish = async |text| server.try_publish("apart", text).await.expect("stored");
     browser.run(listen).await;
     browser.until("return window.subscribed === true").await;
-    let epoch = server.publish("one").await.epoch;
+    let epoch = publish("one").await.epoch;
     browser.until("return heard.length === 1").await;
     for (away, back) in [(["two", "three"], 3), (["four", "five"], 5)] {
         wire.cut();
+        eventually("gone", || server.waiting(Transport::Sse) == 0).await;
         for text in away {
-            server.publish(text).await;
+            publish(text).await;
         }
         browser.until(&format!("return heard.length >= {back}")).await;
     }
-    server.publish("six").await;
+    publish("six").await;
     browser.until("return heard.length >= 6").await;
     let heard = browser.run("return heard").await;
     let texts = ["one", "two", "three", "four", "five", "six"];
@@ -316,7 +319,7 @@ async fn an_event_source_resumes_by_itself_and_misses_nothing() {
         (1..).zip(texts).map(|(offset, text)| json!([text, format!("{epoch}:{offset}")])).collect();
     assert_eq!(heard, json!(wanted));
     assert_eq!(browser.run("return opened").await, 3);
-    let asked = wire.asked("/topics/room/events");
+    let asked = wire.asked("/topics/apart/events");
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert!(!asked[0].contains("last-event-id"), "{asked:?}");
     assert!(asked[1].contains(&format!("last-event-id: {epoch}:1")), "{asked:?}");
