@@ -15,7 +15,7 @@ use super::target::Target;
 use super::verifier::Receipt;
 use super::{foreign, schedule};
 use crate::message::TopicName;
-use crate::transport::{Received, Subscriber, Variant, Wish};
+use crate::transport::{Extra, Received, Subscriber, Variant, Wish};
 use crate::wire::{Dialer, Journal, WireError};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -106,8 +106,11 @@ impl Fleet {
         });
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut tasks = JoinSet::new();
-        let mut journal = Some(journal);
+        let (mut dialer, mut journal) = (dialer.clone(), Some(journal));
         for number in 0..workload.subscribers {
+            if variant.has(Extra::H2) && number % workload.streams_per_connection == 0 {
+                dialer = dialer.with_shared(Arc::default());
+            }
             let dialer = match journal.take() {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),

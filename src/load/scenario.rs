@@ -64,7 +64,8 @@ fn default_seed() -> u64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
-    /// Subscribers, each with a connection of its own, spread evenly over the topics.
+    /// Subscribers, spread evenly over the topics; each has a connection of its own, but for
+    /// variants on HTTP/2.
     pub subscribers: u32,
     /// Topics; a message's fan-out is `subscribers / topics`.
     pub topics: u32,
@@ -86,6 +87,8 @@ pub struct Workload {
     /// Long polling: how long a request may be held (theory's tau).
     #[serde(with = "friendly::required")]
     pub long_poll_hold: Duration,
+    /// HTTP/2: subscribers that share a connection.
+    pub streams_per_connection: u32,
     /// Round trip of the simulated link, both directions together (theory's R).
     #[serde(with = "friendly::required")]
     pub rtt: Duration,
@@ -114,6 +117,7 @@ impl Default for Workload {
             poll_interval_max: Duration::from_secs(8),
             poll_pacing: Pacing::AfterResponse,
             long_poll_hold: Duration::from_secs(25),
+            streams_per_connection: 10,
             rtt: Duration::from_millis(40),
             headers: Headers::Minimal,
             idle: Duration::from_millis(750),
@@ -252,6 +256,10 @@ pub struct Overrides {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub long_poll_hold: Option<Duration>,
+    /// HTTP/2: subscribers that share a connection
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_per_connection: Option<u32>,
     /// Round trip of the simulated link
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
@@ -291,6 +299,7 @@ impl Overrides {
         set(&mut workload.poll_interval_max, self.poll_interval_max);
         set(&mut workload.poll_pacing, self.poll_pacing);
         set(&mut workload.long_poll_hold, self.long_poll_hold);
+        set(&mut workload.streams_per_connection, self.streams_per_connection);
         set(&mut workload.rtt, self.rtt);
         set(&mut workload.headers, self.headers);
         set(&mut workload.idle, self.idle);
@@ -312,6 +321,7 @@ impl Overrides {
             poll_interval_max: stronger.poll_interval_max.or(self.poll_interval_max),
             poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
             long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
+            streams_per_connection: stronger.streams_per_connection.or(self.streams_per_connection),
             rtt: stronger.rtt.or(self.rtt),
             headers: stronger.headers.or(self.headers),
             idle: stronger.idle.or(self.idle),
@@ -466,6 +476,11 @@ impl Workload {
         limit("poll_interval", within(self.poll_interval, ms(1), hour), "1ms to 1h")?;
         limit("poll_interval_max", within(self.poll_interval_max, ms(1), hour), "1ms to 1h")?;
         limit("long_poll_hold", within(self.long_poll_hold, ms(1), ms(60_000)), "1ms to 60s")?;
+        limit(
+            "streams_per_connection",
+            (1..=100).contains(&self.streams_per_connection),
+            "1 to 100",
+        )?;
         limit("rtt", self.rtt <= ms(10_000), "0s to 10s")?;
         limit("idle", self.idle <= hour, "0s to 1h")?;
         limit("warm_up", self.warm_up <= hour, "0s to 1h")?;

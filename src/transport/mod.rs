@@ -15,6 +15,7 @@ pub mod websocket;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,11 @@ impl Subscriber {
     ) -> Result<Subscriber, WireError> {
         let variant = variant.into();
         let wish = Wish { extras: variant.extras(), ..wish };
+        // Whoever was given no connection to share shares one with nobody.
+        let dialer = match variant.has(Extra::H2) && dialer.shared().is_none() {
+            true => dialer.with_shared(Arc::default()),
+            false => dialer,
+        };
         Ok(match variant.transport {
             Transport::ShortPolling => {
                 Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, wish).await?)

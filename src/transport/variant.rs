@@ -17,11 +17,13 @@ pub enum Extra {
     Adaptive,
     /// Takes large answers compressed.
     Gzip,
+    /// Shares one HTTP/2 connection with others (RFC 9113), by prior knowledge and without TLS.
+    H2,
 }
 
 impl Extra {
     /// Every one, in the order in which names have them.
-    pub const ALL: [Extra; 3] = [Extra::Conditional, Extra::Adaptive, Extra::Gzip];
+    pub const ALL: [Extra; 4] = [Extra::Conditional, Extra::Adaptive, Extra::Gzip, Extra::H2];
 
     /// What follows the `+`.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Extra {
             Extra::Conditional => "conditional",
             Extra::Adaptive => "adaptive",
             Extra::Gzip => "gzip",
+            Extra::H2 => "h2",
         }
     }
 }
@@ -38,11 +41,9 @@ impl Transport {
     pub fn extras(self) -> &'static [Extra] {
         match self {
             Transport::ShortPolling => &Extra::ALL,
-            Transport::LongPolling => &[Extra::Conditional, Extra::Gzip],
-            Transport::WebSocket
-            | Transport::Sse
-            | Transport::SocketioPolling
-            | Transport::SocketioWebsocket => &[],
+            Transport::LongPolling => &[Extra::Conditional, Extra::Gzip, Extra::H2],
+            Transport::Sse => &[Extra::H2],
+            Transport::WebSocket | Transport::SocketioPolling | Transport::SocketioWebsocket => &[],
         }
     }
 }
@@ -199,7 +200,7 @@ mod tests {
         assert!(error("pigeon+gzip").contains("known are short-polling"));
         insta::assert_snapshot!(
             error("long-polling+adaptive"),
-            @"'long-polling+adaptive': long-polling has no '+adaptive'; it can have +conditional, +gzip"
+            @"'long-polling+adaptive': long-polling has no '+adaptive'; it can have +conditional, +gzip, +h2"
         );
         insta::assert_snapshot!(
             error("websocket+gzip"),

@@ -54,10 +54,13 @@ suite! {
     short_polling_conditional: "short-polling+conditional",
     short_polling_adaptive: "short-polling+adaptive",
     short_polling_gzip: "short-polling+gzip",
+    short_polling_h2: "short-polling+h2",
     long_polling: "long-polling",
     long_polling_conditional_gzip: "long-polling+conditional+gzip",
+    long_polling_h2: "long-polling+h2",
     websocket: "websocket",
     sse: "sse",
+    sse_h2: "sse+h2",
     socketio_polling: "socketio-polling",
     socketio_websocket: "socketio-websocket",
 }

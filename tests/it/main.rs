@@ -11,6 +11,7 @@ mod faults;
 mod feed;
 mod hostile;
 mod http;
+mod http2;
 mod kill;
 mod limits;
 mod measure;

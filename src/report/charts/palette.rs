@@ -49,6 +49,7 @@ pub fn dashes(variant: Variant) -> Option<String> {
         Extra::Conditional => "2 3",
         Extra::Adaptive => "7 3",
         Extra::Gzip => "12 3",
+        Extra::H2 => "20 3",
     };
     let dashes: Vec<&str> = variant.extras().iter().map(dash).collect();
     (!dashes.is_empty()).then(|| dashes.join(" "))
