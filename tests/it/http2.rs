@@ -153,6 +153,25 @@ async fn a_client_that_answers_no_ping_is_gone() {
 }
 
 #[tokio::test]
+async fn a_flood_of_requests_taken_back_ends_the_connection() {
+    let server = TestServer::start().await;
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for number in 0..500_u32 {
+        let stream = (2 * number + 1).to_be_bytes();
+        // HEADERS, of a whole request: GET, http, /, and a host named x (RFC 7541, appendix A).
+        flood.extend(b"\0\0\x06\x01\x05".iter().chain(&stream));
+        flood.extend(b"\x82\x86\x84\x41\x01x");
+        // RST_STREAM, for "cancel".
+        flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
+    }
+    let mut raw = Raw::connect(server.address).await;
+    raw.send_all_it_takes(&flood).await;
+    server.until_all_have_left().await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_stops_answers_what_it_holds_and_says_goodbye() {
     let server = TestServer::start().await;
     let client = Client::connect(&server).await;
