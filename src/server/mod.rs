@@ -122,9 +122,8 @@ impl App {
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioPolling
-            | Transport::SocketioWebsocket => {
-                (self.config.max_subscriptions, Refusal::Subscriptions)
-            }
+            | Transport::SocketioWebsocket
+            | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
         };
         self.metrics.of(transport).hold(limit).ok_or_else(|| {
             self.metrics.refused(refusal);

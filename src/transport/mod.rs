@@ -7,10 +7,12 @@ mod polling;
 mod variant;
 
 pub mod long_polling;
+pub mod ndjson;
 mod reconnecting;
 pub mod short_polling;
 pub mod socketio;
 pub mod sse;
+mod streaming;
 pub mod websocket;
 
 use std::fmt;
@@ -23,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use reconnecting::{Backoff, Outage, Reconnecting};
 
 use crate::load::scenario::Pacing;
-use crate::message::{Cursor, Message, TopicName};
+use crate::message::{Cursor, Event, Frame, Message, TopicName};
 use crate::wire::{Dialer, WireError};
 
 pub use variant::{BadVariant, Extra, Extras, Variant};
@@ -45,17 +47,20 @@ pub enum Transport {
     SocketioPolling,
     /// Socket.IO's protocol on a WebSocket.
     SocketioWebsocket,
+    /// As `Sse`, in lines of JSON.
+    Ndjson,
 }
 
 impl Transport {
     /// Every way, in the order in which reports show them.
-    pub const ALL: [Transport; 6] = [
+    pub const ALL: [Transport; 7] = [
         Transport::ShortPolling,
         Transport::LongPolling,
         Transport::WebSocket,
         Transport::Sse,
         Transport::SocketioPolling,
         Transport::SocketioWebsocket,
+        Transport::Ndjson,
     ];
 
     /// The name in scenarios, flags, metrics and results: `short-polling`.
@@ -67,6 +72,7 @@ impl Transport {
             Transport::Sse => "sse",
             Transport::SocketioPolling => "socketio-polling",
             Transport::SocketioWebsocket => "socketio-websocket",
+            Transport::Ndjson => "ndjson",
         }
     }
 
@@ -75,9 +81,10 @@ impl Transport {
         match self {
             Transport::ShortPolling => Waiting::InClient,
             Transport::LongPolling | Transport::SocketioPolling => Waiting::PerRequest,
-            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
-                Waiting::PerConnection
-            }
+            Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioWebsocket
+            | Transport::Ndjson => Waiting::PerConnection,
         }
     }
 
@@ -90,6 +97,7 @@ impl Transport {
             Transport::Sse => "SSE",
             Transport::SocketioPolling => "Socket.IO polling",
             Transport::SocketioWebsocket => "Socket.IO WebSocket",
+            Transport::Ndjson => "NDJSON",
         }
     }
 }
@@ -190,6 +198,26 @@ pub struct Received {
     pub reset: bool,
 }
 
+impl Received {
+    /// What a frame says, `cursor` having been moved on by it; `None` if that is nothing to a
+    /// subscriber.
+    fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Received>, WireError> {
+        Ok(match frame {
+            Frame::Message(message) => {
+                cursor.offset = message.offset;
+                Some(Received { messages: vec![message], ..Received::default() })
+            }
+            Frame::Event(Event::Gap { gap }) => Some(Received { gap, ..Received::default() }),
+            Frame::Event(Event::Reset { epoch, cursor: offset }) => {
+                *cursor = Cursor { epoch, offset };
+                Some(Received { reset: true, ..Received::default() })
+            }
+            Frame::Event(Event::Error { error }) => return Err(WireError::Nonsense(error)),
+            Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => None,
+        })
+    }
+}
+
 /// A subscriber by any transport, in any variant.
 #[derive(Debug)]
 pub enum Subscriber {
@@ -198,6 +226,7 @@ pub enum Subscriber {
     WebSocket(Box<websocket::Subscriber>),
     Sse(Box<sse::Subscriber>),
     Socketio(Box<socketio::Subscriber>),
+    Ndjson(Box<ndjson::Subscriber>),
 }
 
 impl Subscriber {
@@ -235,6 +264,9 @@ impl Subscriber {
                 let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
                 Subscriber::Socketio(Box::new(subscriber))
             }
+            Transport::Ndjson => {
+                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, wish).await?))
+            }
         })
     }
 
@@ -250,6 +282,7 @@ impl Subscriber {
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
             Subscriber::Sse(subscriber) => subscriber.next().await,
             Subscriber::Socketio(subscriber) => subscriber.next().await,
+            Subscriber::Ndjson(subscriber) => subscriber.next().await,
         }
     }
 
@@ -260,7 +293,8 @@ impl Subscriber {
             Subscriber::ShortPolling(_)
             | Subscriber::LongPolling(_)
             | Subscriber::WebSocket(_)
-            | Subscriber::Socketio(_) => None,
+            | Subscriber::Socketio(_)
+            | Subscriber::Ndjson(_) => None,
         }
     }
 
@@ -272,6 +306,7 @@ impl Subscriber {
             Subscriber::WebSocket(subscriber) => subscriber.cursor(),
             Subscriber::Sse(subscriber) => subscriber.cursor(),
             Subscriber::Socketio(subscriber) => subscriber.cursor(),
+            Subscriber::Ndjson(subscriber) => subscriber.cursor(),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Transport {
         match self {
             Transport::ShortPolling => &Extra::ALL,
             Transport::LongPolling => &[Extra::Conditional, Extra::Gzip, Extra::H2],
-            Transport::Sse => &[Extra::H2],
+            Transport::Sse | Transport::Ndjson => &[Extra::H2],
             Transport::WebSocket | Transport::SocketioPolling | Transport::SocketioWebsocket => &[],
         }
     }

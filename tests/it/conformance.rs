@@ -63,6 +63,8 @@ suite! {
     sse_h2: "sse+h2",
     socketio_polling: "socketio-polling",
     socketio_websocket: "socketio-websocket",
+    ndjson: "ndjson",
+    ndjson_h2: "ndjson+h2",
 }
 
 #[test]
@@ -110,6 +112,9 @@ fn ways(transport: Transport) -> Ways {
         }
         Transport::Sse => {
             Ways { route: Some("events"), has_empty_answers: false, held: Held::Always }
+        }
+        Transport::Ndjson => {
+            Ways { route: Some("stream"), has_empty_answers: false, held: Held::Always }
         }
         Transport::SocketioPolling => {
             Ways { route: None, has_empty_answers: false, held: Held::UntilMissed }

@@ -15,6 +15,7 @@ mod http2;
 mod kill;
 mod limits;
 mod measure;
+mod ndjson;
 mod page;
 mod polling;
 mod reconnect;
