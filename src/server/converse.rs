@@ -18,7 +18,7 @@ use tracing::debug;
 use super::App;
 use super::guarded::Phase;
 use super::metrics::Refusal;
-use super::preface::{self, Protocol};
+use super::preface::{self, Heard, Protocol};
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;
@@ -67,7 +67,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn converse<I, S, B>(&self, io: I, service: S, phase: &Phase)
+    pub async fn converse<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -76,32 +76,31 @@ impl Protocols {
         Tasks: Http2ServerConnExec<S::Future, B>,
     {
         let heard = tokio::select! {
-            heard = preface::hear(io) => heard,
+            heard = preface::hear(&mut io) => heard,
             () = self.app.drain.cancelled() => return,
         };
-        let Ok((protocol, io)) = heard else { return };
-        let io = TokioIo::new(io);
+        let Ok((protocol, first)) = heard else { return };
+        let io = TokioIo::new(Heard::new(first, io));
         match protocol {
             Protocol::Http1 => {
-                let connection = self.http1.serve_connection(io, service).with_upgrades();
+                let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
                 self.until_end(connection, |it| it.graceful_shutdown()).await;
             }
             Protocol::Http2 => {
                 // Its requests overlap, and pings tell whether the client is there.
                 phase.set(Phase::MANY);
-                let connection = self.http2.serve_connection(io, service);
                 // In a box, lest each connection's task have the size of the larger kind.
-                Box::pin(self.until_end(connection, |it| it.graceful_shutdown())).await;
+                let mut connection = Box::pin(self.http2.serve_connection(io, service));
+                self.until_end(connection.as_mut(), |it| it.graceful_shutdown()).await;
             }
         }
     }
 
     /// Drives a connection to its end, which comes soon after the drain begins.
-    async fn until_end<C>(&self, connection: C, shut_down: impl FnOnce(Pin<&mut C>))
+    async fn until_end<C>(&self, mut connection: Pin<&mut C>, shut_down: impl FnOnce(Pin<&mut C>))
     where
         C: Future<Output = hyper::Result<()>>,
     {
-        let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = self.app.drain.cancelled() => {

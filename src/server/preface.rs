@@ -18,11 +18,12 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Reads until it is clear what the peer speaks, and no byte more than the preface has.
+/// Reads until it is clear what the peer speaks, and no byte more than the preface has; also what
+/// was read.
 ///
 /// # Errors
 /// If the stream breaks, or ends without a word.
-pub(super) async fn hear<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Protocol, Heard<S>)> {
+pub(super) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, Bytes)> {
     let mut first = [0; PREFACE.len()];
     let mut count = 0;
     while count < PREFACE.len() && PREFACE.starts_with(&first[..count]) {
@@ -32,7 +33,7 @@ pub(super) async fn hear<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Pro
         }
     }
     let protocol = if first == PREFACE { Protocol::Http2 } else { Protocol::Http1 };
-    Ok((protocol, Heard { first: Bytes::copy_from_slice(&first[..count]), stream }))
+    Ok((protocol, Bytes::copy_from_slice(&first[..count])))
 }
 
 /// A stream whose first words have been heard, and are said again.
@@ -40,6 +41,13 @@ pub(super) async fn hear<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Pro
 pub(super) struct Heard<S> {
     first: Bytes,
     stream: S,
+}
+
+impl<S> Heard<S> {
+    /// `stream`, of which `first` has been read.
+    pub fn new(first: Bytes, stream: S) -> Self {
+        Heard { first, stream }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
@@ -108,12 +116,13 @@ mod tests {
         ];
         for (said, wanted) in said {
             for part in [1, 5, 100] {
-                let (mut near, far) = tokio::io::duplex(part);
+                let (mut near, mut far) = tokio::io::duplex(part);
                 let saying = async move {
                     near.write_all(said).await.expect("it is heard");
                 };
                 let hearing = async {
-                    let (protocol, mut heard) = hear(far).await.expect("something was said");
+                    let (protocol, first) = hear(&mut far).await.expect("something was said");
+                    let mut heard = Heard::new(first, far);
                     let mut again = Vec::new();
                     heard.read_to_end(&mut again).await.expect("to the end");
                     (protocol, again)
@@ -122,7 +131,7 @@ mod tests {
                 assert_eq!((protocol, &again[..]), (wanted, said));
             }
         }
-        assert!(hear(tokio::io::empty()).await.is_err());
-        assert!(hear(&b"PRI"[..]).await.is_err(), "cut short");
+        assert!(hear(&mut tokio::io::empty()).await.is_err());
+        assert!(hear(&mut &b"PRI"[..]).await.is_err(), "cut short");
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! # Where the waiting happens
 //! In the server, on one answer, for as long as the subscriber stays: as with server-sent events,
-//! and by the same code ([`streaming`]). What differs is how it is written, and that is all there
+//! and by the same code, `streaming.rs`. What differs is how it is written, and that is all there
 //! is in this file.
 //!
 //! # What it costs
