@@ -137,6 +137,25 @@ async fn a_preface_that_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_held_request_outlasts_the_time_for_a_head() {
+    let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    let client = Client::connect(&server).await;
+    let hold = |wait| {
+        let path = format!("/topics/room/long-poll?after=0&wait={wait}");
+        client.ask(client.request("GET", &path, ""))
+    };
+    let (held, taken_back) = (hold("0.5"), hold("60"));
+    eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
+    assert_eq!(client.get("/healthz").await.status(), 200);
+    // What comes now is a frame, and not the beginning of a head.
+    drop(taken_back);
+    eventually("let go", || server.waiting(Transport::LongPolling) == 1).await;
+    assert_eq!(soon(held).await.expect("no panic").expect("an answer").status(), 200);
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_answers_no_ping_is_gone() {
     let server = TestServer::with(|config| {
         config.heartbeat = Duration::from_millis(20);
