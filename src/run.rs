@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::scenario::{Scenario, Workload};
 use crate::theory::OwnTime;
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -35,7 +35,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_time: Option<OwnTime>,
     pub scenario: Scenario,
-    /// One a transport, a workload and a repeat, in the order in which they ran.
+    /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
 }
 
@@ -76,7 +76,8 @@ pub struct Server {
 /// What one transport did under one workload, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
-    pub transport: Transport,
+    #[serde(rename = "transport")]
+    pub variant: Variant,
     /// The scenario's case, empty if the scenario has none.
     pub case: String,
     /// Everything that was asked of the cell, overrides and swept value applied.

@@ -45,9 +45,9 @@ impl ProgressLine {
                 state.cell = "before the first cell".to_owned();
                 "measuring the machine's own time"
             }
-            Progress::Cell { number, of, transport, case, repeat, left } => {
+            Progress::Cell { number, of, variant, case, repeat, left } => {
                 let case = if case.is_empty() { String::new() } else { format!(", {case}") };
-                let label = transport.label();
+                let label = variant.label();
                 state.end = Instant::now() + *left;
                 state.cell = format!("{number}/{of} {label}{case}, repeat {}", repeat + 1);
                 "starting"

@@ -29,8 +29,8 @@ pub struct Calibration {
 impl Calibration {
     /// On topics whose names begin with `topic_prefix`.
     pub fn plan(seed: u64, topic_prefix: &str) -> Calibration {
-        let plan = |transport, name: &str, workload| CellPlan {
-            transport,
+        let plan = |transport: Transport, name: &str, workload| CellPlan {
+            variant: transport.into(),
             case: String::new(),
             workload,
             repeat: 0,

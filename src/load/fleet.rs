@@ -15,7 +15,7 @@ use super::target::Target;
 use super::verifier::Receipt;
 use super::{foreign, schedule};
 use crate::message::TopicName;
-use crate::transport::{Received, Subscriber, Transport, Wish};
+use crate::transport::{Extra, Received, Subscriber, Variant, Wish};
 use crate::wire::{Dialer, Journal, WireError};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -32,7 +32,7 @@ pub struct Fleet {
 
 #[derive(Debug)]
 struct Shared {
-    transport: Transport,
+    variant: Variant,
     /// How to talk to the server, if it is not ours.
     target: Option<Arc<Target>>,
     workload: Workload,
@@ -67,7 +67,7 @@ impl Log {
 
 /// A subscriber of our own server, or of another.
 enum Connected {
-    Ours(Subscriber),
+    Ours(Box<Subscriber>),
     Foreign(foreign::Subscriber),
 }
 
@@ -83,7 +83,7 @@ impl Connected {
 impl Fleet {
     /// Starts all subscribers; each connects as soon as it may. The first one writes `journal`.
     pub fn launch(
-        transport: Transport,
+        variant: Variant,
         target: Option<Arc<Target>>,
         workload: &Workload,
         topics: Arc<Vec<TopicName>>,
@@ -93,7 +93,7 @@ impl Fleet {
     ) -> Fleet {
         let (failed, failures) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            transport,
+            variant,
             target,
             workload: workload.clone(),
             topics,
@@ -104,8 +104,11 @@ impl Fleet {
         });
         let mut phases = phases(seed);
         let (mut tasks, mut logs) = (JoinSet::new(), Vec::new());
-        let mut journal = Some(journal);
+        let (mut dialer, mut journal) = (dialer.clone(), Some(journal));
         for number in 0..workload.subscribers {
+            if variant.has(Extra::H2) && number % workload.streams_per_connection == 0 {
+                dialer = dialer.with_shared(Arc::default());
+            }
             let dialer = match journal.take() {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),
@@ -199,24 +202,30 @@ impl Shared {
     }
 
     async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
-        let transport = self.transport;
+        let variant = self.variant;
         Ok(match &self.target {
-            None => Connected::Ours(Subscriber::connect(transport, dialer, wish).await?),
+            None => {
+                let subscriber = Subscriber::connect(variant, dialer, wish).await?;
+                Connected::Ours(Box::new(subscriber))
+            }
             Some(target) => {
-                let subscriber = foreign::Subscriber::connect(target, transport, dialer, wish);
+                let subscriber =
+                    foreign::Subscriber::connect(target, variant.transport, dialer, wish);
                 Connected::Foreign(subscriber.await?)
             }
         })
     }
 
     fn wish(&self, topic: u32, phase: f64) -> Wish {
-        let Workload { poll_interval, poll_pacing, long_poll_hold, rtt, .. } = self.workload;
+        let Workload { poll_interval, poll_interval_max, poll_pacing, long_poll_hold, rtt, .. } =
+            self.workload;
         let round_trip = match poll_pacing {
             Pacing::AfterResponse => rtt,
             Pacing::FixedRate => Duration::ZERO,
         };
         Wish {
             interval: poll_interval,
+            interval_max: poll_interval_max,
             pacing: poll_pacing,
             first_poll: Some(
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),

@@ -73,7 +73,9 @@ impl Subscriber {
                 }
                 (dialer, Way::WebSocket(Box::new(socket)))
             }
-            Transport::SocketioPolling | Transport::SocketioWebsocket => return Err(lacking()),
+            Transport::SocketioPolling | Transport::SocketioWebsocket | Transport::Ndjson => {
+                return Err(lacking());
+            }
             Transport::Sse => {
                 let route = target.sse.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);

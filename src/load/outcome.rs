@@ -51,7 +51,7 @@ impl Observed<'_> {
         let tally = to.tally.since(&from.tally);
         let in_window = |at: &&Duration| self.window.contains(**at);
         Cell {
-            transport: plan.transport,
+            variant: plan.variant,
             case: plan.case.clone(),
             workload: plan.workload.clone(),
             repeat: plan.repeat,

@@ -9,7 +9,7 @@ use super::cell::{CellPlan, Phase};
 use super::scenario::Scenario;
 use super::{ServerSource, machine, preflight};
 use crate::run::{Cell, Run, SCHEMA_VERSION, Server};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 /// What is to be measured, in order.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub enum Progress<'a> {
     Cell {
         number: usize,
         of: usize,
-        transport: Transport,
+        variant: Variant,
         case: &'a str,
         repeat: u32,
         left: Duration,
@@ -109,7 +109,7 @@ impl Campaign {
             tell(Progress::Cell {
                 number: index + 1,
                 of: self.plans.len(),
-                transport: plan.transport,
+                variant: plan.variant,
                 case: &plan.case,
                 repeat: plan.repeat,
                 left,
@@ -125,7 +125,7 @@ impl Campaign {
                     tell(Progress::Done(self.run.cells.last().expect("just pushed"), &self.run));
                 }
                 Err(error) => {
-                    let at = format!("{}, repeat {}", plan.transport, plan.repeat + 1);
+                    let at = format!("{}, repeat {}", plan.variant, plan.repeat + 1);
                     self.run.stopped_early = Some(format!("{at}: {error:#}"));
                     break;
                 }
@@ -154,16 +154,16 @@ fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
     let mut plans = Vec::new();
     for repeat in 0..scenario.repeats {
         for point in scenario.points() {
-            let mut transports = point.transports;
-            let shift = repeat as usize % transports.len();
-            transports.rotate_left(shift);
-            for transport in transports {
+            let mut variants = point.transports;
+            let shift = repeat as usize % variants.len();
+            variants.rotate_left(shift);
+            for variant in variants {
                 let topic_prefix = match topic_prefix {
                     "" => String::new(),
                     prefix => format!("{prefix}{}-", plans.len()),
                 };
                 plans.push(CellPlan {
-                    transport,
+                    variant,
                     case: point.case.clone(),
                     workload: point.workload.clone(),
                     repeat,
@@ -186,7 +186,8 @@ mod tests {
                     transports = ['short-polling', 'long-polling', 'websocket']";
         let scenario = Scenario::from_toml(text).expect("a good scenario");
         let plans = plan(&scenario, "");
-        let order: Vec<_> = plans.iter().map(|plan| (plan.transport.name(), plan.seed)).collect();
+        let order: Vec<_> =
+            plans.iter().map(|plan| (plan.variant.to_string(), plan.seed)).collect();
         let wanted = [
             ("short-polling", 5),
             ("long-polling", 5),
@@ -195,6 +196,6 @@ mod tests {
             ("websocket", 6),
             ("short-polling", 6),
         ];
-        assert_eq!(order, wanted);
+        assert_eq!(order, wanted.map(|(name, seed)| (name.to_owned(), seed)));
     }
 }

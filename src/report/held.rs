@@ -104,7 +104,7 @@ fn of_way<'a>(
     let fit: Vec<&Cell> = way.cells.iter().filter(is_fit).copied().collect();
     let cells = if fit.is_empty() { &way.cells } else { &fit };
     let is_disturbed = fit.is_empty();
-    let expected = expected(report.run, way.transport, way.workload, cells);
+    let expected = expected(report.run, way.variant, way.workload, cells);
     let cells = cells.clone();
     JUDGED.iter().filter_map(move |(figure, tolerance)| {
         let expected = expected.as_ref()?;
@@ -127,7 +127,7 @@ fn of_way<'a>(
         } else if (measured - predicted).abs() <= tolerance.of(predicted) {
             Outcome::Held
         } else {
-            let place = validity::place(way.transport, &[&point.title(report.run)]);
+            let place = validity::place(way.variant, &[&point.title(report.run)]);
             let show = |value| figure.unit.show(value);
             let (measured, predicted) = (show(measured), show(predicted));
             Outcome::Missed(format!("{place}: {} {measured}, predicted {predicted}", figure.name))
@@ -217,7 +217,7 @@ mod tests {
             (0..5).for_each(|_| cell.generator.publisher_late_us.record(20_000));
             (0..5_000).for_each(|_| cell.latency_us.record(60_000));
         };
-        let is_push = |cell: &&mut Cell| cell.transport == crate::transport::Transport::WebSocket;
+        let is_push = |cell: &&mut Cell| cell.variant == crate::transport::Transport::WebSocket;
         run.cells.iter_mut().filter(is_push).take(1).for_each(stall);
         assert!(verdict(&run)[0].starts_with("7 of 7 predictions held"), "{:?}", verdict(&run));
         run.cells.iter_mut().filter(is_push).for_each(stall);

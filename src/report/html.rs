@@ -238,8 +238,8 @@ fn entry(entry: &Entry) -> Markup {
 }
 
 fn name(way: &Way) -> Markup {
-    html! { span class=(format!("way {}", palette::class(way.transport))) {
-        (way.transport.label())
+    html! { span class=(format!("way {}", palette::class(way.variant))) {
+        (way.variant.label())
     } }
 }
 

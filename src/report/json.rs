@@ -40,5 +40,5 @@ fn way(way: &Way) -> Value {
             Some((figure.name.to_owned(), value))
         })
         .collect();
-    json!({ "transport": way.transport, "void_reasons": way.void_reasons, "figures": figures })
+    json!({ "transport": way.variant, "void_reasons": way.void_reasons, "figures": figures })
 }

@@ -51,7 +51,7 @@ fn headlines(report: &Report) -> String {
                 Some(summary) => figure.unit.show(summary.value),
                 None => "—".to_owned(),
             });
-            let names = [escaped(&point.title(report.run)), way.transport.label().to_owned()];
+            let names = [escaped(&point.title(report.run)), way.variant.label().to_owned()];
             text.push_str(&table_row(names.into_iter().chain(figures)));
         }
     }
@@ -64,7 +64,7 @@ fn full_table(report: &Report, point: &Point) -> String {
     if !title.is_empty() {
         let _ = writeln!(text, "### {}\n", escaped(&title));
     }
-    let ways = point.ways.iter().map(|way| way.transport.label().to_owned());
+    let ways = point.ways.iter().map(|way| way.variant.label().to_owned());
     text.push_str(&table_head(&["figure".to_owned()], ways));
     for section in table::sections(point) {
         let blanks = point.ways.iter().map(|_| String::new());

@@ -5,7 +5,7 @@
 //! all. Everything else is a caution: the figures stand, with the warning beside them.
 
 use crate::run::{Cell, Histogram, Run, TcpIpSource};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::{self, Figure};
 use super::warning::{Finding, Severity, Warning};
@@ -38,7 +38,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
                 .find(|point| point.name == cell.case && *point.workload == cell.workload);
             let title = point.map_or(String::new(), |point| point.title(run));
             let repeat = format!("repeat {}", cell.repeat + 1);
-            place(cell.transport, &[&title, &repeat])
+            place(cell.variant, &[&title, &repeat])
         };
         let warnings = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
         findings.extend(warnings.map(|warning| Finding::new(warning, place())));
@@ -46,7 +46,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     for point in points {
         let title = point.title(run);
         for way in point.valid_ways() {
-            let at = place(way.transport, &[&title]);
+            let at = place(way.variant, &[&title]);
             findings.extend(of_way(run, way).map(|warning| Finding::new(warning, at.clone())));
         }
     }
@@ -54,11 +54,11 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     findings
 }
 
-pub(super) fn place(transport: Transport, details: &[&str]) -> String {
+pub(super) fn place(variant: Variant, details: &[&str]) -> String {
     let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
     match details.is_empty() {
-        true => transport.label().to_owned(),
-        false => format!("{} ({})", transport.label(), details.join(", ")),
+        true => variant.label(),
+        false => format!("{} ({})", variant.label(), details.join(", ")),
     }
 }
 

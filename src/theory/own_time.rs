@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Prediction, predict};
 use crate::load::scenario::Workload;
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 /// What this machine adds to a prediction, as measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub struct OwnTime {
 }
 
 impl OwnTime {
-    /// What `transport` ought to do under `workload` on this machine; absent where [`predict`] is.
-    pub fn predict(&self, transport: Transport, workload: &Workload) -> Option<Prediction> {
-        let mut prediction = predict(transport, &self.slowed(workload))?;
+    /// What `variant` ought to do under `workload` on this machine; absent where [`predict`] is.
+    pub fn predict(&self, variant: Variant, workload: &Workload) -> Option<Prediction> {
+        let mut prediction = predict(variant, &self.slowed(workload))?;
         prediction.delay.one_way_s = workload.rtt.as_secs_f64() / 2.0 + self.push_s;
         Some(prediction)
     }

@@ -306,20 +306,9 @@ impl Subscriber {
     /// If the connection is gone, or what it carries makes no sense.
     pub async fn next(&mut self) -> Result<Received, WireError> {
         loop {
-            match self.next_frame().await? {
-                Frame::Message(message) => {
-                    self.cursor.offset = message.offset;
-                    return Ok(Received { messages: vec![message], ..Received::default() });
-                }
-                Frame::Event(Event::Gap { gap }) => {
-                    return Ok(Received { gap, ..Received::default() });
-                }
-                Frame::Event(Event::Reset { epoch, cursor }) => {
-                    self.cursor = Cursor { epoch, offset: cursor };
-                    return Ok(Received { reset: true, ..Received::default() });
-                }
-                Frame::Event(Event::Error { error }) => return Err(WireError::Nonsense(error)),
-                Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => {}
+            let frame = self.next_frame().await?;
+            if let Some(received) = Received::of(frame, &mut self.cursor)? {
+                return Ok(received);
             }
         }
     }

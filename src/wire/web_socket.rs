@@ -52,7 +52,7 @@ impl WebSocket {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_KEY, key.parse().expect("base64"));
         dialer.admit_request().await;
-        let response = connection.requests.send_request(request).await?;
+        let response = connection.send(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refused(response).await);
         }

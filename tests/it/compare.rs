@@ -82,7 +82,7 @@ fn a_run_is_checked_counted_and_written_down() {
     assert!(code == Some(0) || code == Some(VOID), "{}", text(&output.stderr));
     let run = read_run(directory.path());
     assert_eq!(run.stopped_early, None);
-    let transports: Vec<_> = run.cells.iter().map(|cell| cell.transport).collect();
+    let transports: Vec<_> = run.cells.iter().map(|cell| cell.variant).collect();
     assert_eq!(transports, Transport::ALL);
     for cell in &run.cells {
         let deliveries = cell.deliveries;

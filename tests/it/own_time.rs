@@ -81,7 +81,7 @@ fn own_time_enters_where_the_closed_forms_have_it() {
         };
         for transport in [ShortPolling, LongPolling, WebSocket] {
             let (mean_s, requests_s) = simulate(transport, &workload);
-            let here = own_time.predict(transport, &workload).expect("a closed form");
+            let here = own_time.predict(transport.into(), &workload).expect("a closed form");
             let close = |a: f64, b: f64| (a - b).abs() <= 0.01 * b;
             let told = format!("{transport} at {rate}/s and {rtt_ms} ms: {here:?}");
             assert!(close(here.latency_mean_s(), mean_s), "{told}, simulated {mean_s}");
@@ -94,7 +94,7 @@ fn own_time_enters_where_the_closed_forms_have_it() {
 fn without_own_time_it_is_theory_alone() {
     let workload = Workload::default();
     for transport in Transport::ALL {
-        let here = OwnTime::default().predict(transport, &workload);
+        let here = OwnTime::default().predict(transport.into(), &workload);
         assert_eq!(here, predict(transport, &workload));
     }
 }

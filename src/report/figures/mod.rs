@@ -9,7 +9,7 @@ use crate::load::scenario::Workload;
 use crate::run::{Cell, Histogram};
 use crate::theory::bytes::{Sizes, Traffic, traffic};
 use crate::theory::{OwnTime, Prediction};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::units::Unit;
 
@@ -27,11 +27,11 @@ pub struct Figure {
     predicted: Option<fn(&Expected) -> Option<f64>>,
 }
 
-/// What theory expects of a transport under a workload.
+/// What theory expects of a variant under a workload.
 pub struct Expected {
     pub prediction: Prediction,
     /// What one subscriber's connection carries; absent for a server that is not ours, whose heads
-    /// and envelopes have other sizes.
+    /// and envelopes have other sizes, and for a variant.
     pub traffic: Option<Traffic>,
     /// Messages per second that one subscriber receives.
     pub rate: f64,
@@ -43,14 +43,17 @@ pub struct Expected {
 impl Expected {
     /// Absent where theory has no closed form.
     pub fn of(
-        transport: Transport,
+        variant: Variant,
         workload: &Workload,
         own_time: &OwnTime,
         server_is_ours: bool,
     ) -> Option<Self> {
+        let transport = variant.transport;
         let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
+        // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
+        let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
-            prediction: own_time.predict(transport, workload)?,
+            prediction: own_time.predict(variant, workload)?,
             traffic: sizes.and_then(|sizes| traffic(transport, &own_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
