@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::load::scenario::{Scenario, Workload};
-use crate::transport::Transport;
+use crate::theory::OwnTime;
+use crate::transport::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -29,8 +30,12 @@ pub struct Run {
     pub stopped_early: Option<String>,
     pub machine: Machine,
     pub server: Server,
+    /// What a push and a poll take on this machine beyond the link, measured before the first cell.
+    /// Absent if it was not measured: predictions then are theory alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_time: Option<OwnTime>,
     pub scenario: Scenario,
-    /// One a transport, a workload and a repeat, in the order in which they ran.
+    /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
 }
 
@@ -71,7 +76,8 @@ pub struct Server {
 /// What one transport did under one workload, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
-    pub transport: Transport,
+    #[serde(rename = "transport")]
+    pub variant: Variant,
     /// The scenario's case, empty if the scenario has none.
     pub case: String,
     /// Everything that was asked of the cell, overrides and swept value applied.
@@ -209,6 +215,9 @@ pub struct Generator {
     pub poll_late_us: Histogram,
     /// CPU seconds of the generator's process in the steady state.
     pub cpu_s: f64,
+    /// Threads that it had to do it. Absent from older runs: one for each core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
 }
 
 /// What one subscriber saw in the first seconds of the steady state. Instants are microseconds

@@ -82,14 +82,14 @@ impl Costs {
 /// The cells whose figures can be used: not void, and the server told its usage.
 fn cells(run: &Run, transport: Transport) -> impl Iterator<Item = &Cell> {
     run.cells.iter().filter(move |cell| {
-        let told = cell.transport == transport && cell.server.is_some() && events(cell) > 0;
+        let told = cell.variant == transport && cell.server.is_some() && events(cell) > 0;
         told && void_reasons(run, cell).is_empty()
     })
 }
 
 /// What the server does for subscribers: answers, or messages pushed.
 fn events(cell: &Cell) -> u64 {
-    match cell.transport.waiting() {
+    match cell.variant.transport.waiting() {
         Waiting::InClient | Waiting::PerRequest => cell.requests.answers,
         Waiting::PerConnection => cell.deliveries.in_steady,
     }
@@ -141,7 +141,7 @@ impl Sample {
     fn of(cell: &Cell, publish_cpu_us: f64) -> Sample {
         let (requests, published) = (cell.requests.answers as f64, cell.published as f64);
         let messages = cell.deliveries.in_steady as f64;
-        match cell.transport.waiting() {
+        match cell.variant.transport.waiting() {
             // Here the cost of a publication is found, being that of a request.
             Waiting::InClient => {
                 Sample { requests: requests + published, messages, cpu_us: cpu_us(cell) }
@@ -181,7 +181,7 @@ fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
 /// The sizes of a run's own requests, answers and messages. TCP/IP stays as the model has it: the
 /// loopback interface's segments are not a network's.
 fn sizes(cells: Vec<&Cell>) -> Sizes {
-    let ours = Sizes::ours(cells[0].transport, cells[0].workload.headers);
+    let ours = Sizes::ours(cells[0].variant.transport, cells[0].workload.headers);
     let each = |bytes: fn(&Cell) -> u64, count: fn(&Cell) -> u64, otherwise: f64| {
         let counted = cells.iter().filter(|cell| count(cell) > 0);
         median(counted.map(|cell| bytes(cell) as f64 / count(cell) as f64)).unwrap_or(otherwise)
@@ -206,6 +206,7 @@ fn sizes(cells: Vec<&Cell>) -> Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Variant;
 
     #[test]
     fn the_reference_knows_every_way() {
@@ -219,7 +220,7 @@ mod tests {
     fn a_run_gives_back_the_cpu_that_it_measured() {
         let run = crate::report::fixture::run();
         let costs = Costs::from_run(&run);
-        for transport in &run.scenario.transports {
+        for Variant { transport, .. } in &run.scenario.transports {
             let way = &costs.ways[transport];
             assert_eq!(way.origin, Origin::Run);
             assert_eq!(way.subscribers_max, 60);
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn what_a_run_did_not_measure_comes_from_the_reference() {
         let mut run = crate::report::fixture::run();
-        run.cells.retain(|cell| cell.transport != Transport::LongPolling);
+        run.cells.retain(|cell| cell.variant != Transport::LongPolling);
         let costs = Costs::from_run(&run);
         assert_eq!(costs.ways[&Transport::LongPolling].origin, Origin::Reference);
         assert_eq!(costs.ways[&Transport::WebSocket].origin, Origin::Run);

@@ -17,7 +17,7 @@ use crate::report::baseline;
 use crate::report::threshold::Threshold;
 use crate::report::{self, Report, TableStyle};
 use crate::run::Run;
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
@@ -53,9 +53,9 @@ pub(super) struct Common {
     /// Scenario to measure; without it the default one
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Transports to compare, separated by commas
+    /// Transports to compare, or variants such as short-polling+gzip, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    transports: Option<Vec<Transport>>,
+    transports: Option<Vec<Variant>>,
     /// How often each cell is measured
     #[arg(long, value_name = "N")]
     repeats: Option<u32>,
@@ -64,6 +64,9 @@ pub(super) struct Common {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
+    /// Do not measure the machine's own time first: predictions are theory alone
+    #[arg(long)]
+    no_calibration: bool,
     /// Directory for the results; without it reports/TIME
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -87,21 +90,25 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(url) => ServerSource::Target { address: target_address(url)? },
         None => ServerSource::Child { program: std::env::current_exe()? },
     };
-    args.common.measure(source, &Transport::ALL)
+    args.common.measure(source, |_| true)
 }
 
 impl Common {
-    /// Measures the server of `source`, which speaks `known`; writes down, and says how it went.
+    /// Measures the server of `source` by the ways that it `knows`; writes down, and says how it
+    /// went.
     pub(super) fn measure(
         self,
         source: ServerSource,
-        known: &[Transport],
+        knows: impl Fn(Variant) -> bool,
     ) -> anyhow::Result<ExitCode> {
-        let scenario = self.scenario(known)?;
+        let scenario = self.scenario(knows)?;
         let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
-        let campaign = Campaign::new(scenario, source)?;
+        let mut campaign = Campaign::new(scenario, source)?;
+        if self.no_calibration {
+            campaign = campaign.uncalibrated();
+        }
         let directory = RunDirectory::create(self.output.as_deref())?;
-        let runtime = super::runtime()?;
+        let runtime = super::load_runtime()?;
         let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
         let watch = self.watch.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
@@ -126,7 +133,7 @@ impl Common {
         Ok(verdict)
     }
 
-    fn scenario(&self, known: &[Transport]) -> anyhow::Result<Scenario> {
+    fn scenario(&self, knows: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
             Some(path) => {
@@ -140,12 +147,12 @@ impl Common {
             case.workload = case.workload.overridden_by(&self.overrides);
         }
         if let Some(transports) = &self.transports {
-            if let Some(unknown) = transports.iter().find(|transport| !known.contains(transport)) {
+            if let Some(unknown) = transports.iter().find(|variant| !knows(**variant)) {
                 bail!("--transports {unknown}: the server is not known to speak it");
             }
             scenario.transports = transports.clone();
         }
-        scenario.keep_transports(known);
+        scenario.keep_transports(knows);
         scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.check()?;
@@ -204,7 +211,7 @@ fn show(report: &Report, directory: &Path) {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
     println!("{}\n", report.summary_table(TableStyle { width, colour }));
-    for sentence in report.answer() {
+    for sentence in report.answer().into_iter().chain(report.held()) {
         println!("{sentence}");
     }
     for finding in &report.findings {

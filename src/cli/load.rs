@@ -46,5 +46,5 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let known = target.transports();
     let address = target_address(&args.target)?;
     let source = ServerSource::Foreign { address, target: Arc::new(target), pid: args.pid };
-    args.common.measure(source, &known)
+    args.common.measure(source, |variant| known.iter().any(|transport| variant == *transport))
 }

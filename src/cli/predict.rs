@@ -15,7 +15,7 @@ use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
 };
 use crate::theory::{long_poll, predict, short_poll};
-use crate::transport::Transport;
+use crate::transport::{Transport, Variant};
 
 /// Say what theory expects, without running anything
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,8 @@ Examples:
   poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
   poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
 
-The model takes server and client to need no time of their own; bytes are estimates for a network
+The model takes server and client to need no time of their own: a report adds what its machine was
+measured to need. Bytes are estimates for a network
 whose segments carry 1448 bytes.")]
 pub struct Args {
     /// Predict every workload of this scenario, instead of the default one
@@ -57,7 +58,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
         None => vec![Point {
             case: String::new(),
             workload: Workload::default(),
-            transports: Transport::ALL.to_vec(),
+            transports: Transport::ALL.map(Variant::from).to_vec(),
         }],
         Some(path) => {
             let at = || path.display().to_string();
@@ -84,7 +85,8 @@ struct Outlook {
 /// What is expected of one transport. Figures without a closed form are absent.
 #[derive(Debug, Serialize)]
 struct Way {
-    transport: Transport,
+    #[serde(rename = "transport")]
+    variant: Variant,
     #[serde(flatten)]
     figures: Option<Figures>,
 }
@@ -120,9 +122,9 @@ struct Crossovers {
 
 impl Outlook {
     fn of(point: Point) -> Self {
-        let way = |transport: &Transport| Way {
-            transport: *transport,
-            figures: Figures::of(*transport, &point.workload),
+        let way = |variant: &Variant| Way {
+            variant: *variant,
+            figures: Figures::of(*variant, &point.workload),
         };
         Outlook {
             ways: point.transports.iter().map(way).collect(),
@@ -163,11 +165,12 @@ impl Outlook {
 }
 
 impl Figures {
-    fn of(transport: Transport, workload: &Workload) -> Option<Self> {
-        let prediction = predict(transport, workload)?;
+    fn of(variant: Variant, workload: &Workload) -> Option<Self> {
+        let transport = variant.transport;
+        let prediction = predict(variant, workload)?;
         let subscribers = f64::from(workload.subscribers);
         let sizes = Sizes::ours(transport, workload.headers);
-        let carried = traffic(transport, workload, &sizes);
+        let carried = traffic(transport, workload, &sizes).filter(|_| variant == transport);
         Some(Figures {
             requests_s: subscribers * prediction.requests_per_subscriber_s,
             requests_per_subscriber_s: prediction.requests_per_subscriber_s,
@@ -226,8 +229,7 @@ fn table(ways: &[Way]) -> String {
     for way in ways {
         let cells = way.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
         let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
-        table
-            .add_row(std::iter::once(Cell::new(way.transport.label())).chain(cells.map(Cell::new)));
+        table.add_row(std::iter::once(Cell::new(way.variant.label())).chain(cells.map(Cell::new)));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

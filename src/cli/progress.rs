@@ -40,9 +40,14 @@ impl ProgressLine {
     pub fn show(&self, progress: &Progress<'_>) {
         let mut state = self.state.lock().expect("no panic under this lock");
         let phase = match progress {
-            Progress::Cell { number, of, transport, case, repeat, left } => {
+            Progress::Calibrating { left } => {
+                state.end = Instant::now() + *left;
+                state.cell = "before the first cell".to_owned();
+                "measuring the machine's own time"
+            }
+            Progress::Cell { number, of, variant, case, repeat, left } => {
                 let case = if case.is_empty() { String::new() } else { format!(", {case}") };
-                let label = transport.label();
+                let label = variant.label();
                 state.end = Instant::now() + *left;
                 state.cell = format!("{number}/{of} {label}{case}, repeat {}", repeat + 1);
                 "starting"

@@ -20,6 +20,7 @@ Examples:
   curl -d '{\"sender\":\"A\",\"text\":\"hi\"}' http://127.0.0.1:3030/topics/room/messages
   curl 'http://127.0.0.1:3030/topics/room/poll?after=0'
   curl 'http://127.0.0.1:3030/topics/room/long-poll?after=1&wait=30'
+  curl -N http://127.0.0.1:3030/topics/room/stream
 
 SIGINT or SIGTERM stops it: WebSockets are closed with 1001, held requests are answered.
 RUST_LOG=debug says more of what happens.")]

@@ -63,9 +63,12 @@ impl Watch {
     /// Publishes what happens now.
     pub fn tell(&self, progress: &Progress<'_>) {
         self.say(match progress {
-            Progress::Cell { number, of, transport, case, repeat, left } => json!({
+            Progress::Calibrating { left } => {
+                json!({ "what": "calibrating", "left_s": left.as_secs_f64() })
+            }
+            Progress::Cell { number, of, variant, case, repeat, left } => json!({
                 "what": "cell", "number": number, "of": of, "left_s": left.as_secs_f64(),
-                "label": format!("{}{}{case}, repeat {}", transport.label(),
+                "label": format!("{}{}{case}, repeat {}", variant.label(),
                     if case.is_empty() { "" } else { ", " }, repeat + 1),
             }),
             Progress::Phase(phase) => json!({ "what": "phase", "phase": phase_name(*phase) }),
@@ -106,8 +109,8 @@ fn done(cell: &Cell) -> Value {
     let messages = cell.deliveries.steady;
     json!({
         "what": "done",
-        "transport": cell.transport,
-        "label": cell.transport.label(),
+        "transport": cell.variant,
+        "label": cell.variant.label(),
         "case": cell.case,
         "repeat": cell.repeat,
         "latency_ms": {

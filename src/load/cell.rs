@@ -22,7 +22,7 @@ use super::verifier::Window;
 use super::watch::{Moment, Watch};
 use crate::message::TopicName;
 use crate::run::Cell;
-use crate::transport::{Transport, Waiting};
+use crate::transport::{Extra, Variant, Waiting};
 use crate::wire::clock::sleep_until;
 use crate::wire::{Dialer, Journal, Meter};
 
@@ -37,7 +37,7 @@ const HEAD_START: Duration = Duration::from_millis(20);
 /// What is to be measured.
 #[derive(Debug, Clone)]
 pub struct CellPlan {
-    pub transport: Transport,
+    pub variant: Variant,
     pub case: String,
     pub workload: Workload,
     pub repeat: u32,
@@ -60,15 +60,23 @@ pub enum Phase {
 impl CellPlan {
     /// How long the cell takes, about.
     pub fn expected_duration(&self) -> Duration {
-        let Workload { subscribers, rtt, idle, warm_up, duration, poll_interval, .. } =
-            &self.workload;
+        let Workload { subscribers, rtt, idle, warm_up, duration, .. } = &self.workload;
         let connect = *rtt * (3 + subscribers / 256) + Duration::from_micros(300) * *subscribers;
-        let drain = match self.transport.waiting() {
-            Waiting::InClient => *poll_interval + *rtt,
+        let drain = match self.variant.transport.waiting() {
+            Waiting::InClient => self.poll_interval_max() + *rtt,
             Waiting::PerRequest | Waiting::PerConnection => *rtt,
         };
         let starting_and_stopping = Duration::from_millis(200);
         UNUSED + connect + *idle + *warm_up + *duration + drain + starting_and_stopping
+    }
+
+    /// The longest that a subscriber may let pass between two polls.
+    fn poll_interval_max(&self) -> Duration {
+        let Workload { poll_interval, poll_interval_max, .. } = self.workload;
+        match self.variant.has(Extra::Adaptive) {
+            true => poll_interval_max.max(poll_interval),
+            false => poll_interval,
+        }
     }
 
     /// Measures it.
@@ -92,14 +100,15 @@ impl CellPlan {
         server: &mut ServerUnderTest,
         tell: &(dyn Fn(Phase) + Sync),
     ) -> anyhow::Result<Cell> {
+        let transport = self.variant.transport;
         let schedule = Arc::new(Schedule::plan(&self.workload, self.seed));
         let topics = Arc::new(self.topics());
         let meter = Arc::new(Meter::default());
         let journal = Arc::new(Journal::default());
 
-        let unused_from = Moment::now(server, self.transport, &meter).await?;
+        let unused_from = Moment::now(server, transport, &meter).await?;
         sleep_until(Instant::now() + UNUSED).await;
-        let unused_to = Moment::now(server, self.transport, &meter).await?;
+        let unused_to = Moment::now(server, transport, &meter).await?;
         let kernel_before = kernel::memory_bytes();
 
         tell(Phase::Connecting);
@@ -111,9 +120,9 @@ impl CellPlan {
         watch.until(connected, deadline, "subscribers connect").await?;
 
         tell(Phase::Idle);
-        let idle_from = Moment::now(watch.server, self.transport, &meter).await?;
+        let idle_from = Moment::now(watch.server, transport, &meter).await?;
         watch.sleep_until(Instant::now() + self.workload.idle).await?;
-        let idle_to = Moment::now(watch.server, self.transport, &meter).await?;
+        let idle_to = Moment::now(watch.server, transport, &meter).await?;
         let kernel_idle = kernel::memory_bytes();
 
         tell(Phase::WarmUp);
@@ -134,18 +143,18 @@ impl CellPlan {
 
         tell(Phase::Steady);
         meter.forget_lateness();
-        let steady_from = Moment::now(watch.server, self.transport, &meter).await?;
+        let steady_from = Moment::now(watch.server, transport, &meter).await?;
         watch.sleep_until(start + window.end).await?;
-        let steady_to = Moment::now(watch.server, self.transport, &meter).await?;
+        let steady_to = Moment::now(watch.server, transport, &meter).await?;
         let poll_late_us = meter.lateness();
 
         tell(Phase::Draining);
         let publisher_late_us = watch.alongside(&mut publisher).await???;
         let expected = expected_deliveries(&self.workload, &schedule);
-        let deadline = Instant::now() + self.workload.poll_interval + self.workload.rtt + PATIENCE;
+        let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
         // What is missing after that is lost, which is a result and not an error.
         let _ = watch.until(|watch| watch.fleet.received() >= expected, deadline, "").await;
-        let requests = watch.settle(&meter, self.transport, &unused_from).await?;
+        let requests = watch.settle(&meter, transport, &unused_from).await?;
         let observed = Observed {
             schedule: &schedule,
             meter: &meter,
@@ -176,7 +185,7 @@ impl CellPlan {
             .with_headers(&headers::profile(self.workload.headers))
             .with_meter(meter);
         let target = server.target.clone();
-        Fleet::launch(self.transport, target, &self.workload, topics, &dialer, journal, self.seed)
+        Fleet::launch(self.variant, target, &self.workload, topics, &dialer, journal, self.seed)
     }
 
     fn topics(&self) -> Vec<TopicName> {

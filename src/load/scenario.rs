@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::transport::Transport;
+use crate::transport::{Transport, Variant};
 
 mod sweep;
 
@@ -28,9 +28,9 @@ pub struct Scenario {
     pub title: String,
     /// What the scenario is to show, as prose.
     pub description: String,
-    /// The transports to compare, in order.
+    /// The transports to compare, in order; a variant is `short-polling+conditional`.
     #[serde(default = "all_transports")]
-    pub transports: Vec<Transport>,
+    pub transports: Vec<Variant>,
     /// How often each cell is measured.
     #[serde(default = "default_repeats")]
     pub repeats: u32,
@@ -48,8 +48,8 @@ pub struct Scenario {
     pub cases: Vec<Case>,
 }
 
-fn all_transports() -> Vec<Transport> {
-    Transport::ALL.to_vec()
+fn all_transports() -> Vec<Variant> {
+    Transport::ALL.map(Variant::from).to_vec()
 }
 
 fn default_repeats() -> u32 {
@@ -64,7 +64,8 @@ fn default_seed() -> u64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
-    /// Subscribers, each with a connection of its own, spread evenly over the topics.
+    /// Subscribers, spread evenly over the topics; each has a connection of its own, but for
+    /// variants on HTTP/2.
     pub subscribers: u32,
     /// Topics; a message's fan-out is `subscribers / topics`.
     pub topics: u32,
@@ -77,11 +78,17 @@ pub struct Workload {
     /// Short polling: how long a subscriber waits between polls (theory's T).
     #[serde(with = "friendly::required")]
     pub poll_interval: Duration,
+    /// Adaptive short polling: the longest that the interval grows to while there is nothing; no
+    /// shorter than `poll_interval` in any case.
+    #[serde(with = "friendly::required")]
+    pub poll_interval_max: Duration,
     /// Short polling: what the interval is counted from.
     pub poll_pacing: Pacing,
     /// Long polling: how long a request may be held (theory's tau).
     #[serde(with = "friendly::required")]
     pub long_poll_hold: Duration,
+    /// HTTP/2: subscribers that share a connection.
+    pub streams_per_connection: u32,
     /// Round trip of the simulated link, both directions together (theory's R).
     #[serde(with = "friendly::required")]
     pub rtt: Duration,
@@ -107,8 +114,10 @@ impl Default for Workload {
             process: Process::Poisson,
             message_bytes: 100,
             poll_interval: Duration::from_secs(1),
+            poll_interval_max: Duration::from_secs(8),
             poll_pacing: Pacing::AfterResponse,
             long_poll_hold: Duration::from_secs(25),
+            streams_per_connection: 10,
             rtt: Duration::from_millis(40),
             headers: Headers::Minimal,
             idle: Duration::from_millis(750),
@@ -159,7 +168,7 @@ pub struct Case {
     pub description: String,
     /// Which transports it concerns, if not all of the scenario's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transports: Option<Vec<Transport>>,
+    pub transports: Option<Vec<Variant>>,
     /// What differs from the scenario's workload.
     #[serde(default)]
     pub workload: Overrides,
@@ -235,6 +244,10 @@ pub struct Overrides {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<Duration>,
+    /// Adaptive short polling: longest time between polls
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub poll_interval_max: Option<Duration>,
     /// Short polling: what the interval is counted from
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,6 +256,10 @@ pub struct Overrides {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub long_poll_hold: Option<Duration>,
+    /// HTTP/2: subscribers that share a connection
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_per_connection: Option<u32>,
     /// Round trip of the simulated link
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
@@ -279,8 +296,10 @@ impl Overrides {
         set(&mut workload.process, self.process);
         set(&mut workload.message_bytes, self.message_bytes);
         set(&mut workload.poll_interval, self.poll_interval);
+        set(&mut workload.poll_interval_max, self.poll_interval_max);
         set(&mut workload.poll_pacing, self.poll_pacing);
         set(&mut workload.long_poll_hold, self.long_poll_hold);
+        set(&mut workload.streams_per_connection, self.streams_per_connection);
         set(&mut workload.rtt, self.rtt);
         set(&mut workload.headers, self.headers);
         set(&mut workload.idle, self.idle);
@@ -299,8 +318,10 @@ impl Overrides {
             process: stronger.process.or(self.process),
             message_bytes: stronger.message_bytes.or(self.message_bytes),
             poll_interval: stronger.poll_interval.or(self.poll_interval),
+            poll_interval_max: stronger.poll_interval_max.or(self.poll_interval_max),
             poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
             long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
+            streams_per_connection: stronger.streams_per_connection.or(self.streams_per_connection),
             rtt: stronger.rtt.or(self.rtt),
             headers: stronger.headers.or(self.headers),
             idle: stronger.idle.or(self.idle),
@@ -316,7 +337,7 @@ pub struct Point {
     /// The case's name, empty if the scenario has no cases.
     pub case: String,
     pub workload: Workload,
-    pub transports: Vec<Transport>,
+    pub transports: Vec<Variant>,
 }
 
 /// A scenario that cannot be used; the text says which key, which line and what would be right.
@@ -343,11 +364,11 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Leaves out the transports that are not among `known`, and the cases of which none is left.
-    /// If that is all of them, [`Scenario::check`] says that there is nothing to measure.
-    pub fn keep_transports(&mut self, known: &[Transport]) {
+    /// Leaves out the variants that are not `known`, and the cases of which none is left. If that
+    /// is all of them, [`Scenario::check`] says that there is nothing to measure.
+    pub fn keep_transports(&mut self, known: impl Fn(Variant) -> bool) {
         let had_cases = !self.cases.is_empty();
-        let keep = |transports: &mut Vec<Transport>| transports.retain(|t| known.contains(t));
+        let keep = |transports: &mut Vec<Variant>| transports.retain(|variant| known(*variant));
         keep(&mut self.transports);
         for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
             keep(transports);
@@ -453,7 +474,13 @@ impl Workload {
         limit("message_bytes", (16..=60_000).contains(&self.message_bytes), "16 to 60000")?;
         let hour = ms(3_600_000);
         limit("poll_interval", within(self.poll_interval, ms(1), hour), "1ms to 1h")?;
+        limit("poll_interval_max", within(self.poll_interval_max, ms(1), hour), "1ms to 1h")?;
         limit("long_poll_hold", within(self.long_poll_hold, ms(1), ms(60_000)), "1ms to 60s")?;
+        limit(
+            "streams_per_connection",
+            (1..=100).contains(&self.streams_per_connection),
+            "1 to 100",
+        )?;
         limit("rtt", self.rtt <= ms(10_000), "0s to 10s")?;
         limit("idle", self.idle <= hour, "0s to 1h")?;
         limit("warm_up", self.warm_up <= hour, "0s to 1h")?;

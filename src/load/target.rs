@@ -154,6 +154,8 @@ impl Target {
             Transport::Sse => self.sse.is_some(),
             // Another server's Socket.IO has events of its own, which no file of ours describes.
             Transport::SocketioPolling | Transport::SocketioWebsocket => false,
+            // Nobody has asked for another server's lines yet.
+            Transport::Ndjson => false,
         };
         Transport::ALL.into_iter().filter(described).collect()
     }

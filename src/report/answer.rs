@@ -2,12 +2,12 @@
 //!
 //! Nothing is claimed that lies within the spread, and nothing about a way that is void.
 
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::{self, Figure};
 use super::stats::Summary;
 use super::units::{Unit, sentence_case, significant};
-use super::{Point, Report, Way, charts, sweep};
+use super::{Point, Report, Way, charts, sweep, variants};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -26,12 +26,12 @@ pub fn sentences(report: &Report) -> Vec<String> {
 fn void(way: &Way, title: &str) -> String {
     let at = if title.is_empty() { String::new() } else { format!(" ({title})") };
     let reasons = way.void_reasons.join("; ");
-    format!("Void: {}{at} has no result. {}.", way.transport.label(), sentence_case(&reasons))
+    format!("Void: {}{at} has no result. {}.", way.variant.label(), sentence_case(&reasons))
 }
 
 fn of_point(point: &Point) -> Vec<String> {
     let parts = [latency(point), requests(point), bytes(point), cpu(point), advice(point)];
-    parts.into_iter().flatten().collect()
+    parts.into_iter().flatten().chain(variants::sentences(point)).collect()
 }
 
 /// A way's place in a ranking.
@@ -112,8 +112,8 @@ fn multiples(
         let value = figure.unit.show(summary.value);
         let times = significant(summary.value / best);
         match index {
-            0 => format!("{} {verb} {times} times as {quality} ({value})", way.transport.label()),
-            _ => format!("{} {times} times ({value})", way.transport.label()),
+            0 => format!("{} {verb} {times} times as {quality} ({value})", way.variant.label()),
+            _ => format!("{} {times} times ({value})", way.variant.label()),
         }
     });
     format!(" {}.", sentence_case(&list(each)))
@@ -125,14 +125,14 @@ fn requests(point: &Point) -> Option<String> {
     let (asking, told): (Vec<_>, Vec<_>) =
         ranked.into_iter().partition(|(_, summary)| summary.value > 0.0);
     let each = asking.iter().map(|(way, summary)| {
-        let name = way.transport.label();
+        let name = way.variant.label();
         let empty = way.summary(&figures::EMPTY_SHARE).map(|empty| match empty.value {
             0.0 => " (none answered empty)".to_owned(),
             share => format!(" ({} answered empty)", figures::EMPTY_SHARE.unit.show(share)),
         });
         format!("{} with {name}{}", significant(summary.value), empty.unwrap_or_default())
     });
-    let told = list(told.iter().map(|(way, _)| way.transport.label().to_owned()));
+    let told = list(told.iter().map(|(way, _)| way.variant.label()));
     let none = (!told.is_empty()).then(|| format!("none after the handshake with {told}"));
     let each = list(each.chain(none));
     (!each.is_empty()).then(|| format!("Requests a second that each subscriber sent: {each}."))
@@ -143,16 +143,16 @@ fn advice(point: &Point) -> Option<String> {
     let first = |figure: &'static Figure| {
         let ranked = point.ranked(figure);
         (ranked.len() >= 2)
-            .then(|| split(&ranked).0.iter().map(|(way, _)| way.transport).collect::<Vec<_>>())
+            .then(|| split(&ranked).0.iter().map(|(way, _)| way.variant).collect::<Vec<_>>())
     };
     let fast = first(&figures::LATENCY_MEAN)?;
     let thrifty = first(&figures::BYTES_PER_MESSAGE);
     let light = first(&figures::CPU_PER_MESSAGE);
     let others = [thrifty, light];
     let leads =
-        |transport: &&Transport| others.iter().flatten().all(|leaders| leaders.contains(transport));
-    let everywhere: Vec<&str> =
-        fast.iter().filter(leads).map(|transport| transport.label()).collect();
+        |variant: &&Variant| others.iter().flatten().all(|leaders| leaders.contains(variant));
+    let everywhere: Vec<String> =
+        fast.iter().filter(leads).map(|variant| variant.label()).collect();
     let verdict = match everywhere.len() {
         0 => "For this workload no way is best in everything: weigh delay against cost.".to_owned(),
         _ => format!("For this workload nothing beat {}.", everywhere.join(" or ")),
@@ -175,7 +175,7 @@ fn rule_of_thumb(point: &Point) -> String {
 
 /// Several points: each way's range, who was fastest how often, and where ways meet.
 fn across(report: &Report, points: &[Point]) -> Vec<String> {
-    let ranges = report.transports().into_iter().filter_map(|way| range(points, way));
+    let ranges = report.variants().into_iter().filter_map(|way| range(points, way));
     let lines = sweep::lines(report);
     let meetings = lines.iter().flat_map(|line| {
         let figures: [(&Figure, &str); 3] = [
@@ -191,21 +191,25 @@ fn across(report: &Report, points: &[Point]) -> Vec<String> {
             (!words.is_empty()).then(|| format!("{name}, along {axis}: {}", words.join(" ")))
         })
     });
-    ranges.chain(meetings).collect()
+    let variants = points.iter().flat_map(|point| {
+        let title = point.title(report.run);
+        variants::sentences(point).into_iter().map(move |sentence| format!("{title}: {sentence}"))
+    });
+    ranges.chain(meetings).chain(variants).collect()
 }
 
-fn range(points: &[Point], transport: Transport) -> Option<String> {
+fn range(points: &[Point], variant: Variant) -> Option<String> {
     let figure = &figures::LATENCY_MEAN;
-    let ways = points.iter().filter_map(|point| point.way(transport));
+    let ways = points.iter().filter_map(|point| point.way(variant));
     let means: Vec<f64> = ways.filter_map(|way| Some(way.summary(figure)?.value)).collect();
     let low = means.iter().copied().reduce(f64::min)?;
     let high = means.iter().copied().reduce(f64::max)?;
     let led = points.iter().filter(|point| {
         let ranked = point.ranked(figure);
-        ranked.len() >= 2 && split(&ranked).0.iter().any(|(way, _)| way.transport == transport)
+        ranked.len() >= 2 && split(&ranked).0.iter().any(|(way, _)| way.variant == variant)
     });
     let (name, low, high) =
-        (sentence_case(transport.label()), figure.unit.show(low), figure.unit.show(high));
+        (sentence_case(&variant.label()), figure.unit.show(low), figure.unit.show(high));
     let range = if low == high { low } else { format!("{low} to {high}") };
     let led = match led.count() {
         0 => "in none".to_owned(),
@@ -220,7 +224,7 @@ fn range(points: &[Point], transport: Transport) -> Option<String> {
 }
 
 fn names(ways: &[Standing]) -> String {
-    list(ways.iter().map(|(way, _)| way.transport.label().to_owned()))
+    list(ways.iter().map(|(way, _)| way.variant.label()))
 }
 
 /// `a`, `a and b`, `a, b and c`.

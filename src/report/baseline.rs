@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::run::Run;
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::{self, Figure};
 use super::stats::Summary;
@@ -26,7 +26,7 @@ pub struct Comparison {
 pub struct Change {
     /// The point's title, empty if it is the only one.
     pub title: String,
-    pub transport: Transport,
+    pub variant: Variant,
     pub figure: &'static Figure,
     pub old: Summary,
     pub new: Summary,
@@ -61,7 +61,7 @@ impl Comparison {
             .points
             .iter()
             .find(|candidate| candidate.name == point.name && candidate.workload == point.workload);
-        let before = counterpart.and_then(|point| point.way(way.transport));
+        let before = counterpart.and_then(|point| point.way(way.variant));
         let missing = match before {
             None => Some("the baseline has no such measurement"),
             Some(before) if before.is_void() => Some("it is void in the baseline"),
@@ -70,7 +70,7 @@ impl Comparison {
         };
         if let Some(reason) = missing {
             let at = if title.is_empty() { String::new() } else { format!(" ({title})") };
-            self.notes.push(format!("{}{at} is not compared: {reason}", way.transport));
+            self.notes.push(format!("{}{at} is not compared: {reason}", way.variant));
         }
         let (Some(before), None) = (before, missing) else { return };
         for figure in figures::ALL.iter().copied() {
@@ -80,7 +80,7 @@ impl Comparison {
             self.compared += 1;
             if new.differs_from(old) {
                 let (old, new, title) = (*old, *new, title.clone());
-                self.changes.push(Change { title, transport: way.transport, figure, old, new });
+                self.changes.push(Change { title, variant: way.variant, figure, old, new });
             }
         }
     }
@@ -111,7 +111,7 @@ fn circumstances(old: &Run, new: &Run) -> Vec<String> {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = (self.figure.unit, self.factor());
-        write!(f, "{}.{}", self.transport, self.figure.name)?;
+        write!(f, "{}.{}", self.variant, self.figure.name)?;
         if !self.title.is_empty() {
             write!(f, " ({})", self.title)?;
         }
@@ -138,6 +138,7 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::transport::Transport;
 
     #[test]
     fn a_run_has_not_changed_from_itself() {
@@ -152,7 +153,7 @@ mod tests {
         let old = fixture::run();
         let mut new = old.clone();
         for cell in &mut new.cells {
-            if cell.transport == Transport::WebSocket {
+            if cell.variant == Transport::WebSocket {
                 cell.bytes.down.headers += 100 * cell.deliveries.in_steady;
             }
         }

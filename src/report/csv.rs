@@ -60,7 +60,7 @@ fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = Strin
         workload.poll_interval.as_secs_f64().to_string(),
         workload.long_poll_hold.as_secs_f64().to_string(),
         workload.message_bytes.to_string(),
-        way.transport.name().to_owned(),
+        way.variant.to_string(),
         status.to_owned(),
     ];
     let fields: Vec<String> = front.into_iter().chain(rest).map(|text| quoted(&text)).collect();

@@ -13,7 +13,7 @@ pub const KEY: &str = "Smallest first. < is a real difference; ≈ joins neighbo
 pub fn orders(point: &Point) -> Vec<(&'static str, String)> {
     let order = |figure: &&'static super::figures::Figure| {
         let ranked = point.ranked(figure);
-        let name = |(way, _): &(&Way, _)| way.transport.label();
+        let name = |(way, _): &(&Way, _)| way.variant.label();
         let mut text = name(ranked.first()?).to_owned();
         for pair in ranked.windows(2) {
             let sign = if pair[0].1.differs_from(pair[1].1) { '<' } else { '≈' };

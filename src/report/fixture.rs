@@ -13,7 +13,7 @@ use crate::run::{
     Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Requests, Run,
     SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::transport::{Transport, Waiting};
+use crate::transport::{Transport, Variant, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
 pub fn run() -> Run {
@@ -34,8 +34,8 @@ pub fn sweep() -> Run {
 pub fn scenario(toml: &str) -> Scenario {
     let mut scenario = Scenario::from_toml(toml).expect("the fixture's scenario is valid");
     if scenario.transports == Transport::ALL {
-        scenario.transports =
-            vec![Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+        let first = [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket];
+        scenario.transports = first.map(Variant::from).to_vec();
     }
     scenario.workload.subscribers = 60;
     scenario.workload.topics = 6;
@@ -47,8 +47,8 @@ pub fn scenario(toml: &str) -> Scenario {
 pub fn run_of(scenario: &Scenario) -> Run {
     let cell = |repeat: u32| {
         scenario.points().into_iter().flat_map(move |point| {
-            let transports = point.transports.clone();
-            transports.into_iter().map(move |transport| cell(transport, &point, repeat))
+            let variants = point.transports.clone();
+            variants.into_iter().map(move |variant| cell(variant, &point, repeat))
         })
     };
     let started_at: Timestamp = "2026-11-22T20:00:00Z".parse().expect("a valid instant");
@@ -73,6 +73,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             load_average_before: 0.1,
         },
         server: Server { is_child: true, version: "poll-vs-push/0.1.0".into() },
+        own_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
@@ -85,9 +86,9 @@ enum Pattern {
     Told,
 }
 
-fn pattern(transport: Transport, workload: &Workload) -> Pattern {
+fn pattern(variant: Variant, workload: &Workload) -> Pattern {
     let rtt_s = workload.rtt.as_secs_f64();
-    match transport.waiting() {
+    match variant.transport.waiting() {
         Waiting::InClient => {
             Pattern::Asking { gap_s: workload.poll_interval.as_secs_f64() + rtt_s, hold_s: 0.0 }
         }
@@ -107,14 +108,14 @@ struct Seen {
     messages: Vec<(f64, f64)>,
 }
 
-fn cell(transport: Transport, point: &Point, repeat: u32) -> Cell {
+fn cell(variant: Variant, point: &Point, repeat: u32) -> Cell {
     let workload = &point.workload;
     let seed = 100 * u64::from(repeat) + 1;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let length_s = workload.duration.as_secs_f64();
     let topics: Vec<Vec<f64>> =
         (0..workload.topics).map(|_| arrivals(workload.rate, length_s, &mut random)).collect();
-    let pattern = pattern(transport, workload);
+    let pattern = pattern(variant, workload);
     let seen: Vec<Seen> = (0..workload.subscribers)
         .map(|subscriber| {
             let arrivals = &topics[(subscriber % workload.topics) as usize];
@@ -122,7 +123,7 @@ fn cell(transport: Transport, point: &Point, repeat: u32) -> Cell {
         })
         .collect();
     let published = topics.iter().map(|arrivals| arrivals.len() as u64).sum();
-    measured(transport, point, repeat, &seen, published, &topics[0])
+    measured(variant, point, repeat, &seen, published, &topics[0])
 }
 
 fn arrivals(rate: f64, length_s: f64, random: &mut ChaCha8Rng) -> Vec<f64> {
@@ -168,7 +169,7 @@ fn subscriber_of(
 }
 
 fn measured(
-    transport: Transport,
+    variant: Variant,
     point: &Point,
     repeat: u32,
     seen: &[Seen],
@@ -195,7 +196,7 @@ fn measured(
     };
     let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
     Cell {
-        transport,
+        variant,
         case: point.case.clone(),
         workload: workload.clone(),
         repeat,
@@ -225,6 +226,7 @@ fn measured(
             publisher_late_us: all_of(&[200; 200]),
             poll_late_us: if sent > 0 { all_of(&[700; 2_000]) } else { Histogram::new() },
             cpu_s: work * 0.6,
+            threads: Some(2),
         },
         trace: trace(&seen[0], first_topic),
     }

@@ -19,6 +19,7 @@ pub fn document(report: &Report) -> Value {
         "void": report.is_void(),
         "stopped_early": report.run.stopped_early,
         "answer": report.answer(),
+        "theory": report.held(),
         "findings": findings,
         "points": points,
     })
@@ -39,5 +40,5 @@ fn way(way: &Way) -> Value {
             Some((figure.name.to_owned(), value))
         })
         .collect();
-    json!({ "transport": way.transport, "void_reasons": way.void_reasons, "figures": figures })
+    json!({ "transport": way.variant, "void_reasons": way.void_reasons, "figures": figures })
 }

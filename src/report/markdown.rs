@@ -28,6 +28,7 @@ pub fn document(report: &Report) -> String {
         text.push_str("Every figure is in `results.csv`.\n\n");
     }
     text.push_str(&published(report));
+    text.push_str(&held(report));
     text.push_str(&validity(report));
     text.push_str("## Method\n\n");
     prose::METHOD.iter().for_each(|line| {
@@ -50,7 +51,7 @@ fn headlines(report: &Report) -> String {
                 Some(summary) => figure.unit.show(summary.value),
                 None => "—".to_owned(),
             });
-            let names = [escaped(&point.title(report.run)), way.transport.label().to_owned()];
+            let names = [escaped(&point.title(report.run)), way.variant.label().to_owned()];
             text.push_str(&table_row(names.into_iter().chain(figures)));
         }
     }
@@ -63,7 +64,7 @@ fn full_table(report: &Report, point: &Point) -> String {
     if !title.is_empty() {
         let _ = writeln!(text, "### {}\n", escaped(&title));
     }
-    let ways = point.ways.iter().map(|way| way.transport.label().to_owned());
+    let ways = point.ways.iter().map(|way| way.variant.label().to_owned());
     text.push_str(&table_head(&["figure".to_owned()], ways));
     for section in table::sections(point) {
         let blanks = point.ways.iter().map(|_| String::new());
@@ -119,6 +120,16 @@ fn entry(entry: &Entry) -> String {
             [Some(format!("**{value}**")), spread, theory].into_iter().flatten().collect()
         }
     }
+}
+
+fn held(report: &Report) -> String {
+    let sentences = report.held();
+    if sentences.is_empty() {
+        return String::new();
+    }
+    let lines: String =
+        sentences.iter().map(|sentence| format!("- {}\n", escaped(sentence))).collect();
+    format!("## Theory held against measurement\n\n{lines}\n")
 }
 
 fn validity(report: &Report) -> String {

@@ -13,6 +13,7 @@ mod csv;
 pub mod decision;
 mod differences;
 pub mod figures;
+mod held;
 mod html;
 mod json;
 mod markdown;
@@ -25,6 +26,7 @@ mod terminal;
 pub mod threshold;
 pub mod units;
 pub mod validity;
+mod variants;
 pub mod warning;
 
 #[cfg(test)]
@@ -32,12 +34,12 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::load::scenario::{Case, Workload};
 use crate::run::{Cell, Histogram, Run};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use figures::{Expected, Figure};
 use stats::Summary;
@@ -61,13 +63,13 @@ pub struct Point<'run> {
     /// The case itself, for its prose and published figures.
     pub case: Option<&'run Case>,
     pub workload: &'run Workload,
-    /// In the order of [`Transport::ALL`].
+    /// In the order of their variants.
     pub ways: Vec<Way<'run>>,
 }
 
-/// One transport under one workload, all repeats together.
+/// One variant of a transport under one workload, all repeats together.
 pub struct Way<'run> {
-    pub transport: Transport,
+    pub variant: Variant,
     pub workload: &'run Workload,
     /// The repeats that count; empty if the way is void.
     pub cells: Vec<&'run Cell>,
@@ -99,16 +101,19 @@ impl<'run> Report<'run> {
         self.points.is_empty() || self.findings.iter().any(Finding::is_void)
     }
 
-    /// The transports of the whole report, each once, in the order of [`Transport::ALL`].
-    pub fn transports(&self) -> Vec<Transport> {
-        let present =
-            |transport: &Transport| self.points.iter().any(|point| point.way(*transport).is_some());
-        Transport::ALL.into_iter().filter(present).collect()
+    /// The variants of the whole report, each once, in order.
+    pub fn variants(&self) -> BTreeSet<Variant> {
+        self.points.iter().flat_map(|point| &point.ways).map(|way| way.variant).collect()
     }
 
     /// The answer in a few sentences, each made from the numbers.
     pub fn answer(&self) -> Vec<String> {
         answer::sentences(self)
+    }
+
+    /// How many of theory's predictions held, and which did not; empty if nothing was predicted.
+    pub fn held(&self) -> Vec<String> {
+        held::sentences(self)
     }
 
     /// The report as one HTML file that needs no network.
@@ -141,10 +146,10 @@ impl<'run> Point<'run> {
     fn new(run: &'run Run, first: &'run Cell) -> Self {
         let here = |cell: &&Cell| cell.case == first.case && cell.workload == first.workload;
         let cells: Vec<&Cell> = run.cells.iter().filter(here).collect();
-        let ways = Transport::ALL.into_iter().filter_map(|transport| {
-            let of_way = |cell: &&&Cell| cell.transport == transport;
-            let cells: Vec<&Cell> = cells.iter().filter(of_way).copied().collect();
-            (!cells.is_empty()).then(|| Way::new(run, transport, &first.workload, cells))
+        let variants: BTreeSet<Variant> = cells.iter().map(|cell| cell.variant).collect();
+        let ways = variants.into_iter().map(|variant| {
+            let of_way = cells.iter().filter(|cell| cell.variant == variant);
+            Way::new(run, variant, &first.workload, of_way.copied().collect())
         });
         let case = run.scenario.cases.iter().find(|case| case.name == first.case);
         Point { name: &first.case, case, workload: &first.workload, ways: ways.collect() }
@@ -159,9 +164,10 @@ impl<'run> Point<'run> {
         parts.join(", ")
     }
 
-    /// The transport's way, if it was measured here.
-    pub fn way(&self, transport: Transport) -> Option<&Way<'run>> {
-        self.ways.iter().find(|way| way.transport == transport)
+    /// The variant's way, if it was measured here.
+    pub fn way(&self, variant: impl Into<Variant>) -> Option<&Way<'run>> {
+        let variant = variant.into();
+        self.ways.iter().find(|way| way.variant == variant)
     }
 
     /// The ways that have results.
@@ -184,7 +190,7 @@ impl<'run> Point<'run> {
 impl<'run> Way<'run> {
     fn new(
         run: &'run Run,
-        transport: Transport,
+        variant: Variant,
         workload: &'run Workload,
         measured: Vec<&'run Cell>,
     ) -> Self {
@@ -196,8 +202,8 @@ impl<'run> Way<'run> {
             Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
-        let expected = Expected::of(transport, workload, run.server.is_child);
-        Way { transport, workload, cells, void_reasons, latency_us, expected, summaries }
+        let expected = expected(run, variant, workload, &cells);
+        Way { variant, workload, cells, void_reasons, latency_us, expected, summaries }
     }
 
     /// True if no repeat counts.
@@ -219,6 +225,18 @@ impl<'run> Way<'run> {
     pub fn published(&self) -> u64 {
         self.cells.iter().map(|cell| cell.published).sum()
     }
+}
+
+/// What theory expects of `cells`, which had this workload: with the messages that their schedules
+/// drew, which differ from the rate that was asked for by chance, and with the machine's own time.
+fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -> Option<Expected> {
+    let published: u64 = cells.iter().map(|cell| cell.published).sum();
+    let steady_s: f64 = cells.iter().map(|cell| cell.steady_s).sum();
+    let drawn = published as f64 / (steady_s * f64::from(workload.topics));
+    let rate = if drawn > 0.0 { drawn } else { workload.rate };
+    let workload = Workload { rate, ..workload.clone() };
+    let own_time = run.own_time.unwrap_or_default();
+    Expected::of(variant, &workload, &own_time, run.server.is_child)
 }
 
 /// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.

@@ -39,7 +39,7 @@ fn ours(report: &Report, case: &str, name: &str) -> String {
     };
     let points: Vec<&Point> = report.points.iter().filter(|point| point.name == case).collect();
     let at = |point: &&Point| {
-        let way = point.way(reference.transport)?;
+        let way = point.way(reference.variant)?;
         let value = match way.summary(reference.figure) {
             Some(summary) => reference.figure.unit.show(summary.value),
             None if way.is_void() => "void".to_owned(),

@@ -3,11 +3,13 @@
 //! Draws nothing. A crossover is claimed only between points at which the two differ for real, once
 //! in one direction and once in the other; theory's crossover stands beside it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::load::scenario::{Scenario, Sweep, Workload};
+use crate::theory::OwnTime;
 
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::{Expected, Figure};
 use super::units::Unit;
@@ -20,6 +22,7 @@ pub struct Line<'a> {
     pub axis: Axis,
     /// At least two, by rising value.
     pub points: Vec<&'a Point<'a>>,
+    own_time: OwnTime,
     server_is_ours: bool,
 }
 
@@ -27,8 +30,8 @@ pub struct Line<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crossover {
     /// The way whose figure is the larger one above the crossover, and the other.
-    pub larger: Transport,
-    pub smaller: Transport,
+    pub larger: Variant,
+    pub smaller: Variant,
     pub measured: Option<f64>,
     pub predicted: Option<f64>,
 }
@@ -41,8 +44,13 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
         match lines.iter_mut().find(|line| line.name == point.name) {
             Some(line) => line.points.push(point),
             None => {
-                let server_is_ours = report.run.server.is_child;
-                lines.push(Line { name: point.name, axis, points: vec![point], server_is_ours });
+                lines.push(Line {
+                    name: point.name,
+                    axis,
+                    points: vec![point],
+                    own_time: report.run.own_time.unwrap_or_default(),
+                    server_is_ours: report.run.server.is_child,
+                });
             }
         }
     }
@@ -55,13 +63,10 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
 }
 
 impl Line<'_> {
-    /// The transports that have results somewhere along the line.
-    pub fn transports(&self) -> impl Iterator<Item = Transport> + '_ {
-        let valid = |transport: &Transport| {
-            let ways = self.points.iter().filter_map(|point| point.way(*transport));
-            ways.into_iter().any(|way| !way.is_void())
-        };
-        Transport::ALL.into_iter().filter(valid)
+    /// The variants that have results somewhere along the line, in order.
+    pub fn variants(&self) -> BTreeSet<Variant> {
+        let ways = self.points.iter().flat_map(|point| point.valid_ways());
+        ways.map(|way| way.variant).collect()
     }
 
     /// The smallest and the largest value.
@@ -71,7 +76,7 @@ impl Line<'_> {
     }
 
     /// What theory expects of the figure, densely along the line; empty if it expects nothing.
-    pub fn predicted(&self, transport: Transport, figure: &Figure) -> Vec<(f64, f64)> {
+    pub fn predicted(&self, variant: Variant, figure: &Figure) -> Vec<(f64, f64)> {
         const STEPS: u32 = 120;
         let (low, high) = self.domain();
         let at = |step: u32| {
@@ -83,7 +88,7 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let expected = Expected::of(transport, &workload, self.server_is_ours)?;
+            let expected = Expected::of(variant, &workload, &self.own_time, self.server_is_ours)?;
             Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()
@@ -91,17 +96,17 @@ impl Line<'_> {
 
     /// Where ways exchange their order in `figure`, measured and predicted.
     pub fn crossovers(&self, figure: &Figure) -> Vec<Crossover> {
-        let transports: Vec<Transport> = self.transports().collect();
+        let variants: Vec<Variant> = self.variants().into_iter().collect();
         let mut found = Vec::new();
-        for (index, a) in transports.iter().enumerate() {
-            for b in &transports[index + 1..] {
+        for (index, a) in variants.iter().enumerate() {
+            for b in &variants[index + 1..] {
                 found.extend(self.between(*a, *b, figure));
             }
         }
         found
     }
 
-    fn between(&self, a: Transport, b: Transport, figure: &Figure) -> Vec<Crossover> {
+    fn between(&self, a: Variant, b: Variant, figure: &Figure) -> Vec<Crossover> {
         let real = self.points.iter().filter_map(|point| {
             let (a, b) = (point.way(a)?.summary(figure)?, point.way(b)?.summary(figure)?);
             a.differs_from(b).then(|| (self.axis.get(point.workload), a.value / b.value))
@@ -231,6 +236,7 @@ impl Axis {
 mod tests {
     use super::*;
     use crate::report::{figures, fixture};
+    use crate::transport::Transport;
 
     #[test]
     fn a_crossover_lies_where_the_ratio_is_one() {

@@ -63,7 +63,7 @@ pub fn heading(figure: &Figure) -> &'static str {
 
 fn row(report: &Report, point: &Point, way: &Way, titled: bool) -> Vec<Cell> {
     let title = titled.then(|| Cell::new(point.title(report.run)));
-    let name = Cell::new(way.transport.label()).fg(colour(way));
+    let name = Cell::new(way.variant.label()).fg(colour(way));
     let figures = figures::HEADLINES.iter().map(|figure| match way.summary(figure) {
         _ if way.is_void() => Cell::new("void").fg(Color::Red),
         Some(summary) => Cell::new(figure.unit.show(summary.value)),
@@ -73,6 +73,6 @@ fn row(report: &Report, point: &Point, way: &Way, titled: bool) -> Vec<Cell> {
 }
 
 fn colour(way: &Way) -> Color {
-    let (r, g, b) = super::charts::palette::of(way.transport).dark;
+    let (r, g, b) = super::charts::palette::of(way.variant).dark;
     Color::Rgb { r, g, b }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::transport::Transport;
 
 /// The texts in which figures appear.
 fn texts(report: &Report) -> [String; 4] {
@@ -47,7 +48,7 @@ fn wrong_deliveries_void_the_way_and_hide_its_figures() {
     let mean = figures::LATENCY_MEAN.unit.show(mean.summary(&figures::LATENCY_MEAN).unwrap().value);
     assert!(texts(&honest).iter().take(2).all(|text| text.contains(&mean)));
 
-    let cell = run.cells.iter_mut().find(|cell| cell.transport == Transport::LongPolling);
+    let cell = run.cells.iter_mut().find(|cell| cell.variant == Transport::LongPolling);
     cell.unwrap().deliveries.lost = 3;
     let report = Report::new(&run);
     assert!(report.is_void());
@@ -67,7 +68,7 @@ fn wrong_deliveries_void_the_way_and_hide_its_figures() {
 fn a_saturated_repeat_does_not_count_and_the_others_do() {
     let mut run = fixture::run();
     run.cells[0].generator.cpu_s = 1.9 * run.cells[0].steady_s;
-    let transport = run.cells[0].transport;
+    let transport = run.cells[0].variant;
     let report = Report::new(&run);
     assert!(report.is_void());
     let way = report.points[0].way(transport).unwrap();
@@ -75,6 +76,18 @@ fn a_saturated_repeat_does_not_count_and_the_others_do() {
     let texts: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
     assert!(texts.iter().any(|text| text.contains("1.9 of 2 cores")), "{texts:?}");
     assert!(texts.iter().any(|text| text.contains("only 2 of 3 repeats count")), "{texts:?}");
+}
+
+#[test]
+fn a_generator_saturates_where_its_threads_end() {
+    let mut run = fixture::run();
+    run.cells[0].generator.cpu_s = 0.9 * run.cells[0].steady_s;
+    assert!(!Report::new(&run).is_void());
+    run.cells[0].generator.threads = Some(1);
+    let report = Report::new(&run);
+    assert!(report.is_void());
+    let texts: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains("0.9 of 1 core busy")), "{texts:?}");
 }
 
 #[test]
@@ -142,7 +155,7 @@ fn fields(line: &str) -> Vec<String> {
 fn the_closing_table_is_short() {
     let mut run = fixture::run();
     run.cells.iter_mut().for_each(|cell| cell.server = None);
-    let cell = run.cells.iter_mut().find(|cell| cell.transport == Transport::ShortPolling);
+    let cell = run.cells.iter_mut().find(|cell| cell.variant == Transport::ShortPolling);
     cell.unwrap().deliveries.reordered = 1;
     let table = Report::new(&run).summary_table(TableStyle { width: Some(110), colour: false });
     insta::assert_snapshot!(table, @"

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::Figure;
 use super::{Point, Report};
@@ -14,7 +14,7 @@ use super::{Point, Report};
 /// A figure of a way: `websocket.latency.p99`.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
-    pub transport: Transport,
+    pub variant: Variant,
     pub figure: &'static Figure,
 }
 
@@ -22,17 +22,17 @@ impl FromStr for Reference {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (transport, figure) = text
+        let (variant, figure) = text
             .split_once('.')
             .ok_or_else(|| format!("'{text}' names no figure; write websocket.latency.p99"))?;
-        let transport = transport.parse().map_err(|error| format!("{error}"))?;
-        Ok(Reference { transport, figure: Figure::named(figure)? })
+        let variant = variant.parse().map_err(|error| format!("{error}"))?;
+        Ok(Reference { variant, figure: Figure::named(figure)? })
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.transport, self.figure.name)
+        write!(f, "{}.{}", self.variant, self.figure.name)
     }
 }
 
@@ -88,20 +88,20 @@ impl Threshold {
 
     /// Whether the run fails, with a line for each point at which the way was measured.
     pub fn check(&self, report: &Report) -> Outcome {
-        let transport = self.reference.transport;
-        let here = report.points.iter().filter(|point| point.way(transport).is_some());
+        let variant = self.reference.variant;
+        let here = report.points.iter().filter(|point| point.way(variant).is_some());
         let checked: Vec<(String, bool)> = here.map(|point| self.at(report, point)).collect();
         let failed = checked.is_empty() || checked.iter().any(|(_, failed)| *failed);
         let mut lines: Vec<String> = checked.into_iter().map(|(line, _)| line).collect();
         if lines.is_empty() {
-            lines.push(format!("{self}: failed, {transport} was not measured"));
+            lines.push(format!("{self}: failed, {variant} was not measured"));
         }
         Outcome { lines, failed }
     }
 
     fn at(&self, report: &Report, point: &Point) -> (String, bool) {
-        let Reference { transport, figure } = self.reference;
-        let way = point.way(transport);
+        let Reference { variant, figure } = self.reference;
+        let way = point.way(variant);
         let title = match point.title(report.run) {
             title if title.is_empty() => String::new(),
             title => format!(" ({title})"),
@@ -112,7 +112,7 @@ impl Threshold {
             }
             Some(summary) => (format!("passed, it is {}", figure.unit.show(summary.value)), false),
             None if way.is_some_and(|way| way.is_void()) => {
-                (format!("failed, {transport} is void"), true)
+                (format!("failed, {variant} is void"), true)
             }
             None => ("failed, the run cannot tell that figure".to_owned(), true),
         };

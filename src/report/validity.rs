@@ -5,7 +5,7 @@
 //! all. Everything else is a caution: the figures stand, with the warning beside them.
 
 use crate::run::{Cell, Histogram, Run, TcpIpSource};
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::figures::{self, Figure};
 use super::warning::{Finding, Severity, Warning};
@@ -19,7 +19,7 @@ const PUBLISHER_LATE_SHARE: f64 = 0.25;
 const LATENESS_SHARE: f64 = 0.05;
 /// Lateness of polls as a share of their interval, worth a warning.
 const POLL_LATE_SHARE: f64 = 0.05;
-/// Share of the machine's cores at which the generator counts as saturated.
+/// Share of the cores that the generator has threads for at which it counts as saturated.
 const SATURATED_SHARE: f64 = 0.85;
 /// Share of the cores, generator and server together, at which latency contains queueing for them.
 const FULL_SHARE: f64 = 0.9;
@@ -38,7 +38,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
                 .find(|point| point.name == cell.case && *point.workload == cell.workload);
             let title = point.map_or(String::new(), |point| point.title(run));
             let repeat = format!("repeat {}", cell.repeat + 1);
-            place(cell.transport, &[&title, &repeat])
+            place(cell.variant, &[&title, &repeat])
         };
         let warnings = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
         findings.extend(warnings.map(|warning| Finding::new(warning, place())));
@@ -46,7 +46,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     for point in points {
         let title = point.title(run);
         for way in point.valid_ways() {
-            let at = place(way.transport, &[&title]);
+            let at = place(way.variant, &[&title]);
             findings.extend(of_way(run, way).map(|warning| Finding::new(warning, at.clone())));
         }
     }
@@ -54,11 +54,11 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     findings
 }
 
-fn place(transport: Transport, details: &[&str]) -> String {
+pub(super) fn place(variant: Variant, details: &[&str]) -> String {
     let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
     match details.is_empty() {
-        true => transport.label().to_owned(),
-        false => format!("{} ({})", transport.label(), details.join(", ")),
+        true => variant.label(),
+        false => format!("{} ({})", variant.label(), details.join(", ")),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
     let server = server.unwrap_or(client);
     note(client != server, Warning::RequestsDisagree { client, server });
 
-    let cores = run.machine.cores;
+    let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
     let used = cell.generator.cpu_s / cell.steady_s;
     let saturated = used > SATURATED_SHARE * f64::from(cores);
     note(saturated, Warning::GeneratorSaturated { used, cores });
@@ -128,6 +128,11 @@ fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
     let hiccups = hiccups.map(|p99_s| Warning::PublisherHiccups { p99_s });
     let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
     [full, late, hiccups, polls].into_iter().flatten()
+}
+
+/// True if the cell counts, but its mean is not fit to be held against theory.
+pub(super) fn is_disturbed(run: &Run, cell: &Cell) -> bool {
+    cautions(run, cell).any(|warning| warning.disturbs())
 }
 
 /// How late publications may be before the figures suffer.

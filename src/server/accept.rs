@@ -1,7 +1,6 @@
 //! The accept loop. `warp::serve` has one of its own, but it sets no `TCP_NODELAY`, gives a client
 //! for ever to send its request and limits nothing, so the routes are served from here.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,14 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[cfg(feature = "tls")]
@@ -26,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::addresses::Connections;
+use super::converse::Protocols;
 use super::gate::gate;
 use super::guarded::{Admission, Guarded, Phase};
 use super::metrics::Refusal;
@@ -60,9 +54,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
     let connections = Connections::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
     let service = socketio::beside(&app, routes);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_timeout);
-    http.max_buf_size(app.config.max_header_bytes);
+    let protocols = Arc::new(Protocols::of(&app));
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
@@ -78,7 +70,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         let admission = Admission { _permit: permit, _place: place.flatten() };
         let phase = Phase::new();
         let gate = gate(app.clone(), service.clone(), peer, phase.clone());
-        let (http, host) = (http.clone(), app.clone());
+        let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
             app.spawn(async move {
@@ -87,42 +79,16 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
                     debug!("a handshake that came to nothing");
                     return;
                 };
-                let io = Guarded::new(stream, host.clone(), phase, admission);
-                converse(&http, io, gate, &host).await;
+                let io = Guarded::new(stream, host.clone(), phase.clone(), admission);
+                protocols.converse(io, gate, &phase).await;
             });
             continue;
         }
-        let io = Guarded::new(stream, app.clone(), phase, admission);
-        app.spawn(async move { converse(&http, io, gate, &host).await });
+        let io = Guarded::new(stream, host, phase.clone(), admission);
+        app.spawn(async move { protocols.converse(io, gate, &phase).await });
     }
     drop(entrance);
     drain(&app).await;
-}
-
-/// Serves one connection to its end.
-async fn converse<I, S, B>(http: &http1::Builder, io: I, service: S, app: &App)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
-{
-    let connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = app.drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        if error.is_parse_too_large() {
-            app.metrics.refused(Refusal::HeaderBytes);
-        } else if error.is_timeout() {
-            app.metrics.refused(Refusal::Idle);
-        }
-        debug!(%error, "connection ended");
-    }
 }
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.

@@ -53,15 +53,26 @@ pub struct ServerConfig {
     /// Messages in one answer
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub max_batch: usize,
+    /// An answer of so many bytes is sent compressed to those who take it so
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 10)]
+    pub gzip_min_bytes: usize,
     /// Longest that a long poll is held, whatever it asks for
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub max_hold: Duration,
     /// Time a client has to take what is sent to it before it is dropped as too slow
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub send_timeout: Duration,
-    /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone
+    /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone, and so
+    /// is a connection of HTTP/2 that does not answer one within --send-timeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration)]
     pub heartbeat: Duration,
+    /// Requests that a client may have open at the same time on one connection of HTTP/2
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub h2_max_streams: u32,
+    /// Requests by HTTP/2 that a client may take back before they are looked at; at one more the
+    /// connection is closed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub h2_max_resets: usize,
     /// Longest name of a topic, bytes, at most 64
     #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES, value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,

@@ -136,8 +136,11 @@ fn admit<B>(
     address: IpAddr,
 ) -> Result<Client, Box<Response<Bytes>>> {
     let headers = request.headers();
+    // HTTP/2 has the host in the address.
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let own = host.or(request.uri().authority().map(|authority| authority.as_str()));
     if let Some(origin) = headers.get(ORIGIN)
-        && !is_allowed(app, origin, headers.get(HOST))
+        && !is_allowed(app, origin, own)
     {
         app.metrics.refused(Refusal::Origin);
         let text = "pages of this origin may not use this server; see --allow-origin";
@@ -202,9 +205,8 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// True for the server's own pages and for those of the allow-list.
-fn is_allowed(app: &App, origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+fn is_allowed(app: &App, origin: &HeaderValue, own: Option<&str>) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
-    let own = host.and_then(|host| host.to_str().ok());
     let is_own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == own);
     is_own || app.config.allow_origin.iter().any(|allowed| allowed == "*" || allowed == origin)
 }

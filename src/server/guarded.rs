@@ -29,13 +29,17 @@ impl Phase {
     pub const SERVING: u8 = 1;
     /// Between two requests.
     pub const IDLE: u8 = 2;
+    /// Any of these at the same time, on a connection of HTTP/2. It stays so.
+    pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<Phase> {
         Arc::new(Phase(AtomicU8::new(Phase::HEAD)))
     }
 
     pub fn set(&self, phase: u8) {
-        self.0.store(phase, Relaxed);
+        let goes_on = |now| (now != Phase::MANY).then_some(phase);
+        // That it stays as it is is no failure.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, goes_on);
     }
 
     fn is(&self, phase: u8) -> bool {

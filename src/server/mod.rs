@@ -6,10 +6,13 @@
 
 mod accept;
 mod addresses;
+pub mod batch;
 mod config;
+mod converse;
 mod gate;
 mod guarded;
 pub mod metrics;
+mod preface;
 pub mod respond;
 mod routes;
 mod subscription;
@@ -119,9 +122,8 @@ impl App {
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioPolling
-            | Transport::SocketioWebsocket => {
-                (self.config.max_subscriptions, Refusal::Subscriptions)
-            }
+            | Transport::SocketioWebsocket
+            | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
         };
         self.metrics.of(transport).hold(limit).ok_or_else(|| {
             self.metrics.refused(refusal);

@@ -6,10 +6,9 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use super::metrics::TransportMetrics;
 use crate::feed::NoTopic;
 use crate::feed::store::StoreError;
-use crate::message::{BadInput, Slice};
+use crate::message::BadInput;
 
 /// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
 /// right.
@@ -84,13 +83,4 @@ impl From<ApiError> for Response {
 /// The answer, or the error as an answer.
 pub fn answer(result: Result<Response, ApiError>) -> Response {
     result.unwrap_or_else(Response::from)
-}
-
-/// A batch as the answer of a polling transport, counted.
-pub fn batch(metrics: &TransportMetrics, slice: &Slice) -> Response {
-    if slice.messages.is_empty() {
-        metrics.empty_answers.inc();
-    }
-    metrics.deliveries.inc_by(slice.messages.len() as u64);
-    json_answer(StatusCode::OK, slice.encode_batch())
 }

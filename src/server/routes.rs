@@ -16,7 +16,7 @@ use super::metrics::Refusal;
 use super::respond::{answer, json_answer};
 use super::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::message::{Draft, Stored, TopicName};
-use crate::transport::{long_polling, short_polling, sse, websocket};
+use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
 use crate::web;
 
 /// Everything the server answers.
@@ -35,6 +35,8 @@ pub(super) fn all(
         .or(websocket::echo_route(app))
         .unify()
         .or(sse::route(app))
+        .unify()
+        .or(ndjson::route(app))
         .unify()
         .or(metrics(app))
         .unify()

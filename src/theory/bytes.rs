@@ -51,11 +51,18 @@ impl Sizes {
             // A longer path, with the session's name.
             Transport::SocketioPolling => 105.0,
             // They ask once, for their handshake.
-            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => 0.0,
+            Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioWebsocket
+            | Transport::Ndjson => 0.0,
         };
         Sizes {
             request_head: request_head + more,
-            response_head: 134.0,
+            response_head: match transport {
+                // With a tag.
+                Transport::ShortPolling | Transport::LongPolling => 154.0,
+                _ => 134.0,
+            },
             envelope: match transport {
                 // `42["message",` and `]`.
                 Transport::SocketioPolling => 14.0,
@@ -152,10 +159,11 @@ pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Opti
             traffic.down.tcp_ip += acknowledgements * held_share;
             Some(traffic)
         }
-        Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
-            Wrapping::of(transport, message_bytes)
-                .map(|wrapping| pushed(&wrapping, workload.rate, message_bytes, sizes))
-        }
+        Transport::WebSocket
+        | Transport::Sse
+        | Transport::SocketioWebsocket
+        | Transport::Ndjson => Wrapping::of(transport, message_bytes)
+            .map(|wrapping| pushed(&wrapping, workload.rate, message_bytes, sizes)),
     }
 }
 
@@ -178,17 +186,21 @@ impl Wrapping {
             let message = packet + frame_header(message_bytes + packet);
             Wrapping { message, ping, pong: ping + MASK }
         };
+        // A chunk's length in hexadecimal and two line ends.
+        let chunk = |bytes: f64| bytes.log(16.0).floor() + 1.0 + 4.0;
         match transport {
             Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => None,
             Transport::WebSocket => Some(frames(0.0)),
             Transport::SocketioWebsocket => Some(frames(r#"42["message",]"#.len() as f64)),
             Transport::Sse => {
-                // `id:` with eight digits of epoch and some four of offset, `data:`, an empty line;
-                // around them a chunk's length in hexadecimal and two line ends.
+                // `id:` with eight digits of epoch and some four of offset, `data:`, an empty line.
                 let event = 17.0 + 7.0;
-                let chunk = |bytes: f64| bytes.log(16.0).floor() + 1.0 + 4.0;
                 let message = event + chunk(message_bytes + event);
                 Some(Wrapping { message, ping: 2.0 + chunk(2.0), pong: 0.0 })
+            }
+            Transport::Ndjson => {
+                let message = 1.0 + chunk(message_bytes + 1.0);
+                Some(Wrapping { message, ping: 1.0 + chunk(1.0), pong: 0.0 })
             }
         }
     }

@@ -4,6 +4,8 @@
 //! answered at once and ends it. Short polling is the cycle whose hold is 0, and long polling the
 //! one whose gap is a round trip.
 
+use super::{Delay, Gap};
+
 /// A poller's life: a gap during which the server has no request of it, then a hold, over again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cycle {
@@ -46,60 +48,34 @@ impl Cycle {
     /// them falls into gaps.
     pub fn delay(&self) -> Delay {
         let gap_share = if self.gap_s > 0.0 { self.gap_s / self.length_s() } else { 0.0 };
-        Delay { one_way_s: self.one_way_s, gap_s: self.gap_s, gap_share }
+        self.delay_with(gap_share)
+    }
+
+    fn delay_with(&self, gap_share: f64) -> Delay {
+        let gap = Gap { length_s: self.gap_s, share: gap_share };
+        Delay { one_way_s: self.one_way_s, gaps: vec![gap] }
     }
 
     /// Delay, requests per second and share of empty answers for messages at equal distances.
     ///
     /// The phase of the messages against the polls is taken to be random: over many subscribers it
-    /// is, and clocks drift. Three cases have a closed form. Without a hold, each message meets a
-    /// uniformly random part of the gap. With one, messages further apart than the gap all meet a
-    /// waiting request (Pimentel and Nickerson 2012), and messages closer than it never do, so that
-    /// the long poll is a short poll whose period is the gap. Absent for the fourth: holds that end
-    /// without a message, since then the phases at which they end matter.
+    /// is, and clocks drift. (It is not if a gap is a whole number of message intervals: then the
+    /// phase in which a hold once ended returns with every request.) Three cases have a closed
+    /// form. Without a hold, each message meets a uniformly random part of the gap. With one,
+    /// messages further apart than the gap all meet a waiting request (Pimentel and Nickerson
+    /// 2012), and messages closer than it never do, so that the long poll is a short poll whose
+    /// period is the gap. Absent for the fourth: holds that end without a message, since then the
+    /// phases at which they end matter.
     pub fn periodic(&self) -> Option<(Delay, f64, f64)> {
-        let delay = |gap_share| Delay { one_way_s: self.one_way_s, gap_s: self.gap_s, gap_share };
         let between_s = 1.0 / self.rate;
         if self.hold_s == 0.0 || self.gap_s > between_s {
             let empty_share = (1.0 - self.per_gap()).max(0.0);
-            return Some((delay(1.0), 1.0 / self.gap_s, empty_share));
+            return Some((self.delay_with(1.0), 1.0 / self.gap_s, empty_share));
         }
         let shortest_hold_s = self.hold_s * SHORTEST_PER_MEAN_HOLD;
-        (self.gap_s + shortest_hold_s >= between_s).then(|| (delay(0.0), self.rate, 0.0))
+        (self.gap_s + shortest_hold_s >= between_s).then(|| (self.delay_with(0.0), self.rate, 0.0))
     }
 }
 
 /// The server's shortest hold as a share of its mean one: 0.9 against 0.95 of what was asked for.
 const SHORTEST_PER_MEAN_HOLD: f64 = 0.9 / super::MEAN_HOLD_SHARE;
-
-/// How delivery latency is spread: messages that meet a gap wait for a uniformly random part of it,
-/// the others for nothing; then all travel one way.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Delay {
-    /// Server to subscriber, seconds (d).
-    pub one_way_s: f64,
-    /// The longest wait, seconds (g).
-    pub gap_s: f64,
-    /// Share of messages that meet a gap, 0 to 1 (rho).
-    pub gap_share: f64,
-}
-
-impl Delay {
-    /// Mean, seconds: `d + rho g / 2`.
-    pub fn mean_s(&self) -> f64 {
-        self.one_way_s + self.gap_share * self.gap_s / 2.0
-    }
-
-    /// The latency that a share `p` (0 to 1) of the messages does not exceed, seconds:
-    /// `d + max(0, g (p - (1 - rho)) / rho)`.
-    pub fn quantile_s(&self, p: f64) -> f64 {
-        let beyond = p - (1.0 - self.gap_share);
-        let wait_s = if beyond > 0.0 { self.gap_s * beyond / self.gap_share } else { 0.0 };
-        self.one_way_s + wait_s
-    }
-
-    /// Maximum, seconds: `d + g`, or `d` if no message meets a gap.
-    pub fn max_s(&self) -> f64 {
-        self.quantile_s(1.0)
-    }
-}

@@ -1,25 +1,34 @@
 //! What a measurement ought to show: closed forms for every transport, to be held against it.
 //!
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
-//! [`cycle`] is the one model behind both kinds of polling, [`bytes`] what crosses the wire, and
-//! [`crossover`] where one way overtakes another. Server and client are taken to need no time of
-//! their own: what a measurement shows beyond a prediction is what they do need.
+//! [`cycle`] is the one model behind both kinds of polling, [`backoff`] that of an adaptive
+//! interval, [`bytes`] what crosses the wire, and [`crossover`] where one way overtakes another.
+//! Server and client are taken to need no time of their own; [`own_time`] adds what they do need on
+//! a machine where that was measured.
 
+pub mod backoff;
 pub mod bytes;
 pub mod crossover;
 pub mod cycle;
+mod delay;
+pub mod own_time;
+
+use std::time::Duration;
 
 use crate::load::scenario::{Pacing, Process, Workload};
-use crate::transport::{Transport, Waiting};
+use crate::transport::{Extra, Variant, Waiting};
 
-pub use cycle::{Cycle, Delay};
+pub use backoff::Ladder;
+pub use cycle::Cycle;
+pub use delay::{Delay, Gap};
+pub use own_time::OwnTime;
 
 /// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
 /// a random share between 0.9 and 1.0, lest everybody's hold end together.
 pub const MEAN_HOLD_SHARE: f64 = 0.95;
 
 /// What one transport ought to do under one workload, in the steady state.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// Publication to receipt.
     pub delay: Delay,
@@ -51,7 +60,7 @@ impl Prediction {
 
     fn push(one_way_s: f64) -> Self {
         Prediction {
-            delay: Delay { one_way_s, gap_s: 0.0, gap_share: 0.0 },
+            delay: Delay { one_way_s, gaps: Vec::new() },
             requests_per_subscriber_s: 0.0,
             requests_per_message: 0.0,
             empty_share: None,
@@ -64,22 +73,37 @@ impl Prediction {
             Process::Poisson => (cycle.delay(), cycle.requests_per_s(), cycle.empty_share()),
             Process::Periodic => cycle.periodic()?,
         };
-        Some(Prediction {
+        Some(Prediction::asking(delay, cycle.rate, requests_s, empty_share))
+    }
+
+    fn backing_off(ladder: &Ladder) -> Self {
+        let requests_s = ladder.requests_per_s();
+        Prediction::asking(ladder.delay(), ladder.rate, requests_s, ladder.empty_share())
+    }
+
+    fn asking(delay: Delay, rate: f64, requests_s: f64, empty_share: f64) -> Self {
+        Prediction {
             delay,
             requests_per_subscriber_s: requests_s,
-            requests_per_message: requests_s / cycle.rate,
+            requests_per_message: requests_s / rate,
             empty_share: Some(empty_share),
-            messages_per_answer: Some(cycle.rate / requests_s),
-        })
+            messages_per_answer: Some(rate / requests_s),
+        }
     }
 }
 
-/// What `transport` ought to do under `workload`.
+/// What a transport, or a variant of it, ought to do under `workload`. Conditional requests,
+/// compression and shared connections change bytes, and neither requests nor latency.
 ///
 /// Absent where no closed form is known: long polling of periodic messages that are further apart
-/// than a hold is long.
-pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> {
-    match transport.waiting() {
+/// than a hold is long, and an adaptive interval under periodic messages.
+pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Prediction> {
+    let variant = variant.into();
+    match variant.transport.waiting() {
+        Waiting::InClient if variant.has(Extra::Adaptive) => match workload.process {
+            Process::Poisson => Some(Prediction::backing_off(&adaptive_poll(workload))),
+            Process::Periodic => None,
+        },
         Waiting::InClient => Prediction::polling(&short_poll(workload), workload.process),
         Waiting::PerRequest => Prediction::polling(&long_poll(workload), workload.process),
         Waiting::PerConnection => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
@@ -91,12 +115,33 @@ pub fn predict(transport: Transport, workload: &Workload) -> Option<Prediction> 
 /// A fixed rate faster than the round trip is slowed down to it, since a connection carries one
 /// request at a time.
 pub fn short_poll(workload: &Workload) -> Cycle {
-    let (interval_s, rtt_s) = (workload.poll_interval.as_secs_f64(), workload.rtt.as_secs_f64());
-    let gap_s = match workload.poll_pacing {
+    Cycle {
+        rate: workload.rate,
+        one_way_s: workload.rtt.as_secs_f64() / 2.0,
+        gap_s: period_s(workload, workload.poll_interval),
+        hold_s: 0.0,
+    }
+}
+
+/// Short polling whose interval doubles with each empty answer, up to the workload's longest.
+pub fn adaptive_poll(workload: &Workload) -> Ladder {
+    let longest = workload.poll_interval_max.max(workload.poll_interval);
+    let doubled = |interval: &Duration| (*interval < longest).then(|| (2 * *interval).min(longest));
+    let intervals = std::iter::successors(Some(workload.poll_interval), doubled);
+    Ladder {
+        rate: workload.rate,
+        one_way_s: workload.rtt.as_secs_f64() / 2.0,
+        periods_s: intervals.map(|interval| period_s(workload, interval)).collect(),
+    }
+}
+
+/// From one short poll to the next, seconds.
+fn period_s(workload: &Workload, interval: Duration) -> f64 {
+    let (interval_s, rtt_s) = (interval.as_secs_f64(), workload.rtt.as_secs_f64());
+    match workload.poll_pacing {
         Pacing::AfterResponse => interval_s + rtt_s,
         Pacing::FixedRate => interval_s.max(rtt_s),
-    };
-    Cycle { rate: workload.rate, one_way_s: rtt_s / 2.0, gap_s, hold_s: 0.0 }
+    }
 }
 
 /// Long polling over a kept connection: the gap is one round trip, the hold the mean one.

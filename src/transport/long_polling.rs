@@ -4,6 +4,7 @@
 //! ```text
 //! GET /topics/{topic}/long-poll?epoch=..&after=..&limit=..&wait=seconds
 //!     ->   200 Batch, as soon as there is something, or an empty one after `wait`
+//! If-None-Match and Accept-Encoding: gzip as for short polling
 //! ```
 //!
 //! # Where the waiting happens
@@ -26,7 +27,8 @@ use warp::reply::Response;
 use super::polling::Asker;
 use super::{Received, Transport, Wish};
 use crate::message::Cursor;
-use crate::server::respond::{answer, batch};
+use crate::server::batch::{self, Terms};
+use crate::server::respond::answer;
 use crate::server::{ApiError, App, Query, Subscription, Turn};
 use crate::wire::{Dialer, WireError};
 
@@ -40,14 +42,20 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     warp::path!("topics" / String / "long-poll")
         .and(warp::get())
         .and(warp::query())
-        .then(move |topic: String, query: Query| {
+        .and(batch::terms())
+        .then(move |topic: String, query: Query, terms: Terms| {
             let app = app.clone();
-            async move { answer(long_poll(&app, &topic, &query).await) }
+            async move { answer(long_poll(&app, &topic, &query, &terms).await) }
         })
         .boxed()
 }
 
-async fn long_poll(app: &App, topic: &str, query: &Query) -> Result<Response, ApiError> {
+async fn long_poll(
+    app: &App,
+    topic: &str,
+    query: &Query,
+    terms: &Terms,
+) -> Result<Response, ApiError> {
     let metrics = app.metrics.of(Transport::LongPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
@@ -61,7 +69,7 @@ async fn long_poll(app: &App, topic: &str, query: &Query) -> Result<Response, Ap
             () = app.told_to_leave(Turn::random()) => {}
         }
     }
-    let mut response = batch(metrics, &subscription.read()?);
+    let mut response = batch::answer(app, metrics, terms, &subscription.read()?);
     if app.drain.is_cancelled() {
         // Spread, so that those who were let go do not all come back at once.
         let seconds = HeaderValue::from(rand::random_range(1..=3_u16));
@@ -75,6 +83,7 @@ async fn long_poll(app: &App, topic: &str, query: &Query) -> Result<Response, Ap
 pub struct Subscriber {
     asker: Asker,
     hold: Duration,
+    next_hold: Duration,
 }
 
 impl Subscriber {
@@ -84,7 +93,8 @@ impl Subscriber {
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
         let asker = Asker::connect(dialer, &wish, "long-poll").await?;
-        Ok(Subscriber { asker, hold: wish.hold })
+        let next_hold = wish.first_hold.unwrap_or(wish.hold);
+        Ok(Subscriber { asker, hold: wish.hold, next_hold })
     }
 
     /// Asks at once, and waits for the answer.
@@ -92,7 +102,8 @@ impl Subscriber {
     /// # Errors
     /// If there is no answer, or not the one expected.
     pub async fn next(&mut self) -> Result<Received, WireError> {
-        self.asker.ask(&format!("&wait={}", self.hold.as_secs_f64())).await
+        let hold = std::mem::replace(&mut self.next_hold, self.hold);
+        self.asker.ask(&format!("&wait={}", hold.as_secs_f64())).await
     }
 
     pub fn cursor(&self) -> Cursor {

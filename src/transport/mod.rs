@@ -4,16 +4,20 @@
 //! differs between them is the lesson of this crate: *where the waiting happens*.
 
 mod polling;
+mod variant;
 
 pub mod long_polling;
+pub mod ndjson;
 mod reconnecting;
 pub mod short_polling;
 pub mod socketio;
 pub mod sse;
+mod streaming;
 pub mod websocket;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -21,8 +25,10 @@ use serde::{Deserialize, Serialize};
 pub use reconnecting::{Backoff, Outage, Reconnecting};
 
 use crate::load::scenario::Pacing;
-use crate::message::{Cursor, Message, TopicName};
+use crate::message::{Cursor, Event, Frame, Message, TopicName};
 use crate::wire::{Dialer, WireError};
+
+pub use variant::{BadVariant, Extra, Extras, Variant};
 
 /// One way of hearing of messages. Every `match` on it is exhaustive, so that adding a way makes
 /// the compiler list each place to edit.
@@ -41,17 +47,20 @@ pub enum Transport {
     SocketioPolling,
     /// Socket.IO's protocol on a WebSocket.
     SocketioWebsocket,
+    /// As `Sse`, in lines of JSON.
+    Ndjson,
 }
 
 impl Transport {
     /// Every way, in the order in which reports show them.
-    pub const ALL: [Transport; 6] = [
+    pub const ALL: [Transport; 7] = [
         Transport::ShortPolling,
         Transport::LongPolling,
         Transport::WebSocket,
         Transport::Sse,
         Transport::SocketioPolling,
         Transport::SocketioWebsocket,
+        Transport::Ndjson,
     ];
 
     /// The name in scenarios, flags, metrics and results: `short-polling`.
@@ -63,6 +72,7 @@ impl Transport {
             Transport::Sse => "sse",
             Transport::SocketioPolling => "socketio-polling",
             Transport::SocketioWebsocket => "socketio-websocket",
+            Transport::Ndjson => "ndjson",
         }
     }
 
@@ -71,9 +81,10 @@ impl Transport {
         match self {
             Transport::ShortPolling => Waiting::InClient,
             Transport::LongPolling | Transport::SocketioPolling => Waiting::PerRequest,
-            Transport::WebSocket | Transport::Sse | Transport::SocketioWebsocket => {
-                Waiting::PerConnection
-            }
+            Transport::WebSocket
+            | Transport::Sse
+            | Transport::SocketioWebsocket
+            | Transport::Ndjson => Waiting::PerConnection,
         }
     }
 
@@ -86,6 +97,7 @@ impl Transport {
             Transport::Sse => "SSE",
             Transport::SocketioPolling => "Socket.IO polling",
             Transport::SocketioWebsocket => "Socket.IO WebSocket",
+            Transport::Ndjson => "NDJSON",
         }
     }
 }
@@ -147,12 +159,18 @@ pub struct Wish {
     pub cursor: Option<Cursor>,
     /// Short polling: time between polls.
     pub interval: Duration,
+    /// Adaptive short polling: the longest time between polls, if longer than `interval`.
+    pub interval_max: Duration,
     /// Short polling: what `interval` is counted from.
     pub pacing: Pacing,
     /// Short polling: when the first poll after the subscription is due; `None` is at once.
     pub first_poll: Option<Instant>,
     /// Long polling: how long a request may be held.
     pub hold: Duration,
+    /// Long polling: how long the first request may be held, if not as long as the others.
+    pub first_hold: Option<Duration>,
+    /// What the client does beyond what its transport needs; set by [`Subscriber::connect`].
+    pub extras: Extras,
 }
 
 impl Wish {
@@ -162,9 +180,12 @@ impl Wish {
             topic,
             cursor: None,
             interval: Duration::from_secs(1),
+            interval_max: Duration::from_secs(8),
             pacing: Pacing::AfterResponse,
             first_poll: None,
             hold: Duration::from_secs(25),
+            first_hold: None,
+            extras: Extras::default(),
         }
     }
 }
@@ -180,7 +201,27 @@ pub struct Received {
     pub reset: bool,
 }
 
-/// A subscriber by any transport.
+impl Received {
+    /// What a frame says, `cursor` having been moved on by it; `None` if that is nothing to a
+    /// subscriber.
+    fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Received>, WireError> {
+        Ok(match frame {
+            Frame::Message(message) => {
+                cursor.offset = message.offset;
+                Some(Received { messages: vec![message], ..Received::default() })
+            }
+            Frame::Event(Event::Gap { gap }) => Some(Received { gap, ..Received::default() }),
+            Frame::Event(Event::Reset { epoch, cursor: offset }) => {
+                *cursor = Cursor { epoch, offset };
+                Some(Received { reset: true, ..Received::default() })
+            }
+            Frame::Event(Event::Error { error }) => return Err(WireError::Nonsense(error)),
+            Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => None,
+        })
+    }
+}
+
+/// A subscriber by any transport, in any variant.
 #[derive(Debug)]
 pub enum Subscriber {
     ShortPolling(short_polling::Subscriber),
@@ -188,6 +229,7 @@ pub enum Subscriber {
     WebSocket(Box<websocket::Subscriber>),
     Sse(Box<sse::Subscriber>),
     Socketio(Box<socketio::Subscriber>),
+    Ndjson(Box<ndjson::Subscriber>),
 }
 
 impl Subscriber {
@@ -196,11 +238,18 @@ impl Subscriber {
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(
-        transport: Transport,
+        variant: impl Into<Variant>,
         dialer: Dialer,
         wish: Wish,
     ) -> Result<Subscriber, WireError> {
-        Ok(match transport {
+        let variant = variant.into();
+        let wish = Wish { extras: variant.extras(), ..wish };
+        // Whoever was given no connection to share shares one with nobody.
+        let dialer = match variant.has(Extra::H2) && dialer.shared().is_none() {
+            true => dialer.with_shared(Arc::default()),
+            false => dialer,
+        };
+        Ok(match variant.transport {
             Transport::ShortPolling => {
                 Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, wish).await?)
             }
@@ -214,9 +263,12 @@ impl Subscriber {
             Transport::Sse => {
                 Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
             }
-            Transport::SocketioPolling | Transport::SocketioWebsocket => {
+            transport @ (Transport::SocketioPolling | Transport::SocketioWebsocket) => {
                 let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
                 Subscriber::Socketio(Box::new(subscriber))
+            }
+            Transport::Ndjson => {
+                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, wish).await?))
             }
         })
     }
@@ -233,6 +285,7 @@ impl Subscriber {
             Subscriber::WebSocket(subscriber) => subscriber.next().await,
             Subscriber::Sse(subscriber) => subscriber.next().await,
             Subscriber::Socketio(subscriber) => subscriber.next().await,
+            Subscriber::Ndjson(subscriber) => subscriber.next().await,
         }
     }
 
@@ -243,7 +296,8 @@ impl Subscriber {
             Subscriber::ShortPolling(_)
             | Subscriber::LongPolling(_)
             | Subscriber::WebSocket(_)
-            | Subscriber::Socketio(_) => None,
+            | Subscriber::Socketio(_)
+            | Subscriber::Ndjson(_) => None,
         }
     }
 
@@ -255,6 +309,7 @@ impl Subscriber {
             Subscriber::WebSocket(subscriber) => subscriber.cursor(),
             Subscriber::Sse(subscriber) => subscriber.cursor(),
             Subscriber::Socketio(subscriber) => subscriber.cursor(),
+            Subscriber::Ndjson(subscriber) => subscriber.cursor(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use tokio::time::sleep;
 
-use super::{Received, Subscriber, Transport, Waiting, Wish};
+use super::{Received, Subscriber, Variant, Waiting, Wish};
 use crate::message::Cursor;
 use crate::wire::{Dialer, WireError};
 
@@ -54,10 +54,10 @@ pub struct Outage {
     pub back_at: Instant,
 }
 
-/// A subscriber by any transport that sits out outages.
+/// A subscriber by any transport, in any variant, that sits out outages.
 #[derive(Debug)]
 pub struct Reconnecting {
-    transport: Transport,
+    variant: Variant,
     dialer: Dialer,
     wish: Wish,
     backoff: Backoff,
@@ -74,17 +74,18 @@ impl Reconnecting {
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(
-        transport: Transport,
+        variant: impl Into<Variant>,
         dialer: Dialer,
         mut wish: Wish,
         backoff: Backoff,
     ) -> Result<Reconnecting, WireError> {
-        let subscriber = Subscriber::connect(transport, dialer.clone(), wish.clone()).await?;
+        let variant = variant.into();
+        let subscriber = Subscriber::connect(variant, dialer.clone(), wish.clone()).await?;
         wish.cursor = Some(subscriber.cursor());
         // A poll that is made up for is due at once.
         wish.first_poll = None;
         Ok(Reconnecting {
-            transport,
+            variant,
             dialer,
             wish,
             backoff,
@@ -136,10 +137,10 @@ impl Reconnecting {
     async fn attempt(&mut self) -> Result<Received, WireError> {
         if self.subscriber.is_none() {
             let connecting =
-                Subscriber::connect(self.transport, self.dialer.clone(), self.wish.clone());
+                Subscriber::connect(self.variant, self.dialer.clone(), self.wish.clone());
             self.subscriber = Some(connecting.await?);
             // A poller has not asked anything yet.
-            if self.transport.waiting() == Waiting::PerConnection {
+            if self.variant.transport.waiting() == Waiting::PerConnection {
                 return Ok(Received::default());
             }
         }

@@ -3,6 +3,8 @@
 //! # On the wire
 //! ```text
 //! GET /topics/{topic}/poll?epoch=..&after=..&limit=..   ->   200 Batch, at once, empty or not
+//! If-None-Match: the last answer's ETag                 ->   304 instead of an empty one
+//! Accept-Encoding: gzip                                 ->   a large one compressed
 //! ```
 //!
 //! # Where the waiting happens
@@ -11,6 +13,10 @@
 //! # What it costs
 //! A request and an answer every interval, however quiet the topic is; on average half an interval
 //! of delay. In return the server holds nothing: no subscriber, no timer, not even a connection.
+//!
+//! An adaptive client waits twice as long after each empty answer, up to a limit, and the base
+//! interval again after any other: fewer requests while the topic is quiet, and more delay for the
+//! message that ends the quiet.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +26,11 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::polling::Asker;
-use super::{Received, Transport, Wish};
+use super::{Extra, Received, Transport, Wish};
 use crate::load::scenario::Pacing;
 use crate::message::Cursor;
-use crate::server::respond::{answer, batch};
+use crate::server::batch::{self, Terms};
+use crate::server::respond::answer;
 use crate::server::{ApiError, App, Query, Subscription};
 use crate::wire::{Dialer, WireError, clock::sleep_until};
 
@@ -33,24 +40,63 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     warp::path!("topics" / String / "poll")
         .and(warp::get())
         .and(warp::query())
-        .map(move |topic: String, query: Query| answer(poll(&app, &topic, &query)))
+        .and(batch::terms())
+        .map(move |topic: String, query: Query, terms: Terms| {
+            answer(poll(&app, &topic, &query, &terms))
+        })
         .boxed()
 }
 
-fn poll(app: &App, topic: &str, query: &Query) -> Result<Response, ApiError> {
+fn poll(app: &App, topic: &str, query: &Query, terms: &Terms) -> Result<Response, ApiError> {
     let metrics = app.metrics.of(Transport::ShortPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    Ok(batch(metrics, &subscription.read()?))
+    Ok(batch::answer(app, metrics, terms, &subscription.read()?))
 }
 
 /// The client half.
 #[derive(Debug)]
 pub struct Subscriber {
     asker: Asker,
-    interval: Duration,
+    interval: Interval,
     pacing: Pacing,
     next_poll: Instant,
+}
+
+/// The time between polls.
+#[derive(Debug)]
+enum Interval {
+    Fixed(Duration),
+    /// Doubles with each empty answer up to `max`, and is `base` again after any other.
+    Adaptive {
+        base: Duration,
+        now: Duration,
+        max: Duration,
+    },
+}
+
+impl Interval {
+    fn of(wish: &Wish) -> Interval {
+        match wish.extras.has(Extra::Adaptive) {
+            false => Interval::Fixed(wish.interval),
+            true => Interval::Adaptive {
+                base: wish.interval,
+                now: wish.interval,
+                max: wish.interval_max.max(wish.interval),
+            },
+        }
+    }
+
+    /// The interval after an answer, which may have been empty.
+    fn after(&mut self, is_empty: bool) -> Duration {
+        match self {
+            Interval::Fixed(interval) => *interval,
+            Interval::Adaptive { base, now, max } => {
+                *now = if is_empty { (2 * *now).min(*max) } else { *base };
+                *now
+            }
+        }
+    }
 }
 
 impl Subscriber {
@@ -61,7 +107,7 @@ impl Subscriber {
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
         let asker = Asker::connect(dialer, &wish, "poll").await?;
         let next_poll = wish.first_poll.unwrap_or_else(Instant::now);
-        Ok(Subscriber { asker, interval: wish.interval, pacing: wish.pacing, next_poll })
+        Ok(Subscriber { asker, interval: Interval::of(&wish), pacing: wish.pacing, next_poll })
     }
 
     /// Sleeps until the next poll is due, then asks.
@@ -73,15 +119,37 @@ impl Subscriber {
         sleep_until(self.next_poll).await;
         self.asker.dialer().meter().polled_late(self.next_poll.elapsed());
         let received = self.asker.ask("").await?;
+        let interval = self.interval.after(received.messages.is_empty());
         self.next_poll = match self.pacing {
-            Pacing::AfterResponse => Instant::now() + self.interval,
+            Pacing::AfterResponse => Instant::now() + interval,
             // A poll that took longer than the interval makes the next one due at once, no more.
-            Pacing::FixedRate => (self.next_poll + self.interval).max(Instant::now()),
+            Pacing::FixedRate => (self.next_poll + interval).max(Instant::now()),
         };
         Ok(received)
     }
 
     pub fn cursor(&self) -> Cursor {
         self.asker.cursor()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adaptive_interval_doubles_up_to_its_limit_and_falls_back() {
+        let ms = Duration::from_millis;
+        let topic = "room".parse().expect("a good name");
+        let wish = Wish { interval: ms(100), interval_max: ms(500), ..Wish::new(topic) };
+        let adaptive = Wish { extras: [Extra::Adaptive].into_iter().collect(), ..wish.clone() };
+        let answers = [true, true, true, true, false, true];
+        let mut interval = Interval::of(&adaptive);
+        let after = answers.map(|is_empty| interval.after(is_empty).as_millis());
+        assert_eq!(after, [200, 400, 500, 500, 100, 200]);
+        let mut interval = Interval::of(&wish);
+        assert!(answers.iter().all(|is_empty| interval.after(*is_empty) == ms(100)));
+        let mut never = Interval::of(&Wish { interval_max: ms(1), ..adaptive });
+        assert_eq!(never.after(true), ms(100));
     }
 }

@@ -153,10 +153,13 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
     let current = Arc::new(Mutex::new(left.child_token()));
     let (leaving, has_left) = (left.clone(), left.clone());
     socket.on_disconnect(async move || leaving.cancel());
-    let (expiring, expired, publisher) = (client.clone(), socket.clone(), client.clone());
+    let (expired, guest, publisher) = (client.expired(), socket.clone(), client.clone());
+    let drain = app.drain.clone();
     app.spawn(async move {
-        if has_left.run_until_cancelled(expiring.expired()).await.is_some() {
-            let _ = expired.disconnect();
+        tokio::select! {
+            () = expired => drop(guest.disconnect()),
+            () = has_left.cancelled() => {}
+            () = drain.cancelled() => {}
         }
     });
     let app_for_publishing = app.clone();

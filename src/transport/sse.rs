@@ -21,25 +21,20 @@
 
 pub(crate) mod events;
 
-use std::convert::Infallible;
-use std::future::ready;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Interval;
+use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use warp::http::header::{HeaderMap, HeaderName};
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
+use super::streaming::{self, Format};
 use super::{Received, Transport, Wish};
-use crate::feed::Topic;
-use crate::message::{Cursor, Epoch, Event, Message};
-use crate::server::metrics::Held;
+use crate::message::{Cursor, Epoch, Event, Message, Offset};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
+use crate::server::{ApiError, App, Client, Query, Subscription};
 use crate::wire::{Dialer, HttpStream, Kind, WireError};
 use events::{Encoder, Parsed, Parser};
 
@@ -48,11 +43,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The same, said to all at once when the server goes away: spread, so that they do not all come
 /// back at once.
 const RETRY_AFTER_DRAIN_MS: std::ops::Range<u64> = 500..3_500;
-/// Bytes gathered into one chunk before they are handed to the kernel; what a slow subscriber can
-/// make us keep, but for one message more.
-const CHUNK_BYTES: usize = 32 << 10;
-/// A comment: keeps proxies from taking a quiet stream for a dead one.
-const HEARTBEAT: &[u8] = b":\n";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The server half.
@@ -76,109 +66,50 @@ fn accept(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let metrics = app.metrics.of(Transport::Sse);
-    metrics.requests.inc();
+    app.metrics.of(Transport::Sse).requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    let head = subscription.topic.head();
     // A browser sends back the id it was given, and any status but 200 would end its reconnecting
     // for good. So an id that is not ours begins at the head, and says so.
     let last_event_id = headers.get(LAST_EVENT_ID).map(|id| events::cursor_of(id.as_bytes()));
     let is_lost = last_event_id == Some(None);
-    let cursor = last_event_id.flatten().or(subscription.cursor.filter(|_| !is_lost));
-    let session = Session {
-        app: app.clone(),
-        turn: Turn::random(),
-        client,
-        _held: app.hold(Transport::Sse)?,
-        topic: subscription.topic,
-        limit: subscription.limit,
-        cursor: cursor.unwrap_or(head),
-        heartbeat: app.heartbeat(),
-        has_left: false,
-    };
-    let mut response = warp::reply::stream(session.stream(is_lost)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events otherwise, and hand them on when its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    let cursor = last_event_id.flatten().or(subscription.cursor);
+    let subscription = Subscription { cursor, ..subscription };
+    // What follows, and where the server waits, is in `streaming`.
+    streaming::answer::<Encoder>(app, client, subscription, is_lost)
 }
 
-/// One subscriber, from its request to the end of its connection.
-struct Session {
-    app: Arc<App>,
-    client: Client,
-    turn: Turn,
-    _held: Held,
-    topic: Arc<Topic>,
-    limit: usize,
-    cursor: Cursor,
-    heartbeat: Interval,
-    has_left: bool,
-}
+impl Format for Encoder {
+    const TRANSPORT: Transport = Transport::Sse;
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+    /// A comment.
+    const HEARTBEAT: &'static [u8] = b":\n";
 
-impl Session {
-    /// The answer's body, chunk by chunk. It lives as long as hyper wants more of it; there is no
-    /// task and no queue besides.
-    fn stream(self, is_lost: bool) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        let Cursor { epoch, offset } = self.cursor;
-        let mut hello = Encoder::new(epoch);
-        hello.retry(RETRY);
-        hello.event(Some(offset), &Event::Subscribed { epoch, cursor: offset });
-        if is_lost {
-            hello.event(Some(offset), &Event::Reset { epoch, cursor: offset });
-        }
-        let rest =
-            stream::unfold(
-                self,
-                |mut session| async move { Some((session.next().await?, session)) },
-            );
-        stream::once(ready(hello.finish())).chain(rest).map(Ok)
+    fn new(epoch: Epoch) -> Self {
+        Encoder::new(epoch)
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.has_left {
-            return None;
-        }
-        // Here the server waits: for the topic, and for the end.
-        tokio::select! {
-            () = self.topic.wait_after(self.cursor) => self.push(),
-            _ = self.heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT)),
-            // A page that comes back with the same token is refused, and stops.
-            () = self.client.expired() => None,
-            () = self.app.told_to_leave(self.turn) => {
-                self.has_left = true;
-                let mut goodbye = Encoder::new(self.cursor.epoch);
-                goodbye.retry(Duration::from_millis(rand::random_range(RETRY_AFTER_DRAIN_MS)));
-                Some(goodbye.finish())
-            }
-        }
+    fn len(&self) -> usize {
+        Encoder::len(self)
     }
 
-    /// What there is after the cursor: many events, one chunk. The end if the store cannot be
-    /// read: the client comes back by itself.
-    fn push(&mut self) -> Option<Bytes> {
-        let slice = self.topic.read_after(self.cursor, self.limit).ok()?;
-        let Cursor { epoch, offset } = slice.cursor;
-        let mut chunk = Encoder::new(epoch);
-        if slice.gap > 0 {
-            chunk.event(None, &Event::Gap { gap: slice.gap });
-        }
-        if slice.reset {
-            chunk.event(Some(offset), &Event::Reset { epoch, cursor: offset });
-        }
-        self.cursor = Cursor { epoch, offset: offset - slice.messages.len() as u64 };
-        for message in &slice.messages {
-            if chunk.len() >= CHUNK_BYTES {
-                break;
-            }
-            self.cursor.offset += 1;
-            chunk.message(self.cursor.offset, message);
-        }
-        let count = slice.messages.len() as u64 - (offset - self.cursor.offset);
-        self.app.metrics.of(Transport::Sse).deliveries.inc_by(count);
-        Some(chunk.finish())
+    fn hello(&mut self) {
+        self.retry(RETRY);
+    }
+
+    fn event(&mut self, offset: Option<Offset>, event: &Event) {
+        Encoder::event(self, offset, event);
+    }
+
+    fn message(&mut self, offset: Offset, json: &[u8]) {
+        Encoder::message(self, offset, json);
+    }
+
+    fn goodbye(&mut self) {
+        self.retry(Duration::from_millis(rand::random_range(RETRY_AFTER_DRAIN_MS)));
+    }
+
+    fn finish(self) -> Bytes {
+        Encoder::finish(self)
     }
 }
 
@@ -198,13 +129,7 @@ impl Subscriber {
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let started = Instant::now();
-        let mut path = format!("/topics/{}/events", wish.topic);
-        if let Some(cursor) = wish.cursor {
-            path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
-        }
-        let stream = HttpStream::get(&dialer, &path).await?;
-        dialer.meter().ready_after(started.elapsed());
+        let stream = streaming::open(&dialer, &wish, "events").await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let cursor = wish.cursor.unwrap_or(unknown);
         let parser = Parser::default();

@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::clock::sleep_until;
-use super::{Kind, Link, Meter};
+use super::http2::Frames;
+use super::{Kind, Link, Meter, Shared};
 
 /// How a subscriber reaches the server. Cheap to clone; clones count into the same meter.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Dialer {
     one_way: Duration,
     meter: Arc<Meter>,
     journal: Option<Arc<Journal>>,
+    /// The HTTP/2 connection on which requests are made; without it each asks on its own.
+    shared: Option<Arc<Shared>>,
 }
 
 /// When one subscriber asked and was answered.
@@ -61,6 +64,7 @@ impl Dialer {
             one_way: Duration::ZERO,
             meter: Arc::default(),
             journal: None,
+            shared: None,
         }
     }
 
@@ -77,6 +81,16 @@ impl Dialer {
     /// Writes down in `journal` when requests are sent and answered.
     pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
         Dialer { journal: Some(journal), ..self }
+    }
+
+    /// Makes requests on the connection that `shared` is the place of, by HTTP/2.
+    pub fn with_shared(self, shared: Arc<Shared>) -> Dialer {
+        Dialer { shared: Some(shared), ..self }
+    }
+
+    /// Where the HTTP/2 connection is that requests are made on, if they are.
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     /// Sends `more` with every request too, in place of what was sent under the same names.
@@ -107,7 +121,11 @@ impl Dialer {
 
     /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
     pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
-        self.meter.answered(messages, payload_bytes, envelope_bytes);
+        // Of HTTP/2 the frames tell what is a header.
+        let counted = if self.shared.is_some() { Kind::Framing } else { Kind::Headers };
+        self.meter.answered(messages);
+        self.meter.move_down(counted, Kind::Payload, payload_bytes);
+        self.meter.move_down(counted, Kind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
             journal.note(Entry::Answer { messages });
         }
@@ -135,6 +153,7 @@ impl Dialer {
             up: Kind::Headers,
             down: Kind::Headers,
             read: 0,
+            frames: None,
             meter: self.meter.clone(),
         })
     }
@@ -155,6 +174,8 @@ pub struct WireStream {
     up: Kind,
     down: Kind,
     read: usize,
+    /// Up and down, of a connection that speaks HTTP/2.
+    frames: Option<Box<[Frames; 2]>>,
     meter: Arc<Meter>,
 }
 
@@ -162,6 +183,13 @@ impl WireStream {
     /// Counts what is received as `kind`, from the first byte on.
     pub fn with_answers_as(mut self, kind: Kind) -> WireStream {
         self.down = kind;
+        self
+    }
+
+    /// Counts as headers what frames of HTTP/2 say are headers, and all else as framing.
+    pub(super) fn with_frames(mut self) -> WireStream {
+        self.frames = Some(Box::new([Frames::up(), Frames::down()]));
+        (self.up, self.down) = (Kind::Framing, Kind::Framing);
         self
     }
 
@@ -192,6 +220,10 @@ impl AsyncRead for WireStream {
         let count = buf.filled().len() - before;
         self.read += count;
         self.meter.count_down(self.down, count);
+        if let Some(frames) = &mut self.frames {
+            let header_bytes = frames[1].header_bytes(&buf.filled()[before..]);
+            self.meter.move_down(Kind::Framing, Kind::Headers, header_bytes);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -204,6 +236,10 @@ impl AsyncWrite for WireStream {
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.link).poll_write(cx, buf))?;
         self.meter.count_up(self.up, count);
+        if let Some(frames) = &mut self.frames {
+            let header_bytes = frames[0].header_bytes(&buf[..count]);
+            self.meter.move_up(Kind::Framing, Kind::Headers, header_bytes);
+        }
         Poll::Ready(Ok(count))
     }
 

@@ -1,17 +1,20 @@
-//! One HTTP/1.1 connection that a subscriber asks on, kept alive between requests and made anew if
-//! the server has closed it.
+//! The HTTP connection that a subscriber asks on, kept alive between requests and made anew if the
+//! server has closed it: one of its own, or its share of one.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HeaderMap, RETRY_AFTER};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HOST, HeaderMap, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::http2::Http2;
 use super::{Dialer, Kind, WireStream};
 
 /// Why a subscriber did not get what it asked for.
@@ -82,21 +85,51 @@ pub struct HttpConnection {
     retry_after: Option<Duration>,
 }
 
-/// A connection that speaks HTTP/1.1, driven as long as this lives.
+/// A connection that speaks HTTP, driven as long as this lives.
 #[derive(Debug)]
-pub(super) struct Open {
-    pub requests: SendRequest<Full<Bytes>>,
-    _driver: AbortOnDropHandle<()>,
+pub(super) enum Open {
+    /// HTTP/1.1, a subscriber's own.
+    Own { requests: SendRequest<Full<Bytes>>, _driver: AbortOnDropHandle<()> },
+    /// HTTP/2, a share of it.
+    Shared(Arc<Http2>),
 }
 
 impl Open {
+    /// Speaks HTTP/1.1 on `stream`.
     pub async fn on(stream: WireStream) -> Result<Open, WireError> {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever has sent the request.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
-        Ok(Open { requests, _driver: AbortOnDropHandle::new(driver) })
+        Ok(Open::Own { requests, _driver: AbortOnDropHandle::new(driver) })
+    }
+
+    /// Whether requests can still be made on it; waits for the last one's end, if one has to.
+    async fn is_usable(&mut self) -> bool {
+        match self {
+            Open::Own { requests, .. } => requests.ready().await.is_ok(),
+            Open::Shared(shared) => shared.is_usable(),
+        }
+    }
+
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, WireError> {
+        match self {
+            Open::Own { requests, .. } => Ok(requests.send_request(request).await?),
+            Open::Shared(shared) => shared.send(request).await,
+        }
+    }
+}
+
+/// That `response` was not the answer that was wanted.
+pub(super) async fn refused(response: Response<Incoming>) -> WireError {
+    let (head, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => WireError::refused(head.status, &head.headers, &body.to_bytes()),
+        Err(error) => error.into(),
     }
 }
 
@@ -107,12 +140,17 @@ pub(super) fn request(
     path: &str,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, WireError> {
+    let unfit = |_| WireError::Nonsense(format!("'{path}' cannot be the path of a request"));
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
-    *request.uri_mut() = path
-        .parse()
-        .map_err(|_| WireError::Nonsense(format!("'{path}' cannot be the path of a request")))?;
     *request.headers_mut() = dialer.headers().clone();
+    // HTTP/2 has no `host`: the whole address goes into fields of its own.
+    let host = dialer.shared().and_then(|_| request.headers_mut().remove(HOST));
+    *request.uri_mut() = match host.as_ref().and_then(|host| host.to_str().ok()) {
+        None => path.parse(),
+        Some(host) => format!("http://{host}{path}").parse(),
+    }
+    .map_err(unfit)?;
     Ok(request)
 }
 
@@ -197,13 +235,15 @@ impl HttpConnection {
     /// Makes the connection unless there is one that the server still holds.
     async fn connect(&mut self) -> Result<(), WireError> {
         if let Some(open) = &mut self.open
-            && open.requests.ready().await.is_ok()
+            && open.is_usable().await
         {
             return Ok(());
         }
         self.open = None;
-        let stream = self.dialer.dial().await.map_err(WireError::Connect)?;
-        self.open = Some(Open::on(stream).await?);
+        self.open = Some(match self.dialer.shared() {
+            Some(shared) => Open::Shared(shared.connection(&self.dialer).await?),
+            None => Open::on(self.dialer.dial().await.map_err(WireError::Connect)?).await?,
+        });
         Ok(())
     }
 
@@ -219,7 +259,7 @@ impl HttpConnection {
             request.headers_mut().insert(name, value.clone());
         }
         let open = self.open.as_mut().expect("connected just now");
-        let response = open.requests.send_request(request).await?;
+        let response = open.send(request).await?;
         let (head, body) = response.into_parts();
         self.retry_after = retry_after(&head.headers);
         let body = body.collect().await?.to_bytes();

@@ -1,11 +1,12 @@
-//! An HTTP/1.1 request whose answer does not end: the connection is that answer's alone.
+//! A request whose answer does not end. The connection is that answer's alone, unless it is one of
+//! HTTP/2, of which it is a stream.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::http::{Open, request};
+use super::http::{Open, refused, request};
 use super::{Dialer, Kind, WireError, head_bytes};
 
 /// The answer, as it comes.
@@ -23,19 +24,24 @@ impl HttpStream {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, WireError> {
-        let stream =
-            dialer.dial().await.map_err(WireError::Connect)?.with_answers_as(Kind::Framing);
-        let mut connection = Open::on(stream).await?;
+        let mut connection = match dialer.shared() {
+            Some(shared) => Open::Shared(shared.connection(dialer).await?),
+            None => {
+                let stream = dialer.dial().await.map_err(WireError::Connect)?;
+                Open::on(stream.with_answers_as(Kind::Framing)).await?
+            }
+        };
         let request = request(dialer, Method::GET, path, Bytes::new())?;
         dialer.admit_request().await;
-        let (head, body) = connection.requests.send_request(request).await?.into_parts();
-        let bytes = head_bytes(head.status, &head.headers);
-        dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
-        if head.status != StatusCode::OK {
-            let body = body.collect().await?.to_bytes();
-            return Err(WireError::refused(head.status, &head.headers, &body));
+        let response = connection.send(request).await?;
+        if dialer.shared().is_none() {
+            let bytes = head_bytes(response.status(), response.headers());
+            dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
         }
-        Ok(HttpStream { body, _connection: connection })
+        if response.status() != StatusCode::OK {
+            return Err(refused(response).await);
+        }
+        Ok(HttpStream { body: response.into_body(), _connection: connection })
     }
 
     /// What comes next; `None` once the answer has ended.

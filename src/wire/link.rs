@@ -183,7 +183,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.deliver_outbound(cx)?.is_pending() {
-            this.set_alarm(cx);
+            // Nobody reads any more: what has come in has nothing to wake for.
+            if let Some(due) = this.outbound.next_due() {
+                this.alarm.set(due, cx);
+            }
             return Poll::Pending;
         }
         Pin::new(&mut this.stream).poll_shutdown(cx)
@@ -193,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::clock::sleep_until;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     const DELAY: Duration = Duration::from_millis(5);
@@ -224,6 +228,23 @@ mod tests {
     async fn shutdown_waits_for_what_is_on_its_way() {
         let (near, mut far) = duplex(64);
         let mut near = Link::new(near, DELAY);
+        near.write_all(b"last words").await.expect("room");
+        near.shutdown().await.expect("closes");
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).await.expect("a clean end");
+        assert_eq!(heard, b"last words");
+    }
+
+    #[tokio::test]
+    async fn shutdown_does_not_wait_for_what_nobody_reads() {
+        let (near, mut far) = duplex(64);
+        let mut near = Link::new(near, DELAY);
+        far.write_all(b"unheard").await.expect("room");
+        let mut byte = [0];
+        // Begins to read, so that it is on its way, and gives up before it is there.
+        let reading = tokio::time::timeout(Duration::ZERO, near.read(&mut byte));
+        assert!(reading.await.is_err(), "it takes the delay");
+        sleep_until(Instant::now() + 2 * DELAY).await;
         near.write_all(b"last words").await.expect("room");
         near.shutdown().await.expect("closes");
         let mut heard = Vec::new();

@@ -118,14 +118,12 @@ impl Meter {
         self.up.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
-    /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
-    pub(super) fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
+    /// Counts a complete answer.
+    pub(super) fn answered(&self, messages: usize) {
         self.answers.fetch_add(1, Relaxed);
         if messages == 0 {
             self.empty_answers.fetch_add(1, Relaxed);
         }
-        self.move_down(Kind::Headers, Kind::Payload, payload_bytes);
-        self.move_down(Kind::Headers, Kind::Framing, envelope_bytes);
     }
 
     /// Counts a connection that became usable `after` its connect was begun.

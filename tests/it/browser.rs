@@ -1,6 +1,7 @@
 //! The live page in a real browser: what it shows is what happens.
 
 mod driver;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,8 +9,9 @@ use std::net::SocketAddr;
 use poll_vs_push::transport::Transport;
 use serde_json::json;
 
-use super::support::{TestServer, soon};
+use super::support::{TestServer, eventually, soon};
 use driver::Browser;
+use wire::Wire;
 
 const HOME: &str = "\u{E011}";
 const END: &str = "\u{E010}";
@@ -277,4 +279,51 @@ async fn a_run_can_be_followed_and_its_report_opened() {
     browser.until("return document.querySelector('#it') !== null").await;
     browser.close().await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_source_resumes_by_itself_and_misses_nothing() {
+    // The live page is of another server: its lanes have no part in this.
+    let (elsewhere, server) = (TestServer::start().await, TestServer::start().await);
+    let wire = Wire::to(server.address).await;
+    let Some(browser) = Browser::open(elsewhere.address).await else { return };
+    // A page without scripts: what reconnects is the browser alone.
+    let page = format!("http://{}/healthz", wire.address);
+    soon(browser.client.goto(&page)).await.expect("a page");
+    let listen = "window.heard = [];
+        window.opened = 0;
+        const source = window.source = new EventSource('/topics/room/events');
+        source.onopen = () => opened += 1;
+        source.onmessage = (event) => heard.push([JSON.parse(event.data).text, event.lastEventId]);
+        for (const name of ['gap', 'reset'])
+            source.addEventListener(name, () => heard.push([name, '']));
+        source.addEventListener('subscribed', () => window.subscribed = true);";
+    browser.run(listen).await;
+    browser.until("return window.subscribed === true").await;
+    let epoch = server.publish("one").await.epoch;
+    browser.until("return heard.length === 1").await;
+    for (away, back) in [(["two", "three"], 3), (["four", "five"], 5)] {
+        wire.cut();
+        eventually("gone", || server.waiting(Transport::Sse) == 0).await;
+        for text in away {
+            server.publish(text).await;
+        }
+        browser.until(&format!("return heard.length >= {back}")).await;
+    }
+    server.publish("six").await;
+    browser.until("return heard.length >= 6").await;
+    let heard = browser.run("return heard").await;
+    let texts = ["one", "two", "three", "four", "five", "six"];
+    let wanted: Vec<_> =
+        (1..).zip(texts).map(|(offset, text)| json!([text, format!("{epoch}:{offset}")])).collect();
+    assert_eq!(heard, json!(wanted));
+    assert_eq!(browser.run("return opened").await, 3);
+    let asked = wire.asked("/topics/room/events");
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(!asked[0].contains("last-event-id"), "{asked:?}");
+    assert!(asked[1].contains(&format!("last-event-id: {epoch}:1")), "{asked:?}");
+    assert!(asked[2].contains(&format!("last-event-id: {epoch}:3")), "{asked:?}");
+    browser.close().await;
+    server.stop().await;
+    elsewhere.stop().await;
 }

@@ -1,23 +1,21 @@
 //! What every transport must do, whatever it costs: one suite, run over each of them against a real
 //! server.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use poll_vs_push::message::{Cursor, Epoch};
-use poll_vs_push::transport::{Transport, Wish};
+use poll_vs_push::transport::{Transport, Variant, Wish};
 use poll_vs_push::wire::{Dialer, HttpConnection};
 
 use crate::support::{KEY, Reader, TestServer, draft, eventually, soon, wish};
 
-/// Makes a module of tests for a transport, so that a failure names both.
+/// Makes a module of tests for a variant, so that a failure names both.
 macro_rules! suite {
-    ($($module:ident: $transport:expr,)*) => {
-        const COVERED: &[Transport] = &[$($transport),*];
+    ($($module:ident: $variant:literal,)*) => {
+        const COVERED: &[&str] = &[$($variant),*];
         $(mod $module {
-            use super::Transport;
             suite! {
-                @each $transport,
+                @each $variant,
                 a_subscription_without_a_cursor_begins_at_the_head,
                 resumes_from_a_cursor,
                 an_unknown_topic_is_made_by_its_first_subscriber,
@@ -41,29 +39,46 @@ macro_rules! suite {
             }
         })*
     };
-    (@each $transport:expr, $($case:ident,)*) => {
+    (@each $variant:literal, $($case:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case($transport).await;
+                super::$case($variant.parse().expect("a variant")).await;
             }
         )*
     };
 }
 
 suite! {
-    short_polling: Transport::ShortPolling,
-    long_polling: Transport::LongPolling,
-    websocket: Transport::WebSocket,
-    sse: Transport::Sse,
-    socketio_polling: Transport::SocketioPolling,
-    socketio_websocket: Transport::SocketioWebsocket,
+    short_polling: "short-polling",
+    short_polling_conditional: "short-polling+conditional",
+    short_polling_adaptive: "short-polling+adaptive",
+    short_polling_gzip: "short-polling+gzip",
+    short_polling_h2: "short-polling+h2",
+    long_polling: "long-polling",
+    long_polling_conditional_gzip: "long-polling+conditional+gzip",
+    long_polling_h2: "long-polling+h2",
+    websocket: "websocket",
+    sse: "sse",
+    sse_h2: "sse+h2",
+    socketio_polling: "socketio-polling",
+    socketio_websocket: "socketio-websocket",
+    ndjson: "ndjson",
+    ndjson_h2: "ndjson+h2",
 }
 
 #[test]
-fn every_transport_is_covered() {
-    let covered = BTreeSet::from_iter(COVERED);
-    assert_eq!(covered, BTreeSet::from_iter(&Transport::ALL), "add the missing to `suite!`");
+fn every_transport_is_covered_and_every_extra_of_it() {
+    let covered: Vec<Variant> =
+        COVERED.iter().map(|name| name.parse().expect("a variant")).collect();
+    for transport in Transport::ALL {
+        let of_it = || covered.iter().filter(|variant| variant.transport == transport);
+        assert!(of_it().any(|variant| *variant == transport), "add {transport} to `suite!`");
+        for extra in transport.extras() {
+            let has = of_it().any(|variant| variant.has(*extra));
+            assert!(has, "add {transport}+{} to `suite!`", extra.name());
+        }
+    }
 }
 
 /// How a transport differs from the others, as far as a test has to know.
@@ -98,6 +113,9 @@ fn ways(transport: Transport) -> Ways {
         Transport::Sse => {
             Ways { route: Some("events"), has_empty_answers: false, held: Held::Always }
         }
+        Transport::Ndjson => {
+            Ways { route: Some("stream"), has_empty_answers: false, held: Held::Always }
+        }
         Transport::SocketioPolling => {
             Ways { route: None, has_empty_answers: false, held: Held::UntilMissed }
         }
@@ -117,10 +135,10 @@ async fn publish_numbered(server: &TestServer, range: std::ops::RangeInclusive<u
     }
 }
 
-async fn a_subscription_without_a_cursor_begins_at_the_head(transport: Transport) {
+async fn a_subscription_without_a_cursor_begins_at_the_head(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=5).await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     assert_eq!(reader.cursor(), server.at(5));
     publish_numbered(&server, 6..=6).await;
     assert_eq!(reader.texts(1).await, ["6"]);
@@ -128,24 +146,24 @@ async fn a_subscription_without_a_cursor_begins_at_the_head(transport: Transport
     server.stop().await;
 }
 
-async fn resumes_from_a_cursor(transport: Transport) {
+async fn resumes_from_a_cursor(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=5).await;
-    let mut reader = server.subscribe(transport, Some(server.at(0))).await;
+    let mut reader = server.subscribe(variant, Some(server.at(0))).await;
     assert_eq!(reader.texts(5).await, numbered(1..=5));
     let cursor = reader.cursor();
     drop(reader);
     publish_numbered(&server, 6..=8).await;
-    let mut reader = server.subscribe(transport, Some(cursor)).await;
+    let mut reader = server.subscribe(variant, Some(cursor)).await;
     assert_eq!(reader.texts(3).await, numbered(6..=8));
     drop(reader);
     server.stop().await;
 }
 
-async fn an_unknown_topic_is_made_by_its_first_subscriber(transport: Transport) {
+async fn an_unknown_topic_is_made_by_its_first_subscriber(variant: Variant) {
     let server = TestServer::start().await;
     assert_eq!(server.app.feed.topic_count(), 0);
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     assert_eq!(reader.cursor().offset, 0);
     server.publish("first").await;
     assert_eq!(reader.texts(1).await, ["first"]);
@@ -153,10 +171,10 @@ async fn an_unknown_topic_is_made_by_its_first_subscriber(transport: Transport) 
     server.stop().await;
 }
 
-async fn a_batch_keeps_the_order_and_the_limit(transport: Transport) {
+async fn a_batch_keeps_the_order_and_the_limit(variant: Variant) {
     let server = TestServer::with(|config| config.max_batch = 3).await;
     publish_numbered(&server, 1..=10).await;
-    let mut reader = server.subscribe(transport, Some(server.at(0))).await;
+    let mut reader = server.subscribe(variant, Some(server.at(0))).await;
     let mut texts = Vec::new();
     while texts.len() < 10 {
         let received = reader.next().await;
@@ -168,17 +186,17 @@ async fn a_batch_keeps_the_order_and_the_limit(transport: Transport) {
     server.stop().await;
 }
 
-async fn nothing_new_is_not_something(transport: Transport) {
+async fn nothing_new_is_not_something(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=1).await;
     let wish = Wish { hold: Duration::from_millis(2), ..wish(Some(server.at(1))) };
-    let mut reader = Reader::connect(transport, server.dialer(), wish).await;
-    if ways(transport).has_empty_answers {
+    let mut reader = Reader::connect(variant, server.dialer(), wish).await;
+    if ways(variant.transport).has_empty_answers {
         for _ in 0..3 {
             assert_eq!(reader.next().await, Default::default());
             assert_eq!(reader.cursor(), server.at(1));
         }
-        assert_eq!(server.app.metrics.of(transport).empty_answers.get(), 3);
+        assert_eq!(server.app.metrics.of(variant.transport).empty_answers.get(), 3);
     }
     publish_numbered(&server, 2..=2).await;
     assert_eq!(reader.texts(1).await, ["2"]);
@@ -186,10 +204,10 @@ async fn nothing_new_is_not_something(transport: Transport) {
     server.stop().await;
 }
 
-async fn tells_of_a_gap(transport: Transport) {
+async fn tells_of_a_gap(variant: Variant) {
     let server = TestServer::with(|config| config.retain_messages = 3).await;
     publish_numbered(&server, 1..=10).await;
-    let mut reader = server.subscribe(transport, Some(server.at(2))).await;
+    let mut reader = server.subscribe(variant, Some(server.at(2))).await;
     let received = reader.hear(3).await;
     assert_eq!((received.gap, received.reset), (5, false));
     let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
@@ -200,22 +218,22 @@ async fn tells_of_a_gap(transport: Transport) {
     server.stop().await;
 }
 
-async fn a_cursor_of_another_epoch_is_reset(transport: Transport) {
+async fn a_cursor_of_another_epoch_is_reset(variant: Variant) {
     let server = TestServer::start().await;
     let Cursor { epoch: Epoch(epoch), .. } = server.at(0);
-    is_reset(&server, transport, Cursor { epoch: Epoch(!epoch), offset: 2 }).await;
+    is_reset(&server, variant, Cursor { epoch: Epoch(!epoch), offset: 2 }).await;
     server.stop().await;
 }
 
-async fn a_cursor_ahead_of_the_head_is_reset(transport: Transport) {
+async fn a_cursor_ahead_of_the_head_is_reset(variant: Variant) {
     let server = TestServer::start().await;
-    is_reset(&server, transport, server.at(99)).await;
+    is_reset(&server, variant, server.at(99)).await;
     server.stop().await;
 }
 
-async fn is_reset(server: &TestServer, transport: Transport, cursor: Cursor) {
+async fn is_reset(server: &TestServer, variant: Variant, cursor: Cursor) {
     publish_numbered(server, 1..=3).await;
-    let mut reader = server.subscribe(transport, Some(cursor)).await;
+    let mut reader = server.subscribe(variant, Some(cursor)).await;
     let received = reader.next().await;
     assert!(received.reset && received.messages.is_empty(), "{received:?}");
     assert_eq!(reader.cursor(), server.at(3));
@@ -223,7 +241,7 @@ async fn is_reset(server: &TestServer, transport: Transport, cursor: Cursor) {
     assert_eq!(reader.texts(1).await, ["4"]);
 }
 
-async fn a_bad_query_is_refused_with_reasons(transport: Transport) {
+async fn a_bad_query_is_refused_with_reasons(variant: Variant) {
     let server = TestServer::start().await;
     let mut http = HttpConnection::new(dialer_that_upgrades(&server));
     let cases = [
@@ -241,7 +259,7 @@ async fn a_bad_query_is_refused_with_reasons(transport: Transport) {
         ("after=1&after=2", ""),
     ];
     // What Socket.IO refuses has a test of its own.
-    let Some(route) = ways(transport).route else { return server.stop().await };
+    let Some(route) = ways(variant.transport).route else { return server.stop().await };
     for (query, reason) in cases {
         let path = format!("/topics/room/{route}?{query}");
         let answer = soon(http.request("GET".parse().expect("a method"), &path, "".into())).await;
@@ -270,37 +288,37 @@ fn dialer_that_upgrades(server: &TestServer) -> Dialer {
     server.dialer().with_headers(&headers.map(header).into_iter().collect())
 }
 
-async fn an_abandoned_wait_is_forgotten(transport: Transport) {
+async fn an_abandoned_wait_is_forgotten(variant: Variant) {
     let server = TestServer::start().await;
-    let mut silent = server.subscribe(transport, None).await;
-    let mut asking = server.subscribe(transport, None).await;
+    let mut silent = server.subscribe(variant, None).await;
+    let mut asking = server.subscribe(variant, None).await;
     let waiting = tokio::spawn(async move { asking.hear(1).await });
-    let (held_with, held_without) = match ways(transport).held {
+    let (held_with, held_without) = match ways(variant.transport).held {
         Held::Never => (0, 0),
         Held::WhileItAsks => (1, 0),
         Held::Always => (2, 1),
         Held::UntilMissed => (2, 2),
     };
-    eventually("held", || server.waiting(transport) == held_with).await;
+    eventually("held", || server.waiting(variant.transport) == held_with).await;
     waiting.abort();
     assert!(waiting.await.expect_err("aborted").is_cancelled());
     eventually("gone", || server.app.metrics.open_connections.get() == 1).await;
-    eventually("let go", || server.waiting(transport) == held_without).await;
+    eventually("let go", || server.waiting(variant.transport) == held_without).await;
     server.publish("after").await;
     assert_eq!(silent.texts(1).await, ["after"]);
-    let mut comes = server.subscribe(transport, Some(server.at(0))).await;
+    let mut comes = server.subscribe(variant, Some(server.at(0))).await;
     assert_eq!(comes.texts(1).await, ["after"]);
     drop((silent, comes));
     server.until_all_have_left().await;
-    if !matches!(ways(transport).held, Held::UntilMissed) {
-        eventually("let go", || server.waiting(transport) == 0).await;
+    if !matches!(ways(variant.transport).held, Held::UntilMissed) {
+        eventually("let go", || server.waiting(variant.transport) == 0).await;
     }
     server.stop().await;
 }
 
-async fn a_dropped_wait_loses_nothing(transport: Transport) {
+async fn a_dropped_wait_loses_nothing(variant: Variant) {
     let server = TestServer::start().await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     let mut texts = Vec::new();
     for number in 1..=30 {
         publish_numbered(&server, number..=number).await;
@@ -316,18 +334,18 @@ async fn a_dropped_wait_loses_nothing(transport: Transport) {
     server.stop().await;
 }
 
-async fn what_is_published_before_the_first_wait_is_heard(transport: Transport) {
+async fn what_is_published_before_the_first_wait_is_heard(variant: Variant) {
     let server = TestServer::start().await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     server.publish("early").await;
     assert_eq!(reader.texts(1).await, ["early"]);
     drop(reader);
     server.stop().await;
 }
 
-async fn what_races_the_wait_is_heard(transport: Transport) {
+async fn what_races_the_wait_is_heard(variant: Variant) {
     let server = TestServer::start().await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     for round in 0..200 {
         let publishing = async {
             for _ in 0..round % 20 {
@@ -342,25 +360,25 @@ async fn what_races_the_wait_is_heard(transport: Transport) {
     server.stop().await;
 }
 
-async fn two_subscribers_hear_the_same(transport: Transport) {
+async fn two_subscribers_hear_the_same(variant: Variant) {
     let server = TestServer::start().await;
-    let mut one = server.subscribe(transport, None).await;
-    let mut other = server.subscribe(transport, None).await;
+    let mut one = server.subscribe(variant, None).await;
+    let mut other = server.subscribe(variant, None).await;
     for text in ["a", "b", "c"] {
         assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
     }
     let (heard, heard_too) = tokio::join!(one.hear(3), other.hear(3));
     assert_eq!(heard.messages, heard_too.messages);
-    eventually("counted", || server.app.metrics.of(transport).deliveries.get() == 6).await;
+    eventually("counted", || server.app.metrics.of(variant.transport).deliveries.get() == 6).await;
     drop((one, other));
     server.stop().await;
 }
 
-async fn topics_are_apart(transport: Transport) {
+async fn topics_are_apart(variant: Variant) {
     let server = TestServer::start().await;
     let elsewhere = Wish { topic: "elsewhere".parse().expect("a good name"), ..wish(None) };
-    let mut here = server.subscribe(transport, None).await;
-    let mut there = Reader::connect(transport, server.dialer(), elsewhere).await;
+    let mut here = server.subscribe(variant, None).await;
+    let mut there = Reader::connect(variant, server.dialer(), elsewhere).await;
     server.try_publish("elsewhere", "there").await.expect("stored");
     server.publish("here").await;
     let (heard_here, heard_there) = tokio::join!(here.texts(1), there.texts(1));
@@ -369,18 +387,18 @@ async fn topics_are_apart(transport: Transport) {
     server.stop().await;
 }
 
-async fn a_thousand_at_once(transport: Transport) {
+async fn a_thousand_at_once(variant: Variant) {
     let server = TestServer::start().await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     let (heard, ()) = tokio::join!(reader.texts(1_000), publish_numbered(&server, 1..=1_000));
     assert_eq!(heard, numbered(1..=1_000));
-    let mut late = server.subscribe(transport, Some(server.at(0))).await;
+    let mut late = server.subscribe(variant, Some(server.at(0))).await;
     assert_eq!(late.texts(1_000).await, heard);
     drop((reader, late));
     server.stop().await;
 }
 
-async fn any_text_comes_as_it_was_sent(transport: Transport) {
+async fn any_text_comes_as_it_was_sent(variant: Variant) {
     const TEXTS: [&str; 14] = [
         "",
         " ",
@@ -398,7 +416,7 @@ async fn any_text_comes_as_it_was_sent(transport: Transport) {
         "\t\u{8}\u{c}",
     ];
     let server = TestServer::start().await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     for text in TEXTS {
         assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
     }
@@ -407,10 +425,10 @@ async fn any_text_comes_as_it_was_sent(transport: Transport) {
     server.stop().await;
 }
 
-async fn the_largest_message_arrives(transport: Transport) {
+async fn the_largest_message_arrives(variant: Variant) {
     let server = TestServer::start().await;
     let text_bytes_max = server.app.config.max_message_bytes - "A".len();
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     // JSON writes a NUL in six bytes: nothing is longer on the wire.
     for unit in ["x", "\0", "\""] {
         let text = unit.repeat(text_bytes_max);
@@ -421,9 +439,9 @@ async fn the_largest_message_arrives(transport: Transport) {
     server.stop().await;
 }
 
-async fn a_message_too_large_is_refused_and_disturbs_nobody(transport: Transport) {
+async fn a_message_too_large_is_refused_and_disturbs_nobody(variant: Variant) {
     let server = TestServer::with(|config| config.max_message_bytes = 100).await;
-    let mut reader = server.subscribe(transport, None).await;
+    let mut reader = server.subscribe(variant, None).await;
     for bytes in [100, 10_000] {
         let answer = server.post("/topics/room/messages", draft(&"x".repeat(bytes))).await;
         assert_eq!(answer.status, 413, "{bytes}");
@@ -434,11 +452,11 @@ async fn a_message_too_large_is_refused_and_disturbs_nobody(transport: Transport
     server.stop().await;
 }
 
-async fn a_simulated_link_changes_nothing_but_the_time(transport: Transport) {
+async fn a_simulated_link_changes_nothing_but_the_time(variant: Variant) {
     let server = TestServer::start().await;
     let rtt = Duration::from_millis(20);
     let dialer = server.dialer().with_round_trip(rtt);
-    let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+    let mut reader = Reader::connect(variant, dialer, wish(Some(server.at(0)))).await;
     let published_at = std::time::Instant::now();
     publish_numbered(&server, 1..=100).await;
     assert_eq!(reader.texts(100).await, numbered(1..=100));

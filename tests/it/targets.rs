@@ -9,7 +9,7 @@ use poll_vs_push::load::target::Target;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::{Cell, Run};
 use poll_vs_push::server::{Server, ServerConfig};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::transport::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
@@ -42,7 +42,7 @@ async fn measure(target: &str, pid: Option<u32>) -> Run {
 
     let target = Arc::new(Target::from_toml(target).expect("a good target"));
     let mut scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
-    scenario.keep_transports(&target.transports());
+    scenario.keep_transports(|variant| target.transports().iter().any(|known| variant == *known));
     let source = ServerSource::Foreign { address, target, pid };
     let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
     let run = campaign.measure(std::future::pending(), &|_| {}).await;
@@ -52,9 +52,10 @@ async fn measure(target: &str, pid: Option<u32>) -> Run {
     run
 }
 
-fn cell(run: &Run, transport: Transport) -> &Cell {
-    let found = run.cells.iter().find(|cell| cell.transport == transport);
-    found.unwrap_or_else(|| panic!("{transport} is missing: {:?}", run.stopped_early))
+fn cell(run: &Run, variant: impl Into<Variant>) -> &Cell {
+    let variant = variant.into();
+    let found = run.cells.iter().find(|cell| cell.variant == variant);
+    found.unwrap_or_else(|| panic!("{variant} is missing: {:?}", run.stopped_early))
 }
 
 #[tokio::test(flavor = "multi_thread")]

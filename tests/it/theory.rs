@@ -11,7 +11,7 @@ use poll_vs_push::theory::crossover::{
 };
 use poll_vs_push::theory::{self, predict};
 use poll_vs_push::transport::Transport::{self, LongPolling, ShortPolling, WebSocket};
-use poll_vs_push::transport::Waiting;
+use poll_vs_push::transport::{Extra, Variant, Waiting};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -42,7 +42,7 @@ impl Seen {
 
 /// Lives through the messages one by one, for `subscribers` independent subscribers.
 fn simulate(
-    transport: Transport,
+    variant: Variant,
     workload: &Workload,
     subscribers: usize,
     messages: usize,
@@ -51,9 +51,9 @@ fn simulate(
     let mut seen = Seen::default();
     for _ in 0..subscribers {
         let published_s = publications(workload, messages, rng);
-        match transport.waiting() {
+        match variant.transport.waiting() {
             Waiting::InClient | Waiting::PerRequest => {
-                ask(transport, workload, &published_s, rng, &mut seen)
+                ask(variant, workload, &published_s, rng, &mut seen)
             }
             Waiting::PerConnection => {
                 let one_way_s = workload.rtt.as_secs_f64() / 2.0;
@@ -82,14 +82,19 @@ fn publications(workload: &Workload, messages: usize, rng: &mut ChaCha8Rng) -> V
 
 /// One polling subscriber, from request to request.
 fn ask(
-    transport: Transport,
+    variant: Variant,
     workload: &Workload,
     published_s: &[f64],
     rng: &mut ChaCha8Rng,
     seen: &mut Seen,
 ) {
     let one_way_s = workload.rtt.as_secs_f64() / 2.0;
-    let interval_s = workload.poll_interval.as_secs_f64();
+    let base_s = workload.poll_interval.as_secs_f64();
+    let longest_s = match variant.has(Extra::Adaptive) {
+        true => base_s.max(workload.poll_interval_max.as_secs_f64()),
+        false => base_s,
+    };
+    let mut interval_s = base_s;
     let start_s = rng.random::<f64>() * interval_s.min(10.0 / workload.rate);
     let mut send_s = start_s;
     // The steady state begins with the first request.
@@ -97,7 +102,7 @@ fn ask(
     while next < published_s.len() {
         let arrival_s = send_s + one_way_s;
         let mut answer_s = arrival_s;
-        if transport.waiting() == Waiting::PerRequest && published_s[next] > arrival_s {
+        if variant.transport.waiting() == Waiting::PerRequest && published_s[next] > arrival_s {
             let hold_s = workload.long_poll_hold.as_secs_f64() * rng.random_range(0.9..=1.0);
             answer_s = published_s[next].min(arrival_s + hold_s);
         }
@@ -109,7 +114,8 @@ fn ask(
         }
         seen.requests += 1.0;
         seen.empty_answers += f64::from(u8::from(next == first));
-        send_s = match (transport.waiting(), workload.poll_pacing) {
+        interval_s = if next == first { (2.0 * interval_s).min(longest_s) } else { base_s };
+        send_s = match (variant.transport.waiting(), workload.poll_pacing) {
             (Waiting::PerRequest | Waiting::PerConnection, _) => received_s,
             (Waiting::InClient, Pacing::AfterResponse) => received_s + interval_s,
             (Waiting::InClient, Pacing::FixedRate) => (send_s + interval_s).max(received_s),
@@ -130,16 +136,17 @@ fn workload(rate: f64, interval_ms: u64, hold_ms: u64, rtt_ms: u64) -> Workload 
 
 /// Holds every prediction to the simulation: means and rates within 1 %, the share of messages
 /// below a quantile and the share of empty answers within 0.005.
-fn hold_to_simulation(transport: Transport, workload: &Workload, subscribers: usize) {
+fn hold_to_simulation(variant: impl Into<Variant>, workload: &Workload, subscribers: usize) {
+    let variant = variant.into();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let mut seen = simulate(transport, workload, subscribers, MESSAGES / subscribers, &mut rng);
+    let mut seen = simulate(variant, workload, subscribers, MESSAGES / subscribers, &mut rng);
     seen.latencies_s.sort_unstable_by(f64::total_cmp);
-    let prediction = predict(transport, workload).expect("a closed form");
+    let prediction = predict(variant, workload).expect("a closed form");
     let messages = seen.latencies_s.len() as f64;
     let close = |what: &str, predicted: f64, simulated: f64, allowed: f64| {
         assert!(
             (predicted - simulated).abs() <= allowed,
-            "{transport} {what}: predicted {predicted}, simulated {simulated}, for {workload:?}"
+            "{variant} {what}: predicted {predicted}, simulated {simulated}, for {workload:?}"
         );
     };
     let within = |what, predicted: f64, simulated: f64| {
@@ -150,9 +157,9 @@ fn hold_to_simulation(transport: Transport, workload: &Workload, subscribers: us
         let quantile_s = prediction.latency_quantile_s(p);
         let below = seen.share_below(quantile_s - 1e-6);
         let not_above = seen.share_below(quantile_s + 1e-6);
-        assert!(below <= p + allowed && p - allowed <= not_above, "{transport} p{p}: {below}");
+        assert!(below <= p + allowed && p - allowed <= not_above, "{variant} p{p}: {below}");
     }
-    assert_eq!(seen.share_below(prediction.latency_max_s() + 1e-6), 1.0, "{transport} maximum");
+    assert_eq!(seen.share_below(prediction.latency_max_s() + 1e-6), 1.0, "{variant} maximum");
     within("requests/s", prediction.requests_per_subscriber_s, seen.requests / seen.time_s);
     within("requests/message", prediction.requests_per_message, seen.requests / messages);
     if let Some(empty_share) = prediction.empty_share {
@@ -188,6 +195,37 @@ fn a_fixed_rate_slower_or_faster_than_the_link_behaves_as_predicted() {
         let workload = Workload { poll_pacing: Pacing::FixedRate, ..base };
         hold_to_simulation(ShortPolling, &workload, 1);
     }
+}
+
+fn adaptive() -> Variant {
+    "short-polling+adaptive".parse().expect("a variant")
+}
+
+#[test]
+fn an_adaptive_interval_behaves_as_predicted() {
+    for (rate, interval_ms, longest_ms, rtt_ms) in [
+        (1.0, 1_000, 8_000, 40),
+        (0.1, 1_000, 30_000, 40),
+        (0.5, 500, 3_000, 0),
+        (10.0, 100, 8_000, 100),
+        (0.02, 1_000, 60_000, 200),
+        (1.0, 1_000, 500, 40),
+    ] {
+        let poll_interval_max = Duration::from_millis(longest_ms);
+        for poll_pacing in [Pacing::AfterResponse, Pacing::FixedRate] {
+            let base = workload(rate, interval_ms, 25_000, rtt_ms);
+            let workload = Workload { poll_interval_max, poll_pacing, ..base };
+            hold_to_simulation(adaptive(), &workload, 1);
+        }
+    }
+    // What does not back off is plain short polling.
+    let never = Workload { poll_interval_max: Duration::ZERO, ..workload(1.0, 1_000, 25_000, 40) };
+    let [backing_off, plain] = [adaptive(), ShortPolling.into()]
+        .map(|variant| predict(variant, &never).expect("a closed form"));
+    assert!((backing_off.latency_mean_s() - plain.latency_mean_s()).abs() < 1e-9);
+    assert!((backing_off.requests_per_message - plain.requests_per_message).abs() < 1e-9);
+    let periodic = Workload { process: Process::Periodic, ..never };
+    assert!(predict(adaptive(), &periodic).is_none());
 }
 
 #[test]

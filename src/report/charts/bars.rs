@@ -74,7 +74,7 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
     }
     let width_of = |value: f64| if largest > 0.0 { value / largest * (WIDTH - 4.0) } else { 0.0 };
     let said: Vec<String> =
-        bars.iter().map(|bar| format!("{}: {}", bar.way.transport.label(), bar.text)).collect();
+        bars.iter().map(|bar| format!("{}: {}", bar.way.variant.label(), bar.text)).collect();
     let body = html! {
         @for (row, bar) in bars.iter().enumerate() { (drawn(bar, row as f64 * ROW, width_of)) }
     };
@@ -89,9 +89,9 @@ fn drawn(bar: &Bar, top: f64, width_of: impl Fn(f64) -> f64) -> Markup {
     let solid = width * (1.0 - bar.hollow);
     let (low, high) = (width_of(bar.summary.min), width_of(bar.summary.max));
     html! {
-        g class=(palette::class(bar.way.transport)) {
+        g class=(palette::class(bar.way.variant)) {
             text x="0" y=(px(top + 15.0)) {
-                tspan class="name" { (bar.way.transport.label()) }
+                tspan class="name" { (bar.way.variant.label()) }
                 tspan dx="10" { (bar.text) }
             }
             rect class="fill" x="0" y=(px(y)) width=(px(solid)) height=(px(BAR)) {}

@@ -54,7 +54,7 @@ pub fn per_message(point: &Point) -> Option<Chart> {
     };
     let said = |(way, [up, down]): &(&Way, [Stack; 2])| {
         let show = |stack: &Stack| Unit::Bytes.show(stack.total());
-        format!("{}: {} up, {} down", way.transport.label(), show(up), show(down))
+        format!("{}: {} up, {} down", way.variant.label(), show(up), show(down))
     };
     let title = "Bytes per delivered message";
     let label = format!("{title}. {}", ways.iter().map(said).collect::<Vec<_>>().join("; "));
@@ -93,9 +93,9 @@ fn stacks(way: &Way) -> Option<[Stack; 2]> {
 fn drawn(way: &Way, stacks: &[Stack; 2], top: f64, scale: f64) -> Markup {
     let total = Unit::Bytes.show(stacks.iter().map(Stack::total).sum());
     html! {
-        g class=(palette::class(way.transport)) {
+        g class=(palette::class(way.variant)) {
             text x="0" y=(px(top + 15.0)) {
-                tspan class="name" { (way.transport.label()) }
+                tspan class="name" { (way.variant.label()) }
                 tspan dx="10" { (total) " a message" }
             }
             @for (index, stack) in stacks.iter().enumerate() {

@@ -13,6 +13,8 @@ pub mod timeline;
 
 use maud::{Markup, html};
 
+use crate::transport::Variant;
+
 /// A chart and the words around it.
 pub struct Chart {
     pub title: String,
@@ -52,6 +54,25 @@ fn path(points: impl IntoIterator<Item = (f64, f64)>) -> String {
         d.push_str(&format!("{x:.1} {y:.1}"));
     }
     d
+}
+
+/// The variant's name beside the end of its line; its extras stand below.
+fn name(variant: Variant, x: f64, y: f64) -> Markup {
+    let extras: Vec<String> =
+        variant.extras().iter().map(|extra| format!("+{}", extra.name())).collect();
+    html! {
+        text x=(px(x)) y=(px(y + 4.5)) {
+            tspan class="name" { (variant.transport.label()) }
+            @if !extras.is_empty() {
+                tspan class="small" x=(px(x)) dy="13" { (extras.join(" ")) }
+            }
+        }
+    }
+}
+
+/// How far apart the names of variants have to be.
+fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
+    if variants.into_iter().all(|variant| variant == variant.transport) { 17.0 } else { 29.0 }
 }
 
 /// Moves labels down until each is `gap` below the one before; the order is kept.

@@ -1,9 +1,10 @@
-//! A colour for each way, the same in every chart, table and terminal.
+//! A colour for each transport and dashes for its variants, the same in every chart, table and
+//! terminal.
 //!
 //! After Okabe and Ito's colour-blind-safe set, each hue darkened for white paper and lightened
 //! for a dark page until its text has a contrast of 4.5 to 1. Nothing is told by colour alone.
 
-use crate::transport::Transport;
+use crate::transport::{Extra, Transport, Variant};
 
 /// One hue, for a light and for a dark page: red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +32,27 @@ pub const PALETTE: [Colour; 8] = [
     colour(0x5c5c5c, 0xb8b8b8),
 ];
 
-/// The transport's colour.
-pub fn of(transport: Transport) -> Colour {
-    PALETTE[index(transport)]
+/// The colour of the variant's transport.
+pub fn of(variant: impl Into<Variant>) -> Colour {
+    PALETTE[index(variant.into().transport)]
 }
 
-/// The CSS class that sets the transport's colour as `--way`.
-pub fn class(transport: Transport) -> String {
-    format!("way-{}", index(transport))
+/// The CSS class that sets the colour of the variant's transport as `--way`.
+pub fn class(variant: impl Into<Variant>) -> String {
+    format!("way-{}", index(variant.into().transport))
+}
+
+/// The `stroke-dasharray` of the variant's lines: a dash for each extra, each of its own length.
+/// None for a plain transport, whose lines are solid.
+pub fn dashes(variant: Variant) -> Option<String> {
+    let dash = |extra| match extra {
+        Extra::Conditional => "2 3",
+        Extra::Adaptive => "7 3",
+        Extra::Gzip => "12 3",
+        Extra::H2 => "20 3",
+    };
+    let dashes: Vec<&str> = variant.extras().iter().map(dash).collect();
+    (!dashes.is_empty()).then(|| dashes.join(" "))
 }
 
 /// The rules behind [`class`], for a light page and (where asked) a dark one.

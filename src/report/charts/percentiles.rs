@@ -8,7 +8,7 @@ use crate::report::units::Unit;
 use crate::report::{Point, Way, figures};
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, apart, frame, palette, path, px};
+use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};
 
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 58.0;
@@ -32,18 +32,17 @@ pub fn latency(point: &Point) -> Option<Chart> {
     let y = Scale::log((low * 0.8, high * 1.25), (BOTTOM, TOP));
     let ends: Vec<f64> =
         curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
-    let labels = apart(&ends, 17.0);
+    let labels = apart(&ends, names_gap(ways.iter().map(|way| way.variant)));
     let body = html! {
         (axes(&x, &y))
         @for ((way, curve), label) in ways.iter().zip(&curves).zip(&labels) {
-            g class=(palette::class(way.transport)) {
+            g class=(palette::class(way.variant)) {
                 @if let Some(predicted) = predicted(way, highest) {
                     path class="theory" d=(path(placed(&predicted, &x, &y))) {}
                 }
-                path class="line" d=(path(placed(curve, &x, &y))) {}
-                text class="name" x=(px(RIGHT + 8.0)) y=(px(label + 4.5)) {
-                    (way.transport.label())
-                }
+                path class="line" stroke-dasharray=[palette::dashes(way.variant)]
+                    d=(path(placed(curve, &x, &y))) {}
+                (name(way.variant, RIGHT + 8.0, *label))
             }
         }
     };
@@ -51,8 +50,8 @@ pub fn latency(point: &Point) -> Option<Chart> {
     let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
         title: title.to_owned(),
-        note: "Logarithmic latency from planned publication to receipt. Dashed: theory, with a \
-               server and a client that need no time. A line ends where the messages get too few."
+        note: "Logarithmic latency from planned publication to receipt. Thin dashes: theory, with the \
+               machine's own time if it was measured. A line ends where the messages get too few."
             .to_owned(),
         svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", said.join("; ")), body),
         wide: false,
@@ -68,7 +67,7 @@ fn spoken(way: &Way) -> String {
             Some(format!("{} {}", figure.label, figure.unit.show(summary.value)))
         })
         .collect();
-    format!("{}: {}", way.transport.label(), parts.join(", "))
+    format!("{}: {}", way.variant.label(), parts.join(", "))
 }
 
 /// The highest quantile that the way's messages support.

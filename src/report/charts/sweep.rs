@@ -6,10 +6,10 @@ use crate::report::figures::Figure;
 use crate::report::stats::Summary;
 use crate::report::sweep::{Crossover, Line};
 use crate::report::units::sentence_case;
-use crate::transport::Transport;
+use crate::transport::Variant;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, apart, frame, palette, path, px};
+use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};
 
 const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 58.0;
@@ -19,25 +19,25 @@ const BOTTOM: f64 = HEIGHT - 48.0;
 
 /// One way along the line.
 struct Curve {
-    transport: Transport,
+    variant: Variant,
     measured: Vec<(f64, Summary)>,
     predicted: Vec<(f64, f64)>,
 }
 
 /// The chart of `figure` along `line`, titled `title`.
 pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
-    let all: Vec<Curve> = line.transports().map(|way| curve(line, way, figure)).collect();
+    let all: Vec<Curve> = line.variants().into_iter().map(|way| curve(line, way, figure)).collect();
     let is_drawn = |curve: &&Curve| curve.measured.iter().any(|(_, summary)| summary.value > 0.0);
     let curves: Vec<&Curve> = all.iter().filter(is_drawn).collect();
-    let zero: Vec<&str> = all
+    let zero: Vec<String> = all
         .iter()
         .filter(|curve| !curve.measured.is_empty() && !is_drawn(curve))
-        .map(|curve| curve.transport.label())
+        .map(|curve| curve.variant.label())
         .collect();
     let (x, y) = scales(line, &curves)?;
     let crossovers = line.crossovers(figure);
     let ends: Vec<f64> = curves.iter().map(|curve| y.at(last(curve))).collect();
-    let labels = apart(&ends, 17.0);
+    let labels = apart(&ends, names_gap(curves.iter().map(|curve| curve.variant)));
     let body = html! {
         (axes(line, figure, &x, &y))
         @for crossover in &crossovers { (mark(crossover, line, &x)) }
@@ -54,7 +54,7 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
 
 /// `Long polling passes short polling at 0.95/s (theory: 0.953/s).`
 pub fn in_words(crossover: &Crossover, line: &Line) -> String {
-    let (larger, smaller) = (sentence_case(crossover.larger.label()), crossover.smaller.label());
+    let (larger, smaller) = (sentence_case(&crossover.larger.label()), crossover.smaller.label());
     let show = |value: f64| line.axis.unit().show(value);
     match (crossover.measured, crossover.predicted) {
         (Some(measured), Some(predicted)) => format!(
@@ -71,8 +71,8 @@ pub fn in_words(crossover: &Crossover, line: &Line) -> String {
     }
 }
 
-fn note(crossovers: &[String], zero: &[&str], predicted: bool, figure: &Figure) -> String {
-    let theory = if predicted { " Dashed: theory." } else { "" };
+fn note(crossovers: &[String], zero: &[String], predicted: bool, figure: &Figure) -> String {
+    let theory = if predicted { " Thin dashes: theory." } else { "" };
     let zero = match zero.len() {
         0 => String::new(),
         _ => format!(" {}: {} throughout.", zero.join(", "), figure.unit.show(0.0)),
@@ -81,15 +81,15 @@ fn note(crossovers: &[String], zero: &[&str], predicted: bool, figure: &Figure) 
     format!("Dots: measured, with the spread of the repeats.{theory}{zero}{crossovers}")
 }
 
-fn curve(line: &Line, transport: Transport, figure: &Figure) -> Curve {
+fn curve(line: &Line, variant: Variant, figure: &Figure) -> Curve {
     let measured = line.points.iter().filter_map(|point| {
-        let summary = point.way(transport)?.summary(figure)?;
+        let summary = point.way(variant)?.summary(figure)?;
         Some((line.axis.get(point.workload), *summary))
     });
-    let predicted = line.predicted(transport, figure);
+    let predicted = line.predicted(variant, figure);
     let drawable = predicted.iter().all(|(_, value)| *value > 0.0);
     Curve {
-        transport,
+        variant,
         measured: measured.collect(),
         predicted: if drawable { predicted } else { Vec::new() },
     }
@@ -119,9 +119,10 @@ fn drawn(curve: &Curve, label: f64, x: &Scale, y: &Scale) -> Markup {
     let shown = || curve.measured.iter().filter(|(_, summary)| summary.value > 0.0);
     let line = shown().map(|(at, summary)| (x.at(*at), within(summary.value)));
     html! {
-        g class=(palette::class(curve.transport)) {
+        g class=(palette::class(curve.variant)) {
             path class="theory" d=(path(curve.predicted.iter().map(place))) {}
-            path class="line thin" d=(path(line)) {}
+            path class="line thin" stroke-dasharray=[palette::dashes(curve.variant)]
+                d=(path(line)) {}
             @for (at, summary) in shown() {
                 @let (x, low, high) = (x.at(*at), within(summary.min.max(1e-12)), within(summary.max));
                 @if low - high > 1.0 {
@@ -129,9 +130,7 @@ fn drawn(curve: &Curve, label: f64, x: &Scale, y: &Scale) -> Markup {
                 }
                 circle class="fill" cx=(px(x)) cy=(px(within(summary.value))) r="4" {}
             }
-            text class="name" x=(px(RIGHT + 8.0)) y=(px(label + 4.5)) {
-                (curve.transport.label())
-            }
+            (name(curve.variant, RIGHT + 8.0, label))
         }
     }
 }

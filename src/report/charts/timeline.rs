@@ -61,7 +61,7 @@ fn spoken(way: &Way) -> String {
     let requests = requests(trace).len();
     let messages =
         trace.events.iter().filter(|event| event.at_us > 0 && is_message(&event.what)).count();
-    format!("{}: {requests} requests, {messages} messages", way.transport.label())
+    format!("{}: {requests} requests, {messages} messages", way.variant.label())
 }
 
 fn is_message(what: &TraceWhat) -> bool {
@@ -119,9 +119,9 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     let (published, received) = (top + PUBLISHED, top + RECEIVED);
     let requests = requests(trace);
     html! {
-        g class=(palette::class(way.transport)) {
+        g class=(palette::class(way.variant)) {
             text class="halo" x=(px(LEFT)) y=(px(top + 17.0)) {
-                tspan class="name" { (way.transport.label()) }
+                tspan class="name" { (way.variant.label()) }
                 tspan class="small" dx="10" { (waiting(trace, &requests)) }
             }
             path class="rail" d=(format!("M{LEFT} {received:.1}H{RIGHT}")) {}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
-use poll_vs_push::transport::{Received, Subscriber, Transport, Wish};
+use poll_vs_push::transport::{Received, Subscriber, Transport, Variant, Wish};
 use poll_vs_push::wire::{Answer, Dialer, HttpConnection};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -56,7 +56,8 @@ pub async fn publish(http: &mut HttpConnection, text: &str) {
 
 /// A wish for [`room`] whose short polls come often.
 pub fn wish(cursor: Option<Cursor>) -> Wish {
-    Wish { cursor, interval: Duration::from_millis(2), ..Wish::new(room()) }
+    let (interval, interval_max) = (Duration::from_millis(2), Duration::from_millis(8));
+    Wish { cursor, interval, interval_max, ..Wish::new(room()) }
 }
 
 /// A server in this process, on a port of its own. End it with [`TestServer::stop`].
@@ -145,8 +146,8 @@ impl TestServer {
     }
 
     /// Subscribes to [`room`].
-    pub async fn subscribe(&self, transport: Transport, cursor: Option<Cursor>) -> Reader {
-        Reader::connect(transport, self.dialer(), wish(cursor)).await
+    pub async fn subscribe(&self, variant: impl Into<Variant>, cursor: Option<Cursor>) -> Reader {
+        Reader::connect(variant, self.dialer(), wish(cursor)).await
     }
 
     /// Subscribers of `transport` that the server holds.
@@ -164,8 +165,8 @@ impl TestServer {
 pub struct Reader(Subscriber);
 
 impl Reader {
-    pub async fn connect(transport: Transport, dialer: Dialer, wish: Wish) -> Reader {
-        Reader(soon(Subscriber::connect(transport, dialer, wish)).await.expect("subscribes"))
+    pub async fn connect(variant: impl Into<Variant>, dialer: Dialer, wish: Wish) -> Reader {
+        Reader(soon(Subscriber::connect(variant, dialer, wish)).await.expect("subscribes"))
     }
 
     /// What the server says next.

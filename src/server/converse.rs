@@ -1,0 +1,120 @@
+//! Serves one connection to its end, by HTTP/1.1 or HTTP/2, whichever the client speaks.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use super::App;
+use super::guarded::Phase;
+use super::metrics::Refusal;
+use super::preface::{self, Heard, Protocol};
+
+/// Bytes of one stream of HTTP/2 that wait for its reader.
+const H2_SEND_BYTES: usize = 32 << 10;
+/// Bytes that a client may send on one stream of HTTP/2, and on a connection's streams together,
+/// before they are read.
+const H2_WINDOW_BYTES: u32 = 64 << 10;
+
+/// What a server speaks.
+#[derive(Debug, Clone)]
+pub(super) struct Protocols {
+    app: Arc<App>,
+    http1: http1::Builder,
+    http2: http2::Builder<Tasks>,
+}
+
+/// Runs the tasks of HTTP/2's streams, as long as any task of the server may run.
+#[derive(Debug, Clone)]
+pub(super) struct Tasks(Arc<App>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+impl Protocols {
+    /// Both, with the limits of `app`.
+    pub fn of(app: &Arc<App>) -> Protocols {
+        let config = &app.config;
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout);
+        http1.max_buf_size(config.max_header_bytes);
+        let mut http2 = http2::Builder::new(Tasks(app.clone()));
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(config.heartbeat)
+            .keep_alive_timeout(config.send_timeout)
+            .max_concurrent_streams(config.h2_max_streams)
+            .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(config.h2_max_resets)
+            .max_local_error_reset_streams(config.h2_max_resets)
+            .max_send_buf_size(H2_SEND_BYTES)
+            .initial_stream_window_size(H2_WINDOW_BYTES)
+            .initial_connection_window_size(H2_WINDOW_BYTES);
+        Protocols { app: app.clone(), http1, http2 }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn converse<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S::Future: 'static,
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+        Tasks: Http2ServerConnExec<S::Future, B>,
+    {
+        let heard = tokio::select! {
+            heard = preface::hear(&mut io) => heard,
+            () = self.app.drain.cancelled() => return,
+        };
+        let Ok((protocol, first)) = heard else { return };
+        let io = TokioIo::new(Heard::new(first, io));
+        match protocol {
+            Protocol::Http1 => {
+                let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
+                self.until_end(connection, |it| it.graceful_shutdown()).await;
+            }
+            Protocol::Http2 => {
+                // Its requests overlap, and pings tell whether the client is there.
+                phase.set(Phase::MANY);
+                // In a box, lest each connection's task have the size of the larger kind.
+                let mut connection = Box::pin(self.http2.serve_connection(io, service));
+                self.until_end(connection.as_mut(), |it| it.graceful_shutdown()).await;
+            }
+        }
+    }
+
+    /// Drives a connection to its end, which comes soon after the drain begins.
+    async fn until_end<C>(&self, mut connection: Pin<&mut C>, shut_down: impl FnOnce(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.app.drain.cancelled() => {
+                shut_down(connection.as_mut());
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            if error.is_parse_too_large() {
+                self.app.metrics.refused(Refusal::HeaderBytes);
+            } else if error.is_timeout() {
+                self.app.metrics.refused(Refusal::Idle);
+            }
+            debug!(%error, "connection ended");
+        }
+    }
+}

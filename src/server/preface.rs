@@ -1,0 +1,137 @@
+//! Which HTTP a client speaks, told by its first words: HTTP/2 begins with a line that no request
+//! of HTTP/1.1 can be (RFC 9113, section 3.4).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+/// What a client of HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until it is clear what the peer speaks, and no byte more than the preface has; also what
+/// was read.
+///
+/// # Errors
+/// If the stream breaks, or ends without a word.
+pub(super) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, Bytes)> {
+    let mut first = [0; PREFACE.len()];
+    let mut count = 0;
+    while count < PREFACE.len() && PREFACE.starts_with(&first[..count]) {
+        match stream.read(&mut first[count..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => count += more,
+        }
+    }
+    let protocol = if first == PREFACE { Protocol::Http2 } else { Protocol::Http1 };
+    Ok((protocol, Bytes::copy_from_slice(&first[..count])))
+}
+
+/// A stream whose first words have been heard, and are said again.
+#[derive(Debug)]
+pub(super) struct Heard<S> {
+    first: Bytes,
+    stream: S,
+}
+
+impl<S> Heard<S> {
+    /// `stream`, of which `first` has been read.
+    pub fn new(first: Bytes, stream: S) -> Self {
+        Heard { first, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        if self.first.is_empty() {
+            // Gives the memory back, which an empty slice of it would keep.
+            self.first = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_heard_is_said_again_however_it_comes() {
+        let said: [(&[u8], Protocol); 4] = [
+            (b"GET / HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"PUT /topics", Protocol::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", Protocol::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nno", Protocol::Http1),
+        ];
+        for (said, wanted) in said {
+            for part in [1, 5, 100] {
+                let (mut near, mut far) = tokio::io::duplex(part);
+                let saying = async move {
+                    near.write_all(said).await.expect("it is heard");
+                };
+                let hearing = async {
+                    let (protocol, first) = hear(&mut far).await.expect("something was said");
+                    let mut heard = Heard::new(first, far);
+                    let mut again = Vec::new();
+                    heard.read_to_end(&mut again).await.expect("to the end");
+                    (protocol, again)
+                };
+                let ((protocol, again), ()) = tokio::join!(hearing, saying);
+                assert_eq!((protocol, &again[..]), (wanted, said));
+            }
+        }
+        assert!(hear(&mut tokio::io::empty()).await.is_err());
+        assert!(hear(&mut &b"PRI"[..]).await.is_err(), "cut short");
+    }
+}

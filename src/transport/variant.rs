@@ -1,0 +1,215 @@
+//! A transport as it is asked for: plain, or with extras that make the most of it. What a scenario
+//! names, and what a result is of: `short-polling`, `short-polling+conditional+gzip`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Transport, UnknownTransport};
+
+/// What a client may do beyond what its transport needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extra {
+    /// Says which answer it has, so that an empty one need not be sent (RFC 9110, section 13).
+    Conditional,
+    /// Asks less often while there is nothing.
+    Adaptive,
+    /// Takes large answers compressed.
+    Gzip,
+    /// Shares one HTTP/2 connection with others (RFC 9113), by prior knowledge and without TLS.
+    H2,
+}
+
+impl Extra {
+    /// Every one, in the order in which names have them.
+    pub const ALL: [Extra; 4] = [Extra::Conditional, Extra::Adaptive, Extra::Gzip, Extra::H2];
+
+    /// What follows the `+`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Extra::Conditional => "conditional",
+            Extra::Adaptive => "adaptive",
+            Extra::Gzip => "gzip",
+            Extra::H2 => "h2",
+        }
+    }
+}
+
+impl Transport {
+    /// The extras that a client of it can have.
+    pub fn extras(self) -> &'static [Extra] {
+        match self {
+            Transport::ShortPolling => &Extra::ALL,
+            Transport::LongPolling => &[Extra::Conditional, Extra::Gzip, Extra::H2],
+            Transport::Sse | Transport::Ndjson => &[Extra::H2],
+            Transport::WebSocket | Transport::SocketioPolling | Transport::SocketioWebsocket => &[],
+        }
+    }
+}
+
+/// A set of extras.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Extras(u8);
+
+impl Extras {
+    /// Whether `extra` is among them.
+    pub fn has(self, extra: Extra) -> bool {
+        self.0 & (1 << extra as u8) != 0
+    }
+
+    /// These and `extra`.
+    pub fn with(self, extra: Extra) -> Extras {
+        Extras(self.0 | (1 << extra as u8))
+    }
+
+    /// Each of them, in the order of [`Extra::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Extra> {
+        Extra::ALL.into_iter().filter(move |extra| self.has(*extra))
+    }
+}
+
+impl FromIterator<Extra> for Extras {
+    fn from_iter<I: IntoIterator<Item = Extra>>(extras: I) -> Self {
+        extras.into_iter().fold(Extras::default(), Extras::with)
+    }
+}
+
+/// A transport with the extras that its clients have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Variant {
+    pub transport: Transport,
+    extras: Extras,
+}
+
+impl Variant {
+    /// Its extras, all of which its transport knows.
+    pub fn extras(self) -> Extras {
+        self.extras
+    }
+
+    /// Whether its clients have `extra`.
+    pub fn has(self, extra: Extra) -> bool {
+        self.extras.has(extra)
+    }
+
+    /// The name as a reader sees it in a heading: `short polling +conditional`.
+    pub fn label(self) -> String {
+        let extras = self.extras.iter().map(|extra| format!(" +{}", extra.name()));
+        std::iter::once(self.transport.label().to_owned()).chain(extras).collect()
+    }
+}
+
+impl From<Transport> for Variant {
+    /// The plain one.
+    fn from(transport: Transport) -> Variant {
+        Variant { transport, extras: Extras::default() }
+    }
+}
+
+impl PartialEq<Transport> for Variant {
+    /// Whether this is `transport`, plain.
+    fn eq(&self, transport: &Transport) -> bool {
+        *self == Variant::from(*transport)
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.transport.name())?;
+        self.extras.iter().try_for_each(|extra| write!(f, "+{}", extra.name()))
+    }
+}
+
+/// A variant's name that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum BadVariant {
+    #[error(transparent)]
+    Transport(#[from] UnknownTransport),
+    #[error("'{given}': {transport} has no '+{extra}'; it can have {}", list(*transport))]
+    Extra { given: String, transport: Transport, extra: String },
+    #[error("'{given}': +{extra} is named twice")]
+    Twice { given: String, extra: String },
+}
+
+fn list(transport: Transport) -> String {
+    let names: Vec<_> =
+        transport.extras().iter().map(|extra| format!("+{}", extra.name())).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+impl FromStr for Variant {
+    type Err = BadVariant;
+
+    fn from_str(given: &str) -> Result<Self, BadVariant> {
+        let mut names = given.split('+');
+        let transport: Transport = names.next().unwrap_or_default().parse()?;
+        let mut extras = Extras::default();
+        for name in names {
+            let known = transport.extras().iter().find(|extra| extra.name() == name);
+            let (given, name) = (given.to_owned(), name.to_owned());
+            match known {
+                None => return Err(BadVariant::Extra { given, transport, extra: name }),
+                Some(extra) if extras.has(*extra) => {
+                    return Err(BadVariant::Twice { given, extra: name });
+                }
+                Some(extra) => extras = extras.with(*extra),
+            }
+        }
+        Ok(Variant { transport, extras })
+    }
+}
+
+impl From<Variant> for String {
+    fn from(variant: Variant) -> String {
+        variant.to_string()
+    }
+}
+
+impl TryFrom<String> for Variant {
+    type Error = BadVariant;
+
+    fn try_from(name: String) -> Result<Self, BadVariant> {
+        name.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_comes_back_with_its_extras_in_order() {
+        let variant: Variant = "short-polling+gzip+conditional".parse().expect("a good name");
+        assert_eq!(variant.to_string(), "short-polling+conditional+gzip");
+        assert_eq!(variant.label(), "short polling +conditional +gzip");
+        assert!(variant.has(Extra::Gzip) && !variant.has(Extra::Adaptive));
+        assert!(variant != Transport::ShortPolling);
+        for transport in Transport::ALL {
+            let plain: Variant = transport.name().parse().expect("a good name");
+            assert_eq!(plain, transport);
+            let full = Variant { transport, extras: transport.extras().iter().copied().collect() };
+            assert_eq!(full.to_string().parse::<Variant>().expect("its own name"), full);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_a_transport_can_have() {
+        let error = |name: &str| name.parse::<Variant>().expect_err(name).to_string();
+        assert!(error("pigeon+gzip").contains("known are short-polling"));
+        insta::assert_snapshot!(
+            error("long-polling+adaptive"),
+            @"'long-polling+adaptive': long-polling has no '+adaptive'; it can have +conditional, +gzip, +h2"
+        );
+        insta::assert_snapshot!(
+            error("websocket+gzip"),
+            @"'websocket+gzip': websocket has no '+gzip'; it can have none"
+        );
+        insta::assert_snapshot!(
+            error("long-polling+gzip+gzip"),
+            @"'long-polling+gzip+gzip': +gzip is named twice"
+        );
+        assert!(error("sse+").contains("'sse+': sse has no '+'"));
+    }
+}

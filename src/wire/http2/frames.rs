@@ -1,0 +1,82 @@
+//! What the bytes of an HTTP/2 connection are for, as its frames tell (RFC 9113, section 4.1).
+
+/// What a client begins with, before its first frame.
+const PREFACE_BYTES: usize = 24;
+/// Length, type, flags, stream.
+const HEAD_BYTES: usize = 9;
+/// Types of frames that carry header blocks.
+const HEADERS: u8 = 0x1;
+const PUSH_PROMISE: u8 = 0x5;
+const CONTINUATION: u8 = 0x9;
+
+/// One direction of a connection, followed frame by frame however it is cut.
+#[derive(Debug)]
+pub(in crate::wire) struct Frames {
+    head: [u8; HEAD_BYTES],
+    head_bytes: usize,
+    /// Bytes that are left of what the last head announced.
+    left: usize,
+    is_header_block: bool,
+}
+
+impl Frames {
+    /// From client to server.
+    pub fn up() -> Frames {
+        Frames { left: PREFACE_BYTES, ..Frames::down() }
+    }
+
+    /// From server to client.
+    pub fn down() -> Frames {
+        Frames { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
+    }
+
+    /// How many of the next `bytes` are of header blocks. The others are frame heads, the data of
+    /// requests and answers, and what keeps the connection going.
+    pub fn header_bytes(&mut self, mut bytes: &[u8]) -> usize {
+        let mut count = 0;
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let taken = self.left.min(bytes.len());
+                count += if self.is_header_block { taken } else { 0 };
+                self.left -= taken;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            self.head[self.head_bytes] = bytes[0];
+            self.head_bytes += 1;
+            bytes = &bytes[1..];
+            if self.head_bytes == HEAD_BYTES {
+                let [a, b, c, kind, ..] = self.head;
+                self.head_bytes = 0;
+                self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+                self.is_header_block = [HEADERS, PUSH_PROMISE, CONTINUATION].contains(&kind);
+            }
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let length_bytes = (length as u32).to_be_bytes();
+        let head = [&length_bytes[1..], &[kind, 0, 0, 0, 0, 1]].concat();
+        [head, vec![0xaa; length]].concat()
+    }
+
+    #[test]
+    fn header_blocks_are_found_however_the_bytes_are_cut() {
+        let frames = [frame(4, 6), frame(HEADERS, 70), frame(0, 300), frame(CONTINUATION, 5)];
+        let down = frames.concat();
+        let up = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), down.clone()].concat();
+        for cut in [1, 2, 8, 9, 10, 1_000] {
+            let count = |mut frames: Frames, bytes: &[u8]| -> usize {
+                bytes.chunks(cut).map(|part| frames.header_bytes(part)).sum()
+            };
+            assert_eq!(count(Frames::down(), &down), 75, "{cut}");
+            assert_eq!(count(Frames::up(), &up), 75, "{cut}");
+        }
+    }
+}

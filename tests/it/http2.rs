@@ -1,0 +1,268 @@
+//! HTTP/2 by prior knowledge: many requests on one connection, the limits of it, how it ends, and
+//! what its bytes are counted as.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use poll_vs_push::server::metrics::Refusal;
+use poll_vs_push::transport::{Transport, Variant, Wish};
+use poll_vs_push::wire::{Meter, Shared};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::{Raw, Reader, TestServer, draft, eventually, soon, wish};
+
+/// A client that none of ours has a part in.
+struct Client {
+    requests: SendRequest<Full<Bytes>>,
+    authority: String,
+    driver: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+impl Client {
+    async fn connect(server: &TestServer) -> Client {
+        let stream = TcpStream::connect(server.address).await.expect("it listens");
+        let shaking = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (requests, connection) = soon(shaking).await.expect("it speaks HTTP/2");
+        let driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        Client { requests, authority: server.address.to_string(), driver }
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Request<Full<Bytes>> {
+        let uri = format!("http://{}{path}", self.authority);
+        let request = Request::builder().method(method).uri(uri);
+        request.body(Full::new(body.to_owned().into())).expect("a request")
+    }
+
+    /// Status and body of the answer to a request.
+    fn ask(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> AbortOnDropHandle<hyper::Result<Response<Bytes>>> {
+        let mut requests = self.requests.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let (head, body) = requests.send_request(request).await?.into_parts();
+            Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+        }))
+    }
+
+    async fn get(&self, path: &str) -> Response<Bytes> {
+        let answer = soon(self.ask(self.request("GET", path, ""))).await;
+        answer.expect("no panic").expect("an answer")
+    }
+}
+
+fn variant(name: &str) -> Variant {
+    name.parse().expect("a variant")
+}
+
+#[tokio::test]
+async fn all_routes_are_there_and_many_requests_wait_on_one_connection() {
+    const WAITING: i64 = 50;
+    let server = TestServer::start().await;
+    let client = Client::connect(&server).await;
+    assert_eq!(client.get("/healthz").await.status(), 200);
+    assert_eq!(client.get("/nowhere").await.status(), 404);
+    assert_eq!(client.get("/topics/room/ws").await.status(), 426, "no upgrade by HTTP/2");
+    let held: Vec<_> = (0..WAITING)
+        .map(|_| client.ask(client.request("GET", "/topics/room/long-poll?after=0", "")))
+        .collect();
+    eventually("held", || server.waiting(Transport::LongPolling) == WAITING).await;
+    assert_eq!(server.app.metrics.open_connections.get(), 1);
+    let stored = client.ask(client.request("POST", "/topics/room/messages", &draft("hi")));
+    assert_eq!(soon(stored).await.expect("no panic").expect("an answer").status(), 201);
+    for answer in held {
+        let answer = soon(answer).await.expect("no panic").expect("an answer");
+        assert!(answer.body().ends_with(b"\"text\":\"hi\"}]}"));
+    }
+    drop(client);
+    server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_request_too_many_waits_for_another_to_end() {
+    let server = TestServer::with(|config| config.h2_max_streams = 2).await;
+    let client = Client::connect(&server).await;
+    // By the first answer the client knows the limit.
+    assert_eq!(client.get("/healthz").await.status(), 200);
+    let hold = || client.ask(client.request("GET", "/topics/room/long-poll?after=0", ""));
+    let held = [hold(), hold()];
+    eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
+    let third = hold();
+    let [one, other] = held;
+    drop(one);
+    // The place of the one that was taken back goes to the one that waited for it.
+    let requests = || server.app.metrics.of(Transport::LongPolling).requests.get();
+    eventually("the third comes", || requests() == 3).await;
+    eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
+    server.publish("hi").await;
+    for answer in [other, third] {
+        assert_eq!(soon(answer).await.expect("no panic").expect("an answer").status(), 200);
+    }
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_too_large_is_refused_and_the_connection_goes_on() {
+    let server = TestServer::start().await;
+    let client = Client::connect(&server).await;
+    let mut request = client.request("GET", "/healthz", "");
+    let large = "x".repeat(server.app.config.max_header_bytes);
+    request.headers_mut().insert("x-large", large.parse().expect("a value"));
+    let answer = soon(client.ask(request)).await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 431);
+    assert_eq!(client.get("/healthz").await.status(), 200);
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_preface_that_does_not_end_is_cut_off() {
+    let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let mut raw = Raw::connect(server.address).await;
+        raw.send(said).await;
+        raw.ends().await;
+    }
+    assert_eq!(server.app.metrics.refusals(Refusal::SlowHead), 3);
+    server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_request_outlasts_the_time_for_a_head() {
+    let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    let client = Client::connect(&server).await;
+    let hold = |wait| {
+        let path = format!("/topics/room/long-poll?after=0&wait={wait}");
+        client.ask(client.request("GET", &path, ""))
+    };
+    let (held, taken_back) = (hold("0.5"), hold("60"));
+    eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
+    assert_eq!(client.get("/healthz").await.status(), 200);
+    // What comes now is a frame, and not the beginning of a head.
+    drop(taken_back);
+    eventually("let go", || server.waiting(Transport::LongPolling) == 1).await;
+    assert_eq!(soon(held).await.expect("no panic").expect("an answer").status(), 200);
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_gone() {
+    let server = TestServer::with(|config| {
+        config.heartbeat = Duration::from_millis(20);
+        config.send_timeout = Duration::from_millis(20);
+        // Only the missing answer is to end it.
+        (config.header_timeout, config.idle_timeout) = (Duration::from_secs(600), Duration::MAX);
+    })
+    .await;
+    let mut raw = Raw::connect(server.address).await;
+    // The preface and empty settings, and then nothing.
+    raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_taken_back_ends_the_connection() {
+    let server = TestServer::start().await;
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for number in 0..500_u32 {
+        let stream = (2 * number + 1).to_be_bytes();
+        // HEADERS, of a whole request: GET, http, /, and a host named x (RFC 7541, appendix A).
+        flood.extend(b"\0\0\x06\x01\x05".iter().chain(&stream));
+        flood.extend(b"\x82\x86\x84\x41\x01x");
+        // RST_STREAM, for "cancel".
+        flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
+    }
+    let mut raw = Raw::connect(server.address).await;
+    raw.send_all_it_takes(&flood).await;
+    server.until_all_have_left().await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_what_it_holds_and_says_goodbye() {
+    let server = TestServer::start().await;
+    let client = Client::connect(&server).await;
+    let held = client.ask(client.request("GET", "/topics/room/long-poll?after=0", ""));
+    let stream = client.ask(client.request("GET", "/topics/room/events", ""));
+    eventually("held", || {
+        server.waiting(Transport::LongPolling) == 1 && server.waiting(Transport::Sse) == 1
+    })
+    .await;
+    server.stop().await;
+    let answer = soon(held).await.expect("no panic").expect("an answer");
+    assert!(answer.status() == 200 && answer.headers().contains_key("retry-after"));
+    let events = soon(stream).await.expect("no panic").expect("it ends as it should");
+    let events = String::from_utf8(events.body().to_vec()).expect("text");
+    assert_eq!(events.matches("retry:").count(), 2, "{events}");
+    let ended = soon(client.driver).await.expect("no panic");
+    assert!(ended.is_ok(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn subscribers_share_a_connection_and_every_byte_of_it_is_counted_once() {
+    const SUBSCRIBERS: usize = 5;
+    const MESSAGES: usize = 20;
+    let server = TestServer::start().await;
+    let dialer = |meter: &Arc<Meter>, shared: &Arc<Shared>| {
+        server.dialer().with_meter(meter.clone()).with_shared(shared.clone())
+    };
+    for name in ["short-polling+h2", "long-polling+h2", "sse+h2"] {
+        let (meter, shared) = (Arc::new(Meter::default()), Arc::default());
+        let mut readers = Vec::new();
+        for _ in 0..SUBSCRIBERS {
+            let wish = Wish { hold: Duration::from_secs(30), ..wish(None) };
+            readers.push(Reader::connect(variant(name), dialer(&meter, &shared), wish).await);
+        }
+        let mut payload = 0;
+        for number in 0..MESSAGES {
+            server.publish(&format!("message {number}")).await;
+            for reader in &mut readers {
+                let heard = reader.hear(1).await;
+                payload += heard.messages[0].encode().len() as u64;
+            }
+        }
+        let tally = meter.tally();
+        assert_eq!(tally.opened, 1, "{name}");
+        assert_eq!(server.app.metrics.open_connections.get(), 1, "{name}");
+        let (up, down) = (tally.up(), tally.down());
+        assert_eq!(down.payload, payload, "{name}");
+        assert!(down.framing > 0 && down.headers > 0 && up.headers > 0, "{down:?} {up:?}");
+        // Preface, settings, and a frame's head for each request.
+        assert!(up.framing >= 24 + 9 * tally.requests, "{name}: {up:?}");
+        // A path with a new cursor in each, and little else.
+        let head = up.headers / tally.requests;
+        assert!(head < 79, "{name}: {head} bytes a request");
+        drop(readers);
+        server.until_all_have_left().await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_shared_connection_is_made_again_by_whoever_asks_first() {
+    let server = TestServer::start().await;
+    let (meter, shared): (Arc<Meter>, Arc<Shared>) = Default::default();
+    let dialer = || server.dialer().with_meter(meter.clone()).with_shared(shared.clone());
+    let mut one = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
+    drop(one);
+    server.until_all_have_left().await;
+    one = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
+    let mut other = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
+    server.publish("hi").await;
+    assert_eq!((one.texts(1).await, other.texts(1).await), (vec!["hi".into()], vec!["hi".into()]));
+    assert_eq!(meter.tally().opened, 2);
+    drop((one, other));
+    server.stop().await;
+}

@@ -1,0 +1,75 @@
+//! What is special about a stream of lines: that any program can read it that can read lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::{HttpStream, Meter};
+use serde_json::{Value, json};
+
+use crate::support::{Reader, TestServer, soon, wish};
+
+/// Lines of the stream, the empty ones too, until there are `count`.
+async fn lines(stream: &mut HttpStream, count: usize) -> Vec<String> {
+    let mut text = String::new();
+    while text.matches('\n').count() < count {
+        let chunk = soon(stream.chunk()).await.expect("no break").expect("no end");
+        text.push_str(std::str::from_utf8(&chunk).expect("text"));
+    }
+    text.split_terminator('\n').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn each_line_is_an_event_or_a_message() {
+    let server = TestServer::with(|config| config.retain_messages = 2).await;
+    let epoch = server.at(0).epoch;
+    for text in ["lost", "one\r\nline", "two"] {
+        server.publish(text).await;
+    }
+    let mut stream = soon(HttpStream::get(&server.dialer(), "/topics/room/stream?after=0"))
+        .await
+        .expect("a 200");
+    let lines = lines(&mut stream, 4).await;
+    let values: Vec<Value> =
+        lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(values[0], json!({ "event": "subscribed", "epoch": epoch, "cursor": 0 }));
+    assert_eq!(values[1], json!({ "event": "gap", "gap": 1 }));
+    assert_eq!((&values[2]["text"], &values[3]["text"]), (&json!("one\r\nline"), &json!("two")));
+    drop(stream);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_stream_begins_at_once_has_a_pulse_and_ends_with_the_server() {
+    let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(5)).await;
+    let mut stream =
+        soon(HttpStream::get(&server.dialer(), "/topics/room/stream")).await.expect("a 200");
+    let lines = lines(&mut stream, 3).await;
+    assert!(lines[0].starts_with("{\"event\":\"subscribed\""), "{lines:?}");
+    assert_eq!(lines[1..3], ["", ""]);
+    server.tell_to_stop();
+    while let Some(chunk) = soon(stream.chunk()).await.expect("a clean end") {
+        assert_eq!(chunk, "\n");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_costs_its_line_end_and_its_chunk() {
+    const COUNT: u64 = 100;
+    let server = TestServer::start().await;
+    let meter = Arc::new(Meter::default());
+    let dialer = server.dialer().with_meter(meter.clone());
+    let mut reader = Reader::connect(Transport::Ndjson, dialer, wish(None)).await;
+    let before = meter.tally();
+    let mut payload = 0;
+    for _ in 0..COUNT {
+        server.publish("hello").await;
+        payload += reader.hear(1).await.messages[0].encode().len() as u64;
+    }
+    let down = meter.tally().since(&before).down();
+    assert_eq!((down.payload, down.headers), (payload, 0));
+    assert_eq!(down.framing, 7 * COUNT);
+    drop(reader);
+    server.stop().await;
+}
