@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::load::scenario::{Scenario, Workload};
+use crate::theory::OwnTime;
 use crate::transport::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
@@ -29,6 +30,10 @@ pub struct Run {
     pub stopped_early: Option<String>,
     pub machine: Machine,
     pub server: Server,
+    /// What a push and a poll take on this machine beyond the link, measured before the first cell.
+    /// Absent if it was not measured: predictions then are theory alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_time: Option<OwnTime>,
     pub scenario: Scenario,
     /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
@@ -210,6 +215,9 @@ pub struct Generator {
     pub poll_late_us: Histogram,
     /// CPU seconds of the generator's process in the steady state.
     pub cpu_s: f64,
+    /// Threads that it had to do it. Absent from older runs: one for each core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
 }
 
 /// What one subscriber saw in the first seconds of the steady state. Instants are microseconds

@@ -64,6 +64,9 @@ pub(super) struct Common {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
+    /// Do not measure the machine's own time first: predictions are theory alone
+    #[arg(long)]
+    no_calibration: bool,
     /// Directory for the results; without it reports/TIME
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -100,9 +103,12 @@ impl Common {
     ) -> anyhow::Result<ExitCode> {
         let scenario = self.scenario(knows)?;
         let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
-        let campaign = Campaign::new(scenario, source)?;
+        let mut campaign = Campaign::new(scenario, source)?;
+        if self.no_calibration {
+            campaign = campaign.uncalibrated();
+        }
         let directory = RunDirectory::create(self.output.as_deref())?;
-        let runtime = super::runtime()?;
+        let runtime = super::load_runtime()?;
         let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
         let watch = self.watch.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
@@ -205,7 +211,7 @@ fn show(report: &Report, directory: &Path) {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
     println!("{}\n", report.summary_table(TableStyle { width, colour }));
-    for sentence in report.answer() {
+    for sentence in report.answer().into_iter().chain(report.held()) {
         println!("{sentence}");
     }
     for finding in &report.findings {

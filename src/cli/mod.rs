@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::run::Run;
 
@@ -81,9 +82,16 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// The runtime of every command that uses the network.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// The runtime of a server.
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
+
+/// The runtime of the load test: half of the cores, since the other half is the server's. A thread
+/// more than it needs would be woken for every message, and cost more than it does.
+fn load_runtime() -> io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
 fn read_run(path: &Path) -> anyhow::Result<Run> {

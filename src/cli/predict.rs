@@ -25,7 +25,8 @@ Examples:
   poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
   poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
 
-The model takes server and client to need no time of their own; bytes are estimates for a network
+The model takes server and client to need no time of their own: a report adds what its machine was
+measured to need. Bytes are estimates for a network
 whose segments carry 1448 bytes.")]
 pub struct Args {
     /// Predict every workload of this scenario, instead of the default one

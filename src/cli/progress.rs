@@ -40,6 +40,11 @@ impl ProgressLine {
     pub fn show(&self, progress: &Progress<'_>) {
         let mut state = self.state.lock().expect("no panic under this lock");
         let phase = match progress {
+            Progress::Calibrating { left } => {
+                state.end = Instant::now() + *left;
+                state.cell = "before the first cell".to_owned();
+                "measuring the machine's own time"
+            }
             Progress::Cell { number, of, variant, case, repeat, left } => {
                 let case = if case.is_empty() { String::new() } else { format!(", {case}") };
                 let label = variant.label();

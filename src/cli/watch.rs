@@ -63,6 +63,9 @@ impl Watch {
     /// Publishes what happens now.
     pub fn tell(&self, progress: &Progress<'_>) {
         self.say(match progress {
+            Progress::Calibrating { left } => {
+                json!({ "what": "calibrating", "left_s": left.as_secs_f64() })
+            }
             Progress::Cell { number, of, variant, case, repeat, left } => json!({
                 "what": "cell", "number": number, "of": of, "left_s": left.as_secs_f64(),
                 "label": format!("{}{}{case}, repeat {}", variant.label(),

@@ -1,14 +1,14 @@
 //! Users B: thousands of subscribers, a task and a connection each.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::scenario::{Pacing, Workload};
 use super::target::Target;
@@ -25,7 +25,8 @@ const CONNECTING_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Fleet {
     shared: Arc<Shared>,
-    tasks: JoinSet<Log>,
+    tasks: JoinSet<()>,
+    logs: Vec<Arc<Mutex<Log>>>,
     failures: mpsc::Receiver<WireError>,
 }
 
@@ -39,14 +40,12 @@ struct Shared {
     connecting: Semaphore,
     subscribed: AtomicU64,
     received: AtomicU64,
-    stop: CancellationToken,
     failed: mpsc::Sender<WireError>,
 }
 
 /// What one subscriber received, in order of arrival; instants are absolute.
 #[derive(Debug)]
 pub struct Log {
-    number: u32,
     pub topic: u32,
     receipts: Vec<(u32, Instant)>,
     /// Gaps and resets it was told of: none belongs in a run.
@@ -101,11 +100,10 @@ impl Fleet {
             connecting: Semaphore::new(CONNECTING_MAX),
             subscribed: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            stop: CancellationToken::new(),
             failed,
         });
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut tasks = JoinSet::new();
+        let mut phases = phases(seed);
+        let (mut tasks, mut logs) = (JoinSet::new(), Vec::new());
         let (mut dialer, mut journal) = (dialer.clone(), Some(journal));
         for number in 0..workload.subscribers {
             if variant.has(Extra::H2) && number % workload.streams_per_connection == 0 {
@@ -115,10 +113,13 @@ impl Fleet {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),
             };
-            let phase = random.random::<f64>();
-            tasks.spawn(shared.clone().subscribe(dialer, number, phase));
+            let phase = phases.next().expect("they do not end");
+            let topic = number % workload.topics;
+            let log = Arc::new(Mutex::new(Log { topic, receipts: Vec::new(), notices: 0 }));
+            tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
+            logs.push(log);
         }
-        Fleet { shared, tasks, failures }
+        Fleet { shared, tasks, logs, failures }
     }
 
     /// Subscribers that will miss nothing from now on.
@@ -140,43 +141,57 @@ impl Fleet {
     }
 
     /// Sends all of them home and returns what they received, in the order of their numbers.
-    pub async fn stop(self) -> Vec<Log> {
-        self.shared.stop.cancel();
-        let mut logs = self.tasks.join_all().await;
-        logs.sort_by_key(|log| log.number);
-        logs
+    pub async fn stop(mut self) -> Vec<Log> {
+        // They are cut off where they wait: a token would be asked whenever one of them wakes.
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            let is_well = ended.map_or_else(|error| error.is_cancelled(), |()| true);
+            assert!(is_well, "a subscriber does not panic");
+        }
+        let whole = |log| Arc::into_inner(log).expect("its subscriber has ended");
+        let logs = self.logs.into_iter().map(whole);
+        logs.map(|log| log.into_inner().expect("no panic under this lock")).collect()
     }
 }
 
+/// A random phase, 0 to 1, for each subscriber. Drawn from another stream than the schedule of the
+/// same seed: with its numbers the first subscribers would poll in step with their topics.
+fn phases(seed: u64) -> impl Iterator<Item = f64> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(1);
+    std::iter::repeat_with(move || random.random())
+}
+
 impl Shared {
-    async fn subscribe(self: Arc<Self>, dialer: Dialer, number: u32, phase: f64) -> Log {
-        let topic = number % self.workload.topics;
-        let mut log = Log { number, topic, receipts: Vec::new(), notices: 0 };
-        let stop = self.stop.clone();
-        let ended = tokio::select! {
-            biased;
-            () = stop.cancelled() => return log,
-            result = self.follow(dialer, phase, &mut log) => result,
-        };
-        if let Err(error) = ended {
-            // The first failure ends the cell; there is no room for more, and no need.
-            let _ = self.failed.try_send(error);
-        }
-        stop.cancelled().await;
-        log
+    async fn subscribe(
+        self: Arc<Self>,
+        dialer: Dialer,
+        log: Arc<Mutex<Log>>,
+        topic: u32,
+        phase: f64,
+    ) {
+        let Err(error) = self.follow(dialer, &log, topic, phase).await;
+        // The first failure ends the cell; there is no room for more, and no need.
+        let _ = self.failed.try_send(error);
     }
 
     /// Connects and then receives without end.
-    async fn follow(&self, dialer: Dialer, phase: f64, log: &mut Log) -> Result<(), WireError> {
+    async fn follow(
+        &self,
+        dialer: Dialer,
+        log: &Mutex<Log>,
+        topic: u32,
+        phase: f64,
+    ) -> Result<Infallible, WireError> {
         let mut subscriber = {
             let _turn = self.connecting.acquire().await.expect("never closed");
-            let wish = self.wish(log.topic, phase);
-            self.connect(dialer, wish).await?
+            self.connect(dialer, self.wish(topic, phase)).await?
         };
         self.subscribed.fetch_add(1, Relaxed);
         loop {
             let received = subscriber.next().await?;
             let now = Instant::now();
+            let mut log = log.lock().expect("no panic under this lock");
             log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
             for message in &received.messages {
                 let number = schedule::number(&message.text).unwrap_or(u32::MAX);
@@ -216,7 +231,28 @@ impl Shared {
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
             ),
             hold: long_poll_hold,
+            // Holds that all began with the connection would end together, or not at all while it
+            // counts.
+            first_hold: Some(long_poll_hold.mul_f64(phase)),
             ..Wish::new(self.topics[topic as usize].clone())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::Schedule;
+    use super::*;
+    use crate::load::scenario::Process;
+
+    #[test]
+    fn polls_are_not_in_step_with_their_topics() {
+        let workload = Workload { process: Process::Periodic, topics: 200, ..Workload::default() };
+        let schedule = Schedule::plan(&workload, 5);
+        let first_s = schedule.by_topic.iter().map(|instants| instants[0].as_secs_f64());
+        let apart_s: Vec<f64> = first_s.zip(phases(5)).map(|(at, phase)| at - phase).collect();
+        let mean_s = apart_s.iter().sum::<f64>() / apart_s.len() as f64;
+        let far = apart_s.iter().filter(|apart_s| (*apart_s - mean_s).abs() > 0.1).count();
+        assert!(far > 100, "{far} of 200 are out of step");
     }
 }

@@ -8,13 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use hyper::header::{
     ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use hyper::{Method, StatusCode};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as WsMessage;
 
 use super::found;
 use super::scenario::Pacing;
@@ -23,9 +20,7 @@ use crate::message::{Message, TopicName};
 use crate::transport::sse::events::{Parsed, Parser};
 use crate::transport::{Received, Transport, Wish};
 use crate::wire::clock::sleep_until;
-use crate::wire::{
-    Answer, Dialer, HttpConnection, HttpStream, Kind, WireError, WireStream, upgrade,
-};
+use crate::wire::{Answer, Dialer, HttpConnection, HttpStream, Kind, WebSocket, WireError};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -40,7 +35,7 @@ pub struct Subscriber {
 #[derive(Debug)]
 enum Way {
     Polling(Box<Poller>),
-    WebSocket(Box<WebSocketStream<WireStream>>),
+    WebSocket(Box<WebSocket>),
     Sse(Box<(HttpStream, Parser)>),
 }
 
@@ -69,12 +64,12 @@ impl Subscriber {
             Transport::WebSocket => {
                 let route = target.websocket.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
-                let mut socket = upgrade(&dialer, &route.path(&wish.topic)).await?;
+                let mut socket = WebSocket::connect(&dialer, &route.path(&wish.topic)).await?;
                 if let Some(frame) = route.send(&wish.topic) {
-                    socket.send(WsMessage::text(frame)).await?;
+                    socket.send(&frame).await?;
                 }
                 if route.greeting {
-                    next_frame(&mut socket).await?;
+                    socket.hear(|_| ()).await?;
                 }
                 (dialer, Way::WebSocket(Box::new(socket)))
             }
@@ -100,7 +95,7 @@ impl Subscriber {
     pub async fn next(&mut self) -> Result<Received, WireError> {
         let messages = match &mut self.way {
             Way::Polling(poller) => poller.next().await?,
-            Way::WebSocket(socket) => vec![next_frame(socket).await?],
+            Way::WebSocket(socket) => vec![socket.hear(str::to_owned).await?],
             Way::Sse(open) => vec![next_event(&mut open.0, &mut open.1).await?],
         };
         let is_pushed = !matches!(self.way, Way::Polling(_));
@@ -114,19 +109,6 @@ impl Subscriber {
             received.messages.push(Message { offset: 0, published_at: 0, sender, text });
         }
         Ok(received)
-    }
-}
-
-async fn next_frame(socket: &mut WebSocketStream<WireStream>) -> Result<String, WireError> {
-    loop {
-        match socket.next().await {
-            Some(Ok(WsMessage::Text(text))) => return Ok(text.as_str().to_owned()),
-            Some(Ok(WsMessage::Close(_))) | None => {
-                return Err(WireError::Closed("in the middle".to_owned()));
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error.into()),
-        }
     }
 }
 

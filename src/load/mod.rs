@@ -4,6 +4,7 @@
 //! It knows the feed only through the wire, as any client does. What it finds goes into a
 //! [`Run`](crate::run::Run), and it judges nothing: that is the report's.
 
+mod calibration;
 mod cell;
 mod fleet;
 mod foreign;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::cell::CellPlan;
 use super::fleet::Log;
 use super::kernel;
@@ -67,6 +69,7 @@ impl Observed<'_> {
             trace: self.trace(),
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
+                threads: Some(Handle::current().metrics().num_workers() as u32),
                 publisher_late_us: self.publisher_late_us,
                 poll_late_us: self.poll_late_us,
             },

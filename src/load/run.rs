@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::calibration::Calibration;
 use super::cell::{CellPlan, Phase};
 use super::scenario::Scenario;
 use super::{ServerSource, machine, preflight};
@@ -15,12 +16,18 @@ use crate::transport::Variant;
 pub struct Campaign {
     run: Run,
     source: ServerSource,
+    /// Absent if predictions are to be theory alone.
+    calibration: Option<Calibration>,
     plans: Vec<CellPlan>,
 }
 
 /// What happens while a campaign is under way.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// The machine's own time is measured, which comes first; `left` as below.
+    Calibrating {
+        left: Duration,
+    },
     /// A cell begins; `left` is how long it and the rest will take, about.
     Cell {
         number: usize,
@@ -36,7 +43,8 @@ pub enum Progress<'a> {
 }
 
 impl Campaign {
-    /// Plans a run of `scenario`.
+    /// Plans a run of `scenario`, which begins with measuring the machine's own time if the server
+    /// is one of ours.
     ///
     /// # Errors
     /// If this machine cannot carry it.
@@ -45,7 +53,13 @@ impl Campaign {
         let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
         preflight::check(most)?;
         let is_child = matches!(source, ServerSource::Child { .. });
-        let plans = plan(&scenario, !is_child);
+        let topic_prefix = match is_child {
+            true => String::new(),
+            false => format!("{:08x}-", rand::random::<u32>()),
+        };
+        let is_ours = !matches!(source, ServerSource::Foreign { .. });
+        let calibration = is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix));
+        let plans = plan(&scenario, &topic_prefix);
         let run = Run {
             schema: SCHEMA_VERSION,
             tool: machine::tool(),
@@ -54,15 +68,22 @@ impl Campaign {
             stopped_early: None,
             machine: machine::machine(),
             server: Server { is_child, version: String::new() },
+            own_time: None,
             scenario,
             cells: Vec::new(),
         };
-        Ok(Campaign { run, source, plans })
+        Ok(Campaign { run, source, calibration, plans })
+    }
+
+    /// The same without measuring the machine's own time: predictions then are theory alone.
+    pub fn uncalibrated(self) -> Campaign {
+        Campaign { calibration: None, ..self }
     }
 
     /// How long all of it takes, about.
     pub fn expected_duration(&self) -> Duration {
-        self.plans.iter().map(CellPlan::expected_duration).sum()
+        let calibrating = self.calibration.iter().map(Calibration::expected_duration);
+        calibrating.chain(self.plans.iter().map(CellPlan::expected_duration)).sum()
     }
 
     /// Measures all cells, or those before `stop` is ready or something fails; the run says so.
@@ -72,6 +93,17 @@ impl Campaign {
         tell: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Run {
         let mut stop = std::pin::pin!(stop);
+        if let Some(calibration) = &self.calibration {
+            tell(Progress::Calibrating { left: self.expected_duration() });
+            let measuring = calibration.measure(&self.source);
+            match or_interrupted(&mut stop, measuring).await {
+                Ok(own_time) => self.run.own_time = Some(own_time),
+                Err(error) => {
+                    self.run.stopped_early = Some(format!("before the first cell: {error:#}"));
+                    return self.run;
+                }
+            }
+        }
         for (index, plan) in self.plans.iter().enumerate() {
             let left = self.plans[index..].iter().map(CellPlan::expected_duration).sum();
             tell(Progress::Cell {
@@ -83,11 +115,8 @@ impl Campaign {
                 left,
             });
             let tell_phase = |phase| tell(Progress::Phase(phase));
-            let outcome = tokio::select! {
-                biased;
-                () = &mut stop => Err(anyhow::anyhow!("interrupted")),
-                outcome = plan.measure(&self.source, &tell_phase) => outcome,
-            };
+            let measuring = plan.measure(&self.source, &tell_phase);
+            let outcome = or_interrupted(&mut stop, measuring).await;
             self.run.finished_at = Timestamp::now();
             match outcome {
                 Ok((cell, version)) => {
@@ -106,20 +135,32 @@ impl Campaign {
     }
 }
 
+/// What `work` comes to, or an error if `stop` is ready before.
+async fn or_interrupted<T>(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        biased;
+        () = stop => Err(anyhow::anyhow!("interrupted")),
+        outcome = work => outcome,
+    }
+}
+
 /// The cells of a scenario. The order of the transports moves on by one with each repeat (A B C,
-/// B C A, ...), so that what drifts on the machine does not favour one of them.
-fn plan(scenario: &Scenario, server_outlives_cells: bool) -> Vec<CellPlan> {
+/// B C A, ...), so that what drifts on the machine does not favour one of them. A server that
+/// outlives its cells is given other topics by each, whose names begin with `topic_prefix`.
+fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
     let mut plans = Vec::new();
-    let run_prefix: u32 = rand::random();
     for repeat in 0..scenario.repeats {
         for point in scenario.points() {
             let mut variants = point.transports;
             let shift = repeat as usize % variants.len();
             variants.rotate_left(shift);
             for variant in variants {
-                let topic_prefix = match server_outlives_cells {
-                    true => format!("{run_prefix:08x}-{}-", plans.len()),
-                    false => String::new(),
+                let topic_prefix = match topic_prefix {
+                    "" => String::new(),
+                    prefix => format!("{prefix}{}-", plans.len()),
                 };
                 plans.push(CellPlan {
                     variant,
@@ -144,7 +185,7 @@ mod tests {
         let text = "name = 'x'\ntitle = 'x'\ndescription = 'x'\nrepeats = 2\nseed = 5\n\
                     transports = ['short-polling', 'long-polling', 'websocket']";
         let scenario = Scenario::from_toml(text).expect("a good scenario");
-        let plans = plan(&scenario, false);
+        let plans = plan(&scenario, "");
         let order: Vec<_> =
             plans.iter().map(|plan| (plan.variant.to_string(), plan.seed)).collect();
         let wanted = [

@@ -73,6 +73,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             load_average_before: 0.1,
         },
         server: Server { is_child: true, version: "poll-vs-push/0.1.0".into() },
+        own_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
@@ -225,6 +226,7 @@ fn measured(
             publisher_late_us: all_of(&[200; 200]),
             poll_late_us: if sent > 0 { all_of(&[700; 2_000]) } else { Histogram::new() },
             cpu_s: work * 0.6,
+            threads: Some(2),
         },
         trace: trace(&seen[0], first_topic),
     }

@@ -38,6 +38,7 @@ pub fn page(report: &Report) -> String {
                     @if report.points.len() > 1 { h2 { "Each workload" } }
                     @for point in &report.points { (of_point(report, point)) }
                     (decision(report))
+                    (held(report))
                     (validity(report))
                     (method())
                     (circumstances(report))
@@ -273,6 +274,18 @@ fn decision(report: &Report) -> Markup {
             section {
                 h2 { "Which way is cheapest where" }
                 div class="charts" { @for chart in &charts { (figure(chart)) } }
+            }
+        }
+    }
+}
+
+fn held(report: &Report) -> Markup {
+    let sentences = report.held();
+    html! {
+        @if !sentences.is_empty() {
+            section {
+                h2 { "Theory held against measurement" }
+                @for sentence in &sentences { p { (sentence) } }
             }
         }
     }

@@ -19,6 +19,7 @@ pub fn document(report: &Report) -> Value {
         "void": report.is_void(),
         "stopped_early": report.run.stopped_early,
         "answer": report.answer(),
+        "theory": report.held(),
         "findings": findings,
         "points": points,
     })

@@ -28,6 +28,7 @@ pub fn document(report: &Report) -> String {
         text.push_str("Every figure is in `results.csv`.\n\n");
     }
     text.push_str(&published(report));
+    text.push_str(&held(report));
     text.push_str(&validity(report));
     text.push_str("## Method\n\n");
     prose::METHOD.iter().for_each(|line| {
@@ -119,6 +120,16 @@ fn entry(entry: &Entry) -> String {
             [Some(format!("**{value}**")), spread, theory].into_iter().flatten().collect()
         }
     }
+}
+
+fn held(report: &Report) -> String {
+    let sentences = report.held();
+    if sentences.is_empty() {
+        return String::new();
+    }
+    let lines: String =
+        sentences.iter().map(|sentence| format!("- {}\n", escaped(sentence))).collect();
+    format!("## Theory held against measurement\n\n{lines}\n")
 }
 
 fn validity(report: &Report) -> String {

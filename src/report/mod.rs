@@ -13,6 +13,7 @@ mod csv;
 pub mod decision;
 mod differences;
 pub mod figures;
+mod held;
 mod html;
 mod json;
 mod markdown;
@@ -110,6 +111,11 @@ impl<'run> Report<'run> {
         answer::sentences(self)
     }
 
+    /// How many of theory's predictions held, and which did not; empty if nothing was predicted.
+    pub fn held(&self) -> Vec<String> {
+        held::sentences(self)
+    }
+
     /// The report as one HTML file that needs no network.
     pub fn html(&self) -> String {
         html::page(self)
@@ -196,7 +202,7 @@ impl<'run> Way<'run> {
             Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
-        let expected = Expected::of(variant, workload, run.server.is_child);
+        let expected = expected(run, variant, workload, &cells);
         Way { variant, workload, cells, void_reasons, latency_us, expected, summaries }
     }
 
@@ -219,6 +225,18 @@ impl<'run> Way<'run> {
     pub fn published(&self) -> u64 {
         self.cells.iter().map(|cell| cell.published).sum()
     }
+}
+
+/// What theory expects of `cells`, which had this workload: with the messages that their schedules
+/// drew, which differ from the rate that was asked for by chance, and with the machine's own time.
+fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -> Option<Expected> {
+    let published: u64 = cells.iter().map(|cell| cell.published).sum();
+    let steady_s: f64 = cells.iter().map(|cell| cell.steady_s).sum();
+    let drawn = published as f64 / (steady_s * f64::from(workload.topics));
+    let rate = if drawn > 0.0 { drawn } else { workload.rate };
+    let workload = Workload { rate, ..workload.clone() };
+    let own_time = run.own_time.unwrap_or_default();
+    Expected::of(variant, &workload, &own_time, run.server.is_child)
 }
 
 /// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.

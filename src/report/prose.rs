@@ -1,6 +1,7 @@
 //! The words that HTML and Markdown share: method, circumstances, the workload in a sentence.
 
 use crate::load::scenario::{Headers, Pacing, Process, Workload, show};
+use crate::theory::OwnTime;
 
 use super::Report;
 use super::units::{Unit, thousands};
@@ -18,9 +19,12 @@ pub const METHOD: [&str; 7] = [
     "A percentile is shown only if at least 10 deliveries, and one whole message, lie above it.",
     "A difference is claimed only if two figures lie further apart than their bootstrap intervals \
      (95 %) are wide, together, and by more than 2 %.",
-    "Theory is a closed form in which server and client need no time of their own. Beside it stands \
-     measured / predicted (×1.02), of shares the difference in percentage points: what server and \
-     client did need, chance, and what the model leaves out.",
+    "Theory is a closed form for the messages that the schedule drew, whose rate differs from the \
+     one asked for by chance. Where the machine's own time was measured (under circumstances), it \
+     is added to every delivery and to every gap between two polls. Beside it stands measured / \
+     predicted (×1.02), of shares the difference in percentage points. Of a latency that is the \
+     machine's own time and little else, as at a round trip of 0, the difference is shown: the \
+     ratio would say how steady the machine is.",
 ];
 
 /// The paragraphs of a text that was written in lines; an empty line separates two.
@@ -47,9 +51,21 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         ("Memory", Unit::Bytes.show(machine.memory_bytes as f64)),
         ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
         ("Load before", format!("{:.2} (load average, one minute)", machine.load_average_before)),
+        ("Own time", own_time(report.run.own_time)),
         ("Scenario", format!("{}, seed {}", run.scenario.name, run.scenario.seed)),
         ("Repeats", run.scenario.repeats.to_string()),
     ]
+}
+
+fn own_time(own_time: Option<OwnTime>) -> String {
+    let Some(OwnTime { push_s, round_trip_s }) = own_time else {
+        return "not measured: predictions are theory alone".to_owned();
+    };
+    format!(
+        "{} a push, {} a request and its answer, beyond the link; measured before the first cell",
+        Unit::Seconds.show(push_s),
+        Unit::Seconds.show(round_trip_s)
+    )
 }
 
 /// The workload in a sentence.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::load::scenario::{Scenario, Sweep, Workload};
+use crate::theory::OwnTime;
 
 use crate::transport::Variant;
 
@@ -21,6 +22,7 @@ pub struct Line<'a> {
     pub axis: Axis,
     /// At least two, by rising value.
     pub points: Vec<&'a Point<'a>>,
+    own_time: OwnTime,
     server_is_ours: bool,
 }
 
@@ -42,8 +44,13 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
         match lines.iter_mut().find(|line| line.name == point.name) {
             Some(line) => line.points.push(point),
             None => {
-                let server_is_ours = report.run.server.is_child;
-                lines.push(Line { name: point.name, axis, points: vec![point], server_is_ours });
+                lines.push(Line {
+                    name: point.name,
+                    axis,
+                    points: vec![point],
+                    own_time: report.run.own_time.unwrap_or_default(),
+                    server_is_ours: report.run.server.is_child,
+                });
             }
         }
     }
@@ -81,7 +88,7 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let expected = Expected::of(variant, &workload, self.server_is_ours)?;
+            let expected = Expected::of(variant, &workload, &self.own_time, self.server_is_ours)?;
             Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()

@@ -1,6 +1,6 @@
 //! The table of every figure, as texts: what HTML and Markdown lay out, each in its own way.
 
-use super::figures::{self, Figure};
+use super::figures::{self, Expected, Figure};
 use super::units::Unit;
 use super::{Point, Way};
 
@@ -36,7 +36,8 @@ pub enum Entry {
 /// A prediction beside its measurement.
 pub struct Theory {
     pub value: String,
-    /// Measured / predicted, or of shares the difference; absent where none was predicted.
+    /// Measured / predicted, or the difference, of shares and of latencies that are the machine's
+    /// own time; absent where none was predicted.
     pub comparison: Option<String>,
 }
 
@@ -76,7 +77,7 @@ fn entry(way: &Way, figure: &Figure) -> Entry {
     let varies = summary.repeats >= 2 && min != max;
     let theory = way.predicted(figure).map(|predicted| Theory {
         value: show(predicted),
-        comparison: comparison(figure.unit, summary.value, predicted),
+        comparison: comparison(way, figure, summary.value, predicted),
     });
     Entry::Measured {
         value: show(summary.value),
@@ -85,8 +86,13 @@ fn entry(way: &Way, figure: &Figure) -> Entry {
     }
 }
 
-fn comparison(unit: Unit, measured: f64, predicted: f64) -> Option<String> {
-    match unit {
+fn comparison(way: &Way, figure: &Figure, measured: f64, predicted: f64) -> Option<String> {
+    let is_own_time = way.expected.as_ref().is_some_and(Expected::latency_is_own_time);
+    match figure.unit {
+        Unit::Seconds if is_own_time => (predicted > 0.0).then(|| {
+            let sign = if measured < predicted { "−" } else { "+" };
+            format!("{sign}{}", figure.unit.show((measured - predicted).abs()))
+        }),
         Unit::Share if (measured - predicted).abs() < 0.000_5 => Some("±0 points".to_owned()),
         Unit::Share => Some(format!("{:+.1} points", (measured - predicted) * 100.0)),
         _ => (predicted > 0.0).then(|| format!("×{:.2}", measured / predicted)),

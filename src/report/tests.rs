@@ -79,6 +79,18 @@ fn a_saturated_repeat_does_not_count_and_the_others_do() {
 }
 
 #[test]
+fn a_generator_saturates_where_its_threads_end() {
+    let mut run = fixture::run();
+    run.cells[0].generator.cpu_s = 0.9 * run.cells[0].steady_s;
+    assert!(!Report::new(&run).is_void());
+    run.cells[0].generator.threads = Some(1);
+    let report = Report::new(&run);
+    assert!(report.is_void());
+    let texts: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains("0.9 of 1 core busy")), "{texts:?}");
+}
+
+#[test]
 fn text_of_a_run_stays_text() {
     let mut run = fixture::run();
     run.scenario.title = "<script>alert(1)</script> & | more".to_owned();

@@ -19,7 +19,7 @@ const PUBLISHER_LATE_SHARE: f64 = 0.25;
 const LATENESS_SHARE: f64 = 0.05;
 /// Lateness of polls as a share of their interval, worth a warning.
 const POLL_LATE_SHARE: f64 = 0.05;
-/// Share of the machine's cores at which the generator counts as saturated.
+/// Share of the cores that the generator has threads for at which it counts as saturated.
 const SATURATED_SHARE: f64 = 0.85;
 /// Share of the cores, generator and server together, at which latency contains queueing for them.
 const FULL_SHARE: f64 = 0.9;
@@ -54,7 +54,7 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     findings
 }
 
-fn place(variant: Variant, details: &[&str]) -> String {
+pub(super) fn place(variant: Variant, details: &[&str]) -> String {
     let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
     match details.is_empty() {
         true => variant.label(),
@@ -99,7 +99,7 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
     let server = server.unwrap_or(client);
     note(client != server, Warning::RequestsDisagree { client, server });
 
-    let cores = run.machine.cores;
+    let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
     let used = cell.generator.cpu_s / cell.steady_s;
     let saturated = used > SATURATED_SHARE * f64::from(cores);
     note(saturated, Warning::GeneratorSaturated { used, cores });
@@ -128,6 +128,11 @@ fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
     let hiccups = hiccups.map(|p99_s| Warning::PublisherHiccups { p99_s });
     let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
     [full, late, hiccups, polls].into_iter().flatten()
+}
+
+/// True if the cell counts, but its mean is not fit to be held against theory.
+pub(super) fn is_disturbed(run: &Run, cell: &Cell) -> bool {
+    cautions(run, cell).any(|warning| warning.disturbs())
 }
 
 /// How late publications may be before the figures suffer.

@@ -124,6 +124,13 @@ impl Warning {
         }
     }
 
+    /// True if the cell's mean holds what the model leaves out, so that it is not fit to be held
+    /// against theory.
+    pub(super) fn disturbs(&self) -> bool {
+        use Warning::*;
+        matches!(self, PublisherHiccups { .. } | PollsLate { .. } | MachineFull { .. })
+    }
+
     /// True if what was delivered, or counted, was wrong: no repeat makes up for that.
     pub(super) fn is_wrong(&self) -> bool {
         use Warning::*;
@@ -154,8 +161,9 @@ impl fmt::Display for Warning {
             ),
             GeneratorSaturated { used, cores } => write!(
                 f,
-                "the load generator kept {} of {cores} cores busy: it was the limit, not the server",
-                significant(*used)
+                "the load generator kept {} of {cores} core{} busy: it was the limit, not the server",
+                significant(*used),
+                if *cores == 1 { "" } else { "s" }
             ),
             PublisherTooLate { p90_s, limit_s } => write!(
                 f,

@@ -59,11 +59,13 @@ impl Cycle {
     /// Delay, requests per second and share of empty answers for messages at equal distances.
     ///
     /// The phase of the messages against the polls is taken to be random: over many subscribers it
-    /// is, and clocks drift. Three cases have a closed form. Without a hold, each message meets a
-    /// uniformly random part of the gap. With one, messages further apart than the gap all meet a
-    /// waiting request (Pimentel and Nickerson 2012), and messages closer than it never do, so that
-    /// the long poll is a short poll whose period is the gap. Absent for the fourth: holds that end
-    /// without a message, since then the phases at which they end matter.
+    /// is, and clocks drift. (It is not if a gap is a whole number of message intervals: then the
+    /// phase in which a hold once ended returns with every request.) Three cases have a closed
+    /// form. Without a hold, each message meets a uniformly random part of the gap. With one,
+    /// messages further apart than the gap all meet a waiting request (Pimentel and Nickerson
+    /// 2012), and messages closer than it never do, so that the long poll is a short poll whose
+    /// period is the gap. Absent for the fourth: holds that end without a message, since then the
+    /// phases at which they end matter.
     pub fn periodic(&self) -> Option<(Delay, f64, f64)> {
         let between_s = 1.0 / self.rate;
         if self.hold_s == 0.0 || self.gap_s > between_s {

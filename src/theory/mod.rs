@@ -3,14 +3,15 @@
 //! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
 //! [`cycle`] is the one model behind both kinds of polling, [`backoff`] that of an adaptive
 //! interval, [`bytes`] what crosses the wire, and [`crossover`] where one way overtakes another.
-//! Server and client are taken to need no time of their own: what a measurement shows beyond a
-//! prediction is what they do need.
+//! Server and client are taken to need no time of their own; [`own_time`] adds what they do need on
+//! a machine where that was measured.
 
 pub mod backoff;
 pub mod bytes;
 pub mod crossover;
 pub mod cycle;
 mod delay;
+pub mod own_time;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::transport::{Extra, Variant, Waiting};
 pub use backoff::Ladder;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
+pub use own_time::OwnTime;
 
 /// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
 /// a random share between 0.9 and 1.0, lest everybody's hold end together.

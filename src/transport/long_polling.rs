@@ -83,6 +83,7 @@ async fn long_poll(
 pub struct Subscriber {
     asker: Asker,
     hold: Duration,
+    next_hold: Duration,
 }
 
 impl Subscriber {
@@ -92,7 +93,8 @@ impl Subscriber {
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
         let asker = Asker::connect(dialer, &wish, "long-poll").await?;
-        Ok(Subscriber { asker, hold: wish.hold })
+        let next_hold = wish.first_hold.unwrap_or(wish.hold);
+        Ok(Subscriber { asker, hold: wish.hold, next_hold })
     }
 
     /// Asks at once, and waits for the answer.
@@ -100,7 +102,8 @@ impl Subscriber {
     /// # Errors
     /// If there is no answer, or not the one expected.
     pub async fn next(&mut self) -> Result<Received, WireError> {
-        self.asker.ask(&format!("&wait={}", self.hold.as_secs_f64())).await
+        let hold = std::mem::replace(&mut self.next_hold, self.hold);
+        self.asker.ask(&format!("&wait={}", hold.as_secs_f64())).await
     }
 
     pub fn cursor(&self) -> Cursor {

@@ -167,6 +167,8 @@ pub struct Wish {
     pub first_poll: Option<Instant>,
     /// Long polling: how long a request may be held.
     pub hold: Duration,
+    /// Long polling: how long the first request may be held, if not as long as the others.
+    pub first_hold: Option<Duration>,
     /// What the client does beyond what its transport needs; set by [`Subscriber::connect`].
     pub extras: Extras,
 }
@@ -182,6 +184,7 @@ impl Wish {
             pacing: Pacing::AfterResponse,
             first_poll: None,
             hold: Duration::from_secs(25),
+            first_hold: None,
             extras: Extras::default(),
         }
     }

@@ -42,7 +42,7 @@ use crate::message::{Cursor, Epoch, Event, Frame, Stored, TopicName};
 use crate::server::metrics::{Held, Refusal};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
-use crate::wire::{Dialer, Kind, WireError, WireStream, upgrade};
+use crate::wire::{Dialer, Kind, WebSocket, WireError};
 
 /// Bytes of a connection's read buffer. tungstenite's own default is 128 KiB, for each of thousands
 /// of idle subscribers, and it zeroes the buffer whenever it looks for something to read: at every
@@ -273,7 +273,7 @@ impl From<Event> for WsMessage {
 /// The client half.
 #[derive(Debug)]
 pub struct Subscriber {
-    socket: WebSocketStream<WireStream>,
+    socket: WebSocket,
     dialer: Dialer,
     cursor: Cursor,
 }
@@ -288,7 +288,7 @@ impl Subscriber {
         if let Some(cursor) = wish.cursor {
             path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
         }
-        let socket = upgrade(&dialer, &path).await?;
+        let socket = WebSocket::connect(&dialer, &path).await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let mut subscriber = Subscriber { socket, dialer, cursor: wish.cursor.unwrap_or(unknown) };
         match subscriber.next_frame().await? {
@@ -318,24 +318,15 @@ impl Subscriber {
     }
 
     async fn next_frame(&mut self) -> Result<Frame, WireError> {
-        loop {
-            let text = match self.socket.next().await {
-                Some(Ok(WsMessage::Text(text))) => text,
-                Some(Ok(WsMessage::Close(frame))) => {
-                    let said =
-                        frame.map_or_else(String::new, |f| format!("{} {}", f.code, f.reason));
-                    return Err(WireError::Closed(said));
-                }
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(WireError::Closed("without a word".to_owned())),
-            };
-            let frame = Frame::decode(&text)
+        let meter = self.dialer.meter();
+        let read = |text: &str| {
+            let frame = Frame::decode(text)
                 .map_err(|_| WireError::Nonsense(format!("a frame that says {text}")))?;
             if matches!(frame, Frame::Message(_)) {
-                self.dialer.meter().move_down(Kind::Framing, Kind::Payload, text.len());
+                meter.move_down(Kind::Framing, Kind::Payload, text.len());
             }
-            return Ok(frame);
-        }
+            Ok(frame)
+        };
+        self.socket.hear(read).await?
     }
 }

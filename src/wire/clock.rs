@@ -1,22 +1,36 @@
 //! Sleeps that end when they should. Tokio's timers have a resolution of a millisecond and round
-//! up, which would add up to 10 % to the delays simulated here; this one is as exact as the
+//! up, which would add up to 10 % to the delays simulated here; this clock is as exact as the
 //! kernel's (some 50 µs).
 //!
-//! One thread waits for the earliest deadline of all and wakes whoever asked for it.
+//! Each runtime has one of its own: a task that waits for the earliest deadline of all and wakes
+//! whoever asked for it. No thread but the runtime's has to wake for an alarm.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Condvar, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, Id};
+
+use super::timer::Timer;
+
+/// How late an alarm may ring: as late as Linux wakes a thread that sleeps, unless it is told
+/// otherwise. What is due meanwhile rings with it, at the cost of one wake-up.
+const SLACK: Duration = Duration::from_micros(50);
+/// Shortest time between two rings. The receivers of a fan-out set their alarms some microseconds
+/// apart, and a wake-up for each would cost more than receiving does. An alarm that has no such
+/// neighbours is not held up by it.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// An alarm: wakes a task at an instant. Whoever is woken looks at the time again, since an alarm
 /// that is not needed any more rings all the same.
 #[derive(Debug, Default)]
 pub struct Alarm {
     set: Option<(Instant, Waker)>,
+    clock: Option<Arc<Clock>>,
 }
 
 impl Alarm {
@@ -28,7 +42,7 @@ impl Alarm {
             .is_some_and(|(instant, waker)| *instant == deadline && waker.will_wake(cx.waker()));
         if !arranged {
             self.set = Some((deadline, cx.waker().clone()));
-            CLOCK.ring_at(deadline, cx.waker().clone());
+            self.clock.get_or_insert_with(Clock::of_this_runtime).ring_at(deadline, cx.waker());
         }
     }
 }
@@ -58,67 +72,94 @@ impl Future for SleepUntil {
     }
 }
 
-static CLOCK: LazyLock<&'static Clock> = LazyLock::new(|| {
-    let clock: &'static Clock = Box::leak(Box::default());
-    let thread = std::thread::Builder::new().name("clock".to_owned());
-    thread.spawn(|| clock.run()).expect("the system lets us have one thread");
-    clock
-});
+static CLOCKS: LazyLock<Mutex<HashMap<Id, Arc<Clock>>>> = LazyLock::new(Mutex::default);
 
-#[derive(Default)]
+#[derive(Debug)]
 struct Clock {
+    timer: Timer,
     alarms: Mutex<Alarms>,
-    earlier: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Alarms {
     queue: BinaryHeap<Reverse<Entry>>,
     /// Tells entries of the same instant apart, in order of arrival.
     count: u64,
+    /// The end of the pause after the last ring.
+    pause_ends: Option<Instant>,
 }
 
+#[derive(Debug)]
 struct Entry {
     deadline: Instant,
     number: u64,
     waker: Waker,
 }
 
+/// A clock goes as long as its runtime.
+struct Going(Id);
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        CLOCKS.lock().expect("no panic under this lock").remove(&self.0);
+    }
+}
+
 impl Clock {
-    fn ring_at(&self, deadline: Instant, waker: Waker) {
+    fn of_this_runtime() -> Arc<Clock> {
+        let runtime = Handle::current();
+        let mut clocks = CLOCKS.lock().expect("no panic under this lock");
+        let start = || {
+            let clock = Arc::new(Clock { timer: Timer::new(), alarms: Mutex::default() });
+            let going = Going(runtime.id());
+            let this = clock.clone();
+            runtime.spawn(async move {
+                let _going = going;
+                this.run().await;
+            });
+            clock
+        };
+        clocks.entry(runtime.id()).or_insert_with(start).clone()
+    }
+
+    fn ring_at(&self, deadline: Instant, waker: &Waker) {
         let mut alarms = self.alarms.lock().expect("no panic under this lock");
         let is_earliest =
             alarms.queue.peek().is_none_or(|Reverse(earliest)| deadline < earliest.deadline);
-        let number = alarms.count;
+        let (number, waker) = (alarms.count, waker.clone());
         alarms.count += 1;
         alarms.queue.push(Reverse(Entry { deadline, number, waker }));
-        drop(alarms);
         if is_earliest {
-            self.earlier.notify_one();
+            self.set_timer(&alarms, Instant::now());
         }
     }
 
-    fn run(&self) {
-        let mut due = Vec::new();
-        let mut alarms = self.alarms.lock().expect("no panic under this lock");
-        loop {
-            let now = Instant::now();
-            while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
-                due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
-            }
-            if !due.is_empty() {
-                drop(alarms);
-                due.drain(..).for_each(Waker::wake);
-                alarms = self.alarms.lock().expect("no panic under this lock");
-                continue;
-            }
-            alarms = match alarms.queue.peek().map(|Reverse(entry)| entry.deadline - now) {
-                Some(wait) => {
-                    self.earlier.wait_timeout(alarms, wait).expect("no panic under this lock").0
-                }
-                None => self.earlier.wait(alarms).expect("no panic under this lock"),
-            };
+    /// Under the lock of the alarms, so that the timer is set for the earliest of them.
+    fn set_timer(&self, alarms: &Alarms, now: Instant) {
+        if let Some(Reverse(earliest)) = alarms.queue.peek() {
+            let due = earliest.deadline + SLACK;
+            let due = alarms.pause_ends.map_or(due, |end| end.max(due));
+            self.timer.set(due.saturating_duration_since(now));
         }
+    }
+
+    async fn run(&self) {
+        let mut due = Vec::new();
+        loop {
+            self.timer.ring().await;
+            self.take_due(&mut due);
+            due.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    fn take_due(&self, due: &mut Vec<Waker>) {
+        let mut alarms = self.alarms.lock().expect("no panic under this lock");
+        let now = Instant::now();
+        while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
+            due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
+        }
+        alarms.pause_ends = Some(now + PAUSE);
+        self.set_timer(&alarms, now);
     }
 }
 
@@ -145,7 +186,6 @@ impl Eq for Entry {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn sleeps_end_in_the_order_of_their_deadlines_and_never_early() {

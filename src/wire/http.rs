@@ -100,7 +100,7 @@ impl Open {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever has sent the request.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
         Ok(Open::Own { requests, _driver: AbortOnDropHandle::new(driver) })
     }
@@ -121,6 +121,15 @@ impl Open {
             Open::Own { requests, .. } => Ok(requests.send_request(request).await?),
             Open::Shared(shared) => shared.send(request).await,
         }
+    }
+}
+
+/// That `response` was not the answer that was wanted.
+pub(super) async fn refused(response: Response<Incoming>) -> WireError {
+    let (head, body) = response.into_parts();
+    match body.collect().await {
+        Ok(body) => WireError::refused(head.status, &head.headers, &body.to_bytes()),
+        Err(error) => error.into(),
     }
 }
 

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::http::{Open, request};
+use super::http::{Open, refused, request};
 use super::{Dialer, Kind, WireError, head_bytes};
 
 /// The answer, as it comes.
@@ -33,16 +33,15 @@ impl HttpStream {
         };
         let request = request(dialer, Method::GET, path, Bytes::new())?;
         dialer.admit_request().await;
-        let (head, body) = connection.send(request).await?.into_parts();
+        let response = connection.send(request).await?;
         if dialer.shared().is_none() {
-            let bytes = head_bytes(head.status, &head.headers);
+            let bytes = head_bytes(response.status(), response.headers());
             dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
         }
-        if head.status != StatusCode::OK {
-            let body = body.collect().await?.to_bytes();
-            return Err(WireError::refused(head.status, &head.headers, &body));
+        if response.status() != StatusCode::OK {
+            return Err(refused(response).await);
         }
-        Ok(HttpStream { body, _connection: connection })
+        Ok(HttpStream { body: response.into_body(), _connection: connection })
     }
 
     /// What comes next; `None` once the answer has ended.

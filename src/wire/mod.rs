@@ -2,17 +2,20 @@
 //! every byte counted, every direction delayed as the simulated link says.
 //!
 //! A pooling client would hide what this crate is to show, so the client halves of the transports
-//! are built on a [`Dialer`] (makes connections) and an [`HttpConnection`] (asks on one).
+//! are built on a [`Dialer`] (makes connections), an [`HttpConnection`] (asks on one), an
+//! [`HttpStream`] (whose answer does not end) and a [`WebSocket`].
 
 pub mod clock;
 mod dialer;
+pub mod frames;
 mod http;
 mod http2;
 mod http_stream;
 mod link;
 mod meter;
 mod tcp_info;
-mod upgrade;
+mod timer;
+mod web_socket;
 
 pub use dialer::{Dialer, Entry, Journal, WireStream};
 pub use http::{Answer, HttpConnection, WireError, head_bytes};
@@ -20,4 +23,4 @@ pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use link::Link;
 pub use meter::{Kind, Meter, Tally};
-pub use upgrade::upgrade;
+pub use web_socket::WebSocket;

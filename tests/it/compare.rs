@@ -20,7 +20,8 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 const VOID: i32 = 3;
 
 /// A workload that takes a second or two a cell.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 19] = [
+    "--no-calibration",
     "--subscribers",
     "12",
     "--topics",
@@ -101,6 +102,23 @@ fn a_run_is_checked_counted_and_written_down() {
     }
     assert!(!text(&output.stdout).contains('\u{1b}'), "no colours where there is no terminal");
     assert!(text(&output.stdout).contains("report.html"));
+}
+
+#[test]
+fn the_machines_own_time_is_measured_first_and_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let calibrated = SMALL.iter().filter(|flag| **flag != "--no-calibration");
+    let mut command = Command::new(PROGRAM);
+    command.args(["compare", "--output"]).arg(directory.path()).args(calibrated);
+    let output = command.args(["--transports", "websocket"]).output().expect("it runs");
+    let own_time = read_run(directory.path()).own_time.expect("it was measured");
+    assert!(own_time.push_s > 0.0 && own_time.round_trip_s > 0.0, "{own_time:?}");
+    let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
+    if output.status.code() != Some(VOID) {
+        assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
+        assert!(report.contains("## Theory held against measurement"), "{report}");
+    }
+    assert!(report.contains("- Own time: ") && report.contains("beyond the link"));
 }
 
 #[test]

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use poll_vs_push::server::SERVER_NAME;
-use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::Answer;
+use poll_vs_push::transport::{Subscriber, Transport, Wish};
+use poll_vs_push::wire::{Answer, Dialer};
 use serde_json::{Value, json};
 
-use crate::support::{Raw, TestServer, draft, eventually};
+use crate::support::{Raw, TestServer, draft, eventually, soon, wish};
 
 const MESSAGES: &str = "/topics/room/messages";
 
@@ -136,6 +136,28 @@ async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
         }
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_hold_of_its_own_is_the_first_only() {
+    let an_hour = Duration::from_secs(3_600);
+    let server = TestServer::with(|config| config.max_hold = an_hour).await;
+    let wish = Wish { hold: an_hour, first_hold: Some(Duration::ZERO), ..wish(Some(server.at(0))) };
+    let dialer = Dialer::new(server.address);
+    let connecting = Subscriber::connect(Transport::LongPolling, dialer, wish);
+    let mut subscriber = connecting.await.expect("a subscription");
+    assert!(soon(subscriber.next()).await.expect("an answer").messages.is_empty());
+    let held = eventually_held(&server);
+    let (second, ()) = soon(async { tokio::join!(subscriber.next(), held) }).await;
+    assert_eq!(second.expect("an answer").messages.len(), 1);
+    server.stop().await;
+}
+
+/// Publishes once a request is held.
+async fn eventually_held(server: &TestServer) {
+    let waiting = || server.waiting(Transport::LongPolling) == 1;
+    eventually("a held request", waiting).await;
+    server.publish("hello").await;
 }
 
 #[tokio::test]

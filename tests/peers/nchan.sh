@@ -1,15 +1,11 @@
-#!/bin/bash
-# Measures nchan, nginx's publish/subscribe module, with `load`: interval poll, long poll, EventSource and WebSocket of
-# one channel. Installs nginx-light and libnginx-mod-nchan if they are not there.
-#   POLL_VS_PUSH  the program; without it target/release/poll-vs-push
+#!/usr/bin/env bash
+# Measures nchan, nginx's publish/subscribe module, with `load`: interval poll, long poll,
+# EventSource and WebSocket of one channel. Needs curl, node, nginx and its module (Debian:
+# nginx-light and libnginx-mod-nchan).
+#
+#   tests/peers/nchan.sh [PROGRAM]   target/debug/poll-vs-push if not given
 set -euo pipefail
 source "$(dirname "$0")/target.sh"
-
-module=/usr/lib/nginx/modules/ngx_nchan_module.so
-if [ ! -e "$module" ]; then
-  apt-get install -y --no-install-recommends nginx-light libnginx-mod-nchan >"$work/install.log" 2>&1 ||
-    { cat "$work/install.log" >&2; exit 1; }
-fi
 
 port=$(free_port)
 sed "s/@PORT@/$port/" "$targets/nchan.nginx.conf" >"$work/nchan.nginx.conf"
@@ -20,4 +16,4 @@ fi
 nginx -p "$work" -c nchan.nginx.conf -e "$work/error.log" >"$work/nginx.log" 2>&1 &
 server=$!
 wait_until 10 curl -sf --max-time 2 -d hello "http://127.0.0.1:$port/publish/hello"
-measure nchan "http://127.0.0.1:$port" --transports short-polling,long-polling,websocket,sse
+measure nchan "http://127.0.0.1:$port" short-polling,long-polling,websocket,sse

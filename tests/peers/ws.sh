@@ -1,6 +1,8 @@
-#!/bin/bash
-# Measures the small server on npm's ws with `load`. Installs ws into a directory of its own.
-#   POLL_VS_PUSH  the program; without it target/release/poll-vs-push
+#!/usr/bin/env bash
+# Measures the small server on npm's ws with `load`. Needs node and npm; installs ws into a directory
+# of its own.
+#
+#   tests/peers/ws.sh [PROGRAM]      target/debug/poll-vs-push if not given
 set -euo pipefail
 source "$(dirname "$0")/target.sh"
 
@@ -11,4 +13,4 @@ npm install --prefix "$work" --no-audit --no-fund --loglevel=error >"$work/insta
 node "$work/server.mjs" >"$work/server.log" 2>&1 &
 server=$!
 wait_until 10 grep -q "listening on" "$work/server.log"
-measure ws "$(sed -n 's/^listening on //p' "$work/server.log")"
+measure ws "$(sed -n 's/^listening on //p' "$work/server.log")" websocket

@@ -50,10 +50,9 @@ pub fn latency(point: &Point) -> Option<Chart> {
     let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
         title: title.to_owned(),
-        note:
-            "Logarithmic latency from planned publication to receipt. Thin dashes: theory, with a \
-               server and a client that need no time. A line ends where the messages get too few."
-                .to_owned(),
+        note: "Logarithmic latency from planned publication to receipt. Thin dashes: theory, with the \
+               machine's own time if it was measured. A line ends where the messages get too few."
+            .to_owned(),
         svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", said.join("; ")), body),
         wide: false,
     })

@@ -8,7 +8,7 @@ mod list;
 use crate::load::scenario::Workload;
 use crate::run::{Cell, Histogram};
 use crate::theory::bytes::{Sizes, Traffic, traffic};
-use crate::theory::{Prediction, predict};
+use crate::theory::{OwnTime, Prediction};
 use crate::transport::Variant;
 
 use super::units::Unit;
@@ -36,21 +36,35 @@ pub struct Expected {
     /// Messages per second that one subscriber receives.
     pub rate: f64,
     pub subscribers: u32,
+    /// The machine's own time of a push, which is part of every latency; 0 if it is unknown.
+    own_push_s: f64,
 }
 
 impl Expected {
     /// Absent where theory has no closed form.
-    pub fn of(variant: Variant, workload: &Workload, server_is_ours: bool) -> Option<Self> {
+    pub fn of(
+        variant: Variant,
+        workload: &Workload,
+        own_time: &OwnTime,
+        server_is_ours: bool,
+    ) -> Option<Self> {
         let transport = variant.transport;
         let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
         // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
         let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
-            prediction: predict(variant, workload)?,
-            traffic: sizes.and_then(|sizes| traffic(transport, workload, &sizes)),
+            prediction: own_time.predict(variant, workload)?,
+            traffic: sizes.and_then(|sizes| traffic(transport, &own_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
+            own_push_s: own_time.push_s,
         })
+    }
+
+    /// True if theory knows nothing of the latency but the machine's own time, or little else: then
+    /// measured / predicted says how steady the machine is, and nothing about theory.
+    pub fn latency_is_own_time(&self) -> bool {
+        self.prediction.latency_mean_s() <= 2.0 * self.own_push_s
     }
 }
 

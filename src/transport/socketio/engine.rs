@@ -4,15 +4,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use hyper::StatusCode;
 use serde::Deserialize;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::PATH;
-use crate::wire::{Dialer, HttpConnection, Kind, Meter, WireError, WireStream, upgrade};
+use crate::wire::{Dialer, HttpConnection, Kind, Meter, WebSocket, WireError};
 
 const OPEN: char = '0';
 const CLOSE: char = '1';
@@ -34,7 +31,7 @@ pub(super) struct Engine {
 #[derive(Debug)]
 enum Carrier {
     Polling(Polls),
-    WebSocket(Box<WebSocketStream<WireStream>>),
+    WebSocket(Box<WebSocket>),
 }
 
 /// Requests, one at a time. One that is under way goes on when whoever waits for it stops waiting:
@@ -67,7 +64,7 @@ impl Engine {
     pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, WireError> {
         let carrier = if on_websocket {
             let path = format!("{PATH}?EIO=4&transport=websocket");
-            Carrier::WebSocket(Box::new(upgrade(&dialer, &path).await?))
+            Carrier::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
         } else {
             let path = format!("{PATH}?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
@@ -129,7 +126,7 @@ impl Engine {
                 polls.begin(Some(packet));
                 polls.finish(&self.dialer, self.is_settled).await
             }
-            Carrier::WebSocket(socket) => Ok(socket.send(Frame::text(packet)).await?),
+            Carrier::WebSocket(socket) => socket.send(&packet).await,
         }
     }
 
@@ -144,16 +141,7 @@ impl Engine {
                 }
                 polls.finish(&self.dialer, self.is_settled).await?;
             },
-            Carrier::WebSocket(socket) => loop {
-                match socket.next().await {
-                    Some(Ok(Frame::Text(text))) => return Ok(text.as_str().to_owned()),
-                    Some(Ok(Frame::Close(_))) | None => {
-                        return Err(WireError::Closed("without a word".to_owned()));
-                    }
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(error.into()),
-                }
-            },
+            Carrier::WebSocket(socket) => socket.hear(str::to_owned).await,
         }
     }
 }

@@ -7,8 +7,13 @@ import { byId, element, setText, showMs } from "./dom.js";
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
 
-/** Shows what the run says: {what: "cell" | "phase" | "done" | "finished", ...}. */
+/** Shows what the run says: {what: "calibrating" | "cell" | "phase" | "done" | "finished", ...}. */
 const SHOW = {
+  calibrating({ left_s }) {
+    byId("progress").hidden = false;
+    byId("progress").value = 0;
+    setText(byId("now"), `measuring the machine’s own time; ${Math.round(left_s)} s left`);
+  },
   cell({ number, of, label, left_s }) {
     byId("progress").hidden = false;
     byId("progress").value = (number - 1) / of;

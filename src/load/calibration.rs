@@ -1,0 +1,122 @@
+//! The machine's own time, measured before the first cell: a push and a poll over a link so short
+//! that most of what they take beyond it is the machine's.
+//!
+//! Pushes at a moderate rate tell what a delivery takes; one subscriber that polls again as soon as
+//! it is answered tells what a request and its answer take. Of both the slowest twentieth is left
+//! out, so that one stall of the machine does not stand for all of it.
+
+use std::time::Duration;
+
+use super::ServerSource;
+use super::cell::CellPlan;
+use super::scenario::{Pacing, Workload};
+use crate::run::{Cell, TraceWhat};
+use crate::theory::OwnTime;
+use crate::transport::Transport;
+
+/// The link of both measurements.
+const ROUND_TRIP: Duration = Duration::from_millis(4);
+/// Share of the values, the largest ones, that is left out.
+const LEFT_OUT: f64 = 0.05;
+
+/// How the machine's own time is measured.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    push: CellPlan,
+    poll: CellPlan,
+}
+
+impl Calibration {
+    /// On topics whose names begin with `topic_prefix`.
+    pub fn plan(seed: u64, topic_prefix: &str) -> Calibration {
+        let plan = |transport: Transport, name: &str, workload| CellPlan {
+            variant: transport.into(),
+            case: String::new(),
+            workload,
+            repeat: 0,
+            seed,
+            topic_prefix: format!("{topic_prefix}{name}-"),
+        };
+        let base = Workload {
+            rtt: ROUND_TRIP,
+            idle: Duration::ZERO,
+            warm_up: Duration::from_millis(300),
+            ..Workload::default()
+        };
+        let push = Workload {
+            subscribers: 100,
+            topics: 50,
+            rate: 5.0,
+            duration: Duration::from_secs(3),
+            ..base.clone()
+        };
+        let poll = Workload {
+            subscribers: 4,
+            topics: 1,
+            rate: 5.0,
+            poll_interval: Duration::from_millis(1),
+            poll_pacing: Pacing::FixedRate,
+            duration: Duration::from_secs(2),
+            ..base
+        };
+        Calibration {
+            push: plan(Transport::WebSocket, "push", push),
+            poll: plan(Transport::ShortPolling, "poll", poll),
+        }
+    }
+
+    /// How long it takes, about.
+    pub fn expected_duration(&self) -> Duration {
+        self.push.expected_duration() + self.poll.expected_duration()
+    }
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// Those of a cell.
+    pub async fn measure(&self, source: &ServerSource) -> anyhow::Result<OwnTime> {
+        let (push, _) = self.push.measure(source, &|_| ()).await?;
+        let (poll, _) = self.poll.measure(source, &|_| ()).await?;
+        let deliveries = push.latency_us.0.iter_recorded();
+        let latencies = deliveries.flat_map(|value| {
+            let count = value.count_at_value() as usize;
+            std::iter::repeat_n(value.value_iterated_to() as f64 / 1e6, count)
+        });
+        let round_trip_s = ROUND_TRIP.as_secs_f64();
+        let own = |times_s: Vec<f64>, link_s: f64| Some((trimmed_mean(times_s)? - link_s).max(0.0));
+        let nothing = || anyhow::anyhow!("the machine's own time: nothing was delivered");
+        Ok(OwnTime {
+            push_s: own(latencies.collect(), round_trip_s / 2.0).ok_or_else(nothing)?,
+            round_trip_s: own(between_requests_s(&poll), round_trip_s).ok_or_else(nothing)?,
+        })
+    }
+}
+
+/// Times between two requests of the traced subscriber, seconds.
+fn between_requests_s(cell: &Cell) -> Vec<f64> {
+    let is_request = |what: TraceWhat| matches!(what, TraceWhat::Request);
+    let requests = cell.trace.events.iter().filter(|event| is_request(event.what));
+    let at_us: Vec<i64> = requests.map(|event| event.at_us).collect();
+    at_us.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e6).collect()
+}
+
+/// The mean without the largest [`LEFT_OUT`]; absent if there is none.
+fn trimmed_mean(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let kept = values.len() - (values.len() as f64 * LEFT_OUT) as usize;
+    (kept > 0).then(|| values[..kept].iter().sum::<f64>() / kept as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stall_does_not_stand_for_the_machine() {
+        let mut values = vec![0.001; 95];
+        values.extend([0.1; 5]);
+        let mean = trimmed_mean(values).expect("there are some");
+        assert!((mean - 0.001).abs() < 1e-12, "{mean}");
+        assert_eq!(trimmed_mean(Vec::new()), None);
+    }
+}

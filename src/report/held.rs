@@ -1,0 +1,239 @@
+//! Which predictions held: theory's three figures against every workload, judged by fixed
+//! tolerances, so that nobody has to do it by eye.
+//!
+//! Judged is only what can be: not a latency that is the machine's own time and little else, not a
+//! mean that holds a stall of the machine, not a figure of too few samples. What is not judged is
+//! counted, with the reason.
+
+use crate::run::Cell;
+
+use super::figures::{self, Expected, Figure};
+use super::stats::median;
+use super::units::thousands;
+use super::{Point, Report, Way, expected, validity};
+
+/// How far a measurement may lie from its prediction.
+#[derive(Debug, Clone, Copy)]
+enum Tolerance {
+    /// A share of the prediction.
+    Relative(f64),
+    /// In the figure's own unit.
+    Absolute(f64),
+}
+
+/// The figures that are judged.
+static JUDGED: [(&Figure, Tolerance); 3] = [
+    (&figures::LATENCY_MEAN, Tolerance::Relative(0.05)),
+    (&figures::REQUESTS_PER_SUBSCRIBER, Tolerance::Relative(0.03)),
+    (&figures::EMPTY_SHARE, Tolerance::Absolute(0.02)),
+];
+
+/// Standard errors that must fit into a tolerance: one figure in twenty strays further by chance.
+const STANDARD_ERRORS: f64 = 2.0;
+
+/// What became of one prediction.
+#[derive(Debug, Clone, PartialEq)]
+enum Outcome {
+    Held,
+    /// In words, with both values.
+    Missed(String),
+    NotJudged(Reason),
+}
+
+/// Why a prediction is not judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    OwnTime,
+    Disturbed,
+    TooFew,
+}
+
+impl Reason {
+    const ALL: [Reason; 3] = [Reason::OwnTime, Reason::Disturbed, Reason::TooFew];
+
+    fn words(self) -> &'static str {
+        match self {
+            Reason::OwnTime => "latencies that are the machine's own time and little else",
+            Reason::Disturbed => {
+                "figures of cells in which the machine stalled or was full, by the cautions under \
+                 validity"
+            }
+            Reason::TooFew => "figures whose samples are too few for the tolerance",
+        }
+    }
+}
+
+/// The verdict in sentences; empty if nothing was predicted.
+pub fn sentences(report: &Report) -> Vec<String> {
+    let outcomes: Vec<Outcome> = report
+        .points
+        .iter()
+        .flat_map(|point| point.valid_ways().flat_map(move |way| of_way(report, point, way)))
+        .collect();
+    if outcomes.is_empty() {
+        return Vec::new();
+    }
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|o| wanted(o)).count();
+    let judged = count(|outcome| !matches!(outcome, Outcome::NotJudged(_)));
+    let held = count(|outcome| matches!(outcome, Outcome::Held));
+    let whole = |count: usize| thousands(count as i64);
+    let verdict = format!(
+        "{} of {} predictions held: mean latencies within 5 %, requests per second within 3 %, \
+         shares of empty answers within 2 points.",
+        whole(held),
+        whole(judged)
+    );
+    let missed = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Missed(words) => Some(format!("Did not hold: {words}.")),
+        _ => None,
+    });
+    let left_out = Reason::ALL.into_iter().filter_map(|reason| {
+        let of_reason = |outcome: &&Outcome| **outcome == Outcome::NotJudged(reason);
+        let count = outcomes.iter().filter(of_reason).count();
+        (count > 0).then(|| format!("Not judged ({}): {}.", whole(count), reason.words()))
+    });
+    std::iter::once(verdict).chain(missed).chain(left_out).collect()
+}
+
+fn of_way<'a>(
+    report: &'a Report,
+    point: &'a Point,
+    way: &'a Way,
+) -> impl Iterator<Item = Outcome> + 'a {
+    let is_fit = |cell: &&&Cell| !validity::is_disturbed(report.run, cell);
+    let fit: Vec<&Cell> = way.cells.iter().filter(is_fit).copied().collect();
+    let cells = if fit.is_empty() { &way.cells } else { &fit };
+    let is_disturbed = fit.is_empty();
+    let expected = expected(report.run, way.variant, way.workload, cells);
+    let cells = cells.clone();
+    JUDGED.iter().filter_map(move |(figure, tolerance)| {
+        let expected = expected.as_ref()?;
+        let predicted = figure.predicted(expected)?;
+        let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
+        let measured = figure.pooled(&cells).or_else(|| median(&values))?;
+        let is_latency = figure.name == figures::LATENCY_MEAN.name;
+        // Push asks for nothing: that is no prediction of how often.
+        if matches!(tolerance, Tolerance::Relative(_)) && predicted == 0.0 && measured == 0.0 {
+            return None;
+        }
+        Some(if is_latency && expected.latency_is_own_time() {
+            Outcome::NotJudged(Reason::OwnTime)
+        } else if is_disturbed {
+            Outcome::NotJudged(Reason::Disturbed)
+        } else if STANDARD_ERRORS * standard_error(figure, expected, &cells)
+            > tolerance.of(predicted)
+        {
+            Outcome::NotJudged(Reason::TooFew)
+        } else if (measured - predicted).abs() <= tolerance.of(predicted) {
+            Outcome::Held
+        } else {
+            let place = validity::place(way.variant, &[&point.title(report.run)]);
+            let show = |value| figure.unit.show(value);
+            let (measured, predicted) = (show(measured), show(predicted));
+            Outcome::Missed(format!("{place}: {} {measured}, predicted {predicted}", figure.name))
+        })
+    })
+}
+
+impl Tolerance {
+    /// In the figure's unit.
+    fn of(self, predicted: f64) -> f64 {
+        match self {
+            Tolerance::Relative(share) => share * predicted.abs(),
+            Tolerance::Absolute(difference) => difference,
+        }
+    }
+}
+
+/// How far the figure may stray by chance alone, in its unit. Messages are taken to be independent,
+/// their deliveries not; of requests about half the variance of independent ones is left once the
+/// messages are drawn, since each is one of a chain.
+fn standard_error(figure: &Figure, expected: &Expected, cells: &[&Cell]) -> f64 {
+    let sum = |count: fn(&Cell) -> u64| cells.iter().map(|cell| count(cell)).sum::<u64>() as f64;
+    if figure.name == figures::LATENCY_MEAN.name {
+        let mut merged = crate::run::Histogram::new();
+        cells.iter().for_each(|cell| merged.merge(&cell.latency_us));
+        merged.0.stdev() / 1e6 / sum(|cell| cell.published).max(1.0).sqrt()
+    } else if figure.name == figures::EMPTY_SHARE.name {
+        let share = expected.prediction.empty_share.unwrap_or(0.0);
+        (share * (1.0 - share) / sum(|cell| cell.requests.answers).max(1.0)).sqrt()
+    } else {
+        let requests_s = expected.prediction.requests_per_subscriber_s;
+        0.5 * requests_s / sum(|cell| cell.requests.sent).max(1.0).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use crate::run::Run;
+    use crate::theory::OwnTime;
+
+    /// Enough of everything; the fixture's own work is 0.4 ms a push.
+    fn run(rtt: &str) -> Run {
+        let mut scenario = fixture::scenario("name = 'x'\ntitle = 'x'\ndescription = 'x'");
+        scenario.workload.rtt = crate::load::scenario::parse_duration(rtt).expect("a duration");
+        scenario.workload.duration = std::time::Duration::from_secs(40);
+        let mut run = fixture::run_of(&scenario);
+        run.own_time = Some(OwnTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
+        run
+    }
+
+    fn verdict(run: &Run) -> Vec<String> {
+        sentences(&Report::new(run))
+    }
+
+    #[test]
+    fn what_behaves_as_predicted_holds() {
+        let told = verdict(&run("40ms"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("7 of 7 predictions held"), "{told:?}");
+    }
+
+    #[test]
+    fn what_does_not_is_named_with_both_values() {
+        let mut run = run("40ms");
+        for cell in run.cells.iter_mut().filter(|cell| cell.requests.sent > 0) {
+            cell.requests.sent = cell.requests.sent * 105 / 100;
+        }
+        let told = verdict(&run);
+        assert!(told[0].starts_with("5 of 7 predictions held"), "{told:?}");
+        let missed = "Did not hold: short polling: requests.per_subscriber_per_second 1.01/s, \
+                      predicted 0.961/s.";
+        assert!(told.contains(&missed.to_owned()), "{told:?}");
+    }
+
+    #[test]
+    fn a_latency_that_is_own_time_is_not_judged() {
+        let told = verdict(&run("0s"));
+        assert!(told[1].starts_with("Not judged (2): latencies"), "{told:?}");
+    }
+
+    #[test]
+    fn a_stalled_repeat_is_left_out_and_a_stalled_way_is_not_judged() {
+        let mut run = run("40ms");
+        let stall = |cell: &mut Cell| {
+            (0..5).for_each(|_| cell.generator.publisher_late_us.record(20_000));
+            (0..5_000).for_each(|_| cell.latency_us.record(60_000));
+        };
+        let is_push = |cell: &&mut Cell| cell.variant == crate::transport::Transport::WebSocket;
+        run.cells.iter_mut().filter(is_push).take(1).for_each(stall);
+        assert!(verdict(&run)[0].starts_with("7 of 7 predictions held"), "{:?}", verdict(&run));
+        run.cells.iter_mut().filter(is_push).for_each(stall);
+        let told = verdict(&run);
+        assert!(told[0].starts_with("6 of 6 predictions held"), "{told:?}");
+        assert!(told[1].starts_with("Not judged (1): figures of cells in which"), "{told:?}");
+    }
+
+    #[test]
+    fn too_few_samples_are_not_judged() {
+        let mut run = run("40ms");
+        for cell in &mut run.cells {
+            cell.requests.answers /= 100;
+            cell.requests.empty_answers /= 100;
+        }
+        let told = verdict(&run);
+        assert!(told[1].starts_with("Not judged (1): figures whose samples"), "{told:?}");
+    }
+}

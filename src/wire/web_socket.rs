@@ -1,0 +1,157 @@
+//! A connection that has left HTTP for WebSocket (RFC 6455), the subscriber's end of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hyper::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite;
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tokio_util::io::poll_read_buf;
+
+use super::frames::{self, FrameError, Frames, Said};
+use super::http::{Open, refused, request};
+use super::{Dialer, WireError, WireStream, head_bytes};
+
+/// Bytes of a message that a subscriber accepts.
+const RECEIVED_BYTES_MAX: usize = 1 << 20;
+/// Bytes that wait to be sent beyond which a ping is not answered: the answers before are on their
+/// way.
+const WAITING_BYTES_MAX: usize = 4 << 10;
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    stream: WireStream,
+    frames: Frames,
+    /// Frames of ours, as far as the kernel has not taken them.
+    waiting: Vec<u8>,
+}
+
+impl WebSocket {
+    /// Connects and upgrades, counted as one request of a subscriber. The heads are counted as
+    /// headers, everything after them as framing.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, WireError> {
+        let started = Instant::now();
+        let stream = dialer.dial().await.map_err(WireError::Connect)?;
+        let mut connection = Open::on(stream).await?;
+        let mut request = request(dialer, Method::GET, path, Default::default())?;
+        let key = generate_key();
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, key.parse().expect("base64"));
+        dialer.admit_request().await;
+        let response = connection.send(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(response).await);
+        }
+        let accept = derive_accept_key(key.as_bytes());
+        if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|said| *said != accept) {
+            let what = "an upgrade that does not answer the key".to_owned();
+            return Err(WireError::Nonsense(what));
+        }
+        let head_bytes = head_bytes(response.status(), response.headers());
+        let upgraded = hyper::upgrade::on(response).await?.downcast::<TokioIo<WireStream>>();
+        let parts = upgraded.expect("it is the stream that the connection is on");
+        let mut stream = parts.io.into_inner();
+        stream.leave_http(head_bytes);
+        dialer.meter().ready_after(started.elapsed());
+        let mut frames = Frames::new(RECEIVED_BYTES_MAX);
+        // What the server said right behind its answer.
+        frames.room().extend_from_slice(&parts.read_buf);
+        Ok(WebSocket { stream, frames, waiting: Vec::new() })
+    }
+
+    /// Waits for a text and returns what `read` makes of it; answers pings and a close meanwhile.
+    /// Nothing is lost if it is dropped while it waits.
+    ///
+    /// # Errors
+    /// If the connection is gone or was closed, or the server breaks the protocol.
+    pub async fn hear<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, WireError> {
+        loop {
+            let said = self.frames.hear();
+            match said {
+                Ok(Some(Said::Text(text))) => return Ok(read(text)),
+                Ok(Some(Said::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {
+                    frames::pong(payload, rand::random(), &mut self.waiting);
+                }
+                Ok(Some(Said::Close(close))) => {
+                    let said = close.map(|(code, reason)| format!("{code} {reason}"));
+                    let code = close.map(|(code, _)| code);
+                    self.leave(code).await;
+                    return Err(WireError::Closed(said.unwrap_or_default()));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    if std::future::poll_fn(|cx| self.poll_receive(cx)).await? == 0 {
+                        return Err(WireError::Closed("without a word".to_owned()));
+                    }
+                }
+                Err(broken) => {
+                    self.leave(Some(broken.closing_code())).await;
+                    return Err(broken.into());
+                }
+            }
+        }
+    }
+
+    /// Sends a text.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn send(&mut self, text: &str) -> Result<(), WireError> {
+        frames::text(text, rand::random(), &mut self.waiting);
+        Ok(std::future::poll_fn(|cx| self.poll_send(cx)).await?)
+    }
+
+    /// Says goodbye, if the kernel takes it at once: nobody waits for what comes after.
+    async fn leave(&mut self, code: Option<u16>) {
+        frames::close(code, rand::random(), &mut self.waiting);
+        std::future::poll_fn(|cx| {
+            let _ = self.poll_send(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// How many bytes have come; none at the end of the connection.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // A server that does not read is heard all the same.
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        poll_read_buf(Pin::new(&mut self.stream), cx, self.frames.room())
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let written =
+                std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))?;
+            self.waiting.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl From<io::Error> for WireError {
+    fn from(error: io::Error) -> WireError {
+        WireError::Broken(error.into())
+    }
+}
+
+impl From<FrameError> for WireError {
+    fn from(error: FrameError) -> WireError {
+        WireError::Broken(error.into())
+    }
+}
