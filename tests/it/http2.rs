@@ -12,10 +12,38 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use poll_vs_push::server::metrics::Refusal;
 use poll_vs_push::transport::{Transport, Variant, Wish};
 use poll_vs_push::wire::{Meter, Shared};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{Raw, Reader, TestServer, draft, eventually, soon, wish};
+
+/// The preface, and settings that set nothing.
+const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// Types of frames (RFC 9113, section 6).
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+/// Says `bytes`, and returns what the server says until it hangs up.
+async fn until_end(server: &TestServer, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    let mut said = Vec::new();
+    // That the server has hung up before it has read everything is an error to both.
+    let _ = soon(stream.write_all(bytes)).await;
+    let _ = soon(stream.read_to_end(&mut said)).await;
+    said
+}
+
+/// The types of the frames in `bytes`, in order.
+fn kinds(mut bytes: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        kinds.push(*kind);
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    kinds
+}
 
 /// A client that none of ours has a part in.
 struct Client {
@@ -164,9 +192,9 @@ async fn a_client_that_answers_no_ping_is_gone() {
         (config.header_timeout, config.idle_timeout) = (Duration::from_secs(600), Duration::MAX);
     })
     .await;
-    let mut raw = Raw::connect(server.address).await;
     // The preface and empty settings, and then nothing.
-    raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let said = until_end(&server, OPENING).await;
+    assert!(kinds(&said).contains(&PING), "{said:?}");
     server.until_all_have_left().await;
     server.stop().await;
 }
@@ -174,7 +202,7 @@ async fn a_client_that_answers_no_ping_is_gone() {
 #[tokio::test]
 async fn a_flood_of_requests_taken_back_ends_the_connection() {
     let server = TestServer::start().await;
-    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let mut flood = OPENING.to_vec();
     for number in 0..500_u32 {
         let stream = (2 * number + 1).to_be_bytes();
         // HEADERS, of a whole request: GET, http, /, and a host named x (RFC 7541, appendix A).
@@ -183,8 +211,8 @@ async fn a_flood_of_requests_taken_back_ends_the_connection() {
         // RST_STREAM, for "cancel".
         flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
     }
-    let mut raw = Raw::connect(server.address).await;
-    raw.send_all_it_takes(&flood).await;
+    let said = until_end(&server, &flood).await;
+    assert!(kinds(&said).contains(&GOAWAY), "{said:?}");
     server.until_all_have_left().await;
     assert_eq!(server.get("/healthz").await.status, 200);
     server.stop().await;

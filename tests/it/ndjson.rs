@@ -12,10 +12,13 @@ use crate::support::{Reader, TestServer, soon, wish};
 /// Lines of the stream, the empty ones too, until there are `count`.
 async fn lines(stream: &mut HttpStream, count: usize) -> Vec<String> {
     let mut text = String::new();
-    while text.matches('\n').count() < count {
-        let chunk = soon(stream.chunk()).await.expect("no break").expect("no end");
-        text.push_str(std::str::from_utf8(&chunk).expect("text"));
-    }
+    let hearing = async {
+        while text.matches('\n').count() < count {
+            let chunk = stream.chunk().await.expect("no break").expect("no end");
+            text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+    };
+    soon(hearing).await;
     text.split_terminator('\n').map(str::to_owned).collect()
 }
 

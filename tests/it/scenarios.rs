@@ -18,7 +18,7 @@ const LONGEST_S: [(&str, u64); 9] = [
     ("rtt", 600),
     ("size", 600),
     ("subscribers", 600),
-    ("variants", 120),
+    ("variants", 150),
 ];
 
 fn shipped() -> Vec<(String, Scenario)> {

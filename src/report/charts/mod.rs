@@ -75,13 +75,19 @@ fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
     if variants.into_iter().all(|variant| variant == variant.transport) { 17.0 } else { 29.0 }
 }
 
-/// Moves labels down until each is `gap` below the one before; the order is kept.
-fn apart(wanted: &[f64], gap: f64) -> Vec<f64> {
+/// Moves labels down until each is `gap` below the one before, and then up as far as `bottom` wants
+/// it; the order is kept.
+fn apart(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut placed = wanted.to_vec();
     for pair in order.windows(2) {
         placed[pair[1]] = placed[pair[1]].max(placed[pair[0]] + gap);
+    }
+    let mut limit = bottom;
+    for index in order.into_iter().rev() {
+        placed[index] = placed[index].min(limit);
+        limit = placed[index] - gap;
     }
     placed
 }
@@ -92,6 +98,8 @@ mod tests {
 
     #[test]
     fn labels_do_not_touch() {
-        assert_eq!(apart(&[50.0, 10.0, 12.0, 51.0], 14.0), [50.0, 10.0, 24.0, 64.0]);
+        let wanted = [50.0, 10.0, 12.0, 51.0];
+        assert_eq!(apart(&wanted, 14.0, 100.0), [50.0, 10.0, 24.0, 64.0]);
+        assert_eq!(apart(&wanted, 14.0, 55.0), [41.0, 10.0, 24.0, 55.0]);
     }
 }

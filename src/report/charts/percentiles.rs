@@ -32,7 +32,7 @@ pub fn latency(point: &Point) -> Option<Chart> {
     let y = Scale::log((low * 0.8, high * 1.25), (BOTTOM, TOP));
     let ends: Vec<f64> =
         curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
-    let labels = apart(&ends, names_gap(ways.iter().map(|way| way.variant)));
+    let labels = apart(&ends, names_gap(ways.iter().map(|way| way.variant)), BOTTOM);
     let body = html! {
         (axes(&x, &y))
         @for ((way, curve), label) in ways.iter().zip(&curves).zip(&labels) {

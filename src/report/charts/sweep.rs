@@ -37,7 +37,7 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
     let (x, y) = scales(line, &curves)?;
     let crossovers = line.crossovers(figure);
     let ends: Vec<f64> = curves.iter().map(|curve| y.at(last(curve))).collect();
-    let labels = apart(&ends, names_gap(curves.iter().map(|curve| curve.variant)));
+    let labels = apart(&ends, names_gap(curves.iter().map(|curve| curve.variant)), BOTTOM);
     let body = html! {
         (axes(line, figure, &x, &y))
         @for crossover in &crossovers { (mark(crossover, line, &x)) }

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn header_blocks_are_found_however_the_bytes_are_cut() {
-        let frames = [frame(4, 6), frame(HEADERS, 70), frame(0, 300), frame(CONTINUATION, 5)];
+        let frames = [frame(4, 6), frame(1, 70), frame(0, 300), frame(9, 5)];
         let down = frames.concat();
         let up = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), down.clone()].concat();
         for cut in [1, 2, 8, 9, 10, 1_000] {
