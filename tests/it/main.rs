@@ -7,6 +7,7 @@ mod child;
 mod cli;
 mod compare;
 mod conformance;
+mod corpus;
 mod faults;
 mod feed;
 mod frames;
@@ -29,6 +30,11 @@ mod support;
 mod targets;
 mod theory;
 mod tidy;
+<<<<<<< Updated upstream
 mod web_socket;
+=======
+#[cfg(feature = "tls")]
+mod tls;
+>>>>>>> Stashed changes
 mod websocket;
 mod wire;

@@ -75,14 +75,14 @@ impl Encoder {
 }
 
 /// The cursor that an event's id is, if it is one of ours.
-pub(super) fn cursor_of(id: &[u8]) -> Option<Cursor> {
+pub fn cursor_of(id: &[u8]) -> Option<Cursor> {
     let (epoch, offset) = std::str::from_utf8(id).ok()?.split_once(':')?;
     Some(Cursor { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// An event as a client receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Received {
+pub struct Received {
     /// Empty for a message.
     pub name: String,
     /// The id of this event, or of the last that had one.
@@ -92,7 +92,7 @@ pub(crate) struct Received {
 
 /// What a stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub enum Parsed {
     Event(Received),
     Retry(Duration),
 }
@@ -100,7 +100,7 @@ pub(crate) enum Parsed {
 /// Reads a stream however it is cut into chunks, by the rules of WHATWG HTML, section 9.2.6; lines
 /// may end in LF, CR or both.
 #[derive(Debug, Default)]
-pub(crate) struct Parser {
+pub struct Parser {
     line: Vec<u8>,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
@@ -142,11 +142,6 @@ impl Parser {
         }
     }
 
-    /// The next thing that was said, if it is complete.
-    pub fn next(&mut self) -> Option<Parsed> {
-        self.parsed.pop_front()
-    }
-
     fn end_line(&mut self, line: &[u8]) {
         if line.is_empty() {
             return self.end_event();
@@ -181,6 +176,15 @@ impl Parser {
     }
 }
 
+/// What is complete so far; more may come after a `None`.
+impl Iterator for Parser {
+    type Item = Parsed;
+
+    fn next(&mut self) -> Option<Parsed> {
+        self.parsed.pop_front()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -190,7 +194,7 @@ mod tests {
 
     fn parse(parser: &mut Parser, text: &[u8]) -> Vec<Parsed> {
         parser.feed(text);
-        std::iter::from_fn(|| parser.next()).collect()
+        parser.collect()
     }
 
     fn event(name: &str, id: &str, data: &str) -> Parsed {
