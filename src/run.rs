@@ -98,6 +98,9 @@ pub struct Cell {
     /// Absent if the server does not tell its own usage.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// Absent if the server was not restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// A few seconds of one subscriber's life.
     pub trace: Trace,
 }
@@ -132,7 +135,8 @@ pub struct Requests {
     pub empty_answers: u64,
     /// Sent in the whole cell, as the client counted them ...
     pub client_total: u64,
-    /// ... and as the server did. They must agree. Absent if the server does not tell.
+    /// ... and as the server did. They must agree. Absent if the server does not tell, or was
+    /// restarted, when its count began anew.
     pub server_total: Option<u64>,
 }
 
@@ -218,6 +222,22 @@ pub struct Generator {
     /// Threads that it had to do it. Absent from older runs: one for each core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What a restart of the server, after the steady state, meant to its subscribers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recovery {
+    /// From the server being told to stop until it listened again, microseconds: its clients'
+    /// leave, its stop and its start.
+    pub down_us: u64,
+    /// How long each subscriber that noticed was without a server: from losing it until it was
+    /// subscribed again, or had an answer, microseconds.
+    pub away_us: Histogram,
+    /// From the server listening again until each of them was back, microseconds.
+    pub back_us: Histogram,
+    /// Planned publication to receipt of the messages that were planned after the steady state,
+    /// microseconds.
+    pub latency_us: Histogram,
 }
 
 /// What one subscriber saw in the first seconds of the steady state. Instants are microseconds

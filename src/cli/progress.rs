@@ -74,6 +74,7 @@ pub fn phase_name(phase: Phase) -> &'static str {
         Phase::Idle => "idle",
         Phase::WarmUp => "warming up",
         Phase::Steady => "measuring",
+        Phase::Restarting => "restarting the server",
         Phase::Draining => "draining",
     }
 }

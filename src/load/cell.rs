@@ -1,8 +1,8 @@
 //! One cell: one transport under one workload, once.
 //!
 //! ```text
-//! server | unused | connect | idle | warm-up | steady state | drain
-//! starts |        |         |      |         what counts    |
+//! server | unused | connect | idle | warm-up | steady state | restart, | drain
+//! starts |        |         |      |         | what counts  | if asked |
 //! ```
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::outcome::{Observed, expected_deliveries};
 use super::publisher::Publishing;
 use super::scenario::Workload;
 use super::schedule::Schedule;
-use super::server::{ServerSource, ServerUnderTest};
+use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::verifier::Window;
 use super::watch::{Moment, Watch};
 use crate::message::TopicName;
@@ -54,20 +54,21 @@ pub enum Phase {
     Idle,
     WarmUp,
     Steady,
+    Restarting,
     Draining,
 }
 
 impl CellPlan {
     /// How long the cell takes, about.
     pub fn expected_duration(&self) -> Duration {
-        let Workload { subscribers, rtt, idle, warm_up, duration, .. } = &self.workload;
+        let Workload { subscribers, rtt, idle, .. } = &self.workload;
         let connect = *rtt * (3 + subscribers / 256) + Duration::from_micros(300) * *subscribers;
         let drain = match self.variant.transport.waiting() {
             Waiting::InClient => self.poll_interval_max() + *rtt,
             Waiting::PerRequest | Waiting::PerConnection => *rtt,
         };
         let starting_and_stopping = Duration::from_millis(200);
-        UNUSED + connect + *idle + *warm_up + *duration + drain + starting_and_stopping
+        UNUSED + connect + *idle + self.workload.publishing() + drain + starting_and_stopping
     }
 
     /// The longest that a subscriber may let pass between two polls.
@@ -88,7 +89,11 @@ impl CellPlan {
         source: &ServerSource,
         tell: &(dyn Fn(Phase) + Sync),
     ) -> anyhow::Result<(Cell, String)> {
-        let mut server = source.open(self.workload.subscribers).await?;
+        let demand = Demand {
+            subscribers: self.workload.subscribers,
+            restarts: !self.workload.restart.is_zero(),
+        };
+        let mut server = source.open(demand).await?;
         let version = server.version.clone();
         let result = self.measure_on(&mut server, tell).await;
         server.close().await;
@@ -136,6 +141,7 @@ impl CellPlan {
             message_bytes: self.workload.message_bytes,
             start,
             window,
+            patience: if self.workload.restart.is_zero() { Duration::ZERO } else { PATIENCE },
         };
         let publisher = publishing.run(watch.server.address);
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
@@ -148,13 +154,24 @@ impl CellPlan {
         let steady_to = Moment::now(watch.server, transport, &meter).await?;
         let poll_late_us = meter.lateness();
 
+        let away = match self.workload.restart.is_zero() {
+            true => None,
+            false => {
+                tell(Phase::Restarting);
+                Some(self.restart(&mut watch, &schedule, window).await?)
+            }
+        };
+
         tell(Phase::Draining);
         let publisher_late_us = watch.alongside(&mut publisher).await???;
         let expected = expected_deliveries(&self.workload, &schedule);
         let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
         // What is missing after that is lost, which is a result and not an error.
         let _ = watch.until(|watch| watch.fleet.received() >= expected, deadline, "").await;
-        let requests = watch.settle(&meter, transport, &unused_from).await?;
+        let requests = match away {
+            None => watch.settle(&meter, transport, &unused_from).await?,
+            Some(_) => (meter.tally().requests, None),
+        };
         let observed = Observed {
             schedule: &schedule,
             meter: &meter,
@@ -168,9 +185,26 @@ impl CellPlan {
             publisher_late_us,
             poll_late_us,
             requests,
+            away,
             logs: watch.fleet.stop().await,
         };
         Ok(observed.into_cell(self))
+    }
+
+    /// Restarts the server once every message of the steady state has arrived, so that the restart
+    /// is not in what was measured of it. Returns from when until when the server was away.
+    async fn restart(
+        &self,
+        watch: &mut Watch<'_>,
+        schedule: &Schedule,
+        window: Window,
+    ) -> anyhow::Result<[Instant; 2]> {
+        let before = |instants: &Vec<Duration>| instants.partition_point(|at| *at < window.end);
+        let counts: Vec<usize> = schedule.by_topic.iter().map(before).collect();
+        let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
+        let arrived = |watch: &Watch| watch.fleet.has_first(&counts);
+        watch.until(arrived, deadline, "messages of the steady state arrive").await?;
+        watch.restart().await
     }
 
     fn launch(

@@ -15,7 +15,7 @@ use super::target::Target;
 use super::verifier::Receipt;
 use super::{foreign, schedule};
 use crate::message::TopicName;
-use crate::transport::{Extra, Received, Subscriber, Variant, Wish};
+use crate::transport::{Backoff, Extra, Outage, Received, Reconnecting, Subscriber, Variant, Wish};
 use crate::wire::{Dialer, Journal, WireError};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -50,12 +50,20 @@ pub struct Log {
     receipts: Vec<(u32, Instant)>,
     /// Gaps and resets it was told of: none belongs in a run.
     pub notices: u64,
+    /// When it was without a server.
+    pub outages: Vec<Outage>,
 }
 
 impl Log {
     /// What arrived when: the message's number in its topic, and the instant.
     pub fn arrivals(&self) -> impl Iterator<Item = (u32, Instant)> {
         self.receipts.iter().copied()
+    }
+
+    /// Whether each of the topic's first `count` messages has arrived, whatever else has.
+    fn has_first(&self, count: usize) -> bool {
+        let is_first = |(number, _): &&(u32, Instant)| (*number as usize) < count;
+        self.receipts.iter().filter(is_first).count() >= count
     }
 
     /// The receipts, with times since `start`.
@@ -68,6 +76,8 @@ impl Log {
 /// A subscriber of our own server, or of another.
 enum Connected {
     Ours(Box<Subscriber>),
+    /// The same, where the server will be restarted.
+    Returning(Box<Reconnecting>),
     Foreign(foreign::Subscriber),
 }
 
@@ -75,7 +85,16 @@ impl Connected {
     async fn next(&mut self) -> Result<Received, WireError> {
         match self {
             Connected::Ours(subscriber) => subscriber.next().await,
+            Connected::Returning(subscriber) => subscriber.next().await,
             Connected::Foreign(subscriber) => subscriber.next().await,
+        }
+    }
+
+    /// The outage that has ended since this was last asked, if there was one.
+    fn outage(&mut self) -> Option<Outage> {
+        match self {
+            Connected::Returning(subscriber) => subscriber.outage(),
+            Connected::Ours(_) | Connected::Foreign(_) => None,
         }
     }
 }
@@ -115,7 +134,8 @@ impl Fleet {
             };
             let phase = phases.next().expect("they do not end");
             let topic = number % workload.topics;
-            let log = Arc::new(Mutex::new(Log { topic, receipts: Vec::new(), notices: 0 }));
+            let log = Log { topic, receipts: Vec::new(), notices: 0, outages: Vec::new() };
+            let log = Arc::new(Mutex::new(log));
             tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
             logs.push(log);
         }
@@ -130,6 +150,15 @@ impl Fleet {
     /// Messages received so far, by all of them.
     pub fn received(&self) -> u64 {
         self.shared.received.load(Relaxed)
+    }
+
+    /// Whether everybody has received as many messages of their topic as `counts` says, by topic,
+    /// and they were the first.
+    pub fn has_first(&self, counts: &[usize]) -> bool {
+        self.logs.iter().all(|log| {
+            let log = log.lock().expect("no panic under this lock");
+            log.has_first(counts[log.topic as usize])
+        })
     }
 
     /// Waits for a subscriber to fail, which none should.
@@ -193,6 +222,7 @@ impl Shared {
             let now = Instant::now();
             let mut log = log.lock().expect("no panic under this lock");
             log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
+            log.outages.extend(subscriber.outage());
             for message in &received.messages {
                 let number = schedule::number(&message.text).unwrap_or(u32::MAX);
                 log.receipts.push((number, now));
@@ -204,9 +234,13 @@ impl Shared {
     async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
         let variant = self.variant;
         Ok(match &self.target {
-            None => {
+            None if self.workload.restart.is_zero() => {
                 let subscriber = Subscriber::connect(variant, dialer, wish).await?;
                 Connected::Ours(Box::new(subscriber))
+            }
+            None => {
+                let connecting = Reconnecting::connect(variant, dialer, wish, Backoff::default());
+                Connected::Returning(Box::new(connecting.await?))
             }
             Some(target) => {
                 let subscriber =

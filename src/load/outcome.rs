@@ -12,8 +12,8 @@ use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
 use super::watch::Moment;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, Histogram, Requests, ServerCost, TcpIpSource, Trace,
-    TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, Histogram, Recovery, Requests, ServerCost, TcpIpSource,
+    Trace, TraceEvent, TraceWhat,
 };
 use crate::wire::{Entry, Journal, Meter, Tally};
 
@@ -40,6 +40,8 @@ pub(super) struct Observed<'a> {
     pub poll_late_us: Histogram,
     /// Requests of the whole cell, as counted by the client and, if it counts, by the server.
     pub requests: (u64, Option<u64>),
+    /// When the server was told to stop and when it listened again, if it was restarted.
+    pub away: Option<[Instant; 2]>,
     pub logs: Vec<Log>,
 }
 
@@ -67,6 +69,7 @@ impl Observed<'_> {
             },
             server: self.cost(u64::from(plan.workload.subscribers)),
             trace: self.trace(),
+            recovery: self.recovery(verdict.latency_after_us),
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
                 threads: Some(Handle::current().metrics().num_workers() as u32),
@@ -103,6 +106,19 @@ impl Observed<'_> {
             resident_end_bytes: resident(&self.steady)?,
             kernel_socket_bytes: kernel::per_connection(before, after, subscribers),
         })
+    }
+
+    /// What the restart meant to the subscribers, if there was one.
+    fn recovery(&self, latency_us: Histogram) -> Option<Recovery> {
+        let [told_at, up_at] = self.away?;
+        let (mut away_us, mut back_us) = (Histogram::new(), Histogram::new());
+        for outage in self.logs.iter().flat_map(|log| &log.outages) {
+            let since = |from: Instant| outage.back_at.saturating_duration_since(from);
+            away_us.record(since(outage.lost_at).as_micros() as u64);
+            back_us.record(since(up_at).as_micros() as u64);
+        }
+        let down_us = (up_at - told_at).as_micros() as u64;
+        Some(Recovery { down_us, away_us, back_us, latency_us })
     }
 
     /// The first subscriber's life at the beginning of the steady state.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -18,6 +18,8 @@ use crate::wire::{Dialer, HttpConnection, WireError};
 /// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
 /// stay in order.
 const CONNECTIONS_MAX: usize = 16;
+/// Between two attempts to publish a message.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// What is to be published, where.
 #[derive(Debug)]
@@ -29,13 +31,15 @@ pub struct Publishing {
     /// When the warm-up starts.
     pub start: Instant,
     pub window: Window,
+    /// How long a server that is away is waited for, message by message.
+    pub patience: Duration,
 }
 
 impl Publishing {
     /// Publishes everything; returns actual minus planned instant of the window's publications.
     ///
     /// # Errors
-    /// If a message is not acknowledged.
+    /// If a message is not acknowledged, for all the patience.
     pub async fn run(self, server: SocketAddr) -> Result<Histogram, WireError> {
         let this = Arc::new(self);
         let connections = this.topics.len().min(CONNECTIONS_MAX);
@@ -74,6 +78,23 @@ impl Publishing {
     }
 
     async fn publish(
+        &self,
+        http: &mut HttpConnection,
+        publication: &Publication,
+    ) -> Result<(), WireError> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let Err(error) = self.try_to_publish(http, publication).await else { return Ok(()) };
+            match error.passes_in() {
+                Some(wait) if Instant::now() + wait < deadline => {
+                    tokio::time::sleep(wait.max(RETRY)).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn try_to_publish(
         &self,
         http: &mut HttpConnection,
         publication: &Publication,

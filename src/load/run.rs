@@ -57,6 +57,12 @@ impl Campaign {
             true => String::new(),
             false => format!("{:08x}-", rand::random::<u32>()),
         };
+        let restarts = points.iter().any(|point| !point.workload.restart.is_zero());
+        anyhow::ensure!(
+            is_child || !restarts,
+            "workload.restart: only a server that this program starts can be restarted; leave out \
+             --target, or set it to 0s"
+        );
         let is_ours = !matches!(source, ServerSource::Foreign { .. });
         let calibration = is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix));
         let plans = plan(&scenario, &topic_prefix);

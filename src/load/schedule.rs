@@ -29,9 +29,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Plans warm-up and steady state of `workload`.
+    /// Plans warm-up, steady state and restart of `workload`.
     pub fn plan(workload: &Workload, seed: u64) -> Schedule {
-        let end = workload.warm_up + workload.duration;
+        let end = workload.publishing();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let by_topic: Vec<Vec<Duration>> = (0..workload.topics)
             .map(|_| arrivals(workload.process, workload.rate, end, &mut random))

@@ -1,7 +1,7 @@
 //! The server under test: a child process of our own for each cell, or one that is running already,
 //! ours or not; and what is known of its usage.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
@@ -24,6 +25,7 @@ use crate::wire::{Dialer, HttpConnection, WireError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// File descriptors of a server beside its connections, with room to spare.
 const CONNECTIONS_SPARE: u32 = 100;
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where servers come from.
 #[derive(Debug, Clone)]
@@ -49,6 +51,14 @@ pub struct ServerUnderTest {
     child: Option<Running>,
 }
 
+/// What a server has to be made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    pub subscribers: u32,
+    /// Whether it will be restarted, and has to keep its messages meanwhile.
+    pub restarts: bool,
+}
+
 /// Who tells what the server uses.
 #[derive(Debug)]
 enum Accounts {
@@ -63,6 +73,16 @@ enum Accounts {
 struct Running {
     process: Child,
     lifeline: ChildStdin,
+    launch: Launch,
+}
+
+/// How a child is started, and started again.
+#[derive(Debug)]
+struct Launch {
+    program: PathBuf,
+    subscribers: u32,
+    /// Where it keeps its messages, if it will be restarted.
+    data: Option<TempDir>,
 }
 
 impl ServerSource {
@@ -70,14 +90,15 @@ impl ServerSource {
     ///
     /// # Errors
     /// If it does not start, does not answer, or is something else.
-    pub async fn open(&self, subscribers: u32) -> anyhow::Result<ServerUnderTest> {
+    pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
         let (address, child) = match self {
             ServerSource::Foreign { address, target, pid } => {
                 return open_foreign(*address, target, *pid).await;
             }
             ServerSource::Target { address } => (*address, None),
             ServerSource::Child { program } => {
-                let (address, child) = start(program, subscribers).await?;
+                let launch = Launch::new(program, demand)?;
+                let (address, child) = launch.start(ANY_PORT).await?;
                 (address, Some(child))
             }
         };
@@ -115,28 +136,55 @@ async fn open_foreign(
     })
 }
 
-async fn start(program: &Path, subscribers: u32) -> anyhow::Result<(SocketAddr, Running)> {
-    let mut process = Command::new(program)
-        .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--max-connections"])
-        .arg((subscribers + CONNECTIONS_SPARE).to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        // Ctrl-C is for us; we tell the child when its time has come.
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start the server, {}", program.display()))?;
-    let output = process.stdout.take().expect("it was asked for");
-    let lifeline = process.stdin.take().expect("it was asked for");
-    let mut line = String::new();
-    let mut output = BufReader::new(output);
-    let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
-    reading.context("the server did not start in time")?.context("the server said nothing")?;
-    let address = line.trim().strip_prefix("listening on http://");
-    let Some(address) = address.and_then(|address| address.parse().ok()) else {
-        bail!("the server did not say where it listens, but '{}'", line.trim());
-    };
-    Ok((address, Running { process, lifeline }))
+impl Launch {
+    fn new(program: &Path, Demand { subscribers, restarts }: Demand) -> anyhow::Result<Launch> {
+        let directory = || tempfile::tempdir().context("cannot make a directory for its messages");
+        let data = restarts.then(directory).transpose()?;
+        Ok(Launch { program: program.to_owned(), subscribers, data })
+    }
+
+    async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, Running)> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["serve", "--with-parent", "--listen"])
+            .arg(listen.to_string())
+            .arg("--max-connections")
+            .arg((self.subscribers + CONNECTIONS_SPARE).to_string());
+        if let Some(data) = &self.data {
+            command.args(["--restarting", "--data"]).arg(data.path());
+        }
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            // Ctrl-C is for us; we tell the child when its time has come.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start the server, {}", self.program.display()))?;
+        let output = process.stdout.take().expect("it was asked for");
+        let lifeline = process.stdin.take().expect("it was asked for");
+        let mut line = String::new();
+        let mut output = BufReader::new(output);
+        let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
+        reading.context("the server did not start in time")?.context("the server said nothing")?;
+        let address = line.trim().strip_prefix("listening on http://");
+        let Some(address) = address.and_then(|address| address.parse().ok()) else {
+            bail!("the server did not say where it listens, but '{}'", line.trim());
+        };
+        Ok((address, Running { process, lifeline, launch: self }))
+    }
+}
+
+impl Running {
+    /// Tells it to stop, and waits for it.
+    async fn stop(self) -> Launch {
+        let Running { mut process, lifeline, launch } = self;
+        drop(lifeline);
+        if timeout(PATIENCE, process.wait()).await.is_err() {
+            let _ = process.kill().await;
+        }
+        launch
+    }
 }
 
 async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
@@ -195,13 +243,22 @@ impl ServerUnderTest {
         }
     }
 
+    /// Stops a child and starts it anew on the same port, with the messages that it has.
+    ///
+    /// # Errors
+    /// If it does not start again, or is no child.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let child = self.child.take().context("a server that is not ours cannot be restarted")?;
+        let launch = child.stop().await;
+        let (_, child) = launch.start(self.address).await.context("after its stop")?;
+        self.child = Some(child);
+        Ok(())
+    }
+
     /// Stops a child, and waits for it.
     pub async fn close(self) {
-        if let Some(Running { mut process, lifeline }) = self.child {
-            drop(lifeline);
-            if timeout(PATIENCE, process.wait()).await.is_err() {
-                let _ = process.kill().await;
-            }
+        if let Some(child) = self.child {
+            child.stop().await;
         }
     }
 }

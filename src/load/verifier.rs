@@ -35,6 +35,8 @@ pub struct Verdict {
     pub deliveries: Deliveries,
     /// Planned publication to receipt, of messages planned in the window.
     pub latency_us: Histogram,
+    /// The same of messages planned after it.
+    pub latency_after_us: Histogram,
 }
 
 impl Verdict {
@@ -57,10 +59,12 @@ impl Verdict {
             newest = newest.max(Some(receipt.number));
             deliveries.in_steady += u64::from(window.contains(receipt.at));
             let planned_at = planned[receipt.number as usize];
+            let latency_us = receipt.at.saturating_sub(planned_at).as_micros() as u64;
             if window.contains(planned_at) {
                 deliveries.steady += 1;
-                let latency = receipt.at.saturating_sub(planned_at);
-                self.latency_us.record(latency.as_micros() as u64);
+                self.latency_us.record(latency_us);
+            } else if planned_at >= window.end {
+                self.latency_after_us.record(latency_us);
             }
         }
         deliveries.lost += seen.iter().filter(|seen| !**seen).count() as u64;
@@ -93,6 +97,7 @@ mod tests {
         assert_eq!(verdict.deliveries, wanted);
         assert_eq!(verdict.latency_us.0.len(), 2);
         assert_eq!(verdict.latency_us.0.min(), 5_000);
+        assert_eq!(verdict.latency_after_us.0.len(), 1);
     }
 
     #[test]

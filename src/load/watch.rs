@@ -66,6 +66,18 @@ impl Watch<'_> {
         }
     }
 
+    /// Restarts the server; returns when it was told to stop, and when it listened again.
+    pub async fn restart(&mut self) -> anyhow::Result<[Instant; 2]> {
+        let told_at = Instant::now();
+        tokio::select! {
+            restarted = self.server.restart() => restarted?,
+            error = self.fleet.failure() => {
+                return Err(anyhow::Error::new(error).context("a subscriber gave up"));
+            }
+        }
+        Ok([told_at, Instant::now()])
+    }
+
     pub async fn sleep_until(&mut self, instant: Instant) -> anyhow::Result<()> {
         self.alongside(sleep_until(instant)).await
     }

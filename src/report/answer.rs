@@ -7,7 +7,7 @@ use crate::transport::Variant;
 use super::figures::{self, Figure};
 use super::stats::Summary;
 use super::units::{Unit, sentence_case, significant};
-use super::{Point, Report, Way, charts, sweep, variants};
+use super::{Point, Report, Way, charts, recovery, sweep, variants};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -31,7 +31,8 @@ fn void(way: &Way, title: &str) -> String {
 
 fn of_point(point: &Point) -> Vec<String> {
     let parts = [latency(point), requests(point), bytes(point), cpu(point), advice(point)];
-    parts.into_iter().flatten().chain(variants::sentences(point)).collect()
+    let parts = parts.into_iter().flatten();
+    parts.chain(variants::sentences(point)).chain(recovery::sentences(point)).collect()
 }
 
 /// A way's place in a ranking.

@@ -10,8 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::load::scenario::{Point, Scenario, Workload};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Requests, Run,
-    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Recovery,
+    Requests, Run, SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent,
+    TraceWhat,
 };
 use crate::transport::{Transport, Variant, Waiting};
 
@@ -228,8 +229,20 @@ fn measured(
             cpu_s: work * 0.6,
             threads: Some(2),
         },
+        recovery: recovery(workload),
         trace: trace(&seen[0], first_topic),
     }
+}
+
+/// Half of the subscribers notice.
+fn recovery(workload: &Workload) -> Option<Recovery> {
+    let count = workload.subscribers as usize / 2;
+    (!workload.restart.is_zero()).then(|| Recovery {
+        down_us: 1_200_000,
+        away_us: all_of(&vec![900_000; count]),
+        back_us: all_of(&vec![80_000; count]),
+        latency_us: all_of(&[20_000, 1_300_000]),
+    })
 }
 
 fn bytes(workload: &Workload, delivered: u64, sent: u64) -> Bytes {

@@ -19,6 +19,7 @@ mod json;
 mod markdown;
 mod prose;
 mod published;
+mod recovery;
 pub mod stats;
 pub mod sweep;
 mod table;

@@ -82,10 +82,14 @@ pub fn workload(workload: &Workload) -> String {
         Headers::Minimal => "minimal request headers",
         Headers::Browser => "a browser's request headers",
     };
+    let restart = match workload.restart.is_zero() {
+        true => String::new(),
+        false => format!(", then a restart of the server within {}", show(workload.restart)),
+    };
     format!(
         "{} subscribers on {} topics, each topic {} messages, published {process}, with {} of \
          text; round trip {}; short polling every {} {pacing}; long polls held up to {}; \
-         {headers}; steady state {}.",
+         {headers}; steady state {}{restart}.",
         thousands(i64::from(workload.subscribers)),
         thousands(i64::from(workload.topics)),
         Unit::PerSecond.show(workload.rate),

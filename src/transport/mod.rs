@@ -301,6 +301,18 @@ impl Subscriber {
         }
     }
 
+    /// How long the server, in its last answer, asked the subscriber to stay away, if it did.
+    fn told_to_leave(&self) -> Option<Duration> {
+        match self {
+            Subscriber::ShortPolling(subscriber) => subscriber.told_to_leave(),
+            Subscriber::LongPolling(subscriber) => subscriber.told_to_leave(),
+            Subscriber::WebSocket(_)
+            | Subscriber::Sse(_)
+            | Subscriber::Socketio(_)
+            | Subscriber::Ndjson(_) => None,
+        }
+    }
+
     /// How far this subscriber has read: what to resume from.
     pub fn cursor(&self) -> Cursor {
         match self {

@@ -1,7 +1,7 @@
 //! What both kinds of polling share on the client's side: one request with a cursor, one batch.
 
 use std::io::Read as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -60,6 +60,11 @@ impl Asker {
 
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// How long the server's last answer asked to stay away, if it did.
+    pub fn told_to_leave(&self) -> Option<Duration> {
+        self.http.retry_after()
     }
 
     pub fn dialer(&self) -> &Dialer {

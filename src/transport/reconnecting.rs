@@ -9,11 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use hyper::StatusCode;
-use tokio::time::sleep;
-
-use super::{Received, Subscriber, Variant, Waiting, Wish};
+use super::{Received, Subscriber, Transport, Variant, Wish};
 use crate::message::Cursor;
+use crate::wire::clock::sleep_until;
 use crate::wire::{Dialer, WireError};
 
 /// How long to wait between attempts, and how long to go on trying.
@@ -64,6 +62,8 @@ pub struct Reconnecting {
     subscriber: Option<Subscriber>,
     lost_at: Option<Instant>,
     attempts: u32,
+    /// Before this nothing is tried.
+    not_before: Option<Instant>,
     outage: Option<Outage>,
 }
 
@@ -82,8 +82,10 @@ impl Reconnecting {
         let variant = variant.into();
         let subscriber = Subscriber::connect(variant, dialer.clone(), wish.clone()).await?;
         wish.cursor = Some(subscriber.cursor());
-        // A poll that is made up for is due at once.
+        // A poll that is made up for is due at once, and answered at once: who was away wants to
+        // know what there is.
         wish.first_poll = None;
+        wish.first_hold = Some(Duration::ZERO);
         Ok(Reconnecting {
             variant,
             dialer,
@@ -92,6 +94,7 @@ impl Reconnecting {
             subscriber: Some(subscriber),
             lost_at: None,
             attempts: 0,
+            not_before: None,
             outage: None,
         })
     }
@@ -103,23 +106,41 @@ impl Reconnecting {
     /// If the server refuses for good or makes no sense, or an outage outlasts the patience.
     pub async fn next(&mut self) -> Result<Received, WireError> {
         loop {
+            if let Some(not_before) = self.not_before {
+                sleep_until(not_before).await;
+                self.not_before = None;
+            }
             let error = match self.attempt().await {
                 Ok(received) => {
                     self.is_back();
+                    self.leave_if_asked();
                     return Ok(received);
                 }
                 Err(error) => error,
             };
             let lost_at = *self.lost_at.get_or_insert_with(Instant::now);
             let asked_for = self.subscriber.take().and_then(|subscriber| subscriber.retry());
-            let Some(refused_for) = temporarily(&error) else { return Err(error) };
-            let jitter = self.backoff.bound(self.attempts).mul_f64(rand::random());
-            let wait = asked_for.or(refused_for).unwrap_or_default() + jitter;
+            let Some(refused_for) = error.passes_in() else { return Err(error) };
+            let wait = self.wait(asked_for.unwrap_or(refused_for));
             if lost_at.elapsed() + wait > self.backoff.patience {
                 return Err(error);
             }
             self.attempts += 1;
-            sleep(wait).await;
+            self.not_before = Some(Instant::now() + wait);
+        }
+    }
+
+    /// `asked_for`, and a random part of the bound on top.
+    fn wait(&self, asked_for: Duration) -> Duration {
+        asked_for + self.backoff.bound(self.attempts).mul_f64(rand::random())
+    }
+
+    /// Leaves a server that has answered, and asked to be left alone for a while.
+    fn leave_if_asked(&mut self) {
+        if let Some(asked_for) = self.subscriber.as_ref().and_then(Subscriber::told_to_leave) {
+            self.subscriber = None;
+            self.lost_at = Some(Instant::now());
+            self.not_before = Some(Instant::now() + self.wait(asked_for));
         }
     }
 
@@ -139,8 +160,9 @@ impl Reconnecting {
             let connecting =
                 Subscriber::connect(self.variant, self.dialer.clone(), self.wish.clone());
             self.subscriber = Some(connecting.await?);
-            // A poller has not asked anything yet.
-            if self.variant.transport.waiting() == Waiting::PerConnection {
+            // Who polls has not asked anything yet.
+            let polls = [Transport::ShortPolling, Transport::LongPolling];
+            if !polls.contains(&self.variant.transport) {
                 return Ok(Received::default());
             }
         }
@@ -158,19 +180,6 @@ impl Reconnecting {
     }
 }
 
-/// Whether trying again may help, and how long the server asked to stay away first.
-fn temporarily(error: &WireError) -> Option<Option<Duration>> {
-    match error {
-        WireError::Connect(_) | WireError::Broken(_) | WireError::Closed(_) => Some(None),
-        WireError::Refused { status, retry_after, .. } => {
-            let may_pass = status.is_server_error()
-                || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-            may_pass.then_some(*retry_after)
-        }
-        WireError::Nonsense(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,17 +190,5 @@ mod tests {
         let bounds: Vec<_> = (0..7).map(|number| backoff.bound(number).as_millis()).collect();
         assert_eq!(bounds, [200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
         assert_eq!(backoff.bound(u32::MAX), backoff.longest);
-    }
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        let refused =
-            |status, retry_after| WireError::Refused { status, body: String::new(), retry_after };
-        let wait = Some(Duration::from_secs(3));
-        assert_eq!(temporarily(&refused(StatusCode::SERVICE_UNAVAILABLE, wait)), Some(wait));
-        assert_eq!(temporarily(&refused(StatusCode::TOO_MANY_REQUESTS, None)), Some(None));
-        assert_eq!(temporarily(&refused(StatusCode::UNAUTHORIZED, None)), None);
-        assert_eq!(temporarily(&WireError::Closed(String::new())), Some(None));
-        assert_eq!(temporarily(&WireError::Nonsense(String::new())), None);
     }
 }

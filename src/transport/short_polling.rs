@@ -128,6 +128,11 @@ impl Subscriber {
         Ok(received)
     }
 
+    /// How long the server's last answer asked to stay away, if it did.
+    pub fn told_to_leave(&self) -> Option<Duration> {
+        self.asker.told_to_leave()
+    }
+
     pub fn cursor(&self) -> Cursor {
         self.asker.cursor()
     }

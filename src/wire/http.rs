@@ -38,6 +38,25 @@ pub enum WireError {
 }
 
 impl WireError {
+    /// How long to stay away before trying again, as far as the server said so; `None` if trying
+    /// again cannot help.
+    pub fn passes_in(&self) -> Option<Duration> {
+        match self {
+            WireError::Connect(_) | WireError::Broken(_) | WireError::Closed(_) => {
+                Some(Duration::ZERO)
+            }
+            WireError::Refused { status, retry_after, .. } => {
+                let may_pass = status.is_server_error()
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+                    );
+                may_pass.then_some(retry_after.unwrap_or_default())
+            }
+            WireError::Nonsense(_) => None,
+        }
+    }
+
     /// That an answer with this head was not the one that was wanted.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> WireError {
         let body = String::from_utf8_lossy(body).into_owned();
@@ -275,4 +294,22 @@ pub fn head_bytes(status: StatusCode, headers: &HeaderMap) -> usize {
         name.as_str().len() + ": ".len() + value.len() + 2
     };
     status_line + headers.iter().map(line).sum::<usize>() + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let refused =
+            |status, retry_after| WireError::Refused { status, body: String::new(), retry_after };
+        let wait = Some(Duration::from_secs(3));
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).passes_in(), wait);
+        let now = Some(Duration::ZERO);
+        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).passes_in(), now);
+        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).passes_in(), None);
+        assert_eq!(WireError::Closed(String::new()).passes_in(), now);
+        assert_eq!(WireError::Nonsense(String::new()).passes_in(), None);
+    }
 }

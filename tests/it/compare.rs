@@ -105,6 +105,31 @@ fn a_run_is_checked_counted_and_written_down() {
 }
 
 #[test]
+fn a_restarted_server_loses_and_doubles_nothing_by_any_way() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let all = Transport::ALL.map(Transport::name).join(",");
+    let flags = ["--transports", &all, "--duration", "300ms", "--restart", "2s"];
+    let output = compare(directory.path(), &flags).output().expect("it runs");
+    let run = read_run(directory.path());
+    assert_eq!(run.stopped_early, None, "{}", text(&output.stderr));
+    assert_eq!(run.cells.len(), Transport::ALL.len());
+    for cell in &run.cells {
+        let (way, deliveries) = (cell.variant, cell.deliveries);
+        let wrong = (deliveries.lost, deliveries.duplicated, deliveries.reordered);
+        assert_eq!(wrong, (0, 0, 0), "{way}");
+        assert_eq!(deliveries.received, deliveries.expected, "{way}");
+        let recovery = cell.recovery.as_ref().expect("it was restarted");
+        assert!(recovery.down_us > 0 && !recovery.latency_us.0.is_empty(), "{way}");
+        let noticed = recovery.away_us.0.len();
+        // Who asks now and then may sleep through it.
+        assert!(way == Transport::ShortPolling || noticed >= 12, "{way}: {noticed}");
+        assert_eq!(recovery.back_us.0.len(), noticed, "{way}");
+    }
+    let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
+    assert!(report.contains("After a restart of the server"), "{report}");
+}
+
+#[test]
 fn the_machines_own_time_is_measured_first_and_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let calibrated = SMALL.iter().filter(|flag| **flag != "--no-calibration");
@@ -181,6 +206,9 @@ fn what_cannot_run_is_said_before_it_runs() {
     fails(&output.expect("it runs"), 1, "--subscribers");
     let nobody = compare(directory.path(), &["--target", "http://127.0.0.1:1"]).output();
     fails(&nobody.expect("it runs"), 1, "http://127.0.0.1:1");
+    let target = ["--target", "http://127.0.0.1:1", "--restart", "5s"];
+    let output = compare(directory.path(), &target).output();
+    fails(&output.expect("it runs"), 1, "workload.restart");
     let output = compare(directory.path(), &["--target", "ftp://x"]).output();
     fails(&output.expect("it runs"), 1, "http://");
     let output = compare(directory.path(), &["--fail-if", "websocket.speed > 1"]).output();

@@ -9,12 +9,13 @@ use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::report::threshold::Reference;
 
 /// Longest that each may take, as docs/scenarios.md says.
-const LONGEST_S: [(&str, u64); 9] = [
+const LONGEST_S: [(&str, u64); 10] = [
     ("accuracy", 600),
-    ("default", 100),
+    ("default", 180),
     ("interval", 600),
     ("papers", 900),
     ("rate", 600),
+    ("restart", 120),
     ("rtt", 600),
     ("size", 600),
     ("subscribers", 600),

@@ -1,6 +1,8 @@
 //! Each figure of the list, one after the other: its name, its unit, where it comes from.
 
-use crate::run::{Cell, Histogram, Ledger, ServerCost};
+use std::sync::LazyLock;
+
+use crate::run::{Cell, Histogram, Ledger, Recovery, ServerCost};
 use crate::theory::bytes::Flow;
 
 use super::super::units::Unit;
@@ -35,6 +37,14 @@ pub static ALL: &[&Figure] = &[
     &CONNECTIONS_OPENED,
     &CONNECTIONS_READY_MEAN,
     &CONNECTIONS_READY_P99,
+    &RECOVERY_DOWN,
+    &RECOVERY_NOTICED,
+    &RECOVERY_AWAY_MEAN,
+    &RECOVERY_AWAY_MAX,
+    &RECOVERY_BACK_MEAN,
+    &RECOVERY_BACK_P99,
+    &RECOVERY_BACK_MAX,
+    &RECOVERY_LATENCY_MAX,
     &GENERATOR_CPU_PER_MESSAGE,
     &PUBLISHER_LATE_P99,
     &POLL_LATE_P99,
@@ -78,6 +88,20 @@ fn latency(cell: &Cell) -> &Histogram {
 
 fn ready(cell: &Cell) -> &Histogram {
     &cell.connections.ready_us
+}
+
+fn away(cell: &Cell) -> &Histogram {
+    recovery(cell, |recovery| &recovery.away_us)
+}
+
+fn back(cell: &Cell) -> &Histogram {
+    recovery(cell, |recovery| &recovery.back_us)
+}
+
+/// A histogram of the restart, empty if there was none.
+fn recovery(cell: &Cell, histogram: fn(&Recovery) -> &Histogram) -> &Histogram {
+    static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
+    cell.recovery.as_ref().map_or(&NONE, histogram)
 }
 
 pub static LATENCY_MEAN: Figure = of(
@@ -270,6 +294,41 @@ pub static CONNECTIONS_READY_P99: Figure = of(
     "connect and handshake, p99",
     ready,
     Statistic::Quantile(0.99),
+    None,
+);
+
+pub static RECOVERY_DOWN: Figure = computed(
+    "recovery.server_down",
+    "server away, from the order to stop until it listens",
+    Unit::Seconds,
+    |cell| Some(cell.recovery.as_ref()?.down_us as f64 / 1e6),
+    None,
+);
+pub static RECOVERY_NOTICED: Figure = computed(
+    "recovery.noticed",
+    "subscribers that noticed",
+    Unit::Share,
+    |cell| {
+        let noticed = cell.recovery.as_ref()?.away_us.0.len();
+        over(noticed as f64, f64::from(cell.workload.subscribers))
+    },
+    None,
+);
+pub static RECOVERY_AWAY_MEAN: Figure =
+    of("recovery.away_mean", "of these, time without a server, mean", away, Statistic::Mean, None);
+pub static RECOVERY_AWAY_MAX: Figure =
+    of("recovery.away_max", "time without a server, longest", away, Statistic::Max, None);
+pub static RECOVERY_BACK_MEAN: Figure =
+    of("recovery.back_mean", "back after the server listened, mean", back, Statistic::Mean, None);
+pub static RECOVERY_BACK_P99: Figure =
+    of("recovery.back_p99", "p99", back, Statistic::Quantile(0.99), None);
+pub static RECOVERY_BACK_MAX: Figure =
+    of("recovery.back_max", "the last one", back, Statistic::Max, None);
+pub static RECOVERY_LATENCY_MAX: Figure = of(
+    "recovery.latency_max",
+    "longest wait for a message published meanwhile",
+    |cell| recovery(cell, |recovery| &recovery.latency_us),
+    Statistic::Max,
     None,
 );
 

@@ -177,6 +177,7 @@ pub fn heading(section: &str) -> &'static str {
         "bytes" => "Bytes on the subscribers' connections",
         "server" => "Server",
         "connections" => "Connections, whole cell",
+        "recovery" => "After a restart of the server",
         "generator" => "Load generator",
         other => unreachable!("the section {other} has no heading"),
     }
