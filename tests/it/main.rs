@@ -29,6 +29,8 @@ mod support;
 mod targets;
 mod theory;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls;
 mod web_socket;
 mod websocket;
 mod wire;
