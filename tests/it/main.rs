@@ -7,6 +7,7 @@ mod child;
 mod cli;
 mod compare;
 mod conformance;
+mod corpus;
 mod faults;
 mod feed;
 mod frames;
