@@ -22,6 +22,7 @@
 //! - [`advise`]: which way is cheapest for one workload, from theory and measured costs.
 //! - [`report`]: `run.json` in; HTML, Markdown, CSV out.
 //! - [`cli`]: one file a command.
+//! - `tls`, with the feature of that name: certificates, the server's and the subscriber's end.
 //! - [`usage`]: what a process has used.
 
 pub mod advise;
@@ -33,7 +34,13 @@ pub mod report;
 pub mod run;
 pub mod server;
 pub mod theory;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 pub mod usage;
 pub mod web;
 pub mod wire;
+
+/// Said to whoever asks for TLS in vain.
+#[cfg(not(feature = "tls"))]
+const NO_TLS: &str = "this program was built without TLS; build it with --features tls";

@@ -71,6 +71,9 @@ pub struct Server {
     pub is_child: bool,
     /// What it says of itself, for instance `poll-vs-push/0.1.0`.
     pub version: String,
+    /// True if subscribers and publishers spoke TLS with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_tls: bool,
 }
 
 /// What one transport did under one workload, once.

@@ -17,7 +17,10 @@ use crate::report::baseline;
 use crate::report::threshold::Threshold;
 use crate::report::{self, Report, TableStyle};
 use crate::run::Run;
-use crate::transport::Variant;
+#[cfg(feature = "tls")]
+use crate::tls::Trust;
+use crate::transport::{Extra, Variant};
+use crate::wire::Dialer;
 
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
@@ -82,15 +85,20 @@ pub(super) struct Common {
     /// Show the run in a browser while it goes on, and its report afterwards, until Ctrl-C
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
     watch: Option<SocketAddr>,
+    /// Certificate that an https:// target shows, or that vouches for it, in PEM
+    #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "tls")))]
+    ca: Option<PathBuf>,
 }
 
 /// Measures, writes down, and says how it went.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let source = match &args.target {
-        Some(url) => ServerSource::Target { address: target_address(url)? },
+        Some(url) => ServerSource::Target { dialer: args.common.dialer(url)? },
         None => ServerSource::Child { program: std::env::current_exe()? },
     };
-    args.common.measure(source, |_| true)
+    let is_tls = source.is_tls();
+    // Under TLS our server offers HTTP/1.1 only.
+    args.common.measure(source, |variant| !(is_tls && variant.has(Extra::H2)))
 }
 
 impl Common {
@@ -131,6 +139,32 @@ impl Common {
             runtime.block_on(watch.linger(directory.path()))?;
         }
         Ok(verdict)
+    }
+
+    /// What reaches the host and port in `url`, whatever its path.
+    pub(super) fn dialer(&self, url: &str) -> anyhow::Result<Dialer> {
+        let host = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+        let dialer = match url.split_once("://") {
+            Some(("http", _)) if self.ca.is_some() => bail!("--ca: for an https:// target only"),
+            Some(("http", rest)) => address_of(&host(rest), 80).map(Dialer::new),
+            Some(("https", rest)) => self.tls_dialer(&host(rest)),
+            _ => bail!("--target {url}: must begin with http:// or https://"),
+        };
+        dialer.with_context(|| format!("--target {url}"))
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls_dialer(&self, host: &str) -> anyhow::Result<Dialer> {
+        let ca = self.ca.as_ref().context("needs --ca, the certificate to trust")?;
+        let address = address_of(host, 443)?;
+        let name = host.strip_suffix(&format!(":{}", address.port())).unwrap_or(host);
+        let trust = Trust::new(ca, name.trim_matches(['[', ']']))?;
+        Ok(Dialer::new(address).with_trust(trust))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls_dialer(&self, _: &str) -> anyhow::Result<Dialer> {
+        bail!(crate::NO_TLS)
     }
 
     fn scenario(&self, knows: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
@@ -192,19 +226,15 @@ async fn measure(
     Ok(run)
 }
 
-/// The address in `http://host:port`, with or without a path.
-pub(super) fn target_address(url: &str) -> anyhow::Result<SocketAddr> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        bail!("--target {url}: must begin with http://");
-    };
-    let host = rest.split('/').next().unwrap_or_default();
+/// The address of `host`, which may name a port.
+fn address_of(host: &str, usual_port: u16) -> anyhow::Result<SocketAddr> {
     let port_given = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-    let host = if port_given { host.to_owned() } else { format!("{host}:80") };
-    let addresses = host.to_socket_addrs().with_context(|| format!("--target {url}"))?;
+    let host = if port_given { host.to_owned() } else { format!("{host}:{usual_port}") };
+    let addresses = host.to_socket_addrs()?;
     // The loopback name often means ::1 first, where few servers listen.
     let mut addresses: Vec<_> = addresses.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.first().copied().with_context(|| format!("--target {url}: no such host"))
+    addresses.first().copied().context("no such host")
 }
 
 fn show(report: &Report, directory: &Path) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::compare::{Common, target_address};
+use super::compare::Common;
 use crate::load::ServerSource;
 use crate::load::target::Target;
 
@@ -44,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot read the target file {}", path.display()))?;
     let target = Target::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
     let known = target.transports();
-    let address = target_address(&args.target)?;
-    let source = ServerSource::Foreign { address, target: Arc::new(target), pid: args.pid };
+    let dialer = args.common.dialer(&args.target)?;
+    let source = ServerSource::Foreign { dialer, target: Arc::new(target), pid: args.pid };
     args.common.measure(source, |variant| known.iter().any(|transport| variant == *transport))
 }

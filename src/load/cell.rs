@@ -24,7 +24,7 @@ use crate::message::TopicName;
 use crate::run::Cell;
 use crate::transport::{Extra, Variant, Waiting};
 use crate::wire::clock::sleep_until;
-use crate::wire::{Dialer, Journal, Meter};
+use crate::wire::{Journal, Meter};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
@@ -143,7 +143,7 @@ impl CellPlan {
             window,
             patience: if self.workload.restart.is_zero() { Duration::ZERO } else { PATIENCE },
         };
-        let publisher = publishing.run(watch.server.address);
+        let publisher = publishing.run(watch.server.dialer.clone());
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
         watch.sleep_until(start + window.start).await?;
 
@@ -214,7 +214,9 @@ impl CellPlan {
         meter: Arc<Meter>,
         journal: Arc<Journal>,
     ) -> Fleet {
-        let dialer = Dialer::new(server.address)
+        let dialer = server
+            .dialer
+            .clone()
             .with_round_trip(self.workload.rtt)
             .with_headers(&headers::profile(self.workload.headers))
             .with_meter(meter);

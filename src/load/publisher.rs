@@ -1,7 +1,6 @@
 //! User A: publishes each message when the schedule says, over connections without any simulated
 //! delay, and records how late it was.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,13 +39,13 @@ impl Publishing {
     ///
     /// # Errors
     /// If a message is not acknowledged, for all the patience.
-    pub async fn run(self, server: SocketAddr) -> Result<Histogram, WireError> {
+    pub async fn run(self, dialer: Dialer) -> Result<Histogram, WireError> {
         let this = Arc::new(self);
         let connections = this.topics.len().min(CONNECTIONS_MAX);
         let mut tasks = tokio::task::JoinSet::new();
         for connection in 0..connections {
-            let this = this.clone();
-            tasks.spawn(async move { this.run_share(server, connection, connections).await });
+            let (this, dialer) = (this.clone(), dialer.clone());
+            tasks.spawn(async move { this.run_share(dialer, connection, connections).await });
         }
         let mut late = Histogram::new();
         while let Some(share) = tasks.join_next().await {
@@ -57,12 +56,11 @@ impl Publishing {
 
     async fn run_share(
         &self,
-        server: SocketAddr,
+        dialer: Dialer,
         connection: usize,
         connections: usize,
     ) -> Result<Histogram, WireError> {
-        let dialer = Dialer::new(server).with_headers(&self.route.headers);
-        let mut http = HttpConnection::new(dialer);
+        let mut http = HttpConnection::new(dialer.with_headers(&self.route.headers));
         let mut late = Histogram::new();
         let is_ours =
             |publication: &&Publication| publication.topic as usize % connections == connection;

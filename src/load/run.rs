@@ -73,7 +73,7 @@ impl Campaign {
             finished_at: Timestamp::now(),
             stopped_early: None,
             machine: machine::machine(),
-            server: Server { is_child, version: String::new() },
+            server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
             own_time: None,
             scenario,
             cells: Vec::new(),

@@ -33,16 +33,17 @@ pub enum ServerSource {
     /// `PROGRAM serve`, started anew for each cell.
     Child { program: PathBuf },
     /// A server of ours that is running.
-    Target { address: SocketAddr },
+    Target { dialer: Dialer },
     /// Another server that is running, talked to as `target` says. What it uses is seen if its
     /// process, `pid`, runs on this machine.
-    Foreign { address: SocketAddr, target: Arc<Target>, pid: Option<u32> },
+    Foreign { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
 }
 
 /// A server that is up.
 #[derive(Debug)]
 pub struct ServerUnderTest {
-    pub address: SocketAddr,
+    /// How to reach it, with nothing between.
+    pub dialer: Dialer,
     /// What it says of itself, for instance `poll-vs-push/0.1.0`.
     pub version: String,
     /// How to talk to it, if it is not ours.
@@ -86,29 +87,39 @@ struct Launch {
 }
 
 impl ServerSource {
+    /// Whether it is reached over TLS.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            ServerSource::Child { .. } => false,
+            ServerSource::Target { dialer } | ServerSource::Foreign { dialer, .. } => {
+                dialer.is_tls()
+            }
+        }
+    }
+
     /// Starts the child, or makes sure that the target is one of ours.
     ///
     /// # Errors
     /// If it does not start, does not answer, or is something else.
     pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
-        let (address, child) = match self {
-            ServerSource::Foreign { address, target, pid } => {
-                return open_foreign(*address, target, *pid).await;
+        let (dialer, child) = match self {
+            ServerSource::Foreign { dialer, target, pid } => {
+                return open_foreign(dialer, target, *pid).await;
             }
-            ServerSource::Target { address } => (*address, None),
+            ServerSource::Target { dialer } => (dialer.clone(), None),
             ServerSource::Child { program } => {
                 let launch = Launch::new(program, demand)?;
                 let (address, child) = launch.start(ANY_PORT).await?;
-                (address, Some(child))
+                (Dialer::new(address), Some(child))
             }
         };
-        let mut control = HttpConnection::new(Dialer::new(address));
+        let mut control = HttpConnection::new(dialer.clone());
         let version = timeout(PATIENCE, identify(&mut control))
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
-            .with_context(|| format!("the server at http://{address} cannot be measured"))?;
+            .with_context(|| format!("the server at {} cannot be measured", dialer.url()))?;
         Ok(ServerUnderTest {
-            address,
+            dialer,
             version,
             target: None,
             accounts: Accounts::Asked(control),
@@ -118,17 +129,18 @@ impl ServerSource {
 }
 
 async fn open_foreign(
-    address: SocketAddr,
+    dialer: &Dialer,
     target: &Arc<Target>,
     pid: Option<u32>,
 ) -> anyhow::Result<ServerUnderTest> {
-    let dialing = timeout(PATIENCE, Dialer::new(address).dial()).await;
-    dialing
-        .with_context(|| format!("nobody answers at {address}"))?
-        .with_context(|| format!("cannot reach the server at http://{address}"))?;
+    let url = dialer.url();
+    timeout(PATIENCE, dialer.dial())
+        .await
+        .with_context(|| format!("nobody answers at {url}"))?
+        .with_context(|| format!("cannot reach the server at {url}"))?;
     let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
     Ok(ServerUnderTest {
-        address,
+        dialer: dialer.clone(),
         version: target.name.clone(),
         target: Some(target.clone()),
         accounts: Accounts::Seen(family),
@@ -250,7 +262,7 @@ impl ServerUnderTest {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let child = self.child.take().context("a server that is not ours cannot be restarted")?;
         let launch = child.stop().await;
-        let (_, child) = launch.start(self.address).await.context("after its stop")?;
+        let (_, child) = launch.start(self.dialer.address()).await.context("after its stop")?;
         self.child = Some(child);
         Ok(())
     }

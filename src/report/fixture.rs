@@ -73,7 +73,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             memory_bytes: 8_000_000_000,
             load_average_before: 0.1,
         },
-        server: Server { is_child: true, version: "poll-vs-push/0.1.0".into() },
+        server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
         own_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),

@@ -37,10 +37,12 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
     let run = report.run;
     let (tool, machine) = (&run.tool, &run.machine);
     let commit = tool.commit.as_deref().unwrap_or("unknown commit");
-    let server = match run.server.is_child {
-        true => format!("{}, a process of its own on the same machine", run.server.version),
-        false => format!("{}, not started by this run", run.server.version),
+    let place = match run.server.is_child {
+        true => "a process of its own on the same machine",
+        false => "not started by this run",
     };
+    let seal = if run.server.is_tls { ", over TLS" } else { "" };
+    let server = format!("{}, {place}{seal}", run.server.version);
     vec![
         ("Started", run.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
         ("Took", Unit::Seconds.show((run.finished_at - run.started_at).get_seconds() as f64)),

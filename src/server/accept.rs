@@ -75,9 +75,10 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         if let Some(tls) = entrance.tls.clone() {
             app.spawn(async move {
                 let shaking = timeout(host.config.header_timeout, tls.accept(stream));
-                let Ok(Ok(stream)) = shaking.await else {
-                    debug!("a handshake that came to nothing");
-                    return;
+                let stream = match shaking.await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => return debug!(%error, "a handshake that came to nothing"),
+                    Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
                 let io = Guarded::new(stream, host.clone(), phase.clone(), admission);
                 protocols.converse(io, gate, &phase).await;

@@ -121,12 +121,10 @@ pub struct ServerConfig {
     #[arg(long)]
     pub echo: bool,
     /// Certificate chain, PEM; with it the server speaks TLS only
-    #[cfg(feature = "tls")]
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", requires = "tls_key", hide = cfg!(not(feature = "tls")))]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM
-    #[cfg(feature = "tls")]
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", hide = cfg!(not(feature = "tls")))]
     pub tls_key: Option<PathBuf>,
 }
 

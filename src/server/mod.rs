@@ -16,8 +16,6 @@ mod preface;
 pub mod respond;
 mod routes;
 mod subscription;
-#[cfg(feature = "tls")]
-mod tls;
 pub mod token;
 
 use std::future::Future;
@@ -171,7 +169,7 @@ pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
     #[cfg(feature = "tls")]
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
 }
 
 /// Why there is no server.
@@ -185,21 +183,32 @@ pub enum BindError {
     TokenKey(#[from] BadKey),
     #[cfg(feature = "tls")]
     #[error("cannot use the certificate")]
-    Tls(#[from] tls::BadCertificate),
+    Tls(#[from] crate::tls::BadCertificate),
+    #[cfg(not(feature = "tls"))]
+    #[error("--tls-cert: {}", crate::NO_TLS)]
+    NoTls,
 }
 
 impl Server {
     /// Takes the port that `config` names, port 0 takes any free one; and opens the feed.
     ///
     /// # Errors
-    /// If the address is in use or not ours, or the store cannot be opened.
+    /// If the address is in use or not ours, the store cannot be opened, or there is a certificate
+    /// that cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
         let listener =
             accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
         let token_key = config.token_key.as_deref().map(TokenKey::read).transpose()?;
         #[cfg(feature = "tls")]
-        let tls = tls::acceptor(&config)?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(crate::tls::server(cert, key)?),
+            _ => None,
+        };
+        #[cfg(not(feature = "tls"))]
+        if config.tls_cert.is_some() || config.tls_key.is_some() {
+            return Err(BindError::NoTls);
+        }
         if token_key.is_none() && !address.ip().is_loopback() {
             warn!(
                 "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
@@ -254,7 +263,7 @@ impl Server {
         let entrance = Entrance {
             listener: self.listener,
             #[cfg(feature = "tls")]
-            tls: self.tls,
+            tls: self.tls.map(Into::into),
         };
         tokio::select! {
             () = accept::serve(entrance, self.app, shutdown) => {}

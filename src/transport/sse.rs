@@ -19,7 +19,7 @@
 //! which the `id:` that lets a browser resume by itself is the half. The server keeps a connection,
 //! its buffers and a timer for each subscriber. Browsers open at most six such connections a host.
 
-pub(crate) mod events;
+pub mod events;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,14 @@ use tokio::net::TcpStream;
 
 use super::clock::sleep_until;
 use super::http2::Frames;
+#[cfg(feature = "tls")]
+use super::sealed::Carrier;
 use super::{Kind, Link, Meter, Shared};
+#[cfg(feature = "tls")]
+use crate::tls::Trust;
+
+#[cfg(not(feature = "tls"))]
+type Carrier = Link<TcpStream>;
 
 /// How a subscriber reaches the server. Cheap to clone; clones count into the same meter.
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub struct Dialer {
     journal: Option<Arc<Journal>>,
     /// The HTTP/2 connection on which requests are made; without it each asks on its own.
     shared: Option<Arc<Shared>>,
+    #[cfg(feature = "tls")]
+    trust: Option<Arc<Trust>>,
 }
 
 /// When one subscriber asked and was answered.
@@ -65,6 +74,8 @@ impl Dialer {
             meter: Arc::default(),
             journal: None,
             shared: None,
+            #[cfg(feature = "tls")]
+            trust: None,
         }
     }
 
@@ -93,6 +104,20 @@ impl Dialer {
         self.shared.as_ref()
     }
 
+    /// Speaks TLS, with those whom `trust` is for.
+    #[cfg(feature = "tls")]
+    pub fn with_trust(self, trust: Trust) -> Dialer {
+        Dialer { trust: Some(Arc::new(trust)), ..self }
+    }
+
+    /// Whether connections are under TLS.
+    pub fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.trust.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// Sends `more` with every request too, in place of what was sent under the same names.
     pub fn with_headers(mut self, more: &HeaderMap) -> Dialer {
         let headers = Arc::make_mut(&mut self.headers);
@@ -104,6 +129,12 @@ impl Dialer {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it leads, for messages: `http://127.0.0.1:3030`.
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Sent with every request, `host` among them.
@@ -135,7 +166,7 @@ impl Dialer {
         &self.meter
     }
 
-    /// Makes a connection; it takes a round trip, as TCP's handshake does.
+    /// Makes a connection; it takes a round trip, as TCP's handshake does, and TLS another.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -146,9 +177,12 @@ impl Dialer {
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);
         let socket = stream.as_raw_fd();
+        let carrier = Link::new(stream, self.one_way);
+        #[cfg(feature = "tls")]
+        let carrier = Carrier::on(carrier, self.trust.as_deref(), &self.meter).await?;
         self.meter.sockets.add(socket);
         Ok(WireStream {
-            link: Link::new(stream, self.one_way),
+            carrier,
             socket,
             up: Kind::Headers,
             down: Kind::Headers,
@@ -168,7 +202,7 @@ impl Dialer {
 /// A connection to the server: counted as the subscriber writes and reads, delayed below that.
 #[derive(Debug)]
 pub struct WireStream {
-    link: Link<TcpStream>,
+    carrier: Carrier,
     socket: RawFd,
     /// What a byte usually is for, by direction.
     up: Kind,
@@ -216,7 +250,7 @@ impl AsyncRead for WireStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.link).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.carrier).poll_read(cx, buf))?;
         let count = buf.filled().len() - before;
         self.read += count;
         self.meter.count_down(self.down, count);
@@ -234,7 +268,7 @@ impl AsyncWrite for WireStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.link).poll_write(cx, buf))?;
+        let count = ready!(Pin::new(&mut self.carrier).poll_write(cx, buf))?;
         self.meter.count_up(self.up, count);
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[0].header_bytes(&buf[..count]);
@@ -244,10 +278,10 @@ impl AsyncWrite for WireStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
+        Pin::new(&mut self.carrier).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
+        Pin::new(&mut self.carrier).poll_shutdown(cx)
     }
 }

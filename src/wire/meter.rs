@@ -98,6 +98,13 @@ impl Meter {
         self.reads_down.fetch_add(1, Relaxed);
     }
 
+    /// Counts bytes of TLS around what is counted beside this; less than nothing takes back.
+    #[cfg(feature = "tls")]
+    pub(super) fn count_seal(&self, up: i64, down: i64) {
+        self.up.framing.fetch_add(up, Relaxed);
+        self.down.framing.fetch_add(down, Relaxed);
+    }
+
     /// Counts a request that is about to be sent. Never returns once the meter is hushed.
     pub(super) async fn admit_request(&self) {
         if self.hush.is_cancelled() {

@@ -13,6 +13,8 @@ mod http2;
 mod http_stream;
 mod link;
 mod meter;
+#[cfg(feature = "tls")]
+mod sealed;
 mod tcp_info;
 mod timer;
 mod web_socket;

@@ -129,3 +129,15 @@ async fn what_is_typed_wrong_is_named() {
         assert!(error.contains(reason), "{args:?}: {error}");
     }
 }
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn who_asks_for_tls_in_vain_is_told_how_to_get_it() {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--tls-cert", "c.pem", "--tls-key", "k.pem"];
+    let compare = ["compare", "--target", "https://127.0.0.1", "--ca", "cert.pem"];
+    for args in [&serve[..], &compare] {
+        let (code, _, error) = run(args).await;
+        assert_eq!(code, 1, "{args:?}");
+        assert!(error.contains("--features tls"), "{error}");
+    }
+}

@@ -7,6 +7,7 @@ mod child;
 mod cli;
 mod compare;
 mod conformance;
+mod corpus;
 mod faults;
 mod feed;
 mod frames;
@@ -29,6 +30,8 @@ mod support;
 mod targets;
 mod theory;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls;
 mod web_socket;
 mod websocket;
 mod wire;

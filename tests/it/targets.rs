@@ -10,6 +10,7 @@ use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::{Cell, Run};
 use poll_vs_push::server::{Server, ServerConfig};
 use poll_vs_push::transport::{Transport, Variant};
+use poll_vs_push::wire::Dialer;
 use tokio_util::sync::CancellationToken;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
@@ -43,7 +44,7 @@ async fn measure(target: &str, pid: Option<u32>) -> Run {
     let target = Arc::new(Target::from_toml(target).expect("a good target"));
     let mut scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
     scenario.keep_transports(|variant| target.transports().iter().any(|known| variant == *known));
-    let source = ServerSource::Foreign { address, target, pid };
+    let source = ServerSource::Foreign { dialer: Dialer::new(address), target, pid };
     let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
     let run = campaign.measure(std::future::pending(), &|_| {}).await;
 

@@ -30,7 +30,7 @@ pub(super) struct Engine {
 
 #[derive(Debug)]
 enum Carrier {
-    Polling(Polls),
+    Polling(Box<Polls>),
     WebSocket(Box<WebSocket>),
 }
 
@@ -68,13 +68,13 @@ impl Engine {
         } else {
             let path = format!("{PATH}?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
-            Carrier::Polling(Polls {
+            Carrier::Polling(Box::new(Polls {
                 path,
                 has_session: false,
                 idle,
                 under_way: None,
                 arrived: VecDeque::new(),
-            })
+            }))
         };
         let mut engine = Engine { carrier, dialer, is_settled: false };
         let packet = engine.packet().await?;

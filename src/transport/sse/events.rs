@@ -10,6 +10,10 @@ use bytes::Bytes;
 use crate::message::{Cursor, Epoch, Event, Offset};
 use crate::wire::{HttpStream, WireError};
 
+/// Bytes of an event, of a line of it too, that a client reads: a server that never ends one
+/// would else fill its memory.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
 /// Writes events into one chunk.
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -75,14 +79,14 @@ impl Encoder {
 }
 
 /// The cursor that an event's id is, if it is one of ours.
-pub(super) fn cursor_of(id: &[u8]) -> Option<Cursor> {
+pub fn cursor_of(id: &[u8]) -> Option<Cursor> {
     let (epoch, offset) = std::str::from_utf8(id).ok()?.split_once(':')?;
     Some(Cursor { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// An event as a client receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Received {
+pub struct Received {
     /// Empty for a message.
     pub name: String,
     /// The id of this event, or of the last that had one.
@@ -92,15 +96,17 @@ pub(crate) struct Received {
 
 /// What a stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub enum Parsed {
     Event(Received),
     Retry(Duration),
 }
 
 /// Reads a stream however it is cut into chunks, by the rules of WHATWG HTML, section 9.2.6; lines
 /// may end in LF, CR or both.
-#[derive(Debug, Default)]
-pub(crate) struct Parser {
+#[derive(Debug)]
+pub struct Parser {
+    /// Bytes of a line, and of an event's data, that are read at most.
+    event_bytes_max: usize,
     line: Vec<u8>,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
@@ -109,23 +115,45 @@ pub(crate) struct Parser {
     parsed: VecDeque<Parsed>,
 }
 
+impl Default for Parser {
+    /// One that reads events of up to [`EVENT_BYTES_MAX`].
+    fn default() -> Self {
+        Parser::up_to(EVENT_BYTES_MAX)
+    }
+}
+
 impl Parser {
+    /// One that reads lines, and events whose data have so many bytes at most.
+    pub fn up_to(event_bytes_max: usize) -> Self {
+        Parser {
+            event_bytes_max,
+            line: Vec::new(),
+            after_cr: false,
+            event: Received::default(),
+            has_data: false,
+            parsed: VecDeque::new(),
+        }
+    }
+
     /// The next thing that `stream` says.
     ///
     /// # Errors
-    /// If the stream ends or breaks.
+    /// If the stream ends or breaks, or an event is too long.
     pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, WireError> {
         loop {
             if let Some(parsed) = self.next() {
                 return Ok(parsed);
             }
             let ended = || WireError::Closed("the stream has ended".to_owned());
-            self.feed(&stream.chunk().await?.ok_or_else(ended)?);
+            self.feed(&stream.chunk().await?.ok_or_else(ended)?)?;
         }
     }
 
     /// Reads on.
-    pub fn feed(&mut self, chunk: &[u8]) {
+    ///
+    /// # Errors
+    /// If a line or an event is too long. What came before it is not lost.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), WireError> {
         for &byte in chunk {
             let completes_crlf = std::mem::take(&mut self.after_cr) && byte == b'\n';
             match byte {
@@ -136,15 +164,21 @@ impl Parser {
                     self.end_line(&line);
                     self.line = line;
                     self.line.clear();
+                    self.check(self.event.data.len())?;
                 }
-                _ => self.line.push(byte),
+                _ => {
+                    self.line.push(byte);
+                    self.check(self.line.len())?;
+                }
             }
         }
+        Ok(())
     }
 
-    /// The next thing that was said, if it is complete.
-    pub fn next(&mut self) -> Option<Parsed> {
-        self.parsed.pop_front()
+    fn check(&self, bytes: usize) -> Result<(), WireError> {
+        let most = self.event_bytes_max;
+        let too_long = || WireError::Nonsense(format!("an event of more than {most} bytes"));
+        if bytes > most { Err(too_long()) } else { Ok(()) }
     }
 
     fn end_line(&mut self, line: &[u8]) {
@@ -181,6 +215,15 @@ impl Parser {
     }
 }
 
+/// What is complete so far; more may come after a `None`.
+impl Iterator for Parser {
+    type Item = Parsed;
+
+    fn next(&mut self) -> Option<Parsed> {
+        self.parsed.pop_front()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -189,8 +232,8 @@ mod tests {
     use crate::message::Message;
 
     fn parse(parser: &mut Parser, text: &[u8]) -> Vec<Parsed> {
-        parser.feed(text);
-        std::iter::from_fn(|| parser.next()).collect()
+        parser.feed(text).expect("short enough");
+        parser.collect()
     }
 
     fn event(name: &str, id: &str, data: &str) -> Parsed {
@@ -218,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn neither_a_line_nor_an_event_may_be_without_end() {
+        let endless = ["x", ":", "data:x\n", "data\n"];
+        for part in endless {
+            let mut parser = Parser::up_to(100);
+            let fed = (0..1000).find_map(|_| parser.feed(part.as_bytes()).err());
+            let error = fed.expect("refused").to_string();
+            assert!(error.contains("an event of more than 100 bytes"), "{error}");
+            assert!(parser.line.len() + parser.event.data.len() <= 2 * 101);
+        }
+        let mut parser = Parser::up_to(100);
+        let whole = format!("data:{}\n\n", "x".repeat(95)).repeat(2);
+        assert_eq!(parse(&mut parser, whole.as_bytes()).len(), 2);
+        assert!(parser.feed(format!("data:{}\n", "x".repeat(96)).as_bytes()).is_err());
+    }
+
+    #[test]
     fn only_our_own_ids_are_cursors() {
         let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
         assert_eq!(cursor_of(b"000000ab:7"), Some(cursor));
@@ -240,7 +299,9 @@ mod tests {
                 chunk.message(offset, &sent[sent.len() - 1].encode());
             }
             let mut parser = Parser::default();
-            chunk.finish().chunks(cut).for_each(|part| parser.feed(part));
+            for part in chunk.finish().chunks(cut) {
+                parser.feed(part).expect("short enough");
+            }
             for message in sent {
                 let Some(Parsed::Event(event)) = parser.next() else { panic!("one is missing") };
                 prop_assert_eq!(event.id, format!("000000ab:{}", message.offset));

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs every fuzz target on its stored corpus. New inputs are kept in target/fuzz/found, a finding
+# in tests/fuzz/artifacts. Installs cargo-fuzz if it is missing.
+#
+#   tests/fuzz/run.sh [SECONDS [TARGET...]]      SECONDS a target, 10 if not given
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:-10}
+targets=("${@:2}")
+[ ${#targets[@]} -gt 0 ] || targets=(cursor batch scenario target frames events token)
+command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --locked
+
+# Without a sanitizer, which would take a nightly compiler: there is next to no unsafe code to watch.
+flags=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
+cargo fuzz build "${flags[@]}"
+for name in "${targets[@]}"; do
+    found=target/fuzz/found/$name
+    mkdir -p "$found"
+    echo "$name, for $seconds s"
+    cargo fuzz run "${flags[@]}" "$name" "$found" "tests/fuzz/corpus/$name" -- \
+        -max_total_time="$seconds" -timeout=10 -max_len=4096 -print_final_stats=0 -print_funcs=0 -verbosity=0
+done

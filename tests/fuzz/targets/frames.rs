@@ -1,0 +1,7 @@
+//! Fuzzes [`checks::frames`].
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::frames(bytes));

@@ -1,0 +1,216 @@
+//! TLS: every transport through it, what it costs, and clients who do not speak it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use poll_vs_push::load::scenario::Scenario;
+use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::run::Ledger;
+use poll_vs_push::server::ServerConfig;
+use poll_vs_push::tls::Trust;
+use poll_vs_push::transport::Transport;
+use poll_vs_push::wire::{Dialer, HttpConnection, Meter, WireError};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{FORGOTTEN, Raw, Reader, TestServer, soon, wish};
+
+/// A certificate for 127.0.0.1, and its key.
+struct Certificate(TempDir);
+
+impl Certificate {
+    fn new() -> Certificate {
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = Command::new("openssl")
+            .args("req -x509 -nodes -days 2 -subj /CN=test -newkey ec".split(' '))
+            .args("-pkeyopt ec_paramgen_curve:prime256v1".split(' '))
+            .args("-addext subjectAltName=IP:127.0.0.1".split(' '))
+            .args("-addext basicConstraints=critical,CA:FALSE".split(' '))
+            .args("-keyout key.pem -out cert.pem".split(' '))
+            .current_dir(&directory)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Certificate(directory)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::new(&self.file("cert.pem"), "127.0.0.1").expect("a good certificate")
+    }
+
+    async fn server(&self, configure: impl FnOnce(&mut ServerConfig)) -> TestServer {
+        TestServer::with(|config| {
+            config.tls_cert = Some(self.file("cert.pem"));
+            config.tls_key = Some(self.file("key.pem"));
+            configure(config);
+        })
+        .await
+    }
+}
+
+/// Polls once, successfully.
+async fn poll(dialer: Dialer) {
+    let answer = soon(HttpConnection::new(dialer).get("/topics/room/poll?after=0")).await;
+    answer.expect("an answer");
+}
+
+#[tokio::test]
+async fn every_transport_goes_through_it() {
+    let certificate = Certificate::new();
+    let server = certificate.server(|_| ()).await;
+    for transport in Transport::ALL {
+        let dialer = server.dialer().with_trust(certificate.trust());
+        let mut reader = Reader::connect(transport, dialer, wish(None)).await;
+        let text = "é".repeat(20_000);
+        server.publish(&text).await;
+        assert_eq!(reader.texts(1).await, [text], "{transport}");
+    }
+    server.stop().await;
+}
+
+/// Passes on what comes, in one direction, and counts it.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, count: Arc<AtomicU64>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        count.fetch_add(length as u64, Relaxed);
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_adds_framing_and_nothing_else_and_every_byte_is_counted() {
+    let certificate = Certificate::new();
+    let server = certificate.server(|_| ()).await;
+    server.publish("hello").await;
+    // Between the two, somebody who counts what really passes.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+    let meter = Arc::<Meter>::default();
+    let dialer = Dialer::new(listener.local_addr().expect("it has one"))
+        .with_trust(certificate.trust())
+        .with_meter(meter.clone());
+    let counts = [Arc::<AtomicU64>::default(), Arc::default()];
+    let [up, down] = counts.clone();
+    let between = async {
+        let (subscriber, _) = listener.accept().await.expect("it comes");
+        let (from, to) = subscriber.into_split();
+        let server = TcpStream::connect(server.address).await.expect("connects");
+        let (answers, requests) = server.into_split();
+        tokio::join!(pass(from, requests, up), pass(answers, to, down));
+    };
+    let mut http = HttpConnection::new(dialer);
+    let asking = async {
+        let batch = http.get("/topics/room/poll?after=0").await.expect("an answer");
+        http.dialer().answered(1, batch.len(), 0);
+        let (tally, [up, down]) = (meter.tally(), counts.map(|count| count.load(Relaxed)));
+        let all = |ledger: Ledger| ledger.payload + ledger.framing + ledger.headers;
+        assert_eq!((all(tally.up()), all(tally.down())), (up, down));
+        assert_eq!(tally.down().payload, batch.len() as u64);
+        let headers = tally.up().headers;
+        assert!((40..100).contains(&headers), "a request without more: {headers}");
+        // A hello, and the record around the request.
+        assert!((150..1_000).contains(&tally.up().framing), "{:?}", tally.up());
+        drop(http);
+    };
+    soon(async { tokio::join!(between, asking) }).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_without_tls_is_told_nothing_and_the_server_lives() {
+    let certificate = Certificate::new();
+    let server = certificate.server(|_| ()).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    let request = b"GET /topics/room/poll?after=0 HTTP/1.1\r\nhost: test\r\n\r\n";
+    stream.write_all(request).await.expect("taken");
+    let mut heard = Vec::new();
+    // It may be reset, after TLS's own way to say no.
+    let _ = soon(stream.read_to_end(&mut heard)).await;
+    assert!(heard.len() < 20 && !heard.starts_with(b"HTTP"), "{heard:?}");
+    poll(server.dialer().with_trust(certificate.trust())).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_cut_off() {
+    let certificate = Certificate::new();
+    let server = certificate
+        .server(|config| {
+            config.header_timeout = Duration::from_millis(100);
+            config.idle_timeout = FORGOTTEN;
+        })
+        .await;
+    let silent = Raw::connect(server.address).await;
+    let mut half_a_hello = Raw::connect(server.address).await;
+    half_a_hello.send([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await;
+    silent.ends().await;
+    half_a_hello.ends().await;
+    let slow = r#"poll_vs_push_refused_total{reason="slow-head"} 2"#;
+    let metrics = HttpConnection::new(server.dialer().with_trust(certificate.trust()))
+        .get("/metrics")
+        .await
+        .expect("an answer");
+    let metrics = String::from_utf8_lossy(&metrics);
+    assert!(metrics.contains(slow), "{metrics}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_trusts_one_certificate_only() {
+    let (ours, other) = (Certificate::new(), Certificate::new());
+    let server = ours.server(|_| ()).await;
+    let no_name = Trust::new(&ours.file("cert.pem"), "example.org").expect("a good name");
+    for trust in [other.trust(), no_name] {
+        let dialing = soon(server.dialer().with_trust(trust).dial()).await;
+        let error = dialing.map(|_| ()).map_err(WireError::Connect).expect_err("not trusted");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    assert!(Trust::new(&ours.file("key.pem"), "127.0.0.1").is_err());
+    assert!(Trust::new(Path::new("nowhere"), "127.0.0.1").is_err());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_test_measures_through_it() {
+    const SCENARIO: &str = "
+name = 'tls'
+title = 'TLS'
+description = 'Deliveries and bytes under TLS.'
+transports = ['short-polling', 'websocket']
+repeats = 1
+[workload]
+subscribers = 6
+topics = 3
+rate = 20.0
+poll_interval = '20ms'
+rtt = '2ms'
+idle = '300ms'
+warm_up = '100ms'
+duration = '500ms'
+";
+    let certificate = Certificate::new();
+    let server = certificate.server(|_| ()).await;
+    let dialer = server.dialer().with_trust(certificate.trust());
+    let scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
+    let campaign = Campaign::new(scenario, ServerSource::Target { dialer });
+    let campaign = campaign.expect("this machine can carry it");
+    let run = campaign.measure(std::future::pending(), &|_| {}).await;
+    assert_eq!(run.stopped_early, None);
+    assert_eq!(run.cells.len(), 2);
+    assert!(run.server.is_tls);
+    for cell in run.cells {
+        assert!(cell.deliveries.expected > 0, "{}", cell.variant);
+        assert_eq!(cell.deliveries.received, cell.deliveries.expected, "{}", cell.variant);
+    }
+    server.stop().await;
+}
