@@ -10,7 +10,7 @@ targets=("${@:2}")
 [ ${#targets[@]} -gt 0 ] || targets=(cursor batch scenario target frames events token)
 command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --locked
 
-# Without a sanitizer, which would take a nightly compiler: there is next to no unsafe code to watch.
+# No sanitizer: it would take a nightly compiler, and there is next to no unsafe code to watch.
 flags=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
 cargo fuzz build "${flags[@]}"
 for name in "${targets[@]}"; do
@@ -18,5 +18,5 @@ for name in "${targets[@]}"; do
     mkdir -p "$found"
     echo "$name, for $seconds s"
     cargo fuzz run "${flags[@]}" "$name" "$found" "tests/fuzz/corpus/$name" -- \
-        -max_total_time="$seconds" -timeout=10 -max_len=4096 -print_final_stats=0 -print_funcs=0 -verbosity=0
+        -max_total_time="$seconds" -timeout=10 -max_len=4096 -print_funcs=0 -verbosity=0
 done

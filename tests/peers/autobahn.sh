@@ -6,28 +6,34 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 SERVER=$(realpath "${1:-../../target/debug/poll-vs-push}")
+source ./server.sh
 [ -d .venv ] || python3 -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check kosoku==0.1.0
+start --echo
 
-work=$(mktemp -d)
-"$SERVER" serve --echo --listen 127.0.0.1:0 > "$work/out" 2> "$work/err" &
-server=$!
-trap 'kill $server; wait $server || true; rm -rf "$work"' EXIT
-until grep -q listening "$work/out"; do
-    kill -0 $server || { cat "$work/err"; exit 1; }
-    sleep 0.1
-done
-address=$(sed -n 's/.*http:\/\///p' "$work/out")
-.venv/bin/kosoku -m fuzzingclient -x '9.*' -x '12.*' -x '13.*' -o "$work/report" \
-    "ws://$address/echo" > "$work/log" 2>&1 || true
-.venv/bin/python - "$work/report/index.json" <<'PYTHON'
-import collections, json, sys
+# cases NAME FLAGS...: runs them; prints those that failed, one a line.
+cases() {
+    local name=$1
+    shift
+    .venv/bin/kosoku -m fuzzingclient "$@" -o "$work/$name" "ws://$address/echo" \
+        >"$work/$name.log" 2>&1 || true
+    .venv/bin/python - "$work/$name/index.json" "$work/$name.count" <<'PYTHON'
+import json, sys
 (agent, cases), = json.load(open(sys.argv[1])).items()
+print(len(cases), file=open(sys.argv[2], "w"))
 good = {"OK", "NON-STRICT", "INFORMATIONAL"}
-bad = {case: result for case, result in cases.items()
-       if result["behavior"] not in good or result["behaviorClose"] not in good}
-print(len(cases), "cases:", dict(collections.Counter(r["behavior"] for r in cases.values())))
-for case, result in bad.items():
-    print(case, result["behavior"], result["behaviorClose"])
-sys.exit(bool(bad) or len(cases) < 200)
+for case, result in cases.items():
+    if not {result["behavior"], result["behaviorClose"]} <= good:
+        print(case)
 PYTHON
+}
+
+failed=$(cases first -x '9.*' -x '12.*' -x '13.*') || { cat "$work/first.log"; exit 1; }
+count=$(cat "$work/first.count")
+# Cases have timeouts of their own, and the machine may be busy: what failed may try again, once.
+if [ -n "$failed" ]; then
+    echo "once more:" $failed
+    failed=$(cases second $(printf -- '-i %s ' $failed))
+fi
+echo "$count cases; failed:" ${failed:-none}
+[ -z "$failed" ] && [ "$count" -gt 200 ]

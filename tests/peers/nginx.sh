@@ -6,59 +6,66 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 SERVER=$(realpath "${1:-../../target/debug/poll-vs-push}")
-work=$(mktemp -d)
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$SERVER" serve --listen 127.0.0.1:0 > "$work/out" 2> "$work/err" &
-server=$!
-trap 'kill $server; [ -f "$work/pid" ] && kill "$(cat "$work/pid")"; wait $server || true; rm -rf "$work"' EXIT
-until grep -q listening "$work/out"; do
-    kill -0 $server || { cat "$work/err"; exit 1; }
-    sleep 0.1
-done
-address=$(sed -n 's/.*http:\/\///p' "$work/out")
+source ./server.sh
+start
 
+# An address that nobody else takes ports of.
+host=127.0.0.77
+port=$(python3 -c "import socket; s = socket.socket(); s.bind(('$host', 0)); print(s.getsockname()[1])")
 # The block between the fences of the page is what is tested.
 block=$(sed -n '/^```nginx$/,/^```$/p' ../../docs/operations.md | sed '1d;$d')
 {
-    echo "pid $work/pid; error_log $work/error.log; worker_processes 1;"
+    # Else nginx, started by root, hands its workers to a user who may not write here.
+    [ "$(id -u)" != 0 ] || echo "user root;"
+    echo "daemon off; pid $work/pid; worker_processes 1;"
     echo "events { worker_connections 256; } http { access_log off;"
     for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path $work/$kind;"; done
-    echo "$block" | sed "s/127\.0\.0\.1:3030/$address/; s/listen 80;/listen 127.0.0.1:$port;/"
+    echo "$block" | sed "s/127\.0\.0\.1:3030/$address/; s/listen 80;/listen $host:$port;/"
     echo "}"
-} > "$work/nginx.conf"
-nginx -c "$work/nginx.conf"
-base="http://127.0.0.1:$port/topics/room"
+} >"$work/nginx.conf"
+nginx -c "$work/nginx.conf" -e "$work/err" &
+others+=($!)
+wait_until curl -sf --max-time 10 "http://$host:$port/healthz"
+base="http://$host:$port/topics/room"
 
 expect() { # what, wanted, got
     if [[ "$3" == *"$2"* ]]; then echo "ok: $1"; else echo "FAILED: $1: $3"; exit 1; fi
 }
-publish() { curl -sS -d "{\"sender\":\"A\",\"text\":\"$1\"}" "$base/messages"; }
-expect publishing '"offset":1' "$(publish one)"
-expect "short polling" '"text":"one"' "$(curl -sS "$base/poll?after=0")"
-curl -sS --max-time 20 "$base/long-poll?after=1&wait=15" > "$work/long" & waiting=$!
-# An event stream that a proxy buffers shows nothing until it ends: this one is read while it is open.
-curl -sSN --max-time 20 "$base/events?after=1" > "$work/events" & streaming=$!
-until grep -q subscribed "$work/events"; do sleep 0.1; done
-publish two > "$work/published"
-wait $waiting
-expect "long polling" '"text":"two"' "$(cat "$work/long")"
-for _ in $(seq 50); do grep -q '"text":"two"' "$work/events" && break; sleep 0.1; done
-expect "server-sent events, unbuffered" '"text":"two"' "$(cat "$work/events")"
-kill $streaming; wait $streaming || true
-socket=$(python3 - "$port" <<'PYTHON'
+ask() { curl -sS --max-time 60 "$@"; }
+publish() { ask -d "{\"sender\":\"A\",\"text\":\"$1\"}" "$base/messages"; }
+# upgrade PATH TEXT: what a WebSocket hears until TEXT has come.
+upgrade() {
+    python3 - "$host" "$port" "$@" <<'PYTHON'
 import socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
-s.sendall(b"GET /topics/room/ws?after=0 HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: Upgrade\r\n"
-          b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % sys.argv[1].encode())
+host, port, path, text = sys.argv[1:]
+s = socket.create_connection((host, int(port)), timeout=60)
+s.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\n"
+          "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
 got = b""
-while b'"text":"two"' not in got:
+while text.encode() not in got:
     part = s.recv(4096)
     if not part:
         break
     got += part
 print(got.decode(errors="replace"))
 PYTHON
-)
-expect WebSocket '"text":"two"' "$socket"
-expect "Socket.IO" '"sid"' "$(curl -sS "http://127.0.0.1:$port/socket.io/?EIO=4&transport=polling")"
+}
+
+expect publishing '"offset":1' "$(publish one)"
+expect "short polling" '"text":"one"' "$(ask "$base/poll?after=0")"
+ask "$base/long-poll?after=1&wait=30" >"$work/long" &
+waiting=$!
+# An event stream that a proxy buffers shows nothing until it ends: this one is read while it is open.
+ask -N "$base/events?after=1" >"$work/events" 2>>"$work/err" &
+others+=($!)
+wait_until grep -q subscribed "$work/events"
+publish two >"$work/published"
+wait $waiting
+expect "long polling" '"text":"two"' "$(cat "$work/long")"
+wait_until grep -q '"text":"two"' "$work/events"
+expect "server-sent events, unbuffered" '"text":"two"' "$(cat "$work/events")"
+expect WebSocket '"text":"two"' "$(upgrade "/topics/room/ws?after=0" '"text":"two"')"
+socketio="/socket.io/?EIO=4&transport"
+expect "Socket.IO by polling" '"sid"' "$(ask "http://$host:$port$socketio=polling")"
+expect "Socket.IO by WebSocket" '"sid"' "$(upgrade "$socketio=websocket" '"sid"')"
