@@ -89,13 +89,13 @@ pub fn workload(workload: &Workload) -> String {
         false => format!(", then a restart of the server within {}", show(workload.restart)),
     };
     format!(
-        "{} subscribers on {} topics, each topic {} messages, published {process}, with {} of \
-         text; round trip {}; short polling every {} {pacing}; long polls held up to {}; \
+        "{} subscribers on {} topics; messages of {} of text, {} on each topic, published \
+         {process}; round trip {}; short polling every {} {pacing}; long polls held up to {}; \
          {headers}; steady state {}{restart}.",
         thousands(i64::from(workload.subscribers)),
         thousands(i64::from(workload.topics)),
-        Unit::PerSecond.show(workload.rate),
         Unit::Bytes.show(f64::from(workload.message_bytes)),
+        Unit::PerSecond.show(workload.rate),
         show(workload.rtt),
         show(workload.poll_interval),
         show(workload.long_poll_hold),

@@ -17,7 +17,12 @@ pub fn sentences(point: &Point) -> Vec<String> {
     let back = ranked.iter().map(|(way, summary)| {
         let last = way.summary(&figures::RECOVERY_BACK_MAX).unwrap_or(summary).value;
         let [mean, last] = [summary.value, last].map(|seconds| Unit::Seconds.show(seconds));
-        format!("{} {mean} (the last {last})", way.variant.label())
+        let noticed = way.summary(&figures::RECOVERY_NOTICED).map_or(1.0, |share| share.value);
+        let others = match noticed < 1.0 {
+            true => format!("; {} did not notice", Unit::Share.show(1.0 - noticed)),
+            false => String::new(),
+        };
+        format!("{} {mean} (the last {last}{others})", way.variant.label())
     });
     let back: Vec<String> = back.collect();
     let mut sentences = vec![format!(
@@ -45,7 +50,7 @@ mod tests {
         let report = Report::new(&run);
         insta::assert_snapshot!(sentences(&report.points[0]).join("\n"), @"
         Then the server was restarted, and was away for 1.2 s. By no way that has a result was a message lost, doubled or out of order.
-        Subscribers were back, after it listened again: short polling 80 ms (the last 80.1 ms), long polling 80 ms (the last 80.1 ms), WebSocket 80 ms (the last 80.1 ms).
+        Subscribers were back, after it listened again: short polling 80 ms (the last 80.1 ms; 50 % did not notice), long polling 80 ms (the last 80.1 ms; 50 % did not notice), WebSocket 80 ms (the last 80.1 ms; 50 % did not notice).
         ");
         assert!(report.markdown().contains("After a restart of the server"));
 
