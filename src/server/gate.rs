@@ -107,6 +107,9 @@ where
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let admitted = admit(&app, &request, address).map(|client| {
             request.extensions_mut().insert(client);
+            if request.uri().path().starts_with(SOCKET_IO) {
+                request.extensions_mut().insert(phase.outflow.clone());
+            }
             inner.call(request)
         });
         let (app, phase) = (app.clone(), phase.clone());

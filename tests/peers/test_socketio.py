@@ -12,14 +12,9 @@ import unittest
 import urllib.request
 
 import socketio
-from engineio.payload import Payload
 
 # Far longer than anything here takes, seconds.
 FORGOTTEN = 60
-
-# Of a poll's answer this client takes 16 packets, and hangs up on more: whoever reads on from a
-# cursor with more than that to read would never get on. The protocol knows no such limit.
-Payload.max_decode_packets = 1000
 
 
 class Server:
