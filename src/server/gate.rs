@@ -15,8 +15,9 @@ use hyper::service::{Service, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, HeaderMap,
-    HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, VARY,
+    WWW_AUTHENTICATE,
 };
 
 use super::guarded::Phase;
@@ -29,6 +30,11 @@ use crate::message::TopicName;
 const SUBPROTOCOL: &str = "poll-vs-push";
 /// What the subprotocol that carries a token begins with: a page's script can set no header.
 const TOKEN_SUBPROTOCOL: &str = "token.";
+/// What a page of another origin may send beyond what every page may: a token, JSON, and the place
+/// it has read to, as a cursor or as what it has of a conditional poll.
+const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-event-id";
+/// What such a page may read: what its next conditional poll names, and when to come back.
+const EXPOSED_HEADERS: &str = "etag, retry-after";
 /// Beside the topics, the one path that tokens are asked for on.
 const SOCKET_IO: &str = "/socket.io/";
 
@@ -107,6 +113,9 @@ where
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let admitted = admit(&app, &request, address).map(|client| {
             request.extensions_mut().insert(client);
+            if request.uri().path().starts_with(SOCKET_IO) {
+                request.extensions_mut().insert(phase.outflow.clone());
+            }
             inner.call(request)
         });
         let (app, phase) = (app.clone(), phase.clone());
@@ -218,6 +227,7 @@ fn allow_origin(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap)
     let listed = |allowed: &String| allowed == "*" || origin == allowed.as_str();
     if app.config.allow_origin.iter().any(listed) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
     }
 }
 
@@ -226,7 +236,7 @@ fn preflight() -> Box<Response<Bytes>> {
     let response = Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
-        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, last-event-id")
+        .header(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS)
         .header(ACCESS_CONTROL_MAX_AGE, "600");
     Box::new(response.body(Bytes::new()).expect("these headers are valid"))
 }

@@ -16,11 +16,16 @@ use tokio::time::{Sleep, sleep};
 use super::App;
 use super::addresses::Place;
 use super::metrics::Refusal;
+use super::outflow::Outflow;
 
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.
 #[derive(Debug)]
-pub(super) struct Phase(AtomicU8);
+pub(super) struct Phase {
+    now: AtomicU8,
+    /// What it has written.
+    pub outflow: Arc<Outflow>,
+}
 
 impl Phase {
     /// The first head is awaited, or a later one has begun.
@@ -33,17 +38,17 @@ impl Phase {
     pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<Phase> {
-        Arc::new(Phase(AtomicU8::new(Phase::HEAD)))
+        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD), outflow: Arc::default() })
     }
 
     pub fn set(&self, phase: u8) {
         let goes_on = |now| (now != Phase::MANY).then_some(phase);
         // That it stays as it is is no failure.
-        let _ = self.0.fetch_update(Relaxed, Relaxed, goes_on);
+        let _ = self.now.fetch_update(Relaxed, Relaxed, goes_on);
     }
 
     fn is(&self, phase: u8) -> bool {
-        self.0.load(Relaxed) == phase
+        self.now.load(Relaxed) == phase
     }
 }
 
@@ -75,14 +80,15 @@ impl<S> Guarded<S> {
         Guarded { stream, app, phase, stuck: None, head: None, _admission: admission }
     }
 
-    /// Passes on what the stream said, unless it has been saying "later" for too long.
-    fn patiently<T>(
+    /// Passes on what the stream said to a write, unless it has been saying "later" for too long.
+    fn written(
         &mut self,
         cx: &mut Context<'_>,
-        said: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if said.is_ready() {
+        said: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = &said {
             self.stuck = None;
+            self.phase.outflow.add(*written.as_ref().unwrap_or(&0));
             return said;
         }
         let patience = self.app.config.send_timeout;
@@ -132,7 +138,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let said = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.patiently(cx, said)
+        self.written(cx, said)
     }
 
     fn poll_write_vectored(
@@ -141,7 +147,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let said = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.patiently(cx, said)
+        self.written(cx, said)
     }
 
     fn is_write_vectored(&self) -> bool {

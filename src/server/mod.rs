@@ -12,6 +12,7 @@ mod converse;
 mod gate;
 mod guarded;
 pub mod metrics;
+mod outflow;
 mod preface;
 pub mod respond;
 mod routes;
@@ -44,6 +45,7 @@ use warp::http::StatusCode;
 pub use config::ServerConfig;
 pub use gate::Client;
 pub use metrics::Metrics;
+pub use outflow::Outflow;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
 

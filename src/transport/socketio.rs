@@ -18,9 +18,11 @@
 //!
 //! # What it costs
 //! What the transport below costs, and `42["message",` and `]` around each message: 14 bytes. The
-//! start takes more round trips. A subscriber costs the server several tasks and that queue.
+//! start takes more round trips. A subscriber costs the server several tasks and that queue. An
+//! answer to a poll has a dozen messages at most.
 
 mod engine;
+mod outbox;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -28,14 +30,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::Either;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
-use socketioxide::{SendError, SocketError, SocketIo, TransportType};
+use socketioxide::{SocketIo, TransportType};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer as _;
@@ -48,15 +51,18 @@ use crate::server::token::Right;
 use crate::server::{ApiError, App, Client, Query, Subscription};
 use crate::wire::{Dialer, Kind, WireError};
 use engine::Engine;
+use outbox::{Asked, Flow, Flows, Gone, Outbox, QUEUE_PACKETS};
 
 /// Where Socket.IO lives, whatever the topic.
 const PATH: &str = "/socket.io/";
-/// Packets that wait for a subscriber, at most.
-const QUEUE_PACKETS: usize = 128;
+/// Messages that are read from the feed at once.
+const READ_MESSAGES: usize = 128;
 /// Time between two looks at what does not tell: whether there is room in a full queue again, say.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of a WebSocket's read buffer.
 const READ_BUFFER_BYTES: usize = 4 << 10;
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server half: answers what is Socket.IO's, and leaves the rest to `routes`.
 pub fn beside<S>(
@@ -64,7 +70,7 @@ pub fn beside<S>(
     routes: S,
 ) -> impl Service<
     Request<Incoming>,
-    Response = hyper::Response<impl Body<Data = Bytes, Error = warp::Error> + Send + use<S>>,
+    Response = hyper::Response<impl Body<Data = Bytes, Error = BodyError> + Send + use<S>>,
     Error = Infallible,
     Future: Send,
 > + Clone
@@ -83,13 +89,14 @@ where
         .ws_max_frame_size(request_bytes_max)
         .ws_read_buffer_size(READ_BUFFER_BYTES)
         .build_layer();
-    let greeted = app.clone();
+    let flows = Arc::new(Flows::default());
+    let (greeted, flows_of_guests) = (app.clone(), flows.clone());
     // As a middleware: what is registered after the connection was acknowledged may be too late for
     // the client's first packet.
     io.ns(
         "/",
         (async || ()).with(async move |socket: SocketRef| {
-            greet(&greeted, &socket);
+            greet(&greeted, &flows_of_guests.of(&socket), &socket);
             Ok::<_, Infallible>(())
         }),
     );
@@ -103,7 +110,15 @@ where
     let app = app.clone();
     service_fn(move |request: Request<Incoming>| {
         count(&app, &request);
-        service.call(request)
+        let polled = flows.asked(&request);
+        let answering = service.call(request);
+        async move {
+            let response = answering.await?;
+            Ok(match polled {
+                Some(flow) => flow.answer(response).await.map(Either::Left),
+                None => response.map(Either::Right),
+            })
+        }
     })
 }
 
@@ -146,7 +161,7 @@ enum Acknowledgement {
 }
 
 /// Says what a new client may do. It has one subscription at a time: another replaces the first.
-fn greet(app: &Arc<App>, socket: &SocketRef) {
+fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
     let extensions = &socket.req_parts().extensions;
     let client = extensions.get::<Client>().expect("every request has passed the gate").clone();
     let left = CancellationToken::new();
@@ -162,8 +177,8 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
             () = drain.cancelled() => {}
         }
     });
-    let app_for_publishing = app.clone();
-    let app = app.clone();
+    let (app_for_publishing, flow_for_publishing) = (app.clone(), flow.clone());
+    let (app, flow) = (app.clone(), flow.clone());
     socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
         let asked = asked.map_err(|error| error.to_string());
         let subscribed = asked.and_then(|asked| {
@@ -171,21 +186,22 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
             let held = app.hold(transport_of(&socket));
             subscription.and_then(|it| Ok((it, held?))).map_err(|error| error.message)
         });
+        let outbox = Outbox { socket, flow: flow.clone() };
         match subscribed {
             Ok((subscription, held)) => {
                 let stop = left.child_token();
                 let mut current = current.lock().expect("no panic under this lock");
                 std::mem::replace(&mut *current, stop.clone()).cancel();
-                let session = Session::new(app.clone(), socket, subscription, held);
+                let session = Session::new(app.clone(), outbox, subscription, held);
                 app.spawn(async move {
                     // A subscriber that is gone has ended its session; there is nobody to tell.
                     let _ = stop.run_until_cancelled(session.run()).await;
                 });
             }
-            Err(error) => drop(socket.emit("error", &Event::Error { error })),
+            Err(error) => drop(outbox.tell(Event::Error { error }).await),
         }
     });
-    socket.on("publish", async move |TryData::<Publish>(said), ack: AckSender| {
+    socket.on("publish", async move |socket, TryData::<Publish>(said), asked: Asked| {
         let said = said.map_err(|error| error.to_string());
         let stored = match said {
             Ok(said) => {
@@ -195,8 +211,9 @@ fn greet(app: &Arc<App>, socket: &SocketRef) {
         };
         let acknowledgement =
             stored.map_or_else(|error| Acknowledgement::Refused { error }, Acknowledgement::Stored);
-        // A client that asked for no acknowledgement gets none.
-        let _ = ack.send(&acknowledgement);
+        let outbox = Outbox { socket, flow: flow_for_publishing.clone() };
+        // A client that has left misses it.
+        let _ = outbox.acknowledge(asked, &acknowledgement).await;
     });
 }
 
@@ -219,28 +236,25 @@ async fn publish(app: &App, client: &Client, said: &Publish) -> Result<Stored, A
 /// One subscription of one client.
 struct Session {
     app: Arc<App>,
-    socket: SocketRef,
+    outbox: Outbox,
     subscription: Subscription,
     cursor: Cursor,
     _held: Held,
 }
 
-/// The client has left.
-struct Gone;
-
 impl Session {
-    fn new(app: Arc<App>, socket: SocketRef, subscription: Subscription, held: Held) -> Session {
+    fn new(app: Arc<App>, outbox: Outbox, subscription: Subscription, held: Held) -> Session {
         let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
-        Session { app, socket, subscription, cursor, _held: held }
+        Session { app, outbox, subscription, cursor, _held: held }
     }
 
     async fn run(mut self) -> Result<(), Gone> {
         // The acknowledgement of a connection may be on its way a moment before it is in force.
-        while !self.socket.connected() {
+        while !self.outbox.socket.connected() {
             sleep(LOOK_AGAIN).await;
         }
         let Cursor { epoch, offset } = self.cursor;
-        self.tell(Event::Subscribed { epoch, cursor: offset }).await?;
+        self.outbox.tell(Event::Subscribed { epoch, cursor: offset }).await?;
         let drain = self.app.drain.clone();
         loop {
             // Here the server waits: for the topic, and for the end.
@@ -253,47 +267,30 @@ impl Session {
 
     /// Queues whatever there is after the cursor; who empties the queue sends it at once.
     async fn push(&mut self) -> Result<(), Gone> {
-        let slice = match self.subscription.topic.read_after(self.cursor, QUEUE_PACKETS) {
+        let slice = match self.subscription.topic.read_after(self.cursor, READ_MESSAGES) {
             Ok(slice) => slice,
             Err(error) => {
                 // It keeps its connection, and may subscribe again with its cursor.
-                self.tell(Event::Error { error: error.to_string() }).await?;
+                self.outbox.tell(Event::Error { error: error.to_string() }).await?;
                 return Err(Gone);
             }
         };
         let Cursor { epoch, offset } = slice.cursor;
         if slice.gap > 0 {
-            self.tell(Event::Gap { gap: slice.gap }).await?;
+            self.outbox.tell(Event::Gap { gap: slice.gap }).await?;
         }
         if slice.reset {
-            self.tell(Event::Reset { epoch, cursor: offset }).await?;
+            self.outbox.tell(Event::Reset { epoch, cursor: offset }).await?;
         }
         for message in &slice.messages {
             let json: &RawValue =
                 serde_json::from_slice(message).expect("messages are encoded as JSON");
-            self.emit("message", json).await?;
+            self.outbox.emit("message", json).await?;
         }
         self.cursor = slice.cursor;
-        let metrics = self.app.metrics.of(transport_of(&self.socket));
+        let metrics = self.app.metrics.of(transport_of(&self.outbox.socket));
         metrics.deliveries.inc_by(slice.messages.len() as u64);
         Ok(())
-    }
-
-    async fn tell(&self, event: Event) -> Result<(), Gone> {
-        self.emit(event.name(), &event).await
-    }
-
-    /// Waits for room, for as long as the client stays: one that does not read misses a heartbeat.
-    async fn emit<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<(), Gone> {
-        loop {
-            match self.socket.emit(name, data) {
-                Ok(()) => return Ok(()),
-                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    sleep(LOOK_AGAIN).await;
-                }
-                Err(_) => return Err(Gone),
-            }
-        }
     }
 }
 

@@ -162,7 +162,36 @@ async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
     let answer = raw.answer_without_body().await;
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
-    assert!(answer.header("access-control-allow-headers").expect("a list").contains("authoriz"));
+    let allowed = answer.header("access-control-allow-headers").expect("a list");
+    for name in ["authorization", "content-type", "if-none-match", "last-event-id"] {
+        assert!(allowed.split(", ").any(|it| it == name), "{name}: {allowed}");
+    }
+    server.stop().await;
+}
+
+/// A browser shows a page of another origin no header that is not exposed to it.
+#[tokio::test]
+async fn pages_of_listed_origins_can_poll_conditionally() {
+    let friend = "https://friend.example";
+    let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
+    server.publish("one").await;
+    let ask = async |more: &str| {
+        let mut raw = Raw::connect(server.address).await;
+        raw.get("/topics/room/poll?after=1", &format!("origin: {friend}\r\n{more}")).await;
+        raw.answer_without_body().await
+    };
+    let answer = ask("").await;
+    let tag = answer.header("etag").expect("a tag");
+    let again = ask(&format!("if-none-match: {tag}\r\n")).await;
+    assert_eq!((answer.status, again.status), (200, 304));
+    for answer in [&answer, &again] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
+        let exposed = answer.header("access-control-expose-headers").expect("a list");
+        assert!(["etag", "retry-after"].iter().all(|name| exposed.contains(name)), "{exposed}");
+    }
+    let mut own = Raw::connect(server.address).await;
+    own.get("/topics/room/poll", "").await;
+    assert_eq!(own.answer().await.header("access-control-expose-headers"), None);
     server.stop().await;
 }
 

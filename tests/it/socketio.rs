@@ -1,10 +1,13 @@
 //! What is special about Socket.IO: its packets on the wire, publishing with an acknowledgement, a
 //! queue that fills, and a shutdown after which clients come back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poll_vs_push::transport::{Subscriber, Transport};
-use poll_vs_push::wire::{Meter, WireError};
+use poll_vs_push::wire::{HttpConnection, Meter, WireError};
+use tokio::time::sleep;
 
 use crate::support::{Reader, TestServer, soon, wish};
 
@@ -34,16 +37,83 @@ async fn a_full_queue_is_waited_for_and_loses_nothing() {
     }
 }
 
-/// Every packet by hand, as the protocol's description has it.
+/// A subscriber that reads nothing for a while, with more to read than a queue holds. It is asked
+/// for a sign of life as the session begins and after that time, and gives it as it reads on.
 #[tokio::test]
-async fn publishes_with_an_acknowledgement() {
+async fn a_full_queue_has_room_for_a_heartbeat() {
+    for transport in WAYS {
+        let heartbeat = Duration::from_secs(2);
+        let server = TestServer::with(|config| {
+            config.heartbeat = heartbeat;
+            config.retain_bytes = 1 << 30;
+        })
+        .await;
+        let text = "x".repeat(32 << 10);
+        for _ in 0..800 {
+            server.publish(&text).await;
+        }
+        let mut reader = server.subscribe(transport, Some(server.at(0))).await;
+        for (silence, count) in [(heartbeat / 8, 100), (heartbeat, 700)] {
+            sleep(silence).await;
+            assert_eq!(reader.texts(count).await.len(), count, "{transport}");
+        }
+        drop(reader);
+        server.stop().await;
+    }
+}
+
+/// Some clients hang up on an answer with more packets than sixteen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_polls_answer_holds_at_most_sixteen_packets() {
     let server = TestServer::start().await;
+    for number in 1..=1_000 {
+        server.publish(&number.to_string()).await;
+    }
+    let (mut http, path) = polling_session(&server).await;
+    let publish = |id| format!(r#"42{id}["publish",{{"topic":"other","sender":"A","text":""}}]"#);
+    let publications: Vec<String> = (0..100).map(publish).collect();
+    let subscribe = r#"42["subscribe",{"topic":"room","after":0}]"#;
+    for body in [subscribe.to_owned(), publications.join("\u{1e}")] {
+        http.post(&path, body.into()).await.expect("taken");
+    }
+    let (mut offsets, mut acknowledged) = (Vec::new(), HashSet::new());
+    while offsets.len() < 1_000 || acknowledged.len() < 100 {
+        let body = soon(http.get(&path)).await.expect("an answer");
+        let text = std::str::from_utf8(&body).expect("text");
+        let packets: Vec<&str> = text.split('\u{1e}').collect();
+        assert!(packets.len() <= 16, "{} packets", packets.len());
+        for packet in packets {
+            if packet == "2" {
+                http.post(&path, "3".into()).await.expect("taken");
+            } else if let Some(message) = packet.strip_prefix(r#"42["message","#) {
+                let json = message.strip_suffix(']').expect("the end of an array");
+                let message: serde_json::Value = serde_json::from_str(json).expect("JSON");
+                offsets.push(message["offset"].as_u64().expect("a number"));
+            } else if let Some(acknowledgement) = packet.strip_prefix("43") {
+                acknowledged.insert(acknowledgement.split_once('[').expect("JSON").0.to_owned());
+            }
+        }
+    }
+    assert!(offsets.into_iter().eq(1..=1_000));
+    server.stop().await;
+}
+
+/// A session that has connected, and where its requests go.
+async fn polling_session(server: &TestServer) -> (HttpConnection, String) {
     let mut http = server.http();
     let path = "/socket.io/?EIO=4&transport=polling";
     let opened = http.get(path).await.expect("a session");
     let opened: serde_json::Value = serde_json::from_slice(&opened[1..]).expect("JSON");
     let path = format!("{path}&sid={}", opened["sid"].as_str().expect("an id"));
     http.post(&path, "40".into()).await.expect("taken");
+    (http, path)
+}
+
+/// Every packet by hand, as the protocol's description has it.
+#[tokio::test]
+async fn publishes_with_an_acknowledgement() {
+    let server = TestServer::start().await;
+    let (mut http, path) = polling_session(&server).await;
     let mut heard = String::new();
     for (packet, wanted) in [
         (r#"421["publish",{"topic":"room","sender":"A","text":"hi"}]"#, r#"431[{"epoch":""#),
