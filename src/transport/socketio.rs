@@ -39,6 +39,7 @@ use serde_json::value::RawValue;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{SocketIo, TransportType};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer as _;
@@ -46,7 +47,7 @@ use warp::reply::Response;
 
 use super::{Received, Transport, Wish};
 use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored};
-use crate::server::metrics::Held;
+use crate::server::metrics::{Held, Refusal};
 use crate::server::token::Right;
 use crate::server::{ApiError, App, Client, Query, Subscription};
 use crate::wire::{Dialer, Kind, WireError};
@@ -57,6 +58,9 @@ use outbox::{Asked, Flow, Flows, Gone, Outbox, QUEUE_PACKETS};
 const PATH: &str = "/socket.io/";
 /// Messages that are read from the feed at once.
 const READ_MESSAGES: usize = 128;
+/// What a client may ask for before it has read the answers. One that asks for more is told to
+/// leave, since there is no way to make it wait.
+const UNANSWERED_MAX: usize = 1_024;
 /// Time between two looks at what does not tell: whether there is room in a full queue again, say.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of a WebSocket's read buffer.
@@ -179,7 +183,10 @@ fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
     });
     let (app_for_publishing, flow_for_publishing) = (app.clone(), flow.clone());
     let (app, flow) = (app.clone(), flow.clone());
+    let unanswered = Arc::new(Semaphore::new(UNANSWERED_MAX));
+    let unanswered_publications = unanswered.clone();
     socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
+        let Some(_one) = one_more(&app, &unanswered, &socket) else { return };
         let asked = asked.map_err(|error| error.to_string());
         let subscribed = asked.and_then(|asked| {
             let subscription = subscription(&app, &client, &asked);
@@ -202,11 +209,11 @@ fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
         }
     });
     socket.on("publish", async move |socket, TryData::<Publish>(said), asked: Asked| {
+        let app = &app_for_publishing;
+        let Some(_one) = one_more(app, &unanswered_publications, &socket) else { return };
         let said = said.map_err(|error| error.to_string());
         let stored = match said {
-            Ok(said) => {
-                publish(&app_for_publishing, &publisher, &said).await.map_err(|error| error.message)
-            }
+            Ok(said) => publish(app, &publisher, &said).await.map_err(|error| error.message),
             Err(error) => Err(error),
         };
         let acknowledgement =
@@ -215,6 +222,21 @@ fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
         // A client that has left misses it.
         let _ = outbox.acknowledge(asked, &acknowledgement).await;
     });
+}
+
+/// Counts what the client asked for as unanswered until this is dropped. `None` if that is too
+/// much: then it is told to leave.
+fn one_more<'a>(
+    app: &App,
+    unanswered: &'a Semaphore,
+    socket: &SocketRef,
+) -> Option<SemaphorePermit<'a>> {
+    let one = unanswered.try_acquire().ok();
+    if one.is_none() && socket.connected() {
+        app.metrics.refused(Refusal::SlowReader);
+        let _ = socket.clone().disconnect();
+    }
+    one
 }
 
 fn subscription(app: &App, client: &Client, asked: &Subscribe) -> Result<Subscription, ApiError> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use poll_vs_push::server::metrics::Refusal;
 use poll_vs_push::transport::{Subscriber, Transport};
 use poll_vs_push::wire::{HttpConnection, Meter, WireError};
 use tokio::time::sleep;
@@ -95,6 +96,28 @@ async fn a_polls_answer_holds_at_most_sixteen_packets() {
         }
     }
     assert!(offsets.into_iter().eq(1..=1_000));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_and_never_reads_is_told_to_leave() {
+    let server = TestServer::start().await;
+    let (mut http, path) = polling_session(&server).await;
+    let publish = |id| format!(r#"42{id}["publish",{{"topic":"room","sender":"A","text":""}}]"#);
+    let refused = || server.app.metrics.refusals(Refusal::SlowReader);
+    let mut asked = 0;
+    while refused() == 0 {
+        let publications: Vec<String> = (asked..asked + 100).map(publish).collect();
+        // Once it is out the session is gone.
+        let _ = http.post(&path, publications.join("\u{1e}").into()).await;
+        asked += 100;
+        assert!(asked < 100_000, "it is never told to leave");
+    }
+    let stored = server.app.metrics.published.get();
+    assert!((1_000..2_000).contains(&stored), "{stored}");
+    // Others are served.
+    let (mut http, path) = polling_session(&server).await;
+    http.post(&path, publish(1).into()).await.expect("taken");
     server.stop().await;
 }
 
