@@ -117,7 +117,7 @@ impl ServerSource {
         let version = timeout(PATIENCE, identify(&mut control))
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
-            .with_context(|| format!("the server at {} cannot be measured", dialer.url()))?;
+            .with_context(|| format!("the server at {} cannot be measured", dialer.origin()))?;
         Ok(ServerUnderTest {
             dialer,
             version,
@@ -133,11 +133,11 @@ async fn open_foreign(
     target: &Arc<Target>,
     pid: Option<u32>,
 ) -> anyhow::Result<ServerUnderTest> {
-    let url = dialer.url();
+    let origin = dialer.origin();
     timeout(PATIENCE, dialer.dial())
         .await
-        .with_context(|| format!("nobody answers at {url}"))?
-        .with_context(|| format!("cannot reach the server at {url}"))?;
+        .with_context(|| format!("nobody answers at {origin}"))?
+        .with_context(|| format!("cannot reach the server at {origin}"))?;
     let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
     Ok(ServerUnderTest {
         dialer: dialer.clone(),

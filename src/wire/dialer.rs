@@ -131,8 +131,8 @@ impl Dialer {
         self.address
     }
 
-    /// Where it leads, for messages: `http://127.0.0.1:3030`.
-    pub fn url(&self) -> String {
+    /// What requests are made to, for instance `http://127.0.0.1:3030`.
+    pub fn origin(&self) -> String {
         let scheme = if self.is_tls() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }

@@ -12,7 +12,7 @@ use crate::wire::{HttpStream, WireError};
 
 /// Bytes of an event, of a line of it too, that a client reads: a server that never ends one
 /// would else fill its memory.
-const EVENT_BYTES_MAX: usize = 1 << 20;
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Writes events into one chunk.
 #[derive(Debug)]
