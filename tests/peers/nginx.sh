@@ -4,8 +4,8 @@
 #
 #   tests/peers/nginx.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
 set -euo pipefail
+SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
 cd "$(dirname "$0")"
-SERVER=$(realpath "${1:-../../target/debug/poll-vs-push}")
 source ./server.sh
 start
 
