@@ -184,7 +184,7 @@ pub enum TcpIpSource {
     TcpInfo,
 }
 
-/// Connections of the subscribers in the whole cell.
+/// Connections of the subscribers in the whole cell; those after a restart are left out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connections {
     pub opened: u64,

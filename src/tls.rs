@@ -1,5 +1,5 @@
 //! TLS, both halves of it: the certificate that a server shows, and what its subscribers check it
-//! against. It is offered for HTTP/1.1 only, as without TLS.
+//! against. It is offered for HTTP/1.1 only; HTTP/2 is spoken without TLS.
 
 use std::path::Path;
 use std::sync::Arc;

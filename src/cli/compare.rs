@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use hyper::header::{HOST, HeaderMap, HeaderValue};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::directory::RunDirectory;
 use super::progress::ProgressLine;
@@ -41,7 +43,7 @@ Examples:
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
 
 Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
-130 interrupted. What was measured before an error or an interrupt is kept.")]
+130 interrupted or terminated. What was measured before an error or an interrupt is kept.")]
 pub struct Args {
     #[command(flatten)]
     common: Common,
@@ -86,7 +88,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
     watch: Option<SocketAddr>,
     /// Certificate that an https:// target shows, or that vouches for it, in PEM
-    #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "tls")))]
+    #[arg(long, value_name = "FILE", requires = "target", hide = cfg!(not(feature = "tls")))]
     ca: Option<PathBuf>,
 }
 
@@ -146,7 +148,7 @@ impl Common {
         let host = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
         let dialer = match url.split_once("://") {
             Some(("http", _)) if self.ca.is_some() => bail!("--ca: for an https:// target only"),
-            Some(("http", rest)) => address_of(&host(rest), 80).map(Dialer::new),
+            Some(("http", rest)) => reaching(&host(rest), 80),
             Some(("https", rest)) => self.tls_dialer(&host(rest)),
             _ => bail!("--target {url}: must begin with http:// or https://"),
         };
@@ -156,10 +158,10 @@ impl Common {
     #[cfg(feature = "tls")]
     fn tls_dialer(&self, host: &str) -> anyhow::Result<Dialer> {
         let ca = self.ca.as_ref().context("needs --ca, the certificate to trust")?;
-        let address = address_of(host, 443)?;
-        let name = host.strip_suffix(&format!(":{}", address.port())).unwrap_or(host);
+        let dialer = reaching(host, 443)?;
+        let name = host.strip_suffix(&format!(":{}", dialer.address().port())).unwrap_or(host);
         let trust = Trust::new(ca, name.trim_matches(['[', ']']))?;
-        Ok(Dialer::new(address).with_trust(trust))
+        Ok(dialer.with_trust(trust))
     }
 
     #[cfg(not(feature = "tls"))]
@@ -201,9 +203,12 @@ async fn measure(
     watch: Option<&Watch>,
 ) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
     };
     let keep = |run: &Run| {
@@ -224,6 +229,13 @@ async fn measure(
     line.finish();
     directory.write_run(&run)?;
     Ok(run)
+}
+
+/// What reaches `host`, which may name a port, and asks for it by that name.
+fn reaching(host: &str, usual_port: u16) -> anyhow::Result<Dialer> {
+    let name = HeaderValue::from_str(host).context("not the name of a host")?;
+    let dialer = Dialer::new(address_of(host, usual_port)?);
+    Ok(dialer.with_headers(&HeaderMap::from_iter([(HOST, name)])))
 }
 
 /// The address of `host`, which may name a port.

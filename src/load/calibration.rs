@@ -27,8 +27,9 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// On topics whose names begin with `topic_prefix`.
-    pub fn plan(seed: u64, topic_prefix: &str) -> Calibration {
+    /// On topics whose names begin with `topic_prefix`; with a server that keeps its messages on
+    /// disk if those of the run do.
+    pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool) -> Calibration {
         let plan = |transport: Transport, name: &str, workload| CellPlan {
             variant: transport.into(),
             case: String::new(),
@@ -36,6 +37,7 @@ impl Calibration {
             repeat: 0,
             seed,
             topic_prefix: format!("{topic_prefix}{name}-"),
+            on_disk,
         };
         let base = Workload {
             rtt: ROUND_TRIP,

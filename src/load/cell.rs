@@ -21,7 +21,7 @@ use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::verifier::Window;
 use super::watch::{Moment, Watch};
 use crate::message::TopicName;
-use crate::run::Cell;
+use crate::run::{Cell, Connections};
 use crate::transport::{Extra, Variant, Waiting};
 use crate::wire::clock::sleep_until;
 use crate::wire::{Journal, Meter};
@@ -45,6 +45,9 @@ pub struct CellPlan {
     pub seed: u64,
     /// Set before the topics' names, where a server outlives the cell.
     pub topic_prefix: String,
+    /// Whether the server keeps its messages on disk: if it is to be restarted, or if this cell
+    /// stands for some in which it is.
+    pub on_disk: bool,
 }
 
 /// A phase of a cell, for whoever shows progress.
@@ -89,10 +92,7 @@ impl CellPlan {
         source: &ServerSource,
         tell: &(dyn Fn(Phase) + Sync),
     ) -> anyhow::Result<(Cell, String)> {
-        let demand = Demand {
-            subscribers: self.workload.subscribers,
-            restarts: !self.workload.restart.is_zero(),
-        };
+        let demand = Demand { subscribers: self.workload.subscribers, on_disk: self.on_disk };
         let mut server = source.open(demand).await?;
         let version = server.version.clone();
         let result = self.measure_on(&mut server, tell).await;
@@ -154,6 +154,8 @@ impl CellPlan {
         let steady_to = Moment::now(watch.server, transport, &meter).await?;
         let poll_late_us = meter.lateness();
 
+        let opened = meter.tally().opened;
+        let connections = Connections { opened, ready_us: meter.readiness() };
         let away = match self.workload.restart.is_zero() {
             true => None,
             false => {
@@ -167,14 +169,16 @@ impl CellPlan {
         let expected = expected_deliveries(&self.workload, &schedule);
         let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
         // What is missing after that is lost, which is a result and not an error.
-        let _ = watch.until(|watch| watch.fleet.received() >= expected, deadline, "").await;
+        let is_over = |watch: &Watch| {
+            watch.fleet.received() >= expected && self.all_are_back(&watch.fleet, away)
+        };
+        let _ = watch.until(is_over, deadline, "").await;
         let requests = match away {
             None => watch.settle(&meter, transport, &unused_from).await?,
             Some(_) => (meter.tally().requests, None),
         };
         let observed = Observed {
             schedule: &schedule,
-            meter: &meter,
             journal: &journal,
             start,
             window,
@@ -185,6 +189,7 @@ impl CellPlan {
             publisher_late_us,
             poll_late_us,
             requests,
+            connections,
             away,
             logs: watch.fleet.stop().await,
         };
@@ -202,9 +207,18 @@ impl CellPlan {
         let before = |instants: &Vec<Duration>| instants.partition_point(|at| *at < window.end);
         let counts: Vec<usize> = schedule.by_topic.iter().map(before).collect();
         let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
-        let arrived = |watch: &Watch| watch.fleet.has_first(&counts);
-        watch.until(arrived, deadline, "messages of the steady state arrive").await?;
+        // What is missing after that is lost, which is a result and not an error.
+        let arrived = |watch: &Watch| Instant::now() > deadline || watch.fleet.has_first(&counts);
+        watch.until(arrived, deadline + PATIENCE, "messages of the steady state arrive").await?;
         watch.restart().await
+    }
+
+    /// Whether everybody who has noticed the restart is over it. Who asks now and then may sleep
+    /// through it.
+    fn all_are_back(&self, fleet: &Fleet, away: Option<[Instant; 2]>) -> bool {
+        let Some([told_at, _]) = away else { return true };
+        let may_sleep = self.variant.transport.waiting() == Waiting::InClient;
+        may_sleep || fleet.back_since(told_at) >= u64::from(self.workload.subscribers)
     }
 
     fn launch(

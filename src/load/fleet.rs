@@ -51,7 +51,7 @@ pub struct Log {
     /// Gaps and resets it was told of: none belongs in a run.
     pub notices: u64,
     /// When it was without a server.
-    pub outages: Vec<Outage>,
+    outages: Vec<Outage>,
 }
 
 impl Log {
@@ -64,6 +64,15 @@ impl Log {
     fn has_first(&self, count: usize) -> bool {
         let is_first = |(number, _): &&(u32, Instant)| (*number as usize) < count;
         self.receipts.iter().filter(is_first).count() >= count
+    }
+
+    /// From when until when it was without a server, if it came back after `instant`: several
+    /// outages in a row are one.
+    pub fn outage_since(&self, instant: Instant) -> Option<Outage> {
+        let mut since = self.outages.iter().filter(|outage| outage.back_at > instant);
+        let first = since.next()?;
+        let back_at = since.next_back().unwrap_or(first).back_at;
+        Some(Outage { lost_at: first.lost_at, back_at })
     }
 
     /// The receipts, with times since `start`.
@@ -159,6 +168,14 @@ impl Fleet {
             let log = log.lock().expect("no panic under this lock");
             log.has_first(counts[log.topic as usize])
         })
+    }
+
+    /// Subscribers that have come back from an outage since `instant`.
+    pub fn back_since(&self, instant: Instant) -> u64 {
+        let is_back = |log: &&Arc<Mutex<Log>>| {
+            log.lock().expect("no panic under this lock").outage_since(instant).is_some()
+        };
+        self.logs.iter().filter(is_back).count() as u64
     }
 
     /// Waits for a subscriber to fail, which none should.

@@ -15,7 +15,7 @@ use crate::run::{
     Bytes, Cell, Connections, Generator, Histogram, Recovery, Requests, ServerCost, TcpIpSource,
     Trace, TraceEvent, TraceWhat,
 };
-use crate::wire::{Entry, Journal, Meter, Tally};
+use crate::wire::{Entry, Journal, Tally};
 
 /// Longest stretch of one subscriber's life that is kept for the timeline.
 const TRACE_MAX: Duration = Duration::from_secs(6);
@@ -26,7 +26,6 @@ pub(super) type Between = [Moment; 2];
 /// Everything that was observed of a cell.
 pub(super) struct Observed<'a> {
     pub schedule: &'a Schedule,
-    pub meter: &'a Meter,
     pub journal: &'a Journal,
     /// When the warm-up started.
     pub start: Instant,
@@ -40,6 +39,8 @@ pub(super) struct Observed<'a> {
     pub poll_late_us: Histogram,
     /// Requests of the whole cell, as counted by the client and, if it counts, by the server.
     pub requests: (u64, Option<u64>),
+    /// Those of the whole cell, but for a restart's.
+    pub connections: Connections,
     /// When the server was told to stop and when it listened again, if it was restarted.
     pub away: Option<[Instant; 2]>,
     pub logs: Vec<Log>,
@@ -63,13 +64,10 @@ impl Observed<'_> {
             latency_us: verdict.latency_us,
             requests: requests(&tally, self.requests),
             bytes: bytes(&tally),
-            connections: Connections {
-                opened: self.meter.tally().opened,
-                ready_us: self.meter.readiness(),
-            },
             server: self.cost(u64::from(plan.workload.subscribers)),
             trace: self.trace(),
             recovery: self.recovery(verdict.latency_after_us),
+            connections: self.connections,
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
                 threads: Some(Handle::current().metrics().num_workers() as u32),
@@ -112,7 +110,7 @@ impl Observed<'_> {
     fn recovery(&self, latency_us: Histogram) -> Option<Recovery> {
         let [told_at, up_at] = self.away?;
         let (mut away_us, mut back_us) = (Histogram::new(), Histogram::new());
-        for outage in self.logs.iter().flat_map(|log| &log.outages) {
+        for outage in self.logs.iter().filter_map(|log| log.outage_since(told_at)) {
             let since = |from: Instant| outage.back_at.saturating_duration_since(from);
             away_us.record(since(outage.lost_at).as_micros() as u64);
             back_us.record(since(up_at).as_micros() as u64);

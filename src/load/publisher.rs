@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::time::{sleep, timeout};
 
 use super::schedule::{self, Publication, Schedule};
 use super::target::PublishRoute;
@@ -17,6 +18,8 @@ use crate::wire::{Dialer, HttpConnection, WireError};
 /// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
 /// stay in order.
 const CONNECTIONS_MAX: usize = 16;
+/// Longest that an acknowledgement may take.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Between two attempts to publish a message.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -38,7 +41,7 @@ impl Publishing {
     /// Publishes everything; returns actual minus planned instant of the window's publications.
     ///
     /// # Errors
-    /// If a message is not acknowledged, for all the patience.
+    /// If a message is not acknowledged, for all the patience, or there is no answer at all.
     pub async fn run(self, dialer: Dialer) -> Result<Histogram, WireError> {
         let this = Arc::new(self);
         let connections = this.topics.len().min(CONNECTIONS_MAX);
@@ -85,7 +88,7 @@ impl Publishing {
             let Err(error) = self.try_to_publish(http, publication).await else { return Ok(()) };
             match error.passes_in() {
                 Some(wait) if Instant::now() + wait < deadline => {
-                    tokio::time::sleep(wait.max(RETRY)).await;
+                    sleep(wait.max(RETRY)).await;
                 }
                 _ => return Err(error),
             }
@@ -100,7 +103,11 @@ impl Publishing {
         let text = schedule::text(publication.number, self.message_bytes);
         let topic = &self.topics[publication.topic as usize];
         let body = Bytes::from(self.route.body("A", &text));
-        let answer = http.request(self.route.method(), &self.route.path(topic), body).await?;
+        let path = self.route.path(topic);
+        let asking = http.request(self.route.method(), &path, body);
+        // Not tried again: the message may be stored.
+        let unanswered = |_| WireError::Nonsense(format!("no answer within {ANSWER:?}"));
+        let answer = timeout(ANSWER, asking).await.map_err(unanswered)??;
         if self.route.is_stored(answer.status) { Ok(()) } else { Err(answer.refusal()) }
     }
 }

@@ -64,7 +64,8 @@ impl Campaign {
              --target, or set it to 0s"
         );
         let is_ours = !matches!(source, ServerSource::Foreign { .. });
-        let calibration = is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix));
+        let calibration =
+            is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix, restarts));
         let plans = plan(&scenario, &topic_prefix);
         let run = Run {
             schema: SCHEMA_VERSION,
@@ -175,6 +176,7 @@ fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
                     repeat,
                     seed: scenario.seed + u64::from(repeat),
                     topic_prefix,
+                    on_disk: !point.workload.restart.is_zero(),
                 });
             }
         }

@@ -56,8 +56,8 @@ pub struct ServerUnderTest {
 #[derive(Debug, Clone, Copy)]
 pub struct Demand {
     pub subscribers: u32,
-    /// Whether it will be restarted, and has to keep its messages meanwhile.
-    pub restarts: bool,
+    /// Whether it keeps its messages on disk, as one that will be restarted has to.
+    pub on_disk: bool,
 }
 
 /// Who tells what the server uses.
@@ -82,7 +82,7 @@ struct Running {
 struct Launch {
     program: PathBuf,
     subscribers: u32,
-    /// Where it keeps its messages, if it will be restarted.
+    /// Where it keeps its messages, if on disk.
     data: Option<TempDir>,
 }
 
@@ -149,9 +149,9 @@ async fn open_foreign(
 }
 
 impl Launch {
-    fn new(program: &Path, Demand { subscribers, restarts }: Demand) -> anyhow::Result<Launch> {
+    fn new(program: &Path, Demand { subscribers, on_disk }: Demand) -> anyhow::Result<Launch> {
         let directory = || tempfile::tempdir().context("cannot make a directory for its messages");
-        let data = restarts.then(directory).transpose()?;
+        let data = on_disk.then(directory).transpose()?;
         Ok(Launch { program: program.to_owned(), subscribers, data })
     }
 

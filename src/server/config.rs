@@ -25,7 +25,7 @@ pub struct ServerConfig {
     /// Long polls held at the same time; further ones are told to come back later
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_waiters: usize,
-    /// Streams held at the same time, of WebSocket, SSE and Socket.IO each
+    /// Streams held at the same time, of each transport: WebSocket, SSE, NDJSON, Socket.IO
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_subscriptions: usize,
     /// Messages that one client address may publish in a second
@@ -47,7 +47,7 @@ pub struct ServerConfig {
     /// Time that a connection may idle between two requests
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
     pub idle_timeout: Duration,
-    /// Largest text of a message, bytes
+    /// Largest sender and text of a message together, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     pub max_message_bytes: usize,
     /// Messages in one answer

@@ -7,7 +7,10 @@
 //! top of what the server has asked for: `Retry-After` (RFC 9110) or the `retry` field of an event
 //! stream.
 
+use std::io;
 use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::{Received, Subscriber, Transport, Variant, Wish};
 use crate::message::Cursor;
@@ -159,7 +162,9 @@ impl Reconnecting {
         if self.subscriber.is_none() {
             let connecting =
                 Subscriber::connect(self.variant, self.dialer.clone(), self.wish.clone());
-            self.subscriber = Some(connecting.await?);
+            let slow = |_| WireError::Connect(io::ErrorKind::TimedOut.into());
+            let connected = timeout(self.backoff.patience, connecting).await.map_err(slow)?;
+            self.subscriber = Some(connected?);
             // Who polls has not asked anything yet.
             let polls = [Transport::ShortPolling, Transport::LongPolling];
             if !polls.contains(&self.variant.transport) {

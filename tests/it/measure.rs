@@ -83,6 +83,7 @@ async fn churn_leaves_nothing_behind() {
     const EACH: usize = 10_000;
     let server = ChildServer::start(&[]);
     let pid = server.child.id();
+    let mut after_first = None;
     for round in 1..=ROUNDS {
         for _ in 0..EACH {
             let mut raw = Raw::connect(server.address).await;
@@ -90,6 +91,10 @@ async fn churn_leaves_nothing_behind() {
         }
         let (memory, files) = (resident_kb(pid), descriptors(pid));
         println!("{} connects: {memory} kB, {files} file descriptors", round * EACH);
+        let (memory_then, files_then) = *after_first.get_or_insert((memory, files));
+        // The last few connections may not have ended yet.
+        assert!(files <= files_then + 50, "file descriptors stay behind");
+        assert!(memory <= memory_then + memory_then / 5, "memory stays behind");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::report::figures;
 use poll_vs_push::report::threshold::Reference;
 
 /// Longest that each may take, as docs/scenarios.md says.
@@ -77,4 +78,16 @@ fn what_is_published_stands_beside_a_figure_that_is_measured() {
         }
     }
     assert!(compared > 10);
+}
+
+#[test]
+fn every_figure_is_named_where_thresholds_are_explained() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scenarios.md"));
+    let page = page.expect("it can be read");
+    for figure in figures::ALL {
+        let (section, rest) = figure.name.split_once('.').expect("a section");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{section}`")));
+        let row = row.unwrap_or_else(|| panic!("docs/scenarios.md has no row for {section}"));
+        assert!(row.contains(&format!("`{rest}`")), "docs/scenarios.md lacks {}", figure.name);
+    }
 }

@@ -10,6 +10,7 @@ use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::Ledger;
 use poll_vs_push::server::ServerConfig;
+use poll_vs_push::server::metrics::Refusal;
 use poll_vs_push::tls::Trust;
 use poll_vs_push::transport::Transport;
 use poll_vs_push::wire::{Dialer, HttpConnection, Meter, WireError};
@@ -18,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{FORGOTTEN, Raw, Reader, TestServer, soon, wish};
+use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, soon, wish};
 
 /// A certificate for 127.0.0.1, and its key.
 struct Certificate(TempDir);
@@ -155,13 +156,7 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
     half_a_hello.send([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await;
     silent.ends().await;
     half_a_hello.ends().await;
-    let slow = r#"poll_vs_push_refused_total{reason="slow-head"} 2"#;
-    let metrics = HttpConnection::new(server.dialer().with_trust(certificate.trust()))
-        .get("/metrics")
-        .await
-        .expect("an answer");
-    let metrics = String::from_utf8_lossy(&metrics);
-    assert!(metrics.contains(slow), "{metrics}");
+    eventually("two slow heads", || server.app.metrics.refusals(Refusal::SlowHead) == 2).await;
     server.stop().await;
 }
 
