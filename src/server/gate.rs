@@ -22,9 +22,10 @@ use warp::http::header::{
 
 use super::guarded::Phase;
 use super::metrics::Refusal;
-use super::token::{Claims, Right, TokenKey};
+use super::token::{BadToken, Claims, Right, TokenKey};
 use super::{ApiError, App};
 use crate::message::TopicName;
+use crate::transport::socketio::is_socket_io;
 
 /// The WebSocket subprotocol that a browser names beside the one that carries its token.
 const SUBPROTOCOL: &str = "poll-vs-push";
@@ -35,14 +36,14 @@ const TOKEN_SUBPROTOCOL: &str = "token.";
 const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-event-id";
 /// What such a page may read: what its next conditional poll names, and when to come back.
 const EXPOSED_HEADERS: &str = "etag, retry-after";
-/// Beside the topics, the one path that tokens are asked for on.
-const SOCKET_IO: &str = "/socket.io/";
+/// What one is told who shows no token.
+const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
 
 /// Who sends a request: among its extensions, for routes that ask.
 #[derive(Debug, Clone)]
 pub struct Client {
     address: IpAddr,
-    /// `None` if the server asks for no tokens.
+    /// `None` if the server asks for no tokens, or for none on the path.
     claims: Option<Arc<Claims>>,
 }
 
@@ -50,16 +51,23 @@ impl Client {
     /// Checks a right that is not clear from the path.
     ///
     /// # Errors
-    /// If the token does not grant it.
+    /// If there is no token where the server asks for one, it does not grant the right, or it has
+    /// expired since it was shown.
     pub fn demand(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
-        match &self.claims {
-            Some(claims) if !claims.grant(right, topic) => {
-                app.metrics.refused(Refusal::Token);
-                let text = format!("the token does not grant to {right} to '{topic}'");
-                Err(ApiError::new(StatusCode::FORBIDDEN, text))
+        let (status, text) = match &self.claims {
+            None if app.token_key.is_none() => return Ok(()),
+            None => (StatusCode::UNAUTHORIZED, NO_TOKEN.to_owned()),
+            Some(claims) if claims.is_over() => {
+                (StatusCode::UNAUTHORIZED, BadToken::Expired.to_string())
             }
-            _ => Ok(()),
-        }
+            Some(claims) if claims.grant(right, topic) => return Ok(()),
+            Some(_) => {
+                let text = format!("the token does not grant to {right} to '{topic}'");
+                (StatusCode::FORBIDDEN, text)
+            }
+        };
+        app.metrics.refused(Refusal::Token);
+        Err(ApiError::new(status, text))
     }
 
     /// Checks the right and the rate of a publication.
@@ -113,7 +121,7 @@ where
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let admitted = admit(&app, &request, address).map(|client| {
             request.extensions_mut().insert(client);
-            if request.uri().path().starts_with(SOCKET_IO) {
+            if is_socket_io(request.uri().path()) {
                 request.extensions_mut().insert(phase.outflow.clone());
             }
             inner.call(request)
@@ -175,12 +183,12 @@ fn admit<B>(
 fn may<B>(key: &TokenKey, request: &Request<B>) -> Result<Option<Claims>, (StatusCode, String)> {
     let path = request.uri().path();
     let topic = path.strip_prefix("/topics/");
-    if topic.is_none() && !path.starts_with(SOCKET_IO) {
+    if topic.is_none() && !is_socket_io(path) {
         return Ok(None);
     }
     let unauthorized = |text: String| (StatusCode::UNAUTHORIZED, text);
     let Some(token) = token_of(request) else {
-        return Err(unauthorized("a token is needed: Authorization: Bearer ..".to_owned()));
+        return Err(unauthorized(NO_TOKEN.to_owned()));
     };
     let claims = key.check(token).map_err(|error| unauthorized(error.to_string()))?;
     // On Socket.IO the topic comes later, and is checked then.
@@ -247,4 +255,47 @@ fn refusal(status: StatusCode, text: &str) -> Box<Response<Bytes>> {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Box::new(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::server::{Server, ServerConfig};
+
+    /// Whatever way a request may have come by a client without claims.
+    #[tokio::test]
+    async fn who_showed_no_token_or_one_that_is_over_may_do_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join("key");
+        std::fs::write(&key, [b'k'; 32]).expect("writes");
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let app_with = async |token_key| {
+            let config = ServerConfig { listen, token_key, ..ServerConfig::default() };
+            Server::bind(config).await.expect("some port is free").app()
+        };
+        let (guarded, open) = (app_with(Some(key)).await, app_with(None).await);
+        let topic: TopicName = "room".parse().expect("a good name");
+        let client = |exp: Option<Option<u64>>| {
+            let all = vec!["*".to_owned()];
+            let claims = |exp| Claims {
+                sub: String::new(),
+                exp,
+                subscribe: all.clone(),
+                publish: all.clone(),
+            };
+            let claims = exp.map(|exp| Arc::new(claims(exp)));
+            Client { address: listen.ip(), claims }
+        };
+        for right in [Right::Subscribe, Right::Publish] {
+            client(None).demand(&open, right, &topic).expect("everybody may");
+            client(Some(None)).demand(&guarded, right, &topic).expect("the token grants it");
+            for exp in [None, Some(Some(1))] {
+                let refusal = client(exp).demand(&guarded, right, &topic).expect_err("no right");
+                assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
+            }
+        }
+        assert_eq!(guarded.metrics.refusals(Refusal::Token), 4);
+    }
 }

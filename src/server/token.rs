@@ -93,6 +93,11 @@ impl Claims {
         })
     }
 
+    /// True once the token has ended.
+    pub fn is_over(&self) -> bool {
+        self.time_left() == Some(Duration::ZERO)
+    }
+
     /// Time until the token ends; `None` if it does not.
     pub fn time_left(&self) -> Option<Duration> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -172,7 +177,7 @@ impl TokenKey {
         mac.verify_slice(&decode(signature)?).map_err(|_| BadToken::Forged)?;
         let claims: Claims =
             serde_json::from_slice(&decode(claims)?).map_err(|_| BadToken::Malformed)?;
-        if claims.time_left() == Some(Duration::ZERO) {
+        if claims.is_over() {
             return Err(BadToken::Expired);
         }
         Ok(claims)

@@ -54,8 +54,8 @@ use crate::wire::{Dialer, Kind, WireError};
 use engine::Engine;
 use outbox::{Asked, Flow, Flows, Gone, Outbox, QUEUE_PACKETS};
 
-/// Where Socket.IO lives, whatever the topic.
-const PATH: &str = "/socket.io/";
+/// Where Socket.IO lives, whatever the topic; clients add a slash.
+const PATH: &str = "/socket.io";
 /// Messages that are read from the feed at once.
 const READ_MESSAGES: usize = 128;
 /// What a client may ask for before it has read the answers. One that asks for more is told to
@@ -126,8 +126,13 @@ where
     })
 }
 
+/// True for all paths that the library answers on, the bare one included.
+pub fn is_socket_io(path: &str) -> bool {
+    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn count(app: &App, request: &Request<Incoming>) {
-    if request.uri().path().starts_with(PATH) {
+    if is_socket_io(request.uri().path()) {
         let is_websocket =
             request.uri().query().is_some_and(|query| query.contains("transport=websocket"));
         app.metrics.of(transport(is_websocket)).requests.inc();

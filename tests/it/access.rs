@@ -69,6 +69,33 @@ async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
     guarded.server.stop().await;
 }
 
+/// The library answers on the bare path and on all below it.
+#[tokio::test]
+async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
+    let guarded = Guarded::start().await;
+    let token = guarded.token("*", "*");
+    for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
+        for (transport, headers, admitted) in
+            [("polling", String::new(), 200), ("websocket", Raw::upgrade_headers(), 101)]
+        {
+            let path = format!("{path}?EIO=4&transport={transport}");
+            for (path, status) in [(path.clone(), 401), (format!("{path}&token={token}"), admitted)]
+            {
+                let mut raw = Raw::connect(guarded.server.address).await;
+                raw.get(&path, &headers).await;
+                assert_eq!(raw.answer_without_body().await.status, status, "{path}");
+            }
+        }
+    }
+    // Each of them was counted, refused ones apart.
+    for transport in [Transport::SocketioPolling, Transport::SocketioWebsocket] {
+        assert_eq!(guarded.server.app.metrics.of(transport).requests.get(), 3, "{transport}");
+    }
+    let answer = guarded.server.get("/socket.iox?EIO=4&transport=polling").await;
+    assert_eq!(answer.status, 404);
+    guarded.server.stop().await;
+}
+
 #[tokio::test]
 async fn publishing_is_a_right_of_its_own() {
     let guarded = Guarded::start().await;
@@ -141,6 +168,7 @@ async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
             ("/topics/room/events", ""),
             ("/topics/room/poll", ""),
             ("/socket.io/?EIO=4&transport=polling", ""),
+            ("/socket.io?EIO=4&transport=polling", ""),
         ] {
             let answer = ask(path, origin, more).await;
             assert_eq!(answer.status, 403, "{origin} {path}");

@@ -63,10 +63,10 @@ impl Engine {
     /// Opens a session on the transport that it is to stay on.
     pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, WireError> {
         let carrier = if on_websocket {
-            let path = format!("{PATH}?EIO=4&transport=websocket");
+            let path = format!("{PATH}/?EIO=4&transport=websocket");
             Carrier::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
         } else {
-            let path = format!("{PATH}?EIO=4&transport=polling");
+            let path = format!("{PATH}/?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
             Carrier::Polling(Box::new(Polls {
                 path,

@@ -25,7 +25,7 @@ use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::{LOOK_AGAIN, PATH};
+use super::{LOOK_AGAIN, is_socket_io};
 use crate::message::Event;
 use crate::server::Outflow;
 
@@ -98,7 +98,7 @@ impl Flows {
     /// The places of the session that this request polls for, to be told of the answer. Takes
     /// notice of one that leaves polling for a WebSocket.
     pub fn asked<B>(&self, request: &Request<B>) -> Option<Arc<Flow>> {
-        if request.method() != Method::GET || !request.uri().path().starts_with(PATH) {
+        if request.method() != Method::GET || !is_socket_io(request.uri().path()) {
             return None;
         }
         let values = |name| request.uri().query()?.split('&').find_map(|it| it.strip_prefix(name));
