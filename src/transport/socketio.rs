@@ -26,6 +26,7 @@ mod outbox;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,9 +39,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
+use socketioxide::socket::Sid;
 use socketioxide::{SocketIo, TransportType};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer as _;
 use warp::reply::Response;
@@ -63,6 +65,10 @@ const READ_MESSAGES: usize = 128;
 const UNANSWERED_MAX: usize = 1_024;
 /// Time between two looks at what does not tell: whether there is room in a full queue again, say.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Time between two looks at what mostly tells, or where nothing is in a hurry.
+const LOOK_AGAIN_POLLING: Duration = Duration::from_millis(250);
+/// Time that the acknowledgement of a connection may take to be in force, far beyond what it takes.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of a WebSocket's read buffer.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
@@ -93,14 +99,13 @@ where
         .ws_max_frame_size(request_bytes_max)
         .ws_read_buffer_size(READ_BUFFER_BYTES)
         .build_layer();
-    let flows = Arc::new(Flows::default());
-    let (greeted, flows_of_guests) = (app.clone(), flows.clone());
+    let greeted = app.clone();
     // As a middleware: what is registered after the connection was acknowledged may be too late for
     // the client's first packet.
     io.ns(
         "/",
-        (async || ()).with(async move |socket: SocketRef| {
-            greet(&greeted, &flows_of_guests.of(&socket), &socket);
+        (async || ()).with(async move |socket: SocketRef, io: SocketIo| {
+            greet(&greeted, io, &socket);
             Ok::<_, Infallible>(())
         }),
     );
@@ -111,15 +116,15 @@ where
         io.close().await;
     });
     let service = layer.layer(routes);
-    let app = app.clone();
-    service_fn(move |request: Request<Incoming>| {
+    let (app, flows) = (app.clone(), Arc::new(Flows::default()));
+    service_fn(move |mut request: Request<Incoming>| {
         count(&app, &request);
-        let polled = flows.asked(&request);
+        let visit = flows.visit(&mut request);
         let answering = service.call(request);
         async move {
             let response = answering.await?;
-            Ok(match polled {
-                Some(flow) => flow.answer(response).await.map(Either::Left),
+            Ok(match visit {
+                Some(visit) => visit.answered(response).await.map(Either::Left),
                 None => response.map(Either::Right),
             })
         }
@@ -170,24 +175,26 @@ enum Acknowledgement {
 }
 
 /// Says what a new client may do. It has one subscription at a time: another replaces the first.
-fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
+fn greet(app: &Arc<App>, io: SocketIo, socket: &SocketRef) {
     let extensions = &socket.req_parts().extensions;
     let client = extensions.get::<Client>().expect("every request has passed the gate").clone();
     let left = CancellationToken::new();
     let current = Arc::new(Mutex::new(left.child_token()));
-    let (leaving, has_left) = (left.clone(), left.clone());
-    socket.on_disconnect(async move || leaving.cancel());
-    let (expired, guest, publisher) = (client.expired(), socket.clone(), client.clone());
-    let drain = app.drain.clone();
+    // A connection that comes to nothing does not tell, and takes this with it.
+    let leaving = Arc::new(left.clone().drop_guard());
+    socket.on_disconnect(async move || drop(leaving));
+    let (drain, has_left) = (app.drain.clone(), left.clone());
+    let dismissed = dismiss(client.expired(), io, socket.id);
     app.spawn(async move {
         tokio::select! {
-            () = expired => drop(guest.disconnect()),
+            () = dismissed => {}
             () = has_left.cancelled() => {}
             () = drain.cancelled() => {}
         }
     });
+    let (publisher, publisher_left, flow) = (client.clone(), left.clone(), Flow::of(socket));
     let (app_for_publishing, flow_for_publishing) = (app.clone(), flow.clone());
-    let (app, flow) = (app.clone(), flow.clone());
+    let app = app.clone();
     let unanswered = Arc::new(Semaphore::new(UNANSWERED_MAX));
     let unanswered_publications = unanswered.clone();
     socket.on("subscribe", async move |socket: SocketRef, TryData::<Subscribe>(asked)| {
@@ -210,7 +217,10 @@ fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
                     let _ = stop.run_until_cancelled(session.run()).await;
                 });
             }
-            Err(error) => drop(outbox.tell(Event::Error { error }).await),
+            Err(error) => {
+                let telling = outbox.tell(Event::Error { error });
+                let _ = left.run_until_cancelled(telling).await;
+            }
         }
     });
     socket.on("publish", async move |socket, TryData::<Publish>(said), asked: Asked| {
@@ -225,8 +235,19 @@ fn greet(app: &Arc<App>, flow: &Arc<Flow>, socket: &SocketRef) {
             stored.map_or_else(|error| Acknowledgement::Refused { error }, Acknowledgement::Stored);
         let outbox = Outbox { socket, flow: flow_for_publishing.clone() };
         // A client that has left misses it.
-        let _ = outbox.acknowledge(asked, &acknowledgement).await;
+        let telling = outbox.acknowledge(asked, &acknowledgement);
+        let _ = publisher_left.run_until_cancelled(telling).await;
     });
+}
+
+/// Sends a client away once its token has expired, and again until it has left: that takes a place
+/// in its queue. Holds no client that has left of its own accord.
+async fn dismiss(expired: impl Future<Output = ()>, io: SocketIo, session: Sid) {
+    expired.await;
+    let guest = || io.of("/").and_then(|guests| guests.get_socket(session));
+    while guest().is_none_or(|guest| guest.disconnect().is_err()) {
+        sleep(LOOK_AGAIN_POLLING).await;
+    }
 }
 
 /// Counts what the client asked for as unanswered until this is dropped. `None` if that is too
@@ -277,9 +298,12 @@ impl Session {
 
     async fn run(mut self) -> Result<(), Gone> {
         // The acknowledgement of a connection may be on its way a moment before it is in force.
-        while !self.outbox.socket.connected() {
-            sleep(LOOK_AGAIN).await;
-        }
+        let in_force = async {
+            while !self.outbox.socket.connected() {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(IN_FORCE_WITHIN, in_force).await.map_err(|_| Gone)?;
         let Cursor { epoch, offset } = self.cursor;
         self.outbox.tell(Event::Subscribed { epoch, cursor: offset }).await?;
         let drain = self.app.drain.clone();

@@ -12,6 +12,7 @@ use poll_vs_push::server::token::{Claims, TokenKey};
 use poll_vs_push::transport::{Subscriber, Transport};
 
 use crate::child::PROGRAM;
+use crate::socketio::too_many_connections;
 use crate::support::{Raw, Reader, TestServer, draft, room, soon, wish};
 
 const KEY: &str = "a key of thirty-two bytes or more";
@@ -149,6 +150,33 @@ async fn a_token_that_ends_ends_the_subscription() {
     assert_eq!(raw.closed_with().await, 1008);
     let path = format!("/topics/room/poll?token={token}");
     assert_eq!(guarded.server.get(&path).await.status, 401);
+    guarded.server.stop().await;
+}
+
+/// One whose queue is full is sent away once there is room in it.
+#[tokio::test]
+async fn a_token_that_ends_ends_a_session_whose_queue_is_full() {
+    let guarded = Guarded::start().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let exp = now + Duration::from_secs(2);
+    let token = guarded.key.sign(&Claims { exp: Some(exp.as_secs()), ..claims("room", "") });
+    let mut http = guarded.server.http();
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let opened = soon(http.get(&format!("{path}&token={token}"))).await.expect("a session");
+    let opened: serde_json::Value = serde_json::from_slice(&opened[1..]).expect("JSON");
+    let (session, lasting) = (opened["sid"].as_str().expect("an id"), guarded.token("room", ""));
+    let path = format!("{path}&sid={session}&token={lasting}");
+    http.post(&path, "40".into()).await.expect("taken");
+    soon(http.get(&path)).await.expect("connected");
+    http.post(&path, too_many_connections().into()).await.expect("taken");
+    // Until the first try has failed.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let mut heard = String::new();
+    while !heard.split('\u{1e}').any(|packet| packet == "41") {
+        heard.push('\u{1e}');
+        let body = soon(http.get(&path)).await.expect("an answer");
+        heard.push_str(std::str::from_utf8(&body).expect("text"));
+    }
     guarded.server.stop().await;
 }
 

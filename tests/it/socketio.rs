@@ -10,7 +10,7 @@ use poll_vs_push::transport::{Subscriber, Transport};
 use poll_vs_push::wire::{HttpConnection, Meter, WireError};
 use tokio::time::sleep;
 
-use crate::support::{Reader, TestServer, soon, wish};
+use crate::support::{Raw, Reader, TestServer, WireFrame, eventually, soon, wish};
 
 const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
 
@@ -130,6 +130,98 @@ async fn polling_session(server: &TestServer) -> (HttpConnection, String) {
     let path = format!("{path}&sid={}", opened["sid"].as_str().expect("an id"));
     http.post(&path, "40".into()).await.expect("taken");
     (http, path)
+}
+
+/// What the library's queue takes, and some more, in one body: each is refused with a packet.
+pub fn too_many_connections() -> String {
+    vec!["40/nowhere,"; 1_100].join("\u{1e}")
+}
+
+#[tokio::test]
+async fn an_acknowledgement_waits_for_room_in_a_full_queue() {
+    let server = TestServer::start().await;
+    let (mut http, path) = polling_session(&server).await;
+    soon(http.get(&path)).await.expect("connected");
+    http.post(&path, too_many_connections().into()).await.expect("taken");
+    let publish = r#"421["publish",{"topic":"room","sender":"A","text":""}]"#;
+    http.post(&path, publish.into()).await.expect("taken");
+    eventually("published", || server.app.metrics.published.get() == 1).await;
+    // Until the first try has failed.
+    sleep(Duration::from_millis(50)).await;
+    let mut heard = String::new();
+    while !heard.contains("431[") {
+        let body = soon(http.get(&path)).await.expect("an answer");
+        heard.push_str(std::str::from_utf8(&body).expect("text"));
+    }
+    server.stop().await;
+}
+
+/// A client that disconnects and connects again finds in its session what it has not read.
+#[tokio::test]
+async fn a_session_keeps_its_places_from_one_connection_to_the_next() {
+    let server = TestServer::start().await;
+    for number in 1..=100 {
+        server.publish(&number.to_string()).await;
+    }
+    let (mut http, path) = polling_session(&server).await;
+    soon(http.get(&path)).await.expect("connected");
+    for packet in ["41", "40", r#"42["subscribe",{"topic":"room","after":0}]"#].repeat(2) {
+        http.post(&path, packet.into()).await.expect("taken");
+        // Until the queue has what it takes.
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut last_heard = 0;
+    while last_heard < 100 {
+        let body = soon(http.get(&path)).await.expect("an answer");
+        let text = std::str::from_utf8(&body).expect("text");
+        let packets: Vec<&str> = text.split('\u{1e}').collect();
+        assert!(packets.len() <= 16, "{} packets: {text}", packets.len());
+        for packet in packets.iter().filter_map(|packet| packet.strip_prefix("42[\"message\",")) {
+            let json = packet.strip_suffix(']').expect("the end of an array");
+            let message: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            last_heard = message["offset"].as_u64().expect("a number");
+        }
+    }
+    server.stop().await;
+}
+
+/// More than is sent at once, to one that has left polling for a WebSocket: its bytes are counted
+/// there, whatever it asks for on other connections, and however often it connects.
+#[tokio::test]
+async fn what_was_upgraded_to_has_room_again_and_again() {
+    let server = TestServer::start().await;
+    for number in 1..=1_000 {
+        server.publish(&number.to_string()).await;
+    }
+    let (mut http, path) = polling_session(&server).await;
+    soon(http.get(&path)).await.expect("connected");
+    let mut socket = Raw::connect(server.address).await;
+    let path = path.replace("polling", "websocket");
+    socket.upgrade(&path).await;
+    socket.send_frame(0x81, b"2probe").await;
+    assert_eq!(socket.frame().await, WireFrame::Text("3probe".into()));
+    let mut other = Raw::connect(server.address).await;
+    for packets in [["5"].as_slice(), &["41", "40"]] {
+        for packet in packets {
+            socket.send_frame(0x81, packet.as_bytes()).await;
+        }
+        other.get(&path, "").await;
+        assert_ne!(other.answer_without_body().await.status, 101);
+        if packets.len() > 1 {
+            while !matches!(socket.frame().await, WireFrame::Text(text) if text.starts_with("40")) {
+            }
+        }
+        socket.send_frame(0x81, br#"42["subscribe",{"topic":"room","after":0}]"#).await;
+        let mut messages = 0;
+        while messages < 1_000 {
+            match socket.frame().await {
+                WireFrame::Text(text) => messages += i32::from(text.starts_with("42[\"message\"")),
+                other => panic!("{other:?} where a packet should be"),
+            }
+        }
+    }
+    drop((socket, other, http));
+    server.stop().await;
 }
 
 /// Every packet by hand, as the protocol's description has it.

@@ -9,13 +9,14 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body;
-use hyper::{Method, Request, Response};
-use serde::Serialize;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -25,7 +26,7 @@ use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::{LOOK_AGAIN, is_socket_io};
+use super::{LOOK_AGAIN, LOOK_AGAIN_POLLING, is_socket_io};
 use crate::message::Event;
 use crate::server::Outflow;
 
@@ -44,6 +45,8 @@ const SOCKET_BYTES: u64 = 64 << 10;
 
 /// Between two packets in one body.
 const SEPARATOR: u8 = b'\x1e';
+/// What the packet begins with that opens a session.
+const OPEN: &[u8] = b"0";
 /// What the packets begin with that are sent from here: events and acknowledgements.
 const OURS: [&[u8]; 2] = [b"42", b"43"];
 /// Bytes of `42["",]`, and no more than of `43` with its number and `[]`.
@@ -53,16 +56,20 @@ const AROUND_ACKNOWLEDGEMENT: usize = 5;
 /// The client has left.
 pub struct Gone;
 
-/// The places of each session.
+/// The places of each session that polls, or has polled.
 #[derive(Debug, Default)]
 pub struct Flows(Mutex<HashMap<Sid, Weak<Flow>>>);
 
-/// The places of one session, whatever its transport.
+/// The places of one session, whatever its transport. The library keeps them with the request that
+/// opened the session, for as long as that lives.
 #[derive(Debug)]
 pub struct Flow {
-    session: Sid,
     flows: Weak<Flows>,
+    /// Known once the answer is there that opens a session with polls.
+    session: OnceLock<Sid>,
     taken: Mutex<Taken>,
+    /// Held by whoever is the next to take a place: no more than one looks for it.
+    turn: tokio::sync::Mutex<()>,
     /// Told when a poll's answer has made room.
     has_room: Notify,
 }
@@ -76,99 +83,148 @@ struct Taken {
     outflow: Option<Arc<Outflow>>,
 }
 
-impl Flows {
-    /// The places of a session that has just connected.
-    pub fn of(self: &Arc<Flows>, socket: &SocketRef) -> Arc<Flow> {
-        let mut flows = self.0.lock().expect("no panic under this lock");
-        // A client may disconnect from Socket.IO, and connect again in the same session.
-        let known = flows.get(&socket.id).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let outflow = socket.req_parts().extensions.get().cloned();
-            let flow = Arc::new(Flow {
-                session: socket.id,
-                flows: Arc::downgrade(self),
-                taken: Mutex::new(Taken { outflow, ..Taken::default() }),
-                has_room: Notify::new(),
-            });
-            flows.insert(socket.id, Arc::downgrade(&flow));
-            flow
-        })
-    }
+/// A request of a session, whose answer tells what became of the packets.
+pub struct Visit {
+    flow: Arc<Flow>,
+    outflow: Option<Arc<Outflow>>,
+}
 
-    /// The places of the session that this request polls for, to be told of the answer. Takes
-    /// notice of one that leaves polling for a WebSocket.
-    pub fn asked<B>(&self, request: &Request<B>) -> Option<Arc<Flow>> {
+impl Flows {
+    /// Gives places to a request that opens a session, and finds those of one that goes on.
+    pub fn visit<B>(self: &Arc<Flows>, request: &mut Request<B>) -> Option<Visit> {
         if request.method() != Method::GET || !is_socket_io(request.uri().path()) {
             return None;
         }
-        let values = |name| request.uri().query()?.split('&').find_map(|it| it.strip_prefix(name));
-        let session = values("sid=")?.parse().ok()?;
-        let flows = self.0.lock().expect("no panic under this lock");
-        let flow = flows.get(&session).and_then(Weak::upgrade)?;
-        if values("transport=") != Some("websocket") {
-            return Some(flow);
-        }
-        flow.taken.lock().expect("no panic under this lock").outflow =
-            request.extensions().get().cloned();
-        None
+        let session = request.uri().query()?.split('&').find_map(|it| it.strip_prefix("sid="));
+        let flow = match session {
+            Some(session) => self.lock().get(&session.parse().ok()?).and_then(Weak::upgrade)?,
+            None => {
+                let flow = Arc::new(Flow::new(Arc::downgrade(self)));
+                request.extensions_mut().insert(flow.clone());
+                flow
+            }
+        };
+        Some(Visit { flow, outflow: request.extensions().get().cloned() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Weak<Flow>>> {
+        self.0.lock().expect("no panic under this lock")
     }
 }
 
-impl Drop for Flow {
-    fn drop(&mut self) {
-        let Some(flows) = self.flows.upgrade() else { return };
-        let mut flows = flows.0.lock().expect("no panic under this lock");
-        if flows.get(&self.session).is_some_and(|flow| flow.strong_count() == 0) {
-            flows.remove(&self.session);
-        }
-    }
-}
-
-impl Flow {
-    /// Frees the places of what is in a poll's answer.
-    pub async fn answer<B: Body<Data = Bytes>>(
-        &self,
+impl Visit {
+    /// Takes notice of what is in the answer.
+    pub async fn answered<B: Body<Data = Bytes>>(
+        self,
         response: Response<B>,
     ) -> Response<Full<Bytes>> {
         let (head, body) = response.into_parts();
         // It is all there: nothing is waited for, and nothing fails.
         let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-        let mut taken = self.taken.lock().expect("no panic under this lock");
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.flow.taken().go_on_with(self.outflow);
+        } else {
+            self.flow.polled(&body);
+        }
+        Response::from_parts(head, Full::new(body))
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let (Some(flows), Some(session)) = (self.flows.upgrade(), self.session.get()) {
+            flows.lock().remove(session);
+        }
+    }
+}
+
+impl Flow {
+    fn new(flows: Weak<Flows>) -> Flow {
+        Flow {
+            flows,
+            session: OnceLock::new(),
+            taken: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            has_room: Notify::new(),
+        }
+    }
+
+    /// The places of the session that a client connects in, maybe again.
+    pub fn of(socket: &SocketRef) -> Arc<Flow> {
+        let flow = socket.req_parts().extensions.get::<Arc<Flow>>();
+        flow.expect("every session was opened by a visit").clone()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().expect("no panic under this lock")
+    }
+
+    /// Frees the places of what is in a poll's answer. The first one opens the session.
+    fn polled(self: &Arc<Flow>, body: &[u8]) {
+        #[derive(Deserialize)]
+        struct Open {
+            sid: Sid,
+        }
+        if let Some(json) = body.strip_prefix(OPEN)
+            && let Ok(Open { sid }) = serde_json::from_slice(json)
+            && let (Some(flows), Ok(())) = (self.flows.upgrade(), self.session.set(sid))
+        {
+            flows.lock().insert(sid, Arc::downgrade(self));
+        }
+        let mut taken = self.taken();
         for packet in body.split(|byte| *byte == SEPARATOR) {
             if OURS.iter().any(|start| packet.starts_with(start)) {
-                taken.packets = taken.packets.saturating_sub(1);
-                taken.bytes = taken.bytes.saturating_sub(packet.len() as u64);
+                taken.give_back(packet.len() as u64);
             }
         }
         drop(taken);
         self.has_room.notify_waiters();
-        Response::from_parts(head, Full::new(body))
     }
 
-    /// Takes a place once there is one, for as long as the client stays: one that does not read
-    /// misses a heartbeat.
-    async fn enter(&self, socket: &SocketRef, packet_bytes: usize) -> Result<(), Gone> {
+    /// Takes a place once there is one. Whoever no longer waits for it drops this.
+    async fn enter(&self, socket: &SocketRef, packet_bytes: usize) -> Place<'_> {
+        let turn = self.turn.lock().await;
         loop {
             let mut has_room = pin!(self.has_room.notified());
             has_room.as_mut().enable();
-            let is_websocket = socket.transport_type() == TransportType::Websocket;
-            {
-                let mut taken = self.taken.lock().expect("no panic under this lock");
-                let is_in = match is_websocket {
-                    true => taken.enter_websocket(packet_bytes),
-                    false => taken.enter_poll(packet_bytes as u64),
-                };
-                if is_in {
-                    return Ok(());
-                }
+            let is_websocket = is_websocket(socket);
+            let bytes = if is_websocket { frame_bytes(packet_bytes) } else { packet_bytes as u64 };
+            let is_in = match is_websocket {
+                true => self.taken().enter_websocket(bytes),
+                false => self.taken().enter_poll(bytes),
+            };
+            if is_in {
+                return Place { flow: self, bytes, is_used: false, _turn: turn };
             }
-            if !socket.connected() {
-                return Err(Gone);
-            }
-            // Neither a WebSocket nor one that leaves tells.
-            let _ = timeout(LOOK_AGAIN, has_room).await;
+            let _ = timeout(until_next_look(socket), has_room).await;
         }
     }
+}
+
+/// A place that is given back unless a packet is put there. Until then it is nobody else's turn.
+struct Place<'a> {
+    flow: &'a Flow,
+    bytes: u64,
+    is_used: bool,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.flow.taken().give_back(self.bytes);
+        }
+    }
+}
+
+fn is_websocket(socket: &SocketRef) -> bool {
+    socket.transport_type() == TransportType::Websocket
+}
+
+/// A WebSocket does not tell when it has written. A poll tells what it took, but not that it was
+/// the last one before a WebSocket.
+fn until_next_look(socket: &SocketRef) -> Duration {
+    if is_websocket(socket) { LOOK_AGAIN } else { LOOK_AGAIN_POLLING }
 }
 
 impl Taken {
@@ -184,7 +240,7 @@ impl Taken {
 
     /// Packets leave in their order: once as many bytes are written as there were, all have left.
     /// What else was written meanwhile (heartbeats) makes that a little early, and no more.
-    fn enter_websocket(&mut self, packet_bytes: usize) -> bool {
+    fn enter_websocket(&mut self, frame_bytes: u64) -> bool {
         let written = self.outflow.as_ref().map_or(u64::MAX, |outflow| outflow.written());
         if written.saturating_sub(self.written_before) >= self.bytes {
             (self.packets, self.bytes, self.written_before) = (0, 0, written);
@@ -192,9 +248,20 @@ impl Taken {
         let is_free = self.packets < SOCKET_PACKETS && self.bytes < SOCKET_BYTES;
         if is_free {
             self.packets += 1;
-            self.bytes += frame_bytes(packet_bytes);
+            self.bytes += frame_bytes;
         }
         is_free
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        self.packets = self.packets.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// What waits leaves by a WebSocket on that connection from now on.
+    fn go_on_with(&mut self, outflow: Option<Arc<Outflow>>) {
+        self.written_before = outflow.as_ref().map_or(0, |outflow| outflow.written());
+        self.outflow = outflow;
     }
 }
 
@@ -209,22 +276,34 @@ fn frame_bytes(payload_bytes: usize) -> u64 {
 }
 
 /// The acknowledgement that the client asks for, if it does.
-pub struct Asked(Option<AckSender>);
+pub struct Asked {
+    socket: Arc<Socket>,
+    id: Option<i64>,
+}
 
 impl FromMessageParts<LocalAdapter> for Asked {
     type Error = Infallible;
 
     fn from_message_parts(
         socket: &Arc<Socket>,
-        said: &mut Value,
+        _: &mut Value,
         id: &Option<i64>,
     ) -> Result<Asked, Infallible> {
-        let sender = AckSender::from_message_parts(socket, said, id)?;
-        Ok(Asked(id.map(|_| sender)))
+        Ok(Asked { socket: socket.clone(), id: *id })
     }
 }
 
-/// Where the server half puts what it says to a session.
+impl Asked {
+    /// A sender is good for one try.
+    fn sender(&self) -> AckSender {
+        let unread = &mut Value::Bytes(Bytes::new());
+        let Ok(sender) = AckSender::from_message_parts(&self.socket, unread, &self.id);
+        sender
+    }
+}
+
+/// Where the server half puts what it says to a session. What it promises takes until there is
+/// room; who no longer waits, since the client has left, drops it.
 pub struct Outbox {
     pub socket: SocketRef,
     pub flow: Arc<Flow>,
@@ -237,24 +316,38 @@ impl Outbox {
 
     pub async fn emit(&self, name: &str, data: &RawValue) -> Result<(), Gone> {
         let packet_bytes = AROUND_EVENT + name.len() + data.get().len();
-        self.flow.enter(&self.socket, packet_bytes).await?;
-        loop {
-            match self.socket.emit(name, data) {
-                Ok(()) => return Ok(()),
-                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                    sleep(LOOK_AGAIN).await;
-                }
-                Err(_) => return Err(Gone),
-            }
-        }
+        self.put(packet_bytes, || self.socket.emit(name, data)).await
     }
 
     /// Sends what a client asked for; to one that asked for nothing, nothing.
     pub async fn acknowledge<T: Serialize>(&self, asked: Asked, data: &T) -> Result<(), Gone> {
-        let Asked(Some(ack)) = asked else { return Ok(()) };
+        if asked.id.is_none() {
+            return Ok(());
+        }
         let json = json(data);
-        self.flow.enter(&self.socket, AROUND_ACKNOWLEDGEMENT + json.get().len()).await?;
-        ack.send(&json).map_err(|_| Gone)
+        let packet_bytes = AROUND_ACKNOWLEDGEMENT + json.get().len();
+        self.put(packet_bytes, || asked.sender().send(&json)).await
+    }
+
+    /// Puts a packet into the library's queue, once it has a place there and the queue has room.
+    async fn put(
+        &self,
+        packet_bytes: usize,
+        send: impl Fn() -> Result<(), SendError>,
+    ) -> Result<(), Gone> {
+        let mut place = self.flow.enter(&self.socket, packet_bytes).await;
+        loop {
+            match send() {
+                Ok(()) => {
+                    place.is_used = true;
+                    return Ok(());
+                }
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                    sleep(until_next_look(&self.socket)).await;
+                }
+                Err(_) => return Err(Gone),
+            }
+        }
     }
 }
 
@@ -271,14 +364,14 @@ mod tests {
         let outflow = Arc::new(Outflow::default());
         let mut taken = Taken { outflow: Some(outflow.clone()), ..Taken::default() };
         outflow.add(150);
-        assert!(taken.enter_websocket(SOCKET_BYTES as usize));
+        assert!(taken.enter_websocket(frame_bytes(SOCKET_BYTES as usize)));
         outflow.add(SOCKET_BYTES as usize + 9);
-        assert!(!taken.enter_websocket(1), "a byte of the frame is not written");
+        assert!(!taken.enter_websocket(frame_bytes(1)), "a byte of the frame is not written");
         outflow.add(1);
-        assert!((0..SOCKET_PACKETS).all(|_| taken.enter_websocket(1)));
-        assert!(!taken.enter_websocket(1));
+        assert!((0..SOCKET_PACKETS).all(|_| taken.enter_websocket(frame_bytes(1))));
+        assert!(!taken.enter_websocket(frame_bytes(1)));
         outflow.add(SOCKET_PACKETS * 3);
-        assert!(taken.enter_websocket(1));
+        assert!(taken.enter_websocket(frame_bytes(1)));
     }
 
     #[test]
@@ -290,18 +383,62 @@ mod tests {
         assert!(taken.enter_poll(2 * POLL_BYTES) && !taken.enter_poll(1));
     }
 
+    fn taken_of(flow: &Flow) -> (usize, u64) {
+        let taken = flow.taken();
+        (taken.packets, taken.bytes)
+    }
+
+    async fn answered(flow: &Arc<Flow>, status: StatusCode, body: &'static str) {
+        let visit = Visit { flow: flow.clone(), outflow: Some(Arc::default()) };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let answer = visit.answered(response).await;
+        assert_eq!(answer.into_body().collect().await.expect("bytes").to_bytes(), body);
+    }
+
     #[tokio::test]
     async fn an_answer_frees_the_places_of_what_is_ours() {
-        let flow = Flow {
-            session: Sid::ZERO,
-            flows: Weak::new(),
-            taken: Mutex::new(Taken { packets: 3, bytes: 30, ..Taken::default() }),
-            has_room: Notify::new(),
-        };
+        let flow = Arc::new(Flow::new(Weak::new()));
+        *flow.taken() = Taken { packets: 3, bytes: 30, ..Taken::default() };
         let body = "2\x1e40{}\x1e42[\"message\",{}]\x1e431[{}]";
-        let answer = flow.answer(Response::new(Full::new(Bytes::from(body)))).await;
-        assert_eq!(answer.into_body().collect().await.expect("bytes").to_bytes(), body);
-        let taken = flow.taken.lock().expect("no panic under this lock");
-        assert_eq!((taken.packets, taken.bytes), (1, 30 - 16 - 7));
+        answered(&flow, StatusCode::OK, body).await;
+        assert_eq!(taken_of(&flow), (1, 30 - 16 - 7));
+    }
+
+    #[tokio::test]
+    async fn only_an_upgrade_changes_the_connection() {
+        let flow = Arc::new(Flow::new(Weak::new()));
+        answered(&flow, StatusCode::BAD_REQUEST, "").await;
+        assert!(flow.taken().outflow.is_none());
+        answered(&flow, StatusCode::SWITCHING_PROTOCOLS, "").await;
+        assert!(flow.taken().outflow.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_session_is_found_until_it_ends() {
+        let flows = Arc::new(Flows::default());
+        let of = |sid: &str| {
+            let uri = format!("/socket.io/?EIO=4&transport=polling{sid}");
+            let mut request = Request::get(uri).body(()).expect("a request");
+            flows.visit(&mut request).map(|visit| visit.flow)
+        };
+        let flow = of("").expect("a new one");
+        assert!(of("&sid=AAAAAAAAAAAAAAAA").is_none());
+        answered(&flow, StatusCode::OK, r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":[]}"#).await;
+        let found = of("&sid=AAAAAAAAAAAAAAAA").expect("it is open");
+        assert!(Arc::ptr_eq(&flow, &found));
+        drop((flow, found));
+        assert!(flows.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_place_is_given_back_unless_it_is_used() {
+        let flow = Flow::new(Weak::new());
+        for (is_used, packets) in [(false, 0), (true, 1)] {
+            assert!(flow.taken().enter_poll(9));
+            let _turn = flow.turn.lock().await;
+            drop(Place { flow: &flow, bytes: 9, is_used, _turn });
+            assert_eq!(taken_of(&flow), (packets, 9 * packets as u64));
+        }
     }
 }
