@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{self, TryFutureExt as _};
 use http_body_util::Either;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -121,12 +122,12 @@ where
         count(&app, &request);
         let visit = flows.visit(&mut request);
         let answering = service.call(request);
-        async move {
-            let response = answering.await?;
-            Ok(match visit {
-                Some(visit) => visit.answered(response).await.map(Either::Left),
-                None => response.map(Either::Right),
-            })
+        match visit {
+            None => future::Either::Right(answering.map_ok(|it| it.map(Either::Right))),
+            // In a box, since every connection keeps room for the larger of the two.
+            Some(visit) => future::Either::Left(Box::pin(async move {
+                Ok(visit.answered(answering.await?).await.map(Either::Left))
+            })),
         }
     })
 }
