@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::directory::RunDirectory;
 use super::progress::ProgressLine;
@@ -203,14 +202,7 @@ async fn measure(
     watch: Option<&Watch>,
 ) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let interrupted = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
+    let interrupted = super::told_to_stop()?;
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             eprintln!("warning: {error:#}");

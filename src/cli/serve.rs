@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::server::{Server, ServerConfig};
@@ -54,8 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Ready at SIGINT, at SIGTERM and, if asked, at the end of standard input.
 fn told_to_stop(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let signalled = super::told_to_stop()?;
     let parent_gone = async move {
         if !with_parent {
             std::future::pending::<()>().await;
@@ -64,8 +62,7 @@ fn told_to_stop(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> 
     };
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = signalled => {}
             () = parent_gone => {}
         }
     })

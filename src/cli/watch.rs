@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -89,11 +88,11 @@ impl Watch {
     /// If the system does not tell of signals.
     pub async fn linger(self, run: &Path) -> anyhow::Result<()> {
         // First of all: whoever hears that the run is over may interrupt at once.
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let told_to_stop = super::told_to_stop()?;
         let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         self.say(json!({ "what": "finished", "run": name }));
         eprintln!("the run stays on http://{}/watch until Ctrl-C", self.address);
-        interrupt.recv().await;
+        told_to_stop.await;
         drop(self.say);
         self.publishing.await?;
         self.stop.cancel();

@@ -262,17 +262,19 @@ fn cells_on_disk(directory: &Path) -> usize {
 
 #[test]
 fn an_interrupt_keeps_what_was_measured() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let child = compare(directory.path(), &["--repeats", "50"]).spawn().expect("it runs");
-    let running = Running(child);
-    wait_for(|| cells_on_disk(directory.path()) >= 1);
-    running.signal("-INT");
-    let output = running.finish();
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-    let run = read_run(directory.path());
-    assert!(!run.cells.is_empty());
-    assert!(run.stopped_early.is_some_and(|why| why.contains("interrupted")));
-    assert!(directory.path().join("report.html").exists());
+    for signal in ["-INT", "-TERM"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let child = compare(directory.path(), &["--repeats", "50"]).spawn().expect("it runs");
+        let running = Running(child);
+        wait_for(|| cells_on_disk(directory.path()) >= 1);
+        running.signal(signal);
+        let output = running.finish();
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        let run = read_run(directory.path());
+        assert!(!run.cells.is_empty());
+        assert!(run.stopped_early.is_some_and(|why| why.contains("interrupted")));
+        assert!(directory.path().join("report.html").exists());
+    }
 }
 
 #[test]
