@@ -141,7 +141,7 @@ impl CellPlan {
             message_bytes: self.workload.message_bytes,
             start,
             window,
-            patience: if self.workload.restart.is_zero() { Duration::ZERO } else { PATIENCE },
+            patience: if self.workload.restarts() { PATIENCE } else { Duration::ZERO },
         };
         let publisher = publishing.run(watch.server.dialer.clone());
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
@@ -156,23 +156,21 @@ impl CellPlan {
 
         let opened = meter.tally().opened;
         let connections = Connections { opened, ready_us: meter.readiness() };
-        let away = match self.workload.restart.is_zero() {
-            true => None,
-            false => {
+        let away = match self.workload.restarts() {
+            true => {
                 tell(Phase::Restarting);
                 Some(self.restart(&mut watch, &schedule, window).await?)
             }
+            false => None,
         };
 
         tell(Phase::Draining);
         let publisher_late_us = watch.alongside(&mut publisher).await???;
         let expected = expected_deliveries(&self.workload, &schedule);
-        let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
-        // What is missing after that is lost, which is a result and not an error.
         let is_over = |watch: &Watch| {
             watch.fleet.received() >= expected && self.all_are_back(&watch.fleet, away)
         };
-        let _ = watch.until(is_over, deadline, "").await;
+        let _ = watch.wait(is_over, self.all_have_arrived_by()).await;
         let requests = match away {
             None => watch.settle(&meter, transport, &unused_from).await?,
             Some(_) => (meter.tally().requests, None),
@@ -206,11 +204,15 @@ impl CellPlan {
     ) -> anyhow::Result<[Instant; 2]> {
         let before = |instants: &Vec<Duration>| instants.partition_point(|at| *at < window.end);
         let counts: Vec<usize> = schedule.by_topic.iter().map(before).collect();
-        let deadline = Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE;
-        // What is missing after that is lost, which is a result and not an error.
-        let arrived = |watch: &Watch| Instant::now() > deadline || watch.fleet.has_first(&counts);
-        watch.until(arrived, deadline + PATIENCE, "messages of the steady state arrive").await?;
+        let arrived = |watch: &Watch| watch.fleet.has_first(&counts);
+        watch.wait(arrived, self.all_have_arrived_by()).await?;
         watch.restart().await
+    }
+
+    /// When what was published until now should be there. What is missing after that is lost, which
+    /// is a result and not an error.
+    fn all_have_arrived_by(&self) -> Instant {
+        Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE
     }
 
     /// Whether everybody who has noticed the restart is over it. Who asks now and then may sleep

@@ -251,7 +251,7 @@ impl Shared {
     async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
         let variant = self.variant;
         Ok(match &self.target {
-            None if self.workload.restart.is_zero() => {
+            None if !self.workload.restarts() => {
                 let subscriber = Subscriber::connect(variant, dialer, wish).await?;
                 Connected::Ours(Box::new(subscriber))
             }

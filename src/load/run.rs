@@ -57,7 +57,7 @@ impl Campaign {
             true => String::new(),
             false => format!("{:08x}-", rand::random::<u32>()),
         };
-        let restarts = points.iter().any(|point| !point.workload.restart.is_zero());
+        let restarts = points.iter().any(|point| point.workload.restarts());
         anyhow::ensure!(
             is_child || !restarts,
             "workload.restart: only a server that this program starts can be restarted; leave out \
@@ -176,7 +176,7 @@ fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
                     repeat,
                     seed: scenario.seed + u64::from(repeat),
                     topic_prefix,
-                    on_disk: !point.workload.restart.is_zero(),
+                    on_disk: point.workload.restarts(),
                 });
             }
         }

@@ -339,6 +339,11 @@ impl Scenario {
 }
 
 impl Workload {
+    /// Whether the server is stopped and started again.
+    pub fn restarts(&self) -> bool {
+        !self.restart.is_zero()
+    }
+
     /// Time in which messages are published.
     pub fn publishing(&self) -> Duration {
         self.warm_up + self.duration + self.restart

@@ -89,13 +89,25 @@ impl Watch<'_> {
         deadline: Instant,
         what: &str,
     ) -> anyhow::Result<()> {
+        if !self.wait(done, deadline).await? {
+            bail!("gave up waiting until all {what}");
+        }
+        Ok(())
+    }
+
+    /// Waits for `done`, and says whether that came before the deadline.
+    pub async fn wait(
+        &mut self,
+        done: impl Fn(&Watch) -> bool,
+        deadline: Instant,
+    ) -> anyhow::Result<bool> {
         while !done(self) {
             if Instant::now() > deadline {
-                bail!("gave up waiting until all {what}");
+                return Ok(false);
             }
             self.sleep_until(Instant::now() + LOOK).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Lets no further request out and waits until those on their way have been counted by the

@@ -237,7 +237,7 @@ fn measured(
 /// Half of the subscribers notice.
 fn recovery(workload: &Workload) -> Option<Recovery> {
     let count = workload.subscribers as usize / 2;
-    (!workload.restart.is_zero()).then(|| Recovery {
+    workload.restarts().then(|| Recovery {
         down_us: 1_200_000,
         away_us: all_of(&vec![900_000; count]),
         back_us: all_of(&vec![80_000; count]),

@@ -84,9 +84,9 @@ pub fn workload(workload: &Workload) -> String {
         Headers::Minimal => "minimal request headers",
         Headers::Browser => "a browser's request headers",
     };
-    let restart = match workload.restart.is_zero() {
-        true => String::new(),
-        false => format!(", then a restart of the server within {}", show(workload.restart)),
+    let restart = match workload.restarts() {
+        true => format!(", then a restart of the server within {}", show(workload.restart)),
+        false => String::new(),
     };
     format!(
         "{} subscribers on {} topics; messages of {} of text, {} on each topic, published \

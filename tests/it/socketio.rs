@@ -86,10 +86,8 @@ async fn a_polls_answer_holds_at_most_sixteen_packets() {
         for packet in packets {
             if packet == "2" {
                 http.post(&path, "3".into()).await.expect("taken");
-            } else if let Some(message) = packet.strip_prefix(r#"42["message","#) {
-                let json = message.strip_suffix(']').expect("the end of an array");
-                let message: serde_json::Value = serde_json::from_str(json).expect("JSON");
-                offsets.push(message["offset"].as_u64().expect("a number"));
+            } else if let Some(offset) = offset_of(packet) {
+                offsets.push(offset);
             } else if let Some(acknowledgement) = packet.strip_prefix("43") {
                 acknowledged.insert(acknowledgement.split_once('[').expect("JSON").0.to_owned());
             }
@@ -119,6 +117,14 @@ async fn who_asks_and_never_reads_is_told_to_leave() {
     let (mut http, path) = polling_session(&server).await;
     http.post(&path, publish(1).into()).await.expect("taken");
     server.stop().await;
+}
+
+/// The offset of the message in a packet, if it is one's.
+fn offset_of(packet: &str) -> Option<u64> {
+    let message = packet.strip_prefix(r#"42["message","#)?;
+    let json = message.strip_suffix(']').expect("the end of an array");
+    let message: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    Some(message["offset"].as_u64().expect("a number"))
 }
 
 /// A session that has connected, and where its requests go.
@@ -176,11 +182,8 @@ async fn a_session_keeps_its_places_from_one_connection_to_the_next() {
         let text = std::str::from_utf8(&body).expect("text");
         let packets: Vec<&str> = text.split('\u{1e}').collect();
         assert!(packets.len() <= 16, "{} packets: {text}", packets.len());
-        for packet in packets.iter().filter_map(|packet| packet.strip_prefix("42[\"message\",")) {
-            let json = packet.strip_suffix(']').expect("the end of an array");
-            let message: serde_json::Value = serde_json::from_str(json).expect("JSON");
-            last_heard = message["offset"].as_u64().expect("a number");
-        }
+        let heard = packets.into_iter().filter_map(offset_of).next_back();
+        last_heard = heard.unwrap_or(last_heard);
     }
     server.stop().await;
 }
