@@ -11,7 +11,7 @@ use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Topic};
-use poll_vs_push::message::{Cursor, Draft, Epoch, Message};
+use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ fn wake(criterion: &mut Criterion) {
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("feed encode");
     for bytes in [100, 1_000, 10_000] {
-        let Draft { sender, .. } = draft();
+        let NewMessage { sender, .. } = draft();
         let message = Message { offset: 1, published_at: 1, sender, text: "x".repeat(bytes) };
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(BenchmarkId::from_parameter(bytes), |bencher| {
@@ -83,8 +83,8 @@ fn topic() -> Arc<Topic> {
     feed.topic(&support::topic()).expect("room for one topic")
 }
 
-fn draft() -> Draft {
-    Draft { sender: "A".to_owned(), text: "x".repeat(support::TEXT_BYTES) }
+fn draft() -> NewMessage {
+    NewMessage { sender: "A".to_owned(), text: "x".repeat(support::TEXT_BYTES) }
 }
 
 /// Tasks that wait for one topic, again and again.

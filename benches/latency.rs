@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkId, Criterion};
+use poll_vs_push::client::clock::sleep_until;
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::clock::sleep_until;
 use rand::RngExt;
 use support::{Setting, Stage};
 use tokio::runtime::Runtime;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Throughput};
-use poll_vs_push::transport::{Transport, Wish};
-use poll_vs_push::wire::clock::sleep_until;
-use poll_vs_push::wire::{Dialer, Meter, Tally};
+use poll_vs_push::client::clock::sleep_until;
+use poll_vs_push::client::{Dialer, Meter, Tally};
+use poll_vs_push::transport::{SubscribeOptions, Transport};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{Crowd, Publisher, TestServer};
@@ -49,7 +49,7 @@ fn count(count: Count) {
     group.throughput(Throughput::Elements(MESSAGES * SUBSCRIBERS));
     for (function, transport, interval) in ways() {
         for rate in RATES {
-            let visit = Visit { transport, interval, rate };
+            let visit = PendingSession { transport, interval, rate };
             group.bench_function(BenchmarkId::new(&function, rate), |bencher| {
                 bencher.iter_custom(|visits| {
                     let tallies = (0..visits).map(|_| visit.tally(&runtime));
@@ -73,21 +73,24 @@ fn ways() -> Vec<(String, Transport, Duration)> {
     Transport::ALL.into_iter().flat_map(of).collect()
 }
 
-struct Visit {
+struct PendingSession {
     transport: Transport,
     interval: Duration,
     rate: f64,
 }
 
-impl Visit {
+impl PendingSession {
     /// Pays the visit; what the subscribers counted.
     fn tally(&self, runtime: &Runtime) -> Tally {
         runtime.block_on(async {
             let server = TestServer::start().await;
             let meter = Arc::new(Meter::default());
             let dialer = Dialer::new(server.address).with_meter(meter.clone());
-            let wish = Wish { interval: self.interval, ..Wish::new(support::topic()) };
-            let crowd = Crowd::connect(self.transport, SUBSCRIBERS, dialer, wish).await;
+            let options = SubscribeOptions {
+                interval: self.interval,
+                ..SubscribeOptions::new(support::topic())
+            };
+            let crowd = Crowd::connect(self.transport, SUBSCRIBERS, dialer, options).await;
             let mut publisher = Publisher::new(&server, &support::topic());
             let mut due = Instant::now();
             for gap in self.gaps() {

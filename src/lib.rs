@@ -15,7 +15,7 @@
 //!   [`short_polling`](transport::short_polling), [`long_polling`](transport::long_polling) and
 //!   [`websocket`](transport::websocket) side by side and look where the waiting happens.
 //! - [`server`]: mounts every transport on one feed: accept loop, limits, metrics, drain.
-//! - [`wire`]: the subscriber's end of the network: connections, counted and delayed.
+//! - [`client`]: the subscriber's end of the network: connections, counted and delayed.
 //! - [`load`]: the load test: scenario, schedule, publisher, fleet, verifier.
 //! - [`run`]: `run.json`, all that measuring and reporting share.
 //! - [`theory`]: the closed forms that every measurement is held against.
@@ -27,6 +27,7 @@
 
 pub mod advise;
 pub mod cli;
+pub mod client;
 pub mod feed;
 pub mod load;
 pub mod message;
@@ -39,7 +40,6 @@ pub mod tls;
 pub mod transport;
 pub mod usage;
 pub mod web;
-pub mod wire;
 
 /// Said to whoever asks for TLS in vain.
 #[cfg(not(feature = "tls"))]

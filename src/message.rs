@@ -109,7 +109,7 @@ impl BadInput {
 /// What user A asks the server to publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Draft {
+pub struct NewMessage {
     pub sender: String,
     pub text: String,
 }
@@ -141,7 +141,7 @@ pub struct Stored {
 
 /// What a reader of the feed gets: messages still encoded, and how complete they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice {
+pub struct ReadResult {
     /// Read up to here: the cursor for the next read.
     pub cursor: Cursor,
     /// Message objects, in order.
@@ -153,10 +153,10 @@ pub struct Slice {
     pub reset: bool,
 }
 
-impl Slice {
+impl ReadResult {
     /// Nothing to tell, except that the reader is at `cursor`.
-    pub fn nothing_yet(cursor: Cursor) -> Slice {
-        Slice { cursor, messages: Vec::new(), gap: 0, reset: false }
+    pub fn nothing_yet(cursor: Cursor) -> ReadResult {
+        ReadResult { cursor, messages: Vec::new(), gap: 0, reset: false }
     }
 
     /// The JSON of a [`Batch`], made by copying the messages' bytes.
@@ -267,8 +267,8 @@ impl Frame {
 mod tests {
     use super::*;
 
-    fn slice(messages: Vec<Bytes>, gap: u64, reset: bool) -> Slice {
-        Slice { cursor: Cursor { epoch: Epoch(0xab), offset: 7 }, messages, gap, reset }
+    fn slice(messages: Vec<Bytes>, gap: u64, reset: bool) -> ReadResult {
+        ReadResult { cursor: Cursor { epoch: Epoch(0xab), offset: 7 }, messages, gap, reset }
     }
 
     #[test]

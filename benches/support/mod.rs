@@ -16,10 +16,10 @@ use bytes::Bytes;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
 use hyper::{Method, StatusCode};
-use poll_vs_push::message::{Draft, TopicName};
+use poll_vs_push::client::{Dialer, HttpConnection};
+use poll_vs_push::message::{NewMessage, TopicName};
 use poll_vs_push::server::{Server, ServerConfig};
-use poll_vs_push::transport::{Subscriber, Transport, Wish};
-use poll_vs_push::wire::{Dialer, HttpConnection};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Transport};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
@@ -82,8 +82,9 @@ impl Stage {
         let server = TestServer::start().await;
         let topic = topic();
         let dialer = Dialer::new(server.address).with_round_trip(setting.round_trip);
-        let wish = Wish { interval: setting.interval, ..Wish::new(topic.clone()) };
-        let crowd = Crowd::connect(setting.transport, setting.subscribers, dialer, wish).await;
+        let options =
+            SubscribeOptions { interval: setting.interval, ..SubscribeOptions::new(topic.clone()) };
+        let crowd = Crowd::connect(setting.transport, setting.subscribers, dialer, options).await;
         Stage { setting, publisher: Publisher::new(&server, &topic), crowd, server }
     }
 
@@ -159,7 +160,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(server: &TestServer, topic: &TopicName) -> Publisher {
-        let draft = Draft { sender: "A".to_owned(), text: "x".repeat(TEXT_BYTES) };
+        let draft = NewMessage { sender: "A".to_owned(), text: "x".repeat(TEXT_BYTES) };
         Publisher {
             published: 0,
             http: HttpConnection::new(Dialer::new(server.address)),
@@ -185,7 +186,7 @@ pub struct Crowd {
 struct Shared {
     transport: Transport,
     dialer: Dialer,
-    wish: Wish,
+    options: SubscribeOptions,
     connecting: Semaphore,
     progress: Mutex<Progress>,
     /// Rings when all are connected, and when what is wanted has been received.
@@ -204,12 +205,17 @@ struct Progress {
 
 impl Crowd {
     /// Connects `size` subscribers; returns when none of them will miss a message.
-    pub async fn connect(transport: Transport, size: u64, dialer: Dialer, wish: Wish) -> Crowd {
+    pub async fn connect(
+        transport: Transport,
+        size: u64,
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Crowd {
         let connecting = Semaphore::new(CONNECTING_MAX);
         let progress = Progress { absent: size, received: 0, wanted: 0, reached_at: None };
         let progress = Mutex::new(progress);
         let reached = Notify::new();
-        let shared = Shared { transport, dialer, wish, connecting, progress, reached };
+        let shared = Shared { transport, dialer, options, connecting, progress, reached };
         let shared = Arc::new(shared);
         let tasks = (0..size).map(|_| shared.clone().subscribe()).collect();
         let crowd = Crowd { shared, tasks };
@@ -255,7 +261,7 @@ impl Shared {
     async fn subscribe(self: Arc<Self>) {
         let turn = self.connecting.acquire().await.expect("never closed");
         let connecting =
-            Subscriber::connect(self.transport, self.dialer.clone(), self.wish.clone());
+            Subscriber::connect(self.transport, self.dialer.clone(), self.options.clone());
         let mut subscriber = connecting.await.expect("the server accepts");
         drop(turn);
         self.note(|progress| {

@@ -8,7 +8,7 @@ use crate::transport::Transport;
 /// A value of a need that may turn out different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Knob {
+pub enum Parameter {
     Rate,
     Staleness,
     Rtt,
@@ -18,7 +18,7 @@ pub enum Knob {
 /// Where the answer changes, if one value moves and the others stay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Margin {
-    pub knob: Knob,
+    pub knob: Parameter,
     /// The value at which it changes, in the need's unit.
     pub at: f64,
     /// That value divided by the present one: below 1 if it has to shrink.
@@ -32,13 +32,13 @@ const FACTOR_MAX: f64 = 1_000.0;
 
 /// The nearest change in either direction of each value.
 pub(super) fn margins(need: &Need, costs: &Costs) -> Vec<Margin> {
-    let knobs = [Knob::Rate, Knob::Staleness, Knob::Rtt, Knob::MessageBytes];
+    let knobs = [Parameter::Rate, Parameter::Staleness, Parameter::Rtt, Parameter::MessageBytes];
     let directions =
         knobs.into_iter().flat_map(|knob| [(knob, FACTOR_MAX), (knob, 1.0 / FACTOR_MAX)]);
     directions.filter_map(|(knob, furthest)| nearest(need, costs, knob, furthest)).collect()
 }
 
-fn nearest(need: &Need, costs: &Costs, knob: Knob, furthest: f64) -> Option<Margin> {
+fn nearest(need: &Need, costs: &Costs, knob: Parameter, furthest: f64) -> Option<Margin> {
     const STEPS: i32 = 120;
     let choice =
         |factor: f64| choose(&knob.moved(need, factor), costs).map(|choice| choice.transport);
@@ -54,13 +54,13 @@ fn nearest(need: &Need, costs: &Costs, knob: Knob, furthest: f64) -> Option<Marg
     Some(Margin { knob, at: knob.of(need) * other, factor: other, becomes: choice(other) })
 }
 
-impl Knob {
+impl Parameter {
     fn of(self, need: &Need) -> f64 {
         match self {
-            Knob::Rate => need.rate,
-            Knob::Staleness => need.staleness_s,
-            Knob::Rtt => need.rtt_s,
-            Knob::MessageBytes => f64::from(need.message_bytes),
+            Parameter::Rate => need.rate,
+            Parameter::Staleness => need.staleness_s,
+            Parameter::Rtt => need.rtt_s,
+            Parameter::MessageBytes => f64::from(need.message_bytes),
         }
     }
 
@@ -68,10 +68,10 @@ impl Knob {
     pub fn moved(self, need: &Need, factor: f64) -> Need {
         let value = self.of(need) * factor;
         match self {
-            Knob::Rate => Need { rate: value, ..*need },
-            Knob::Staleness => Need { staleness_s: value, ..*need },
-            Knob::Rtt => Need { rtt_s: value, ..*need },
-            Knob::MessageBytes => Need { message_bytes: value.round() as u32, ..*need },
+            Parameter::Rate => Need { rate: value, ..*need },
+            Parameter::Staleness => Need { staleness_s: value, ..*need },
+            Parameter::Rtt => Need { rtt_s: value, ..*need },
+            Parameter::MessageBytes => Need { message_bytes: value.round() as u32, ..*need },
         }
     }
 }

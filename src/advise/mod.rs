@@ -15,7 +15,7 @@ use crate::transport::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
 pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
-pub use margin::{Knob, Margin};
+pub use margin::{Margin, Parameter};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -9,8 +9,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use crate::advise::{
-    Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Knob, Margin, Need, Standing, TOO_CLOSE,
-    advise,
+    Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Parameter, Standing,
+    TOO_CLOSE, advise,
 };
 use crate::load::scenario::parse_duration;
 use crate::report::units::{Unit, significant, thousands};
@@ -304,10 +304,12 @@ fn margins(advice: &Advice) -> Vec<String> {
 fn margin(margin: &Margin) -> String {
     let direction = if margin.factor > 1.0 { "above" } else { "below" };
     let at = match margin.knob {
-        Knob::Rate => format!("{direction} {} messages/s", significant(margin.at)),
-        Knob::Staleness => format!("{direction} {} of staleness", Unit::Seconds.show(margin.at)),
-        Knob::Rtt => format!("{direction} a round trip of {}", Unit::Seconds.show(margin.at)),
-        Knob::MessageBytes => format!("{direction} {} of text", Unit::Bytes.show(margin.at)),
+        Parameter::Rate => format!("{direction} {} messages/s", significant(margin.at)),
+        Parameter::Staleness => {
+            format!("{direction} {} of staleness", Unit::Seconds.show(margin.at))
+        }
+        Parameter::Rtt => format!("{direction} a round trip of {}", Unit::Seconds.show(margin.at)),
+        Parameter::MessageBytes => format!("{direction} {} of text", Unit::Bytes.show(margin.at)),
     };
     let becomes = margin.becomes.map_or("no way is fast enough", Transport::label);
     format!("{at} (×{}): {becomes}", significant(margin.factor))

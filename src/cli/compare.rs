@@ -12,6 +12,7 @@ use super::directory::RunDirectory;
 use super::progress::ProgressLine;
 use super::watch::Watch;
 use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
+use crate::client::Dialer;
 use crate::load::scenario::{Overrides, Scenario};
 use crate::load::{Campaign, Progress, ServerSource};
 use crate::report::baseline;
@@ -21,7 +22,6 @@ use crate::run::Run;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
 use crate::transport::{Extra, Variant};
-use crate::wire::Dialer;
 
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");

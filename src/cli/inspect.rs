@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::feed::Portion;
+use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, Kept};
 use crate::message::{Epoch, Message, TopicName};
 
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// Messages that are read at a time.
-const PORTION: Portion = Portion { messages: 1_000, bytes: 4 << 20 };
+const PORTION: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
 
 /// Writes to standard output.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {

@@ -44,14 +44,14 @@ pub fn unix_micros() -> u64 {
 
 /// How much one read may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Portion {
+pub struct ReadLimit {
     /// Messages at most.
     pub messages: usize,
     /// Encoded bytes at most; one message is answered whatever its size.
     pub bytes: usize,
 }
 
-impl Portion {
+impl ReadLimit {
     /// As many of `messages` as this allows, from the first.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Log {
 
     /// Messages after `after`, a portion of them, and how many before them are not here.
     /// `after` must not be ahead of the head.
-    pub fn read_after(&self, after: Offset, portion: Portion) -> (u64, Vec<Bytes>) {
+    pub fn read_after(&self, after: Offset, portion: ReadLimit) -> (u64, Vec<Bytes>) {
         let gap = self.begins_after().saturating_sub(after);
         let skip = after.saturating_sub(self.begins_after()) as usize;
         let messages = self.messages.range(skip..).map(|entry| Ok(entry.message.clone()));

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::message::{Epoch, TopicName};
 
-pub use log::{Portion, Retention, unix_micros};
+pub use log::{ReadLimit, Retention, unix_micros};
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
 pub use topic::Topic;
@@ -136,7 +136,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Draft;
+    use crate::message::NewMessage;
 
     fn name(text: &str) -> TopicName {
         text.parse().expect("a good name")
@@ -149,7 +149,7 @@ mod tests {
         let held = feed.topic(&name("held")).expect("room");
         feed.topic(&name("unused")).expect("room");
         let used = feed.topic(&name("used")).expect("'unused' is dropped");
-        used.publish(Draft { sender: "A".into(), text: "hi".into() }).await.expect("stored");
+        used.publish(NewMessage { sender: "A".into(), text: "hi".into() }).await.expect("stored");
         drop(used);
         assert_eq!(feed.topic(&name("one-more")).unwrap_err(), NoTopic::TooMany { limit: 2 });
         assert_eq!(feed.topic(&name("held")).expect("still there").head(), held.head());

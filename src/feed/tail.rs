@@ -7,8 +7,8 @@ use std::sync::{RwLock, RwLockReadGuard};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::log::{Log, Portion, Retention, unix_micros};
-use crate::message::{Draft, Message, Offset};
+use super::log::{Log, ReadLimit, Retention, unix_micros};
+use crate::message::{Message, NewMessage, Offset};
 
 /// A log with a lock around it and a bell on it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Tail {
     }
 
     /// Gives the draft the next offset and appends it. For a store that decides by this order.
-    pub fn append(&self, draft: Draft) -> Offset {
+    pub fn append(&self, draft: NewMessage) -> Offset {
         let mut log = self.log.write().expect("no panic under this lock");
         let offset = log.head() + 1;
         let (stored_at, message) = encode(offset, draft);
@@ -66,7 +66,7 @@ impl Tail {
     pub(super) fn read_after(
         &self,
         after: Offset,
-        portion: Portion,
+        portion: ReadLimit,
     ) -> (Offset, Option<(u64, Vec<Bytes>)>) {
         let log = self.read();
         let head = log.head();
@@ -86,8 +86,8 @@ impl Tail {
 }
 
 /// The message of this offset as of now, and when that is.
-pub fn encode(offset: Offset, draft: Draft) -> (u64, Bytes) {
-    let Draft { sender, text } = draft;
+pub fn encode(offset: Offset, draft: NewMessage) -> (u64, Bytes) {
+    let NewMessage { sender, text } = draft;
     let published_at = unix_micros();
     (published_at, Message { offset, published_at, sender, text }.encode())
 }

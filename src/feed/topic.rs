@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::FeedLimits;
-use super::log::Portion;
+use super::log::ReadLimit;
 use super::store::{Store, StoreError};
 use super::tail::Tail;
-use crate::message::{Cursor, Draft, Epoch, Offset, Slice, TopicName};
+use crate::message::{Cursor, Epoch, NewMessage, Offset, ReadResult, TopicName};
 
 /// A named feed of messages.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Topic {
     /// # Errors
     /// If the store cannot keep it. Readers then do not see it, unless the store says that it
     /// does not know.
-    pub async fn publish(&self, draft: Draft) -> Result<Cursor, StoreError> {
+    pub async fn publish(&self, draft: NewMessage) -> Result<Cursor, StoreError> {
         let offset = self.store.append(&self.name, &self.tail, draft).await?;
         Ok(Cursor { epoch: self.epoch, offset })
     }
@@ -58,12 +58,12 @@ impl Topic {
     ///
     /// # Errors
     /// If the store has what is asked for, and cannot read it.
-    pub fn read_after(&self, cursor: Cursor, limit: usize) -> Result<Slice, StoreError> {
-        let portion = Portion { messages: limit, bytes: self.slice_bytes };
+    pub fn read_after(&self, cursor: Cursor, limit: usize) -> Result<ReadResult, StoreError> {
+        let portion = ReadLimit { messages: limit, bytes: self.slice_bytes };
         let (head, read) = self.tail.read_after(cursor.offset, portion);
         let Some((mut gap, mut messages)) = read.filter(|_| cursor.epoch == self.epoch) else {
             let cursor = Cursor { epoch: self.epoch, offset: head };
-            return Ok(Slice { cursor, messages: Vec::new(), gap: 0, reset: true });
+            return Ok(ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true });
         };
         if gap > 0
             && let Some(older) = self.store.read_older(&self.name, cursor.offset, head, portion)?
@@ -71,7 +71,7 @@ impl Topic {
             (gap, messages) = (older.gap, older.messages);
         }
         let offset = cursor.offset + gap + messages.len() as u64;
-        Ok(Slice { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })
+        Ok(ReadResult { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })
     }
 
     /// Returns as soon as [`Topic::read_after`] has something to say about `cursor`: a message, or

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::counters::{Moment, Watch};
 use super::fleet::Fleet;
 use super::headers;
 use super::kernel;
@@ -19,12 +20,11 @@ use super::scenario::Workload;
 use super::schedule::Schedule;
 use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::verifier::Window;
-use super::watch::{Moment, Watch};
+use crate::client::clock::sleep_until;
+use crate::client::{Journal, Meter};
 use crate::message::TopicName;
 use crate::run::{Cell, Connections};
 use crate::transport::{Extra, Variant, Waiting};
-use crate::wire::clock::sleep_until;
-use crate::wire::{Journal, Meter};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);

@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 use super::scenario::{Pacing, Workload};
 use super::target::Target;
 use super::verifier::Receipt;
-use super::{foreign, schedule};
+use super::{schedule, target_subscriber};
+use crate::client::{ClientError, Dialer, Journal};
 use crate::message::TopicName;
-use crate::transport::{Backoff, Extra, Outage, Received, Reconnecting, Subscriber, Variant, Wish};
-use crate::wire::{Dialer, Journal, WireError};
+use crate::transport::{
+    Backoff, Extra, Outage, Received, Reconnecting, SubscribeOptions, Subscriber, Variant,
+};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
 const CONNECTING_MAX: usize = 256;
@@ -27,7 +29,7 @@ pub struct Fleet {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
     logs: Vec<Arc<Mutex<Log>>>,
-    failures: mpsc::Receiver<WireError>,
+    failures: mpsc::Receiver<ClientError>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ struct Shared {
     connecting: Semaphore,
     subscribed: AtomicU64,
     received: AtomicU64,
-    failed: mpsc::Sender<WireError>,
+    failed: mpsc::Sender<ClientError>,
 }
 
 /// What one subscriber received, in order of arrival; instants are absolute.
@@ -87,11 +89,11 @@ enum Connected {
     Ours(Box<Subscriber>),
     /// The same, where the server will be restarted.
     Returning(Box<Reconnecting>),
-    Foreign(foreign::Subscriber),
+    Foreign(target_subscriber::Subscriber),
 }
 
 impl Connected {
-    async fn next(&mut self) -> Result<Received, WireError> {
+    async fn next(&mut self) -> Result<Received, ClientError> {
         match self {
             Connected::Ours(subscriber) => subscriber.next().await,
             Connected::Returning(subscriber) => subscriber.next().await,
@@ -179,7 +181,7 @@ impl Fleet {
     }
 
     /// Waits for a subscriber to fail, which none should.
-    pub async fn failure(&mut self) -> WireError {
+    pub async fn failure(&mut self) -> ClientError {
         match self.failures.recv().await {
             Some(error) => error,
             None => std::future::pending().await,
@@ -228,10 +230,10 @@ impl Shared {
         log: &Mutex<Log>,
         topic: u32,
         phase: f64,
-    ) -> Result<Infallible, WireError> {
+    ) -> Result<Infallible, ClientError> {
         let mut subscriber = {
             let _turn = self.connecting.acquire().await.expect("never closed");
-            self.connect(dialer, self.wish(topic, phase)).await?
+            self.connect(dialer, self.options(topic, phase)).await?
         };
         self.subscribed.fetch_add(1, Relaxed);
         loop {
@@ -248,33 +250,42 @@ impl Shared {
         }
     }
 
-    async fn connect(&self, dialer: Dialer, wish: Wish) -> Result<Connected, WireError> {
+    async fn connect(
+        &self,
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Connected, ClientError> {
         let variant = self.variant;
         Ok(match &self.target {
             None if !self.workload.restarts() => {
-                let subscriber = Subscriber::connect(variant, dialer, wish).await?;
+                let subscriber = Subscriber::connect(variant, dialer, options).await?;
                 Connected::Ours(Box::new(subscriber))
             }
             None => {
-                let connecting = Reconnecting::connect(variant, dialer, wish, Backoff::default());
+                let connecting =
+                    Reconnecting::connect(variant, dialer, options, Backoff::default());
                 Connected::Returning(Box::new(connecting.await?))
             }
             Some(target) => {
-                let subscriber =
-                    foreign::Subscriber::connect(target, variant.transport, dialer, wish);
+                let subscriber = target_subscriber::Subscriber::connect(
+                    target,
+                    variant.transport,
+                    dialer,
+                    options,
+                );
                 Connected::Foreign(subscriber.await?)
             }
         })
     }
 
-    fn wish(&self, topic: u32, phase: f64) -> Wish {
+    fn options(&self, topic: u32, phase: f64) -> SubscribeOptions {
         let Workload { poll_interval, poll_interval_max, poll_pacing, long_poll_hold, rtt, .. } =
             self.workload;
         let round_trip = match poll_pacing {
             Pacing::AfterResponse => rtt,
             Pacing::FixedRate => Duration::ZERO,
         };
-        Wish {
+        SubscribeOptions {
             interval: poll_interval,
             interval_max: poll_interval_max,
             pacing: poll_pacing,
@@ -285,7 +296,7 @@ impl Shared {
             // Holds that all began with the connection would end together, or not at all while it
             // counts.
             first_hold: Some(long_poll_hold.mul_f64(phase)),
-            ..Wish::new(self.topics[topic as usize].clone())
+            ..SubscribeOptions::new(self.topics[topic as usize].clone())
         }
     }
 }

@@ -6,9 +6,9 @@
 
 mod calibration;
 mod cell;
+mod counters;
+mod extract;
 mod fleet;
-mod foreign;
-mod found;
 mod headers;
 mod kernel;
 mod machine;
@@ -16,14 +16,14 @@ mod outcome;
 mod preflight;
 mod process;
 mod publisher;
-mod run;
+mod runner;
 pub mod scenario;
 mod schedule;
 mod server;
 pub mod target;
+mod target_subscriber;
 mod verifier;
-mod watch;
 
 pub use cell::Phase;
-pub use run::{Campaign, Progress};
+pub use runner::{Campaign, Progress};
 pub use server::ServerSource;

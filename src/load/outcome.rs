@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::cell::CellPlan;
+use super::counters::Moment;
 use super::fleet::Log;
 use super::kernel;
 use super::scenario::Workload;
 use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
-use super::watch::Moment;
+use crate::client::{Entry, Journal, Tally};
 use crate::run::{
     Bytes, Cell, Connections, Generator, Histogram, Recovery, Requests, ServerCost, TcpIpSource,
     Trace, TraceEvent, TraceWhat,
 };
-use crate::wire::{Entry, Journal, Tally};
 
 /// Longest stretch of one subscriber's life that is kept for the timeline.
 const TRACE_MAX: Duration = Duration::from_secs(6);

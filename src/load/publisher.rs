@@ -10,10 +10,10 @@ use tokio::time::{sleep, timeout};
 use super::schedule::{self, Publication, Schedule};
 use super::target::PublishRoute;
 use super::verifier::Window;
+use crate::client::clock::sleep_until;
+use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::message::TopicName;
 use crate::run::Histogram;
-use crate::wire::clock::sleep_until;
-use crate::wire::{Dialer, HttpConnection, WireError};
 
 /// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
 /// stay in order.
@@ -42,7 +42,7 @@ impl Publishing {
     ///
     /// # Errors
     /// If a message is not acknowledged, for all the patience, or there is no answer at all.
-    pub async fn run(self, dialer: Dialer) -> Result<Histogram, WireError> {
+    pub async fn run(self, dialer: Dialer) -> Result<Histogram, ClientError> {
         let this = Arc::new(self);
         let connections = this.topics.len().min(CONNECTIONS_MAX);
         let mut tasks = tokio::task::JoinSet::new();
@@ -62,7 +62,7 @@ impl Publishing {
         dialer: Dialer,
         connection: usize,
         connections: usize,
-    ) -> Result<Histogram, WireError> {
+    ) -> Result<Histogram, ClientError> {
         let mut http = HttpConnection::new(dialer.with_headers(&self.route.headers));
         let mut late = Histogram::new();
         let is_ours =
@@ -82,7 +82,7 @@ impl Publishing {
         &self,
         http: &mut HttpConnection,
         publication: &Publication,
-    ) -> Result<(), WireError> {
+    ) -> Result<(), ClientError> {
         let deadline = Instant::now() + self.patience;
         loop {
             let Err(error) = self.try_to_publish(http, publication).await else { return Ok(()) };
@@ -99,14 +99,14 @@ impl Publishing {
         &self,
         http: &mut HttpConnection,
         publication: &Publication,
-    ) -> Result<(), WireError> {
+    ) -> Result<(), ClientError> {
         let text = schedule::text(publication.number, self.message_bytes);
         let topic = &self.topics[publication.topic as usize];
         let body = Bytes::from(self.route.body("A", &text));
         let path = self.route.path(topic);
         let asking = http.request(self.route.method(), &path, body);
         // Not tried again: the message may be stored.
-        let unanswered = |_| WireError::Nonsense(format!("no answer within {ANSWER:?}"));
+        let unanswered = |_| ClientError::ProtocolError(format!("no answer within {ANSWER:?}"));
         let answer = timeout(ANSWER, asking).await.map_err(unanswered)??;
         if self.route.is_stored(answer.status) { Ok(()) } else { Err(answer.refusal()) }
     }

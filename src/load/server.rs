@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use super::process::{ProcessFamily, Usage};
 use super::target::{PublishRoute, Target};
+use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::transport::Transport;
-use crate::wire::{Dialer, HttpConnection, WireError};
 
 /// How long a child may take to start or to stop, and a server to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -235,7 +235,7 @@ impl ServerUnderTest {
             }
         };
         let asking = control.request(Method::GET, "/metrics", Bytes::new());
-        let slow = |_| WireError::Nonsense("/metrics is not answered".to_owned());
+        let slow = |_| ClientError::ProtocolError("/metrics is not answered".to_owned());
         let answer = timeout(PATIENCE, asking).await.map_err(slow)??;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal().into());

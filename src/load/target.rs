@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 
-use super::found::Messages;
+use super::extract::Messages;
 use super::scenario::ScenarioError;
 use crate::message::TopicName;
 use crate::transport::Transport;

@@ -13,10 +13,10 @@ mod csv;
 pub mod decision;
 mod differences;
 pub mod figures;
-mod held;
 mod html;
 mod json;
 mod markdown;
+mod predictions;
 mod prose;
 mod published;
 mod recovery;
@@ -114,7 +114,7 @@ impl<'run> Report<'run> {
 
     /// How many of theory's predictions held, and which did not; empty if nothing was predicted.
     pub fn held(&self) -> Vec<String> {
-        held::sentences(self)
+        predictions::sentences(self)
     }
 
     /// The report as one HTML file that needs no network.

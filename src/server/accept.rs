@@ -19,10 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::addresses::Connections;
-use super::converse::Protocols;
-use super::gate::gate;
-use super::guarded::{Admission, Guarded, Phase};
+use super::auth::authenticate;
+use super::connection::Protocols;
 use super::metrics::Refusal;
+use super::timeout_stream::{Admission, Phase, TimeoutStream};
 use super::{App, routes};
 use crate::transport::socketio;
 
@@ -69,7 +69,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         }
         let admission = Admission { _permit: permit, _place: place.flatten() };
         let phase = Phase::new();
-        let gate = gate(app.clone(), service.clone(), peer, phase.clone());
+        let service = authenticate(app.clone(), service.clone(), peer, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
@@ -80,13 +80,13 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
                     Ok(Err(error)) => return debug!(%error, "a handshake that came to nothing"),
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io = Guarded::new(stream, host.clone(), phase.clone(), admission);
-                protocols.converse(io, gate, &phase).await;
+                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), admission);
+                protocols.serve(io, service, &phase).await;
             });
             continue;
         }
-        let io = Guarded::new(stream, host, phase.clone(), admission);
-        app.spawn(async move { protocols.converse(io, gate, &phase).await });
+        let io = TimeoutStream::new(stream, host, phase.clone(), admission);
+        app.spawn(async move { protocols.serve(io, service, &phase).await });
     }
     drop(entrance);
     drain(&app).await;

@@ -19,19 +19,19 @@ use warp::reply::Response;
 use super::App;
 use super::metrics::TransportMetrics;
 use super::respond::json_answer;
-use crate::message::Slice;
+use crate::message::ReadResult;
 
 /// On what terms a client takes an answer.
 #[derive(Debug, Default)]
-pub struct Terms {
+pub struct RequestConditions {
     /// The tags of answers that it has, as it sent them.
     known: Option<HeaderValue>,
     takes_gzip: bool,
 }
 
 /// Reads the terms from a request's headers.
-pub fn terms() -> impl Filter<Extract = (Terms,), Error = Infallible> + Copy {
-    warp::header::headers_cloned().map(|headers: HeaderMap| Terms {
+pub fn conditions() -> impl Filter<Extract = (RequestConditions,), Error = Infallible> + Copy {
+    warp::header::headers_cloned().map(|headers: HeaderMap| RequestConditions {
         known: headers.get(IF_NONE_MATCH).cloned(),
         takes_gzip: headers.get_all(ACCEPT_ENCODING).iter().any(names_gzip),
     })
@@ -47,7 +47,7 @@ fn names_gzip(codings: &HeaderValue) -> bool {
     codings.to_str().is_ok_and(|codings| codings.split(',').any(is_gzip))
 }
 
-impl Terms {
+impl RequestConditions {
     /// Whether the client has the answer of this tag; weak and strong ones are compared alike.
     fn has(&self, tag: &str) -> bool {
         let Some(known) = self.known.as_ref().and_then(|known| known.to_str().ok()) else {
@@ -59,9 +59,14 @@ impl Terms {
 }
 
 /// The answer to a poll, counted.
-pub fn answer(app: &App, metrics: &TransportMetrics, terms: &Terms, slice: &Slice) -> Response {
+pub fn answer(
+    app: &App,
+    metrics: &TransportMetrics,
+    conditions: &RequestConditions,
+    slice: &ReadResult,
+) -> Response {
     let tag = tag(slice);
-    if terms.has(&tag) {
+    if conditions.has(&tag) {
         metrics.empty_answers.inc();
         return not_modified(&tag);
     }
@@ -73,7 +78,7 @@ pub fn answer(app: &App, metrics: &TransportMetrics, terms: &Terms, slice: &Slic
     if body.len() < app.config.gzip_min_bytes {
         return tagged(json_answer(StatusCode::OK, body), &tag);
     }
-    let mut response = match terms.takes_gzip {
+    let mut response = match conditions.takes_gzip {
         // Weak, since the same answer also goes out in other bytes.
         true => tagged(compressed(&body), &format!("W/{tag}")),
         false => tagged(json_answer(StatusCode::OK, body), &tag),
@@ -84,7 +89,7 @@ pub fn answer(app: &App, metrics: &TransportMetrics, terms: &Terms, slice: &Slic
 
 /// Says how far the answer reads and what is missing in it, which with the question's cursor is all
 /// that tells two answers apart.
-fn tag(slice: &Slice) -> String {
+fn tag(slice: &ReadResult) -> String {
     let loss = match (slice.gap, slice.reset) {
         (0, false) => String::new(),
         (gap, false) => format!(":gap{gap}"),
@@ -121,27 +126,27 @@ mod tests {
     use super::*;
     use crate::message::{Cursor, Epoch};
 
-    fn terms(known: &'static str) -> Terms {
-        Terms { known: Some(HeaderValue::from_static(known)), takes_gzip: false }
+    fn conditions(known: &'static str) -> RequestConditions {
+        RequestConditions { known: Some(HeaderValue::from_static(known)), takes_gzip: false }
     }
 
     #[test]
     fn a_tag_is_found_among_others() {
         let tag = "\"000000ab:7\"";
         for known in ["\"000000ab:7\"", "W/\"000000ab:7\"", "\"x\", \"000000ab:7\"", "*"] {
-            assert!(terms(known).has(tag), "{known}");
+            assert!(conditions(known).has(tag), "{known}");
         }
         for known in ["\"000000ab:70\"", "000000ab:7", "\"000000AB:7\"", "", "\"000000ab:7:gap1\""]
         {
-            assert!(!terms(known).has(tag), "{known}");
+            assert!(!conditions(known).has(tag), "{known}");
         }
-        assert!(!Terms::default().has(tag));
+        assert!(!RequestConditions::default().has(tag));
     }
 
     #[test]
     fn a_tag_tells_what_an_answer_lacks() {
         let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
-        let of = |gap, reset| tag(&Slice { gap, reset, ..Slice::nothing_yet(cursor) });
+        let of = |gap, reset| tag(&ReadResult { gap, reset, ..ReadResult::nothing_yet(cursor) });
         assert_eq!(of(0, false), "\"000000ab:7\"");
         assert_eq!(of(3, false), "\"000000ab:7:gap3\"");
         assert_eq!(of(0, true), "\"000000ab:7:reset\"");

@@ -112,18 +112,18 @@ pub struct TransportMetrics {
 
 impl TransportMetrics {
     /// Counts one more held subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn hold(&self, limit: usize) -> Option<Held> {
+    pub(super) fn hold(&self, limit: usize) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
-        let held = Held(self.waiting.clone());
+        let held = SubscriberGuard(self.waiting.clone());
         (before < limit as i64).then_some(held)
     }
 }
 
 /// A held subscriber, counted as long as this lives.
 #[derive(Debug)]
-pub struct Held(Gauge);
+pub struct SubscriberGuard(Gauge);
 
-impl Drop for Held {
+impl Drop for SubscriberGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -6,17 +6,17 @@
 
 mod accept;
 mod addresses;
+mod auth;
 pub mod batch;
+mod bytes_written;
 mod config;
-mod converse;
-mod gate;
-mod guarded;
+mod connection;
 pub mod metrics;
-mod outflow;
-mod preface;
+mod protocol;
 pub mod respond;
 mod routes;
 mod subscription;
+mod timeout_stream;
 pub mod token;
 
 use std::future::Future;
@@ -37,15 +37,15 @@ use crate::message::TopicName;
 use crate::transport::Transport;
 use accept::Entrance;
 use addresses::Rates;
-use metrics::{Held, Refusal};
+use metrics::{Refusal, SubscriberGuard};
 use token::{BadKey, TokenKey};
 use tracing::warn;
 use warp::http::StatusCode;
 
+pub use auth::Client;
+pub use bytes_written::BytesWritten;
 pub use config::ServerConfig;
-pub use gate::Client;
 pub use metrics::Metrics;
-pub use outflow::Outflow;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
 
@@ -114,7 +114,7 @@ impl App {
     ///
     /// # Errors
     /// If the server holds as many already as it may.
-    pub fn hold(&self, transport: Transport) -> Result<Held, ApiError> {
+    pub fn hold(&self, transport: Transport) -> Result<SubscriberGuard, ApiError> {
         let (limit, refusal) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 (self.config.max_waiters, Refusal::Waiters)
@@ -139,7 +139,7 @@ impl App {
     }
 
     /// Ready when the server drains and it is this client's turn to leave.
-    pub async fn told_to_leave(&self, turn: Turn) {
+    pub async fn told_to_leave(&self, turn: DrainSlot) {
         self.drain.cancelled().await;
         if !self.config.drain_window.is_zero() {
             let began_at = *self.drained_at.get().expect("it is set before the drain begins");
@@ -157,11 +157,11 @@ impl App {
 
 /// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Turn(f64);
+pub struct DrainSlot(f64);
 
-impl Turn {
-    pub fn random() -> Turn {
-        Turn(rand::random())
+impl DrainSlot {
+    pub fn random() -> DrainSlot {
+        DrainSlot(rand::random())
     }
 }
 

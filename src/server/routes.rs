@@ -15,7 +15,7 @@ use warp::{Filter, Rejection};
 use super::metrics::Refusal;
 use super::respond::{answer, json_answer};
 use super::{ApiError, App, Client, SERVER_NAME, metrics};
-use crate::message::{Draft, Stored, TopicName};
+use crate::message::{NewMessage, Stored, TopicName};
 use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
 use crate::web;
 
@@ -111,7 +111,7 @@ impl App {
     /// # Errors
     /// If the JSON is not a draft, the text too large, the topic one too many, or the store fails.
     pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
-        let draft: Draft = serde_json::from_slice(json).map_err(|error| {
+        let draft: NewMessage = serde_json::from_slice(json).map_err(|error| {
             let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
             ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
         })?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{ApiError, App};
 use crate::feed::Topic;
 use crate::feed::store::StoreError;
-use crate::message::{BadInput, Cursor, Slice};
+use crate::message::{BadInput, Cursor, ReadResult};
 
 /// The query as it came: every value still text, so that an error can quote it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -64,9 +64,9 @@ impl Subscription {
     ///
     /// # Errors
     /// If the store cannot read what is asked for.
-    pub fn read(&self) -> Result<Slice, StoreError> {
+    pub fn read(&self) -> Result<ReadResult, StoreError> {
         let read_after = |cursor| self.topic.read_after(cursor, self.limit);
-        self.cursor.map_or_else(|| Ok(Slice::nothing_yet(self.topic.head())), read_after)
+        self.cursor.map_or_else(|| Ok(ReadResult::nothing_yet(self.topic.head())), read_after)
     }
 }
 

@@ -24,13 +24,13 @@ use warp::filters::BoxedFilter;
 use warp::http::header::{HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
-use super::polling::Asker;
-use super::{Received, Transport, Wish};
+use super::polling::PollClient;
+use super::{Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
-use crate::server::batch::{self, Terms};
+use crate::server::batch::{self, RequestConditions};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription, Turn};
-use crate::wire::{Dialer, WireError};
+use crate::server::{ApiError, App, DrainSlot, Query, Subscription};
 
 /// A hold ends after a random share of what was asked for, so that those who began together do not
 /// all come back together.
@@ -42,10 +42,10 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     warp::path!("topics" / String / "long-poll")
         .and(warp::get())
         .and(warp::query())
-        .and(batch::terms())
-        .then(move |topic: String, query: Query, terms: Terms| {
+        .and(batch::conditions())
+        .then(move |topic: String, query: Query, conditions: RequestConditions| {
             let app = app.clone();
-            async move { answer(long_poll(&app, &topic, &query, &terms).await) }
+            async move { answer(long_poll(&app, &topic, &query, &conditions).await) }
         })
         .boxed()
 }
@@ -54,7 +54,7 @@ async fn long_poll(
     app: &App,
     topic: &str,
     query: &Query,
-    terms: &Terms,
+    conditions: &RequestConditions,
 ) -> Result<Response, ApiError> {
     let metrics = app.metrics.of(Transport::LongPolling);
     metrics.requests.inc();
@@ -66,10 +66,10 @@ async fn long_poll(
         tokio::select! {
             () = subscription.topic.wait_after(cursor) => {}
             () = tokio::time::sleep(hold) => {}
-            () = app.told_to_leave(Turn::random()) => {}
+            () = app.told_to_leave(DrainSlot::random()) => {}
         }
     }
-    let mut response = batch::answer(app, metrics, terms, &subscription.read()?);
+    let mut response = batch::answer(app, metrics, conditions, &subscription.read()?);
     if app.drain.is_cancelled() {
         // Spread, so that those who were let go do not all come back at once.
         let seconds = HeaderValue::from(rand::random_range(1..=3_u16));
@@ -81,7 +81,7 @@ async fn long_poll(
 /// The client half.
 #[derive(Debug)]
 pub struct Subscriber {
-    asker: Asker,
+    asker: PollClient,
     hold: Duration,
     next_hold: Duration,
 }
@@ -91,17 +91,20 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let asker = Asker::connect(dialer, &wish, "long-poll").await?;
-        let next_hold = wish.first_hold.unwrap_or(wish.hold);
-        Ok(Subscriber { asker, hold: wish.hold, next_hold })
+    pub async fn connect(
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let asker = PollClient::connect(dialer, &options, "long-poll").await?;
+        let next_hold = options.first_hold.unwrap_or(options.hold);
+        Ok(Subscriber { asker, hold: options.hold, next_hold })
     }
 
     /// Asks at once, and waits for the answer.
     ///
     /// # Errors
     /// If there is no answer, or not the one expected.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         let hold = std::mem::replace(&mut self.next_hold, self.hold);
         self.asker.ask(&format!("&wait={}", hold.as_secs_f64())).await
     }

@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use reconnecting::{Backoff, Outage, Reconnecting};
 
+use crate::client::{ClientError, Dialer};
 use crate::load::scenario::Pacing;
 use crate::message::{Cursor, Event, Frame, Message, TopicName};
-use crate::wire::{Dialer, WireError};
 
 pub use variant::{BadVariant, Extra, Extras, Variant};
 
@@ -153,7 +153,7 @@ impl TryFrom<String> for Transport {
 
 /// What a subscriber asks for, the same for every transport; each takes what concerns it.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct SubscribeOptions {
     pub topic: TopicName,
     /// Where to read on; `None` begins at the head.
     pub cursor: Option<Cursor>,
@@ -173,10 +173,10 @@ pub struct Wish {
     pub extras: Extras,
 }
 
-impl Wish {
+impl SubscribeOptions {
     /// Reads `topic` from its head, polls every second, holds for 25 seconds.
-    pub fn new(topic: TopicName) -> Wish {
-        Wish {
+    pub fn new(topic: TopicName) -> SubscribeOptions {
+        SubscribeOptions {
             topic,
             cursor: None,
             interval: Duration::from_secs(1),
@@ -204,7 +204,7 @@ pub struct Received {
 impl Received {
     /// What a frame says, `cursor` having been moved on by it; `None` if that is nothing to a
     /// subscriber.
-    fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Received>, WireError> {
+    fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Received>, ClientError> {
         Ok(match frame {
             Frame::Message(message) => {
                 cursor.offset = message.offset;
@@ -215,7 +215,7 @@ impl Received {
                 *cursor = Cursor { epoch, offset };
                 Some(Received { reset: true, ..Received::default() })
             }
-            Frame::Event(Event::Error { error }) => return Err(WireError::Nonsense(error)),
+            Frame::Event(Event::Error { error }) => return Err(ClientError::ProtocolError(error)),
             Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => None,
         })
     }
@@ -240,10 +240,10 @@ impl Subscriber {
     pub async fn connect(
         variant: impl Into<Variant>,
         dialer: Dialer,
-        wish: Wish,
-    ) -> Result<Subscriber, WireError> {
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
         let variant = variant.into();
-        let wish = Wish { extras: variant.extras(), ..wish };
+        let options = SubscribeOptions { extras: variant.extras(), ..options };
         // Whoever was given no connection to share shares one with nobody.
         let dialer = match variant.has(Extra::H2) && dialer.shared().is_none() {
             true => dialer.with_shared(Arc::default()),
@@ -251,24 +251,24 @@ impl Subscriber {
         };
         Ok(match variant.transport {
             Transport::ShortPolling => {
-                Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, wish).await?)
+                Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, options).await?)
             }
             Transport::LongPolling => {
-                Subscriber::LongPolling(long_polling::Subscriber::connect(dialer, wish).await?)
+                Subscriber::LongPolling(long_polling::Subscriber::connect(dialer, options).await?)
             }
             Transport::WebSocket => {
-                let subscriber = websocket::Subscriber::connect(dialer, wish).await?;
+                let subscriber = websocket::Subscriber::connect(dialer, options).await?;
                 Subscriber::WebSocket(Box::new(subscriber))
             }
             Transport::Sse => {
-                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, wish).await?))
+                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, options).await?))
             }
             transport @ (Transport::SocketioPolling | Transport::SocketioWebsocket) => {
-                let subscriber = socketio::Subscriber::connect(transport, dialer, wish).await?;
+                let subscriber = socketio::Subscriber::connect(transport, dialer, options).await?;
                 Subscriber::Socketio(Box::new(subscriber))
             }
             Transport::Ndjson => {
-                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, wish).await?))
+                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, options).await?))
             }
         })
     }
@@ -278,7 +278,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone and cannot be made again, or the server says something unheard-of.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         match self {
             Subscriber::ShortPolling(subscriber) => subscriber.next().await,
             Subscriber::LongPolling(subscriber) => subscriber.next().await,

@@ -25,11 +25,11 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::streaming::{self, Format};
-use super::{Received, Transport, Wish};
+use super::{Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, HttpStream, Kind};
 use crate::message::{Cursor, Epoch, Event, Frame, Offset};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Client, Query, Subscription};
-use crate::wire::{Dialer, HttpStream, Kind, WireError};
 
 /// Bytes of a line that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
@@ -110,8 +110,11 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let stream = streaming::open(&dialer, &wish, "stream").await?;
+    pub async fn connect(
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let stream = streaming::open(&dialer, &options, "stream").await?;
         let cursor = Cursor { epoch: Epoch(0), offset: 0 };
         let mut subscriber = Subscriber { stream, heard: BytesMut::new(), dialer, cursor };
         match subscriber.next_frame().await? {
@@ -119,7 +122,7 @@ impl Subscriber {
                 subscriber.cursor = Cursor { epoch, offset: cursor };
                 Ok(subscriber)
             }
-            other => Err(WireError::Nonsense(format!("{other:?} before the subscription"))),
+            other => Err(ClientError::ProtocolError(format!("{other:?} before the subscription"))),
         }
     }
 
@@ -127,7 +130,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
             let frame = self.next_frame().await?;
             if let Some(received) = Received::of(frame, &mut self.cursor)? {
@@ -140,15 +143,16 @@ impl Subscriber {
         self.cursor
     }
 
-    async fn next_frame(&mut self) -> Result<Frame, WireError> {
+    async fn next_frame(&mut self) -> Result<Frame, ClientError> {
         loop {
             let line = self.next_line().await?;
             // An empty one says that the server is alive.
             if line.is_empty() {
                 continue;
             }
-            let nonsense =
-                || WireError::Nonsense(format!("a line of {}", String::from_utf8_lossy(&line)));
+            let nonsense = || {
+                ClientError::ProtocolError(format!("a line of {}", String::from_utf8_lossy(&line)))
+            };
             let text = std::str::from_utf8(&line).map_err(|_| nonsense())?;
             let frame = Frame::decode(text).map_err(|_| nonsense())?;
             if matches!(frame, Frame::Message(_)) {
@@ -158,7 +162,7 @@ impl Subscriber {
         }
     }
 
-    async fn next_line(&mut self) -> Result<BytesMut, WireError> {
+    async fn next_line(&mut self) -> Result<BytesMut, ClientError> {
         let mut searched = 0;
         loop {
             let rest = &self.heard[searched..];
@@ -169,9 +173,9 @@ impl Subscriber {
             }
             searched = self.heard.len();
             if searched > RECEIVED_BYTES_MAX {
-                return Err(WireError::Nonsense("a line without end".to_owned()));
+                return Err(ClientError::ProtocolError("a line without end".to_owned()));
             }
-            let ended = || WireError::Closed("the stream has ended".to_owned());
+            let ended = || ClientError::Closed("the stream has ended".to_owned());
             self.heard.extend_from_slice(&self.stream.chunk().await?.ok_or_else(ended)?);
         }
     }

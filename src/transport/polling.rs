@@ -11,10 +11,10 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 use serde_json::value::RawValue;
 
-use super::{Extra, Received, Wish};
+use super::{Extra, Received, SubscribeOptions};
+use crate::client::clock::sleep_until;
+use crate::client::{Answer, ClientError, Dialer, HttpConnection};
 use crate::message::{Batch, Cursor, Epoch, Message};
-use crate::wire::clock::sleep_until;
-use crate::wire::{Answer, Dialer, HttpConnection, WireError};
 
 /// Bytes that a compressed answer may have once it is unpacked: as many as a topic keeps, unless it
 /// is told to keep more.
@@ -22,7 +22,7 @@ const UNPACKED_BYTES_MAX: usize = 16 << 20;
 
 /// A subscriber that asks.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct PollClient {
     http: HttpConnection,
     /// `/topics/{topic}/{route}`
     path: String,
@@ -35,23 +35,27 @@ pub(super) struct Asker {
     not_before: Option<Instant>,
 }
 
-impl Asker {
+impl PollClient {
     /// Learns where the topic's head is, unless the wish has a cursor.
-    pub async fn connect(dialer: Dialer, wish: &Wish, route: &str) -> Result<Asker, WireError> {
+    pub async fn connect(
+        dialer: Dialer,
+        options: &SubscribeOptions,
+        route: &str,
+    ) -> Result<PollClient, ClientError> {
         let mut headers = HeaderMap::new();
-        if wish.extras.has(Extra::Gzip) {
+        if options.extras.has(Extra::Gzip) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
-        let mut asker = Asker {
+        let mut asker = PollClient {
             http: HttpConnection::new(dialer),
-            path: format!("/topics/{}/{route}", wish.topic),
-            cursor: wish.cursor.unwrap_or(unknown),
-            is_conditional: wish.extras.has(Extra::Conditional),
+            path: format!("/topics/{}/{route}", options.topic),
+            cursor: options.cursor.unwrap_or(unknown),
+            is_conditional: options.extras.has(Extra::Conditional),
             headers,
             not_before: None,
         };
-        if wish.cursor.is_none() {
+        if options.cursor.is_none() {
             let path = asker.path.clone();
             asker.get(&path).await?;
         }
@@ -72,7 +76,7 @@ impl Asker {
     }
 
     /// Asks for what is after the cursor; `more` is added to the query.
-    pub async fn ask(&mut self, more: &str) -> Result<Received, WireError> {
+    pub async fn ask(&mut self, more: &str) -> Result<Received, ClientError> {
         let Cursor { epoch, offset } = self.cursor;
         let path = format!("{}?epoch={epoch}&after={offset}{more}", self.path);
         if let Some(not_before) = self.not_before.take() {
@@ -83,7 +87,7 @@ impl Asker {
         Ok(received)
     }
 
-    async fn get(&mut self, path: &str) -> Result<Received, WireError> {
+    async fn get(&mut self, path: &str) -> Result<Received, ClientError> {
         let answer = self.http.ask(Method::GET, path, &self.headers, Bytes::new()).await?;
         match answer.status {
             StatusCode::OK => self.read(&answer),
@@ -96,9 +100,9 @@ impl Asker {
     }
 
     /// Reads a batch, moves on to its cursor and remembers its tag.
-    fn read(&mut self, answer: &Answer) -> Result<Received, WireError> {
+    fn read(&mut self, answer: &Answer) -> Result<Received, ClientError> {
         let body = unpacked(answer)?;
-        let nonsense = |error: serde_json::Error| WireError::Nonsense(error.to_string());
+        let nonsense = |error: serde_json::Error| ClientError::ProtocolError(error.to_string());
         let batch: Batch<&RawValue> = serde_json::from_slice(&body).map_err(nonsense)?;
         let payload_bytes: usize = batch.messages.iter().map(|message| message.get().len()).sum();
         // Of a compressed answer each part has the share that it has of the whole.
@@ -117,13 +121,14 @@ impl Asker {
 }
 
 /// The body of `answer`, whether it came compressed or not.
-fn unpacked(answer: &Answer) -> Result<Bytes, WireError> {
+fn unpacked(answer: &Answer) -> Result<Bytes, ClientError> {
     if answer.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return Ok(answer.body.clone());
     }
     let mut body = Vec::new();
     let mut decoder = GzDecoder::new(&*answer.body).take(UNPACKED_BYTES_MAX as u64 + 1);
-    let nonsense = |text: String| WireError::Nonsense(format!("a compressed answer: {text}"));
+    let nonsense =
+        |text: String| ClientError::ProtocolError(format!("a compressed answer: {text}"));
     decoder.read_to_end(&mut body).map_err(|error| nonsense(error.to_string()))?;
     if body.len() > UNPACKED_BYTES_MAX {
         return Err(nonsense(format!("more than {UNPACKED_BYTES_MAX} bytes")));

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Received, Subscriber, Transport, Variant, Wish};
+use super::{Received, SubscribeOptions, Subscriber, Transport, Variant};
+use crate::client::clock::sleep_until;
+use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
-use crate::wire::clock::sleep_until;
-use crate::wire::{Dialer, WireError};
 
 /// How long to wait between attempts, and how long to go on trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Outage {
 pub struct Reconnecting {
     variant: Variant,
     dialer: Dialer,
-    wish: Wish,
+    options: SubscribeOptions,
     backoff: Backoff,
     subscriber: Option<Subscriber>,
     lost_at: Option<Instant>,
@@ -79,20 +79,20 @@ impl Reconnecting {
     pub async fn connect(
         variant: impl Into<Variant>,
         dialer: Dialer,
-        mut wish: Wish,
+        mut options: SubscribeOptions,
         backoff: Backoff,
-    ) -> Result<Reconnecting, WireError> {
+    ) -> Result<Reconnecting, ClientError> {
         let variant = variant.into();
-        let subscriber = Subscriber::connect(variant, dialer.clone(), wish.clone()).await?;
-        wish.cursor = Some(subscriber.cursor());
+        let subscriber = Subscriber::connect(variant, dialer.clone(), options.clone()).await?;
+        options.cursor = Some(subscriber.cursor());
         // A poll that is made up for is due at once, and answered at once: who was away wants to
         // know what there is.
-        wish.first_poll = None;
-        wish.first_hold = Some(Duration::ZERO);
+        options.first_poll = None;
+        options.first_hold = Some(Duration::ZERO);
         Ok(Reconnecting {
             variant,
             dialer,
-            wish,
+            options,
             backoff,
             subscriber: Some(subscriber),
             lost_at: None,
@@ -107,7 +107,7 @@ impl Reconnecting {
     ///
     /// # Errors
     /// If the server refuses for good or makes no sense, or an outage outlasts the patience.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
             if let Some(not_before) = self.not_before {
                 sleep_until(not_before).await;
@@ -149,7 +149,7 @@ impl Reconnecting {
 
     /// How far this subscriber has read.
     pub fn cursor(&self) -> Cursor {
-        self.wish.cursor.expect("known since the first connection")
+        self.options.cursor.expect("known since the first connection")
     }
 
     /// The outage that has ended since this was last asked, if there was one.
@@ -158,11 +158,11 @@ impl Reconnecting {
     }
 
     /// One step: connects if need be, and hears what there is.
-    async fn attempt(&mut self) -> Result<Received, WireError> {
+    async fn attempt(&mut self) -> Result<Received, ClientError> {
         if self.subscriber.is_none() {
             let connecting =
-                Subscriber::connect(self.variant, self.dialer.clone(), self.wish.clone());
-            let slow = |_| WireError::Connect(io::ErrorKind::TimedOut.into());
+                Subscriber::connect(self.variant, self.dialer.clone(), self.options.clone());
+            let slow = |_| ClientError::Connect(io::ErrorKind::TimedOut.into());
             let connected = timeout(self.backoff.patience, connecting).await.map_err(slow)?;
             self.subscriber = Some(connected?);
             // Who polls has not asked anything yet.
@@ -173,7 +173,7 @@ impl Reconnecting {
         }
         let subscriber = self.subscriber.as_mut().expect("connected just now");
         let received = subscriber.next().await?;
-        self.wish.cursor = Some(subscriber.cursor());
+        self.options.cursor = Some(subscriber.cursor());
         Ok(received)
     }
 

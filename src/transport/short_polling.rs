@@ -25,14 +25,14 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::polling::Asker;
-use super::{Extra, Received, Transport, Wish};
+use super::polling::PollClient;
+use super::{Extra, Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, clock::sleep_until};
 use crate::load::scenario::Pacing;
 use crate::message::Cursor;
-use crate::server::batch::{self, Terms};
+use crate::server::batch::{self, RequestConditions};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Query, Subscription};
-use crate::wire::{Dialer, WireError, clock::sleep_until};
 
 /// The server half.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
@@ -40,24 +40,29 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     warp::path!("topics" / String / "poll")
         .and(warp::get())
         .and(warp::query())
-        .and(batch::terms())
-        .map(move |topic: String, query: Query, terms: Terms| {
-            answer(poll(&app, &topic, &query, &terms))
+        .and(batch::conditions())
+        .map(move |topic: String, query: Query, conditions: RequestConditions| {
+            answer(poll(&app, &topic, &query, &conditions))
         })
         .boxed()
 }
 
-fn poll(app: &App, topic: &str, query: &Query, terms: &Terms) -> Result<Response, ApiError> {
+fn poll(
+    app: &App,
+    topic: &str,
+    query: &Query,
+    conditions: &RequestConditions,
+) -> Result<Response, ApiError> {
     let metrics = app.metrics.of(Transport::ShortPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    Ok(batch::answer(app, metrics, terms, &subscription.read()?))
+    Ok(batch::answer(app, metrics, conditions, &subscription.read()?))
 }
 
 /// The client half.
 #[derive(Debug)]
 pub struct Subscriber {
-    asker: Asker,
+    asker: PollClient,
     interval: Interval,
     pacing: Pacing,
     next_poll: Instant,
@@ -76,13 +81,13 @@ enum Interval {
 }
 
 impl Interval {
-    fn of(wish: &Wish) -> Interval {
-        match wish.extras.has(Extra::Adaptive) {
-            false => Interval::Fixed(wish.interval),
+    fn of(options: &SubscribeOptions) -> Interval {
+        match options.extras.has(Extra::Adaptive) {
+            false => Interval::Fixed(options.interval),
             true => Interval::Adaptive {
-                base: wish.interval,
-                now: wish.interval,
-                max: wish.interval_max.max(wish.interval),
+                base: options.interval,
+                now: options.interval,
+                max: options.interval_max.max(options.interval),
             },
         }
     }
@@ -104,17 +109,25 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let asker = Asker::connect(dialer, &wish, "poll").await?;
-        let next_poll = wish.first_poll.unwrap_or_else(Instant::now);
-        Ok(Subscriber { asker, interval: Interval::of(&wish), pacing: wish.pacing, next_poll })
+    pub async fn connect(
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let asker = PollClient::connect(dialer, &options, "poll").await?;
+        let next_poll = options.first_poll.unwrap_or_else(Instant::now);
+        Ok(Subscriber {
+            asker,
+            interval: Interval::of(&options),
+            pacing: options.pacing,
+            next_poll,
+        })
     }
 
     /// Sleeps until the next poll is due, then asks.
     ///
     /// # Errors
     /// If there is no answer, or not the one expected.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         // Here the client waits.
         sleep_until(self.next_poll).await;
         self.asker.dialer().meter().polled_late(self.next_poll.elapsed());
@@ -146,15 +159,20 @@ mod tests {
     fn an_adaptive_interval_doubles_up_to_its_limit_and_falls_back() {
         let ms = Duration::from_millis;
         let topic = "room".parse().expect("a good name");
-        let wish = Wish { interval: ms(100), interval_max: ms(500), ..Wish::new(topic) };
-        let adaptive = Wish { extras: [Extra::Adaptive].into_iter().collect(), ..wish.clone() };
+        let options = SubscribeOptions {
+            interval: ms(100),
+            interval_max: ms(500),
+            ..SubscribeOptions::new(topic)
+        };
+        let adaptive =
+            SubscribeOptions { extras: [Extra::Adaptive].into_iter().collect(), ..options.clone() };
         let answers = [true, true, true, true, false, true];
         let mut interval = Interval::of(&adaptive);
         let after = answers.map(|is_empty| interval.after(is_empty).as_millis());
         assert_eq!(after, [200, 400, 500, 500, 100, 200]);
-        let mut interval = Interval::of(&wish);
+        let mut interval = Interval::of(&options);
         assert!(answers.iter().all(|is_empty| interval.after(*is_empty) == ms(100)));
-        let mut never = Interval::of(&Wish { interval_max: ms(1), ..adaptive });
+        let mut never = Interval::of(&SubscribeOptions { interval_max: ms(1), ..adaptive });
         assert_eq!(never.after(true), ms(100));
     }
 }

@@ -48,12 +48,12 @@ use tokio_util::sync::CancellationToken;
 use tower_layer::Layer as _;
 use warp::reply::Response;
 
-use super::{Received, Transport, Wish};
+use super::{Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, Kind};
 use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored};
-use crate::server::metrics::{Held, Refusal};
+use crate::server::metrics::{Refusal, SubscriberGuard};
 use crate::server::token::Right;
 use crate::server::{ApiError, App, Client, Query, Subscription};
-use crate::wire::{Dialer, Kind, WireError};
 use engine::Engine;
 use outbox::{Asked, Flow, Flows, Gone, Outbox, QUEUE_PACKETS};
 
@@ -288,11 +288,16 @@ struct Session {
     outbox: Outbox,
     subscription: Subscription,
     cursor: Cursor,
-    _held: Held,
+    _held: SubscriberGuard,
 }
 
 impl Session {
-    fn new(app: Arc<App>, outbox: Outbox, subscription: Subscription, held: Held) -> Session {
+    fn new(
+        app: Arc<App>,
+        outbox: Outbox,
+        subscription: Subscription,
+        held: SubscriberGuard,
+    ) -> Session {
         let cursor = subscription.cursor.unwrap_or_else(|| subscription.topic.head());
         Session { app, outbox, subscription, cursor, _held: held }
     }
@@ -371,23 +376,23 @@ impl Subscriber {
     pub async fn connect(
         transport: Transport,
         dialer: Dialer,
-        wish: Wish,
-    ) -> Result<Subscriber, WireError> {
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
         let mut engine = Engine::open(transport == Transport::SocketioWebsocket, dialer).await?;
         engine.send(CONNECT).await?;
         let packet = engine.receive().await?;
         if !packet.starts_with(CONNECTED) {
-            return Err(WireError::Nonsense(format!("'{packet}' before the connection")));
+            return Err(ClientError::ProtocolError(format!("'{packet}' before the connection")));
         }
         let subscribe = Subscribe {
-            topic: wish.topic.to_string(),
-            epoch: wish.cursor.map(|cursor| cursor.epoch),
-            after: wish.cursor.map(|cursor| cursor.offset),
+            topic: options.topic.to_string(),
+            epoch: options.cursor.map(|cursor| cursor.epoch),
+            after: options.cursor.map(|cursor| cursor.offset),
         };
         let json = serde_json::to_string(&("subscribe", subscribe)).expect("strings and numbers");
         engine.send(&format!("{EVENT}{json}")).await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
-        let mut subscriber = Subscriber { engine, cursor: wish.cursor.unwrap_or(unknown) };
+        let mut subscriber = Subscriber { engine, cursor: options.cursor.unwrap_or(unknown) };
         loop {
             let (_, is_subscribed) = subscriber.hear().await?;
             if is_subscribed {
@@ -401,7 +406,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         Ok(self.hear().await?.0)
     }
 
@@ -410,9 +415,9 @@ impl Subscriber {
     }
 
     /// The next packet, and whether it was the one that begins the subscription.
-    async fn hear(&mut self) -> Result<(Received, bool), WireError> {
+    async fn hear(&mut self) -> Result<(Received, bool), ClientError> {
         let packet = self.engine.receive().await?;
-        let nonsense = || WireError::Nonsense(format!("a packet that says {packet}"));
+        let nonsense = || ClientError::ProtocolError(format!("a packet that says {packet}"));
         let json = packet.strip_prefix(EVENT).ok_or_else(nonsense)?;
         let (name, data): (Cow<str>, &RawValue) =
             serde_json::from_str(json).map_err(|_| nonsense())?;
@@ -433,7 +438,7 @@ impl Subscriber {
                 Ok((Received { reset: true, ..nothing }, false))
             }
             Event::Gap { gap } => Ok((Received { gap, ..nothing }, false)),
-            Event::Error { error } => Err(WireError::Nonsense(error)),
+            Event::Error { error } => Err(ClientError::ProtocolError(error)),
             Event::Published { .. } => Err(nonsense()),
         }
     }

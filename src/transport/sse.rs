@@ -31,11 +31,11 @@ use warp::http::header::{HeaderMap, HeaderName};
 use warp::reply::Response;
 
 use super::streaming::{self, Format};
-use super::{Received, Transport, Wish};
+use super::{Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, HttpStream, Kind};
 use crate::message::{Cursor, Epoch, Event, Message, Offset};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Client, Query, Subscription};
-use crate::wire::{Dialer, HttpStream, Kind, WireError};
 use events::{Encoder, Parsed, Parser};
 
 /// How long a client that lost its connection shall wait before it comes back.
@@ -128,16 +128,19 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let stream = streaming::open(&dialer, &wish, "events").await?;
+    pub async fn connect(
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let stream = streaming::open(&dialer, &options, "events").await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
-        let cursor = wish.cursor.unwrap_or(unknown);
+        let cursor = options.cursor.unwrap_or(unknown);
         let parser = Parser::default();
         let mut subscriber = Subscriber { stream, parser, dialer, cursor, retry: RETRY };
         let first = subscriber.next_event().await?;
         match first.name.as_str() {
             "subscribed" => Ok(subscriber),
-            _ => Err(WireError::Nonsense(format!("{first:?} before the subscription"))),
+            _ => Err(ClientError::ProtocolError(format!("{first:?} before the subscription"))),
         }
     }
 
@@ -145,10 +148,11 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
             let event = self.next_event().await?;
-            let nonsense = |_| WireError::Nonsense(format!("an event that says {}", event.data));
+            let nonsense =
+                |_| ClientError::ProtocolError(format!("an event that says {}", event.data));
             if event.name.is_empty() {
                 let message: Message = serde_json::from_str(&event.data).map_err(nonsense)?;
                 let bytes = event.data.len();
@@ -158,7 +162,7 @@ impl Subscriber {
             match serde_json::from_str(&event.data).map_err(nonsense)? {
                 Event::Gap { gap } => return Ok(Received { gap, ..Received::default() }),
                 Event::Reset { .. } => return Ok(Received { reset: true, ..Received::default() }),
-                Event::Error { error } => return Err(WireError::Nonsense(error)),
+                Event::Error { error } => return Err(ClientError::ProtocolError(error)),
                 Event::Subscribed { .. } | Event::Published { .. } => {}
             }
         }
@@ -173,7 +177,7 @@ impl Subscriber {
         self.retry
     }
 
-    async fn next_event(&mut self) -> Result<events::Received, WireError> {
+    async fn next_event(&mut self) -> Result<events::Received, ClientError> {
         loop {
             match self.parser.next_of(&mut self.stream).await? {
                 Parsed::Retry(retry) => self.retry = retry,

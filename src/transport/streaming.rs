@@ -14,12 +14,12 @@ use warp::Reply;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
-use super::{Transport, Wish};
+use super::{SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, HttpStream};
 use crate::feed::Topic;
 use crate::message::{Cursor, Epoch, Event, Offset};
-use crate::server::metrics::Held;
-use crate::server::{ApiError, App, Client, Subscription, Turn};
-use crate::wire::{Dialer, HttpStream, WireError};
+use crate::server::metrics::SubscriberGuard;
+use crate::server::{ApiError, App, Client, DrainSlot, Subscription};
 
 /// Bytes gathered into one chunk before they are handed to the kernel; what a slow subscriber can
 /// make us keep, but for one message more.
@@ -63,7 +63,7 @@ pub(super) fn answer<F: Format>(
     let head = subscription.topic.head();
     let session = Session {
         app: app.clone(),
-        turn: Turn::random(),
+        turn: DrainSlot::random(),
         client,
         _held: app.hold(F::TRANSPORT)?,
         limit: subscription.limit,
@@ -85,8 +85,8 @@ pub(super) fn answer<F: Format>(
 struct Session {
     app: Arc<App>,
     client: Client,
-    turn: Turn,
-    _held: Held,
+    turn: DrainSlot,
+    _held: SubscriberGuard,
     topic: Arc<Topic>,
     limit: usize,
     cursor: Cursor,
@@ -159,12 +159,12 @@ impl Session {
 /// Asks for the stream at `/topics/{topic}/{route}`.
 pub(super) async fn open(
     dialer: &Dialer,
-    wish: &Wish,
+    options: &SubscribeOptions,
     route: &str,
-) -> Result<HttpStream, WireError> {
+) -> Result<HttpStream, ClientError> {
     let started = Instant::now();
-    let mut path = format!("/topics/{}/{route}", wish.topic);
-    if let Some(cursor) = wish.cursor {
+    let mut path = format!("/topics/{}/{route}", options.topic);
+    if let Some(cursor) = options.cursor {
         path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
     }
     let stream = HttpStream::get(dialer, &path).await?;

@@ -37,12 +37,12 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::{Received, Transport, Wish};
+use super::{Received, SubscribeOptions, Transport};
+use crate::client::{ClientError, Dialer, Kind, WebSocket};
 use crate::message::{Cursor, Epoch, Event, Frame, Stored, TopicName};
-use crate::server::metrics::{Held, Refusal};
+use crate::server::metrics::{Refusal, SubscriberGuard};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, Query, Subscription, Turn};
-use crate::wire::{Dialer, Kind, WebSocket, WireError};
+use crate::server::{ApiError, App, Client, DrainSlot, Query, Subscription};
 
 /// Bytes of a connection's read buffer. tungstenite's own default is 128 KiB, for each of thousands
 /// of idle subscribers, and it zeroes the buffer whenever it looks for something to read: at every
@@ -89,7 +89,8 @@ fn accept(
     };
     let subscription = Subscription::parse(app, topic, query)?;
     let held = app.hold(Transport::WebSocket)?;
-    let visit = Visit { client, name, subscription, turn: Turn::random(), _held: held };
+    let visit =
+        PendingSession { client, name, subscription, turn: DrainSlot::random(), _held: held };
     app.spawn(serve(app.clone(), visit, upgrade));
     Ok(response)
 }
@@ -103,7 +104,7 @@ fn config(max_message_bytes: usize) -> WebSocketConfig {
 }
 
 /// Serves one subscriber from the end of its handshake to the end of its connection.
-async fn serve(app: Arc<App>, visit: Visit, upgrade: OnUpgrade) {
+async fn serve(app: Arc<App>, visit: PendingSession, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let config = config(app.config.max_message_bytes_encoded());
     let io = TokioIo::new(upgraded);
@@ -121,15 +122,15 @@ async fn serve(app: Arc<App>, visit: Visit, upgrade: OnUpgrade) {
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// What is known of a subscriber before it has a socket.
-struct Visit {
+struct PendingSession {
     client: Client,
     name: TopicName,
     subscription: Subscription,
-    turn: Turn,
-    _held: Held,
+    turn: DrainSlot,
+    _held: SubscriberGuard,
 }
 
-impl Visit {
+impl PendingSession {
     async fn publish(&self, app: &App, json: &[u8]) -> Result<Stored, ApiError> {
         self.client.may_publish(app, &self.name)?;
         app.publish(&self.name, json).await
@@ -138,7 +139,7 @@ impl Visit {
 
 struct Session {
     app: Arc<App>,
-    visit: Visit,
+    visit: PendingSession,
     socket: Socket,
     cursor: Cursor,
 }
@@ -283,20 +284,24 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: Dialer, wish: Wish) -> Result<Subscriber, WireError> {
-        let mut path = format!("/topics/{}/ws", wish.topic);
-        if let Some(cursor) = wish.cursor {
+    pub async fn connect(
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let mut path = format!("/topics/{}/ws", options.topic);
+        if let Some(cursor) = options.cursor {
             path.push_str(&format!("?epoch={}&after={}", cursor.epoch, cursor.offset));
         }
         let socket = WebSocket::connect(&dialer, &path).await?;
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
-        let mut subscriber = Subscriber { socket, dialer, cursor: wish.cursor.unwrap_or(unknown) };
+        let mut subscriber =
+            Subscriber { socket, dialer, cursor: options.cursor.unwrap_or(unknown) };
         match subscriber.next_frame().await? {
             Frame::Event(Event::Subscribed { epoch, cursor }) => {
                 subscriber.cursor = Cursor { epoch, offset: cursor };
                 Ok(subscriber)
             }
-            other => Err(WireError::Nonsense(format!("{other:?} before the subscription"))),
+            other => Err(ClientError::ProtocolError(format!("{other:?} before the subscription"))),
         }
     }
 
@@ -304,7 +309,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         loop {
             let frame = self.next_frame().await?;
             if let Some(received) = Received::of(frame, &mut self.cursor)? {
@@ -317,11 +322,11 @@ impl Subscriber {
         self.cursor
     }
 
-    async fn next_frame(&mut self) -> Result<Frame, WireError> {
+    async fn next_frame(&mut self) -> Result<Frame, ClientError> {
         let meter = self.dialer.meter();
         let read = |text: &str| {
             let frame = Frame::decode(text)
-                .map_err(|_| WireError::Nonsense(format!("a frame that says {text}")))?;
+                .map_err(|_| ClientError::ProtocolError(format!("a frame that says {text}")))?;
             if matches!(frame, Frame::Message(_)) {
                 meter.move_down(Kind::Framing, Kind::Payload, text.len());
             }

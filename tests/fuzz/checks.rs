@@ -10,16 +10,16 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use poll_vs_push::client::Answer;
+use poll_vs_push::client::frames::{self, FrameError, Frames, Said};
 use poll_vs_push::feed::{Feed, FeedLimits, Retention};
 use poll_vs_push::load::scenario::{self, Scenario};
 use poll_vs_push::load::target::Target;
 use poll_vs_push::message::{
-    Batch, Cursor, Draft, Epoch, Event, Frame, Message, Offset, Slice, TopicName,
+    Batch, Cursor, Epoch, Event, Frame, Message, NewMessage, Offset, ReadResult, TopicName,
 };
 use poll_vs_push::server::token::{Claims, Right, TokenKey};
 use poll_vs_push::transport::sse::events::{Parsed, Parser, cursor_of};
-use poll_vs_push::wire::Answer;
-use poll_vs_push::wire::frames::{self, FrameError, Frames, Said};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -75,7 +75,7 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
     let topic = topic.expect("room for one");
     for text in texts.chunks(40).take(20) {
         let text = String::from_utf8_lossy(text).into_owned();
-        let publishing = topic.publish(Draft { sender: "A".to_owned(), text });
+        let publishing = topic.publish(NewMessage { sender: "A".to_owned(), text });
         publishing.now_or_never().expect("memory is at once").expect("stored");
     }
     let head = topic.head().offset;
@@ -95,7 +95,7 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
 
 /// JSON that is sent to us or by us: drafts, messages, events, batches.
 pub fn batch(bytes: &[u8]) {
-    if let Some(draft) = read_again::<Draft>(bytes) {
+    if let Some(draft) = read_again::<NewMessage>(bytes) {
         message(draft);
     }
     read_again::<Event>(bytes);
@@ -109,12 +109,12 @@ pub fn batch(bytes: &[u8]) {
     if let Some(batch) = read_again::<Batch>(bytes) {
         let messages = batch.messages.iter().map(Message::encode).collect();
         let cursor = Cursor { epoch: batch.epoch, offset: batch.cursor };
-        let slice = Slice { cursor, messages, gap: batch.gap, reset: batch.reset };
+        let slice = ReadResult { cursor, messages, gap: batch.gap, reset: batch.reset };
         assert_eq!(slice.encode_batch(), serde_json::to_vec(&batch).expect("encodes"));
     }
 }
 
-fn message(Draft { sender, text }: Draft) {
+fn message(NewMessage { sender, text }: NewMessage) {
     let message = Message { offset: Offset::MAX, published_at: u64::MAX, sender, text };
     let encoded = message.encode();
     one_line(&encoded);

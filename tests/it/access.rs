@@ -13,24 +13,24 @@ use poll_vs_push::transport::{Subscriber, Transport};
 
 use crate::child::PROGRAM;
 use crate::socketio::too_many_connections;
-use crate::support::{Raw, Reader, TestServer, draft, room, soon, wish};
+use crate::support::{Raw, Reader, TestServer, draft, options, room, soon};
 
 const KEY: &str = "a key of thirty-two bytes or more";
 
-struct Guarded {
+struct TimeoutStream {
     server: TestServer,
     key: TokenKey,
     _file: tempfile::TempDir,
 }
 
-impl Guarded {
-    async fn start() -> Guarded {
+impl TimeoutStream {
+    async fn start() -> TimeoutStream {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("key");
         std::fs::write(&file, KEY).expect("writes");
         let server = TestServer::with(|config| config.token_key = Some(file)).await;
         let key = TokenKey::new(KEY.as_bytes()).expect("long enough");
-        Guarded { server, key, _file: directory }
+        TimeoutStream { server, key, _file: directory }
     }
 
     fn token(&self, subscribe: &str, publish: &str) -> String {
@@ -49,21 +49,21 @@ fn bearer(token: &str) -> HeaderMap {
 
 #[tokio::test]
 async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     server.publish("one").await;
     for transport in Transport::ALL {
         let begin = Some(server.at(0));
         let connect = async |headers: &HeaderMap| {
             let dialer = server.dialer().with_headers(headers);
-            let mut subscriber = Subscriber::connect(transport, dialer, wish(begin)).await?;
+            let mut subscriber = Subscriber::connect(transport, dialer, options(begin)).await?;
             subscriber.next().await
         };
         soon(connect(&HeaderMap::new())).await.expect_err("no token");
         soon(connect(&bearer("a.b.c"))).await.expect_err("no token of ours");
         soon(connect(&bearer(&guarded.token("other", "*")))).await.expect_err("another topic's");
         let dialer = server.dialer().with_headers(&bearer(&guarded.token("ro*", "")));
-        let mut reader = Reader::connect(transport, dialer, wish(begin)).await;
+        let mut reader = Reader::connect(transport, dialer, options(begin)).await;
         assert_eq!(reader.texts(1).await, ["one"], "{transport}");
     }
     assert!(server.scrape().await.get(r#"poll_vs_push_refused_total{reason="token"}"#) >= 3.0);
@@ -73,7 +73,7 @@ async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
 /// The library answers on the bare path and on all below it.
 #[tokio::test]
 async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let token = guarded.token("*", "*");
     for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
         for (transport, headers, admitted) in
@@ -99,7 +99,7 @@ async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
 
 #[tokio::test]
 async fn publishing_is_a_right_of_its_own() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     let post = async |token: &str| {
         let path = format!("/topics/room/messages?token={token}");
@@ -123,7 +123,7 @@ async fn publishing_is_a_right_of_its_own() {
 
 #[tokio::test]
 async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let mut raw = Raw::connect(guarded.server.address).await;
     let token = guarded.token("room", "room");
     let offer = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
@@ -140,7 +140,7 @@ async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
 
 #[tokio::test]
 async fn a_token_that_ends_ends_the_subscription() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = Some((now + Duration::from_secs(2)).as_secs());
     let token = guarded.key.sign(&Claims { exp, ..claims("room", "") });
@@ -156,7 +156,7 @@ async fn a_token_that_ends_ends_the_subscription() {
 /// One whose queue is full is sent away once there is room in it.
 #[tokio::test]
 async fn a_token_that_ends_ends_a_session_whose_queue_is_full() {
-    let guarded = Guarded::start().await;
+    let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = now + Duration::from_secs(2);
     let token = guarded.key.sign(&Claims { exp: Some(exp.as_secs()), ..claims("room", "") });

@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
+use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::{Dialer, HttpConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{Raw, Reader, TestServer, soon, wish};
+use crate::support::{Raw, Reader, TestServer, options, soon};
 
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
@@ -69,7 +69,7 @@ async fn a_signal_says_goodbye_to_those_who_wait() {
     socket.upgrade("/topics/room/ws").await;
     // Both are held: each has been told where it begins.
     let dialer = Dialer::new(served.address);
-    let mut reader = Reader::connect(Transport::LongPolling, dialer, wish(None)).await;
+    let mut reader = Reader::connect(Transport::LongPolling, dialer, options(None)).await;
     let held = tokio::spawn(async move { reader.next().await });
     let mut http = HttpConnection::new(Dialer::new(served.address));
     let waits = "poll_vs_push_waiting{transport=\"long-polling\"} 1";

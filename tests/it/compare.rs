@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Batch, Cursor};
 use poll_vs_push::run::Run;
-use poll_vs_push::transport::{Transport, Wish};
-use poll_vs_push::wire::{Dialer, HttpConnection};
+use poll_vs_push::transport::{SubscribeOptions, Transport};
 
 use super::support::{Reader, soon};
 
@@ -327,8 +327,8 @@ async fn a_run_can_be_followed_as_it_goes() {
     let first = soon(http.get("/topics/compare/poll")).await.expect("an answer");
     let batch: Batch = serde_json::from_slice(&first).expect("a batch");
     let cursor = Some(Cursor { epoch: batch.epoch, offset: 0 });
-    let wish = Wish { cursor, ..Wish::new(topic) };
-    let mut reader = Reader::connect(Transport::LongPolling, Dialer::new(address), wish).await;
+    let options = SubscribeOptions { cursor, ..SubscribeOptions::new(topic) };
+    let mut reader = Reader::connect(Transport::LongPolling, Dialer::new(address), options).await;
     let mut told: Vec<String> = Vec::new();
     while told.last().is_none_or(|what| what != "finished") {
         for message in reader.next().await.messages {

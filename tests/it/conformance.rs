@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Cursor, Epoch};
-use poll_vs_push::transport::{Transport, Variant, Wish};
-use poll_vs_push::wire::{Dialer, HttpConnection};
+use poll_vs_push::transport::{SubscribeOptions, Transport, Variant};
 
-use crate::support::{KEY, Reader, TestServer, draft, eventually, soon, wish};
+use crate::support::{KEY, Reader, TestServer, draft, eventually, options, soon};
 
 /// Makes a module of tests for a variant, so that a failure names both.
 macro_rules! suite {
@@ -189,8 +189,9 @@ async fn a_batch_keeps_the_order_and_the_limit(variant: Variant) {
 async fn nothing_new_is_not_something(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=1).await;
-    let wish = Wish { hold: Duration::from_millis(2), ..wish(Some(server.at(1))) };
-    let mut reader = Reader::connect(variant, server.dialer(), wish).await;
+    let options =
+        SubscribeOptions { hold: Duration::from_millis(2), ..options(Some(server.at(1))) };
+    let mut reader = Reader::connect(variant, server.dialer(), options).await;
     if ways(variant.transport).has_empty_answers {
         for _ in 0..3 {
             assert_eq!(reader.next().await, Default::default());
@@ -376,7 +377,8 @@ async fn two_subscribers_hear_the_same(variant: Variant) {
 
 async fn topics_are_apart(variant: Variant) {
     let server = TestServer::start().await;
-    let elsewhere = Wish { topic: "elsewhere".parse().expect("a good name"), ..wish(None) };
+    let elsewhere =
+        SubscribeOptions { topic: "elsewhere".parse().expect("a good name"), ..options(None) };
     let mut here = server.subscribe(variant, None).await;
     let mut there = Reader::connect(variant, server.dialer(), elsewhere).await;
     server.try_publish("elsewhere", "there").await.expect("stored");
@@ -456,7 +458,7 @@ async fn a_simulated_link_changes_nothing_but_the_time(variant: Variant) {
     let server = TestServer::start().await;
     let rtt = Duration::from_millis(20);
     let dialer = server.dialer().with_round_trip(rtt);
-    let mut reader = Reader::connect(variant, dialer, wish(Some(server.at(0)))).await;
+    let mut reader = Reader::connect(variant, dialer, options(Some(server.at(0)))).await;
     let published_at = std::time::Instant::now();
     publish_numbered(&server, 1..=100).await;
     assert_eq!(reader.texts(100).await, numbered(1..=100));

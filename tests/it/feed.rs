@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Retention, Topic};
-use poll_vs_push::message::{Cursor, Draft, Epoch, Message, Slice};
+use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
 use proptest::prelude::*;
 
 const EPOCH: Epoch = Epoch(7);
@@ -19,15 +19,15 @@ fn topic(retention: Retention) -> Arc<Topic> {
 }
 
 fn publish(topic: &Topic, text: &str) -> Cursor {
-    let publishing = topic.publish(Draft { sender: "A".into(), text: text.into() });
+    let publishing = topic.publish(NewMessage { sender: "A".into(), text: text.into() });
     publishing.now_or_never().expect("memory is at once").expect("stored")
 }
 
-fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> Slice {
+fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> ReadResult {
     topic.read_after(cursor, limit).expect("memory can be read")
 }
 
-fn texts(slice: &Slice) -> Vec<String> {
+fn texts(slice: &ReadResult) -> Vec<String> {
     let text = |bytes: &bytes::Bytes| {
         serde_json::from_slice::<Message>(bytes).expect("a message object").text
     };

@@ -1,7 +1,7 @@
 //! The frames that a subscriber hears, byte by byte: however they are cut, and whatever they are.
 //! They are written by tungstenite, which has no part in reading them.
 
-use poll_vs_push::wire::frames::{self, FrameError, Frames};
+use poll_vs_push::client::frames::{self, FrameError, Frames};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;

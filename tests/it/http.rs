@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use poll_vs_push::client::{Answer, Dialer};
 use poll_vs_push::server::SERVER_NAME;
-use poll_vs_push::transport::{Subscriber, Transport, Wish};
-use poll_vs_push::wire::{Answer, Dialer};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Transport};
 use serde_json::{Value, json};
 
-use crate::support::{Raw, TestServer, draft, eventually, soon, wish};
+use crate::support::{Raw, TestServer, draft, eventually, options, soon};
 
 const MESSAGES: &str = "/topics/room/messages";
 
@@ -142,9 +142,13 @@ async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
 async fn a_first_hold_of_its_own_is_the_first_only() {
     let an_hour = Duration::from_secs(3_600);
     let server = TestServer::with(|config| config.max_hold = an_hour).await;
-    let wish = Wish { hold: an_hour, first_hold: Some(Duration::ZERO), ..wish(Some(server.at(0))) };
+    let options = SubscribeOptions {
+        hold: an_hour,
+        first_hold: Some(Duration::ZERO),
+        ..options(Some(server.at(0)))
+    };
     let dialer = Dialer::new(server.address);
-    let connecting = Subscriber::connect(Transport::LongPolling, dialer, wish);
+    let connecting = Subscriber::connect(Transport::LongPolling, dialer, options);
     let mut subscriber = connecting.await.expect("a subscription");
     assert!(soon(subscriber.next()).await.expect("an answer").messages.is_empty());
     let held = eventually_held(&server);

@@ -9,14 +9,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use poll_vs_push::client::{Meter, Shared};
 use poll_vs_push::server::metrics::Refusal;
-use poll_vs_push::transport::{Transport, Variant, Wish};
-use poll_vs_push::wire::{Meter, Shared};
+use poll_vs_push::transport::{SubscribeOptions, Transport, Variant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Raw, Reader, TestServer, draft, eventually, soon, wish};
+use crate::support::{Raw, Reader, TestServer, draft, eventually, options, soon};
 
 /// The preface, and settings that set nothing.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -250,8 +250,8 @@ async fn subscribers_share_a_connection_and_every_byte_of_it_is_counted_once() {
         let (meter, shared) = (Arc::new(Meter::default()), Arc::default());
         let mut readers = Vec::new();
         for _ in 0..SUBSCRIBERS {
-            let wish = Wish { hold: Duration::from_secs(30), ..wish(None) };
-            readers.push(Reader::connect(variant(name), dialer(&meter, &shared), wish).await);
+            let options = SubscribeOptions { hold: Duration::from_secs(30), ..options(None) };
+            readers.push(Reader::connect(variant(name), dialer(&meter, &shared), options).await);
         }
         let mut payload = 0;
         for number in 0..MESSAGES {
@@ -283,11 +283,11 @@ async fn a_broken_shared_connection_is_made_again_by_whoever_asks_first() {
     let server = TestServer::start().await;
     let (meter, shared): (Arc<Meter>, Arc<Shared>) = Default::default();
     let dialer = || server.dialer().with_meter(meter.clone()).with_shared(shared.clone());
-    let mut one = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
+    let mut one = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
     drop(one);
     server.until_all_have_left().await;
-    one = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
-    let mut other = Reader::connect(variant("short-polling+h2"), dialer(), wish(None)).await;
+    one = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
+    let mut other = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
     server.publish("hi").await;
     assert_eq!((one.texts(1).await, other.texts(1).await), (vec!["hi".into()], vec!["hi".into()]));
     assert_eq!(meter.tally().opened, 2);

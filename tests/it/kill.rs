@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use poll_vs_push::message::{Batch, Cursor, Draft, Stored, TopicName};
-use poll_vs_push::transport::{Backoff, Reconnecting, Transport, Wish};
-use poll_vs_push::wire::{Answer, Dialer, HttpConnection, WireError};
+use poll_vs_push::client::{Answer, ClientError, Dialer, HttpConnection};
+use poll_vs_push::message::{Batch, Cursor, NewMessage, Stored, TopicName};
+use poll_vs_push::transport::{Backoff, Reconnecting, SubscribeOptions, Transport};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -42,8 +42,8 @@ fn start(directory: &Path, listen: &str, life: u64) -> ChildServer {
     ChildServer::start_on(listen, &[kept, store].concat())
 }
 
-async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, WireError> {
-    let draft = Draft { sender: "A".into(), text: text.into() };
+async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, ClientError> {
+    let draft = NewMessage { sender: "A".into(), text: text.into() };
     let body = serde_json::to_vec(&draft).expect("encodes");
     http.request(Method::POST, &format!("/topics/{TOPIC}/messages"), body.into()).await
 }
@@ -86,13 +86,14 @@ async fn publisher(
 async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
     let topic: TopicName = TOPIC.parse().expect("a good name");
     let interval = Duration::from_millis(5);
-    let wish = Wish { cursor: Some(begin), interval, ..Wish::new(topic) };
+    let options =
+        SubscribeOptions { cursor: Some(begin), interval, ..SubscribeOptions::new(topic) };
     let backoff = Backoff {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(50),
         patience: FORGOTTEN,
     };
-    let connecting = Reconnecting::connect(transport, Dialer::new(address), wish, backoff);
+    let connecting = Reconnecting::connect(transport, Dialer::new(address), options, backoff);
     connecting.await.expect("the server is up")
 }
 

@@ -5,6 +5,7 @@ mod advise;
 mod browser;
 mod child;
 mod cli;
+mod client;
 mod compare;
 mod conformance;
 mod corpus;
@@ -32,6 +33,5 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
-mod web_socket;
 mod websocket;
-mod wire;
+mod websocket_client;

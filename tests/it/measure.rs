@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use poll_vs_push::transport::Transport;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, Reader, TestServer, publish, soon, wish};
-use poll_vs_push::wire::{Dialer, HttpConnection};
+use crate::support::{Raw, Reader, TestServer, options, publish, soon};
+use poll_vs_push::client::{Dialer, HttpConnection};
 
 const PUBLISHERS: usize = 64;
 
@@ -121,7 +121,8 @@ async fn ten_slow_ones_among_a_thousand_delay_nobody() {
         };
         let mut readers = Vec::new();
         for _ in 0..1_000 {
-            let reader = Reader::connect(Transport::WebSocket, server.dialer(), wish(None)).await;
+            let reader =
+                Reader::connect(Transport::WebSocket, server.dialer(), options(None)).await;
             readers.push(tokio::spawn(listen(reader)));
         }
         for _ in 0..50 {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use poll_vs_push::client::{HttpStream, Meter};
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::{HttpStream, Meter};
 use serde_json::{Value, json};
 
-use crate::support::{Reader, TestServer, soon, wish};
+use crate::support::{Reader, TestServer, options, soon};
 
 /// Lines of the stream, the empty ones too, until there are `count`.
 async fn lines(stream: &mut HttpStream, count: usize) -> Vec<String> {
@@ -63,7 +63,7 @@ async fn a_message_costs_its_line_end_and_its_chunk() {
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
-    let mut reader = Reader::connect(Transport::Ndjson, dialer, wish(None)).await;
+    let mut reader = Reader::connect(Transport::Ndjson, dialer, options(None)).await;
     let before = meter.tally();
     let mut payload = 0;
     for _ in 0..COUNT {

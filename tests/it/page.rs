@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderMap, IF_NONE_MATCH};
-use poll_vs_push::wire::{Answer, HttpConnection};
+use poll_vs_push::client::{Answer, HttpConnection};
 
 use super::support::{Raw, TestServer, soon};
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use poll_vs_push::transport::{Subscriber, Variant, Wish};
-use poll_vs_push::wire::{Answer, Dialer, Meter, WireError};
+use poll_vs_push::client::{Answer, ClientError, Dialer, Meter};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Variant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Reader, TestServer, soon, wish};
+use crate::support::{Reader, TestServer, options, soon};
 
 const ROUTES: [&str; 2] = ["/topics/room/poll", "/topics/room/long-poll"];
 
@@ -80,9 +80,10 @@ async fn a_304_costs_its_head_and_nothing_else() {
     for name in ["short-polling+conditional", "long-polling+conditional"] {
         let before = server.publish("zero").await.offset;
         server.publish("one").await;
-        let wish = Wish { hold: Duration::from_millis(1), ..wish(Some(server.at(before))) };
+        let options =
+            SubscribeOptions { hold: Duration::from_millis(1), ..options(Some(server.at(before))) };
         let dialer = server.dialer().with_meter(meter.clone());
-        let mut reader = Reader::connect(variant(name), dialer, wish).await;
+        let mut reader = Reader::connect(variant(name), dialer, options).await;
         assert_eq!(reader.texts(1).await, ["one"]);
         let before = meter.tally();
         for _ in 0..5 {
@@ -137,7 +138,7 @@ async fn the_ledger_counts_what_was_compressed() {
     for name in ["short-polling", "short-polling+gzip"] {
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
-        let mut reader = Reader::connect(variant(name), dialer, wish(Some(server.at(0)))).await;
+        let mut reader = Reader::connect(variant(name), dialer, options(Some(server.at(0)))).await;
         assert_eq!(reader.hear(50).await.messages.len(), 50);
         let down = meter.tally().down();
         assert!(down.payload > 10 * down.framing && down.framing > 0, "{down:?}");
@@ -169,10 +170,10 @@ async fn an_answer_that_unpacks_without_end_is_refused() {
         stream
     };
     let asking =
-        Subscriber::connect(variant("short-polling+gzip"), Dialer::new(address), wish(None));
+        Subscriber::connect(variant("short-polling+gzip"), Dialer::new(address), options(None));
     let (answer, _stream) = soon(async { tokio::join!(asking, serving) }).await;
     match answer {
-        Err(WireError::Nonsense(text)) => assert!(text.contains("more than"), "{text}"),
+        Err(ClientError::ProtocolError(text)) => assert!(text.contains("more than"), "{text}"),
         other => panic!("{other:?}"),
     }
 }

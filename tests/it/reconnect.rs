@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection};
 use poll_vs_push::transport::{Backoff, Reconnecting, Transport};
-use poll_vs_push::wire::{Dialer, HttpConnection, WireError};
 
 use crate::child::ChildServer;
-use crate::support::{TestServer, publish, soon, wish};
+use crate::support::{TestServer, options, publish, soon};
 
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(5),
@@ -28,7 +28,7 @@ async fn every_way_sits_out_a_restart_and_reads_on() {
     let mut subscribers = Vec::new();
     for transport in Transport::ALL {
         let dialer = Dialer::new(server.address);
-        let connecting = Reconnecting::connect(transport, dialer, wish(None), BACKOFF);
+        let connecting = Reconnecting::connect(transport, dialer, options(None), BACKOFF);
         subscribers.push(soon(connecting).await.expect("the server is up"));
     }
     let listening = subscribers.into_iter().zip(Transport::ALL).map(|(mut subscriber, way)| {
@@ -70,7 +70,7 @@ async fn patience_has_an_end() {
         let server = TestServer::start().await;
         let backoff = Backoff { patience: Duration::ZERO, ..BACKOFF };
         let dialer = Dialer::new(server.address);
-        let connecting = Reconnecting::connect(transport, dialer, wish(None), backoff);
+        let connecting = Reconnecting::connect(transport, dialer, options(None), backoff);
         let mut subscriber = soon(connecting).await.expect("the server is up");
         server.stop().await;
         let error = soon(async {
@@ -81,8 +81,10 @@ async fn patience_has_an_end() {
             }
         });
         let error = error.await;
-        let is_loss =
-            matches!(error, WireError::Connect(_) | WireError::Broken(_) | WireError::Closed(_));
+        let is_loss = matches!(
+            error,
+            ClientError::Connect(_) | ClientError::Broken(_) | ClientError::Closed(_)
+        );
         assert!(is_loss, "{transport}: {error}");
     }
 }
@@ -95,6 +97,6 @@ async fn a_server_that_was_never_there_is_not_waited_for() {
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
     let address = socket.local_addr().expect("one").as_socket().expect("of IPv4");
     let dialer = Dialer::new(address);
-    let connecting = Reconnecting::connect(Transport::WebSocket, dialer, wish(None), BACKOFF);
-    assert!(matches!(soon(connecting).await, Err(WireError::Connect(_))));
+    let connecting = Reconnecting::connect(Transport::WebSocket, dialer, options(None), BACKOFF);
+    assert!(matches!(soon(connecting).await, Err(ClientError::Connect(_))));
 }

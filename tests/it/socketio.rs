@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use poll_vs_push::client::{ClientError, HttpConnection, Meter};
 use poll_vs_push::server::metrics::Refusal;
 use poll_vs_push::transport::{Subscriber, Transport};
-use poll_vs_push::wire::{HttpConnection, Meter, WireError};
 use tokio::time::sleep;
 
-use crate::support::{Raw, Reader, TestServer, WireFrame, eventually, soon, wish};
+use crate::support::{Raw, Reader, TestServer, WireFrame, eventually, options, soon};
 
 const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
 
@@ -25,7 +25,7 @@ async fn a_full_queue_is_waited_for_and_loses_nothing() {
         }
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
-        let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+        let mut reader = Reader::connect(transport, dialer, options(Some(server.at(0)))).await;
         let received = reader.hear(1_000).await;
         assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
         let payload = received.messages.iter().map(|message| message.encode().len() as u64);
@@ -257,13 +257,13 @@ async fn publishes_with_an_acknowledgement() {
 async fn a_server_that_goes_away_closes_the_transport_and_not_the_client() {
     for transport in WAYS {
         let server = TestServer::start().await;
-        let connecting = Subscriber::connect(transport, server.dialer(), wish(None));
+        let connecting = Subscriber::connect(transport, server.dialer(), options(None));
         let mut subscriber = soon(connecting).await.expect("subscribes");
         let hearing = tokio::spawn(async move { subscriber.next().await });
         server.stop().await;
         let error = soon(hearing).await.expect("no panic").expect_err("the server is gone");
-        let is_end = matches!(error, WireError::Closed(_) | WireError::Broken(_))
-            || matches!(error, WireError::Connect(_));
+        let is_end = matches!(error, ClientError::Closed(_) | ClientError::Broken(_))
+            || matches!(error, ClientError::Connect(_));
         assert!(is_end, "{transport}: {error}");
     }
 }

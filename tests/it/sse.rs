@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use poll_vs_push::client::Meter;
 use poll_vs_push::message::{Cursor, Epoch};
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::Meter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Reader, TestServer, soon, wish};
+use crate::support::{Reader, TestServer, options, soon};
 
 /// Opens an event stream by hand, as any client could.
 async fn open(server: &TestServer, query: &str, headers: &str) -> Raw {
@@ -111,7 +111,7 @@ async fn many_messages_at_once_arrive_in_few_chunks_and_every_byte_is_accounted_
     }
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
-    let mut reader = Reader::connect(Transport::Sse, dialer, wish(Some(server.at(0)))).await;
+    let mut reader = Reader::connect(Transport::Sse, dialer, options(Some(server.at(0)))).await;
     let received = reader.hear(COUNT).await;
     let payload: u64 = received.messages.iter().map(|message| message.encode().len() as u64).sum();
     assert!(received.messages.iter().map(|message| &message.text).eq(&texts));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poll_vs_push::feed::store::{Archive, Durability, MemoryStore, RedbStore, StoreError};
-use poll_vs_push::feed::{Feed, FeedLimits, Portion, Retention, Topic};
-use poll_vs_push::message::{Cursor, Draft, Epoch, Message, Slice};
+use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
+use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
 use proptest::prelude::*;
 
 /// Far longer than anything here takes: reaching it means that somebody was forgotten.
@@ -39,10 +39,10 @@ fn at(topic: &Topic, offset: u64) -> Cursor {
 }
 
 async fn publish(topic: &Topic, text: &str) -> Cursor {
-    topic.publish(Draft { sender: "A".into(), text: text.into() }).await.expect("stored")
+    topic.publish(NewMessage { sender: "A".into(), text: text.into() }).await.expect("stored")
 }
 
-fn texts(slice: &Slice) -> Vec<String> {
+fn texts(slice: &ReadResult) -> Vec<String> {
     let decode =
         |bytes: &bytes::Bytes| serde_json::from_slice::<Message>(bytes).expect("a message");
     slice.messages.iter().map(|bytes| decode(bytes).text).collect()
@@ -188,7 +188,7 @@ async fn many_publishers_and_readers(feed: Feed) {
 async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: Feed) {
     let topic = topic(&feed);
     for number in 0..50 {
-        let draft = Draft { sender: "leaves".into(), text: number.to_string() };
+        let draft = NewMessage { sender: "leaves".into(), text: number.to_string() };
         let mut leaving = Box::pin(topic.publish(draft));
         let _ = futures_util::poll!(&mut leaving);
         drop(leaving);
@@ -306,6 +306,6 @@ async fn a_copy_can_be_read_while_the_original_is_gone() {
     let rows = archive.rows().expect("can be read");
     let (name, kept) = rows.iter().next().expect("one topic");
     assert_eq!((name.as_str(), kept.oldest, kept.head, kept.messages()), ("room", 1, 3, 3));
-    let all = archive.read(name, 0, 3, Portion { messages: 10, bytes: 1 << 20 });
+    let all = archive.read(name, 0, 3, ReadLimit { messages: 10, bytes: 1 << 20 });
     assert_eq!(all.expect("can be read").messages.len(), 3);
 }

@@ -107,7 +107,7 @@ fn the_reader_of_sources_sees_code_only() {
         "let a = \"b \\\" c\"; // d\nlet e = '\"'; let f = r#\"g \"h\" i\"#; /// j\nk(\"l\nm\");";
     let code = code(text);
     assert_eq!(code, "let a = ; \nlet e = ; let f = ; \nk(\n);");
-    assert_eq!(words("use super::{Received, Wish};").collect::<Vec<_>>().len(), 4);
+    assert_eq!(words("use super::{Received, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection, Meter};
 use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::Ledger;
@@ -13,13 +14,12 @@ use poll_vs_push::server::ServerConfig;
 use poll_vs_push::server::metrics::Refusal;
 use poll_vs_push::tls::Trust;
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::{Dialer, HttpConnection, Meter, WireError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, soon, wish};
+use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, options, soon};
 
 /// A certificate for 127.0.0.1, and its key.
 struct Certificate(TempDir);
@@ -70,7 +70,7 @@ async fn every_transport_goes_through_it() {
     let server = certificate.server(|_| ()).await;
     for transport in Transport::ALL {
         let dialer = server.dialer().with_trust(certificate.trust());
-        let mut reader = Reader::connect(transport, dialer, wish(None)).await;
+        let mut reader = Reader::connect(transport, dialer, options(None)).await;
         let text = "é".repeat(20_000);
         server.publish(&text).await;
         assert_eq!(reader.texts(1).await, [text], "{transport}");
@@ -167,7 +167,7 @@ async fn a_subscriber_trusts_one_certificate_only() {
     let no_name = Trust::new(&ours.file("cert.pem"), "example.org").expect("a good name");
     for trust in [other.trust(), no_name] {
         let dialing = soon(server.dialer().with_trust(trust).dial()).await;
-        let error = dialing.map(|_| ()).map_err(WireError::Connect).expect_err("not trusted");
+        let error = dialing.map(|_| ()).map_err(ClientError::Connect).expect_err("not trusted");
         assert!(error.to_string().contains("certificate"), "{error}");
     }
     assert!(Trust::new(&ours.file("key.pem"), "127.0.0.1").is_err());

@@ -4,9 +4,9 @@ use std::future::ready;
 use std::sync::Arc;
 
 use super::{Older, Pending, Store, StoreError};
-use crate::feed::log::{Portion, Retention};
+use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
-use crate::message::{Cursor, Draft, Epoch, Offset, TopicName};
+use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
 /// Keeps messages as long as the process lives.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Store for MemoryStore {
         &'a self,
         _: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: Draft,
+        draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(ready(Ok(tail.append(draft))))
     }
@@ -48,7 +48,7 @@ impl Store for MemoryStore {
         _: &TopicName,
         _: Offset,
         _: Offset,
-        _: Portion,
+        _: ReadLimit,
     ) -> Result<Option<Older>, StoreError> {
         Ok(None)
     }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::log::{Portion, Retention};
+use super::log::{ReadLimit, Retention};
 use super::tail::Tail;
-use crate::message::{Cursor, Draft, Offset, TopicName};
+use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
 pub use redb::{Archive, Durability, Kept, RedbStore};
@@ -44,7 +44,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: Draft,
+        draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>>;
 
     /// What the tail has dropped already: messages after `after` and not beyond `head`. `None` if
@@ -57,7 +57,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         topic: &TopicName,
         after: Offset,
         head: Offset,
-        portion: Portion,
+        portion: ReadLimit,
     ) -> Result<Option<Older>, StoreError>;
 
     /// Drops what is older than the retention's age.

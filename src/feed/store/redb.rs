@@ -16,9 +16,9 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Older, Pending, Store, StoreError};
-use crate::feed::log::{Portion, Retention};
+use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
-use crate::message::{Cursor, Draft, Epoch, Offset, TopicName};
+use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
 pub use archive::{Archive, Kept};
 pub use file::Durability;
@@ -119,7 +119,7 @@ impl Store for RedbStore {
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: Draft,
+        draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
@@ -134,7 +134,7 @@ impl Store for RedbStore {
         topic: &TopicName,
         after: Offset,
         head: Offset,
-        portion: Portion,
+        portion: ReadLimit,
     ) -> Result<Option<Older>, StoreError> {
         let archive = self.shared.archive.read().expect("no panic under this lock");
         let reopening = || StoreError::Failed("the file is being opened again".to_owned());

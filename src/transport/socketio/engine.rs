@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::PATH;
-use crate::wire::{Dialer, HttpConnection, Kind, Meter, WebSocket, WireError};
+use crate::client::{ClientError, Dialer, HttpConnection, Kind, Meter, WebSocket};
 
 const OPEN: char = '0';
 const CLOSE: char = '1';
@@ -50,7 +50,7 @@ struct Polls {
 struct Exchange {
     http: HttpConnection,
     is_poll: bool,
-    answer: Result<Bytes, WireError>,
+    answer: Result<Bytes, ClientError>,
 }
 
 /// What the server says of a new session; the rest of it is for clients with other needs.
@@ -61,7 +61,7 @@ struct Opened {
 
 impl Engine {
     /// Opens a session on the transport that it is to stay on.
-    pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, WireError> {
+    pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, ClientError> {
         let carrier = if on_websocket {
             let path = format!("{PATH}/?EIO=4&transport=websocket");
             Carrier::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
@@ -80,7 +80,7 @@ impl Engine {
         let packet = engine.packet().await?;
         let opened = packet.strip_prefix(OPEN).map(serde_json::from_str::<Opened>);
         let Some(Ok(Opened { sid })) = opened else {
-            return Err(WireError::Nonsense(format!("'{packet}' does not open a session")));
+            return Err(ClientError::ProtocolError(format!("'{packet}' does not open a session")));
         };
         if let Carrier::Polling(polls) = &mut engine.carrier {
             polls.path.push_str(&format!("&sid={sid}"));
@@ -99,25 +99,25 @@ impl Engine {
     }
 
     /// Sends a message packet.
-    pub async fn send(&mut self, message: &str) -> Result<(), WireError> {
+    pub async fn send(&mut self, message: &str) -> Result<(), ClientError> {
         self.put(format!("{MESSAGE}{message}")).await
     }
 
     /// What is in the next message packet.
-    pub async fn receive(&mut self) -> Result<String, WireError> {
+    pub async fn receive(&mut self) -> Result<String, ClientError> {
         loop {
             let mut packet = self.packet().await?;
             match packet.chars().next() {
                 Some(MESSAGE) => return Ok(packet.split_off(1)),
                 Some(PING) => self.put(PONG.to_owned()).await?,
-                Some(CLOSE) => return Err(WireError::Closed("a close packet".to_owned())),
+                Some(CLOSE) => return Err(ClientError::Closed("a close packet".to_owned())),
                 // A NOOP ends a poll that nobody needs any more.
                 _ => {}
             }
         }
     }
 
-    async fn put(&mut self, packet: String) -> Result<(), WireError> {
+    async fn put(&mut self, packet: String) -> Result<(), ClientError> {
         match &mut self.carrier {
             Carrier::Polling(polls) => {
                 if polls.under_way.is_some() {
@@ -130,7 +130,7 @@ impl Engine {
         }
     }
 
-    async fn packet(&mut self) -> Result<String, WireError> {
+    async fn packet(&mut self) -> Result<String, ClientError> {
         match &mut self.carrier {
             Carrier::Polling(polls) => loop {
                 if let Some(packet) = polls.arrived.pop_front() {
@@ -162,17 +162,17 @@ impl Polls {
     }
 
     /// Waits for the answer to the request that is under way.
-    async fn finish(&mut self, dialer: &Dialer, is_settled: bool) -> Result<(), WireError> {
+    async fn finish(&mut self, dialer: &Dialer, is_settled: bool) -> Result<(), ClientError> {
         let under_way = self.under_way.as_mut().expect("a request is under way");
         let Exchange { http, is_poll, answer } = under_way.await;
         self.under_way = None;
         self.idle = Some(http);
         let body = match answer {
-            Err(WireError::Refused { status: StatusCode::BAD_REQUEST, body, .. })
+            Err(ClientError::Refused { status: StatusCode::BAD_REQUEST, body, .. })
                 if self.has_session =>
             {
                 // Sessions die with their server: the next one does not know ours.
-                return Err(WireError::Closed(body));
+                return Err(ClientError::Closed(body));
             }
             answer => answer?,
         };
@@ -181,7 +181,7 @@ impl Polls {
             return Ok(());
         }
         let text = std::str::from_utf8(&body)
-            .map_err(|_| WireError::Nonsense("an answer that is no text".to_owned()))?;
+            .map_err(|_| ClientError::ProtocolError("an answer that is no text".to_owned()))?;
         let is_message = |packet: &&str| packet.starts_with("42[\"message\",");
         let messages = text.split(SEPARATOR).filter(is_message).count();
         if messages > 0 || is_settled {

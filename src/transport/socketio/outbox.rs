@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{LOOK_AGAIN, LOOK_AGAIN_POLLING, is_socket_io};
 use crate::message::Event;
-use crate::server::Outflow;
+use crate::server::BytesWritten;
 
 /// Places in the library's queue: more than are given out, for what it says of its own accord.
 pub const QUEUE_PACKETS: usize = 1_024;
@@ -68,7 +68,7 @@ pub struct Flow {
     /// Known once the answer is there that opens a session with polls.
     session: OnceLock<Sid>,
     taken: Mutex<Taken>,
-    /// Held by whoever is the next to take a place: no more than one looks for it.
+    /// Held by the task that takes the next place: no more than one looks for it.
     turn: tokio::sync::Mutex<()>,
     /// Told when a poll's answer has made room.
     has_room: Notify,
@@ -80,18 +80,18 @@ struct Taken {
     bytes: u64,
     /// What the WebSocket's connection had written when there were none of these bytes.
     written_before: u64,
-    outflow: Option<Arc<Outflow>>,
+    outflow: Option<Arc<BytesWritten>>,
 }
 
 /// A request of a session, whose answer tells what became of the packets.
-pub struct Visit {
+pub struct PendingSession {
     flow: Arc<Flow>,
-    outflow: Option<Arc<Outflow>>,
+    outflow: Option<Arc<BytesWritten>>,
 }
 
 impl Flows {
     /// Gives places to a request that opens a session, and finds those of one that goes on.
-    pub fn visit<B>(self: &Arc<Flows>, request: &mut Request<B>) -> Option<Visit> {
+    pub fn visit<B>(self: &Arc<Flows>, request: &mut Request<B>) -> Option<PendingSession> {
         if request.method() != Method::GET || !is_socket_io(request.uri().path()) {
             return None;
         }
@@ -104,7 +104,7 @@ impl Flows {
                 flow
             }
         };
-        Some(Visit { flow, outflow: request.extensions().get().cloned() })
+        Some(PendingSession { flow, outflow: request.extensions().get().cloned() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Weak<Flow>>> {
@@ -112,7 +112,7 @@ impl Flows {
     }
 }
 
-impl Visit {
+impl PendingSession {
     /// Takes notice of what is in the answer.
     pub async fn answered<B: Body<Data = Bytes>>(
         self,
@@ -259,7 +259,7 @@ impl Taken {
     }
 
     /// What waits leaves by a WebSocket on that connection from now on.
-    fn go_on_with(&mut self, outflow: Option<Arc<Outflow>>) {
+    fn go_on_with(&mut self, outflow: Option<Arc<BytesWritten>>) {
         self.written_before = outflow.as_ref().map_or(0, |outflow| outflow.written());
         self.outflow = outflow;
     }
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_websockets_places_are_free_once_their_bytes_are_written() {
-        let outflow = Arc::new(Outflow::default());
+        let outflow = Arc::new(BytesWritten::default());
         let mut taken = Taken { outflow: Some(outflow.clone()), ..Taken::default() };
         outflow.add(150);
         assert!(taken.enter_websocket(frame_bytes(SOCKET_BYTES as usize)));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     async fn answered(flow: &Arc<Flow>, status: StatusCode, body: &'static str) {
-        let visit = Visit { flow: flow.clone(), outflow: Some(Arc::default()) };
+        let visit = PendingSession { flow: flow.clone(), outflow: Some(Arc::default()) };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
         let answer = visit.answered(response).await;

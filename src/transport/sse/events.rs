@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::client::{ClientError, HttpStream};
 use crate::message::{Cursor, Epoch, Event, Offset};
-use crate::wire::{HttpStream, WireError};
 
 /// Bytes of an event, of a line of it too, that a client reads: a server that never ends one
 /// would else fill its memory.
@@ -139,12 +139,12 @@ impl Parser {
     ///
     /// # Errors
     /// If the stream ends or breaks, or an event is too long.
-    pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, WireError> {
+    pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, ClientError> {
         loop {
             if let Some(parsed) = self.next() {
                 return Ok(parsed);
             }
-            let ended = || WireError::Closed("the stream has ended".to_owned());
+            let ended = || ClientError::Closed("the stream has ended".to_owned());
             self.feed(&stream.chunk().await?.ok_or_else(ended)?)?;
         }
     }
@@ -153,7 +153,7 @@ impl Parser {
     ///
     /// # Errors
     /// If a line or an event is too long. What came before it is not lost.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), WireError> {
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ClientError> {
         for &byte in chunk {
             let completes_crlf = std::mem::take(&mut self.after_cr) && byte == b'\n';
             match byte {
@@ -175,9 +175,9 @@ impl Parser {
         Ok(())
     }
 
-    fn check(&self, bytes: usize) -> Result<(), WireError> {
+    fn check(&self, bytes: usize) -> Result<(), ClientError> {
         let most = self.event_bytes_max;
-        let too_long = || WireError::Nonsense(format!("an event of more than {most} bytes"));
+        let too_long = || ClientError::ProtocolError(format!("an event of more than {most} bytes"));
         if bytes > most { Err(too_long()) } else { Ok(()) }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use poll_vs_push::wire::{Dialer, HttpConnection};
+use poll_vs_push::client::{Dialer, HttpConnection};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};

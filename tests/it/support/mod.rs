@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use poll_vs_push::client::{Answer, Dialer, HttpConnection};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
-use poll_vs_push::transport::{Received, Subscriber, Transport, Variant, Wish};
-use poll_vs_push::wire::{Answer, Dialer, HttpConnection};
+use poll_vs_push::transport::{Received, SubscribeOptions, Subscriber, Transport, Variant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -55,9 +55,9 @@ pub async fn publish(http: &mut HttpConnection, text: &str) {
 }
 
 /// A wish for [`room`] whose short polls come often.
-pub fn wish(cursor: Option<Cursor>) -> Wish {
+pub fn options(cursor: Option<Cursor>) -> SubscribeOptions {
     let (interval, interval_max) = (Duration::from_millis(2), Duration::from_millis(8));
-    Wish { cursor, interval, interval_max, ..Wish::new(room()) }
+    SubscribeOptions { cursor, interval, interval_max, ..SubscribeOptions::new(room()) }
 }
 
 /// A server in this process, on a port of its own. End it with [`TestServer::stop`].
@@ -147,7 +147,7 @@ impl TestServer {
 
     /// Subscribes to [`room`].
     pub async fn subscribe(&self, variant: impl Into<Variant>, cursor: Option<Cursor>) -> Reader {
-        Reader::connect(variant, self.dialer(), wish(cursor)).await
+        Reader::connect(variant, self.dialer(), options(cursor)).await
     }
 
     /// Subscribers of `transport` that the server holds.
@@ -165,8 +165,12 @@ impl TestServer {
 pub struct Reader(Subscriber);
 
 impl Reader {
-    pub async fn connect(variant: impl Into<Variant>, dialer: Dialer, wish: Wish) -> Reader {
-        Reader(soon(Subscriber::connect(variant, dialer, wish)).await.expect("subscribes"))
+    pub async fn connect(
+        variant: impl Into<Variant>,
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Reader {
+        Reader(soon(Subscriber::connect(variant, dialer, options)).await.expect("subscribes"))
     }
 
     /// What the server says next.

@@ -14,9 +14,9 @@ use tracing::warn;
 
 use super::file::{Durability, FeedFile};
 use super::{Older, StoreError};
-use crate::feed::log::{Portion, Retention};
+use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::encode;
-use crate::message::{Draft, Epoch, Offset, TopicName};
+use crate::message::{Epoch, NewMessage, Offset, TopicName};
 
 /// What the file says of itself: "format", "epoch", "boot".
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
@@ -189,7 +189,7 @@ impl Archive {
         topic: &TopicName,
         after: Offset,
         head: Offset,
-        portion: Portion,
+        portion: ReadLimit,
     ) -> Result<Older, StoreError> {
         let nothing = Older { gap: head - after, messages: Vec::new() };
         let read = self.database.begin_read().map_err(failed)?;
@@ -216,7 +216,7 @@ impl Archive {
     pub(super) fn append(
         &self,
         rows: &mut Rows,
-        drafts: impl Iterator<Item = (TopicName, Draft)>,
+        drafts: impl Iterator<Item = (TopicName, NewMessage)>,
         retention: Retention,
     ) -> Result<Vec<Written>, StoreError> {
         let mut changed = Rows::new();

@@ -11,7 +11,7 @@ use super::archive::{Archive, Rows};
 use super::{Shared, StoreError};
 use crate::feed::log::Retention;
 use crate::feed::tail::Tail;
-use crate::message::{Draft, Offset, TopicName};
+use crate::message::{NewMessage, Offset, TopicName};
 
 /// Messages in one commit, at most: it bounds the memory of a group, and how long the first of it
 /// waits for the last.
@@ -33,7 +33,7 @@ pub enum Order {
 pub struct Append {
     pub topic: TopicName,
     pub tail: Arc<Tail>,
-    pub draft: Draft,
+    pub draft: NewMessage,
     pub answer: oneshot::Sender<Result<Offset, StoreError>>,
 }
 

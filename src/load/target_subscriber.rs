@@ -13,14 +13,14 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode};
 
-use super::found;
+use super::extract;
 use super::scenario::Pacing;
 use super::target::{CursorPlace, PollRoute, Target};
+use crate::client::clock::sleep_until;
+use crate::client::{Answer, ClientError, Dialer, HttpConnection, HttpStream, Kind, WebSocket};
 use crate::message::{Message, TopicName};
 use crate::transport::sse::events::{Parsed, Parser};
-use crate::transport::{Received, Transport, Wish};
-use crate::wire::clock::sleep_until;
-use crate::wire::{Answer, Dialer, HttpConnection, HttpStream, Kind, WebSocket, WireError};
+use crate::transport::{Received, SubscribeOptions, Transport};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -48,24 +48,25 @@ impl Subscriber {
         target: &Arc<Target>,
         transport: Transport,
         dialer: Dialer,
-        wish: Wish,
-    ) -> Result<Subscriber, WireError> {
-        let lacking = || WireError::Nonsense(format!("the target file lacks [{transport}]"));
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let lacking = || ClientError::ProtocolError(format!("the target file lacks [{transport}]"));
         let (dialer, way) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 let is_short = transport == Transport::ShortPolling;
                 let route = if is_short { &target.short_polling } else { &target.long_polling };
                 let route = route.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
-                let clock = is_short.then(|| PollClock::new(&wish));
-                let poller = Poller::connect(dialer.clone(), route.clone(), &wish, clock).await?;
+                let clock = is_short.then(|| PollClock::new(&options));
+                let poller =
+                    Poller::connect(dialer.clone(), route.clone(), &options, clock).await?;
                 (dialer, Way::Polling(Box::new(poller)))
             }
             Transport::WebSocket => {
                 let route = target.websocket.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
-                let mut socket = WebSocket::connect(&dialer, &route.path(&wish.topic)).await?;
-                if let Some(frame) = route.send(&wish.topic) {
+                let mut socket = WebSocket::connect(&dialer, &route.path(&options.topic)).await?;
+                if let Some(frame) = route.send(&options.topic) {
                     socket.send(&frame).await?;
                 }
                 if route.greeting {
@@ -80,7 +81,7 @@ impl Subscriber {
                 let route = target.sse.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let started = Instant::now();
-                let stream = HttpStream::get(&dialer, &route.path(&wish.topic)).await?;
+                let stream = HttpStream::get(&dialer, &route.path(&options.topic)).await?;
                 dialer.meter().ready_after(started.elapsed());
                 (dialer, Way::Sse(Box::new((stream, Parser::default()))))
             }
@@ -92,7 +93,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or the server says something unheard-of.
-    pub async fn next(&mut self) -> Result<Received, WireError> {
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
         let messages = match &mut self.way {
             Way::Polling(poller) => poller.next().await?,
             Way::WebSocket(socket) => vec![socket.hear(str::to_owned).await?],
@@ -112,7 +113,7 @@ impl Subscriber {
     }
 }
 
-async fn next_event(stream: &mut HttpStream, parser: &mut Parser) -> Result<String, WireError> {
+async fn next_event(stream: &mut HttpStream, parser: &mut Parser) -> Result<String, ClientError> {
     loop {
         if let Parsed::Event(event) = parser.next_of(stream).await? {
             return Ok(event.data);
@@ -143,9 +144,9 @@ struct PollClock {
 }
 
 impl PollClock {
-    fn new(wish: &Wish) -> PollClock {
-        let next_poll = wish.first_poll.unwrap_or_else(Instant::now);
-        PollClock { interval: wish.interval, pacing: wish.pacing, next_poll }
+    fn new(options: &SubscribeOptions) -> PollClock {
+        let next_poll = options.first_poll.unwrap_or_else(Instant::now);
+        PollClock { interval: options.interval, pacing: options.pacing, next_poll }
     }
 
     fn wind(&mut self) {
@@ -160,17 +161,17 @@ impl Poller {
     async fn connect(
         dialer: Dialer,
         route: PollRoute,
-        wish: &Wish,
+        options: &SubscribeOptions,
         clock: Option<PollClock>,
-    ) -> Result<Poller, WireError> {
+    ) -> Result<Poller, ClientError> {
         let mut http = HttpConnection::new(dialer);
         http.open().await?;
         let cursor = Cursor::first(&route.cursor);
-        let (topic, hold) = (wish.topic.clone(), wish.hold);
+        let (topic, hold) = (options.topic.clone(), options.hold);
         Ok(Poller { http, route, topic, hold, clock, again: false, cursor })
     }
 
-    async fn next(&mut self) -> Result<Vec<String>, WireError> {
+    async fn next(&mut self) -> Result<Vec<String>, ClientError> {
         if let Some(clock) = &self.clock
             && !self.again
         {
@@ -187,7 +188,7 @@ impl Poller {
         Ok(messages)
     }
 
-    async fn ask(&mut self) -> Result<Vec<String>, WireError> {
+    async fn ask(&mut self) -> Result<Vec<String>, ClientError> {
         let path = self.cursor.path(self.route.path(&self.topic, self.hold.as_secs_f64()));
         let more = &self.cursor.headers;
         let answer = self.http.ask(Method::GET, &path, more, Bytes::new()).await?;
@@ -238,7 +239,7 @@ impl Cursor {
     }
 
     /// Reads on where `answer` ends.
-    fn learn(&mut self, place: &CursorPlace, answer: &Answer) -> Result<(), WireError> {
+    fn learn(&mut self, place: &CursorPlace, answer: &Answer) -> Result<(), ClientError> {
         match place {
             CursorPlace::Validators => {
                 let sent_back = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
@@ -249,8 +250,9 @@ impl Cursor {
                 }
             }
             CursorPlace::Query { from, .. } | CursorPlace::LastEventId { from, .. } => {
-                let json = found::json(answer)?;
-                let missing = || WireError::Nonsense(format!("no cursor at '{from}': {json}"));
+                let json = extract::json(answer)?;
+                let missing =
+                    || ClientError::ProtocolError(format!("no cursor at '{from}': {json}"));
                 let value = json.pointer(from).ok_or_else(missing)?;
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 self.set(place, &text);

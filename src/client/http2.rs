@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Dialer, WireError, WireStream};
+use super::{ClientError, Dialer, WireStream};
 pub(super) use frames::Frames;
 
 /// The place of a shared connection: made by whoever needs it first, made anew by whoever finds it
@@ -24,12 +24,12 @@ pub struct Shared(Mutex<Weak<Http2>>);
 
 impl Shared {
     /// The connection, or a new one by `dialer` if there is none that works.
-    pub(super) async fn connection(&self, dialer: &Dialer) -> Result<Arc<Http2>, WireError> {
+    pub(super) async fn connection(&self, dialer: &Dialer) -> Result<Arc<Http2>, ClientError> {
         let mut place = self.0.lock().await;
         if let Some(open) = place.upgrade().filter(|open| open.is_usable()) {
             return Ok(open);
         }
-        let stream = dialer.dial().await.map_err(WireError::Connect)?.with_frames();
+        let stream = dialer.dial().await.map_err(ClientError::Connect)?.with_frames();
         let open = Arc::new(Http2::on(stream).await?);
         *place = Arc::downgrade(&open);
         Ok(open)
@@ -44,7 +44,7 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    async fn on(stream: WireStream) -> Result<Http2, WireError> {
+    async fn on(stream: WireStream) -> Result<Http2, ClientError> {
         let (requests, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
@@ -61,7 +61,7 @@ impl Http2 {
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, WireError> {
+    ) -> Result<Response<Incoming>, ClientError> {
         Ok(self.requests.clone().send_request(request).await?)
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
-use poll_vs_push::wire::{Dialer, Meter, WebSocket, WireError};
+use poll_vs_push::client::{ClientError, Dialer, Meter, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
@@ -20,7 +20,7 @@ use crate::support::soon;
 type Server = WebSocketStream<TcpStream>;
 
 /// What the subscriber's next text is.
-async fn hear(socket: &mut WebSocket) -> Result<String, WireError> {
+async fn hear(socket: &mut WebSocket) -> Result<String, ClientError> {
     soon(socket.hear(str::to_owned)).await
 }
 
@@ -45,7 +45,9 @@ async fn pair() -> (WebSocket, Server) {
 
 /// Connects to a server that answers the upgrade with what `answer` makes of its key; what the
 /// meter says of the bytes that came down, by kind.
-async fn connect(answer: impl FnOnce(&str) -> Vec<u8>) -> (Result<WebSocket, WireError>, [u64; 2]) {
+async fn connect(
+    answer: impl FnOnce(&str) -> Vec<u8>,
+) -> (Result<WebSocket, ClientError>, [u64; 2]) {
     let (listener, dialer) = listen().await;
     let meter = Arc::new(Meter::default());
     let dialer = dialer.with_meter(meter.clone());
@@ -107,7 +109,7 @@ async fn a_close_is_heard_and_answered() {
         let (mut socket, mut server) = pair().await;
         server.close(close).await.expect("it is sent");
         let closed = hear(&mut socket).await;
-        assert!(matches!(&closed, Err(WireError::Closed(why)) if why == said), "{closed:?}");
+        assert!(matches!(&closed, Err(ClientError::Closed(why)) if why == said), "{closed:?}");
         // tungstenite ends its stream in order only if the close was answered.
         while let Some(answer) = soon(server.next()).await {
             answer.expect("no reset before the answer");
@@ -121,7 +123,7 @@ async fn a_server_that_leaves_without_a_word_has_closed() {
     drop(server);
     let closed = hear(&mut socket).await;
     assert!(
-        matches!(&closed, Err(WireError::Closed(why)) if why == "without a word"),
+        matches!(&closed, Err(ClientError::Closed(why)) if why == "without a word"),
         "{closed:?}"
     );
 }
@@ -134,7 +136,7 @@ async fn a_server_that_breaks_the_rules_is_told_which() {
         let (mut socket, mut server) = pair().await;
         server.get_mut().write_all(bytes).await.expect("it is sent");
         let broken = hear(&mut socket).await;
-        assert!(matches!(broken, Err(WireError::Broken(_))), "{broken:?}");
+        assert!(matches!(broken, Err(ClientError::Broken(_))), "{broken:?}");
         let close = soon(server.next()).await.expect("a frame").expect("a good one");
         assert!(matches!(&close, Message::Close(Some(why)) if u16::from(why.code) == code));
     }
@@ -155,7 +157,7 @@ async fn what_comes_right_behind_the_upgrade_is_heard_and_counted_as_framing() {
 async fn an_upgrade_must_answer_the_key() {
     let (socket, _) = connect(|_| upgraded(&derive_accept_key(b"another")).into_bytes()).await;
     let refused = socket.expect_err("not our key");
-    assert!(matches!(refused, WireError::Nonsense(_)), "{refused}");
+    assert!(matches!(refused, ClientError::ProtocolError(_)), "{refused}");
 }
 
 #[tokio::test]

@@ -13,16 +13,16 @@ mod http2;
 mod http_stream;
 mod link;
 mod meter;
-#[cfg(feature = "tls")]
-mod sealed;
 mod tcp_info;
 mod timer;
-mod web_socket;
+#[cfg(feature = "tls")]
+mod tls_stream;
+mod websocket_stream;
 
 pub use dialer::{Dialer, Entry, Journal, WireStream};
-pub use http::{Answer, HttpConnection, WireError, head_bytes};
+pub use http::{Answer, ClientError, HttpConnection, head_bytes};
 pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use link::Link;
 pub use meter::{Kind, Meter, Tally};
-pub use web_socket::WebSocket;
+pub use websocket_stream::WebSocket;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes written to one connection since it was accepted.
 #[derive(Debug, Default)]
-pub struct Outflow(AtomicU64);
+pub struct BytesWritten(AtomicU64);
 
-impl Outflow {
+impl BytesWritten {
     pub(crate) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Relaxed);
     }

@@ -23,7 +23,7 @@ pub(super) enum Protocol {
 ///
 /// # Errors
 /// If the stream breaks, or ends without a word.
-pub(super) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, Bytes)> {
+pub(super) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, Bytes)> {
     let mut first = [0; PREFACE.len()];
     let mut count = 0;
     while count < PREFACE.len() && PREFACE.starts_with(&first[..count]) {
@@ -38,19 +38,19 @@ pub(super) async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Pr
 
 /// A stream whose first words have been heard, and are said again.
 #[derive(Debug)]
-pub(super) struct Heard<S> {
+pub(super) struct Rewind<S> {
     first: Bytes,
     stream: S,
 }
 
-impl<S> Heard<S> {
+impl<S> Rewind<S> {
     /// `stream`, of which `first` has been read.
     pub fn new(first: Bytes, stream: S) -> Self {
-        Heard { first, stream }
+        Rewind { first, stream }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -70,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -121,8 +121,8 @@ mod tests {
                     near.write_all(said).await.expect("it is heard");
                 };
                 let hearing = async {
-                    let (protocol, first) = hear(&mut far).await.expect("something was said");
-                    let mut heard = Heard::new(first, far);
+                    let (protocol, first) = detect(&mut far).await.expect("something was said");
+                    let mut heard = Rewind::new(first, far);
                     let mut again = Vec::new();
                     heard.read_to_end(&mut again).await.expect("to the end");
                     (protocol, again)
@@ -131,7 +131,7 @@ mod tests {
                 assert_eq!((protocol, &again[..]), (wanted, said));
             }
         }
-        assert!(hear(&mut tokio::io::empty()).await.is_err());
-        assert!(hear(&mut &b"PRI"[..]).await.is_err(), "cut short");
+        assert!(detect(&mut tokio::io::empty()).await.is_err());
+        assert!(detect(&mut &b"PRI"[..]).await.is_err(), "cut short");
     }
 }

@@ -7,10 +7,10 @@ use anyhow::bail;
 
 use super::fleet::Fleet;
 use super::server::{Scrape, ServerUnderTest};
+use crate::client::clock::sleep_until;
+use crate::client::{Meter, Tally};
 use crate::transport::Transport;
 use crate::usage;
-use crate::wire::clock::sleep_until;
-use crate::wire::{Meter, Tally};
 
 /// How long requests may be on their way before client and server are said to disagree.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::App;
-use super::guarded::Phase;
 use super::metrics::Refusal;
-use super::preface::{self, Heard, Protocol};
+use super::protocol::{self, Protocol, Rewind};
+use super::timeout_stream::Phase;
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;
@@ -67,7 +67,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn converse<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
+    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -76,11 +76,11 @@ impl Protocols {
         Tasks: Http2ServerConnExec<S::Future, B>,
     {
         let heard = tokio::select! {
-            heard = preface::hear(&mut io) => heard,
+            heard = protocol::detect(&mut io) => heard,
             () = self.app.drain.cancelled() => return,
         };
         let Ok((protocol, first)) = heard else { return };
-        let io = TokioIo::new(Heard::new(first, io));
+        let io = TokioIo::new(Rewind::new(first, io));
         match protocol {
             Protocol::Http1 => {
                 let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());

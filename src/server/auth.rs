@@ -20,8 +20,8 @@ use warp::http::header::{
     WWW_AUTHENTICATE,
 };
 
-use super::guarded::Phase;
 use super::metrics::Refusal;
+use super::timeout_stream::Phase;
 use super::token::{BadToken, Claims, Right, TokenKey};
 use super::{ApiError, App};
 use crate::message::TopicName;
@@ -100,7 +100,7 @@ impl Client {
 }
 
 /// The service of one connection: `inner`, for those who may.
-pub fn gate<S, B>(
+pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: S,
     address: IpAddr,

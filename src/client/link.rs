@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::clock::sleep_until;
+    use crate::client::clock::sleep_until;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     const DELAY: Duration = Duration::from_millis(5);

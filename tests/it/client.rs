@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use poll_vs_push::client::{Dialer, Meter};
 use poll_vs_push::run::Ledger;
 use poll_vs_push::transport::Transport;
-use poll_vs_push::wire::{Dialer, Meter};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Reader, TestServer, soon, wish};
+use crate::support::{Reader, TestServer, options, soon};
 
 /// Stands between a subscriber and the server, for one connection, and writes down what is said.
 struct Relay {
@@ -119,7 +119,7 @@ async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, S
     let relay = Relay::before(&server).await;
     let meter = Arc::new(Meter::default());
     let dialer = Dialer::new(relay.address).with_meter(meter.clone());
-    let mut reader = Reader::connect(transport, dialer, wish(None)).await;
+    let mut reader = Reader::connect(transport, dialer, options(None)).await;
     for text in texts {
         server.publish(text).await;
     }
@@ -176,7 +176,7 @@ async fn what_a_websocket_client_sends_after_the_handshake_is_framing() {
     let relay = Relay::before(&server).await;
     let meter = Arc::new(Meter::default());
     let dialer = Dialer::new(relay.address).with_meter(meter.clone());
-    let mut reader = Reader::connect(Transport::WebSocket, dialer, wish(None)).await;
+    let mut reader = Reader::connect(Transport::WebSocket, dialer, options(None)).await;
     let [_, framing_before, headers] = sorted(meter.tally().up());
     assert_eq!(framing_before, 0);
     // Pings come, and reading answers them, until at least one pong is out.
@@ -199,7 +199,7 @@ async fn requests_and_answers_are_counted_on_both_sides_alike() {
     for transport in Transport::ALL {
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
-        let mut reader = Reader::connect(transport, dialer, wish(Some(server.at(0)))).await;
+        let mut reader = Reader::connect(transport, dialer, options(Some(server.at(0)))).await;
         let offset = server.publish("hi").await.offset as usize;
         reader.texts(offset).await;
         let tally = meter.tally();
@@ -216,7 +216,7 @@ async fn segments_are_those_of_the_kernel_where_it_tells() {
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
-    let mut reader = Reader::connect(Transport::ShortPolling, dialer, wish(None)).await;
+    let mut reader = Reader::connect(Transport::ShortPolling, dialer, options(None)).await;
     let tally = meter.tally();
     assert_eq!(tally.segments_are_counted(), cfg!(target_os = "linux"));
     for ledger in [tally.up(), tally.down()] {
@@ -244,8 +244,8 @@ async fn a_link_takes_its_time_both_ways_and_at_the_handshake() {
     drop(stream);
     for transport in Transport::ALL {
         let began = Instant::now();
-        let wish = wish(Some(server.at(0)));
-        let mut reader = Reader::connect(transport, dialer.clone(), wish).await;
+        let options = options(Some(server.at(0)));
+        let mut reader = Reader::connect(transport, dialer.clone(), options).await;
         let offset = server.publish("hi").await.offset as usize;
         reader.texts(offset).await;
         // A round trip to connect; another to ask, or to upgrade.

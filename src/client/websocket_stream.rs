@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::frames::{self, FrameError, Frames, Said};
 use super::http::{Open, refused, request};
-use super::{Dialer, WireError, WireStream, head_bytes};
+use super::{ClientError, Dialer, WireStream, head_bytes};
 
 /// Bytes of a message that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
@@ -40,9 +40,9 @@ impl WebSocket {
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
-    pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, WireError> {
+    pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, ClientError> {
         let started = Instant::now();
-        let stream = dialer.dial().await.map_err(WireError::Connect)?;
+        let stream = dialer.dial().await.map_err(ClientError::Connect)?;
         let mut connection = Open::on(stream).await?;
         let mut request = request(dialer, Method::GET, path, Default::default())?;
         let key = generate_key();
@@ -59,7 +59,7 @@ impl WebSocket {
         let accept = derive_accept_key(key.as_bytes());
         if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|said| *said != accept) {
             let what = "an upgrade that does not answer the key".to_owned();
-            return Err(WireError::Nonsense(what));
+            return Err(ClientError::ProtocolError(what));
         }
         let head_bytes = head_bytes(response.status(), response.headers());
         let upgraded = hyper::upgrade::on(response).await?.downcast::<TokioIo<WireStream>>();
@@ -78,7 +78,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// If the connection is gone or was closed, or the server breaks the protocol.
-    pub async fn hear<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, WireError> {
+    pub async fn hear<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, ClientError> {
         loop {
             let said = self.frames.hear();
             match said {
@@ -90,12 +90,12 @@ impl WebSocket {
                     let said = close.map(|(code, reason)| format!("{code} {reason}"));
                     let code = close.map(|(code, _)| code);
                     self.leave(code).await;
-                    return Err(WireError::Closed(said.unwrap_or_default()));
+                    return Err(ClientError::Closed(said.unwrap_or_default()));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     if std::future::poll_fn(|cx| self.poll_receive(cx)).await? == 0 {
-                        return Err(WireError::Closed("without a word".to_owned()));
+                        return Err(ClientError::Closed("without a word".to_owned()));
                     }
                 }
                 Err(broken) => {
@@ -110,7 +110,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub async fn send(&mut self, text: &str) -> Result<(), WireError> {
+    pub async fn send(&mut self, text: &str) -> Result<(), ClientError> {
         frames::text(text, rand::random(), &mut self.waiting);
         Ok(std::future::poll_fn(|cx| self.poll_send(cx)).await?)
     }
@@ -144,14 +144,14 @@ impl WebSocket {
     }
 }
 
-impl From<io::Error> for WireError {
-    fn from(error: io::Error) -> WireError {
-        WireError::Broken(error.into())
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> ClientError {
+        ClientError::Broken(error.into())
     }
 }
 
-impl From<FrameError> for WireError {
-    fn from(error: FrameError) -> WireError {
-        WireError::Broken(error.into())
+impl From<FrameError> for ClientError {
+    fn from(error: FrameError) -> ClientError {
+        ClientError::Broken(error.into())
     }
 }

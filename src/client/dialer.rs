@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::clock::sleep_until;
 use super::http2::Frames;
 #[cfg(feature = "tls")]
-use super::sealed::Carrier;
+use super::tls_stream::Carrier;
 use super::{Kind, Link, Meter, Shared};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;

@@ -19,7 +19,7 @@ use super::{Dialer, Kind, WireStream};
 
 /// Why a subscriber did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub enum ClientError {
     #[error("cannot reach the server: {0}")]
     Connect(#[source] io::Error),
     #[error("the connection broke: {0}")]
@@ -32,20 +32,20 @@ pub enum WireError {
         retry_after: Option<Duration>,
     },
     #[error("the server's answer makes no sense: {0}")]
-    Nonsense(String),
+    ProtocolError(String),
     #[error("the server closed the connection: {0}")]
     Closed(String),
 }
 
-impl WireError {
+impl ClientError {
     /// How long to stay away before trying again, as far as the server said so; `None` if trying
     /// again cannot help.
     pub fn passes_in(&self) -> Option<Duration> {
         match self {
-            WireError::Connect(_) | WireError::Broken(_) | WireError::Closed(_) => {
+            ClientError::Connect(_) | ClientError::Broken(_) | ClientError::Closed(_) => {
                 Some(Duration::ZERO)
             }
-            WireError::Refused { status, retry_after, .. } => {
+            ClientError::Refused { status, retry_after, .. } => {
                 let may_pass = status.is_server_error()
                     || matches!(
                         *status,
@@ -53,14 +53,14 @@ impl WireError {
                     );
                 may_pass.then_some(retry_after.unwrap_or_default())
             }
-            WireError::Nonsense(_) => None,
+            ClientError::ProtocolError(_) => None,
         }
     }
 
     /// That an answer with this head was not the one that was wanted.
-    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> WireError {
+    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError {
         let body = String::from_utf8_lossy(body).into_owned();
-        WireError::Refused { status, body, retry_after: retry_after(headers) }
+        ClientError::Refused { status, body, retry_after: retry_after(headers) }
     }
 }
 
@@ -70,9 +70,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-impl From<hyper::Error> for WireError {
+impl From<hyper::Error> for ClientError {
     fn from(error: hyper::Error) -> Self {
-        WireError::Broken(error.into())
+        ClientError::Broken(error.into())
     }
 }
 
@@ -86,13 +86,13 @@ pub struct Answer {
 
 impl Answer {
     /// The body of a 200.
-    fn accepted(self) -> Result<Bytes, WireError> {
+    fn accepted(self) -> Result<Bytes, ClientError> {
         if self.status == StatusCode::OK { Ok(self.body) } else { Err(self.refusal()) }
     }
 
     /// That this was not the answer that was wanted.
-    pub fn refusal(&self) -> WireError {
-        WireError::refused(self.status, &self.headers, &self.body)
+    pub fn refusal(&self) -> ClientError {
+        ClientError::refused(self.status, &self.headers, &self.body)
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) enum Open {
 
 impl Open {
     /// Speaks HTTP/1.1 on `stream`.
-    pub async fn on(stream: WireStream) -> Result<Open, WireError> {
+    pub async fn on(stream: WireStream) -> Result<Open, ClientError> {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // Its errors reach whoever has sent the request.
@@ -135,7 +135,7 @@ impl Open {
     pub async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, WireError> {
+    ) -> Result<Response<Incoming>, ClientError> {
         match self {
             Open::Own { requests, .. } => Ok(requests.send_request(request).await?),
             Open::Shared(shared) => shared.send(request).await,
@@ -144,10 +144,10 @@ impl Open {
 }
 
 /// That `response` was not the answer that was wanted.
-pub(super) async fn refused(response: Response<Incoming>) -> WireError {
+pub(super) async fn refused(response: Response<Incoming>) -> ClientError {
     let (head, body) = response.into_parts();
     match body.collect().await {
-        Ok(body) => WireError::refused(head.status, &head.headers, &body.to_bytes()),
+        Ok(body) => ClientError::refused(head.status, &head.headers, &body.to_bytes()),
         Err(error) => error.into(),
     }
 }
@@ -158,8 +158,8 @@ pub(super) fn request(
     method: Method,
     path: &str,
     body: Bytes,
-) -> Result<Request<Full<Bytes>>, WireError> {
-    let unfit = |_| WireError::Nonsense(format!("'{path}' cannot be the path of a request"));
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let unfit = |_| ClientError::ProtocolError(format!("'{path}' cannot be the path of a request"));
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.headers_mut() = dialer.headers().clone();
@@ -192,7 +192,7 @@ impl HttpConnection {
     ///
     /// # Errors
     /// If there is no answer, or it is not a 200.
-    pub async fn get(&mut self, path: &str) -> Result<Bytes, WireError> {
+    pub async fn get(&mut self, path: &str) -> Result<Bytes, ClientError> {
         self.ask(Method::GET, path, &HeaderMap::new(), Bytes::new()).await?.accepted()
     }
 
@@ -200,7 +200,7 @@ impl HttpConnection {
     ///
     /// # Errors
     /// If there is no answer, or it is not a 200.
-    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, WireError> {
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
         self.ask(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
     }
@@ -215,7 +215,7 @@ impl HttpConnection {
         path: &str,
         more: &HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, WireError> {
+    ) -> Result<Answer, ClientError> {
         let started = self.open.is_none().then(Instant::now);
         self.connect().await?;
         self.dialer.admit_request().await;
@@ -230,7 +230,7 @@ impl HttpConnection {
     ///
     /// # Errors
     /// If the server cannot be reached.
-    pub async fn open(&mut self) -> Result<(), WireError> {
+    pub async fn open(&mut self) -> Result<(), ClientError> {
         let started = Instant::now();
         self.connect().await?;
         self.dialer.meter().ready_after(started.elapsed());
@@ -246,13 +246,13 @@ impl HttpConnection {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Answer, WireError> {
+    ) -> Result<Answer, ClientError> {
         self.connect().await?;
         self.send(method, path, &HeaderMap::new(), body).await
     }
 
     /// Makes the connection unless there is one that the server still holds.
-    async fn connect(&mut self) -> Result<(), WireError> {
+    async fn connect(&mut self) -> Result<(), ClientError> {
         if let Some(open) = &mut self.open
             && open.is_usable().await
         {
@@ -261,7 +261,7 @@ impl HttpConnection {
         self.open = None;
         self.open = Some(match self.dialer.shared() {
             Some(shared) => Open::Shared(shared.connection(&self.dialer).await?),
-            None => Open::on(self.dialer.dial().await.map_err(WireError::Connect)?).await?,
+            None => Open::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
         });
         Ok(())
     }
@@ -272,7 +272,7 @@ impl HttpConnection {
         path: &str,
         more: &HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, WireError> {
+    ) -> Result<Answer, ClientError> {
         let mut request = request(&self.dialer, method, path, body)?;
         for (name, value) in more {
             request.headers_mut().insert(name, value.clone());
@@ -303,13 +303,13 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         let refused =
-            |status, retry_after| WireError::Refused { status, body: String::new(), retry_after };
+            |status, retry_after| ClientError::Refused { status, body: String::new(), retry_after };
         let wait = Some(Duration::from_secs(3));
         assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).passes_in(), wait);
         let now = Some(Duration::ZERO);
         assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).passes_in(), now);
         assert_eq!(refused(StatusCode::UNAUTHORIZED, None).passes_in(), None);
-        assert_eq!(WireError::Closed(String::new()).passes_in(), now);
-        assert_eq!(WireError::Nonsense(String::new()).passes_in(), None);
+        assert_eq!(ClientError::Closed(String::new()).passes_in(), now);
+        assert_eq!(ClientError::ProtocolError(String::new()).passes_in(), None);
     }
 }

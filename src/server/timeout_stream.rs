@@ -15,8 +15,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::App;
 use super::addresses::Place;
+use super::bytes_written::BytesWritten;
 use super::metrics::Refusal;
-use super::outflow::Outflow;
 
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.
@@ -24,7 +24,7 @@ use super::outflow::Outflow;
 pub(super) struct Phase {
     now: AtomicU8,
     /// What it has written.
-    pub outflow: Arc<Outflow>,
+    pub outflow: Arc<BytesWritten>,
 }
 
 impl Phase {
@@ -63,7 +63,7 @@ pub(super) struct Admission {
 /// A stream whose writes fail with `TimedOut` once the peer has taken nothing for as long as
 /// `--send-timeout` says, and its reads when a head takes longer than `--header-timeout`.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
+pub(super) struct TimeoutStream<S> {
     stream: S,
     app: Arc<App>,
     phase: Arc<Phase>,
@@ -74,10 +74,10 @@ pub(super) struct Guarded<S> {
     _admission: Admission,
 }
 
-impl<S> Guarded<S> {
+impl<S> TimeoutStream<S> {
     pub fn new(stream: S, app: Arc<App>, phase: Arc<Phase>, admission: Admission) -> Self {
         app.metrics.open_connections.inc();
-        Guarded { stream, app, phase, stuck: None, head: None, _admission: admission }
+        TimeoutStream { stream, app, phase, stuck: None, head: None, _admission: admission }
     }
 
     /// Passes on what the stream said to a write, unless it has been saying "later" for too long.
@@ -99,13 +99,13 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S> Drop for Guarded<S> {
+impl<S> Drop for TimeoutStream<S> {
     fn drop(&mut self) {
         self.app.metrics.open_connections.dec();
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -131,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
 use super::http::{Open, refused, request};
-use super::{Dialer, Kind, WireError, head_bytes};
+use super::{ClientError, Dialer, Kind, head_bytes};
 
 /// The answer, as it comes.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ impl HttpStream {
     ///
     /// # Errors
     /// If there is no answer, or it is not a 200.
-    pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, WireError> {
+    pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, ClientError> {
         let mut connection = match dialer.shared() {
             Some(shared) => Open::Shared(shared.connection(dialer).await?),
             None => {
-                let stream = dialer.dial().await.map_err(WireError::Connect)?;
+                let stream = dialer.dial().await.map_err(ClientError::Connect)?;
                 Open::on(stream.with_answers_as(Kind::Framing)).await?
             }
         };
@@ -48,7 +48,7 @@ impl HttpStream {
     ///
     /// # Errors
     /// If the connection breaks.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));

@@ -3,7 +3,7 @@
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use crate::wire::{Answer, WireError};
+use crate::client::{Answer, ClientError};
 
 /// How messages stand in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -39,7 +39,7 @@ impl Messages {
     ///
     /// # Errors
     /// If they do not stand there as they should.
-    pub fn find(&self, answer: &Answer) -> Result<Vec<String>, WireError> {
+    pub fn find(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
         let body = String::from_utf8_lossy(&answer.body);
         if body.is_empty() {
             return Ok(Vec::new());
@@ -47,15 +47,16 @@ impl Messages {
         match self {
             Messages::Body => Ok(vec![body.into_owned()]),
             Messages::Multipart => match boundary(answer) {
-                Some(boundary) => parts(&body, &boundary)
-                    .ok_or_else(|| WireError::Nonsense("a multipart body cut short".to_owned())),
+                Some(boundary) => parts(&body, &boundary).ok_or_else(|| {
+                    ClientError::ProtocolError("a multipart body cut short".to_owned())
+                }),
                 None => Ok(vec![body.into_owned()]),
             },
             Messages::Pointer(pointer) => {
                 let json = json(answer)?;
                 let array = json.pointer(pointer).and_then(|value| value.as_array());
                 let array = array.ok_or_else(|| {
-                    WireError::Nonsense(format!("no array at '{pointer}': {body}"))
+                    ClientError::ProtocolError(format!("no array at '{pointer}': {body}"))
                 })?;
                 Ok(array.iter().map(ToString::to_string).collect())
             }
@@ -67,8 +68,9 @@ impl Messages {
 ///
 /// # Errors
 /// If it is no JSON.
-pub fn json(answer: &Answer) -> Result<serde_json::Value, WireError> {
-    serde_json::from_slice(&answer.body).map_err(|error| WireError::Nonsense(error.to_string()))
+pub fn json(answer: &Answer) -> Result<serde_json::Value, ClientError> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| ClientError::ProtocolError(error.to_string()))
 }
 
 fn boundary(answer: &Answer) -> Option<String> {
