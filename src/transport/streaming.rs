@@ -35,8 +35,6 @@ pub(super) trait Format: Send + 'static {
     /// An empty chunk; its offsets are of `epoch`.
     fn new(epoch: Epoch) -> Self;
 
-    /// Bytes so far.
-
     /// What comes before the first event.
     fn hello(&mut self) {}
 
