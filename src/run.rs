@@ -213,6 +213,20 @@ pub struct ServerCost {
     pub kernel_socket_bytes: Option<u64>,
 }
 
+impl ServerCost {
+    /// CPU seconds of the steady state beyond those of an unused server.
+    pub fn cpu_caused_s(&self, steady_s: f64) -> f64 {
+        (self.cpu_s - self.cpu_unused * steady_s).max(0.0)
+    }
+
+    /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds: two readings of a clock
+    /// that resolves `clock_s`, and the whole correction for an unused server, which was measured
+    /// at another time.
+    pub fn cpu_error_s(&self, steady_s: f64, clock_s: f64) -> f64 {
+        2.0 * clock_s + self.cpu_unused * steady_s
+    }
+}
+
 /// How well the generator kept to its own plan, and what it cost.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Generator {

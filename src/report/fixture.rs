@@ -195,7 +195,7 @@ fn measured(
         client_total: sent + 60,
         server_total: Some(sent + 60),
     };
-    let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
+    let work = in_steady as f64 * 90e-6 + sent as f64 * 250e-6;
     Cell {
         variant,
         case: point.case.clone(),
@@ -219,7 +219,7 @@ fn measured(
             cpu_unused: 0.000_1,
             cpu_idle: 0.002,
             resident_before_bytes: 9_000_000,
-            resident_idle_bytes: 9_000_000 + 6_000 * u64::from(workload.subscribers),
+            resident_idle_bytes: 9_000_000 + 60_000 * u64::from(workload.subscribers),
             resident_end_bytes: 9_900_000,
             kernel_socket_bytes: Some(4_300),
         }),

@@ -222,7 +222,7 @@ fn entry(entry: &Entry) -> Markup {
         @match entry {
             Entry::Void => span class="void" { "void" },
             Entry::None => span class="faint" { "—" },
-            Entry::TooFew => span class="faint" { "too few values" },
+            Entry::TooFew => span class="faint" { "sample too small" },
             Entry::Measured { value, spread, theory } => {
                 strong { (value) }
                 @if let Some(spread) = spread { span class="spread" { (spread) } }

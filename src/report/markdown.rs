@@ -110,7 +110,7 @@ fn entry(entry: &Entry) -> String {
     match entry {
         Entry::Void => "void".to_owned(),
         Entry::None => "—".to_owned(),
-        Entry::TooFew => "too few values".to_owned(),
+        Entry::TooFew => "sample too small".to_owned(),
         Entry::Measured { value, spread, theory } => {
             let spread = spread.as_ref().map(|spread| format!(" ({spread})"));
             let theory = theory.as_ref().map(|theory| match &theory.comparison {

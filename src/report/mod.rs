@@ -57,6 +57,13 @@ pub struct Report<'run> {
     pub findings: Vec<Finding>,
 }
 
+/// Resolution assumed of the CPU clock of our own server and generator, seconds. The clock counts
+/// nanoseconds; serving the two readings and the scheduler's accounting take longer.
+const OWN_CLOCK_S: f64 = 0.001;
+
+/// Resolution assumed of the CPU clock of another server: `/proc/PID/stat` counts ticks of 10 ms.
+const FOREIGN_CLOCK_S: f64 = 0.01;
+
 /// One workload under which ways were compared.
 pub struct Point<'run> {
     /// The case's name, empty if the scenario has no cases.
@@ -198,9 +205,13 @@ impl<'run> Way<'run> {
         let (cells, void_reasons) = validity::separate(run, measured);
         let mut latency_us = Histogram::new();
         cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
+        let clock_s = if run.server.is_child { OWN_CLOCK_S } else { FOREIGN_CLOCK_S };
         let summarise = |figure: &&Figure| {
             let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
-            Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
+            let summary = Summary::new(&values, figure.pooled(&cells))?;
+            let error = figure.error(&cells, clock_s);
+            let resolved = figure.is_resolved(summary.value, error);
+            resolved.then(|| (figure.name, summary.with_error(error)))
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
         let expected = expected(run, variant, workload, &cells);

@@ -7,7 +7,7 @@ use super::Report;
 use super::units::{Unit, thousands};
 
 /// How the figures came about, in brief.
-pub const METHOD: [&str; 7] = [
+pub const METHOD: [&str; 8] = [
     "Latency runs from the instant at which the schedule planned a publication to its receipt at \
      the subscriber, on one monotonic clock: a late publisher cannot hide its lateness.",
     "Every way gets the same schedule, over the same simulated link. The link delays each \
@@ -17,8 +17,11 @@ pub const METHOD: [&str; 7] = [
     "Repeats are interleaved. A percentile is taken from the values of all repeats together; any \
      other figure is the median of the repeats. In brackets: smallest and largest repeat.",
     "A percentile is shown only if at least 10 deliveries, and one whole message, lie above it.",
-    "A difference is claimed only if two figures lie further apart than their bootstrap intervals \
-     (95 %) are wide, together, and by more than 2 %.",
+    "A CPU or memory figure has an error: the resolution of the clock or of the allocator, the CPU \
+     use of an idle server, and the number of messages. It is shown only if that error is at most \
+     25 % of the figure.",
+    "A difference is claimed only if two figures lie further apart than the sum of their intervals \
+     (bootstrap over the repeats, 95 %, at least as wide as the error) and by more than 2 %.",
     "Theory is a closed form for the messages that the schedule drew, whose rate differs from the \
      one asked for by chance. Where the machine's own time was measured (under circumstances), it \
      is added to every delivery and to every gap between two polls. Beside it stands measured / \

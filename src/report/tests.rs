@@ -35,7 +35,7 @@ fn a_percentile_of_too_few_messages_is_not_printed() {
     assert!(way.summary(&figures::LATENCY_P99).is_some());
     assert!(way.summary(&figures::LATENCY_P999).is_none());
     assert!(!report.csv().contains("latency.p99.9"));
-    assert!(report.markdown().contains("| p99.9 (`latency.p99.9`) | too few values |"));
+    assert!(report.markdown().contains("| p99.9 (`latency.p99.9`) | sample too small |"));
     let told = |finding: &Finding| finding.to_string().contains("latency.p99.9 not shown");
     assert_eq!(report.findings.iter().filter(|finding| told(finding)).count(), 3);
 }
@@ -173,11 +173,11 @@ fn the_closing_table_is_short() {
 fn the_answer_is_made_from_the_numbers() {
     let run = fixture::run();
     insta::assert_snapshot!(Report::new(&run).answer().join("\n"), @"
-    WebSocket and long polling were fastest: 20.4 ms and 21.1 ms from publication to receipt on average, no difference beyond the spread. Short polling took 25.8 times as long (526 ms).
-    Requests a second that each subscriber sent: 1.12 with long polling (none answered empty), 0.962 with short polling (37.2 % answered empty) and none after the handshake with WebSocket.
-    WebSocket moved the fewest bytes for a delivered message: 288 B. Short polling moved 2.1 times as much (604 B) and long polling 2.22 times (639 B).
-    WebSocket cost the server the least CPU time for a delivered message: 8.15 µs. Short polling cost 4.2 times as much (34.3 µs) and long polling 4.58 times (37.3 µs).
-    For this workload nothing beat WebSocket. Rule of thumb: push when messages must be seen at once, or are rare; long polling where push cannot pass, as fast while messages are further apart than a round trip (40 ms here); short polling when a message may be an interval old (1 s here) and most polls find one (here 1 per interval on average).
+    WebSocket and long polling had the lowest mean latencies, 20.4 ms to 21.1 ms (the run establishes no order among them). Short polling: 526 ms (25.8 times).
+    Requests per second per subscriber: 1.12 with long polling (no empty response), 0.962 with short polling (37.2 % of responses empty) and none after the handshake with WebSocket.
+    WebSocket transferred the fewest bytes per delivered message, 288 B. Short polling: 604 B (2.1 times); long polling: 639 B (2.22 times).
+    WebSocket used the least server CPU time per delivered message, 93.2 µs. Short polling: 360 µs (3.86 times); long polling: 385 µs (4.13 times).
+    WebSocket is in the leading group for mean latency, bytes and server CPU. Rule of thumb: use push if messages must arrive at once or are rare; use long polling where push is blocked (it is as fast while messages are further apart than one round trip, here 40 ms); use short polling if messages may be one interval old (here 1 s) and most polls return some (here 1 per interval on average).
     ");
 }
 
@@ -187,10 +187,11 @@ fn a_difference_within_the_spread_is_not_claimed() {
     for cell in &mut run.cells {
         let wide = if cell.repeat == 0 { 3.0 } else { 1.0 };
         let server = cell.server.as_mut().unwrap();
-        server.cpu_s = wide * cell.deliveries.in_steady as f64 * 20e-6;
+        server.cpu_s = wide * cell.deliveries.in_steady as f64 * 200e-6;
     }
     let answer = Report::new(&run).answer().join("\n");
-    assert!(answer.contains(", no difference beyond the spread"), "{answer}");
+    let cpu = answer.lines().find(|line| line.contains("CPU time")).expect("CPU is ranked");
+    assert!(cpu.contains("establishes no order"), "{cpu}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Cell, Histogram, Ledger, Recovery, ServerCost};
+use crate::run::{Cell, Histogram, Ledger, Recovery};
 use crate::theory::bytes::Flow;
 
 use super::super::units::Unit;
@@ -69,7 +69,7 @@ const fn of(
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
     let source = Source::Of(histogram, statistic);
-    Figure { name, label, unit: Unit::Seconds, source, predicted }
+    Figure { name, label, unit: Unit::Seconds, source, error: None, predicted }
 }
 
 const fn computed(
@@ -79,7 +79,19 @@ const fn computed(
     compute: fn(&Cell) -> Option<f64>,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
-    Figure { name, label, unit, source: Source::Computed(compute), predicted }
+    Figure { name, label, unit, source: Source::Computed(compute), error: None, predicted }
+}
+
+/// A figure of CPU or memory, whose instrument has the error `error`.
+const fn metered(
+    name: &'static str,
+    label: &'static str,
+    unit: Unit,
+    compute: fn(&Cell) -> Option<f64>,
+    error: fn(&Cell, f64) -> Option<f64>,
+) -> Figure {
+    let source = Source::Computed(compute);
+    Figure { name, label, unit, source, error: Some(error), predicted: None }
 }
 
 fn latency(cell: &Cell) -> &Histogram {
@@ -240,19 +252,19 @@ pub static BYTES_PER_SECOND: Figure = computed(
     Some(|e| Some(e.traffic?.total() * f64::from(e.subscribers))),
 );
 
-pub static CPU_PER_MESSAGE: Figure = computed(
+pub static CPU_PER_MESSAGE: Figure = metered(
     "server.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
-    |cell| per_message(cell, cpu_caused(cell, cell.server.as_ref()?)),
-    None,
+    |cell| per_message(cell, cell.server?.cpu_caused_s(cell.steady_s)),
+    |cell, clock_s| per_message(cell, cpu_error(cell, clock_s)?),
 );
-pub static CPU_BUSY: Figure = computed(
+pub static CPU_BUSY: Figure = metered(
     "server.cpu_busy",
     "CPU in the steady state, of one core",
     Unit::Share,
-    |cell| over(cpu_caused(cell, cell.server.as_ref()?), cell.steady_s),
-    None,
+    |cell| over(cell.server?.cpu_caused_s(cell.steady_s), cell.steady_s),
+    |cell, clock_s| over(cpu_error(cell, clock_s)?, cell.steady_s),
 );
 pub static CPU_IDLE: Figure = computed(
     "server.cpu_idle",
@@ -261,7 +273,7 @@ pub static CPU_IDLE: Figure = computed(
     |cell| cell.server.map(|server| (server.cpu_idle - server.cpu_unused).max(0.0)),
     None,
 );
-pub static MEMORY_PER_SUBSCRIBER: Figure = computed(
+pub static MEMORY_PER_SUBSCRIBER: Figure = metered(
     "server.memory_per_idle_subscriber",
     "resident memory per idle subscriber",
     Unit::Bytes,
@@ -270,14 +282,14 @@ pub static MEMORY_PER_SUBSCRIBER: Figure = computed(
         let added = server.resident_idle_bytes.saturating_sub(server.resident_before_bytes);
         over(added as f64, f64::from(cell.workload.subscribers))
     },
-    None,
+    |cell, _| over(2.0 * HEAP_STEP_BYTES, f64::from(cell.workload.subscribers)),
 );
-pub static SOCKET_MEMORY: Figure = computed(
+pub static SOCKET_MEMORY: Figure = metered(
     "server.socket_memory_per_connection",
     "kernel socket memory per connection, both ends",
     Unit::Bytes,
     |cell| cell.server?.kernel_socket_bytes.map(|bytes| bytes as f64),
-    None,
+    |cell, _| over(2.0 * PAGE_BYTES, f64::from(cell.workload.subscribers)),
 );
 
 pub static CONNECTIONS_OPENED: Figure = computed(
@@ -332,12 +344,15 @@ pub static RECOVERY_LATENCY_MAX: Figure = of(
     None,
 );
 
-pub static GENERATOR_CPU_PER_MESSAGE: Figure = computed(
+pub static GENERATOR_CPU_PER_MESSAGE: Figure = metered(
     "generator.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
     |cell| per_message(cell, cell.generator.cpu_s),
-    None,
+    |cell, clock_s| {
+        let chance_s = cell.generator.cpu_s * chance(cell);
+        per_message(cell, (2.0 * clock_s).hypot(chance_s))
+    },
 );
 pub static PUBLISHER_LATE_P99: Figure = of(
     "generator.publisher_late_p99",
@@ -354,9 +369,25 @@ pub static POLL_LATE_P99: Figure = of(
     None,
 );
 
-/// CPU seconds that subscribers and publications caused, an unused server's own left out.
-fn cpu_caused(cell: &Cell, server: &ServerCost) -> f64 {
-    (server.cpu_s - server.cpu_unused * cell.steady_s).max(0.0)
+/// The steps in which an allocator obtains memory from the system (glibc's `M_TOP_PAD`).
+const HEAP_STEP_BYTES: f64 = 128.0 * 1024.0;
+
+/// The steps in which the kernel accounts for socket memory.
+const PAGE_BYTES: f64 = 4096.0;
+
+/// Error of the server's CPU seconds: that of the clock, and that of the sample. Absent if the
+/// server did not report its CPU.
+fn cpu_error(cell: &Cell, clock_s: f64) -> Option<f64> {
+    let server = cell.server?;
+    let chance_s = server.cpu_caused_s(cell.steady_s) * chance(cell);
+    Some(server.cpu_error_s(cell.steady_s, clock_s).hypot(chance_s))
+}
+
+/// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
+/// values as messages were published, each of which varies about as much as it costs. Deliveries
+/// of one message share a wake-up and are not independent.
+fn chance(cell: &Cell) -> f64 {
+    2.0 / (cell.published.max(1) as f64).sqrt()
 }
 
 fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
