@@ -23,6 +23,7 @@
 //! - [`report`]: `run.json` in; HTML, Markdown, CSV out.
 //! - [`cli`]: one file a command.
 //! - `tls`, with the feature of that name: certificates, the server's and the subscriber's end.
+//! - [`text`]: text from outside made safe to show.
 //! - [`usage`]: what a process has used.
 
 pub mod advise;
@@ -34,6 +35,7 @@ pub mod message;
 pub mod report;
 pub mod run;
 pub mod server;
+pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -117,7 +117,7 @@ impl ServerSource {
         let version = timeout(PATIENCE, identify(&mut control))
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
-            .with_context(|| format!("the server at {} cannot be measured", dialer.origin()))?;
+            .with_context(|| format!("the server at {} cannot be measured", dialer.url()))?;
         Ok(ServerUnderTest {
             dialer,
             version,
@@ -133,7 +133,7 @@ async fn open_foreign(
     target: &Arc<Target>,
     pid: Option<u32>,
 ) -> anyhow::Result<ServerUnderTest> {
-    let origin = dialer.origin();
+    let origin = dialer.url();
     timeout(PATIENCE, dialer.dial())
         .await
         .with_context(|| format!("nobody answers at {origin}"))?
