@@ -27,7 +27,7 @@ type Carrier = Link<TcpStream>;
 
 /// Bytes of an answer's body that are accepted unless it is said otherwise: as many as a topic
 /// keeps, unless it is told to keep more.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Entries of a journal; more are not needed for a trace of some seconds.
 const JOURNAL_ENTRIES_MAX: usize = 1_000_000;
 

@@ -20,7 +20,7 @@ mod timer;
 mod tls_stream;
 mod websocket_stream;
 
-pub use dialer::{Dialer, Entry, Journal, WireStream};
+pub use dialer::{ANSWER_BYTES_MAX, Dialer, Entry, Journal, WireStream};
 pub use http::{Answer, ClientError, HttpConnection, RETRY_AFTER_MAX, head_bytes};
 pub use http_stream::HttpStream;
 pub use http2::Shared;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Batch, Cursor};
-use poll_vs_push::run::Run;
+use poll_vs_push::run::{Run, StopReason};
 use poll_vs_push::transport::{SubscribeOptions, Transport};
 
 use super::support::{Reader, soon};
@@ -272,7 +272,7 @@ fn an_interrupt_keeps_what_was_measured() {
         assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
         let run = read_run(directory.path());
         assert!(!run.cells.is_empty());
-        assert!(run.stopped_early.is_some_and(|why| why.contains("interrupted")));
+        assert!(run.stopped_early.is_some_and(|why| why.reason == StopReason::Interrupted));
         assert!(directory.path().join("report.html").exists());
     }
 }
