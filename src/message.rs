@@ -126,9 +126,15 @@ pub struct Message {
 }
 
 impl Message {
-    /// The JSON object, ready to be shared.
+    /// The JSON object, ready to be shared. It keeps no spare capacity, since it is stored.
     pub fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("numbers and strings always encode").into()
+        let json = serde_json::to_vec(self).expect("numbers and strings always encode");
+        json.into_boxed_slice().into()
+    }
+
+    /// Whether the object that [`Message::encode`] returned is that of a message with `offset`.
+    pub fn encoding_has_offset(json: &[u8], offset: Offset) -> bool {
+        json.starts_with(format!("{{\"offset\":{offset},").as_bytes())
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::feed::ReadLimit;
-use crate::feed::store::{Archive, Kept};
+use crate::feed::store::{Archive, Kept, StoreError};
 use crate::message::{Epoch, Message, TopicName};
 
 /// List the topics and messages that a server has kept
@@ -42,14 +42,25 @@ const PORTION: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let archive = Archive::open_existing(&args.directory)?;
     let epoch = archive.epoch()?;
-    let mut rows: Vec<_> = archive.rows()?.into_iter().collect();
-    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let all = archive.rows()?;
+    // The topics of a file in which some are mixed up can still be listed, and the others read.
+    let mixed = match archive.check(&all) {
+        Err(error @ StoreError::Mixed { .. }) => {
+            eprintln!("warning: {error}");
+            all.sharing_a_number()
+        }
+        checked => checked.map(|()| Vec::new())?,
+    };
+    let mut rows: Vec<_> = all.iter().collect();
+    rows.sort_by_key(|(name, _)| *name);
     if let Some(topic) = &args.topic {
-        rows.retain(|(name, _)| name == topic);
+        anyhow::ensure!(!mixed.contains(&topic), "the messages of '{topic}' were overwritten");
+        rows.retain(|(name, _)| *name == topic);
         anyhow::ensure!(!rows.is_empty(), "there is no topic '{topic}' in this feed");
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if args.json || args.topic.is_some() {
+        rows.retain(|(name, _)| !mixed.contains(name));
         rows.iter()
             .try_for_each(|(name, kept)| messages(&mut out, &archive, epoch, name, kept, args))
     } else {
@@ -66,7 +77,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn topics(out: &mut impl Write, epoch: Epoch, rows: &[(TopicName, Kept)]) -> anyhow::Result<()> {
+fn topics(out: &mut impl Write, epoch: Epoch, rows: &[(&TopicName, &Kept)]) -> anyhow::Result<()> {
     writeln!(out, "epoch {epoch}, {} topics", rows.len())?;
     writeln!(out, "{:>12} {:>12} {:>12} {:>12}  topic", "oldest", "head", "messages", "bytes")?;
     for (name, kept) in rows {

@@ -51,7 +51,19 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
+impl From<usize> for ReadLimit {
+    /// That many messages.
+    fn from(messages: usize) -> ReadLimit {
+        ReadLimit { messages, bytes: usize::MAX }
+    }
+}
+
 impl ReadLimit {
+    /// The same, with at most `bytes`.
+    pub(super) fn within(self, bytes: usize) -> ReadLimit {
+        ReadLimit { bytes: self.bytes.min(bytes), ..self }
+    }
+
     /// As many of `messages` as this allows, from the first.
     ///
     /// # Errors
@@ -110,6 +122,7 @@ impl Log {
             self.messages.clear();
             self.bytes = 0;
         }
+        self.clamp_stamps(stored_at);
         self.head = offset;
         self.bytes += message.len();
         self.messages.push_back(Entry { stored_at, message });
@@ -124,9 +137,19 @@ impl Log {
         if self.retention.age == Duration::MAX {
             return;
         }
+        self.clamp_stamps(unix_micros());
         let oldest_allowed = self.retention.oldest_allowed();
         while self.messages.front().is_some_and(|oldest| oldest.stored_at < oldest_allowed) {
             self.drop_oldest();
+        }
+    }
+
+    /// Sets stamps that are later than `now` to `now`, so that stamps are always in order: after
+    /// the clock was set back, a message stamped in the future would keep itself and its successors
+    /// from expiring.
+    fn clamp_stamps(&mut self, now: u64) {
+        for entry in self.messages.iter_mut().rev().take_while(|entry| entry.stored_at > now) {
+            entry.stored_at = now;
         }
     }
 
@@ -135,13 +158,13 @@ impl Log {
         self.bytes -= dropped.message.len();
     }
 
-    /// Messages after `after`, a portion of them, and how many before them are not here.
+    /// Messages after `after`, at most `limit` of them, and how many before them are not here.
     /// `after` must not be ahead of the head.
-    pub fn read_after(&self, after: Offset, portion: ReadLimit) -> (u64, Vec<Bytes>) {
+    pub fn read_after(&self, after: Offset, limit: ReadLimit) -> (u64, Vec<Bytes>) {
         let gap = self.begins_after().saturating_sub(after);
         let skip = after.saturating_sub(self.begins_after()) as usize;
         let messages = self.messages.range(skip..).map(|entry| Ok(entry.message.clone()));
-        let Ok::<_, std::convert::Infallible>(messages) = portion.of(messages);
+        let Ok::<_, std::convert::Infallible>(messages) = limit.of(messages);
         (gap, messages)
     }
 }

@@ -66,11 +66,11 @@ impl Tail {
     pub(super) fn read_after(
         &self,
         after: Offset,
-        portion: ReadLimit,
+        limit: ReadLimit,
     ) -> (Offset, Option<(u64, Vec<Bytes>)>) {
         let log = self.read();
         let head = log.head();
-        (head, (after <= head).then(|| log.read_after(after, portion)))
+        (head, (after <= head).then(|| log.read_after(after, limit)))
     }
 
     /// Returns once the head is beyond `offset`; dropping it is safe.

@@ -51,24 +51,31 @@ impl Topic {
         Cursor { epoch: self.epoch, offset: self.tail.head() }
     }
 
-    /// What there is after `cursor`, at once, at most `limit` messages.
+    /// What there is after `cursor`, at once, within `limit`: a number of messages, or a
+    /// [`ReadLimit`].
     ///
     /// A cursor that retention has overtaken gets what is left and the size of the gap. One of
     /// another epoch, or ahead of the head, gets a reset to the head.
     ///
     /// # Errors
     /// If the store has what is asked for, and cannot read it.
-    pub fn read_after(&self, cursor: Cursor, limit: usize) -> Result<ReadResult, StoreError> {
-        let portion = ReadLimit { messages: limit, bytes: self.slice_bytes };
-        let (head, read) = self.tail.read_after(cursor.offset, portion);
+    pub async fn read_after(
+        &self,
+        cursor: Cursor,
+        limit: impl Into<ReadLimit>,
+    ) -> Result<ReadResult, StoreError> {
+        let limit = limit.into().within(self.slice_bytes);
+        let (head, read) = self.tail.read_after(cursor.offset, limit);
         let Some((mut gap, mut messages)) = read.filter(|_| cursor.epoch == self.epoch) else {
             let cursor = Cursor { epoch: self.epoch, offset: head };
             return Ok(ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true });
         };
-        if gap > 0
-            && let Some(older) = self.store.read_older(&self.name, cursor.offset, head, portion)?
-        {
-            (gap, messages) = (older.gap, older.messages);
+        // Only a cursor that memory no longer covers has to wait, for the store to read its file.
+        if gap > 0 {
+            let older = self.store.read_older(&self.name, cursor.offset, head, limit).await?;
+            if let Some(older) = older {
+                (gap, messages) = (older.gap, older.messages);
+            }
         }
         let offset = cursor.offset + gap + messages.len() as u64;
         Ok(ReadResult { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })

@@ -64,9 +64,11 @@ impl Subscription {
     ///
     /// # Errors
     /// If the store cannot read what is asked for.
-    pub fn read(&self) -> Result<ReadResult, StoreError> {
-        let read_after = |cursor| self.topic.read_after(cursor, self.limit);
-        self.cursor.map_or_else(|| Ok(ReadResult::nothing_yet(self.topic.head())), read_after)
+    pub async fn read(&self) -> Result<ReadResult, StoreError> {
+        match self.cursor {
+            Some(cursor) => self.topic.read_after(cursor, self.limit).await,
+            None => Ok(ReadResult::nothing_yet(self.topic.head())),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ async fn long_poll(
             () = app.told_to_leave(DrainSlot::random()) => {}
         }
     }
-    let mut response = batch::answer(app, metrics, conditions, &subscription.read()?);
+    let mut response = batch::answer(app, metrics, conditions, &subscription.read().await?);
     if app.drain.is_cancelled() {
         // Spread, so that those who were let go do not all come back at once.
         let seconds = HeaderValue::from(rand::random_range(1..=3_u16));

@@ -78,10 +78,6 @@ impl Format for Lines {
         Lines(Vec::new())
     }
 
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
     fn event(&mut self, _: Option<Offset>, event: &Event) {
         self.line(event.encode().as_bytes());
     }

@@ -41,13 +41,14 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(batch::conditions())
-        .map(move |topic: String, query: Query, conditions: RequestConditions| {
-            answer(poll(&app, &topic, &query, &conditions))
+        .then(move |topic: String, query: Query, conditions: RequestConditions| {
+            let app = app.clone();
+            async move { answer(poll(&app, &topic, &query, &conditions).await) }
         })
         .boxed()
 }
 
-fn poll(
+async fn poll(
     app: &App,
     topic: &str,
     query: &Query,
@@ -56,7 +57,7 @@ fn poll(
     let metrics = app.metrics.of(Transport::ShortPolling);
     metrics.requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
-    Ok(batch::answer(app, metrics, conditions, &subscription.read()?))
+    Ok(batch::answer(app, metrics, conditions, &subscription.read().await?))
 }
 
 /// The client half.

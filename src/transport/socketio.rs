@@ -324,7 +324,7 @@ impl Session {
 
     /// Queues whatever there is after the cursor; who empties the queue sends it at once.
     async fn push(&mut self) -> Result<(), Gone> {
-        let slice = match self.subscription.topic.read_after(self.cursor, READ_MESSAGES) {
+        let slice = match self.subscription.topic.read_after(self.cursor, READ_MESSAGES).await {
             Ok(slice) => slice,
             Err(error) => {
                 // It keeps its connection, and may subscribe again with its cursor.

@@ -88,10 +88,6 @@ impl Format for Encoder {
         Encoder::new(epoch)
     }
 
-    fn len(&self) -> usize {
-        Encoder::len(self)
-    }
-
     fn hello(&mut self) {
         self.retry(RETRY);
     }

@@ -16,7 +16,7 @@ use warp::reply::Response;
 
 use super::{SubscribeOptions, Transport};
 use crate::client::{ClientError, Dialer, HttpStream};
-use crate::feed::Topic;
+use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Epoch, Event, Offset};
 use crate::server::metrics::SubscriberGuard;
 use crate::server::{ApiError, App, Client, DrainSlot, Subscription};
@@ -34,9 +34,6 @@ pub(super) trait Format: Send + 'static {
 
     /// An empty chunk; its offsets are of `epoch`.
     fn new(epoch: Epoch) -> Self;
-
-    /// Bytes so far.
-    fn len(&self) -> usize;
 
     /// What comes before the first event.
     fn hello(&mut self) {}
@@ -117,7 +114,7 @@ impl Session {
         }
         // Here the server waits: for the topic, and for the end.
         tokio::select! {
-            () = self.topic.wait_after(self.cursor) => self.push::<F>(),
+            () = self.topic.wait_after(self.cursor) => self.push::<F>().await,
             _ = self.heartbeat.tick() => Some(Bytes::from_static(F::HEARTBEAT)),
             // A page that comes back with the same token is refused, and stops.
             () = self.client.expired() => None,
@@ -132,8 +129,9 @@ impl Session {
 
     /// What there is after the cursor: many events, one chunk. The end if the store cannot be
     /// read: the client comes back by itself.
-    fn push<F: Format>(&mut self) -> Option<Bytes> {
-        let slice = self.topic.read_after(self.cursor, self.limit).ok()?;
+    async fn push<F: Format>(&mut self) -> Option<Bytes> {
+        let limit = ReadLimit { messages: self.limit, bytes: CHUNK_BYTES };
+        let slice = self.topic.read_after(self.cursor, limit).await.ok()?;
         let Cursor { epoch, offset } = slice.cursor;
         let mut chunk = F::new(epoch);
         if slice.gap > 0 {
@@ -142,15 +140,11 @@ impl Session {
         if slice.reset {
             chunk.event(Some(offset), &Event::Reset { epoch, cursor: offset });
         }
-        self.cursor = Cursor { epoch, offset: offset - slice.messages.len() as u64 };
-        for message in &slice.messages {
-            if chunk.len() >= CHUNK_BYTES {
-                break;
-            }
-            self.cursor.offset += 1;
-            chunk.message(self.cursor.offset, message);
+        let count = slice.messages.len() as u64;
+        for (offset, message) in (offset - count + 1..).zip(&slice.messages) {
+            chunk.message(offset, message);
         }
-        let count = slice.messages.len() as u64 - (offset - self.cursor.offset);
+        self.cursor = slice.cursor;
         self.app.metrics.of(F::TRANSPORT).deliveries.inc_by(count);
         Some(chunk.finish())
     }

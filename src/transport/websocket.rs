@@ -201,7 +201,7 @@ impl Session {
     /// Sends whatever there is after the cursor: many frames, one flush.
     async fn push(&mut self) -> Result<(), End> {
         let Subscription { topic, limit, .. } = &self.visit.subscription;
-        let slice = topic.read_after(self.cursor, *limit);
+        let slice = topic.read_after(self.cursor, *limit).await;
         let slice = slice.map_err(|_| End::Close(CloseCode::Again, "the store cannot be read"))?;
         let Cursor { epoch, offset } = slice.cursor;
         let count = slice.messages.len() as u64;

@@ -79,7 +79,8 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
         publishing.now_or_never().expect("memory is at once").expect("stored");
     }
     let head = topic.head().offset;
-    let slice = topic.read_after(cursor, LIMIT).expect("memory can be read");
+    let reading = topic.read_after(cursor, LIMIT);
+    let slice = reading.now_or_never().expect("memory is at once").expect("readable");
     let means_something = cursor.epoch == EPOCH && cursor.offset <= head;
     assert_eq!(slice.reset, !means_something);
     assert!(slice.messages.len() <= LIMIT && slice.cursor.offset <= head);

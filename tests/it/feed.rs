@@ -24,7 +24,7 @@ fn publish(topic: &Topic, text: &str) -> Cursor {
 }
 
 fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> ReadResult {
-    topic.read_after(cursor, limit).expect("memory can be read")
+    topic.read_after(cursor, limit).now_or_never().expect("memory is at once").expect("readable")
 }
 
 fn texts(slice: &ReadResult) -> Vec<String> {

@@ -1,10 +1,11 @@
 //! `kill -9` at random instants, under load: what was acknowledged is there afterwards, nothing is
-//! there twice, and subscribers of every transport end with the whole sequence.
+//! there twice, every topic has its own messages, and subscribers of every transport end with the
+//! whole sequence.
 //!
 //! `KILLS=200 cargo test --test it kill -- --nocapture` kills more often than the default and
 //! prints what was counted; `KILL_SEED` makes another run of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -24,8 +25,11 @@ use tokio::sync::watch;
 
 use crate::child::{ChildServer, PROGRAM};
 
-const PUBLISHERS: usize = 4;
+const PUBLISHERS: usize = 8;
+/// The topic that has subscribers.
 const TOPIC: &str = "room";
+/// Topics that are published to besides, and read once all kills are over.
+const OTHER_TOPICS: u32 = 60;
 const END: &str = "the end";
 /// Far longer than anything here takes: reaching it means that somebody was forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(120);
@@ -42,23 +46,36 @@ fn start(directory: &Path, listen: &str, life: u64) -> ChildServer {
     ChildServer::start_on(listen, &[kept, store].concat())
 }
 
-async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, ClientError> {
+async fn post_to(
+    http: &mut HttpConnection,
+    topic: &str,
+    text: &str,
+) -> Result<Answer, ClientError> {
     let draft = NewMessage { sender: "A".into(), text: text.into() };
     let body = serde_json::to_vec(&draft).expect("encodes");
-    http.request(Method::POST, &format!("/topics/{TOPIC}/messages"), body.into()).await
+    http.request(Method::POST, &format!("/topics/{topic}/messages"), body.into()).await
+}
+
+async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, ClientError> {
+    post_to(http, TOPIC, text).await
 }
 
 fn offset(answer: &Answer) -> u64 {
     serde_json::from_slice::<Stored>(&answer.body).expect("a place").offset
 }
 
-/// Publishes a new text each time, never one again; returns what was acknowledged.
+/// An acknowledged message: topic, offset, text.
+type Acknowledged = (String, u64, String);
+
+/// Publishes a new text each time, never one again, half of them to [`TOPIC`], the others to random
+/// topics; returns what was acknowledged.
 async fn publisher(
     who: usize,
     address: SocketAddr,
     mut life: watch::Receiver<u64>,
     stop: Arc<AtomicBool>,
-) -> Vec<(u64, String)> {
+) -> Vec<Acknowledged> {
+    let mut random = ChaCha8Rng::seed_from_u64(who as u64);
     let mut acknowledged = Vec::new();
     let mut number = 0;
     while !stop.load(Relaxed) {
@@ -66,10 +83,14 @@ async fn publisher(
         let mut http = HttpConnection::new(Dialer::new(address));
         while !stop.load(Relaxed) {
             number += 1;
-            let text = format!("{who} {number}");
-            match post(&mut http, &text).await {
+            let topic = match random.random_bool(0.5) {
+                true => TOPIC.to_owned(),
+                false => format!("other-{}", random.random_range(0..OTHER_TOPICS)),
+            };
+            let text = format!("{topic} {who} {number}");
+            match post_to(&mut http, &topic, &text).await {
                 Ok(answer) if answer.status == StatusCode::CREATED => {
-                    acknowledged.push((offset(&answer), text));
+                    acknowledged.push((topic, offset(&answer), text));
                 }
                 Ok(refusal) => panic!("refused: {refusal:?}"),
                 Err(_) => break,
@@ -109,6 +130,21 @@ async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
     (seen, outages)
 }
 
+/// Everything that a topic holds: offset and text.
+async fn read_topic(http: &mut HttpConnection, topic: &str) -> Vec<(u64, String)> {
+    let mut messages = Vec::new();
+    loop {
+        let path = format!("/topics/{topic}/poll?after={}", messages.len());
+        let body = http.get(&path).await.expect("the server is up");
+        let batch: Batch = serde_json::from_slice(&body).expect("a batch");
+        assert!(batch.gap == 0 && !batch.reset, "{batch:?}");
+        if batch.messages.is_empty() {
+            return messages;
+        }
+        messages.extend(batch.messages.into_iter().map(|m| (m.offset, m.text)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
     let kills = from_env("KILLS", 20);
@@ -144,7 +180,13 @@ async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
     }
     let mut http = HttpConnection::new(Dialer::new(server.address));
     let end = post(&mut http, END).await.expect("the server is up");
-    acknowledged.push((offset(&end), END.to_owned()));
+    acknowledged.push((TOPIC.to_owned(), offset(&end), END.to_owned()));
+    let mut topics: HashMap<String, Vec<(u64, String)>> = HashMap::new();
+    for other in (0..OTHER_TOPICS).map(|number| format!("other-{number}")) {
+        let messages = read_topic(&mut http, &other).await;
+        assert!(messages.iter().all(|(_, text)| text.starts_with(&format!("{other} "))));
+        topics.insert(other, messages);
+    }
 
     let mut sequences = Vec::new();
     for subscriber in subscribers {
@@ -154,19 +196,26 @@ async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
         sequences.push(seen);
     }
     let all = &sequences[0];
-    let texts: HashSet<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
-    assert_eq!(texts.len(), all.len(), "a message is there twice");
-    assert!(all.iter().map(|(offset, _)| *offset).eq(1..=all.len() as u64), "offsets have holes");
-    for (offset, text) in &acknowledged {
-        assert_eq!(&all[*offset as usize - 1].1, text, "acknowledged at {offset}, and not there");
+    topics.insert(TOPIC.to_owned(), all.clone());
+    for (topic, all) in &topics {
+        let texts: HashSet<&str> = all.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts.len(), all.len(), "{topic}: a message is there twice");
+        let offsets = all.iter().map(|(offset, _)| *offset);
+        assert!(offsets.eq(1..=all.len() as u64), "{topic}: offsets have holes");
+    }
+    for (topic, offset, text) in &acknowledged {
+        let stored = topics[topic].get(*offset as usize - 1);
+        assert_eq!(stored, Some(&(*offset, text.clone())), "{topic}: acknowledged and lost");
     }
     for (transport, seen) in Transport::ALL.iter().zip(&sequences) {
         assert!(seen == all, "{transport} was told something else");
     }
     println!(
-        "{kills} kills: {} acknowledged, all there; {} stored, none twice; {} subscribers told all",
+        "{kills} kills, {} topics: {} acknowledged, all there; {} stored, none twice; \
+         {} subscribers received all",
+        topics.len(),
         acknowledged.len(),
-        all.len(),
+        topics.values().map(Vec::len).sum::<usize>(),
         sequences.len()
     );
 }

@@ -27,6 +27,7 @@ mod scenarios;
 mod socketio;
 mod sse;
 mod store;
+mod store_model;
 mod support;
 mod targets;
 mod theory;

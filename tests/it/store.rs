@@ -83,12 +83,12 @@ async fn publishing_and_reading(feed: Feed) {
     for number in 1..=5 {
         assert_eq!(publish(&topic, &number.to_string()).await, at(&topic, number));
     }
-    let slice = topic.read_after(at(&topic, 1), 3).expect("can be read");
+    let slice = topic.read_after(at(&topic, 1), 3).await.expect("can be read");
     assert_eq!(texts(&slice), ["2", "3", "4"]);
     assert_eq!((slice.cursor, slice.gap, slice.reset), (at(&topic, 4), 0, false));
-    assert!(topic.read_after(at(&topic, 6), 3).expect("can be read").reset);
+    assert!(topic.read_after(at(&topic, 6), 3).await.expect("can be read").reset);
     let elsewhere = Cursor { epoch: Epoch(!topic.head().epoch.0), offset: 1 };
-    assert!(topic.read_after(elsewhere, 3).expect("can be read").reset);
+    assert!(topic.read_after(elsewhere, 3).await.expect("can be read").reset);
 }
 
 async fn retention_by_count(feed: Feed) {
@@ -96,7 +96,7 @@ async fn retention_by_count(feed: Feed) {
     for number in 1..=10 {
         publish(&topic, &number.to_string()).await;
     }
-    let slice = topic.read_after(at(&topic, 2), 100).expect("can be read");
+    let slice = topic.read_after(at(&topic, 2), 100).await.expect("can be read");
     assert_eq!((slice.gap, texts(&slice)), (5, vec!["8".into(), "9".into(), "10".into()]));
 }
 
@@ -105,11 +105,11 @@ async fn retention_by_bytes(feed: Feed) {
     for _ in 0..10 {
         publish(&topic, &"x".repeat(100)).await;
     }
-    let kept = topic.read_after(at(&topic, 0), 100).expect("can be read");
+    let kept = topic.read_after(at(&topic, 0), 100).await.expect("can be read");
     assert!((1..5).contains(&kept.messages.len()), "{}", kept.messages.len());
     assert_eq!(kept.gap + kept.messages.len() as u64, 10);
     publish(&topic, &"x".repeat(1_000)).await;
-    let kept = topic.read_after(at(&topic, 0), 100).expect("can be read");
+    let kept = topic.read_after(at(&topic, 0), 100).await.expect("can be read");
     assert_eq!((kept.gap, kept.messages.len()), (10, 1), "the newest is kept whatever its size");
 }
 
@@ -119,7 +119,7 @@ async fn retention_by_age(feed: Feed) {
     let ending = async {
         loop {
             feed.expire().await;
-            let slice = topic.read_after(at(&topic, 0), 100).expect("can be read");
+            let slice = topic.read_after(at(&topic, 0), 100).await.expect("can be read");
             if slice.messages.is_empty() {
                 return slice;
             }
@@ -139,7 +139,7 @@ async fn a_slice_has_a_bound_in_bytes(feed: Feed) {
     let mut cursor = at(&topic, 0);
     let mut seen = 0;
     while cursor != topic.head() {
-        let slice = topic.read_after(cursor, 100).expect("can be read");
+        let slice = topic.read_after(cursor, 100).await.expect("can be read");
         let bytes: usize = slice.messages.iter().map(|message| message.len()).sum();
         assert!(bytes <= 1 << 20 && !slice.messages.is_empty());
         seen += slice.messages.len();
@@ -159,7 +159,7 @@ async fn many_publishers_and_readers(feed: Feed) {
         let mut seen = Vec::new();
         while seen.len() < PUBLISHERS * EACH {
             topic.wait_after(cursor).await;
-            let slice = topic.read_after(cursor, 7).expect("can be read");
+            let slice = topic.read_after(cursor, 7).await.expect("can be read");
             assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
             cursor = slice.cursor;
             seen.extend(texts(&slice));
@@ -177,7 +177,7 @@ async fn many_publishers_and_readers(feed: Feed) {
     for publisher in publishers {
         publisher.await.expect("publishes");
     }
-    let all = texts(&topic.read_after(at(&topic, 0), usize::MAX).expect("can be read"));
+    let all = texts(&topic.read_after(at(&topic, 0), usize::MAX).await.expect("can be read"));
     assert_eq!(all.len(), PUBLISHERS * EACH);
     for reader in readers {
         let seen = tokio::time::timeout(FORGOTTEN, reader).await.expect("woken").expect("reads");
@@ -194,7 +194,7 @@ async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: Feed) {
         drop(leaving);
         publish(&topic, "stays").await;
     }
-    let slice = topic.read_after(at(&topic, 0), 1_000).expect("can be read");
+    let slice = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
     assert_eq!(slice.messages.len() as u64, topic.head().offset);
     assert_eq!(texts(&slice).iter().filter(|text| *text == "stays").count(), 50);
 }
@@ -214,7 +214,7 @@ async fn a_restart_changes_neither_offsets_nor_epochs_nor_messages() {
             publish(&topic, &text).await;
             published.push(text);
         }
-        let slice = topic.read_after(at(&topic, 0), 1_000).expect("can be read");
+        let slice = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
         assert_eq!((slice.gap, texts(&slice)), (0, published.clone()));
         // Half of the lives end by a close, the others are dropped where they stand.
         if life % 2 == 0 {
@@ -246,7 +246,7 @@ proptest! {
                     publish(&topic, model.last().expect("just pushed")).await;
                 }
                 let head = model.len() as u64;
-                let slice = topic.read_after(at(&topic, after), limit).expect("can be read");
+                let slice = topic.read_after(at(&topic, after), limit).await.expect("can be read");
                 if after > head {
                     prop_assert!(slice.reset);
                 } else {

@@ -43,14 +43,14 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(tail.append(draft))))
     }
 
-    fn read_older(
-        &self,
-        _: &TopicName,
+    fn read_older<'a>(
+        &'a self,
+        _: &'a TopicName,
         _: Offset,
         _: Offset,
         _: ReadLimit,
-    ) -> Result<Option<Older>, StoreError> {
-        Ok(None)
+    ) -> Pending<'a, Result<Option<Older>, StoreError>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn expire(&self) -> Pending<'_, ()> {

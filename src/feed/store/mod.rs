@@ -19,10 +19,10 @@ use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
-pub use redb::{Archive, Durability, Kept, RedbStore};
+pub use redb::{Archive, Durability, Kept, RedbStore, Rows};
 
-/// What a store's slower calls return.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// What a store's slower calls return. `Sync`, as warp demands of everything in a response body.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;
 
 /// Keeps the messages of all topics of a feed.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -52,13 +52,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If the messages are there and cannot be read.
-    fn read_older(
-        &self,
-        topic: &TopicName,
+    fn read_older<'a>(
+        &'a self,
+        topic: &'a TopicName,
         after: Offset,
         head: Offset,
-        portion: ReadLimit,
-    ) -> Result<Option<Older>, StoreError>;
+        limit: ReadLimit,
+    ) -> Pending<'a, Result<Option<Older>, StoreError>>;
 
     /// Drops what is older than the retention's age.
     fn expire(&self) -> Pending<'_, ()>;
@@ -97,6 +97,14 @@ pub enum StoreError {
         "'{file}' is damaged ({why}): put back a copy, or move the file away to begin an empty feed"
     )]
     Damaged { file: String, why: String },
+    /// Written by a version that could give one number to several topics.
+    #[error(
+        "'{file}': messages of the topics {topics} have overwritten each other. An earlier version \
+         of this program stored them under one number when they were first published to while \
+         other topics were. Nothing has been deleted; the other topics are intact. `inspect` lists \
+         the topics and their messages. To go on, move the file away, which begins an empty feed"
+    )]
+    Mixed { file: String, topics: String },
     #[error("cannot open '{file}': {why}")]
     Unreadable { file: String, why: String },
 }

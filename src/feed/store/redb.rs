@@ -20,7 +20,7 @@ use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-pub use archive::{Archive, Kept};
+pub use archive::{Archive, Kept, Rows};
 pub use file::Durability;
 use file::FeedFile;
 use writer::{Append, Order, Writer};
@@ -63,9 +63,9 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
+        let rows = archive.checked_rows()?;
         archive.begin_life(durability)?;
         let epoch = archive.epoch()?;
-        let rows = archive.rows()?;
         let heads = rows.iter().map(|(name, row)| (name.clone(), row.head)).collect();
         let shared = Arc::new(Shared { file, archive: RwLock::new(Some(archive)) });
         let (orders, received) = mpsc::channel(QUEUE);
@@ -129,16 +129,25 @@ impl Store for RedbStore {
         })
     }
 
-    fn read_older(
-        &self,
-        topic: &TopicName,
+    /// Reads on the blocking pool: the file may be slow, and the runtime's threads serve everybody.
+    fn read_older<'a>(
+        &'a self,
+        topic: &'a TopicName,
         after: Offset,
         head: Offset,
-        portion: ReadLimit,
-    ) -> Result<Option<Older>, StoreError> {
-        let archive = self.shared.archive.read().expect("no panic under this lock");
-        let reopening = || StoreError::Failed("the file is being opened again".to_owned());
-        archive.as_ref().ok_or_else(reopening)?.read(topic, after, head, portion).map(Some)
+        limit: ReadLimit,
+    ) -> Pending<'a, Result<Option<Older>, StoreError>> {
+        let shared = self.shared.clone();
+        let topic = topic.clone();
+        let read = move || {
+            let archive = shared.archive.read().expect("no panic under this lock");
+            let reopening = || StoreError::Failed("the file is being opened again".to_owned());
+            archive.as_ref().ok_or_else(reopening)?.read(&topic, after, head, limit).map(Some)
+        };
+        Box::pin(async move {
+            let reading = tokio::task::spawn_blocking(read);
+            reading.await.map_err(|error| StoreError::Failed(error.to_string()))?
+        })
     }
 
     fn expire(&self) -> Pending<'_, ()> {

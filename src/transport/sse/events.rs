@@ -30,11 +30,6 @@ impl Encoder {
         Encoder { epoch: epoch.to_string(), chunk: Vec::new() }
     }
 
-    /// Bytes so far.
-    pub fn len(&self) -> usize {
-        self.chunk.len()
-    }
-
     /// How long to wait before connecting again.
     pub fn retry(&mut self, wait: Duration) {
         self.put(format_args!("retry:{}\n", wait.as_millis()));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use tracing::warn;
 
 use super::file::{Durability, FeedFile};
 use super::{Older, StoreError};
-use crate::feed::log::{ReadLimit, Retention};
+use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
-use crate::message::{Epoch, NewMessage, Offset, TopicName};
+use crate::message::{Epoch, Message, NewMessage, Offset, TopicName};
 
 /// What the file says of itself: "format", "epoch", "boot".
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
@@ -25,6 +26,9 @@ const TOPICS: TableDefinition<&str, (u32, Offset, Offset, u64)> = TableDefinitio
 /// Number of the topic, offset -> when it was stored (Unix time, microseconds), the message object.
 const MESSAGES: TableDefinition<(u32, Offset), (u64, &[u8])> = TableDefinition::new("messages");
 
+/// No topic gets this far; a larger head means that the file was not written by this program.
+/// JSON numbers are exact up to here in every client (RFC 8259, section 6).
+const HEAD_MAX: Offset = (1 << 53) - 1;
 const FORMAT: &str = "poll-vs-push feed 1";
 /// Pages of the file that redb may hold in memory, bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -33,6 +37,8 @@ const CACHE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Archive {
     database: Database,
+    /// Its path, for messages.
+    file: String,
 }
 
 /// What is kept of a topic.
@@ -56,13 +62,54 @@ impl Kept {
         self.head + 1 - self.oldest
     }
 
+    /// Keys of the messages kept.
+    fn keys(&self) -> RangeInclusive<(u32, Offset)> {
+        (self.number, self.oldest)..=(self.number, self.head)
+    }
+
     fn from_row((number, oldest, head, bytes): (u32, Offset, Offset, u64)) -> Kept {
         Kept { number, oldest, head, bytes }
     }
 }
 
 /// The topics of a file.
-pub type Rows = HashMap<TopicName, Kept>;
+#[derive(Debug, Default)]
+pub struct Rows {
+    topics: HashMap<TopicName, Kept>,
+    /// Larger than every number in use. Counting the topics would not do: one commit can create
+    /// several, and a commit that only adds to existing topics creates none.
+    next_number: u32,
+}
+
+impl Rows {
+    /// Every topic, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &Kept)> {
+        self.topics.iter()
+    }
+
+    fn insert(&mut self, topic: TopicName, kept: Kept) {
+        self.next_number = self.next_number.max(kept.number.saturating_add(1));
+        self.topics.insert(topic, kept);
+    }
+
+    fn extend(&mut self, changed: HashMap<TopicName, Kept>) {
+        for (topic, kept) in changed {
+            self.insert(topic, kept);
+        }
+    }
+
+    /// Topics whose number another topic has too, sorted by name. Their messages have overwritten
+    /// each other.
+    pub fn sharing_a_number(&self) -> Vec<&TopicName> {
+        let mut uses = HashMap::new();
+        for kept in self.topics.values() {
+            *uses.entry(kept.number).or_insert(0) += 1;
+        }
+        let mut shared: Vec<_> = self.iter().filter(|(_, kept)| uses[&kept.number] > 1).collect();
+        shared.sort_by_key(|(name, _)| *name);
+        shared.into_iter().map(|(name, _)| name).collect()
+    }
+}
 
 /// A message as it was stored.
 #[derive(Debug)]
@@ -89,7 +136,7 @@ impl Archive {
             .set_check_integrity_on_open(true)
             .create_with_backend(file.backend())
             .map_err(|error| not_opened(name(), error))?;
-        let archive = Archive { database };
+        let archive = Archive { database, file: name() };
         match archive.about("format")?.as_deref() {
             Some(FORMAT) => Ok(archive),
             Some(other) => {
@@ -167,7 +214,7 @@ impl Archive {
     /// If they cannot be read.
     pub fn rows(&self) -> Result<Rows, StoreError> {
         let read = self.database.begin_read().map_err(failed)?;
-        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(Rows::new()) };
+        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(Rows::default()) };
         let row = |row: Result<(::redb::AccessGuard<&str>, _), StorageError>| {
             let (name, kept): (_, ::redb::AccessGuard<(u32, Offset, Offset, u64)>) =
                 row.map_err(failed)?;
@@ -177,7 +224,71 @@ impl Archive {
                 .map_err(|error: crate::message::BadInput| StoreError::Failed(error.to_string()))?;
             Ok((name, Kept::from_row(kept.value())))
         };
-        topics.iter().map_err(failed)?.map(row).collect()
+        let mut rows = Rows::default();
+        for row in topics.iter().map_err(failed)?.map(row) {
+            let (name, kept) = row?;
+            rows.insert(name, kept);
+        }
+        Ok(rows)
+    }
+
+    /// Every topic, once the whole file has been [checked](Archive::check).
+    pub(super) fn checked_rows(&self) -> Result<Rows, StoreError> {
+        let rows = self.rows()?;
+        self.check(&rows)?;
+        Ok(rows)
+    }
+
+    /// Checks that the file is consistent: no two topics have one number, and each topic's messages
+    /// are those that its row says. redb's checksums cannot tell this.
+    ///
+    /// # Errors
+    /// If the file is inconsistent or cannot be read.
+    pub fn check(&self, rows: &Rows) -> Result<(), StoreError> {
+        let file = self.file.clone();
+        let shared = rows.sharing_a_number();
+        if !shared.is_empty() {
+            let topics: Vec<_> = shared.iter().map(|name| format!("'{name}'")).collect();
+            return Err(StoreError::Mixed { file, topics: topics.join(", ") });
+        }
+        self.check_messages(rows)?.map_err(|why| StoreError::Damaged { file, why })
+    }
+
+    /// Compares the stored messages with the topics' rows. The outer error is one of reading, the
+    /// inner says what is inconsistent.
+    fn check_messages(&self, rows: &Rows) -> Result<Result<(), String>, StoreError> {
+        let mut topics: Vec<_> = rows.iter().collect();
+        topics.sort_by_key(|(_, kept)| kept.number);
+        let read = self.database.begin_read().map_err(failed)?;
+        let table = if_there(read.open_table(MESSAGES))?;
+        let mut stored = match &table {
+            Some(table) => Some(table.iter().map_err(failed)?),
+            None => None,
+        };
+        for (name, kept) in topics {
+            if kept.oldest == 0 || kept.oldest > kept.head.saturating_add(1) || kept.head > HEAD_MAX
+            {
+                let Kept { oldest, head, .. } = kept;
+                return Ok(Err(format!("topic '{name}' is said to go from {oldest} to {head}")));
+            }
+            let mut bytes = 0;
+            for offset in kept.oldest..=kept.head {
+                let next = stored.as_mut().and_then(Iterator::next).transpose().map_err(failed)?;
+                match next {
+                    Some((key, value)) if key.value() == (kept.number, offset) => {
+                        bytes += value.value().1.len() as u64;
+                    }
+                    _ => return Ok(Err(format!("message {offset} of topic '{name}' is missing"))),
+                }
+            }
+            if bytes != kept.bytes {
+                let counted = kept.bytes;
+                let why = format!("topic '{name}' has {bytes} bytes of messages, not {counted}");
+                return Ok(Err(why));
+            }
+        }
+        let left_over = stored.as_mut().and_then(Iterator::next).is_some();
+        Ok(if left_over { Err("there are messages of no topic".to_owned()) } else { Ok(()) })
     }
 
     /// Messages after `after` and not beyond `head`, and how many before them are gone.
@@ -189,50 +300,60 @@ impl Archive {
         topic: &TopicName,
         after: Offset,
         head: Offset,
-        portion: ReadLimit,
+        limit: ReadLimit,
     ) -> Result<Older, StoreError> {
-        let nothing = Older { gap: head - after, messages: Vec::new() };
+        let nothing = Older { gap: head.saturating_sub(after), messages: Vec::new() };
         let read = self.database.begin_read().map_err(failed)?;
         let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(nothing) };
         let Some(row) = topics.get(topic.as_str()).map_err(failed)? else { return Ok(nothing) };
         let kept = Kept::from_row(row.value());
         // What was stored after `head` was read may have made older messages go.
-        let first = kept.oldest.max(after + 1).min(head + 1);
-        let gap = first - 1 - after;
+        let first = kept.oldest.max(after.saturating_add(1));
         if first > head {
             return Ok(nothing);
         }
+        let gap = first - 1 - after;
         let table = read.open_table(MESSAGES).map_err(failed)?;
         let range = table.range((kept.number, first)..=(kept.number, head)).map_err(failed)?;
-        let messages = portion.of(range.map(|entry| {
-            let (_, stored) = entry.map_err(failed)?;
-            Ok(Bytes::copy_from_slice(stored.value().1))
+        let mut expected = first;
+        let messages = limit.of(range.map(|entry| {
+            let (key, stored) = entry.map_err(failed)?;
+            let message = stored.value().1;
+            if key.value().1 != expected || !Message::encoding_has_offset(message, expected) {
+                let why = format!("message {expected} of topic '{topic}' is missing or another");
+                return Err(StoreError::Failed(why));
+            }
+            expected += 1;
+            Ok(Bytes::copy_from_slice(message))
         }))?;
         Ok(Older { gap, messages })
     }
 
-    /// Stores all of `drafts` in one commit, or none of them, and drops what `retention` does not
+    /// Stores all of `new` in one commit, or none of them, and drops what `retention` does not
     /// keep. `rows` follows once the commit is made.
     pub(super) fn append(
         &self,
         rows: &mut Rows,
-        drafts: impl Iterator<Item = (TopicName, NewMessage)>,
+        new: impl Iterator<Item = (TopicName, NewMessage)>,
         retention: Retention,
     ) -> Result<Vec<Written>, StoreError> {
-        let mut changed = Rows::new();
+        let mut changed: HashMap<TopicName, Kept> = HashMap::new();
+        let mut next_number = rows.next_number;
         let mut all_written = Vec::new();
         let write = self.database.begin_write().map_err(failed)?;
         {
             let mut messages = write.open_table(MESSAGES).map_err(failed)?;
             let mut topics = write.open_table(TOPICS).map_err(failed)?;
-            for (topic, draft) in drafts {
-                // Topics are never taken out, so their count is the next number.
-                let number = (rows.len() + changed.len()) as u32;
+            for (topic, message) in new {
                 let kept = changed.entry(topic).or_insert_with_key(|topic| {
-                    rows.get(topic).copied().unwrap_or_else(|| Kept::new(number))
+                    rows.topics.get(topic).copied().unwrap_or_else(|| {
+                        next_number += 1;
+                        Kept::new(next_number - 1)
+                    })
                 });
                 let offset = kept.head + 1;
-                let (stored_at, message) = encode(offset, draft);
+                let (stored_at, message) = encode(offset, message);
+                clamp_stamps(&mut messages, kept, stored_at)?;
                 let key = (kept.number, offset);
                 messages.insert(key, (stored_at, &message[..])).map_err(failed)?;
                 kept.head = offset;
@@ -251,15 +372,17 @@ impl Archive {
 
     /// Drops what is too old, in every topic. `rows` follows once the commit is made.
     pub(super) fn expire(&self, rows: &mut Rows, retention: Retention) -> Result<(), StoreError> {
-        let mut changed = Rows::new();
+        let mut changed = HashMap::new();
         let write = self.database.begin_write().map_err(failed)?;
         {
             let mut messages = write.open_table(MESSAGES).map_err(failed)?;
             let mut topics = write.open_table(TOPICS).map_err(failed)?;
+            let now = unix_micros();
             for (topic, before) in rows.iter() {
                 let mut kept = *before;
+                let clamped = clamp_stamps(&mut messages, &kept, now)?;
                 trim(&mut messages, &mut kept, retention)?;
-                if kept != *before {
+                if clamped || kept != *before {
                     write_row(&mut topics, topic, &kept)?;
                     changed.insert(topic.clone(), kept);
                 }
@@ -283,6 +406,25 @@ fn write_row(topics: &mut Topics<'_>, topic: &TopicName, kept: &Kept) -> Result<
     Ok(())
 }
 
+/// Sets the stamps of a topic's newest messages to `now` where they are later, as they are after
+/// the clock was set back. So stamps are always in order, and a message stamped in the future does
+/// not keep itself and its successors from expiring. Returns whether there were any.
+fn clamp_stamps(messages: &mut Messages<'_>, kept: &Kept, now: u64) -> Result<bool, StoreError> {
+    let mut late = Vec::new();
+    for entry in messages.range(kept.keys()).map_err(failed)?.rev() {
+        let (key, stored) = entry.map_err(failed)?;
+        let (stored_at, message) = stored.value();
+        if stored_at <= now {
+            break;
+        }
+        late.push((key.value(), message.to_vec()));
+    }
+    for (key, message) in &late {
+        messages.insert(*key, (now, &message[..])).map_err(failed)?;
+    }
+    Ok(!late.is_empty())
+}
+
 /// Drops the oldest messages of a topic until `retention` is kept.
 fn trim(
     messages: &mut Messages<'_>,
@@ -300,9 +442,10 @@ fn trim(
         if !exceeded && (retention.age == Duration::MAX || !expired()?) {
             break;
         }
-        if let Some(dropped) = messages.remove(key).map_err(failed)? {
-            kept.bytes -= dropped.value().1.len() as u64;
-        }
+        let Some(dropped) = messages.remove(key).map_err(failed)? else {
+            return Err(StoreError::Failed(format!("message {} is missing", kept.oldest)));
+        };
+        kept.bytes = kept.bytes.saturating_sub(dropped.value().1.len() as u64);
         kept.oldest += 1;
     }
     Ok(())

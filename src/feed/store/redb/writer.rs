@@ -128,9 +128,9 @@ impl Writer {
             return Err(error.clone());
         }
         let opened = Archive::open(&self.shared.file)
-            .and_then(|archive| archive.rows().map(|rows| (archive, rows)));
+            .and_then(|archive| Ok((archive.checked_rows()?, archive)));
         match opened {
-            Ok((archive, rows)) => {
+            Ok((rows, archive)) => {
                 info!("the feed's file is open again");
                 *self.shared.archive.write().expect("no panic under this lock") = Some(archive);
                 self.rows = rows;
