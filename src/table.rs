@@ -1,7 +1,9 @@
 //! Tables for the terminal: columns side by side or, where those do not fit, a block for each row.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table};
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table, Width,
+};
 
 use crate::text::visible;
 
@@ -26,21 +28,41 @@ impl TableStyle {
 pub type Field = (String, Option<Color>);
 
 /// Rows under a header. The first `names` columns say what a row is about and are aligned left,
-/// the figures after them right.
+/// the figures after them right. Headers may take several lines; fields and words are never broken.
 pub fn render(header: &[&str], names: usize, rows: &[Vec<Field>], style: TableStyle) -> String {
-    let wide = side_by_side(header, names, rows, style.colour);
-    let widest = wide.lines().map(console::measure_text_width).max().unwrap_or(0);
+    let widths = least_widths(header, rows);
+    let least: usize = widths.iter().sum();
     match style.width {
-        Some(width) if widest > usize::from(width) => stacked(header, names, rows),
-        _ => wide,
+        Some(width) if least > usize::from(width) && !rows.is_empty() => {
+            stacked(header, names, rows)
+        }
+        _ => side_by_side(header, names, rows, style, &widths),
     }
 }
 
-fn side_by_side(header: &[&str], names: usize, rows: &[Vec<Field>], colour: bool) -> String {
+/// Columns' widths, with a space on both sides, in which no word of a header and no field is
+/// broken.
+fn least_widths(header: &[&str], rows: &[Vec<Field>]) -> Vec<usize> {
+    let of_column = |(index, label): (usize, &&str)| {
+        let words = label.split(' ').map(console::measure_text_width);
+        let fields = rows.iter().map(|row| console::measure_text_width(&visible(&row[index].0)));
+        words.chain(fields).max().unwrap_or(0) + 2
+    };
+    header.iter().enumerate().map(of_column).collect()
+}
+
+fn side_by_side(
+    header: &[&str],
+    names: usize,
+    rows: &[Vec<Field>],
+    style: TableStyle,
+    widths: &[usize],
+) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    if colour {
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(style.width.unwrap_or(u16::MAX));
+    if style.colour {
         table.enforce_styling();
     } else {
         table.force_no_tty();
@@ -49,11 +71,18 @@ fn side_by_side(header: &[&str], names: usize, rows: &[Vec<Field>], colour: bool
     for row in rows {
         table.add_row(row.iter().map(|(text, colour)| {
             let cell = Cell::new(visible(text));
-            colour.map_or(cell.clone(), |colour| cell.fg(colour))
+            match colour {
+                Some(colour) => cell.fg(*colour),
+                None => cell,
+            }
         }));
     }
-    for column in table.column_iter_mut().skip(names) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let least = u16::try_from(widths[index]).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        if index >= names {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table.trim_fmt()
 }
@@ -91,11 +120,11 @@ mod tests {
             render(&["way", "mean", "longest"], 1, &rows(), style)
         };
         insta::assert_snapshot!(table(None), @"
-        way              mean  longest
-        ──────────────────────────────
-        SSE              1 ms     2 ms
-        short polling  500 ms        —
-        ");
+        way               mean   longest
+       ──────────────────────────────────
+        SSE               1 ms      2 ms
+        short polling   500 ms         —
+       ");
         assert_eq!(table(Some(80)), table(None));
         insta::assert_snapshot!(table(Some(20)), @"
         SSE

@@ -1,5 +1,5 @@
-//! What is running and how long it still takes: on one line of the terminal or, where standard error
-//! is not a terminal, a line of text now and then.
+//! What is running and how long it still takes: on one line of the terminal or, where standard
+//! error is not a terminal, a line of text now and then.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;

@@ -103,7 +103,7 @@ fn the_closing_table_fits_narrow_terminals() {
         let table = report.summary_table(TableStyle { width: Some(width), colour: false });
         let widest = table.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(width.into()), "{width}:\n{table}");
-        assert!(table.contains("requests, each subscriber"), "words stay whole:\n{table}");
+        assert!(table.contains("subscriber"), "words stay whole:\n{table}");
     }
 }
 
