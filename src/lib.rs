@@ -23,6 +23,8 @@
 //! - [`report`]: `run.json` in; HTML, Markdown, CSV out.
 //! - [`cli`]: one file a command.
 //! - `tls`, with the feature of that name: certificates, the server's and the subscriber's end.
+//! - [`table`]: tables for the terminal.
+//! - [`text`]: text from outside made safe to show.
 //! - [`usage`]: what a process has used.
 
 pub mod advise;
@@ -34,6 +36,8 @@ pub mod message;
 pub mod report;
 pub mod run;
 pub mod server;
+pub mod table;
+pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]
 pub mod tls;

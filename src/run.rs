@@ -26,8 +26,11 @@ pub struct Run {
     pub started_at: Timestamp,
     /// The instant at which this file was last written.
     pub finished_at: Timestamp,
-    /// Why the run ended before its last cell, if it did: an interrupt, or an error's text.
-    pub stopped_early: Option<String>,
+    /// Why the run ended before its last cell, if it did.
+    pub stopped_early: Option<StoppedEarly>,
+    /// Cells that could not be measured to their end. The others are not affected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedCell>,
     pub machine: Machine,
     pub server: Server,
     /// What a push and a poll take on this machine beyond the link, measured before the first cell.
@@ -37,6 +40,60 @@ pub struct Run {
     pub scenario: Scenario,
     /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
+}
+
+/// Why a run ended before its last cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoppedEarlyFormat")]
+pub struct StoppedEarly {
+    pub reason: StopReason,
+    /// Where it ended and why, in words.
+    pub text: String,
+}
+
+/// What ended a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// SIGINT or SIGTERM.
+    Interrupted,
+    /// The server could not be reached or started, or several cells in a row failed.
+    Failed,
+}
+
+/// Runs of older versions have the text alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoppedEarlyFormat {
+    Full { reason: StopReason, text: String },
+    Text(String),
+}
+
+impl From<StoppedEarlyFormat> for StoppedEarly {
+    fn from(format: StoppedEarlyFormat) -> StoppedEarly {
+        match format {
+            StoppedEarlyFormat::Full { reason, text } => StoppedEarly { reason, text },
+            StoppedEarlyFormat::Text(text) => {
+                let is_interrupt = text.ends_with("interrupted");
+                let reason =
+                    if is_interrupt { StopReason::Interrupted } else { StopReason::Failed };
+                StoppedEarly { reason, text }
+            }
+        }
+    }
+}
+
+/// A cell that could not be measured to its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedCell {
+    #[serde(rename = "transport")]
+    pub variant: Variant,
+    /// The scenario's case, empty if the scenario has none.
+    pub case: String,
+    pub workload: Workload,
+    pub repeat: u32,
+    /// Why, in words.
+    pub error: String,
 }
 
 /// The program that measured.
@@ -101,6 +158,10 @@ pub struct Cell {
     /// Absent if the server does not tell its own usage.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// Absent where the system does not tell, or the server's own CPU time is not known and cannot
+    /// be told from that of other processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<OtherLoad>,
     /// Absent if the server was not restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
@@ -120,6 +181,12 @@ pub struct Deliveries {
     pub duplicated: u64,
     /// Received after a message that was published later.
     pub reordered: u64,
+    /// Received sooner than the link allows after their planned publication.
+    #[serde(default)]
+    pub early: u64,
+    /// Received although their text is that of no message that was published to the topic.
+    #[serde(default)]
+    pub unknown: u64,
     /// Of `received`, those whose message was planned in the steady state: the latency's samples.
     pub steady: u64,
     /// Of `received`, those that arrived in the steady state: what its requests, bytes and CPU time
@@ -136,6 +203,10 @@ pub struct Requests {
     pub answers: u64,
     /// Of `answers`, those without a message.
     pub empty_answers: u64,
+    /// Requests of the whole cell that were sent a second time, because the server had closed the
+    /// connection that they were first sent on. They count once.
+    #[serde(default)]
+    pub repeated: u64,
     /// Sent in the whole cell, as the client counted them ...
     pub client_total: u64,
     /// ... and as the server did. They must agree. Absent if the server does not tell, or was
@@ -239,6 +310,15 @@ pub struct Generator {
     /// Threads that it had to do it. Absent from older runs: one for each core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What processes other than generator and server used in the steady state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OtherLoad {
+    /// CPU seconds, those stolen by other virtual machines included.
+    pub cpu_s: f64,
+    /// Cores of the machine that the system counts CPU time of.
+    pub cores: u32,
 }
 
 /// What a restart of the server, after the steady state, meant to its subscribers.

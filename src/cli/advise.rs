@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
-
+use super::output::{print, usage};
 use crate::advise::{
     Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Parameter, Standing,
     TOO_CLOSE, advise,
 };
-use crate::load::scenario::parse_duration;
+use crate::load::scenario::{parse_duration, show};
 use crate::report::units::{Unit, significant, thousands};
+use crate::table::{self, Field, TableStyle};
 use crate::transport::{Transport, Waiting};
 
 /// Say which way is the cheapest that is fast enough
@@ -79,7 +77,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             false => text(&advice, &costs),
         }
     };
-    super::print(&text)?;
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,14 +90,40 @@ fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {
-    ensure!(args.subscribers >= 1, "--subscribers must be at least 1");
-    let topics_fit = (1..=args.subscribers).contains(&args.topics);
-    ensure!(topics_fit, "--topics must be 1 to the number of subscribers");
-    let rate_fits = args.rate > 0.0 && args.rate <= 10_000.0;
-    ensure!(rate_fits, "--rate must be above 0 and at most 10000 (messages per second)");
-    let staleness_fits = !args.staleness.is_zero() && args.staleness <= DAY;
-    ensure!(staleness_fits, "--staleness must be above 0s and at most 1d");
-    ensure!(args.rtt <= Duration::from_secs(10), "--rtt must be 0s to 10s");
+    let Args { subscribers, topics, rate, staleness, rtt, message_bytes, .. } = args;
+    let checks = [
+        (*subscribers >= 1, "subscribers", subscribers.to_string(), "must be at least 1"),
+        (
+            (1..=*subscribers).contains(topics),
+            "topics",
+            topics.to_string(),
+            "must be at least 1 and at most the number of subscribers",
+        ),
+        (
+            *rate > 0.0 && *rate <= 10_000.0,
+            "rate",
+            rate.to_string(),
+            "must be above 0 and at most 10,000 (messages per second)",
+        ),
+        (
+            !staleness.is_zero() && *staleness <= DAY,
+            "staleness",
+            show(*staleness),
+            "must be above 0s and at most 1d",
+        ),
+        (*rtt <= RTT_MAX, "rtt", show(*rtt), "must be between 0s and 10s"),
+        (
+            *message_bytes <= MESSAGE_BYTES_MAX,
+            "message-bytes",
+            message_bytes.to_string(),
+            "must be between 0 and 1,000,000",
+        ),
+    ];
+    for (holds, flag, value, rule) in checks {
+        if !holds {
+            return Err(usage(format!("--{flag} {value}: {rule}")));
+        }
+    }
     Ok(Need {
         subscribers: args.subscribers,
         topics: args.topics,
@@ -112,6 +136,8 @@ fn need(args: &Args) -> anyhow::Result<Need> {
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
+const RTT_MAX: Duration = Duration::from_secs(10);
+const MESSAGE_BYTES_MAX: u32 = 1_000_000;
 
 fn text(advice: &Advice, costs: &Costs) -> String {
     let sections = [
@@ -183,10 +209,7 @@ fn counted(cost: Cost) -> &'static str {
 }
 
 fn table(ways: &[Estimate]) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
+    let header = [
         "way",
         "latency",
         "at worst",
@@ -197,27 +220,28 @@ fn table(ways: &[Estimate]) -> String {
         "cores busy",
         "plan",
         "memory",
-    ]);
-    for way in ways {
-        let worst_s = way.too_slow_s.unwrap_or(way.latency_max_s);
-        let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
-        table.add_row([
-            way.transport.label().to_owned(),
-            Unit::Seconds.show(way.latency_mean_s),
-            format!("{}{late}", Unit::Seconds.show(worst_s)),
-            Unit::PerSecond.show(way.requests_s),
-            Unit::BytesPerSecond.show(way.bytes_up_s),
-            Unit::BytesPerSecond.show(way.bytes_down_s),
-            thousands(way.connections.into()),
-            significant(way.cpu_cores_busy),
-            thousands(way.cores as i64),
-            Unit::Bytes.show(way.memory_bytes),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
+    ];
+    let rows: Vec<Vec<Field>> = ways
+        .iter()
+        .map(|way| {
+            let worst_s = way.too_slow_s.unwrap_or(way.latency_max_s);
+            let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
+            let fields = [
+                way.transport.label().to_owned(),
+                Unit::Seconds.show(way.latency_mean_s),
+                format!("{}{late}", Unit::Seconds.show(worst_s)),
+                Unit::PerSecond.show(way.requests_s),
+                Unit::BytesPerSecond.show(way.bytes_up_s),
+                Unit::BytesPerSecond.show(way.bytes_down_s),
+                thousands(way.connections.into()),
+                significant(way.cpu_cores_busy),
+                thousands(way.cores as i64),
+                Unit::Bytes.show(way.memory_bytes),
+            ];
+            fields.map(|text| (text, None)).to_vec()
+        })
+        .collect();
+    table::render(&header, 1, &rows, TableStyle::of_stdout())
 }
 
 fn reasons(advice: &Advice, costs: &Costs) -> Vec<String> {

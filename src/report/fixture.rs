@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::load::scenario::{Point, Scenario, Workload};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Recovery,
-    Requests, Run, SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent,
-    TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, OtherLoad,
+    Recovery, Requests, Run, SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace,
+    TraceEvent, TraceWhat,
 };
 use crate::transport::{Transport, Variant, Waiting};
 
@@ -65,6 +65,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
         started_at,
         finished_at: started_at + Duration::from_secs(95),
         stopped_early: None,
+        failed: Vec::new(),
         machine: Machine {
             os: "Debian GNU/Linux 13".into(),
             kernel: "6.12.0".into(),
@@ -191,6 +192,7 @@ fn measured(
     let requests = Requests {
         sent,
         answers: answers().count() as u64,
+        repeated: 0,
         empty_answers: answers().filter(|(_, count)| *count == 0).count() as u64,
         client_total: sent + 60,
         server_total: Some(sent + 60),
@@ -212,6 +214,7 @@ fn measured(
         },
         latency_us,
         requests,
+        others: Some(OtherLoad { cpu_s: 0.01, cores: 2 }),
         bytes: bytes(workload, in_steady, sent),
         connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
         server: Some(ServerCost {

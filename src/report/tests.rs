@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use super::*;
+use crate::run::{StopReason, StoppedEarly};
 use crate::transport::Transport;
 
 /// The texts in which figures appear.
 fn texts(report: &Report) -> [String; 4] {
     let style = TableStyle { width: Some(120), colour: false };
     [report.html(), report.markdown(), report.csv(), report.summary_table(style)]
+}
+
+fn stopped(text: &str) -> StoppedEarly {
+    StoppedEarly { reason: StopReason::Failed, text: text.to_owned() }
 }
 
 /// Writes the fixtures' reports to `target/report-sample`, to be looked at.
@@ -19,7 +24,7 @@ fn write_samples() {
     let mut void = fixture::run();
     void.cells[0].deliveries.lost = 3;
     void.tool.profile = "debug".to_owned();
-    void.stopped_early = Some("interrupted".to_owned());
+    void.stopped_early = Some(stopped("interrupted"));
     for (name, run) in [("plain", fixture::run()), ("void", void), ("sweep", fixture::sweep())] {
         std::fs::create_dir_all(root.join(name)).unwrap();
         write_all(&run, &root.join(name)).unwrap();
@@ -91,11 +96,23 @@ fn a_generator_saturates_where_its_threads_end() {
 }
 
 #[test]
+fn the_closing_table_fits_narrow_terminals() {
+    let run = fixture::run();
+    let report = Report::new(&run);
+    for width in [40, 80, 100] {
+        let table = report.summary_table(TableStyle { width: Some(width), colour: false });
+        let widest = table.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(width.into()), "{width}:\n{table}");
+        assert!(table.contains("subscriber"), "words stay whole:\n{table}");
+    }
+}
+
+#[test]
 fn text_of_a_run_stays_text() {
     let mut run = fixture::run();
     run.scenario.title = "<script>alert(1)</script> & | more".to_owned();
     run.scenario.description = "<img src=x onerror=alert(1)>".to_owned();
-    run.stopped_early = Some("</title><script>alert(2)</script>".to_owned());
+    run.stopped_early = Some(stopped("</title><script>alert(2)</script>"));
     run.machine.cpu = "a <b>bold</b> processor".to_owned();
     let report = Report::new(&run);
     for text in [report.html(), report.markdown()] {

@@ -86,6 +86,11 @@ impl Threshold {
         Ok(Threshold { reference, comparison, limit })
     }
 
+    /// The figure it is about.
+    pub fn reference(&self) -> Reference {
+        self.reference
+    }
+
     /// Whether the run fails, with a line for each point at which the way was measured.
     pub fn check(&self, report: &Report) -> Outcome {
         let variant = self.reference.variant;

@@ -130,6 +130,34 @@ async fn what_is_typed_wrong_is_named() {
     }
 }
 
+#[tokio::test]
+async fn a_token_without_rights_or_without_time_is_refused() {
+    let cases: [(&[&str], &str); 3] = [
+        (&[], "name topics with --subscribe"),
+        (&["--subscribe", "a", "--expires", "0s"], "--expires 0s: must be between 1s"),
+        (&["--publish", "a", "--expires", "100000h"], "must be between 1s and 10 years"),
+    ];
+    for (flags, message) in cases {
+        let (code, token, error) = run(&[&["token", "--key", "none"], flags].concat()).await;
+        assert_eq!((code, token.as_str()), (2, ""), "{flags:?}");
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn advice_and_predictions_name_the_flag_that_is_out_of_range() {
+    let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];
+    let cases: [(&[&str], &str); 2] = [
+        (&advise, "--subscribers 0: must be at least 1"),
+        (&["predict", "--message-bytes", "3"], "--message-bytes 3: must be between 16 and 60,000"),
+    ];
+    for (args, message) in cases {
+        let (code, _, error) = run(args).await;
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(message), "{error}");
+    }
+}
+
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
 async fn who_asks_for_tls_in_vain_is_told_how_to_get_it() {

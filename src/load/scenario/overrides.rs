@@ -102,6 +102,11 @@ impl Overrides {
         set(&mut workload.restart, self.restart);
     }
 
+    /// Whether the value of this key is given here.
+    pub fn sets(&self, key: &str) -> bool {
+        serde_json::to_value(self).is_ok_and(|values| values.get(key).is_some())
+    }
+
     /// These, except where `stronger` has a value.
     pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
         Overrides {
