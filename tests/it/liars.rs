@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 
+use poll_vs_push::client::{Dialer, HttpConnection, Meter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
@@ -122,4 +124,39 @@ async fn a_server_that_lies_is_refused_in_one_line() {
         assert!(error.contains(message), "{message}: {error}");
         assert!(!error.contains('\x1b') && !error.contains("<title>"), "{error}");
     }
+}
+
+/// Answers the first request of each connection, and closes it as soon as the second has come.
+async fn close_at_reuse(listener: TcpListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        for is_first in [true, false] {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let Ok(byte) = stream.read_u8().await else { break };
+                head.push(byte);
+            }
+            if is_first {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.expect("the client reads");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idempotent_request_is_repeated_once_on_a_new_connection_and_a_post_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let meter = Arc::new(Meter::default());
+    let address = listener.local_addr().expect("it has one");
+    let dialer = Dialer::new(address).with_meter(meter.clone());
+    let _serving = AbortOnDropHandle::new(tokio::spawn(close_at_reuse(listener)));
+    let mut http = HttpConnection::new(dialer);
+    for _ in 0..3 {
+        assert_eq!(soon(http.get("/")).await.expect("an answer"), "ok");
+    }
+    let tally = meter.tally();
+    assert_eq!((tally.requests, tally.repeated, tally.opened), (3, 2, 3));
+    let error = soon(http.post("/there", "x".into())).await.expect_err("closed").to_string();
+    assert!(error.contains("the POST /there, which is not repeated"), "{error}");
+    assert_eq!(meter.tally().repeated, 2);
 }
