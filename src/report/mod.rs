@@ -40,6 +40,7 @@ use std::path::Path;
 
 use crate::load::scenario::{Case, Workload};
 use crate::run::{Cell, Histogram, Run};
+use crate::text::visible;
 use crate::transport::Variant;
 
 use figures::{Expected, Figure};
@@ -126,17 +127,17 @@ impl<'run> Report<'run> {
 
     /// The report as one HTML file that needs no network.
     pub fn html(&self) -> String {
-        html::page(self)
+        visible(&html::page(self)).into_owned()
     }
 
     /// The report as Markdown, without charts.
     pub fn markdown(&self) -> String {
-        markdown::document(self)
+        visible(&markdown::document(self)).into_owned()
     }
 
     /// Every figure as one line of CSV, in base units.
     pub fn csv(&self) -> String {
-        csv::table(self)
+        visible(&csv::table(self)).into_owned()
     }
 
     /// The figures for programs to read.

@@ -108,6 +108,29 @@ fn the_closing_table_fits_narrow_terminals() {
 }
 
 #[test]
+fn text_of_a_run_acts_on_neither_terminal_nor_spreadsheet() {
+    let mut run = fixture::run();
+    let hostile = "=1+1\u{1b}[2J\u{202e}\u{9b}";
+    run.machine.cpu = hostile.to_owned();
+    run.scenario.title = hostile.to_owned();
+    run.server.version = hostile.to_owned();
+    run.cells.iter_mut().for_each(|cell| cell.case = hostile.to_owned());
+    run.failed.push(crate::run::FailedCell {
+        variant: Transport::Sse.into(),
+        case: hostile.to_owned(),
+        workload: run.scenario.workload.clone(),
+        repeat: 0,
+        error: hostile.to_owned(),
+    });
+    let report = Report::new(&run);
+    for text in texts(&report) {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text}");
+    }
+    assert!(report.csv().contains("\n'=1+1"), "{}", report.csv());
+    assert!(!report.csv().contains("\n="));
+}
+
+#[test]
 fn text_of_a_run_stays_text() {
     let mut run = fixture::run();
     run.scenario.title = "<script>alert(1)</script> & | more".to_owned();

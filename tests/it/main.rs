@@ -16,6 +16,7 @@ mod hostile;
 mod http;
 mod http2;
 mod kill;
+mod liars;
 mod limits;
 mod measure;
 mod ndjson;
