@@ -77,10 +77,12 @@ fn ranking(figure: &Figure, verb: &str, leaders: &[Standing], rest: &[Standing])
     let show = |(_, summary): &Standing| figure.unit.show(summary.value);
     let values = match leaders {
         [only] => show(only),
-        [first, .., last] if show(first) != show(last) => {
-            format!("{} to {} (the run establishes no order among them)", show(first), show(last))
+        [first, .., last] => {
+            let (low, high) = (show(first), show(last));
+            let range = if low == high { low } else { format!("{low} to {high}") };
+            format!("{range} (the run establishes no order among them)")
         }
-        _ => leaders.first().map(show).unwrap_or_default(),
+        [] => String::new(),
     };
     let first = sentence_case(&format!("{} {verb} {values}.", names(leaders)));
     let best = leaders.first().map_or(0.0, |(_, summary)| summary.value);
