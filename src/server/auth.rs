@@ -76,14 +76,25 @@ impl Client {
     /// If the token does not grant it, or it is one too many for now.
     pub fn may_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
         self.demand(app, Right::Publish, topic)?;
-        let is_limited = app.config.limit_loopback || !self.address.is_loopback();
-        if is_limited && !app.publish_rates.allow(self.address, Instant::now()) {
+        let limited = self.limited_address(app);
+        if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
             let rate = app.config.publish_rate;
             let text = format!("{rate} messages a second are the limit of one address; try again");
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
         }
         Ok(())
+    }
+
+    /// The address, if the limits of one address apply to it.
+    pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
+        let is_limited = app.config.limit_loopback || !self.address.is_loopback();
+        is_limited.then_some(self.address)
+    }
+
+    /// True if the token has expired.
+    pub fn is_expired(&self) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.is_over())
     }
 
     /// Ready when the token has expired. Never, if there is none or it does not end.
@@ -121,9 +132,6 @@ where
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let admitted = admit(&app, &request, address).map(|client| {
             request.extensions_mut().insert(client);
-            if is_socket_io(request.uri().path()) {
-                request.extensions_mut().insert(phase.outflow.clone());
-            }
             inner.call(request)
         });
         let (app, phase) = (app.clone(), phase.clone());

@@ -49,6 +49,8 @@ pub enum Refusal {
     Topics,
     MessageBytes,
     HeaderBytes,
+    Sessions,
+    SessionsPerAddress,
     PublishRate,
     SlowHead,
     SlowBody,
@@ -59,7 +61,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Refusal; 14] = [
+    const ALL: [Refusal; 16] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -67,6 +69,8 @@ impl Refusal {
         Refusal::Topics,
         Refusal::MessageBytes,
         Refusal::HeaderBytes,
+        Refusal::Sessions,
+        Refusal::SessionsPerAddress,
         Refusal::PublishRate,
         Refusal::SlowHead,
         Refusal::SlowBody,
@@ -85,6 +89,8 @@ impl Refusal {
             Refusal::Topics => "topics",
             Refusal::MessageBytes => "message-bytes",
             Refusal::HeaderBytes => "header-bytes",
+            Refusal::Sessions => "sessions",
+            Refusal::SessionsPerAddress => "sessions-per-address",
             Refusal::PublishRate => "publish-rate",
             Refusal::SlowHead => "slow-head",
             Refusal::SlowBody => "slow-body",

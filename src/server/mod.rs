@@ -5,10 +5,9 @@
 //! an end to the waiting for those who do not leave.
 
 mod accept;
-mod addresses;
+pub(crate) mod addresses;
 mod auth;
 pub mod batch;
-mod bytes_written;
 mod config;
 mod connection;
 pub mod metrics;
@@ -43,7 +42,6 @@ use tracing::warn;
 use warp::http::StatusCode;
 
 pub use auth::Client;
-pub use bytes_written::BytesWritten;
 pub use config::ServerConfig;
 pub use metrics::Metrics;
 pub use respond::ApiError;

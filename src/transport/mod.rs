@@ -29,6 +29,8 @@ use crate::load::scenario::Pacing;
 use crate::message::{Cursor, Event, Frame, Message, TopicName};
 
 pub use variant::{BadVariant, Extra, Extras, Variant};
+/// Of WebSocket, and of Socket.IO on it.
+use websocket::handshake;
 
 /// One way of hearing of messages. Every `match` on it is exhaustive, so that adding a way makes
 /// the compiler list each place to edit.

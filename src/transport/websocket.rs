@@ -17,7 +17,7 @@
 //! a connection, a task and small buffers for each subscriber, and a ping now and then.
 
 mod echo;
-mod handshake;
+pub(super) mod handshake;
 
 use std::pin::pin;
 use std::sync::Arc;

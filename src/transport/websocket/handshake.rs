@@ -13,7 +13,7 @@ use crate::server::ApiError;
 
 /// The answer to an upgrade request, and the promise of the connection that follows it; or the
 /// refusal.
-pub(super) fn respond(
+pub(in crate::transport) fn respond(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
 ) -> Result<(Response, OnUpgrade), Box<Response>> {
