@@ -17,8 +17,8 @@
 //!
 //! # Where the waiting happens
 //! Where it happens for the transport below: in the server, once for each request or on one
-//! connection. Both wait in [`session::Session::next`]. What is added is a session that outlives a
-//! request, so that a client may change from polls to a WebSocket, or stay with polls if that fails.
+//! connection. Both wait in `Session::next`. What is added is a session that outlives a request, so
+//! that a client may change from polls to a WebSocket, or stay with polls if that fails.
 //!
 //! # What it costs
 //! What the transport below costs, and `42["message",` and `]` around each message: 14 bytes. The
@@ -26,14 +26,15 @@
 //! polls costs the server a session beside its connection; on a WebSocket, one task.
 //!
 //! # Its parts
-//! `packet`: what is on the wire. `session`: what outlives a request. `polling` and `socket`: what
-//! carries a session. `application`: what events do. `subscriber` and `engine`: the client half.
+//! `packet`: what is on the wire. `session`: what outlives a request; `sessions`: all of them.
+//! `polling` and `socket`: what carries a session. `application`: what events do. `subscriber` and `engine`: the client half.
 
 mod application;
 mod engine;
 mod packet;
 mod polling;
 mod session;
+mod sessions;
 mod socket;
 mod subscriber;
 
@@ -56,7 +57,7 @@ use crate::message::{Epoch, Offset};
 use crate::server::respond::answer;
 use crate::server::{ApiError, App, Client};
 use application::Application;
-use session::Sessions;
+use sessions::Sessions;
 pub use subscriber::Subscriber;
 
 /// The path of Socket.IO, whatever the topic; clients add a slash.

@@ -9,6 +9,7 @@ mod client;
 mod compare;
 mod conformance;
 mod corpus;
+mod engineio;
 mod faults;
 mod feed;
 mod frames;

@@ -46,12 +46,24 @@ pub enum Outgoing {
     Binary(Bytes),
 }
 
+impl From<&str> for Outgoing {
+    fn from(packet: &str) -> Outgoing {
+        Outgoing::Text(packet.to_owned())
+    }
+}
+
 impl Outgoing {
     pub fn len(&self) -> usize {
         match self {
             Outgoing::Text(text) => text.len(),
             Outgoing::Binary(bytes) => bytes.len(),
         }
+    }
+}
+
+impl From<Outgoing> for Output {
+    fn from(packet: Outgoing) -> Output {
+        Output { packets: vec![packet], messages: Vec::new() }
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming as Body;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use warp::http::StatusCode;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
-use super::session::{Ending, NOOP, Session};
+use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
 use crate::server::ApiError;
 use crate::server::metrics::Refusal;
 use crate::transport::Transport;
@@ -33,8 +33,7 @@ fn text(body: impl Into<Bytes>) -> Response {
 
 /// Answers the request that opens a session.
 pub fn open(session: &Session) -> Response {
-    let output = Output { packets: vec![session.open_packet()], messages: Vec::new() };
-    text(output.payload())
+    text(Output::from(session.open_packet()).payload())
 }
 
 /// Answers a poll, as soon as there is something.
@@ -77,8 +76,7 @@ async fn alarm(session: &Session) -> Result<Output, Ending> {
         };
         tokio::select! {
             () = noop => if session.take_noop() {
-                let packets = vec![Outgoing::Text(NOOP.to_owned())];
-                return Ok(Output { packets, messages: Vec::new() });
+                return Ok(Outgoing::from(NOOP).into());
             },
             () = sleep_until(session.tick_at()) => session.tick()?,
         }
@@ -144,5 +142,66 @@ async fn whole(session: &Session, body: Body) -> Result<Bytes, ApiError> {
             Err(refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text))
         }
         Err(_) => Err(bad_request("the body ended too early")),
+    }
+}
+
+impl Session {
+    /// Marks a poll, or a POST, as under way until what this returns is dropped. `None` if there is
+    /// one, which ends the session, or if a WebSocket carries the session.
+    pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
+        let mut state = self.state();
+        if state.carrier != Transport::SocketioPolling {
+            return None;
+        }
+        let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
+        if std::mem::replace(flag, true) {
+            drop(state);
+            self.end(Ending::INVALID);
+            return None;
+        }
+        Some(Exchange { session: self, is_poll, is_answered: false })
+    }
+
+    /// When the poll under way ends with a NOOP, if it does.
+    pub fn noop_at(&self) -> Option<Instant> {
+        match self.state().upgrade {
+            Upgrade::Probed { noop_at } => Some(noop_at),
+            Upgrade::None | Upgrade::Begun => None,
+        }
+    }
+
+    /// True if the poll under way is to end with a NOOP now. The next one is held for a while.
+    pub fn take_noop(&self) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let is_due = matches!(state.upgrade, Upgrade::Probed { noop_at } if noop_at <= now);
+        if is_due {
+            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
+        }
+        is_due
+    }
+}
+
+/// A request of a session that is under way. Unless it is answered before this is dropped, the
+/// client has cancelled it, and the session ends.
+pub struct Exchange<'a> {
+    session: &'a Session,
+    is_poll: bool,
+    pub is_answered: bool,
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        if self.is_poll {
+            state.is_polling = false;
+            state.unread_since = Instant::now();
+        } else {
+            state.is_posting = false;
+        }
+        drop(state);
+        if !self.is_answered {
+            self.session.end(Ending::GONE);
+        }
     }
 }

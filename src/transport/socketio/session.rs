@@ -1,22 +1,21 @@
 //! Engine.IO sessions: what outlives a request. A session has a cursor into its topic and a small
 //! queue of packets that answer its client; messages stay in the feed until they are written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use warp::http::StatusCode;
 
 use super::application::{Application, Attachments, Namespaces};
 use super::packet::{Outgoing, Output};
+use super::sessions::{Admission, Sessions};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Event};
-use crate::server::addresses::{Connections, Place};
 use crate::server::metrics::{Refusal, SubscriberGuard};
-use crate::server::{ApiError, App, Client, DrainSlot};
+use crate::server::{App, Client, DrainSlot};
 use crate::transport::Transport;
 
 /// Packets in a poll's response: `python-socketio` closes the connection if there are more.
@@ -29,7 +28,7 @@ const WRITE_BYTES: usize = 64 << 10;
 const OUTBOX_BYTES: usize = 64 << 10;
 
 /// Time between two NOOPs while an upgrade hangs after its probe.
-const NOOP_INTERVAL: Duration = Duration::from_millis(600);
+pub const NOOP_INTERVAL: Duration = Duration::from_millis(600);
 
 /// Why a session ends, and how its client learns of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,145 +66,46 @@ const PING: &str = "2";
 /// Ends a poll that is no longer needed.
 pub const NOOP: &str = "6";
 
-/// All sessions of a server.
-#[derive(Debug)]
-pub struct Sessions {
-    by_id: Mutex<HashMap<u128, Arc<Session>>>,
-    room: Arc<Semaphore>,
-    addresses: Arc<Connections>,
-}
-
-impl Sessions {
-    pub fn new(app: &App) -> Arc<Sessions> {
-        Arc::new(Sessions {
-            by_id: Mutex::default(),
-            room: Arc::new(Semaphore::new(app.config.max_sessions)),
-            addresses: Connections::new(app.config.max_sessions_per_address),
-        })
-    }
-
-    /// Opens a session.
-    ///
-    /// # Errors
-    /// If the server, or the client's address, has as many as it may.
-    pub fn open(
-        self: &Arc<Sessions>,
-        app: &Arc<App>,
-        client: Client,
-        application: Application,
-        carrier: Transport,
-    ) -> Result<Arc<Session>, ApiError> {
-        let refuse = |refusal, status, text: String| {
-            app.metrics.refused(refusal);
-            ApiError::new(status, text)
-        };
-        let place = match client.limited_address(app) {
-            Some(address) => Some(self.addresses.enter(address).ok_or_else(|| {
-                let limit = app.config.max_sessions_per_address;
-                let text = format!("this address has {limit} sessions, which is its limit");
-                refuse(Refusal::SessionsPerAddress, StatusCode::TOO_MANY_REQUESTS, text)
-            })?),
-            None => None,
-        };
-        let permit = self.room.clone().try_acquire_owned().map_err(|_| {
-            let limit = app.config.max_sessions;
-            let text = format!("the server has {limit} sessions, which is its limit");
-            refuse(Refusal::Sessions, StatusCode::SERVICE_UNAVAILABLE, text)
-        })?;
-        let now = Instant::now();
-        let session = Arc::new(Session {
-            id: rand::random(),
-            app: app.clone(),
-            client,
-            application,
-            slot: DrainSlot::random(),
-            state: Mutex::new(State {
-                carrier,
-                ended: None,
-                is_polling: false,
-                is_posting: false,
-                upgrade: Upgrade::None,
-                outbox: VecDeque::new(),
-                outbox_bytes: 0,
-                unread_since: now,
-                ping_at: now + app.config.heartbeat,
-                is_pinged: false,
-                namespaces: Namespaces::default(),
-                attachments: None,
-                reading: None,
-                readings: 0,
-            }),
-            changed: Notify::new(),
-            sessions: Arc::downgrade(self),
-            _permit: permit,
-            _place: place,
-        });
-        self.lock().insert(session.id, session.clone());
-        Ok(session)
-    }
-
-    /// The session of that id, unless it has ended.
-    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
-        let session = self.lock().get(&u128::from_str_radix(id, 16).ok()?)?.clone();
-        session.tick().ok().map(|()| session)
-    }
-
-    /// Ends polling sessions whose client is gone: between two polls they have no task that would.
-    pub fn sweep(&self) {
-        let all: Vec<_> = self.lock().values().cloned().collect();
-        for session in all {
-            if session.carrier() == Transport::SocketioPolling {
-                let _ = session.tick();
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Arc<Session>>> {
-        self.by_id.lock().expect("no panic under this lock")
-    }
-}
-
 /// One client, whatever carries its packets.
 #[derive(Debug)]
 pub struct Session {
-    id: u128,
+    /// A secret that it shares with its client.
+    pub id: u128,
     pub app: Arc<App>,
     pub client: Client,
     pub application: Application,
     pub slot: DrainSlot,
     state: Mutex<State>,
     /// Notified when there is something to write, or the carrier changes, or the session ends.
-    changed: Notify,
-    sessions: Weak<Sessions>,
-    _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    pub changed: Notify,
+    among: (Admission, Weak<Sessions>),
 }
 
 #[derive(Debug)]
 pub struct State {
-    carrier: Transport,
-    ended: Option<Ending>,
+    pub(super) carrier: Transport,
+    pub(super) ended: Option<Ending>,
     /// Whether a poll, or a POST, is under way.
-    is_polling: bool,
-    is_posting: bool,
-    upgrade: Upgrade,
-    outbox: VecDeque<Outgoing>,
-    outbox_bytes: usize,
+    pub(super) is_polling: bool,
+    pub(super) is_posting: bool,
+    pub(super) upgrade: Upgrade,
+    pub(super) outbox: VecDeque<Outgoing>,
+    pub(super) outbox_bytes: usize,
     /// Since when the outbox has packets that no poll has taken.
-    unread_since: Instant,
+    pub(super) unread_since: Instant,
     /// When the next ping is due, or when the last one was due that is not answered.
-    ping_at: Instant,
-    is_pinged: bool,
+    pub(super) ping_at: Instant,
+    pub(super) is_pinged: bool,
     pub namespaces: Namespaces,
     /// A packet whose attachments are not all there.
     pub attachments: Option<Box<Attachments>>,
-    reading: Option<Reading>,
-    readings: u64,
+    pub(super) reading: Option<Reading>,
+    pub(super) readings: u64,
 }
 
 /// What is known of a WebSocket that may replace the polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Upgrade {
+pub enum Upgrade {
     None,
     /// It is open.
     Begun,
@@ -218,12 +118,12 @@ enum Upgrade {
 
 /// A subscription: a place in a topic.
 #[derive(Debug)]
-struct Reading {
+pub struct Reading {
     /// Tells it from those before it.
     number: u64,
     topic: Arc<Topic>,
     cursor: Cursor,
-    guard: SubscriberGuard,
+    pub guard: SubscriberGuard,
 }
 
 /// Where a subscription is, as of some moment.
@@ -240,20 +140,27 @@ impl Reading {
 }
 
 impl State {
-    /// Queues a packet.
+    /// Queues a packet that a client has caused.
     ///
     /// # Errors
     /// If the client has not read as much as may wait for it.
     pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), Ending> {
-        if self.outbox.is_empty() {
-            self.unread_since = Instant::now();
-        } else if self.outbox_bytes + packet.len() > OUTBOX_BYTES {
+        if !self.outbox.is_empty() && self.outbox_bytes + packet.len() > OUTBOX_BYTES {
             app.metrics.refused(Refusal::SlowReader);
             return Err(Ending::SLOW);
         }
+        self.push_own(packet);
+        Ok(())
+    }
+
+    /// Queues a packet of which no more than one waits.
+    pub fn push_own(&mut self, packet: impl Into<Outgoing>) {
+        let packet = packet.into();
+        if self.outbox.is_empty() {
+            self.unread_since = Instant::now();
+        }
         self.outbox_bytes += packet.len();
         self.outbox.push_back(packet);
-        Ok(())
     }
 
     fn pop(&mut self, count: usize) -> Vec<Outgoing> {
@@ -268,6 +175,43 @@ impl State {
 }
 
 impl Session {
+    /// A session that has just begun, with its share of the limits, `among` those of its server.
+    pub fn new(
+        app: &Arc<App>,
+        client: Client,
+        application: Application,
+        carrier: Transport,
+        among: (Admission, Weak<Sessions>),
+    ) -> Session {
+        let now = Instant::now();
+        let state = State {
+            carrier,
+            ended: None,
+            is_polling: false,
+            is_posting: false,
+            upgrade: Upgrade::None,
+            outbox: VecDeque::new(),
+            outbox_bytes: 0,
+            unread_since: now,
+            ping_at: now + app.config.heartbeat,
+            is_pinged: false,
+            namespaces: Namespaces::default(),
+            attachments: None,
+            reading: None,
+            readings: 0,
+        };
+        Session {
+            id: rand::random(),
+            app: app.clone(),
+            client,
+            application,
+            slot: DrainSlot::random(),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            among,
+        }
+    }
+
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under this lock")
     }
@@ -413,8 +357,8 @@ impl Session {
         state.outbox = VecDeque::new();
         drop(state);
         self.changed.notify_one();
-        if let Some(sessions) = self.sessions.upgrade() {
-            sessions.lock().remove(&self.id);
+        if let Some(sessions) = self.among.1.upgrade() {
+            sessions.remove(self.id);
         }
     }
 
@@ -441,8 +385,7 @@ impl Session {
         } else {
             if now >= state.ping_at && !state.is_pinged {
                 state.is_pinged = true;
-                state.outbox_bytes += PING.len();
-                state.outbox.push_back(Outgoing::Text(PING.to_owned()));
+                state.push_own(PING);
                 self.changed.notify_one();
             }
             return Ok(());
@@ -463,107 +406,6 @@ impl Session {
         if state.is_pinged {
             state.is_pinged = false;
             state.ping_at = Instant::now() + self.app.config.heartbeat;
-        }
-    }
-
-    /// Marks a poll, or a POST, as under way until what this returns is dropped. `None` if there is
-    /// one, which ends the session, or if a WebSocket carries the session.
-    pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
-        let mut state = self.state();
-        if state.carrier != Transport::SocketioPolling {
-            return None;
-        }
-        let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
-        if std::mem::replace(flag, true) {
-            drop(state);
-            self.end(Ending::INVALID);
-            return None;
-        }
-        Some(Exchange { session: self, is_poll, is_answered: false })
-    }
-
-    /// Begins to replace the polls with a WebSocket. False if they cannot be.
-    pub fn begin_upgrade(&self) -> bool {
-        let mut state = self.state();
-        let is_free = state.ended.is_none()
-            && state.carrier == Transport::SocketioPolling
-            && state.upgrade == Upgrade::None;
-        if is_free {
-            state.upgrade = Upgrade::Begun;
-        }
-        is_free
-    }
-
-    /// The WebSocket has carried the probe: the client pauses its polls as soon as one ends.
-    pub fn probed(&self) {
-        let mut state = self.state();
-        let now = Instant::now();
-        if state.is_polling {
-            state.outbox_bytes += NOOP.len();
-            state.outbox.push_back(Outgoing::Text(NOOP.to_owned()));
-            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
-        } else {
-            state.upgrade = Upgrade::Probed { noop_at: now };
-        }
-        self.changed.notify_one();
-    }
-
-    /// When the poll under way ends with a NOOP, if it does.
-    pub fn noop_at(&self) -> Option<Instant> {
-        match self.state().upgrade {
-            Upgrade::Probed { noop_at } => Some(noop_at),
-            Upgrade::None | Upgrade::Begun => None,
-        }
-    }
-
-    /// True if the poll under way is to end with a NOOP now. The next one is held for a while.
-    pub fn take_noop(&self) -> bool {
-        let mut state = self.state();
-        let now = Instant::now();
-        let is_due = matches!(state.upgrade, Upgrade::Probed { noop_at } if noop_at <= now);
-        if is_due {
-            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
-        }
-        is_due
-    }
-
-    /// The WebSocket came to nothing, and the polls go on; or it carries the session from now on.
-    pub fn end_upgrade(&self, succeeded: bool) {
-        let mut state = self.state();
-        state.upgrade = Upgrade::None;
-        if succeeded {
-            state.carrier = Transport::SocketioWebsocket;
-            if let Some(reading) = &mut state.reading
-                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket)
-            {
-                reading.guard = guard;
-            }
-        }
-        drop(state);
-        self.changed.notify_one();
-    }
-}
-
-/// A request of a session that is under way. Unless it is answered before this is dropped, the
-/// client has cancelled it, and the session ends.
-pub struct Exchange<'a> {
-    session: &'a Session,
-    is_poll: bool,
-    pub is_answered: bool,
-}
-
-impl Drop for Exchange<'_> {
-    fn drop(&mut self) {
-        let mut state = self.session.state();
-        if self.is_poll {
-            state.is_polling = false;
-            state.unread_since = Instant::now();
-        } else {
-            state.is_posting = false;
-        }
-        drop(state);
-        if !self.is_answered {
-            self.session.end(Ending::GONE);
         }
     }
 }

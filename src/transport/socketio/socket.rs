@@ -1,5 +1,6 @@
 //! A session carried by a WebSocket, from its first packet or after an upgrade from polls.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output};
-use super::session::{Ending, Session};
+use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
 use crate::server::App;
 use crate::server::metrics::Refusal;
 use crate::transport::Transport;
@@ -60,7 +61,7 @@ pub async fn upgrade(session: Arc<Session>, upgrade: OnUpgrade) {
     let probing = async {
         let mut socket = socket(&session.app, upgrade).await?;
         expect(&mut socket, "2probe").await?;
-        send(&session, &mut socket, Outgoing::Text("3probe".to_owned())).await.ok()?;
+        send(&session, &mut socket, "3probe".into()).await.ok()?;
         session.probed();
         expect(&mut socket, "5").await?;
         Some(socket)
@@ -98,19 +99,16 @@ async fn carry(session: &Session, mut socket: Socket) {
     let Err(ending) = exchange(session, &mut socket).await;
     session.end(ending);
     let Some((code, reason)) = ending.close else { return };
-    if ending == Ending::EXPIRED {
-        let packet = Outgoing::Text(ending.packet.to_owned());
-        if send(session, &mut socket, packet).await.is_err() {
-            return;
-        }
+    let is_told = match ending {
+        Ending::EXPIRED => send(session, &mut socket, ending.packet.into()).await.is_ok(),
+        _ => true,
+    };
+    if is_told {
+        close(socket, code, reason).await;
     }
-    close(socket, code, reason).await;
 }
 
-async fn exchange(
-    session: &Session,
-    socket: &mut Socket,
-) -> Result<std::convert::Infallible, Ending> {
+async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, Ending> {
     const CARRIER: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
@@ -152,7 +150,7 @@ async fn on_frame(session: &Session, frame: Frame) -> Result<(), Ending> {
 }
 
 async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Result<(), Ending> {
-    write(session, socket, Output { packets: vec![packet], messages: Vec::new() }).await
+    write(session, socket, packet.into()).await
 }
 
 /// Writes frames past tungstenite, which would copy each of them once more.
@@ -193,4 +191,47 @@ async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
         while let Some(Ok(_)) = socket.next().await {}
     };
     let _ = timeout(CLOSE_TIMEOUT, closing).await;
+}
+
+impl Session {
+    /// Begins to replace the polls with a WebSocket. False if they cannot be.
+    pub fn begin_upgrade(&self) -> bool {
+        let mut state = self.state();
+        let is_free = state.ended.is_none()
+            && state.carrier == Transport::SocketioPolling
+            && state.upgrade == Upgrade::None;
+        if is_free {
+            state.upgrade = Upgrade::Begun;
+        }
+        is_free
+    }
+
+    /// The WebSocket has carried the probe: the client pauses its polls as soon as one ends.
+    pub fn probed(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state.is_polling {
+            state.push_own(NOOP);
+            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
+        } else {
+            state.upgrade = Upgrade::Probed { noop_at: now };
+        }
+        self.changed.notify_one();
+    }
+
+    /// The WebSocket came to nothing, and the polls go on; or it carries the session from now on.
+    pub fn end_upgrade(&self, succeeded: bool) {
+        let mut state = self.state();
+        state.upgrade = Upgrade::None;
+        if succeeded {
+            state.carrier = Transport::SocketioWebsocket;
+            if let Some(reading) = &mut state.reading
+                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket)
+            {
+                reading.guard = guard;
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
 }
