@@ -289,12 +289,35 @@ impl ServerCost {
     pub fn cpu_caused_s(&self, steady_s: f64) -> f64 {
         (self.cpu_s - self.cpu_unused * steady_s).max(0.0)
     }
+}
 
+/// The error of a CPU or memory figure that is still used, as a share of the figure. A larger one
+/// means that the run was too short, or its subscribers too few.
+pub const ERROR_SHARE_MAX: f64 = 0.25;
+
+impl Server {
+    /// Resolution assumed of the CPU clock, seconds. Our own server counts nanoseconds, but needs
+    /// time to serve the two readings; for another, `/proc/PID/stat` counts ticks of 10 ms.
+    pub fn cpu_clock_s(&self) -> f64 {
+        if self.is_child { 0.001 } else { 0.01 }
+    }
+}
+
+impl Cell {
     /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds: two readings of a clock
-    /// that resolves `clock_s`, and the whole correction for an unused server, which was measured
-    /// at another time.
-    pub fn cpu_error_s(&self, steady_s: f64, clock_s: f64) -> f64 {
-        2.0 * clock_s + self.cpu_unused * steady_s
+    /// that resolves `clock_s`, the whole correction for an unused server, which was measured at
+    /// another time, and the number of messages. Absent if the server did not report its CPU.
+    pub fn server_cpu_error_s(&self, clock_s: f64) -> Option<f64> {
+        let server = self.server?;
+        let instrument_s = 2.0 * clock_s + server.cpu_unused * self.steady_s;
+        Some(instrument_s.hypot(server.cpu_caused_s(self.steady_s) * self.message_error()))
+    }
+
+    /// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
+    /// values as messages were published, each of which varies about as much as it costs.
+    /// Deliveries of one message share a wake-up and are not independent.
+    pub fn message_error(&self) -> f64 {
+        2.0 / (self.published.max(1) as f64).sqrt()
     }
 }
 

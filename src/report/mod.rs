@@ -58,13 +58,6 @@ pub struct Report<'run> {
     pub findings: Vec<Finding>,
 }
 
-/// Resolution assumed of the CPU clock of our own server and generator, seconds. The clock counts
-/// nanoseconds; serving the two readings and the scheduler's accounting take longer.
-const OWN_CLOCK_S: f64 = 0.001;
-
-/// Resolution assumed of the CPU clock of another server: `/proc/PID/stat` counts ticks of 10 ms.
-const FOREIGN_CLOCK_S: f64 = 0.01;
-
 /// One workload under which ways were compared.
 pub struct Point<'run> {
     /// The case's name, empty if the scenario has no cases.
@@ -206,7 +199,7 @@ impl<'run> Way<'run> {
         let (cells, void_reasons) = validity::separate(run, measured);
         let mut latency_us = Histogram::new();
         cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
-        let clock_s = if run.server.is_child { OWN_CLOCK_S } else { FOREIGN_CLOCK_S };
+        let clock_s = run.server.cpu_clock_s();
         let summarise = |figure: &&Figure| {
             let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
             let summary = Summary::new(&values, figure.pooled(&cells))?;
