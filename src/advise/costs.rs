@@ -101,7 +101,7 @@ fn cpu_us(cell: &Cell) -> f64 {
     cell.server.unwrap_or_default().cpu_caused_s(cell.steady_s) * 1e6
 }
 
-/// True if the run is long enough for the CPU of these cells to be told from the error of its clock.
+/// True if the run is long enough for the CPU of these cells to exceed the error of its clock.
 fn is_cpu_resolved<'a>(run: &Run, cells: impl Iterator<Item = &'a Cell>) -> bool {
     let (mut total_s, mut squares) = (0.0, 0.0);
     for cell in cells {
@@ -200,8 +200,8 @@ fn minimal_heads(cell: &Cell) -> u64 {
     cell.bytes.up.headers.saturating_sub(more)
 }
 
-/// The sizes of a run's own requests (with minimal headers), answers and messages. TCP/IP stays as the model has it: the
-/// loopback interface's segments are not a network's.
+/// The sizes of a run's own requests (with minimal headers), responses and messages. TCP/IP sizes
+/// are those of the model, since segments on the loopback interface are not those of a network.
 fn sizes(cells: Vec<&Cell>) -> Sizes {
     let transport = cells[0].variant.transport;
     let ours = Sizes::ours(transport, Headers::Minimal);
