@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::scenario::Headers;
 use crate::report::validity::void_reasons;
 use crate::run::{Cell, ERROR_SHARE_MAX, Run};
+use crate::scenario::Headers;
 use crate::theory::bytes::Sizes;
-use crate::transport::{Transport, Waiting};
+use crate::variant::{Transport, Waiting};
 
 /// What the ways cost on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -229,7 +229,7 @@ fn sizes(cells: Vec<&Cell>) -> Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Variant;
+    use crate::variant::Variant;
 
     #[test]
     fn the_reference_knows_every_way() {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cost, Need, Origin, WayCosts};
-use crate::load::scenario::{Headers, Workload};
+use crate::scenario::{Headers, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
-use crate::transport::{Transport, Waiting};
+use crate::variant::{Transport, Waiting};
 
 /// The share of a core that is planned with: the rest is room for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;

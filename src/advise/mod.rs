@@ -11,8 +11,8 @@ mod margin;
 
 use serde::Serialize;
 
-use crate::load::scenario::Headers;
-use crate::transport::Transport;
+use crate::scenario::Headers;
+use crate::variant::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
 pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};

@@ -9,10 +9,10 @@ use crate::advise::{
     Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Origin, Parameter,
     Standing, TOO_CLOSE, advise, simplicity,
 };
-use crate::load::scenario::{Headers, parse_duration, show};
-use crate::report::units::{Unit, sentence_case, significant, thousands};
+use crate::scenario::Headers;
 use crate::table::{self, Field, TableStyle};
-use crate::transport::{Transport, Waiting};
+use crate::units::{Unit, parse_duration, sentence_case, show_duration, significant, thousands};
+use crate::variant::{Transport, Waiting};
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
@@ -116,10 +116,10 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         (
             !staleness.is_zero() && *staleness <= DAY,
             "staleness",
-            show(*staleness),
+            show_duration(*staleness),
             "must be above 0s and at most 1d",
         ),
-        (*rtt <= RTT_MAX, "rtt", show(*rtt), "must be between 0s and 10s"),
+        (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
         (
             *message_bytes <= MESSAGE_BYTES_MAX,
             "message-bytes",

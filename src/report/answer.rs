@@ -2,12 +2,12 @@
 //!
 //! Nothing is claimed that lies within the spread, and nothing about a way that is void.
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use super::differences::{Standing, groups};
 use super::figures::{self, Figure};
-use super::units::{Unit, sentence_case, significant};
 use super::{Point, Report, Way, charts, recovery, sweep, variants};
+use crate::units::{Unit, sentence_case, significant};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {

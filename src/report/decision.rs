@@ -2,8 +2,8 @@
 //! readers may tolerate, with this run's costs.
 
 use crate::advise::{self, Costs, Need, Origin, TOO_CLOSE};
-use crate::load::scenario::Workload;
-use crate::transport::Transport;
+use crate::scenario::Workload;
+use crate::variant::Transport;
 
 use super::Report;
 
@@ -70,7 +70,7 @@ impl<'a> Decision<'a> {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::transport::Waiting;
+    use crate::variant::Waiting;
 
     #[test]
     fn staleness_decides_between_polling_and_push() {

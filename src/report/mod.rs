@@ -25,7 +25,6 @@ pub mod sweep;
 mod table;
 mod terminal;
 pub mod threshold;
-pub mod units;
 pub mod validity;
 mod variants;
 pub mod warning;
@@ -38,10 +37,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::load::scenario::{Case, Workload};
-use crate::run::{Cell, Histogram, Run};
+use crate::measure::Histogram;
+use crate::run::{Cell, Run};
+use crate::scenario::{Case, Workload};
 use crate::text::visible;
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use figures::{Expected, Figure};
 use stats::Summary;

@@ -1,10 +1,12 @@
 //! The words that HTML and Markdown share: method, circumstances, the workload in a sentence.
 
-use crate::load::scenario::{Headers, Pacing, Process, Workload, show};
+use crate::scenario::{Headers, Process, Workload};
 use crate::theory::OwnTime;
+use crate::units::show_duration;
+use crate::variant::Pacing;
 
 use super::Report;
-use super::units::{Unit, thousands};
+use crate::units::{Unit, thousands};
 
 /// How the figures came about, in brief.
 pub const METHOD: [&str; 8] = [
@@ -88,7 +90,9 @@ pub fn workload(workload: &Workload) -> String {
         Headers::Browser => "a browser's request headers",
     };
     let restart = match workload.restarts() {
-        true => format!(", then a restart of the server within {}", show(workload.restart)),
+        true => {
+            format!(", then a restart of the server within {}", show_duration(workload.restart))
+        }
         false => String::new(),
     };
     format!(
@@ -99,9 +103,9 @@ pub fn workload(workload: &Workload) -> String {
         thousands(i64::from(workload.topics)),
         Unit::Bytes.show(f64::from(workload.message_bytes)),
         Unit::PerSecond.show(workload.rate),
-        show(workload.rtt),
-        show(workload.poll_interval),
-        show(workload.long_poll_hold),
-        show(workload.duration),
+        show_duration(workload.rtt),
+        show_duration(workload.poll_interval),
+        show_duration(workload.long_poll_hold),
+        show_duration(workload.duration),
     )
 }

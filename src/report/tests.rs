@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::run::{StopReason, StoppedEarly};
-use crate::transport::Transport;
+use crate::variant::Transport;
 
 /// The texts in which figures appear.
 fn texts(report: &Report) -> [String; 4] {

@@ -11,8 +11,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Prediction, long_poll, predict};
-use crate::load::scenario::{Headers, Workload};
-use crate::transport::Transport;
+use crate::scenario::{Headers, Workload};
+use crate::variant::Transport;
 
 /// The sizes that the model adds up, bytes unless they say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

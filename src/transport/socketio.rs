@@ -48,12 +48,13 @@ use tokio_util::sync::CancellationToken;
 use tower_layer::Layer as _;
 use warp::reply::Response;
 
-use super::{Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::metrics::{Refusal, SubscriberGuard};
+use crate::app::token::Right;
+use crate::app::{ApiError, App, Client, Query, Subscription};
 use crate::client::{ClientError, Dialer, Kind};
 use crate::message::{Cursor, Epoch, Event, Message, Offset, Stored};
-use crate::server::metrics::{Refusal, SubscriberGuard};
-use crate::server::token::Right;
-use crate::server::{ApiError, App, Client, Query, Subscription};
+use crate::variant::Transport;
 use engine::Engine;
 use outbox::{Asked, Flow, Flows, Gone, Outbox, QUEUE_PACKETS};
 

@@ -3,9 +3,9 @@
 use poll_vs_push::advise::{
     Advice, Cost, Costs, Need, Origin, Standing, TOO_CLOSE, advise, choose,
 };
-use poll_vs_push::load::scenario::Headers;
-use poll_vs_push::transport::Transport::{self, Ndjson, ShortPolling, Sse, WebSocket};
-use poll_vs_push::transport::Waiting;
+use poll_vs_push::scenario::Headers;
+use poll_vs_push::variant::Transport::{self, Ndjson, ShortPolling, Sse, WebSocket};
+use poll_vs_push::variant::Waiting;
 use proptest::prelude::*;
 
 const NEED: Need = Need {

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use poll_vs_push::client::{Dialer, HttpConnection};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Batch, Cursor};
 use poll_vs_push::run::{Run, StopReason};
-use poll_vs_push::transport::{SubscribeOptions, Transport};
+use poll_vs_push::transport::SubscribeOptions;
+use poll_vs_push::variant::Transport;
 
 use super::support::{Reader, soon};
 

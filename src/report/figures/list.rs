@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Cell, Histogram, Ledger, Recovery};
+use crate::measure::{Histogram, Ledger};
+use crate::run::{Cell, Recovery};
 use crate::theory::bytes::Flow;
 
-use super::super::units::Unit;
 use super::{Expected, Figure, Source, Statistic};
+use crate::units::Unit;
 
 /// Every figure, in the order in which tables show them.
 pub static ALL: &[&Figure] = &[

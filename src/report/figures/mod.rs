@@ -5,13 +5,14 @@
 
 mod list;
 
-use crate::load::scenario::Workload;
-use crate::run::{Cell, ERROR_SHARE_MAX, Histogram};
+use crate::measure::Histogram;
+use crate::run::{Cell, ERROR_SHARE_MAX};
+use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
 use crate::theory::{OwnTime, Prediction};
-use crate::transport::Variant;
+use crate::variant::Variant;
 
-use super::units::Unit;
+use crate::units::Unit;
 
 pub use list::*;
 

@@ -27,8 +27,8 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{LOOK_AGAIN, LOOK_AGAIN_POLLING, is_socket_io};
+use crate::app::BytesWritten;
 use crate::message::Event;
-use crate::server::BytesWritten;
 
 /// Places in the library's queue: more than are given out, for what it says of its own accord.
 pub const QUEUE_PACKETS: usize = 1_024;
