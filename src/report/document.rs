@@ -268,7 +268,7 @@ fn theory(report: &Report) -> Option<Section> {
 /// Properties that decide as often as the figures do.
 fn unmeasured() -> Section {
     let rows = prose::UNMEASURED.iter().map(|row| Row::Fields(row.map(Field::new).into()));
-    let head = ["", "polling, short or long", "SSE, NDJSON", "WebSocket"].map(Field::new).into();
+    let head = ["", "polling, short or long", "SSE", "WebSocket"].map(Field::new).into();
     let table = Table { head, names: 1, is_numeric: false, rows: rows.collect() };
     section("unmeasured", "What the numbers do not show", vec![Block::Table(table)])
 }

@@ -30,7 +30,7 @@ pub const METHOD: [&str; 8] = [
 ];
 
 /// What decides beside the figures: a property, then what it means for polling, for a streamed
-/// response, and for a WebSocket.
+/// response (SSE), and for a WebSocket.
 pub const UNMEASURED: [[&str; 4]; 8] = [
     [
         "proxies and buffering",
