@@ -136,9 +136,10 @@ fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
 /// that are too close to call.
 pub fn simplicity(transport: Transport) -> (u8, &'static str) {
     match transport {
-        Transport::ShortPolling => {
-            (0, "each request is plain HTTP, which every proxy passes and any server restart ends")
-        }
+        Transport::ShortPolling => (
+            0,
+            "each request is plain HTTP, which every proxy passes, and the server keeps no connection state",
+        ),
         Transport::Sse => {
             (1, "it is one plain HTTP response, and browsers reconnect and resume by themselves")
         }

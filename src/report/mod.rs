@@ -12,6 +12,7 @@ pub mod charts;
 mod csv;
 pub mod decision;
 mod differences;
+mod document;
 pub mod figures;
 mod html;
 mod json;
