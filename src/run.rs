@@ -4,15 +4,13 @@
 //! stored, only whole histograms, so that repeats are merged and never averaged. What follows from
 //! the figures (warnings, medians, the answer in words) is derived by the report, not stored.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::load::scenario::{Scenario, Workload};
+use crate::measure::{Histogram, Ledger};
+use crate::scenario::{Scenario, Workload};
 use crate::theory::OwnTime;
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -224,26 +222,6 @@ pub struct Bytes {
     pub tcp_ip_source: TcpIpSource,
 }
 
-/// Bytes by what they are for. The parts add up to what the network carried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ledger {
-    /// The message objects themselves.
-    pub payload: u64,
-    /// What the transport wraps around them: JSON envelope, WebSocket frame header and mask.
-    pub framing: u64,
-    /// HTTP request and response heads.
-    pub headers: u64,
-    /// TCP and IP headers, pure acknowledgements included.
-    pub tcp_ip: u64,
-}
-
-impl Ledger {
-    /// All of it, bytes.
-    pub fn total(&self) -> u64 {
-        self.payload + self.framing + self.headers + self.tcp_ip
-    }
-}
-
 /// Where the number of TCP segments comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -289,12 +267,35 @@ impl ServerCost {
     pub fn cpu_caused_s(&self, steady_s: f64) -> f64 {
         (self.cpu_s - self.cpu_unused * steady_s).max(0.0)
     }
+}
 
+/// The error of a CPU or memory figure that is still used, as a share of the figure. A larger one
+/// means that the run was too short, or its subscribers too few.
+pub const ERROR_SHARE_MAX: f64 = 0.25;
+
+impl Server {
+    /// Resolution assumed of the CPU clock, seconds. Our own server counts nanoseconds, but needs
+    /// time to serve the two readings; for another, `/proc/PID/stat` counts ticks of 10 ms.
+    pub fn cpu_clock_s(&self) -> f64 {
+        if self.is_child { 0.001 } else { 0.01 }
+    }
+}
+
+impl Cell {
     /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds: two readings of a clock
-    /// that resolves `clock_s`, and the whole correction for an unused server, which was measured
-    /// at another time.
-    pub fn cpu_error_s(&self, steady_s: f64, clock_s: f64) -> f64 {
-        2.0 * clock_s + self.cpu_unused * steady_s
+    /// that resolves `clock_s`, the whole correction for an unused server, which was measured at
+    /// another time, and the number of messages. Absent if the server did not report its CPU.
+    pub fn server_cpu_error_s(&self, clock_s: f64) -> Option<f64> {
+        let server = self.server?;
+        let instrument_s = 2.0 * clock_s + server.cpu_unused * self.steady_s;
+        Some(instrument_s.hypot(server.cpu_caused_s(self.steady_s) * self.message_error()))
+    }
+
+    /// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
+    /// values as messages were published, each of which varies about as much as it costs.
+    /// Deliveries of one message share a wake-up and are not independent.
+    pub fn message_error(&self) -> f64 {
+        2.0 / (self.published.max(1) as f64).sqrt()
     }
 }
 
@@ -365,61 +366,6 @@ pub enum TraceWhat {
     Answer { messages: u32 },
     /// A message was received that was planned for `planned_us`.
     Message { planned_us: i64 },
-}
-
-/// An HdrHistogram of microseconds, three significant digits; in JSON the base64 of its V2 deflate
-/// form, which other HdrHistogram tools read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Histogram(pub hdrhistogram::Histogram<u64>);
-
-impl Histogram {
-    /// One microsecond to an hour: anything longer is recorded as an hour.
-    pub const MAX_US: u64 = 3_600_000_000;
-
-    /// An empty one.
-    pub fn new() -> Self {
-        let inner = hdrhistogram::Histogram::new_with_bounds(1, Self::MAX_US, 3);
-        Histogram(inner.expect("1 to MAX_US with 3 digits are bounds HdrHistogram accepts"))
-    }
-
-    /// Records one value, microseconds.
-    pub fn record(&mut self, micros: u64) {
-        self.0.saturating_record(micros);
-    }
-
-    /// Adds all of `other`'s values.
-    pub fn merge(&mut self, other: &Histogram) {
-        self.0.add(&other.0).expect("all histograms of this type have the same bounds");
-    }
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Histogram::new()
-    }
-}
-
-impl Serialize for Histogram {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.0, &mut bytes)
-            .map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&BASE64.encode(bytes))
-    }
-}
-
-impl<'de> Deserialize<'de> for Histogram {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let text = String::deserialize(deserializer)?;
-        let bytes = BASE64.decode(text).map_err(D::Error::custom)?;
-        let read: hdrhistogram::Histogram<u64> =
-            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
-        let mut histogram = Histogram::new();
-        histogram.0.add(&read).map_err(D::Error::custom)?;
-        Ok(histogram)
-    }
 }
 
 /// A `run.json` that cannot be read.

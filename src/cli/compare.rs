@@ -16,16 +16,17 @@ use super::progress::ProgressLine;
 use super::target_url::TargetUrl;
 use super::watch::Watch;
 use crate::client::Dialer;
-use crate::load::scenario::{self, Overrides, Scenario, ScenarioError};
 use crate::load::{Campaign, Progress, ServerSource};
 use crate::report::baseline;
 use crate::report::threshold::{Reference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
+use crate::scenario::{Overrides, Scenario, ScenarioError};
 use crate::text::causes;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
-use crate::transport::{Extra, Variant};
+use crate::units::show_duration;
+use crate::variant::{Extra, Variant};
 
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
@@ -167,7 +168,7 @@ impl Common {
         let restarting = scenario.points().into_iter().find(|point| point.workload.restarts());
         match restarting {
             Some(point) if !matches!(source, ServerSource::Child { .. }) => {
-                let given = scenario::show(point.workload.restart);
+                let given = show_duration(point.workload.restart);
                 Err(usage(format!(
                     "--restart {given}: only a server that this program starts can be restarted; \
                      leave out --target, or set --restart 0s"

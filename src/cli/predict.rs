@@ -7,15 +7,15 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::output::{print, usage};
-use crate::load::scenario::{Overrides, Pacing, Point, Process, Scenario, Workload, show};
-use crate::report::units::{Unit, significant};
+use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
 use crate::table::{self, Field, TableStyle};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
 };
 use crate::theory::{long_poll, predict, short_poll};
-use crate::transport::{Transport, Variant};
+use crate::units::{Unit, show_duration, significant};
+use crate::variant::{Pacing, Transport, Variant};
 
 /// Say what theory expects, without running anything
 #[derive(Debug, clap::Args)]
@@ -161,9 +161,9 @@ impl Outlook {
             "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
              {message_bytes} B of text\nround trip {}, polls {} {pacing}, long polls held for {}",
             significant(rate),
-            show(self.workload.rtt),
-            show(self.workload.poll_interval),
-            show(self.workload.long_poll_hold),
+            show_duration(self.workload.rtt),
+            show_duration(self.workload.poll_interval),
+            show_duration(self.workload.long_poll_hold),
         )
     }
 }

@@ -7,7 +7,8 @@ use tokio::io::AsyncReadExt;
 use tracing_subscriber::EnvFilter;
 
 use super::output;
-use crate::server::{Server, ServerConfig};
+use crate::app::ServerConfig;
+use crate::server::Server;
 
 /// Serve one message feed in every way
 #[derive(Debug, clap::Args)]

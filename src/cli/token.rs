@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output::{print, usage};
-use crate::load::scenario::{parse_duration, show};
-use crate::server::token::{Claims, TokenKey};
+use crate::app::token::{Claims, TokenKey};
+use crate::units::{parse_duration, show_duration};
 
 /// Make a token for a server that was given --token-key
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         ));
     }
     if !(EXPIRES_MIN..=EXPIRES_MAX).contains(&expires) {
-        let given = show(expires);
+        let given = show_duration(expires);
         return Err(usage(format!("--expires {given}: must be between 1s and 10 years (87600h)")));
     }
     let end = SystemTime::now().duration_since(UNIX_EPOCH)? + expires;

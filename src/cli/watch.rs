@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::note;
 use super::progress::phase_name;
+use crate::app::ServerConfig;
 use crate::load::Progress;
 use crate::message::TopicName;
 use crate::run::Cell;
-use crate::server::{Server, ServerConfig};
+use crate::server::Server;
 
 /// The topic that the page reads; its scripts know the name.
 const TOPIC: &str = "compare";

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::tcp_info::{Segments, Sockets};
-use crate::run::{Histogram, Ledger};
+use crate::measure::{Histogram, Ledger};
 
 /// What a byte on a connection was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

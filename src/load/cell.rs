@@ -19,7 +19,6 @@ use super::headers;
 use super::kernel;
 use super::outcome::{Observed, expected_deliveries};
 use super::publisher::Publishing;
-use super::scenario::Workload;
 use super::schedule::{Messages, Schedule};
 use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::verifier::Window;
@@ -27,8 +26,9 @@ use crate::client::clock::sleep_until;
 use crate::client::{ANSWER_BYTES_MAX, Journal, Meter};
 use crate::message::TopicName;
 use crate::run::{Cell, Connections};
+use crate::scenario::Workload;
 use crate::text::causes;
-use crate::transport::{Extra, Variant, Waiting};
+use crate::variant::{Extra, Variant, Waiting};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);

@@ -10,8 +10,8 @@ use super::machine::MachineCpu;
 use super::server::{Scrape, ServerUnderTest};
 use crate::client::clock::sleep_until;
 use crate::client::{Meter, Tally};
-use crate::transport::Transport;
 use crate::usage;
+use crate::variant::Transport;
 
 /// How long requests may be on their way before client and server are said to disagree.
 const SETTLE: Duration = Duration::from_secs(2);

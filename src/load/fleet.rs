@@ -10,15 +10,14 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::scenario::{Pacing, Workload};
 use super::schedule::Messages;
 use super::target::Target;
 use super::target_subscriber;
 use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
-use crate::transport::{
-    Backoff, Extra, Outage, Received, Reconnecting, SubscribeOptions, Subscriber, Variant,
-};
+use crate::scenario::Workload;
+use crate::transport::{Backoff, Outage, Received, Reconnecting, SubscribeOptions, Subscriber};
+use crate::variant::{Extra, Pacing, Variant};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
 const CONNECTING_MAX: usize = 256;
@@ -336,7 +335,7 @@ impl Shared {
 mod tests {
     use super::super::schedule::Schedule;
     use super::*;
-    use crate::load::scenario::Process;
+    use crate::scenario::Process;
 
     #[test]
     fn duplicates_do_not_pass_for_messages_that_are_missing() {

@@ -8,14 +8,15 @@ use super::cell::CellPlan;
 use super::counters::Moment;
 use super::fleet::Log;
 use super::kernel;
-use super::scenario::Workload;
 use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
 use crate::client::{Entry, Journal, Tally};
+use crate::measure::Histogram;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, Histogram, OtherLoad, Recovery, Requests, ServerCost,
-    TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, OtherLoad, Recovery, Requests, ServerCost, TcpIpSource,
+    Trace, TraceEvent, TraceWhat,
 };
+use crate::scenario::Workload;
 
 /// Longest stretch of one subscriber's life that is kept for the timeline.
 const TRACE_MAX: Duration = Duration::from_secs(6);

@@ -13,7 +13,7 @@ use super::target::PublishRoute;
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
 use crate::client::{ClientError, Dialer, HttpConnection};
-use crate::run::Histogram;
+use crate::measure::Histogram;
 
 /// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
 /// stay in order.

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::calibration::Calibration;
 use super::cell::{CellError, CellPlan, Phase};
-use super::scenario::Scenario;
 use super::{ServerSource, machine, preflight};
 use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
+use crate::scenario::Scenario;
 use crate::text::causes;
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 /// What is to be measured, in order.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::scenario::{Process, Workload};
 use crate::message::TopicName;
+use crate::scenario::{Process, Workload};
 
 /// One message to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

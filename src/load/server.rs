@@ -20,7 +20,7 @@ use super::process::{ProcessFamily, Usage};
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::text::one_line;
-use crate::transport::Transport;
+use crate::variant::Transport;
 
 /// How long a child may take to start or to stop, and a server to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

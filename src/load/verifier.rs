@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::schedule::Schedule;
-use crate::run::{Deliveries, Histogram};
+use crate::measure::Histogram;
+use crate::run::Deliveries;
 
 /// One message's arrival at one subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

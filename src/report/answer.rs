@@ -2,12 +2,12 @@
 //!
 //! Nothing is claimed that lies within the spread, and nothing about a way that is void.
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
-use super::differences::{Standing, groups};
+use super::differences::{Ranking, Standing};
 use super::figures::{self, Figure};
-use super::units::{Unit, sentence_case, significant};
-use super::{Point, Report, Way, charts, recovery, sweep, variants};
+use super::{Point, Report, Way, charts, differences, recovery, sweep, variants};
+use crate::units::{Unit, sentence_case, significant};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -35,47 +35,32 @@ fn of_point(point: &Point) -> Vec<String> {
     parts.chain(variants::sentences(point)).chain(recovery::sentences(point)).collect()
 }
 
-/// The leading group of a ranking, and all others in order. Absent without a ranking.
-fn split<'a>(
-    point: &'a Point<'a>,
-    figure: &Figure,
-) -> Option<(Vec<Standing<'a>>, Vec<Standing<'a>>)> {
-    let mut groups = groups(point, figure).into_iter();
-    Some((groups.next()?, groups.flatten().collect()))
-}
-
 fn latency(point: &Point) -> Option<String> {
-    let figure = &figures::LATENCY_MEAN;
-    let (leaders, rest) = split(point, figure)?;
-    let verb = match leaders.len() {
-        _ if leaders.len() + rest.len() == 1 => "had a mean latency of",
-        1 => "had the lowest mean latency,",
-        _ => "had the lowest mean latencies,",
-    };
-    Some(ranking(figure, verb, &leaders, &rest))
+    of_figure(point, &figures::LATENCY_MEAN, "lowest mean latency", 1)
 }
 
 fn bytes(point: &Point) -> Option<String> {
-    let figure = &figures::BYTES_PER_MESSAGE;
-    let (leaders, rest) = split(point, figure).filter(is_comparison)?;
-    Some(ranking(figure, "transferred the fewest bytes per delivered message,", &leaders, &rest))
+    of_figure(point, &figures::BYTES_PER_MESSAGE, "fewest bytes per delivered message", 2)
 }
 
 fn cpu(point: &Point) -> Option<String> {
-    let figure = &figures::CPU_PER_MESSAGE;
-    let (leaders, rest) = split(point, figure).filter(is_comparison)?;
-    let verb = "used the least server CPU time per delivered message,";
-    Some(ranking(figure, verb, &leaders, &rest))
+    let quality = "least server CPU time per delivered message";
+    of_figure(point, &figures::CPU_PER_MESSAGE, quality, 2)
 }
 
-fn is_comparison((leaders, rest): &(Vec<Standing>, Vec<Standing>)) -> bool {
-    leaders.len() + rest.len() >= 2
+/// The ranking of a figure that at least `least` transports have.
+fn ranking<'a>(point: &'a Point<'a>, figure: &Figure, least: usize) -> Option<Ranking<'a>> {
+    let ranking = differences::ranking(point, figure);
+    let placed: usize = ranking.groups.iter().map(Vec::len).sum();
+    (placed + ranking.unplaced.len() >= least).then_some(ranking)
 }
 
-/// `WebSocket had the lowest mean latency, 20 ms. Long polling: 30 ms (1.5 times).`
-fn ranking(figure: &Figure, verb: &str, leaders: &[Standing], rest: &[Standing]) -> String {
+/// `Lowest mean latency: WebSocket, 20 ms. Long polling: 30 ms (1.5 times).`
+fn of_figure(point: &Point, figure: &Figure, quality: &str, least: usize) -> Option<String> {
+    let Ranking { groups, unplaced } = ranking(point, figure, least)?;
+    let (leaders, rest) = groups.split_first()?;
     let show = |(_, summary): &Standing| figure.unit.show(summary.value);
-    let values = match leaders {
+    let values = match leaders.as_slice() {
         [only] => show(only),
         [first, .., last] => {
             let (low, high) = (show(first), show(last));
@@ -84,9 +69,9 @@ fn ranking(figure: &Figure, verb: &str, leaders: &[Standing], rest: &[Standing])
         }
         [] => String::new(),
     };
-    let first = sentence_case(&format!("{} {verb} {values}.", names(leaders)));
+    let first = sentence_case(&format!("{quality}: {}, {values}.", names(leaders)));
     let best = leaders.first().map_or(0.0, |(_, summary)| summary.value);
-    let each = rest.iter().map(|standing| {
+    let each = rest.iter().flatten().map(|standing| {
         let (way, summary) = standing;
         let times = match best > 0.0 {
             true => format!(" ({} times)", significant(summary.value / best)),
@@ -94,8 +79,13 @@ fn ranking(figure: &Figure, verb: &str, leaders: &[Standing], rest: &[Standing])
         };
         format!("{}: {}{times}", way.variant.label(), show(standing))
     });
-    let each = each.collect::<Vec<_>>().join("; ");
-    if each.is_empty() { first } else { format!("{first} {}.", sentence_case(&each)) }
+    let unplaced = (!unplaced.is_empty()).then(|| {
+        let name =
+            |standing: &Standing| format!("{} ({})", standing.0.variant.label(), show(standing));
+        format!("too uncertain to place: {}", list(unplaced.iter().map(name)))
+    });
+    let each = each.chain(unplaced).collect::<Vec<_>>().join("; ");
+    Some(if each.is_empty() { first } else { format!("{first} {}.", sentence_case(&each)) })
 }
 
 fn requests(point: &Point) -> Option<String> {
@@ -120,8 +110,8 @@ fn requests(point: &Point) -> Option<String> {
 /// What to take, and for which workload: the rule of thumb, with this run's figures in it.
 fn advice(point: &Point) -> Option<String> {
     let first = |figure: &'static Figure| {
-        let (leaders, _) = split(point, figure).filter(is_comparison)?;
-        Some(leaders.iter().map(|(way, _)| way.variant).collect::<Vec<_>>())
+        let ranking = ranking(point, figure, 2)?;
+        Some(ranking.groups.first()?.iter().map(|(way, _)| way.variant).collect::<Vec<_>>())
     };
     let fast = first(&figures::LATENCY_MEAN)?;
     let thrifty = first(&figures::BYTES_PER_MESSAGE);
@@ -191,9 +181,9 @@ fn range(points: &[Point], variant: Variant) -> Option<String> {
     let low = means.iter().copied().reduce(f64::min)?;
     let high = means.iter().copied().reduce(f64::max)?;
     let led = points.iter().filter(|point| {
-        split(point, figure)
-            .filter(is_comparison)
-            .is_some_and(|(leaders, _)| leaders.iter().any(|(way, _)| way.variant == variant))
+        ranking(point, figure, 2).is_some_and(|ranking| {
+            ranking.groups.first().into_iter().flatten().any(|(way, _)| way.variant == variant)
+        })
     });
     let (name, low, high) =
         (sentence_case(&variant.label()), figure.unit.show(low), figure.unit.show(high));

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use crate::load::scenario::{Scenario, Workload};
 use crate::run::Run;
-use crate::transport::Variant;
+use crate::scenario::{Scenario, Workload};
+use crate::variant::Variant;
 
 use super::figures::{self, Figure};
 use super::stats::Summary;
@@ -186,7 +186,7 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::transport::Transport;
+    use crate::variant::Transport;
 
     #[test]
     fn a_run_has_not_changed_from_itself() {

@@ -1,5 +1,5 @@
 //! Which differences between transports the run establishes: every ranking of the report, its
-//! notation and the sentences of the answer, comes from [`groups`].
+//! notation and the sentences of the answer, comes from [`ranking`].
 
 use super::figures::{Figure, HEADLINES};
 use super::stats::Summary;
@@ -13,10 +13,39 @@ pub const KEY: &str = "Smallest first. Each member of a group differs from each 
 /// A transport's place in a ranking.
 pub type Standing<'a> = (&'a Way<'a>, &'a Summary);
 
-/// The ranking of `figure`, smallest first, cut wherever everything before the cut differs from
-/// everything after it. Empty if no transport has the figure.
-pub fn groups<'a>(point: &'a Point<'a>, figure: &Figure) -> Vec<Vec<Standing<'a>>> {
-    let ranked = point.ranked(figure);
+/// The order of the transports in one figure, as far as the run establishes it.
+pub struct Ranking<'a> {
+    /// Smallest first. Each member of a group differs from each member of the groups after it; the
+    /// first and the last member of a group do not differ.
+    pub groups: Vec<Vec<Standing<'a>>>,
+    /// Values too uncertain to belong to one group: with them, groups that differ would merge.
+    pub unplaced: Vec<Standing<'a>>,
+}
+
+/// The ranking of `figure`; without groups if no transport has it.
+pub fn ranking<'a>(point: &'a Point<'a>, figure: &Figure) -> Ranking<'a> {
+    let mut ranked = point.ranked(figure);
+    let mut unplaced = Vec::new();
+    loop {
+        let groups = groups(&ranked);
+        let is_mixed = |group: &&Vec<Standing>| match group.as_slice() {
+            [(_, first), .., (_, last)] => first.differs_from(last),
+            _ => false,
+        };
+        let Some(mixed) = groups.iter().find(is_mixed) else {
+            return Ranking { groups, unplaced };
+        };
+        let width = |(_, summary): &&Standing| (summary.high - summary.low) / summary.value.abs();
+        let Some((widest, _)) = mixed.iter().max_by(|a, b| width(a).total_cmp(&width(b))) else {
+            return Ranking { groups, unplaced };
+        };
+        let variant = widest.variant;
+        unplaced.extend(ranked.extract_if(.., |(way, _)| way.variant == variant));
+    }
+}
+
+/// `ranked`, cut wherever everything before the cut differs from everything after it.
+fn groups<'a>(ranked: &[Standing<'a>]) -> Vec<Vec<Standing<'a>>> {
     let mut groups: Vec<Vec<Standing>> = Vec::new();
     for (index, standing) in ranked.iter().enumerate() {
         let (before, after) = ranked.split_at(index);
@@ -33,10 +62,14 @@ pub fn groups<'a>(point: &'a Point<'a>, figure: &Figure) -> Vec<Vec<Standing<'a>
 /// Figures that fewer than two transports have are left out.
 pub fn orders(point: &Point) -> Vec<(&'static str, String)> {
     let order = |figure: &&'static Figure| {
-        let groups = groups(point, figure);
-        let is_ranking = groups.iter().map(Vec::len).sum::<usize>() >= 2;
+        let Ranking { groups, unplaced } = ranking(point, figure);
+        let is_ranking = groups.iter().map(Vec::len).sum::<usize>() + unplaced.len() >= 2;
         let names: Vec<String> = groups.iter().map(|group| bracketed(group)).collect();
-        is_ranking.then(|| (heading(figure), names.join(" < ")))
+        let rest = match unplaced.as_slice() {
+            [] => String::new(),
+            unplaced => format!("; too uncertain to place: {}", bracketed(unplaced)),
+        };
+        is_ranking.then(|| (heading(figure), names.join(" < ") + &rest))
     };
     HEADLINES.iter().filter_map(order).collect()
 }
@@ -53,6 +86,7 @@ fn bracketed(group: &[Standing]) -> String {
 mod tests {
     use super::*;
     use crate::report::{Report, figures, fixture};
+    use crate::variant::Transport;
 
     #[test]
     fn orders_separate_real_differences_from_chance() {
@@ -83,7 +117,7 @@ mod tests {
             }
             let report = Report::new(&run);
             for figure in figures::ALL {
-                let groups = groups(&report.points[0], figure);
+                let Ranking { groups, .. } = ranking(&report.points[0], figure);
                 for (index, group) in groups.iter().enumerate() {
                     let later = groups[index + 1..].iter().flatten();
                     let pairs = later.flat_map(|b| group.iter().map(move |a| (a, b)));
@@ -91,6 +125,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_uncertain_value_does_not_merge_groups_that_differ() {
+        let mut run = fixture::run();
+        for cell in &mut run.cells {
+            let (delivered, repeat) = (cell.deliveries.in_steady as f64, f64::from(cell.repeat));
+            cell.published = 10_000;
+            let cost_s = match cell.variant.transport {
+                Transport::WebSocket => 100e-6,
+                Transport::LongPolling => 200e-6,
+                _ => 150e-6 * (0.4 + 0.6 * repeat),
+            };
+            let server = cell.server.as_mut().expect("the fixture's server reports its CPU");
+            server.cpu_s = delivered * cost_s;
+        }
+        let report = Report::new(&run);
+        let orders = orders(&report.points[0]);
+        let (_, cpu) = orders.iter().find(|(name, _)| name.contains("CPU")).expect("ranked");
+        assert_eq!(cpu, "WebSocket < long polling; too uncertain to place: short polling");
+        let answer = report.answer().join(" ");
+        assert!(answer.contains("too uncertain to place: short polling"), "{answer}");
     }
 
     #[test]
@@ -102,7 +158,7 @@ mod tests {
             cell.published = 6;
         }
         let report = Report::new(&run);
-        assert!(groups(&report.points[0], &figures::CPU_PER_MESSAGE).is_empty());
+        assert!(ranking(&report.points[0], &figures::CPU_PER_MESSAGE).groups.is_empty());
         assert!(!report.answer().join(" ").contains("CPU time"));
         assert!(report.markdown().contains("(`server.cpu_per_message`) | sample too small |"));
     }

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::load::scenario::{Point, Scenario, Workload};
+use crate::measure::{Histogram, Ledger};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, OtherLoad,
-    Recovery, Requests, Run, SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace,
-    TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
+    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::transport::{Transport, Variant, Waiting};
+use crate::scenario::{Point, Scenario, Workload};
+use crate::variant::{Transport, Variant, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
 pub fn run() -> Run {

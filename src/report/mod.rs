@@ -12,6 +12,7 @@ pub mod charts;
 mod csv;
 pub mod decision;
 mod differences;
+mod document;
 pub mod figures;
 mod html;
 mod json;
@@ -25,7 +26,6 @@ pub mod sweep;
 mod table;
 mod terminal;
 pub mod threshold;
-pub mod units;
 pub mod validity;
 mod variants;
 pub mod warning;
@@ -38,10 +38,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::load::scenario::{Case, Workload};
-use crate::run::{Cell, Histogram, Run};
+use crate::measure::Histogram;
+use crate::run::{Cell, Run};
+use crate::scenario::{Case, Workload};
 use crate::text::visible;
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use figures::{Expected, Figure};
 use stats::Summary;
@@ -57,13 +58,6 @@ pub struct Report<'run> {
     /// What speaks against the figures, the gravest first.
     pub findings: Vec<Finding>,
 }
-
-/// Resolution assumed of the CPU clock of our own server and generator, seconds. The clock counts
-/// nanoseconds; serving the two readings and the scheduler's accounting take longer.
-const OWN_CLOCK_S: f64 = 0.001;
-
-/// Resolution assumed of the CPU clock of another server: `/proc/PID/stat` counts ticks of 10 ms.
-const FOREIGN_CLOCK_S: f64 = 0.01;
 
 /// One workload under which ways were compared.
 pub struct Point<'run> {
@@ -206,7 +200,7 @@ impl<'run> Way<'run> {
         let (cells, void_reasons) = validity::separate(run, measured);
         let mut latency_us = Histogram::new();
         cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
-        let clock_s = if run.server.is_child { OWN_CLOCK_S } else { FOREIGN_CLOCK_S };
+        let clock_s = run.server.cpu_clock_s();
         let summarise = |figure: &&Figure| {
             let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
             let summary = Summary::new(&values, figure.pooled(&cells))?;

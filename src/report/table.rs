@@ -1,8 +1,8 @@
 //! The table of every figure, as texts: what HTML and Markdown lay out, each in its own way.
 
 use super::figures::{self, Expected, Figure};
-use super::units::Unit;
 use super::{Point, Way};
+use crate::units::Unit;
 
 /// A section of the table: its heading and its rows.
 pub struct Section {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::run::{StopReason, StoppedEarly};
-use crate::transport::Transport;
+use crate::variant::Transport;
 
 /// The texts in which figures appear.
 fn texts(report: &Report) -> [String; 4] {
@@ -213,10 +213,10 @@ fn the_closing_table_is_short() {
 fn the_answer_is_made_from_the_numbers() {
     let run = fixture::run();
     insta::assert_snapshot!(Report::new(&run).answer().join("\n"), @"
-    WebSocket and long polling had the lowest mean latencies, 20.4 ms to 21.1 ms (the run establishes no order among them). Short polling: 526 ms (25.8 times).
+    Lowest mean latency: WebSocket and long polling, 20.4 ms to 21.1 ms (the run establishes no order among them). Short polling: 526 ms (25.8 times).
     Requests per second per subscriber: 1.12 with long polling (no empty response), 0.962 with short polling (37.2 % of responses empty) and none after the handshake with WebSocket.
-    WebSocket transferred the fewest bytes per delivered message, 288 B. Short polling: 604 B (2.1 times); long polling: 639 B (2.22 times).
-    WebSocket used the least server CPU time per delivered message, 93.2 µs. Short polling: 360 µs (3.86 times); long polling: 385 µs (4.13 times).
+    Fewest bytes per delivered message: WebSocket, 288 B. Short polling: 604 B (2.1 times); long polling: 639 B (2.22 times).
+    Least server CPU time per delivered message: WebSocket, 93.2 µs. Short polling: 360 µs (3.86 times); long polling: 385 µs (4.13 times).
     WebSocket is in the leading group for mean latency, bytes and server CPU. Rule of thumb: use push if messages must arrive at once or are rare; use long polling where push is blocked (it is as fast while messages are further apart than one round trip, here 40 ms); use short polling if messages may be one interval old (here 1 s) and most polls return some (here 1 per interval on average).
     ");
 }
@@ -251,4 +251,33 @@ fn theory_stands_beside_the_measurement() {
     let way = report.points[0].way(Transport::ShortPolling).unwrap();
     assert_eq!(way.predicted(&figures::LATENCY_MEAN), Some(0.54));
     assert!(report.html().contains("theory 540 ms"));
+}
+
+#[test]
+fn html_and_markdown_render_the_same_document() {
+    let run = fixture::run();
+    let report = Report::new(&run);
+    let (html, markdown) = (report.html(), report.markdown());
+    for section in document::sections(&report) {
+        assert!(html.contains(&format!("id=\"{}\"", section.id)), "{}", section.title);
+        let has_text = section.blocks.iter().any(|b| !matches!(b, document::Block::Charts(_)));
+        assert_eq!(markdown.contains(&format!("## {}\n", section.title)), has_text);
+        for block in &section.blocks {
+            let document::Block::Paragraph(_, text) = block else { continue };
+            let start: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+            assert!(html.contains(&start) && markdown.contains(&start), "{text}");
+        }
+    }
+}
+
+#[test]
+fn control_characters_of_a_run_are_made_visible() {
+    let mut run = fixture::run();
+    run.scenario.title = "title\u{1b}[2J\u{202e}".to_owned();
+    run.scenario.description = "lead\u{1b}[2J\u{202e}".to_owned();
+    run.machine.cpu = "cpu\u{1b}[2J\u{202e}".to_owned();
+    run.scenario.name = "name\u{1b}[2J\u{202e}".to_owned();
+    for text in texts(&Report::new(&run)) {
+        assert!(!text.contains(['\u{1b}', '\u{202e}']));
+    }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use super::figures::Figure;
 use super::{Point, Report};

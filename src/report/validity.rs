@@ -4,8 +4,9 @@
 //! A repeat that is void does not count; a transport that got one delivery wrong has no figures at
 //! all. Everything else is a caution: the figures stand, with the warning beside them.
 
-use crate::run::{Cell, Histogram, Run, TcpIpSource};
-use crate::transport::Variant;
+use crate::measure::Histogram;
+use crate::run::{Cell, Run, TcpIpSource};
+use crate::variant::Variant;
 
 use super::figures::{self, Figure};
 use super::warning::{Finding, Severity, Warning};

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::units::{Unit, significant, thousands};
+use crate::units::{Unit, significant, thousands};
 
 /// What a warning means for the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

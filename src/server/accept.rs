@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::addresses::Connections;
 use super::auth::authenticate;
 use super::connection::Protocols;
-use super::metrics::Refusal;
+use super::routes;
 use super::timeout_stream::{Admission, Phase, TimeoutStream};
-use super::{App, routes};
+use crate::app::metrics::Refusal;
+use crate::app::{App, Connections};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
@@ -89,7 +89,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         app.spawn(async move { protocols.serve(io, service, &phase).await });
     }
     drop(entrance);
-    drain(&app).await;
+    app.shut_down().await;
 }
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
@@ -112,17 +112,5 @@ async fn accept(
                 tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
             }
         }
-    }
-}
-
-/// Tells everybody to leave, and waits for them as long as the configuration allows.
-async fn drain(app: &App) {
-    app.tell_to_leave();
-    app.tasks.close();
-    let patience = app.config.drain_window + app.config.drain_timeout;
-    if tokio::time::timeout(patience, app.tasks.wait()).await.is_err() {
-        warn!(left = app.tasks.len(), "clients that did not leave are cut off");
-        app.cut.cancel();
-        app.tasks.wait().await;
     }
 }

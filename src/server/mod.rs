@@ -5,163 +5,25 @@
 //! an end to the waiting for those who do not leave.
 
 mod accept;
-pub(crate) mod addresses;
 mod auth;
-pub mod batch;
-mod config;
 mod connection;
-pub mod metrics;
 mod protocol;
-pub mod respond;
 mod routes;
-mod subscription;
 mod timeout_stream;
-pub mod token;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::{Instant, Interval};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_util::future::FutureExt;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::feed::store::StoreError;
-use crate::feed::{Feed, NoTopic, Topic};
-use crate::message::TopicName;
-use crate::transport::Transport;
-use accept::Entrance;
-use addresses::Rates;
-use metrics::{Refusal, SubscriberGuard};
-use token::{BadKey, TokenKey};
 use tracing::warn;
-use warp::http::StatusCode;
 
-pub use auth::Client;
-pub use config::ServerConfig;
-pub use metrics::Metrics;
-pub use respond::ApiError;
-pub use subscription::{Query, Subscription};
-
-/// The name and version that the server gives in its `server` header and on `/healthz`.
-pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
-
-/// What every route shares.
-#[derive(Debug)]
-pub struct App {
-    pub feed: Feed,
-    pub config: ServerConfig,
-    pub metrics: Metrics,
-    /// Cancelled when the server drains: whoever holds a client lets it go.
-    pub drain: CancellationToken,
-    drained_at: OnceLock<Instant>,
-    /// Who has published how much lately.
-    pub(crate) publish_rates: Rates,
-    /// What tokens are checked with; without one, everybody may do everything.
-    pub(crate) token_key: Option<TokenKey>,
-    /// The tasks of all connections, upgraded ones included.
-    tasks: TaskTracker,
-    /// Cancelled when the drain's time is over: those who have not left are cut off.
-    cut: CancellationToken,
-}
-
-impl App {
-    /// The beat of a connection that is held: the first is one period from now.
-    pub fn heartbeat(&self) -> Interval {
-        let period = self.config.heartbeat;
-        tokio::time::interval_at(Instant::now() + period, period)
-    }
-
-    /// Runs the task of a connection until it ends, or until the drain's time is over.
-    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
-    }
-
-    /// Reads the name of a topic, within the limit of this server.
-    ///
-    /// # Errors
-    /// If it is no name, or too long.
-    pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
-        let name: TopicName = text.parse()?;
-        let limit = self.config.max_topic_name_bytes;
-        if name.as_str().len() > limit {
-            self.metrics.refused(Refusal::TopicName);
-            let text = format!("the names of topics have at most {limit} characters here");
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-        }
-        Ok(name)
-    }
-
-    /// The topic of that name, made if there is none.
-    ///
-    /// # Errors
-    /// If it would be one too many, or the store cannot open it.
-    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, ApiError> {
-        let topic = self.feed.topic(name);
-        if let Err(NoTopic::TooMany { .. }) = topic {
-            self.metrics.refused(Refusal::Topics);
-        }
-        Ok(topic?)
-    }
-
-    /// Counts a subscriber as held until what this returns is dropped.
-    ///
-    /// # Errors
-    /// If the server holds as many already as it may.
-    pub fn hold(&self, transport: Transport) -> Result<SubscriberGuard, ApiError> {
-        let (limit, refusal) = match transport {
-            Transport::ShortPolling | Transport::LongPolling => {
-                (self.config.max_waiters, Refusal::Waiters)
-            }
-            Transport::WebSocket
-            | Transport::Sse
-            | Transport::SocketioPolling
-            | Transport::SocketioWebsocket
-            | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
-        };
-        self.metrics.of(transport).hold(limit).ok_or_else(|| {
-            self.metrics.refused(refusal);
-            let text = format!("the server holds {limit} subscribers, which is its limit");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
-        })
-    }
-
-    /// Begins the drain.
-    fn tell_to_leave(&self) {
-        let _ = self.drained_at.set(Instant::now());
-        self.drain.cancel();
-    }
-
-    /// Ready when the server drains and it is this client's turn to leave.
-    pub async fn told_to_leave(&self, turn: DrainSlot) {
-        self.drain.cancelled().await;
-        if !self.config.drain_window.is_zero() {
-            let began_at = *self.drained_at.get().expect("it is set before the drain begins");
-            let leave_at = began_at + self.config.drain_window.mul_f64(turn.0);
-            // In a box, since thousands wait here for ever who never get to it.
-            Box::pin(tokio::time::sleep_until(leave_at)).await;
-        }
-    }
-
-    /// The code with which WebSockets are closed when the server drains.
-    pub fn farewell(&self) -> CloseCode {
-        if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
-    }
-}
-
-/// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DrainSlot(f64);
-
-impl DrainSlot {
-    pub fn random() -> DrainSlot {
-        DrainSlot(rand::random())
-    }
-}
+use crate::app::token::{BadKey, TokenKey};
+use crate::app::{App, ServerConfig};
+use crate::feed::Feed;
+use crate::feed::store::StoreError;
+use accept::Entrance;
 
 /// A server that has its port and does not serve yet.
 #[derive(Debug)]
@@ -215,17 +77,7 @@ impl Server {
                  this address is not loopback"
             );
         }
-        let app = App {
-            feed: config.open_feed()?,
-            publish_rates: Rates::new(config.publish_rate),
-            token_key,
-            metrics: Metrics::new(),
-            config,
-            drain: CancellationToken::new(),
-            drained_at: OnceLock::new(),
-            tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
-        };
+        let app = App::new(config, token_key)?;
         Ok(Server {
             listener,
             app: Arc::new(app),

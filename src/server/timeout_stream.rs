@@ -13,9 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
-use super::App;
-use super::addresses::Place;
-use super::metrics::Refusal;
+use crate::app::metrics::Refusal;
+use crate::app::{App, Place};
 
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.

@@ -27,7 +27,8 @@
 //!
 //! # Its parts
 //! `packet`: what is on the wire. `session`: what outlives a request; `sessions`: all of them.
-//! `polling` and `socket`: what carries a session. `application`: what events do. `subscriber` and `engine`: the client half.
+//! `polling` and `socket`: what carries a session. `application`: what events do. `subscriber` and
+//! `engine`: the client half.
 
 mod application;
 mod engine;
@@ -52,10 +53,11 @@ use tokio::time::sleep;
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::Response;
 
-use super::{Transport, handshake};
+use super::handshake;
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Client};
 use crate::message::{Epoch, Offset};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client};
+use crate::variant::Transport;
 use application::Application;
 use sessions::Sessions;
 pub use subscriber::Subscriber;

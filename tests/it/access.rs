@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use poll_vs_push::server::token::{Claims, TokenKey};
-use poll_vs_push::transport::{Subscriber, Transport};
+use poll_vs_push::app::token::{Claims, TokenKey};
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::Transport;
 
 use crate::child::PROGRAM;
 use crate::socketio::too_many_connections;

@@ -6,7 +6,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use serde_json::json;
 
 use super::support::{TestServer, eventually, soon};
@@ -167,7 +167,7 @@ async fn what_a_message_contains_is_never_markup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lanes_come_back_after_the_server_and_tell_of_a_gap() {
-    let keep_five = |config: &mut poll_vs_push::server::ServerConfig| config.retain_messages = 5;
+    let keep_five = |config: &mut poll_vs_push::app::ServerConfig| config.retain_messages = 5;
     let server = TestServer::with(keep_five).await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;

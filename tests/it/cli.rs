@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use poll_vs_push::client::{Dialer, HttpConnection};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -142,6 +142,21 @@ async fn a_token_without_rights_or_without_time_is_refused() {
         assert_eq!((code, token.as_str()), (2, ""), "{flags:?}");
         assert!(error.contains(message), "{error}");
     }
+}
+
+#[tokio::test]
+async fn advice_does_not_depend_on_the_directory() {
+    let args = ["advise", "--subscribers", "100", "--rate", "1", "--staleness", "1s"];
+    let (code, expected, _) = run(&args).await;
+    assert_eq!(code, 0);
+    assert!(expected.contains("Recommendation: ") && expected.contains("the built-in reference"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let latest = directory.path().join("reports/latest");
+    std::fs::create_dir_all(&latest).expect("made");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    std::fs::copy(sample, latest.join("run.json")).expect("copied");
+    let output = soon(program(&args).current_dir(directory.path()).output()).await.expect("starts");
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
 }
 
 #[tokio::test]

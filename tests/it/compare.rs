@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Batch, Cursor};
 use poll_vs_push::run::{Run, StopReason};
-use poll_vs_push::transport::{SubscribeOptions, Transport};
+use poll_vs_push::transport::SubscribeOptions;
+use poll_vs_push::variant::Transport;
 
 use super::support::{Reader, soon};
 
@@ -143,7 +144,7 @@ fn the_machines_own_time_is_measured_first_and_told() {
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
     if output.status.code() != Some(VOID) {
         assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
-        assert!(report.contains("## Theory held against measurement"), "{report}");
+        assert!(report.contains("## Theory and measurement"), "{report}");
     }
     assert!(report.contains("- Own time: ") && report.contains("beyond the link"));
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use poll_vs_push::server::metrics::Refusal;
+use poll_vs_push::app::metrics::Refusal;
 use tokio::time::sleep;
 
 use crate::support::{Raw, TestServer, WireFrame, eventually, soon};

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::client::{ClientError, HttpConnection, Meter};
-use poll_vs_push::server::metrics::Refusal;
-use poll_vs_push::transport::{Subscriber, Transport};
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::Transport;
 use tokio::time::sleep;
 
 use crate::support::{Raw, Reader, TestServer, WireFrame, options, soon};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use poll_vs_push::client::Meter;
 use poll_vs_push::message::{Cursor, Epoch};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

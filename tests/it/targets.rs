@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use poll_vs_push::app::ServerConfig;
 use poll_vs_push::client::Dialer;
-use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::target::Target;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::{Cell, Run};
-use poll_vs_push::server::{Server, ServerConfig};
-use poll_vs_push::transport::{Transport, Variant};
+use poll_vs_push::scenario::Scenario;
+use poll_vs_push::server::Server;
+use poll_vs_push::variant::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");

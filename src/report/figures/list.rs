@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Cell, Histogram, Ledger, Recovery};
+use crate::measure::{Histogram, Ledger};
+use crate::run::{Cell, Recovery};
 use crate::theory::bytes::Flow;
 
-use super::super::units::Unit;
 use super::{Expected, Figure, Source, Statistic};
+use crate::units::Unit;
 
 /// Every figure, in the order in which tables show them.
 pub static ALL: &[&Figure] = &[
@@ -257,14 +258,14 @@ pub static CPU_PER_MESSAGE: Figure = metered(
     "CPU time per delivered message",
     Unit::Seconds,
     |cell| per_message(cell, cell.server?.cpu_caused_s(cell.steady_s)),
-    |cell, clock_s| per_message(cell, cpu_error(cell, clock_s)?),
+    |cell, clock_s| per_message(cell, cell.server_cpu_error_s(clock_s)?),
 );
 pub static CPU_BUSY: Figure = metered(
     "server.cpu_busy",
     "CPU in the steady state, of one core",
     Unit::Share,
     |cell| over(cell.server?.cpu_caused_s(cell.steady_s), cell.steady_s),
-    |cell, clock_s| over(cpu_error(cell, clock_s)?, cell.steady_s),
+    |cell, clock_s| over(cell.server_cpu_error_s(clock_s)?, cell.steady_s),
 );
 pub static CPU_IDLE: Figure = computed(
     "server.cpu_idle",
@@ -350,7 +351,7 @@ pub static GENERATOR_CPU_PER_MESSAGE: Figure = metered(
     Unit::Seconds,
     |cell| per_message(cell, cell.generator.cpu_s),
     |cell, clock_s| {
-        let chance_s = cell.generator.cpu_s * chance(cell);
+        let chance_s = cell.generator.cpu_s * cell.message_error();
         per_message(cell, (2.0 * clock_s).hypot(chance_s))
     },
 );
@@ -374,21 +375,6 @@ const HEAP_STEP_BYTES: f64 = 128.0 * 1024.0;
 
 /// The steps in which the kernel accounts for socket memory.
 const PAGE_BYTES: f64 = 4096.0;
-
-/// Error of the server's CPU seconds: that of the clock, and that of the sample. Absent if the
-/// server did not report its CPU.
-fn cpu_error(cell: &Cell, clock_s: f64) -> Option<f64> {
-    let server = cell.server?;
-    let chance_s = server.cpu_caused_s(cell.steady_s) * chance(cell);
-    Some(server.cpu_error_s(cell.steady_s, clock_s).hypot(chance_s))
-}
-
-/// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
-/// values as messages were published, each of which varies about as much as it costs. Deliveries
-/// of one message share a wake-up and are not independent.
-fn chance(cell: &Cell) -> f64 {
-    2.0 / (cell.published.max(1) as f64).sqrt()
-}
 
 fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
     per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)

@@ -5,13 +5,14 @@
 
 mod list;
 
-use crate::load::scenario::Workload;
-use crate::run::{Cell, Histogram};
+use crate::measure::Histogram;
+use crate::run::{Cell, ERROR_SHARE_MAX};
+use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
 use crate::theory::{OwnTime, Prediction};
-use crate::transport::Variant;
+use crate::variant::Variant;
 
-use super::units::Unit;
+use crate::units::Unit;
 
 pub use list::*;
 
@@ -86,10 +87,6 @@ enum Statistic {
     Quantile(f64),
     Max,
 }
-
-/// The error of a CPU or memory figure that is still printed, as a share of the figure. A larger
-/// one means that the run was too short, or its subscribers too few.
-pub const ERROR_SHARE_MAX: f64 = 0.25;
 
 /// Values that must lie above a percentile before it is printed.
 const VALUES_ABOVE: f64 = 10.0;

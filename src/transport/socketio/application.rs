@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 use super::Subscribe;
 use super::packet::{Incoming, Kind, Outgoing, Packet};
 use super::session::{Ending, Session};
+use crate::app::token::Right;
+use crate::app::{Query, Subscription};
 use crate::message::{Event, Stored};
-use crate::server::token::Right;
-use crate::server::{Query, Subscription};
 
 /// Attachments of one packet, as many as Node's parser takes.
 const ATTACHMENTS_MAX: usize = 10;

@@ -15,9 +15,9 @@ use warp::reply::Response;
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
-use crate::server::ApiError;
-use crate::server::metrics::Refusal;
-use crate::transport::Transport;
+use crate::app::ApiError;
+use crate::app::metrics::Refusal;
+use crate::variant::Transport;
 
 fn bad_request(text: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, text)

@@ -12,11 +12,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::application::{Application, Attachments, Namespaces};
 use super::packet::{Outgoing, Output};
 use super::sessions::{Admission, Sessions};
+use crate::app::metrics::{Refusal, SubscriberGuard};
+use crate::app::{App, Client, DrainSlot};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Event};
-use crate::server::metrics::{Refusal, SubscriberGuard};
-use crate::server::{App, Client, DrainSlot};
-use crate::transport::Transport;
+use crate::variant::Transport;
 
 /// Packets in a poll's response: `python-socketio` closes the connection if there are more.
 pub const POLL_PACKETS: usize = 16;

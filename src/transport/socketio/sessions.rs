@@ -9,10 +9,10 @@ use warp::http::StatusCode;
 
 use super::application::Application;
 use super::session::Session;
-use crate::server::addresses::{Connections, Place};
-use crate::server::metrics::Refusal;
-use crate::server::{ApiError, App, Client};
-use crate::transport::Transport;
+use crate::app::metrics::Refusal;
+use crate::app::{ApiError, App, Client};
+use crate::app::{Connections, Place};
+use crate::variant::Transport;
 
 /// All sessions of a server.
 #[derive(Debug)]

@@ -18,9 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
-use crate::server::App;
-use crate::server::metrics::Refusal;
-use crate::transport::Transport;
+use crate::app::App;
+use crate::app::metrics::Refusal;
+use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
 const READ_BUFFER_BYTES: usize = 1 << 10;

@@ -9,7 +9,8 @@ use super::Subscribe;
 use super::engine::Engine;
 use crate::client::{ClientError, Dialer, Kind};
 use crate::message::{Cursor, Epoch, Event, Message};
-use crate::transport::{Received, SubscribeOptions, Transport};
+use crate::transport::{Received, SubscribeOptions};
+use crate::variant::Transport;
 
 /// The client half.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Headers, Pacing, Process, Workload, friendly, parse_duration};
+use super::{Headers, Process, Workload, friendly};
+use crate::units::parse_duration;
+use crate::variant::Pacing;
 
 /// Parts of a workload that a case, or a flag of the command line, sets anew.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]

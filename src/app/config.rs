@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, Retention};
-use crate::load::scenario::parse_duration;
 use crate::message::{Epoch, TopicName};
+use crate::units::parse_duration;
 
 /// What a server may spend, and on whom.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::transport::{Transport, Variant};
+use crate::units::{show_duration, thousands};
+use crate::variant::{Pacing, Transport, Variant};
 
 mod overrides;
 mod sweep;
@@ -144,16 +145,6 @@ pub enum Process {
     Periodic,
 }
 
-/// What a poll interval is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pacing {
-    /// Sleep after each response: the period is interval + round trip.
-    AfterResponse,
-    /// A request every interval, as `setInterval` does.
-    FixedRate,
-}
-
 /// A profile of request headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -202,25 +193,6 @@ pub struct Published {
     pub ours: Option<String>,
     /// Why ours differs, or need not.
     pub why: String,
-}
-
-/// A duration as people write it: `40ms`, `1s 500ms`.
-pub fn show(duration: Duration) -> String {
-    use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
-    const PRINTER: SpanPrinter =
-        SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::BetweenUnits);
-    PRINTER.unsigned_duration_to_string(&duration)
-}
-
-/// Reads a duration as people write it: `40ms`, `1.5s`, `2m`.
-///
-/// # Errors
-/// Says what was wrong, if it is no duration or is negative.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("'{text}' is not a duration; write for instance 40ms, 1.5s or 2m"))?;
-    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative"))
 }
 
 /// One workload that is measured with several transports, under one schedule.
@@ -411,7 +383,7 @@ impl Workload {
                 "with {} topics and {} of publishing these are {publications:.0} messages, more \
                  than the {PUBLICATIONS_MAX:.0} that a cell plans",
                 self.topics,
-                show(self.publishing())
+                show_duration(self.publishing())
             );
             return Err(BadValue { key: "rate", value: self.rate.to_string(), rule });
         }
@@ -428,7 +400,7 @@ fn between(key: &'static str, value: u32, low: u32, high: u32) -> Result<(), Bad
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    let rule = format!("must be between {low} and {}", thousands(high));
+    let rule = format!("must be between {low} and {}", thousands(i64::from(high)));
     Err(BadValue { key, value: value.to_string(), rule })
 }
 
@@ -441,18 +413,6 @@ fn within(
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    let rule = format!("must be between {} and {}", show(low), show(high));
-    Err(BadValue { key, value: show(value), rule })
-}
-
-/// `1,000,000`.
-fn thousands(number: u32) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits"))
-        .collect();
-    groups.join(",")
+    let rule = format!("must be between {} and {}", show_duration(low), show_duration(high));
+    Err(BadValue { key, value: show_duration(value), rule })
 }
