@@ -51,6 +51,7 @@ pub mod tls;
 pub mod transport;
 pub mod units;
 pub mod usage;
+pub mod validity;
 pub mod variant;
 pub mod web;
 
