@@ -1,5 +1,7 @@
 //! The invariants of the code base that a test can keep, by reading the sources as plain text.
 
+mod layers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
