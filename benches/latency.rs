@@ -42,9 +42,9 @@ fn on_loopback(criterion: &mut Criterion, runtime: &Runtime) {
     }
 }
 
-/// `latency with a round trip/{transport}/10ms`
+/// `latency-rtt/{transport}/10ms`
 fn with_a_round_trip(criterion: &mut Criterion, runtime: &Runtime) {
-    let mut group = support::group(criterion, "latency with a round trip");
+    let mut group = support::group(criterion, "latency-rtt");
     for transport in Transport::ALL {
         let round_trip = ROUND_TRIP;
         let setting = Setting { transport, subscribers: 100, round_trip, interval: POLL_INTERVAL };

@@ -40,7 +40,7 @@ fn bytes(tally: &Tally) -> u64 {
     tally.up().total() + tally.down().total()
 }
 
-/// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling every {interval}/{rate}`
+/// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling-{interval}/{rate}`
 fn count(count: Count) {
     let Count { name, of, .. } = count;
     // A visit is an average already: one a sample.
@@ -67,7 +67,7 @@ fn count(count: Count) {
 fn ways() -> Vec<(String, Transport, Duration)> {
     let of = |transport: Transport| match transport {
         Transport::ShortPolling => INTERVALS
-            .map(|interval| (format!("{transport} every {interval:?}"), transport, interval))
+            .map(|interval| (format!("{transport}-{interval:?}"), transport, interval))
             .to_vec(),
         _ => vec![(transport.to_string(), transport, INTERVALS[0])],
     };
