@@ -302,7 +302,7 @@ async fn a_session_that_is_not_polled_ends_after_the_send_timeout() {
 }
 
 #[tokio::test]
-async fn a_post_has_limits_of_size_and_time() {
+async fn input_is_limited_in_size_and_a_post_in_time() {
     let server = TestServer::with(|config| {
         config.max_message_bytes = 1_000;
         config.body_timeout = Duration::from_millis(100);
@@ -317,6 +317,11 @@ async fn a_post_has_limits_of_size_and_time() {
     slow.send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\n4")).await;
     assert_eq!(slow.answer().await.status, 408);
     ended()(exchange(&server, &path, None).await);
+    let mut socket = Raw::connect(server.address).await;
+    socket.upgrade(SOCKET).await;
+    socket.send_all_it_takes(&crate::support::frame(0x81, large.as_bytes())).await;
+    assert_eq!(socket.closed_with().await, 1009);
+    assert_eq!(server.app.metrics.refusals(Refusal::MessageBytes), 2);
     server.stop().await;
 }
 

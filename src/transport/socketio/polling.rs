@@ -1,7 +1,6 @@
 //! A session carried by requests: a GET takes packets, and is held until there are some; a POST
 //! brings packets.
 
-use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,19 +66,12 @@ async fn next(session: &Session) -> Result<Output, Ending> {
 /// Pings are sent meanwhile.
 async fn alarm(session: &Session) -> Result<Output, Ending> {
     loop {
-        let noop_at = session.noop_at();
-        let noop = async {
-            match noop_at {
-                Some(noop_at) => sleep_until(noop_at).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            () = noop => if session.take_noop() {
-                return Ok(Outgoing::from(NOOP).into());
-            },
-            () = sleep_until(session.tick_at()) => session.tick()?,
+        let tick_at = session.tick_at();
+        sleep_until(session.noop_at().map_or(tick_at, |noop_at| tick_at.min(noop_at))).await;
+        if session.take_noop() {
+            return Ok(Outgoing::from(NOOP).into());
         }
+        session.tick()?;
     }
 }
 

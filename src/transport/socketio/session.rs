@@ -50,6 +50,7 @@ impl Ending {
     const MOVED: Ending = Ending { packet: NOOP, close: None };
     pub const CLIENT_CLOSED: Ending = Ending::new(NOOP, CloseCode::Normal, "");
     pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
+    pub const TOO_LARGE: Ending = Ending::new(CLOSE, CloseCode::Size, "message too large");
     pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
     pub const SLOW: Ending = Ending::new(CLOSE, CloseCode::Again, "too slow: resume later");
     /// A Socket.IO client that gets this disconnect packet does not reconnect by itself.
@@ -166,6 +167,10 @@ impl State {
     fn pop(&mut self, count: usize) -> Vec<Outgoing> {
         let packets: Vec<_> = self.outbox.drain(..count.min(self.outbox.len())).collect();
         self.outbox_bytes -= packets.iter().map(Outgoing::len).sum::<usize>();
+        if self.outbox.is_empty() {
+            // An idle session keeps no room for packets.
+            self.outbox = VecDeque::new();
+        }
         packets
     }
 

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
@@ -119,7 +120,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
         tokio::select! {
             output = session.next(CARRIER) => write(session, socket, output?).await?,
             frame = socket.next() => {
-                let frame = frame.ok_or(Ending::GONE)?.map_err(|_| Ending::INVALID)?;
+                let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
                 // In a box, since an idle connection should not keep room for it.
                 Box::pin(on_frame(session, frame)).await?;
                 // What it is answered is written before the next one is read.
@@ -135,6 +136,19 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
             () = &mut expired => return Err(Ending::EXPIRED),
             () = &mut told_to_leave => return Err(Ending::drain(app)),
         }
+    }
+}
+
+/// Why a frame could not be read.
+fn unread(app: &App, error: &WsError) -> Ending {
+    match error {
+        WsError::Capacity(_) => {
+            app.metrics.refused(Refusal::MessageBytes);
+            Ending::TOO_LARGE
+        }
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::GONE,
+        WsError::Protocol(_) | WsError::Utf8(_) => Ending::INVALID,
+        _ => Ending::GONE,
     }
 }
 
