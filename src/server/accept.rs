@@ -19,11 +19,12 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::addresses::Connections;
-use super::auth::authenticate;
+use super::auth::{Sender, authenticate};
 use super::connection::Protocols;
 use super::metrics::Refusal;
+use super::peer::{PeerStream, limit_silence};
 use super::timeout_stream::{Admission, Phase, TimeoutStream};
-use super::{App, routes};
+use super::{App, ServerConfig, routes};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
@@ -58,7 +59,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
-            accepted = accept(&entrance.listener, &room) => accepted,
+            accepted = accept(&app, &entrance.listener, &room) => accepted,
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
@@ -69,7 +70,9 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         }
         let admission = Admission { _permit: permit, _place: place.flatten() };
         let phase = Phase::new();
-        let service = authenticate(app.clone(), service.clone(), peer, phase.clone());
+        let stream = PeerStream::new(stream);
+        let sender = Sender { address: peer, peer: stream.peer() };
+        let service = authenticate(app.clone(), service.clone(), sender, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
@@ -94,6 +97,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
 async fn accept(
+    app: &App,
     listener: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
@@ -101,7 +105,11 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
+                let ServerConfig { send_timeout, heartbeat, .. } = app.config;
+                let prepared = stream
+                    .set_nodelay(true)
+                    .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
+                if let Err(error) = prepared {
                     debug!(%error, "the connection was gone before it was served");
                     continue;
                 }

@@ -54,12 +54,13 @@ pub enum Refusal {
     SlowBody,
     SlowReader,
     Idle,
+    Host,
     Origin,
     Token,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 14] = [
+    const ALL: [Refusal; 15] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -72,6 +73,7 @@ impl Refusal {
         Refusal::SlowBody,
         Refusal::SlowReader,
         Refusal::Idle,
+        Refusal::Host,
         Refusal::Origin,
         Refusal::Token,
     ];
@@ -90,6 +92,7 @@ impl Refusal {
             Refusal::SlowBody => "slow-body",
             Refusal::SlowReader => "slow-reader",
             Refusal::Idle => "idle",
+            Refusal::Host => "host",
             Refusal::Origin => "origin",
             Refusal::Token => "token",
         };

@@ -11,9 +11,12 @@ pub mod batch;
 mod bytes_written;
 mod config;
 mod connection;
+mod host;
 pub mod metrics;
+mod peer;
 mod protocol;
 pub mod respond;
+pub mod route_table;
 mod routes;
 mod subscription;
 mod timeout_stream;
@@ -25,7 +28,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::{Instant, Interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -72,10 +75,13 @@ pub struct App {
 }
 
 impl App {
-    /// The beat of a connection that is held: the first is one period from now.
-    pub fn heartbeat(&self) -> Interval {
+    /// The heartbeat of a connection that is held: the first is one period from now.
+    pub fn heartbeat(&self) -> Heartbeat {
         let period = self.config.heartbeat;
-        tokio::time::interval_at(Instant::now() + period, period)
+        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+        // After a pause of the process there is one beat, and then a whole period to answer it.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Heartbeat { interval }
     }
 
     /// Runs the task of a connection until it ends, or until the drain's time is over.
@@ -89,6 +95,12 @@ impl App {
     /// If it is no name, or too long.
     pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
         let name: TopicName = text.parse()?;
+        // A client cannot ask for these: it takes them out of a path (RFC 3986, section 5.2.4).
+        if [".", ".."].contains(&name.as_str()) {
+            self.metrics.refused(Refusal::TopicName);
+            let text = format!("'{name}' cannot be a topic: clients remove it from a path");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
+        }
         let limit = self.config.max_topic_name_bytes;
         if name.as_str().len() > limit {
             self.metrics.refused(Refusal::TopicName);
@@ -132,6 +144,12 @@ impl App {
         })
     }
 
+    /// True if only this machine is meant to be served: the address is loopback, and no token is
+    /// asked for.
+    fn serves_own_machine_only(&self) -> bool {
+        self.token_key.is_none() && self.config.listen.ip().is_loopback()
+    }
+
     /// Begins the drain.
     fn tell_to_leave(&self) {
         let _ = self.drained_at.set(Instant::now());
@@ -152,6 +170,21 @@ impl App {
     /// The code with which WebSockets are closed when the server drains.
     pub fn farewell(&self) -> CloseCode {
         if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
+    }
+}
+
+/// The times at which a quiet connection is sent a sign of life.
+#[derive(Debug)]
+pub struct Heartbeat {
+    interval: Interval,
+}
+
+impl Heartbeat {
+    /// Waits for the next beat. Returns whether it came on time: a late one shows that the process
+    /// was stopped or the machine suspended, and that clients had no chance to be heard.
+    pub async fn tick(&mut self) -> bool {
+        let due = self.interval.tick().await;
+        due.elapsed() < self.interval.period() / 2
     }
 }
 

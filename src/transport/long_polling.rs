@@ -30,7 +30,7 @@ use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
 use crate::server::batch::{self, RequestConditions};
 use crate::server::respond::answer;
-use crate::server::{ApiError, App, DrainSlot, Query, Subscription};
+use crate::server::{ApiError, App, Client, DrainSlot, Query, Subscription};
 
 /// A hold ends after a random share of what was asked for, so that those who began together do not
 /// all come back together.
@@ -43,15 +43,17 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(batch::conditions())
-        .then(move |topic: String, query: Query, conditions: RequestConditions| {
+        .and(warp::ext::get::<Client>())
+        .then(move |topic: String, query: Query, conditions, client| {
             let app = app.clone();
-            async move { answer(long_poll(&app, &topic, &query, &conditions).await) }
+            async move { answer(long_poll(&app, &client, &topic, &query, &conditions).await) }
         })
         .boxed()
 }
 
 async fn long_poll(
     app: &App,
+    client: &Client,
     topic: &str,
     query: &Query,
     conditions: &RequestConditions,
@@ -62,13 +64,16 @@ async fn long_poll(
     if let Some(cursor) = subscription.cursor {
         let _held = app.hold(Transport::LongPolling)?;
         let hold = subscription.hold.mul_f64(rand::random_range(HOLD_SHARE));
-        // Here the server waits. If the client goes away, this future is dropped where it stands.
+        // Here the server waits.
         tokio::select! {
             () = subscription.topic.wait_after(cursor) => {}
             () = tokio::time::sleep(hold) => {}
             () = app.told_to_leave(DrainSlot::random()) => {}
+            () = client.expired() => {}
+            () = client.has_left() => {}
         }
     }
+    client.check_expiry(app)?;
     let mut response = batch::answer(app, metrics, conditions, &subscription.read().await?);
     if app.drain.is_cancelled() {
         // Spread, so that those who were let go do not all come back at once.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Interval;
 use warp::Reply;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
@@ -19,7 +18,7 @@ use crate::client::{ClientError, Dialer, HttpStream};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Epoch, Event, Offset};
 use crate::server::metrics::SubscriberGuard;
-use crate::server::{ApiError, App, Client, DrainSlot, Subscription};
+use crate::server::{ApiError, App, Client, DrainSlot, Heartbeat, Subscription};
 
 /// Bytes gathered into one chunk before they are handed to the kernel; what a slow subscriber can
 /// make us keep, but for one message more.
@@ -87,7 +86,7 @@ struct Session {
     topic: Arc<Topic>,
     limit: usize,
     cursor: Cursor,
-    heartbeat: Interval,
+    heartbeat: Heartbeat,
     has_left: bool,
 }
 
@@ -130,6 +129,9 @@ impl Session {
     /// What there is after the cursor: many events, one chunk. The end if the store cannot be
     /// read: the client comes back by itself.
     async fn push<F: Format>(&mut self) -> Option<Bytes> {
+        if self.client.is_expired() {
+            return None;
+        }
         let limit = ReadLimit { messages: self.limit, bytes: CHUNK_BYTES };
         let slice = self.topic.read_after(self.cursor, limit).await.ok()?;
         let Cursor { epoch, offset } = slice.cursor;

@@ -15,6 +15,7 @@ mod frames;
 mod hostile;
 mod http;
 mod http2;
+mod http_semantics;
 mod kill;
 mod limits;
 mod measure;

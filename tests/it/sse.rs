@@ -15,7 +15,7 @@ use crate::support::{Reader, TestServer, options, soon};
 /// Opens an event stream by hand, as any client could.
 async fn open(server: &TestServer, query: &str, headers: &str) -> Raw {
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
-    let request = format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    let request = format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("is sent");
     Raw { stream, heard: String::new() }
 }
