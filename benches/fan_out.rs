@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkId, Throughput};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use support::{Setting, Stage};
 
 /// Messages that are published and not yet received by all.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkId, Criterion};
 use poll_vs_push::client::clock::sleep_until;
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use rand::RngExt;
 use support::{Setting, Stage};
 use tokio::runtime::Runtime;

@@ -4,15 +4,13 @@
 //! stored, only whole histograms, so that repeats are merged and never averaged. What follows from
 //! the figures (warnings, medians, the answer in words) is derived by the report, not stored.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::load::scenario::{Scenario, Workload};
+use crate::measure::{Histogram, Ledger};
+use crate::scenario::{Scenario, Workload};
 use crate::theory::OwnTime;
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 /// The version of this file's schema. A reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -26,8 +24,11 @@ pub struct Run {
     pub started_at: Timestamp,
     /// The instant at which this file was last written.
     pub finished_at: Timestamp,
-    /// Why the run ended before its last cell, if it did: an interrupt, or an error's text.
-    pub stopped_early: Option<String>,
+    /// Why the run ended before its last cell, if it did.
+    pub stopped_early: Option<StoppedEarly>,
+    /// Cells that could not be measured to their end. The others are not affected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedCell>,
     pub machine: Machine,
     pub server: Server,
     /// What a push and a poll take on this machine beyond the link, measured before the first cell.
@@ -37,6 +38,60 @@ pub struct Run {
     pub scenario: Scenario,
     /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
     pub cells: Vec<Cell>,
+}
+
+/// Why a run ended before its last cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoppedEarlyFormat")]
+pub struct StoppedEarly {
+    pub reason: StopReason,
+    /// Where it ended and why, in words.
+    pub text: String,
+}
+
+/// What ended a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// SIGINT or SIGTERM.
+    Interrupted,
+    /// The server could not be reached or started, or several cells in a row failed.
+    Failed,
+}
+
+/// Runs of older versions have the text alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoppedEarlyFormat {
+    Full { reason: StopReason, text: String },
+    Text(String),
+}
+
+impl From<StoppedEarlyFormat> for StoppedEarly {
+    fn from(format: StoppedEarlyFormat) -> StoppedEarly {
+        match format {
+            StoppedEarlyFormat::Full { reason, text } => StoppedEarly { reason, text },
+            StoppedEarlyFormat::Text(text) => {
+                let is_interrupt = text.ends_with("interrupted");
+                let reason =
+                    if is_interrupt { StopReason::Interrupted } else { StopReason::Failed };
+                StoppedEarly { reason, text }
+            }
+        }
+    }
+}
+
+/// A cell that could not be measured to its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedCell {
+    #[serde(rename = "transport")]
+    pub variant: Variant,
+    /// The scenario's case, empty if the scenario has none.
+    pub case: String,
+    pub workload: Workload,
+    pub repeat: u32,
+    /// Why, in words.
+    pub error: String,
 }
 
 /// The program that measured.
@@ -101,6 +156,10 @@ pub struct Cell {
     /// Absent if the server does not tell its own usage.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// Absent where the system does not tell, or the server's own CPU time is not known and cannot
+    /// be told from that of other processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<OtherLoad>,
     /// Absent if the server was not restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
@@ -120,6 +179,12 @@ pub struct Deliveries {
     pub duplicated: u64,
     /// Received after a message that was published later.
     pub reordered: u64,
+    /// Received sooner than the link allows after their planned publication.
+    #[serde(default)]
+    pub early: u64,
+    /// Received although their text is that of no message that was published to the topic.
+    #[serde(default)]
+    pub unknown: u64,
     /// Of `received`, those whose message was planned in the steady state: the latency's samples.
     pub steady: u64,
     /// Of `received`, those that arrived in the steady state: what its requests, bytes and CPU time
@@ -136,6 +201,10 @@ pub struct Requests {
     pub answers: u64,
     /// Of `answers`, those without a message.
     pub empty_answers: u64,
+    /// Requests of the whole cell that were sent a second time, because the server had closed the
+    /// connection that they were first sent on. They count once.
+    #[serde(default)]
+    pub repeated: u64,
     /// Sent in the whole cell, as the client counted them ...
     pub client_total: u64,
     /// ... and as the server did. They must agree. Absent if the server does not tell, or was
@@ -151,26 +220,6 @@ pub struct Bytes {
     /// From server to subscriber.
     pub down: Ledger,
     pub tcp_ip_source: TcpIpSource,
-}
-
-/// Bytes by what they are for. The parts add up to what the network carried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ledger {
-    /// The message objects themselves.
-    pub payload: u64,
-    /// What the transport wraps around them: JSON envelope, WebSocket frame header and mask.
-    pub framing: u64,
-    /// HTTP request and response heads.
-    pub headers: u64,
-    /// TCP and IP headers, pure acknowledgements included.
-    pub tcp_ip: u64,
-}
-
-impl Ledger {
-    /// All of it, bytes.
-    pub fn total(&self) -> u64 {
-        self.payload + self.framing + self.headers + self.tcp_ip
-    }
 }
 
 /// Where the number of TCP segments comes from.
@@ -213,6 +262,43 @@ pub struct ServerCost {
     pub kernel_socket_bytes: Option<u64>,
 }
 
+impl ServerCost {
+    /// CPU seconds of the steady state beyond those of an unused server.
+    pub fn cpu_caused_s(&self, steady_s: f64) -> f64 {
+        (self.cpu_s - self.cpu_unused * steady_s).max(0.0)
+    }
+}
+
+/// The error of a CPU or memory figure that is still used, as a share of the figure. A larger one
+/// means that the run was too short, or its subscribers too few.
+pub const ERROR_SHARE_MAX: f64 = 0.25;
+
+impl Server {
+    /// Resolution assumed of the CPU clock, seconds. Our own server counts nanoseconds, but needs
+    /// time to serve the two readings; for another, `/proc/PID/stat` counts ticks of 10 ms.
+    pub fn cpu_clock_s(&self) -> f64 {
+        if self.is_child { 0.001 } else { 0.01 }
+    }
+}
+
+impl Cell {
+    /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds: two readings of a clock
+    /// that resolves `clock_s`, the whole correction for an unused server, which was measured at
+    /// another time, and the number of messages. Absent if the server did not report its CPU.
+    pub fn server_cpu_error_s(&self, clock_s: f64) -> Option<f64> {
+        let server = self.server?;
+        let instrument_s = 2.0 * clock_s + server.cpu_unused * self.steady_s;
+        Some(instrument_s.hypot(server.cpu_caused_s(self.steady_s) * self.message_error()))
+    }
+
+    /// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
+    /// values as messages were published, each of which varies about as much as it costs.
+    /// Deliveries of one message share a wake-up and are not independent.
+    pub fn message_error(&self) -> f64 {
+        2.0 / (self.published.max(1) as f64).sqrt()
+    }
+}
+
 /// How well the generator kept to its own plan, and what it cost.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Generator {
@@ -225,6 +311,15 @@ pub struct Generator {
     /// Threads that it had to do it. Absent from older runs: one for each core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What processes other than generator and server used in the steady state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OtherLoad {
+    /// CPU seconds, those stolen by other virtual machines included.
+    pub cpu_s: f64,
+    /// Cores of the machine that the system counts CPU time of.
+    pub cores: u32,
 }
 
 /// What a restart of the server, after the steady state, meant to its subscribers.
@@ -271,61 +366,6 @@ pub enum TraceWhat {
     Answer { messages: u32 },
     /// A message was received that was planned for `planned_us`.
     Message { planned_us: i64 },
-}
-
-/// An HdrHistogram of microseconds, three significant digits; in JSON the base64 of its V2 deflate
-/// form, which other HdrHistogram tools read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Histogram(pub hdrhistogram::Histogram<u64>);
-
-impl Histogram {
-    /// One microsecond to an hour: anything longer is recorded as an hour.
-    pub const MAX_US: u64 = 3_600_000_000;
-
-    /// An empty one.
-    pub fn new() -> Self {
-        let inner = hdrhistogram::Histogram::new_with_bounds(1, Self::MAX_US, 3);
-        Histogram(inner.expect("1 to MAX_US with 3 digits are bounds HdrHistogram accepts"))
-    }
-
-    /// Records one value, microseconds.
-    pub fn record(&mut self, micros: u64) {
-        self.0.saturating_record(micros);
-    }
-
-    /// Adds all of `other`'s values.
-    pub fn merge(&mut self, other: &Histogram) {
-        self.0.add(&other.0).expect("all histograms of this type have the same bounds");
-    }
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Histogram::new()
-    }
-}
-
-impl Serialize for Histogram {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.0, &mut bytes)
-            .map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&BASE64.encode(bytes))
-    }
-}
-
-impl<'de> Deserialize<'de> for Histogram {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let text = String::deserialize(deserializer)?;
-        let bytes = BASE64.decode(text).map_err(D::Error::custom)?;
-        let read: hdrhistogram::Histogram<u64> =
-            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
-        let mut histogram = Histogram::new();
-        histogram.0.add(&read).map_err(D::Error::custom)?;
-        Ok(histogram)
-    }
 }
 
 /// A `run.json` that cannot be read.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::report::validity::void_reasons;
-use crate::run::{Cell, Run};
+use crate::run::{Cell, ERROR_SHARE_MAX, Run};
+use crate::scenario::Headers;
 use crate::theory::bytes::Sizes;
-use crate::transport::{Transport, Waiting};
+use crate::variant::{Transport, Waiting};
 
 /// What the ways cost on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,8 +98,17 @@ fn events(cell: &Cell) -> u64 {
 
 /// CPU microseconds of the steady state beyond those of a server that nobody uses.
 fn cpu_us(cell: &Cell) -> f64 {
-    let server = cell.server.unwrap_or_default();
-    (server.cpu_s - server.cpu_unused * cell.steady_s).max(0.0) * 1e6
+    cell.server.unwrap_or_default().cpu_caused_s(cell.steady_s) * 1e6
+}
+
+/// True if the run is long enough for the CPU of these cells to exceed the error of its clock.
+fn is_cpu_resolved<'a>(run: &Run, cells: impl Iterator<Item = &'a Cell>) -> bool {
+    let (mut total_s, mut squares) = (0.0, 0.0);
+    for cell in cells {
+        total_s += cpu_us(cell) / 1e6;
+        squares += cell.server_cpu_error_s(run.server.cpu_clock_s()).unwrap_or(0.0).powi(2);
+    }
+    squares.sqrt() <= ERROR_SHARE_MAX * total_s
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -111,6 +121,9 @@ impl WayCosts {
     fn from_run(run: &Run, transport: Transport, publish_cpu_us: f64) -> Option<WayCosts> {
         let cells = || cells(run, transport);
         let samples: Vec<Sample> = cells().map(|cell| Sample::of(cell, publish_cpu_us)).collect();
+        if !is_cpu_resolved(run, cells()) {
+            return None;
+        }
         let (request_cpu_us, message_cpu_us) = fit(&samples)?;
         let resident = |cell: &Cell| {
             let server = cell.server.unwrap_or_default();
@@ -178,10 +191,20 @@ fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
     }
 }
 
-/// The sizes of a run's own requests, answers and messages. TCP/IP stays as the model has it: the
-/// loopback interface's segments are not a network's.
+/// Bytes of request heads, without what the browser's profile added to each.
+fn minimal_heads(cell: &Cell) -> u64 {
+    let more = match cell.workload.headers {
+        Headers::Minimal => 0,
+        Headers::Browser => cell.requests.sent * Sizes::BROWSER_HEADERS as u64,
+    };
+    cell.bytes.up.headers.saturating_sub(more)
+}
+
+/// The sizes of a run's own requests (with minimal headers), responses and messages. TCP/IP sizes
+/// are those of the model, since segments on the loopback interface are not those of a network.
 fn sizes(cells: Vec<&Cell>) -> Sizes {
-    let ours = Sizes::ours(cells[0].variant.transport, cells[0].workload.headers);
+    let transport = cells[0].variant.transport;
+    let ours = Sizes::ours(transport, Headers::Minimal);
     let each = |bytes: fn(&Cell) -> u64, count: fn(&Cell) -> u64, otherwise: f64| {
         let counted = cells.iter().filter(|cell| count(cell) > 0);
         median(counted.map(|cell| bytes(cell) as f64 / count(cell) as f64)).unwrap_or(otherwise)
@@ -191,7 +214,7 @@ fn sizes(cells: Vec<&Cell>) -> Sizes {
         payload - f64::from(cell.workload.message_bytes)
     };
     Sizes {
-        request_head: each(|cell| cell.bytes.up.headers, |c| c.requests.sent, ours.request_head),
+        request_head: each(minimal_heads, |cell| cell.requests.sent, ours.request_head),
         response_head: each(
             |cell| cell.bytes.down.headers,
             |cell| cell.requests.answers,
@@ -206,7 +229,7 @@ fn sizes(cells: Vec<&Cell>) -> Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Variant;
+    use crate::variant::Variant;
 
     #[test]
     fn the_reference_knows_every_way() {
@@ -244,6 +267,29 @@ mod tests {
         let costs = Costs::from_run(&run);
         assert_eq!(costs.ways[&Transport::LongPolling].origin, Origin::Reference);
         assert_eq!(costs.ways[&Transport::WebSocket].origin, Origin::Run);
+    }
+
+    #[test]
+    fn cpu_of_a_run_that_is_too_short_comes_from_the_reference() {
+        let mut run = crate::report::fixture::run();
+        for cell in &mut run.cells {
+            cell.published = 5;
+        }
+        let costs = Costs::from_run(&run);
+        assert!(costs.ways.values().all(|way| way.origin == Origin::Reference));
+        assert_eq!(costs.publish_cpu_us, Costs::reference().publish_cpu_us);
+    }
+
+    #[test]
+    fn sizes_are_those_of_minimal_headers_whatever_the_run_sent() {
+        let minimal = crate::report::fixture::run();
+        let mut browser = minimal.clone();
+        for cell in &mut browser.cells {
+            cell.workload.headers = Headers::Browser;
+            cell.bytes.up.headers += cell.requests.sent * Sizes::BROWSER_HEADERS as u64;
+        }
+        let (minimal, browser) = (Costs::from_run(&minimal), Costs::from_run(&browser));
+        assert_eq!(minimal.ways, browser.ways);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cost, Need, Origin, WayCosts};
-use crate::load::scenario::Workload;
+use crate::scenario::{Headers, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
-use crate::transport::{Transport, Waiting};
+use crate::variant::{Transport, Waiting};
 
 /// The share of a core that is planned with: the rest is room for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;
@@ -87,8 +87,15 @@ impl Estimate {
     ) -> Option<Estimate> {
         let workload = workload(need);
         let prediction = predict(transport, &workload)?;
-        let carried = traffic(transport, &workload, &costs.sizes)?;
-        let nature = Nature::of(transport, need, &costs.sizes);
+        let sizes = with_headers(transport, need.headers, costs.sizes);
+        let carried = traffic(transport, &workload, &sizes)?;
+        let nature = Nature::of(transport, need, &sizes);
+        let records = if need.is_tls {
+            tls_records_s(transport, need.rate, prediction.requests_per_subscriber_s, &sizes)
+        } else {
+            [0.0; 2]
+        };
+        let [tls_up, tls_down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
         let subscribers = f64::from(need.subscribers);
         let requests_s = subscribers * prediction.requests_per_subscriber_s;
         let messages_s = subscribers * nature.messages_s;
@@ -116,8 +123,8 @@ impl Estimate {
             messages_s,
             messages_per_answer: prediction.messages_per_answer,
             connections: need.subscribers,
-            bytes_up_s: subscribers * carried.up.total(),
-            bytes_down_s: subscribers * carried.down.total(),
+            bytes_up_s: subscribers * (carried.up.total() + tls_up),
+            bytes_down_s: subscribers * (carried.down.total() + tls_down),
             cpu_cores_busy,
             cores,
             memory_bytes: subscribers * costs.memory_bytes,
@@ -142,6 +149,32 @@ impl Estimate {
             Cost::Requests => self.requests_s,
             Cost::Memory => self.memory_bytes,
         }
+    }
+}
+
+/// What TLS 1.3 adds to a record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
+const TLS_RECORD_BYTES: f64 = 22.0;
+
+/// Costs hold sizes for minimal headers; only polling sends heads in the steady state.
+fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
+    let is_polling = transport.waiting() != Waiting::PerConnection;
+    let more = match headers {
+        Headers::Browser if is_polling => Sizes::BROWSER_HEADERS,
+        Headers::Browser | Headers::Minimal => 0.0,
+    };
+    Sizes { request_head: sizes.request_head + more, ..sizes }
+}
+
+/// TLS records per second of one subscriber, up and down: one for each request, response, message
+/// and heartbeat, and one for the pong where the heartbeat has one.
+fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
+    let pings_s = 1.0 / sizes.heartbeat_s;
+    match transport {
+        Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => {
+            [requests_s, requests_s]
+        }
+        Transport::WebSocket | Transport::SocketioWebsocket => [pings_s, rate + pings_s],
+        Transport::Sse | Transport::Ndjson => [0.0, rate + pings_s],
     }
 }
 

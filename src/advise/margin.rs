@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Costs, Need, choose};
-use crate::transport::Transport;
+use crate::variant::Transport;
 
 /// A value of a need that may turn out different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -11,7 +11,8 @@ mod margin;
 
 use serde::Serialize;
 
-use crate::transport::Transport;
+use crate::scenario::Headers;
+use crate::variant::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
 pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
@@ -31,7 +32,15 @@ pub struct Need {
     pub rtt_s: f64,
     /// Bytes of a message's text.
     pub message_bytes: u32,
-    /// What has to be little.
+    /// Headers of each request.
+    pub headers: Headers,
+    /// Whether connections are encrypted: counts the bytes of TLS records, not the CPU, which no
+    /// reference has.
+    pub is_tls: bool,
+    /// Only transports for which a browser needs no client code beyond its own interfaces or a
+    /// published library.
+    pub browser_only: bool,
+    /// The cost to minimise.
     pub cost: Cost,
 }
 
@@ -68,12 +77,16 @@ impl Advice {
     }
 }
 
-/// The cheapest way, and by how much.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// The recommendation, and how clear it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
+    /// The simplest to run of [`Choice::close`].
     pub transport: Transport,
-    /// The runner-up's cost divided by this one's, at least 1; absent if no other way is fast
-    /// enough, or if this one costs nothing.
+    /// The cheapest transport that is fast enough and those within [`TOO_CLOSE`] of it, cheapest
+    /// first.
+    pub close: Vec<Transport>,
+    /// The runner-up's cost divided by that of the cheapest, at least 1; absent if no other
+    /// transport is fast enough, or if the cheapest costs nothing.
     pub lead: Option<f64>,
 }
 
@@ -97,7 +110,10 @@ fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
     let estimate = |(transport, way): (&Transport, &WayCosts)| {
         Estimate::of(*transport, need, way, publish_cpu_us)
     };
-    costs.ways.iter().filter_map(estimate).collect()
+    let is_allowed = |(transport, _): &(&Transport, &WayCosts)| {
+        !need.browser_only || has_browser_client(**transport)
+    };
+    costs.ways.iter().filter(is_allowed).filter_map(estimate).collect()
 }
 
 fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
@@ -107,7 +123,54 @@ fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
         .map(|way| (way.cost(cost), way.transport))
         .collect();
     able.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let (cheapest, transport) = *able.first()?;
+    let (cheapest, _) = *able.first()?;
     let lead = able.get(1).map(|(next, _)| next / cheapest).filter(|lead| lead.is_finite());
-    Some(Choice { transport, lead })
+    let is_close = |(cost, _): &&(f64, Transport)| *cost <= cheapest * TOO_CLOSE;
+    let close: Vec<Transport> =
+        able.iter().take_while(is_close).map(|(_, transport)| *transport).collect();
+    let transport = *close.iter().min_by_key(|transport| simplicity(**transport).0)?;
+    Some(Choice { transport, close, lead })
+}
+
+/// How simple a transport is to run, the simplest first, and why: the tie-breaker between costs
+/// that are too close to call.
+pub fn simplicity(transport: Transport) -> (u8, &'static str) {
+    match transport {
+        Transport::ShortPolling => (
+            0,
+            "each request is plain HTTP, which every proxy passes, and the server keeps no connection state",
+        ),
+        Transport::Sse => {
+            (1, "it is one plain HTTP response, and browsers reconnect and resume by themselves")
+        }
+        Transport::WebSocket => {
+            (2, "every browser has a client, although reconnecting is left to your code")
+        }
+        Transport::LongPolling => {
+            (3, "it needs only plain HTTP, although proxies must allow requests that wait")
+        }
+        Transport::Ndjson => {
+            (4, "it is one plain HTTP response, although browsers need code to read it in parts")
+        }
+        Transport::SocketioWebsocket => {
+            (5, "its library reconnects, although both sides need that library")
+        }
+        Transport::SocketioPolling => {
+            (6, "its library reconnects over plain HTTP, although both sides need that library")
+        }
+    }
+}
+
+/// True if a browser has a client for it: `fetch`, `EventSource`, `WebSocket`, or the Socket.IO
+/// library. A stream of JSON lines needs a parser of one's own.
+pub fn has_browser_client(transport: Transport) -> bool {
+    match transport {
+        Transport::Ndjson => false,
+        Transport::ShortPolling
+        | Transport::LongPolling
+        | Transport::WebSocket
+        | Transport::Sse
+        | Transport::SocketioPolling
+        | Transport::SocketioWebsocket => true,
+    }
 }

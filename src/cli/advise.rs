@@ -4,19 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
-
+use super::output::{print, usage};
 use crate::advise::{
-    Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Parameter, Standing,
-    TOO_CLOSE, advise,
+    Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Origin, Parameter,
+    Standing, TOO_CLOSE, advise, simplicity,
 };
-use crate::load::scenario::parse_duration;
-use crate::report::units::{Unit, significant, thousands};
-use crate::transport::{Transport, Waiting};
+use crate::scenario::Headers;
+use crate::table::{self, Field, TableStyle};
+use crate::units::{Unit, parse_duration, sentence_case, show_duration, significant, thousands};
+use crate::variant::{Transport, Waiting};
 
-/// Say which way is the cheapest that is fast enough
+/// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,31 +22,43 @@ Examples:
   poll-vs-push advise --subscribers 200 --rate 0.0003 --staleness 60s
   poll-vs-push advise --subscribers 10000000 --topics 1000 --rate 0.1 --staleness 1s --cost bytes
 
-What one request, message and subscriber cost comes from the newest run, reports/latest/run.json,
-or from --costs; without a run, from a reference that comes with the program. The answer says which.")]
+  poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --browser --tls
+  poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --costs reports/latest/run.json
+
+The CPU and memory cost of one request, message and subscriber comes from a reference that is built
+in, or from the run given with --costs. The output names the machine.")]
 pub struct Args {
-    /// How many are to hear of messages
+    /// Number of subscribers
     #[arg(long, value_name = "N")]
     subscribers: u32,
-    /// Messages per second that each of them receives
+    /// Messages per second that each subscriber receives
     #[arg(long, value_name = "PER_SECOND")]
     rate: f64,
-    /// How old a message may be when it is received
+    /// Largest acceptable age of a message when it is received
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     staleness: Duration,
-    /// Round trip between them and the server
+    /// Round trip between subscriber and server
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
-    /// Topics they are spread over
+    /// Number of topics that the subscribers are spread over
     #[arg(long, value_name = "N", default_value_t = 1)]
     topics: u32,
     /// Bytes of a message's text
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     message_bytes: u32,
-    /// What has to be little
+    /// Cost to minimise
     #[arg(long, value_enum, default_value_t = Cost::Cpu)]
     cost: Cost,
-    /// The run to take costs from [default: reports/latest/run.json, if there is one]
+    /// Headers of each request [default: browser with --browser, otherwise minimal]
+    #[arg(long, value_enum)]
+    headers: Option<Headers>,
+    /// Count the bytes of TLS 1.3 records (the CPU cost of TLS is not included)
+    #[arg(long)]
+    tls: bool,
+    /// Consider only transports that have a ready-made client for browsers
+    #[arg(long)]
+    browser: bool,
+    /// Take costs from this run instead of the built-in reference
     #[arg(long, value_name = "RUN.JSON")]
     costs: Option<PathBuf>,
     /// Print the costs as TOML, and no advice
@@ -59,13 +69,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Where a run leaves its newest result.
-const LATEST: &str = "reports/latest/run.json";
-
 /// Prints the advice.
 ///
 /// # Errors
-/// If a value makes no sense, or the run cannot be read.
+/// If a value is out of range, or the run cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let costs = costs(args.costs.as_deref())?;
     let text = if args.print_costs {
@@ -79,27 +86,53 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             false => text(&advice, &costs),
         }
     };
-    super::print(&text)?;
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
-    let latest = Path::new(LATEST);
-    let Some(path) = given.or_else(|| latest.exists().then_some(latest)) else {
-        return Ok(Costs::reference());
-    };
-    Ok(Costs::from_run(&super::read_run(path)?))
+    match given {
+        None => Ok(Costs::reference()),
+        Some(path) => Ok(Costs::from_run(&super::read_run(path)?)),
+    }
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {
-    ensure!(args.subscribers >= 1, "--subscribers must be at least 1");
-    let topics_fit = (1..=args.subscribers).contains(&args.topics);
-    ensure!(topics_fit, "--topics must be 1 to the number of subscribers");
-    let rate_fits = args.rate > 0.0 && args.rate <= 10_000.0;
-    ensure!(rate_fits, "--rate must be above 0 and at most 10000 (messages per second)");
-    let staleness_fits = !args.staleness.is_zero() && args.staleness <= DAY;
-    ensure!(staleness_fits, "--staleness must be above 0s and at most 1d");
-    ensure!(args.rtt <= Duration::from_secs(10), "--rtt must be 0s to 10s");
+    let Args { subscribers, topics, rate, staleness, rtt, message_bytes, .. } = args;
+    let checks = [
+        (*subscribers >= 1, "subscribers", subscribers.to_string(), "must be at least 1"),
+        (
+            (1..=*subscribers).contains(topics),
+            "topics",
+            topics.to_string(),
+            "must be at least 1 and at most the number of subscribers",
+        ),
+        (
+            *rate > 0.0 && *rate <= 10_000.0,
+            "rate",
+            rate.to_string(),
+            "must be above 0 and at most 10,000 (messages per second)",
+        ),
+        (
+            !staleness.is_zero() && *staleness <= DAY,
+            "staleness",
+            show_duration(*staleness),
+            "must be above 0s and at most 1d",
+        ),
+        (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
+        (
+            *message_bytes <= MESSAGE_BYTES_MAX,
+            "message-bytes",
+            message_bytes.to_string(),
+            "must be between 0 and 1,000,000",
+        ),
+    ];
+    for (holds, flag, value, rule) in checks {
+        if !holds {
+            return Err(usage(format!("--{flag} {value}: {rule}")));
+        }
+    }
+    let default_headers = if args.browser { Headers::Browser } else { Headers::Minimal };
     Ok(Need {
         subscribers: args.subscribers,
         topics: args.topics,
@@ -107,18 +140,23 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         staleness_s: args.staleness.as_secs_f64(),
         rtt_s: args.rtt.as_secs_f64(),
         message_bytes: args.message_bytes,
+        headers: args.headers.unwrap_or(default_headers),
+        is_tls: args.tls,
+        browser_only: args.browser,
         cost: args.cost,
     })
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
+const RTT_MAX: Duration = Duration::from_secs(10);
+const MESSAGE_BYTES_MAX: u32 = 1_000_000;
 
 fn text(advice: &Advice, costs: &Costs) -> String {
     let sections = [
         answer(advice),
         table(&advice.ways),
         list("Why", reasons(advice, costs)),
-        list("What would change the answer", margins(advice)),
+        list("What would change the recommendation", margins(advice)),
         list("Where the numbers come from", origins(advice, costs)),
     ];
     sections.join("\n\n")
@@ -131,43 +169,66 @@ fn list(title: &str, lines: Vec<String>) -> String {
 
 fn answer(advice: &Advice) -> String {
     let need = &advice.need;
+    let headers = match need.headers {
+        Headers::Minimal => "minimal request headers",
+        Headers::Browser => "a browser's request headers",
+    };
     let question = format!(
-        "Asked: {} subscribers ({} a topic), {} messages/s for each, at most {} old, round trip {}.",
+        "For {} subscribers ({} per topic), {} messages/s each, at most {} old, round trip {}, \
+         {headers}, {}{}.",
         thousands(need.subscribers.into()),
         significant(f64::from(need.subscribers) / f64::from(need.topics)),
         significant(need.rate),
         Unit::Seconds.show(need.staleness_s),
         Unit::Seconds.show(need.rtt_s),
+        if need.is_tls { "TLS" } else { "no TLS" },
+        if need.browser_only { ", browsers only" } else { "" },
     );
-    let chosen = advice.choice.and_then(|choice| Some((choice, advice.way(choice.transport)?)));
+    let chosen = advice.choice.as_ref().and_then(|c| Some((c, advice.way(c.transport)?)));
     let Some((choice, way)) = chosen else {
-        return format!("No way is fast enough: the round trip alone forbids it.\n{question}");
+        return format!(
+            "No transport is fast enough: one one-way delay, half of the round trip, is already \
+             longer than the acceptable age.\n{question}"
+        );
     };
     let how = match (way.poll_interval_s, way.hold_s) {
-        (Some(interval_s), _) => format!(", {} after each answer", Unit::Seconds.show(interval_s)),
-        (_, Some(hold_s)) => format!(", held for {}", Unit::Seconds.show(hold_s)),
+        (Some(interval_s), _) => {
+            format!(", polling {} after each response", Unit::Seconds.show(interval_s))
+        }
+        (_, Some(hold_s)) => format!(", each request held for {}", Unit::Seconds.show(hold_s)),
         _ => String::new(),
     };
-    format!("Take {}{how}.\n{question}\n{}", choice.transport.label(), verdict(advice, choice))
+    let name = choice.transport.label();
+    format!("Recommendation: {name}{how}.\n{question}\n{}", verdict(advice, choice))
 }
 
 /// How clear the choice is.
-fn verdict(advice: &Advice, choice: Choice) -> String {
+fn verdict(advice: &Advice, choice: &Choice) -> String {
     let counted = counted(advice.need.cost);
     let able = || advice.ways.iter().filter(|way| way.too_slow_s.is_none());
-    let trifle = able().all(|way| way.cpu_cores_busy < 0.05);
     let lead = match choice.lead {
-        _ if able().count() == 1 => "No other way is fast enough.".to_owned(),
-        None => format!("It needs no {counted} at all."),
-        Some(lead) if lead < TOO_CLOSE => {
-            format!("By {counted} it is too close to the next way to call.")
+        _ if able().count() == 1 => "No other transport is fast enough.".to_owned(),
+        _ if choice.close.len() > 1 => {
+            let close: Vec<&str> = choice.close.iter().map(|transport| transport.label()).collect();
+            let name = sentence_case(choice.transport.label());
+            format!(
+                "By {counted}, {} are too close to call (within {}). {name} is the simplest of \
+                 them to run: {}.",
+                close.join(", "),
+                Unit::Share.show(TOO_CLOSE - 1.0),
+                simplicity(choice.transport).1,
+            )
         }
-        Some(lead) => format!("The next way needs {} times the {counted}.", significant(lead)),
+        None => format!("It uses no {counted} at all."),
+        Some(lead) => {
+            format!("The next transport costs {} times the {counted}.", significant(lead))
+        }
     };
-    match trifle {
+    let is_small = able().all(|way| way.cpu_cores_busy < 0.05);
+    match is_small {
         true => format!(
-            "{lead}\nEvery way that is fast enough keeps less than a twentieth of a core busy: take \
-             the one that is simplest to run."
+            "{lead}\nEvery transport that is fast enough uses less than 5 % of one core here, so \
+             CPU hardly matters."
         ),
         false => lead,
     }
@@ -183,48 +244,45 @@ fn counted(cost: Cost) -> &'static str {
 }
 
 fn table(ways: &[Estimate]) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "way",
-        "latency",
-        "at worst",
+    let header = [
+        "transport",
+        "mean latency",
+        "max latency",
         "requests",
         "up",
         "down",
-        "open",
+        "connections",
         "cores busy",
-        "plan",
+        "cores to plan",
         "memory",
-    ]);
-    for way in ways {
-        let worst_s = way.too_slow_s.unwrap_or(way.latency_max_s);
-        let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
-        table.add_row([
-            way.transport.label().to_owned(),
-            Unit::Seconds.show(way.latency_mean_s),
-            format!("{}{late}", Unit::Seconds.show(worst_s)),
-            Unit::PerSecond.show(way.requests_s),
-            Unit::BytesPerSecond.show(way.bytes_up_s),
-            Unit::BytesPerSecond.show(way.bytes_down_s),
-            thousands(way.connections.into()),
-            significant(way.cpu_cores_busy),
-            thousands(way.cores as i64),
-            Unit::Bytes.show(way.memory_bytes),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
+    ];
+    let rows: Vec<Vec<Field>> = ways
+        .iter()
+        .map(|way| {
+            let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
+            let fields = [
+                way.transport.label().to_owned(),
+                Unit::Seconds.show(way.latency_mean_s),
+                format!("{}{late}", Unit::Seconds.show(way.latency_max_s)),
+                Unit::PerSecond.show(way.requests_s),
+                Unit::BytesPerSecond.show(way.bytes_up_s),
+                Unit::BytesPerSecond.show(way.bytes_down_s),
+                thousands(way.connections.into()),
+                significant(way.cpu_cores_busy),
+                thousands(way.cores as i64),
+                Unit::Bytes.show(way.memory_bytes),
+            ];
+            fields.map(|text| (text, None)).to_vec()
+        })
+        .collect();
+    table::render(&header, 1, &rows, TableStyle::of_stdout())
 }
 
 fn reasons(advice: &Advice, costs: &Costs) -> Vec<String> {
     let need = &advice.need;
     let each = |way: &Estimate| match way.too_slow_s {
         Some(fastest_s) => format!(
-            "{} cannot promise less than {} at this round trip.",
+            "{}: the worst case is at least {} at this round trip, which is too slow.",
             way.transport.label(),
             Unit::Seconds.show(fastest_s)
         ),
@@ -233,14 +291,14 @@ fn reasons(advice: &Advice, costs: &Costs) -> Vec<String> {
     let batch = advice.ways.iter().filter_map(|way| way.messages_per_answer).fold(0.0, f64::max);
     let batches = (batch >= 2.0).then(|| {
         format!(
-            "Up to {} messages share an answer on average: polling gathers.",
+            "Polling batches: a response carries up to {} messages on average.",
             significant(batch)
         )
     });
     let slow_fan_out = advice.ways.iter().filter(|way| way.fan_out_s > need.staleness_s / 10.0);
     let fan_outs = slow_fan_out.map(|way| {
         format!(
-            "{}: a publication keeps all its planned cores busy for {}, since it goes to {} at once.",
+            "{}: one publication keeps the planned cores busy for {}, since {} subscribers receive it.",
             way.transport.label(),
             Unit::Seconds.show(way.fan_out_s),
             thousands(i64::from(need.subscribers / need.topics)),
@@ -294,25 +352,29 @@ fn delivered(transport: Transport) -> &'static str {
 }
 
 fn margins(advice: &Advice) -> Vec<String> {
-    let subscribers = "Not the number of subscribers: the cost of every way grows in step with it.";
-    let nothing = advice.margins.is_empty().then(|| {
-        "No other value, as long as it changes by less than a factor of a thousand.".to_owned()
-    });
+    let subscribers =
+        "Number of subscribers: no effect, the cost of every transport is proportional to it.";
+    let nothing = advice
+        .margins
+        .is_empty()
+        .then(|| "No other value, unless it changes by more than a factor of 1,000.".to_owned());
     advice.margins.iter().map(margin).chain([subscribers.to_owned()]).chain(nothing).collect()
 }
 
 fn margin(margin: &Margin) -> String {
     let direction = if margin.factor > 1.0 { "above" } else { "below" };
     let at = match margin.knob {
-        Parameter::Rate => format!("{direction} {} messages/s", significant(margin.at)),
+        Parameter::Rate => format!("Rate {direction} {} messages/s", significant(margin.at)),
         Parameter::Staleness => {
-            format!("{direction} {} of staleness", Unit::Seconds.show(margin.at))
+            format!("Acceptable age {direction} {}", Unit::Seconds.show(margin.at))
         }
-        Parameter::Rtt => format!("{direction} a round trip of {}", Unit::Seconds.show(margin.at)),
-        Parameter::MessageBytes => format!("{direction} {} of text", Unit::Bytes.show(margin.at)),
+        Parameter::Rtt => format!("Round trip {direction} {}", Unit::Seconds.show(margin.at)),
+        Parameter::MessageBytes => {
+            format!("Message text {direction} {}", Unit::Bytes.show(margin.at))
+        }
     };
-    let becomes = margin.becomes.map_or("no way is fast enough", Transport::label);
-    format!("{at} (×{}): {becomes}", significant(margin.factor))
+    let becomes = margin.becomes.map_or("no transport is fast enough", Transport::label);
+    format!("{at} ({} times the value given): {becomes}.", significant(margin.factor))
 }
 
 fn origins(advice: &Advice, costs: &Costs) -> Vec<String> {
@@ -324,20 +386,26 @@ fn origins(advice: &Advice, costs: &Costs) -> Vec<String> {
             standing(way.memory_standing)
         )
     };
+    let source = match costs.ways.values().any(|way| way.origin == Origin::Run) {
+        true => "the run given with --costs",
+        false => "the built-in reference",
+    };
     let model = [
-        "Requests and latency: theory, for messages at random instants.".to_owned(),
+        "Requests and latency: theory, for messages at random instants (Poisson).".to_owned(),
         "Bytes: sizes of heads and messages, and a model of TCP/IP with segments of 1448 bytes."
             .to_owned(),
-        format!("CPU and memory: costs of one, from {}.", costs.machine),
+        format!("CPU and memory: {source}, {}.", costs.machine),
+        "CPU: measured with minimal headers and without TLS, unless the run says otherwise."
+            .to_owned(),
     ];
     let limits = [
         format!(
-            "Planned cores: at most {} busy, and a fan-out within the staleness. Modelled, as if the \
-             work spread over cores without loss.",
+            "Cores to plan: at most {} busy, and each fan-out completed within the acceptable \
+             age, assuming that the work spreads over the cores without loss.",
             Unit::Share.show(BUSY_SHARE_MAX)
         ),
-        "Memory is the server process's; the kernel's sockets come on top. Connections are taken \
-         to be kept between polls."
+        "Memory: resident memory of the server process. Kernel socket buffers are not included. \
+         Polling is assumed to keep its connections open."
             .to_owned(),
     ];
     model.into_iter().chain(advice.ways.iter().map(each)).chain(limits).collect()
@@ -349,6 +417,8 @@ fn standing(standing: Standing) -> String {
         Standing::Extrapolated { factor } => {
             format!("extrapolated, {} times what the run measured", significant(factor))
         }
-        Standing::Reference => "not measured here".to_owned(),
+        Standing::Reference => {
+            "from the built-in reference, not measured on this machine".to_owned()
+        }
     }
 }

@@ -1,27 +1,32 @@
 //! `compare`, the default: measures every transport under one scenario and writes the report.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use hyper::header::{HOST, HeaderMap, HeaderValue};
 
 use super::directory::RunDirectory;
+use super::output::{
+    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, print, print_styled, usage,
+};
 use super::progress::ProgressLine;
+use super::target_url::TargetUrl;
 use super::watch::Watch;
-use super::{EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID};
 use crate::client::Dialer;
-use crate::load::scenario::{Overrides, Scenario};
 use crate::load::{Campaign, Progress, ServerSource};
 use crate::report::baseline;
-use crate::report::threshold::Threshold;
+use crate::report::threshold::{Reference, Threshold};
 use crate::report::{self, Report, TableStyle};
-use crate::run::Run;
+use crate::run::{Run, StopReason};
+use crate::scenario::{Overrides, Scenario, ScenarioError};
+use crate::text::causes;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
-use crate::transport::{Extra, Variant};
+use crate::units::show_duration;
+use crate::variant::{Extra, Variant};
 
 /// What is measured if nothing else is asked for.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
@@ -42,7 +47,8 @@ Examples:
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
 
 Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
-130 interrupted or terminated. What was measured before an error or an interrupt is kept.")]
+130 interrupted or terminated. What was measured before an error or an interrupt is kept; a cell that
+fails does not end the run, but its exit code is 1.")]
 pub struct Args {
     #[command(flatten)]
     common: Common,
@@ -104,14 +110,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Common {
     /// Measures the server of `source` by the ways that it `knows`; writes down, and says how it
-    /// went.
+    /// went. What was given is checked before anything is measured.
     pub(super) fn measure(
         self,
         source: ServerSource,
         knows: impl Fn(Variant) -> bool,
     ) -> anyhow::Result<ExitCode> {
         let scenario = self.scenario(knows)?;
+        self.check_restart(&scenario, &source)?;
+        self.check_thresholds(&scenario)?;
         let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
+        if let (Some(old), Some(path)) = (&baseline, &self.baseline) {
+            baseline::check_comparable(old, &scenario)
+                .map_err(|reason| usage(format!("--baseline {}: {reason}", path.display())))?;
+        }
         let mut campaign = Campaign::new(scenario, source)?;
         if self.no_calibration {
             campaign = campaign.uncalibrated();
@@ -122,49 +134,102 @@ impl Common {
         let watch = self.watch.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
         if run.cells.is_empty() {
-            bail!("nothing was measured: {}", run.stopped_early.unwrap_or_default());
+            return nothing_measured(&run);
         }
-        report::write_all(&run, directory.path())?;
-        directory.link_as_latest()?;
         let report = Report::new(&run);
-        if self.json {
-            println!("{}", report.json());
-        } else {
-            show(&report, directory.path());
+        // Whatever cannot be written, the results are shown.
+        let written = [
+            directory.write_run(&run),
+            report::write_all(&run, directory.path()).with_context(|| {
+                format!("cannot write the report in {}", directory.path().display())
+            }),
+            if self.json {
+                print(&report.json().to_string())
+            } else {
+                show(&report, directory.path())
+            },
+        ];
+        if let Err(error) = directory.link_as_latest() {
+            note(format!("warning: {}", causes(&error)));
         }
         if let Some(old) = &baseline {
-            eprintln!("\n{}", baseline::compare(old, &run));
+            note(format!("\n{}", baseline::compare(old, &run)));
         }
         let verdict = verdict(&report, &self.fail_if);
         if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
             runtime.block_on(watch.linger(directory.path()))?;
         }
+        written.into_iter().collect::<anyhow::Result<()>>()?;
         Ok(verdict)
     }
 
-    /// What reaches the host and port in `url`, whatever its path.
+    /// A server that this program did not start cannot be restarted.
+    fn check_restart(&self, scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
+        let restarting = scenario.points().into_iter().find(|point| point.workload.restarts());
+        match restarting {
+            Some(point) if !matches!(source, ServerSource::Child { .. }) => {
+                let given = show_duration(point.workload.restart);
+                Err(usage(format!(
+                    "--restart {given}: only a server that this program starts can be restarted; \
+                     leave out --target, or set --restart 0s"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every figure that a threshold names must be one that the run will measure.
+    fn check_thresholds(&self, scenario: &Scenario) -> anyhow::Result<()> {
+        let points = scenario.points();
+        for threshold in &self.fail_if {
+            let Reference { variant, figure } = threshold.reference();
+            let mut here =
+                points.iter().filter(|point| point.transports.contains(&variant)).peekable();
+            if here.peek().is_none() {
+                let known: BTreeSet<String> = points
+                    .iter()
+                    .flat_map(|point| point.transports.iter().map(ToString::to_string))
+                    .collect();
+                let known: Vec<String> = known.into_iter().collect();
+                return Err(usage(format!(
+                    "--fail-if '{threshold}': {variant} is not part of this run, which measures {}; \
+                     add it with --transports",
+                    known.join(", ")
+                )));
+            }
+            if figure.section() == "recovery" && !here.any(|point| point.workload.restarts()) {
+                return Err(usage(format!(
+                    "--fail-if '{threshold}': only a run with --restart measures {}",
+                    figure.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What reaches the server at `url`, by any of its addresses.
     pub(super) fn dialer(&self, url: &str) -> anyhow::Result<Dialer> {
-        let host = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
-        let dialer = match url.split_once("://") {
-            Some(("http", _)) if self.ca.is_some() => bail!("--ca: for an https:// target only"),
-            Some(("http", rest)) => reaching(&host(rest), 80),
-            Some(("https", rest)) => self.tls_dialer(&host(rest)),
-            _ => bail!("--target {url}: must begin with http:// or https://"),
-        };
-        dialer.with_context(|| format!("--target {url}"))
+        let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
+        let target = TargetUrl::parse(url).map_err(wrong)?;
+        if !target.is_https && self.ca.is_some() {
+            return Err(usage("--ca: for an https:// target only"));
+        }
+        match target.is_https {
+            true => self.tls_dialer(&target),
+            false => target.dialer(),
+        }
+        .with_context(|| format!("--target {url}"))
     }
 
     #[cfg(feature = "tls")]
-    fn tls_dialer(&self, host: &str) -> anyhow::Result<Dialer> {
-        let ca = self.ca.as_ref().context("needs --ca, the certificate to trust")?;
-        let dialer = reaching(host, 443)?;
-        let name = host.strip_suffix(&format!(":{}", dialer.address().port())).unwrap_or(host);
-        let trust = Trust::new(ca, name.trim_matches(['[', ']']))?;
-        Ok(dialer.with_trust(trust))
+    fn tls_dialer(&self, target: &TargetUrl) -> anyhow::Result<Dialer> {
+        let no_ca = || usage("an https:// target needs --ca, the certificate to trust");
+        let ca = self.ca.as_ref().ok_or_else(no_ca)?;
+        Ok(target.dialer()?.with_trust(Trust::new(ca, &target.name)?))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn tls_dialer(&self, _: &str) -> anyhow::Result<Dialer> {
+    fn tls_dialer(&self, _: &TargetUrl) -> anyhow::Result<Dialer> {
         bail!(crate::NO_TLS)
     }
 
@@ -174,7 +239,8 @@ impl Common {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read the scenario {}", path.display()))?;
-                Scenario::from_toml(&text).with_context(|| format!("in {}", path.display()))?
+                let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
+                Scenario::from_toml(&text).map_err(wrong)?
             }
         };
         self.overrides.apply(&mut scenario.workload);
@@ -183,16 +249,43 @@ impl Common {
         }
         if let Some(transports) = &self.transports {
             if let Some(unknown) = transports.iter().find(|variant| !knows(**variant)) {
-                bail!("--transports {unknown}: the server is not known to speak it");
+                let reason = "the server is not known to speak it";
+                return Err(usage(format!("--transports {unknown}: {reason}")));
             }
             scenario.transports = transports.clone();
         }
         scenario.keep_transports(knows);
         scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.check()?;
+        scenario.check().map_err(|error| self.wrong_value(error))?;
         Ok(scenario)
     }
+
+    /// Names the flag if the value was given as one, and the key of the file otherwise.
+    fn wrong_value(&self, error: ScenarioError) -> anyhow::Error {
+        match &error {
+            ScenarioError::Value { value, .. }
+                if self.overrides.sets(value.key)
+                    || (value.key == "repeats" && self.repeats.is_some()) =>
+            {
+                usage(value.of_flag())
+            }
+            _ => usage(error),
+        }
+    }
+}
+
+/// Says why there is no result at all.
+fn nothing_measured(run: &Run) -> anyhow::Result<ExitCode> {
+    let why = run.stopped_early.as_ref();
+    if why.is_some_and(|why| why.reason == StopReason::Interrupted) {
+        note("interrupted before the first cell was complete: nothing was measured");
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    let failed = run.failed.first().map(|failed| failed.error.as_str());
+    let why = why.map(|why| why.text.as_str());
+    let reasons: Vec<&str> = why.into_iter().chain(failed).collect();
+    bail!("nothing was measured: {}", reasons.join(": "))
 }
 
 /// Runs the campaign; every finished cell is on disk before the next begins.
@@ -205,11 +298,11 @@ async fn measure(
     let interrupted = super::told_to_stop()?;
     let keep = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
-            eprintln!("warning: {error:#}");
+            note(format!("warning: {}", causes(&error)));
         }
     };
     let tell = |progress: Progress<'_>| {
-        if let Progress::Done(_, run) = progress {
+        if let Progress::Done(_, run) | Progress::Failed(_, run) = progress {
             keep(run);
         }
         line.show(&progress);
@@ -219,39 +312,17 @@ async fn measure(
     };
     let run = campaign.measure(interrupted, &tell).await;
     line.finish();
-    directory.write_run(&run)?;
     Ok(run)
 }
 
-/// What reaches `host`, which may name a port, and asks for it by that name.
-fn reaching(host: &str, usual_port: u16) -> anyhow::Result<Dialer> {
-    let name = HeaderValue::from_str(host).context("not the name of a host")?;
-    let dialer = Dialer::new(address_of(host, usual_port)?);
-    Ok(dialer.with_headers(&HeaderMap::from_iter([(HOST, name)])))
-}
-
-/// The address of `host`, which may name a port.
-fn address_of(host: &str, usual_port: u16) -> anyhow::Result<SocketAddr> {
-    let port_given = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-    let host = if port_given { host.to_owned() } else { format!("{host}:{usual_port}") };
-    let addresses = host.to_socket_addrs()?;
-    // The loopback name often means ::1 first, where few servers listen.
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    addresses.first().copied().context("no such host")
-}
-
-fn show(report: &Report, directory: &Path) {
+fn show(report: &Report, directory: &Path) -> anyhow::Result<()> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
-    println!("{}\n", report.summary_table(TableStyle { width, colour }));
-    for sentence in report.answer().into_iter().chain(report.held()) {
-        println!("{sentence}");
-    }
-    for finding in &report.findings {
-        println!("{finding}");
-    }
-    println!("\nThe report: {}", directory.join("report.html").display());
+    let style = TableStyle { colour, ..TableStyle::of_stdout() };
+    print_styled(&format!("{}\n", report.summary_table(style)))?;
+    let sentences = report.answer().into_iter().chain(report.held());
+    let findings = report.findings.iter().map(ToString::to_string);
+    sentences.chain(findings).try_for_each(|line| print(&line))?;
+    print(&format!("\nThe report: {}", directory.join("report.html").display()))
 }
 
 fn verdict(report: &Report, thresholds: &[Threshold]) -> ExitCode {
@@ -259,14 +330,18 @@ fn verdict(report: &Report, thresholds: &[Threshold]) -> ExitCode {
     for threshold in thresholds {
         let outcome = threshold.check(report);
         crossed |= outcome.failed;
-        outcome.lines.iter().for_each(|line| eprintln!("{line}"));
+        outcome.lines.iter().for_each(note);
     }
-    let interrupted =
-        report.run.stopped_early.as_deref().is_some_and(|why| why.ends_with("interrupted"));
-    match &report.run.stopped_early {
-        _ if interrupted => ExitCode::from(EXIT_INTERRUPTED),
+    let run = report.run;
+    match &run.stopped_early {
+        Some(why) if why.reason == StopReason::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         Some(why) => {
-            eprintln!("error: {why}; what was measured before is kept");
+            note(format!("error: {}; what was measured before is kept", why.text));
+            ExitCode::FAILURE
+        }
+        None if !run.failed.is_empty() => {
+            let (failed, all) = (run.failed.len(), run.failed.len() + run.cells.len());
+            note(format!("error: {failed} of {all} cells failed; the others are kept"));
             ExitCode::FAILURE
         }
         None if report.is_void() => ExitCode::from(EXIT_VOID),

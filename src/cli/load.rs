@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::compare::Common;
+use super::output::usage;
 use crate::load::ServerSource;
 use crate::load::target::Target;
 
@@ -42,7 +43,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = &args.target_file;
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the target file {}", path.display()))?;
-    let target = Target::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
+    let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
+    let target = Target::from_toml(&text).map_err(wrong)?;
     let known = target.transports();
     let dialer = args.common.dialer(&args.target)?;
     let source = ServerSource::Foreign { dialer, target: Arc::new(target), pid: args.pid };

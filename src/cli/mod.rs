@@ -5,14 +5,16 @@ mod compare;
 mod directory;
 mod inspect;
 mod load;
+mod output;
 mod predict;
 mod progress;
 mod report;
 mod serve;
+mod target_url;
 mod token;
 mod watch;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,13 +24,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::run::Run;
-
-/// The run does not count.
-const EXIT_VOID: u8 = 3;
-/// A `--fail-if` held.
-const EXIT_THRESHOLD: u8 = 4;
-/// Ended by Ctrl-C, as shells count it.
-const EXIT_INTERRUPTED: u8 = 130;
+use crate::text::causes;
+use output::{EXIT_USAGE, UsageError};
 
 /// Should I poll, long-poll or push? One message feed offered in several ways, measured side by
 /// side.
@@ -70,17 +67,12 @@ pub fn main() -> ExitCode {
         Command::Advise(args) => advise::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+        output::note(format!("error: {}", causes(&error)));
+        match error.is::<UsageError>() {
+            true => ExitCode::from(EXIT_USAGE),
+            false => ExitCode::FAILURE,
+        }
     })
-}
-
-/// Prints a line, or lines. A reader that has heard enough (`| head`) is no error.
-fn print(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
 }
 
 /// Ready at the first SIGINT or SIGTERM after this call. From then on neither ends the process by

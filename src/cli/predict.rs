@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::load::scenario::{Overrides, Pacing, Point, Process, Scenario, Workload, show};
-use crate::report::units::{Unit, significant};
+use super::output::{print, usage};
+use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
+use crate::table::{self, Field, TableStyle};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
 };
 use crate::theory::{long_poll, predict, short_poll};
-use crate::transport::{Transport, Variant};
+use crate::units::{Unit, show_duration, significant};
+use crate::variant::{Pacing, Transport, Variant};
 
 /// Say what theory expects, without running anything
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => serde_json::to_string_pretty(&outlooks)?,
         false => outlooks.iter().map(Outlook::text).collect::<Vec<_>>().join("\n\n\n"),
     };
-    super::print(&text)?;
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,12 +63,16 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
         Some(path) => {
             let at = || path.display().to_string();
             let text = std::fs::read_to_string(path).with_context(at)?;
-            Scenario::from_toml(&text).with_context(at)?.points()
+            let scenario = Scenario::from_toml(&text);
+            scenario.map_err(|error| usage(format!("{}: {error}", path.display())))?.points()
         }
     };
     for point in &mut points {
         args.workload.apply(&mut point.workload);
-        point.workload.check().map_err(|text| anyhow!("workload.{text}"))?;
+        point.workload.check().map_err(|value| match args.workload.sets(value.key) {
+            true => usage(value.of_flag()),
+            false => usage(format!("workload.{value}")),
+        })?;
     }
     Ok(points)
 }
@@ -157,9 +161,9 @@ impl Outlook {
             "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
              {message_bytes} B of text\nround trip {}, polls {} {pacing}, long polls held for {}",
             significant(rate),
-            show(self.workload.rtt),
-            show(self.workload.poll_interval),
-            show(self.workload.long_poll_hold),
+            show_duration(self.workload.rtt),
+            show_duration(self.workload.poll_interval),
+            show_duration(self.workload.long_poll_hold),
         )
     }
 }
@@ -210,10 +214,7 @@ impl Figures {
 const NONE: &str = "—";
 
 fn table(ways: &[Way]) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
+    let header = [
         "way",
         "requests",
         "of each",
@@ -225,16 +226,15 @@ fn table(ways: &[Way]) -> String {
         "max",
         "up",
         "down",
-    ]);
-    for way in ways {
+    ];
+    let row = |way: &Way| -> Vec<Field> {
         let cells = way.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
         let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
-        table.add_row(std::iter::once(Cell::new(way.variant.label())).chain(cells.map(Cell::new)));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
+        let fields = std::iter::once(way.variant.label()).chain(cells);
+        fields.map(|text| (text, None)).collect()
+    };
+    let rows: Vec<Vec<Field>> = ways.iter().map(row).collect();
+    table::render(&header, 1, &rows, TableStyle::of_stdout())
 }
 
 impl Crossovers {

@@ -1,20 +1,26 @@
-//! What is running and how long it still takes, on one line of the terminal. Silent when standard
-//! error is no terminal.
+//! What is running and how long it still takes: on one line of the terminal or, where standard
+//! error is not a terminal, a line of text now and then.
 
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::note;
 use crate::load::{Phase, Progress};
 
 /// Time between two redraws.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Longest time without a line where standard error is not a terminal, as far as phases end.
+const QUIET_MAX: Duration = Duration::from_secs(30);
+
 /// The line.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
+    is_terminal: bool,
     state: Mutex<State>,
 }
 
@@ -24,6 +30,8 @@ struct State {
     /// When it will all be over, as far as is known now.
     end: Instant,
     cell: String,
+    /// When the last line was printed, if not on a terminal.
+    printed_at: Instant,
 }
 
 impl ProgressLine {
@@ -32,8 +40,10 @@ impl ProgressLine {
         let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
         let bar = ProgressBar::new(1_000).with_style(style);
         bar.enable_steady_tick(TICK);
-        let state = State { whole, end: Instant::now() + whole, cell: String::new() };
-        ProgressLine { bar, state: Mutex::new(state) }
+        let now = Instant::now();
+        let state = State { whole, end: now + whole, cell: String::new(), printed_at: now };
+        let is_terminal = std::io::stderr().is_terminal();
+        ProgressLine { bar, is_terminal, state: Mutex::new(state) }
     }
 
     /// Says what happens now.
@@ -54,9 +64,21 @@ impl ProgressLine {
             }
             Progress::Phase(phase) => phase_name(*phase),
             Progress::Done(..) => "done",
+            Progress::Failed(failed, _) => {
+                let (label, repeat) = (failed.variant.label(), failed.repeat + 1);
+                let warning =
+                    format!("warning: {label}, repeat {repeat}: not measured: {}", failed.error);
+                self.bar.suspend(|| note(warning));
+                "failed"
+            }
         };
         let left = state.end.saturating_duration_since(Instant::now());
         let done = 1.0 - left.as_secs_f64() / state.whole.as_secs_f64().max(1e-9);
+        let begins = matches!(progress, Progress::Calibrating { .. } | Progress::Cell { .. });
+        if !self.is_terminal && (begins || state.printed_at.elapsed() >= QUIET_MAX) {
+            state.printed_at = Instant::now();
+            note(format!("{}: {phase}; about {} s left", state.cell, left.as_secs()));
+        }
         self.bar.set_position((done.clamp(0.0, 1.0) * 1_000.0) as u64);
         self.bar.set_message(format!("{}: {phase}; {} s left", state.cell, left.as_secs()));
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 /// Make the report of a run again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -23,8 +25,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let run = super::read_run(&args.run)?;
     let beside = || args.run.parent().unwrap_or(Path::new(".")).to_path_buf();
     let directory = args.output.unwrap_or_else(beside);
-    std::fs::create_dir_all(&directory)?;
-    crate::report::write_all(&run, &directory)?;
-    println!("The report: {}", directory.join("report.html").display());
+    let at = || format!("--output {}: cannot write the report", directory.display());
+    std::fs::create_dir_all(&directory).with_context(at)?;
+    crate::report::write_all(&run, &directory).with_context(at)?;
+    super::output::print(&format!("The report: {}", directory.join("report.html").display()))?;
     Ok(ExitCode::SUCCESS)
 }

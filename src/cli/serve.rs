@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use tokio::io::AsyncReadExt;
 use tracing_subscriber::EnvFilter;
 
-use crate::server::{Server, ServerConfig};
+use super::output;
+use crate::app::ServerConfig;
+use crate::server::Server;
 
 /// Serve one message feed in every way
 #[derive(Debug, clap::Args)]
@@ -37,12 +39,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Its own complaint that standard error cannot be written would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
         let server = Server::bind(args.config).await?;
-        println!("listening on {}://{}", server.scheme(), server.local_addr()?);
+        output::print(&format!("listening on {}://{}", server.scheme(), server.local_addr()?))?;
         server.serve(told_to_stop(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
     });

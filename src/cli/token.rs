@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::load::scenario::parse_duration;
-use crate::server::token::{Claims, TokenKey};
+use super::output::{print, usage};
+use crate::app::token::{Claims, TokenKey};
+use crate::units::{parse_duration, show_duration};
 
 /// Make a token for a server that was given --token-key
 #[derive(Debug, clap::Args)]
@@ -31,16 +32,29 @@ pub struct Args {
     /// Topics that it may publish to; repeatable
     #[arg(long, value_name = "PATTERN")]
     publish: Vec<String>,
-    /// Time until it ends
+    /// Time until it ends, 1 s to 10 years
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     expires: Duration,
 }
 
+/// A time in whole seconds is what a token carries.
+const EXPIRES_MIN: Duration = Duration::from_secs(1);
+const EXPIRES_MAX: Duration = Duration::from_secs(87_600 * 3_600);
+
 /// Writes the token to standard output.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { key, subject, subscribe, publish, expires } = args;
+    if subscribe.is_empty() && publish.is_empty() {
+        return Err(usage(
+            "the token would give no rights; name topics with --subscribe, --publish or both",
+        ));
+    }
+    if !(EXPIRES_MIN..=EXPIRES_MAX).contains(&expires) {
+        let given = show_duration(expires);
+        return Err(usage(format!("--expires {given}: must be between 1s and 10 years (87600h)")));
+    }
     let end = SystemTime::now().duration_since(UNIX_EPOCH)? + expires;
     let claims = Claims { sub: subject, exp: Some(end.as_secs()), subscribe, publish };
-    println!("{}", TokenKey::read(&key)?.sign(&claims));
+    print(&TokenKey::read(&key)?.sign(&claims))?;
     Ok(ExitCode::SUCCESS)
 }

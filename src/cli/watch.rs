@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::output::note;
 use super::progress::phase_name;
+use crate::app::ServerConfig;
 use crate::load::Progress;
 use crate::message::TopicName;
 use crate::run::Cell;
-use crate::server::{Server, ServerConfig};
+use crate::server::Server;
 
 /// The topic that the page reads; its scripts know the name.
 const TOPIC: &str = "compare";
@@ -42,7 +44,7 @@ impl Watch {
             format!("cannot show the run on {listen}; name another address with --watch")
         })?;
         let address = server.local_addr()?;
-        eprintln!("follow the run on http://{address}/watch");
+        note(format!("follow the run on http://{address}/watch"));
         let app = server.app();
         let (say, mut said) = mpsc::channel::<Value>(QUEUE);
         let publishing = tokio::spawn(async move {
@@ -72,6 +74,9 @@ impl Watch {
             }),
             Progress::Phase(phase) => json!({ "what": "phase", "phase": phase_name(*phase) }),
             Progress::Done(cell, _) => done(cell),
+            Progress::Failed(cell, _) => {
+                json!({ "what": "failed", "label": cell.variant.label(), "error": cell.error })
+            }
         });
     }
 
@@ -91,7 +96,7 @@ impl Watch {
         let told_to_stop = super::told_to_stop()?;
         let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         self.say(json!({ "what": "finished", "run": name }));
-        eprintln!("the run stays on http://{}/watch until Ctrl-C", self.address);
+        note(format!("the run stays on http://{}/watch until Ctrl-C", self.address));
         told_to_stop.await;
         drop(self.say);
         self.publishing.await?;

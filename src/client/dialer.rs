@@ -13,6 +13,7 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::addresses::Addresses;
 use super::clock::sleep_until;
 use super::http2::Frames;
 #[cfg(feature = "tls")]
@@ -24,10 +25,19 @@ use crate::tls::Trust;
 #[cfg(not(feature = "tls"))]
 type Carrier = Link<TcpStream>;
 
+/// Bytes of an answer's body that are accepted unless it is said otherwise: as many as a topic
+/// keeps, unless it is told to keep more.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Entries of a journal; more are not needed for a trace of some seconds.
+const JOURNAL_ENTRIES_MAX: usize = 1_000_000;
+
 /// How a subscriber reaches the server. Cheap to clone; clones count into the same meter.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    address: SocketAddr,
+    addresses: Addresses,
+    /// Set before the path of every request; empty, or `/` and more without a `/` at the end.
+    base_path: Arc<str>,
+    answer_bytes_max: usize,
     /// Sent with every request, `host` among them.
     headers: Arc<HeaderMap>,
     one_way: Duration,
@@ -54,7 +64,10 @@ pub enum Entry {
 
 impl Journal {
     fn note(&self, entry: Entry) {
-        self.0.lock().expect("no panic under this lock").push((Instant::now(), entry));
+        let mut entries = self.0.lock().expect("no panic under this lock");
+        if entries.len() < JOURNAL_ENTRIES_MAX {
+            entries.push((Instant::now(), entry));
+        }
     }
 
     /// All entries so far, in order.
@@ -68,7 +81,9 @@ impl Dialer {
     pub fn new(address: SocketAddr) -> Dialer {
         let host = HeaderValue::from_str(&address.to_string()).expect("an address is plain ASCII");
         Dialer {
-            address,
+            addresses: Addresses::from(address),
+            base_path: Arc::from(""),
+            answer_bytes_max: ANSWER_BYTES_MAX,
             headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
             one_way: Duration::ZERO,
             meter: Arc::default(),
@@ -77,6 +92,32 @@ impl Dialer {
             #[cfg(feature = "tls")]
             trust: None,
         }
+    }
+
+    /// Reaches a host by any of its `addresses`, of which there must be one.
+    pub fn to_any_of(addresses: Vec<SocketAddr>) -> Option<Dialer> {
+        let first = *addresses.first()?;
+        Some(Dialer { addresses: Addresses::from(addresses), ..Dialer::new(first) })
+    }
+
+    /// Sets `base_path`, without a `/` at its end, before the path of every request.
+    pub fn with_base_path(self, base_path: &str) -> Dialer {
+        Dialer { base_path: Arc::from(base_path.trim_end_matches('/')), ..self }
+    }
+
+    /// Accepts bodies of answers, and messages on a stream, of so many bytes, and no more.
+    pub fn with_answer_bytes_max(self, answer_bytes_max: usize) -> Dialer {
+        Dialer { answer_bytes_max, ..self }
+    }
+
+    /// What is set before the path of every request.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// Bytes of an answer's body, and of a message on a stream, that are accepted.
+    pub fn answer_bytes_max(&self) -> usize {
+        self.answer_bytes_max
     }
 
     /// Puts a simulated link of this round trip between the subscriber and the server.
@@ -127,14 +168,15 @@ impl Dialer {
         self
     }
 
+    /// The address that was reached last, or the first one.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.preferred()
     }
 
-    /// What requests are made to, for instance `http://127.0.0.1:3030`.
-    pub fn origin(&self) -> String {
+    /// What requests are made to, for instance `http://127.0.0.1:3030/base`.
+    pub fn url(&self) -> String {
         let scheme = if self.is_tls() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}{}", self.address(), self.base_path)
     }
 
     /// Sent with every request, `host` among them.
@@ -172,7 +214,7 @@ impl Dialer {
     /// If the server cannot be reached.
     pub async fn dial(&self) -> io::Result<WireStream> {
         self.cross().await;
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = self.addresses.connect().await?;
         self.cross().await;
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -58,10 +59,10 @@ impl Http2 {
         !self.requests.is_closed()
     }
 
-    pub async fn send(
+    pub async fn try_send(
         &self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, ClientError> {
-        Ok(self.requests.clone().send_request(request).await?)
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
+        self.requests.clone().try_send_request(request).await
     }
 }

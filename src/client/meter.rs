@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::tcp_info::{Segments, Sockets};
-use crate::run::{Histogram, Ledger};
+use crate::measure::{Histogram, Ledger};
 
 /// What a byte on a connection was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Meter {
     pub answers: AtomicU64,
     /// Of those, the ones without a message.
     pub empty_answers: AtomicU64,
+    /// Requests sent again because the connection they were first sent on was closed.
+    pub repeated: AtomicU64,
     /// TCP connections made.
     pub opened: AtomicU64,
     up: Kinds,
@@ -76,6 +78,7 @@ pub struct Tally {
     pub requests: u64,
     pub answers: u64,
     pub empty_answers: u64,
+    pub repeated: u64,
     pub opened: u64,
     up: [i64; 3],
     down: [i64; 3],
@@ -111,6 +114,11 @@ impl Meter {
             std::future::pending::<()>().await;
         }
         self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that is sent a second time.
+    pub(super) fn repeated(&self) {
+        self.repeated.fetch_add(1, Relaxed);
     }
 
     /// Says that `bytes` that were received are of another kind than they were counted under.
@@ -166,6 +174,7 @@ impl Meter {
             requests: self.requests.load(Relaxed),
             answers: self.answers.load(Relaxed),
             empty_answers: self.empty_answers.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
             opened: self.opened.load(Relaxed),
             up: self.up.load(),
             down: self.down.load(),
@@ -184,6 +193,7 @@ impl Tally {
             requests: self.requests - earlier.requests,
             answers: self.answers - earlier.answers,
             empty_answers: self.empty_answers - earlier.empty_answers,
+            repeated: self.repeated - earlier.repeated,
             opened: self.opened - earlier.opened,
             up: minus(self.up, earlier.up),
             down: minus(self.down, earlier.down),

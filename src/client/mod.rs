@@ -5,6 +5,7 @@
 //! are built on a [`Dialer`] (makes connections), an [`HttpConnection`] (asks on one), an
 //! [`HttpStream`] (whose answer does not end) and a [`WebSocket`].
 
+mod addresses;
 pub mod clock;
 mod dialer;
 pub mod frames;
@@ -19,8 +20,8 @@ mod timer;
 mod tls_stream;
 mod websocket_stream;
 
-pub use dialer::{Dialer, Entry, Journal, WireStream};
-pub use http::{Answer, ClientError, HttpConnection, head_bytes};
+pub use dialer::{ANSWER_BYTES_MAX, Dialer, Entry, Journal, WireStream};
+pub use http::{Answer, ClientError, HttpConnection, RETRY_AFTER_MAX, head_bytes};
 pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use link::Link;

@@ -67,7 +67,8 @@ impl WebSocket {
         let mut stream = parts.io.into_inner();
         stream.leave_http(head_bytes);
         dialer.meter().ready_after(started.elapsed());
-        let mut frames = Frames::new(RECEIVED_BYTES_MAX);
+        let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.answer_bytes_max());
+        let mut frames = Frames::new(received_bytes_max);
         // What the server said right behind its answer.
         frames.room().extend_from_slice(&parts.read_buf);
         Ok(WebSocket { stream, frames, waiting: Vec::new() })

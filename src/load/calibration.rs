@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::ServerSource;
 use super::cell::CellPlan;
-use super::scenario::{Pacing, Workload};
 use crate::run::{Cell, TraceWhat};
+use crate::scenario::Workload;
 use crate::theory::OwnTime;
-use crate::transport::Transport;
+use crate::variant::{Pacing, Transport};
 
 /// The link of both measurements.
 const ROUND_TRIP: Duration = Duration::from_millis(4);

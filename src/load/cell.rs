@@ -6,8 +6,11 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::counters::{Moment, Watch};
@@ -16,21 +19,28 @@ use super::headers;
 use super::kernel;
 use super::outcome::{Observed, expected_deliveries};
 use super::publisher::Publishing;
-use super::scenario::Workload;
-use super::schedule::Schedule;
+use super::schedule::{Messages, Schedule};
 use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
-use crate::client::{Journal, Meter};
+use crate::client::{ANSWER_BYTES_MAX, Journal, Meter};
 use crate::message::TopicName;
 use crate::run::{Cell, Connections};
-use crate::transport::{Extra, Variant, Waiting};
+use crate::scenario::Workload;
+use crate::text::causes;
+use crate::variant::{Extra, Variant, Waiting};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
 /// Longest that subscribers may take to connect, and messages to arrive after the last one was
 /// published, beyond what the workload itself makes them wait.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest that publishing may go on after its last planned instant.
+const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
+/// Bytes of an answer beyond those of the messages that it may carry.
+const ANSWER_BYTES_SPARE: usize = 64 << 10;
+/// Bytes of a message beside its text: JSON, time, offset, and room for other servers' envelopes.
+const ENVELOPE_BYTES: usize = 1_024;
 /// Between planning a warm-up and its first publication.
 const HEAD_START: Duration = Duration::from_millis(20);
 
@@ -48,6 +58,17 @@ pub struct CellPlan {
     /// Whether the server keeps its messages on disk: if it is to be restarted, or if this cell
     /// stands for some in which it is.
     pub on_disk: bool,
+}
+
+/// Why a cell has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CellError {
+    /// The server cannot be started or reached, or is not one that can be measured.
+    #[error("{}", causes(.0))]
+    NoServer(anyhow::Error),
+    /// The server ended, a subscriber or the publisher failed, or a phase did not end.
+    #[error("{}", causes(.0))]
+    Failed(anyhow::Error),
 }
 
 /// A phase of a cell, for whoever shows progress.
@@ -86,18 +107,18 @@ impl CellPlan {
     /// Measures it.
     ///
     /// # Errors
-    /// If the server ends, a subscriber fails, or messages stop arriving.
+    /// If there is no server to measure, or the measurement fails.
     pub async fn measure(
         &self,
         source: &ServerSource,
         tell: &(dyn Fn(Phase) + Sync),
-    ) -> anyhow::Result<(Cell, String)> {
+    ) -> Result<(Cell, String), CellError> {
         let demand = Demand { subscribers: self.workload.subscribers, on_disk: self.on_disk };
-        let mut server = source.open(demand).await?;
+        let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
         let result = self.measure_on(&mut server, tell).await;
         server.close().await;
-        Ok((result?, version))
+        Ok((result.map_err(CellError::Failed)?, version))
     }
 
     async fn measure_on(
@@ -107,7 +128,8 @@ impl CellPlan {
     ) -> anyhow::Result<Cell> {
         let transport = self.variant.transport;
         let schedule = Arc::new(Schedule::plan(&self.workload, self.seed));
-        let topics = Arc::new(self.topics());
+        let bytes = self.workload.message_bytes;
+        let messages = Arc::new(Messages::new(&schedule, self.topics(), bytes));
         let meter = Arc::new(Meter::default());
         let journal = Arc::new(Journal::default());
 
@@ -117,7 +139,7 @@ impl CellPlan {
         let kernel_before = kernel::memory_bytes();
 
         tell(Phase::Connecting);
-        let fleet = self.launch(server, topics.clone(), meter.clone(), journal.clone());
+        let fleet = self.launch(server, messages.clone(), meter.clone(), journal.clone());
         let mut watch = Watch { server, fleet };
         let subscribers = u64::from(self.workload.subscribers);
         let connected = |watch: &Watch| watch.fleet.subscribed() >= subscribers;
@@ -134,14 +156,15 @@ impl CellPlan {
         let start = Instant::now() + HEAD_START;
         let warm_up = self.workload.warm_up;
         let window = Window { start: warm_up, end: warm_up + self.workload.duration };
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let publishing = Publishing {
             route: watch.server.publish_route(),
             schedule: schedule.clone(),
-            topics,
-            message_bytes: self.workload.message_bytes,
+            messages,
             start,
             window,
             patience: if self.workload.restarts() { PATIENCE } else { Duration::ZERO },
+            acknowledged: acknowledged.clone(),
         };
         let publisher = publishing.run(watch.server.dialer.clone());
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
@@ -165,10 +188,20 @@ impl CellPlan {
         };
 
         tell(Phase::Draining);
-        let publisher_late_us = watch.alongside(&mut publisher).await???;
+        let deadline = start + self.workload.publishing() + PUBLISHING_GRACE;
+        let ended = timeout_at(deadline.into(), watch.alongside(&mut publisher)).await;
+        let publisher_late_us = ended.with_context(|| {
+            let (done, all) = (acknowledged.load(Relaxed), schedule.publications.len());
+            format!(
+                "{done} of {all} publications were acknowledged {} s after the last was due: the \
+                 server answers them too slowly for --rate {}",
+                PUBLISHING_GRACE.as_secs(),
+                self.workload.rate
+            )
+        })????;
         let expected = expected_deliveries(&self.workload, &schedule);
         let is_over = |watch: &Watch| {
-            watch.fleet.received() >= expected && self.all_are_back(&watch.fleet, away)
+            watch.fleet.delivered() >= expected && self.all_are_back(&watch.fleet, away)
         };
         let _ = watch.wait(is_over, self.all_have_arrived_by()).await;
         let requests = match away {
@@ -180,6 +213,7 @@ impl CellPlan {
             journal: &journal,
             start,
             window,
+            one_way: self.workload.rtt / 2,
             unused: [unused_from, unused_to],
             idle: [idle_from, idle_to],
             steady: [steady_from, steady_to],
@@ -187,6 +221,8 @@ impl CellPlan {
             publisher_late_us,
             poll_late_us,
             requests,
+            repeated: meter.repeated.load(Relaxed),
+            is_local: watch.server.is_local(),
             connections,
             away,
             logs: watch.fleet.stop().await,
@@ -226,7 +262,7 @@ impl CellPlan {
     fn launch(
         &self,
         server: &ServerUnderTest,
-        topics: Arc<Vec<TopicName>>,
+        messages: Arc<Messages>,
         meter: Arc<Meter>,
         journal: Arc<Journal>,
     ) -> Fleet {
@@ -235,9 +271,17 @@ impl CellPlan {
             .clone()
             .with_round_trip(self.workload.rtt)
             .with_headers(&headers::profile(self.workload.headers))
+            .with_answer_bytes_max(self.answer_bytes_max(&messages))
             .with_meter(meter);
         let target = server.target.clone();
-        Fleet::launch(self.variant, target, &self.workload, topics, &dialer, journal, self.seed)
+        Fleet::launch(self.variant, target, &self.workload, messages, &dialer, journal, self.seed)
+    }
+
+    /// Bytes of the longest answer that is believed: twice all messages of a topic.
+    fn answer_bytes_max(&self, messages: &Messages) -> usize {
+        let count = (0..self.workload.topics).map(|topic| messages.count(topic)).max().unwrap_or(0);
+        let each = self.workload.message_bytes as usize + ENVELOPE_BYTES;
+        (2 * count * each + ANSWER_BYTES_SPARE).min(ANSWER_BYTES_MAX)
     }
 
     fn topics(&self) -> Vec<TopicName> {

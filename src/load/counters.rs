@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::fleet::Fleet;
+use super::machine::MachineCpu;
 use super::server::{Scrape, ServerUnderTest};
 use crate::client::clock::sleep_until;
 use crate::client::{Meter, Tally};
-use crate::transport::Transport;
 use crate::usage;
+use crate::variant::Transport;
 
 /// How long requests may be on their way before client and server are said to disagree.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -23,6 +24,8 @@ pub(super) struct Moment {
     pub tally: Tally,
     pub scrape: Scrape,
     pub own_cpu_s: f64,
+    /// Absent where the system does not tell.
+    pub machine: Option<MachineCpu>,
 }
 
 impl Moment {
@@ -32,14 +35,16 @@ impl Moment {
         meter: &Meter,
     ) -> anyhow::Result<Moment> {
         let (at, tally, own_cpu_s) = (Instant::now(), meter.tally(), usage::cpu_seconds());
+        let machine = MachineCpu::now();
         let scrape = server.scrape(transport).await?;
-        Ok(Moment { at, tally, scrape, own_cpu_s })
+        Ok(Moment { at, tally, scrape, own_cpu_s, machine })
     }
 
-    /// CPU seconds that the server used since `earlier`; absent if nobody tells.
+    /// CPU seconds that the server used since `earlier`; absent if nobody tells, or if a process of
+    /// the server has ended and took its count with it.
     pub fn cpu_since(&self, earlier: &Moment) -> Option<f64> {
         let (now, then) = (self.scrape.usage?, earlier.scrape.usage?);
-        Some(now.cpu_s - then.cpu_s)
+        (now.cpu_s >= then.cpu_s).then_some(now.cpu_s - then.cpu_s)
     }
 }
 
@@ -124,7 +129,10 @@ impl Watch<'_> {
             let now = self.server.scrape(transport).await?.requests;
             let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);
             let sent = meter.requests.load(Relaxed);
-            if counted.is_none_or(|counted| counted == sent) || Instant::now() > deadline {
+            // A request that was sent twice may have been counted twice.
+            let allowed = sent..=sent + meter.repeated.load(Relaxed);
+            if counted.is_none_or(|counted| allowed.contains(&counted)) || Instant::now() > deadline
+            {
                 return Ok((sent, counted));
             }
             self.sleep_until(Instant::now() + LOOK).await?;

@@ -10,18 +10,21 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::scenario::{Pacing, Workload};
+use super::schedule::Messages;
 use super::target::Target;
+use super::target_subscriber;
 use super::verifier::Receipt;
-use super::{schedule, target_subscriber};
 use crate::client::{ClientError, Dialer, Journal};
-use crate::message::TopicName;
-use crate::transport::{
-    Backoff, Extra, Outage, Received, Reconnecting, SubscribeOptions, Subscriber, Variant,
-};
+use crate::scenario::Workload;
+use crate::transport::{Backoff, Outage, Received, Reconnecting, SubscribeOptions, Subscriber};
+use crate::variant::{Extra, Pacing, Variant};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
 const CONNECTING_MAX: usize = 256;
+
+/// Deliveries to one subscriber that end a cell: this many times the published messages, and more.
+const EXCESS_FACTOR: usize = 2;
+const EXCESS_SPARE: usize = 100;
 
 /// All subscribers of a cell.
 #[derive(Debug)]
@@ -38,10 +41,10 @@ struct Shared {
     /// How to talk to the server, if it is not ours.
     target: Option<Arc<Target>>,
     workload: Workload,
-    topics: Arc<Vec<TopicName>>,
+    messages: Arc<Messages>,
     connecting: Semaphore,
     subscribed: AtomicU64,
-    received: AtomicU64,
+    delivered: AtomicU64,
     failed: mpsc::Sender<ClientError>,
 }
 
@@ -49,7 +52,9 @@ struct Shared {
 #[derive(Debug)]
 pub struct Log {
     pub topic: u32,
-    receipts: Vec<(u32, Instant)>,
+    receipts: Vec<(Option<u32>, Instant)>,
+    /// By number: which of the topic's messages have arrived.
+    seen: Vec<bool>,
     /// Gaps and resets it was told of: none belongs in a run.
     pub notices: u64,
     /// When it was without a server.
@@ -57,15 +62,39 @@ pub struct Log {
 }
 
 impl Log {
+    fn new(topic: u32, messages: &Messages) -> Log {
+        let seen = vec![false; messages.count(topic)];
+        Log { topic, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
+    }
+
     /// What arrived when: the message's number in its topic, and the instant.
     pub fn arrivals(&self) -> impl Iterator<Item = (u32, Instant)> {
-        self.receipts.iter().copied()
+        self.receipts.iter().filter_map(|&(number, at)| Some((number?, at)))
+    }
+
+    /// Notes that a message arrived, `None` if it is not one of the topic's; whether it is new.
+    fn receive(&mut self, number: Option<u32>, at: Instant) -> bool {
+        self.receipts.push((number, at));
+        let seen = number.and_then(|number| self.seen.get_mut(number as usize));
+        seen.is_some_and(|seen| !std::mem::replace(seen, true))
+    }
+
+    /// An error once far more has arrived than was published: a server that goes on for ever must
+    /// not fill the memory.
+    fn check_excess(&self) -> Result<(), ClientError> {
+        let (received, published) = (self.receipts.len(), self.seen.len());
+        if received <= EXCESS_FACTOR * published + EXCESS_SPARE {
+            return Ok(());
+        }
+        Err(ClientError::ProtocolError(format!(
+            "{received} deliveries to one subscriber of a topic to which {published} messages are \
+             published"
+        )))
     }
 
     /// Whether each of the topic's first `count` messages has arrived, whatever else has.
     fn has_first(&self, count: usize) -> bool {
-        let is_first = |(number, _): &&(u32, Instant)| (*number as usize) < count;
-        self.receipts.iter().filter(is_first).count() >= count
+        self.seen[..count].iter().all(|seen| *seen)
     }
 
     /// From when until when it was without a server, if it came back after `instant`: several
@@ -116,7 +145,7 @@ impl Fleet {
         variant: Variant,
         target: Option<Arc<Target>>,
         workload: &Workload,
-        topics: Arc<Vec<TopicName>>,
+        messages: Arc<Messages>,
         dialer: &Dialer,
         journal: Arc<Journal>,
         seed: u64,
@@ -126,10 +155,10 @@ impl Fleet {
             variant,
             target,
             workload: workload.clone(),
-            topics,
+            messages,
             connecting: Semaphore::new(CONNECTING_MAX),
             subscribed: AtomicU64::new(0),
-            received: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
             failed,
         });
         let mut phases = phases(seed);
@@ -145,8 +174,7 @@ impl Fleet {
             };
             let phase = phases.next().expect("they do not end");
             let topic = number % workload.topics;
-            let log = Log { topic, receipts: Vec::new(), notices: 0, outages: Vec::new() };
-            let log = Arc::new(Mutex::new(log));
+            let log = Arc::new(Mutex::new(Log::new(topic, &shared.messages)));
             tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
             logs.push(log);
         }
@@ -158,9 +186,9 @@ impl Fleet {
         self.shared.subscribed.load(Relaxed)
     }
 
-    /// Messages received so far, by all of them.
-    pub fn received(&self) -> u64 {
-        self.shared.received.load(Relaxed)
+    /// Published messages that have arrived so far, each once for each subscriber.
+    pub fn delivered(&self) -> u64 {
+        self.shared.delivered.load(Relaxed)
     }
 
     /// Whether everybody has received as many messages of their topic as `counts` says, by topic,
@@ -242,11 +270,13 @@ impl Shared {
             let mut log = log.lock().expect("no panic under this lock");
             log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
             log.outages.extend(subscriber.outage());
+            let mut fresh = 0;
             for message in &received.messages {
-                let number = schedule::number(&message.text).unwrap_or(u32::MAX);
-                log.receipts.push((number, now));
+                let number = self.messages.number(topic, &message.text);
+                fresh += u64::from(log.receive(number, now));
             }
-            self.received.fetch_add(received.messages.len() as u64, Relaxed);
+            log.check_excess()?;
+            self.delivered.fetch_add(fresh, Relaxed);
         }
     }
 
@@ -296,7 +326,7 @@ impl Shared {
             // Holds that all began with the connection would end together, or not at all while it
             // counts.
             first_hold: Some(long_poll_hold.mul_f64(phase)),
-            ..SubscribeOptions::new(self.topics[topic as usize].clone())
+            ..SubscribeOptions::new(self.messages.topics[topic as usize].clone())
         }
     }
 }
@@ -305,7 +335,25 @@ impl Shared {
 mod tests {
     use super::super::schedule::Schedule;
     use super::*;
-    use crate::load::scenario::Process;
+    use crate::scenario::Process;
+
+    #[test]
+    fn duplicates_do_not_pass_for_messages_that_are_missing() {
+        let schedule =
+            Schedule { publications: Vec::new(), by_topic: vec![vec![Duration::ZERO; 2]] };
+        let messages = Messages::new(&schedule, vec!["a".parse().expect("a name")], 16);
+        let mut log = Log::new(0, &messages);
+        let now = Instant::now();
+        assert!(log.receive(Some(0), now));
+        assert!(!log.receive(Some(0), now) && !log.receive(None, now));
+        assert!(log.has_first(1) && !log.has_first(2));
+        assert!(log.receive(Some(1), now) && log.has_first(2));
+        (0..2 * EXCESS_SPARE).for_each(|_| {
+            log.receive(None, now);
+        });
+        let error = log.check_excess().expect_err("far too many").to_string();
+        assert!(error.contains("to which 2 messages are published"), "{error}");
+    }
 
     #[test]
     fn polls_are_not_in_step_with_their_topics() {

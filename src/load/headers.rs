@@ -3,7 +3,7 @@
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::scenario::Headers;
+use crate::scenario::Headers;
 
 /// What Chromium sends with a same-origin `fetch`, with a session cookie and two of an analytics
 /// script: 562 bytes on the wire.

@@ -22,6 +22,38 @@ pub fn machine() -> Machine {
     }
 }
 
+/// CPU time that the processes of the whole machine have used since it started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MachineCpu {
+    /// Seconds, summed over the cores: in user space and in the kernel on behalf of processes, and
+    /// what other virtual machines have stolen. Interrupts, which belong to no process, are left
+    /// out.
+    pub busy_s: f64,
+    /// Cores that are counted, which may be more than this process may use.
+    pub cores: u32,
+}
+
+impl MachineCpu {
+    /// The count so far; `None` where the system does not tell.
+    pub fn now() -> Option<MachineCpu> {
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        MachineCpu::parse(&text, rustix::param::clock_ticks_per_second())
+    }
+
+    /// Reads `/proc/stat`; see proc_stat(5) for the columns.
+    fn parse(text: &str, ticks_per_second: u64) -> Option<MachineCpu> {
+        let mut lines = text.lines().take_while(|line| line.starts_with("cpu"));
+        let total = lines.next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> =
+            total.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        let [user, nice, system, _idle, _iowait, _irq, _softirq, steal, ..] = ticks[..] else {
+            return None;
+        };
+        let busy_s = (user + nice + system + steal) as f64 / ticks_per_second as f64;
+        Some(MachineCpu { busy_s, cores: lines.count() as u32 })
+    }
+}
+
 /// Describes this program.
 pub fn tool() -> Tool {
     Tool {
@@ -30,5 +62,32 @@ pub fn tool() -> Tool {
         commit: option_env!("BUILD_COMMIT").map(str::to_owned),
         rustc: env!("BUILD_RUSTC").to_owned(),
         profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_time_is_that_of_processes_and_of_other_machines() {
+        let text = "cpu  100 20 30 4000 500 60 70 8 9 1\ncpu0 1 2 3 4 5 6 7 8 9 1\n\
+                    cpu1 1 2 3 4 5 6 7 8 9 1\nintr 5\ncpufoo 1\n";
+        assert_eq!(MachineCpu::parse(text, 100), Some(MachineCpu { busy_s: 1.58, cores: 2 }));
+        assert_eq!(MachineCpu::parse("intr 5", 100), None);
+        assert_eq!(MachineCpu::parse("cpu 1 2 3", 100), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_machine_is_as_busy_as_one_of_its_processes() {
+        let (before, own_before) =
+            (MachineCpu::now().expect("Linux tells"), crate::usage::cpu_seconds());
+        while crate::usage::cpu_seconds() < own_before + 0.3 {
+            std::hint::black_box((0..1_000).sum::<u64>());
+        }
+        let after = MachineCpu::now().expect("Linux tells");
+        assert!(after.busy_s - before.busy_s > 0.2, "{before:?} {after:?}");
+        assert!(after.cores >= 1);
     }
 }

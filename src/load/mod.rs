@@ -17,7 +17,6 @@ mod preflight;
 mod process;
 mod publisher;
 mod runner;
-pub mod scenario;
 mod schedule;
 mod server;
 pub mod target;

@@ -8,14 +8,15 @@ use super::cell::CellPlan;
 use super::counters::Moment;
 use super::fleet::Log;
 use super::kernel;
-use super::scenario::Workload;
 use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
 use crate::client::{Entry, Journal, Tally};
+use crate::measure::Histogram;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, Histogram, Recovery, Requests, ServerCost, TcpIpSource,
+    Bytes, Cell, Connections, Generator, OtherLoad, Recovery, Requests, ServerCost, TcpIpSource,
     Trace, TraceEvent, TraceWhat,
 };
+use crate::scenario::Workload;
 
 /// Longest stretch of one subscriber's life that is kept for the timeline.
 const TRACE_MAX: Duration = Duration::from_secs(6);
@@ -30,6 +31,8 @@ pub(super) struct Observed<'a> {
     /// When the warm-up started.
     pub start: Instant,
     pub window: Window,
+    /// Of the simulated link.
+    pub one_way: Duration,
     pub unused: Between,
     pub idle: Between,
     pub steady: Between,
@@ -39,6 +42,10 @@ pub(super) struct Observed<'a> {
     pub poll_late_us: Histogram,
     /// Requests of the whole cell, as counted by the client and, if it counts, by the server.
     pub requests: (u64, Option<u64>),
+    /// Requests of the whole cell that were sent a second time.
+    pub repeated: u64,
+    /// Whether the server runs on this machine.
+    pub is_local: bool,
     /// Those of the whole cell, but for a restart's.
     pub connections: Connections,
     /// When the server was told to stop and when it listened again, if it was restarted.
@@ -62,9 +69,10 @@ impl Observed<'_> {
             published: self.schedule.by_topic.iter().flatten().filter(in_window).count() as u64,
             deliveries: verdict.deliveries,
             latency_us: verdict.latency_us,
-            requests: requests(&tally, self.requests),
+            requests: requests(&tally, self.requests, self.repeated),
             bytes: bytes(&tally),
             server: self.cost(u64::from(plan.workload.subscribers)),
+            others: self.others(),
             trace: self.trace(),
             recovery: self.recovery(verdict.latency_after_us),
             connections: self.connections,
@@ -78,7 +86,7 @@ impl Observed<'_> {
     }
 
     fn verdict(&self) -> Verdict {
-        let mut verdict = Verdict::default();
+        let mut verdict = Verdict { one_way: self.one_way, ..Verdict::default() };
         for log in &self.logs {
             verdict.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
             // A gap or a reset is a loss that the server owned up to.
@@ -104,6 +112,19 @@ impl Observed<'_> {
             resident_end_bytes: resident(&self.steady)?,
             kernel_socket_bytes: kernel::per_connection(before, after, subscribers),
         })
+    }
+
+    /// What other processes used in the steady state; absent if that is not known.
+    fn others(&self) -> Option<OtherLoad> {
+        let [from, to] = &self.steady;
+        let (before, after) = (from.machine?, to.machine?);
+        let server_s = match self.is_local {
+            true => to.cpu_since(from)?,
+            false => 0.0,
+        };
+        let ours_s = to.own_cpu_s - from.own_cpu_s + server_s;
+        let cpu_s = (after.busy_s - before.busy_s - ours_s).max(0.0);
+        Some(OtherLoad { cpu_s, cores: after.cores })
     }
 
     /// What the restart meant to the subscribers, if there was one.
@@ -163,8 +184,13 @@ pub(super) fn expected_deliveries(workload: &Workload, schedule: &Schedule) -> u
     (0..).zip(&schedule.by_topic).map(of_topic).sum()
 }
 
-fn requests(steady: &Tally, (client_total, server_total): (u64, Option<u64>)) -> Requests {
+fn requests(
+    steady: &Tally,
+    (client_total, server_total): (u64, Option<u64>),
+    repeated: u64,
+) -> Requests {
     Requests {
+        repeated,
         sent: steady.requests,
         answers: steady.answers,
         empty_answers: steady.empty_answers,

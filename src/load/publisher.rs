@@ -2,18 +2,18 @@
 //! delay, and records how late it was.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::schedule::{self, Publication, Schedule};
+use super::schedule::{Messages, Publication, Schedule};
 use super::target::PublishRoute;
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
 use crate::client::{ClientError, Dialer, HttpConnection};
-use crate::message::TopicName;
-use crate::run::Histogram;
+use crate::measure::Histogram;
 
 /// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
 /// stay in order.
@@ -28,13 +28,14 @@ const RETRY: Duration = Duration::from_millis(20);
 pub struct Publishing {
     pub route: Arc<PublishRoute>,
     pub schedule: Arc<Schedule>,
-    pub topics: Arc<Vec<TopicName>>,
-    pub message_bytes: u32,
+    pub messages: Arc<Messages>,
     /// When the warm-up starts.
     pub start: Instant,
     pub window: Window,
     /// How long a server that is away is waited for, message by message.
     pub patience: Duration,
+    /// Counts what has been acknowledged.
+    pub acknowledged: Arc<AtomicU64>,
 }
 
 impl Publishing {
@@ -44,7 +45,7 @@ impl Publishing {
     /// If a message is not acknowledged, for all the patience, or there is no answer at all.
     pub async fn run(self, dialer: Dialer) -> Result<Histogram, ClientError> {
         let this = Arc::new(self);
-        let connections = this.topics.len().min(CONNECTIONS_MAX);
+        let connections = this.messages.topics.len().min(CONNECTIONS_MAX);
         let mut tasks = tokio::task::JoinSet::new();
         for connection in 0..connections {
             let (this, dialer) = (this.clone(), dialer.clone());
@@ -74,6 +75,7 @@ impl Publishing {
                 late.record(due.elapsed().as_micros() as u64);
             }
             self.publish(&mut http, publication).await?;
+            self.acknowledged.fetch_add(1, Relaxed);
         }
         Ok(late)
     }
@@ -100,8 +102,8 @@ impl Publishing {
         http: &mut HttpConnection,
         publication: &Publication,
     ) -> Result<(), ClientError> {
-        let text = schedule::text(publication.number, self.message_bytes);
-        let topic = &self.topics[publication.topic as usize];
+        let text = self.messages.text(publication.topic, publication.number);
+        let topic = &self.messages.topics[publication.topic as usize];
         let body = Bytes::from(self.route.body("A", &text));
         let path = self.route.path(topic);
         let asking = http.request(self.route.method(), &path, body);

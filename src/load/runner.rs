@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::calibration::Calibration;
-use super::cell::{CellPlan, Phase};
-use super::scenario::Scenario;
+use super::cell::{CellError, CellPlan, Phase};
 use super::{ServerSource, machine, preflight};
-use crate::run::{Cell, Run, SCHEMA_VERSION, Server};
-use crate::transport::Variant;
+use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
+use crate::scenario::Scenario;
+use crate::text::causes;
+use crate::variant::Variant;
 
 /// What is to be measured, in order.
 #[derive(Debug)]
@@ -40,7 +41,12 @@ pub enum Progress<'a> {
     Phase(Phase),
     /// A cell is complete, and the run with it is worth keeping.
     Done(&'a Cell, &'a Run),
+    /// A cell failed; the next one is measured all the same.
+    Failed(&'a FailedCell, &'a Run),
 }
+
+/// Cells in a row that may fail before the run is given up.
+const FAILURES_IN_A_ROW_MAX: usize = 3;
 
 impl Campaign {
     /// Plans a run of `scenario`, which begins with measuring the machine's own time if the server
@@ -73,6 +79,7 @@ impl Campaign {
             started_at: Timestamp::now(),
             finished_at: Timestamp::now(),
             stopped_early: None,
+            failed: Vec::new(),
             machine: machine::machine(),
             server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
             own_time: None,
@@ -93,7 +100,8 @@ impl Campaign {
         calibrating.chain(self.plans.iter().map(CellPlan::expected_duration)).sum()
     }
 
-    /// Measures all cells, or those before `stop` is ready or something fails; the run says so.
+    /// Measures all cells, or those before `stop` is ready or the server is gone; the run says so.
+    /// A cell that fails is named in the run, and the next one is measured.
     pub async fn measure(
         mut self,
         stop: impl Future<Output = ()>,
@@ -103,14 +111,21 @@ impl Campaign {
         if let Some(calibration) = &self.calibration {
             tell(Progress::Calibrating { left: self.expected_duration() });
             let measuring = calibration.measure(&self.source);
-            match or_interrupted(&mut stop, measuring).await {
-                Ok(own_time) => self.run.own_time = Some(own_time),
-                Err(error) => {
-                    self.run.stopped_early = Some(format!("before the first cell: {error:#}"));
-                    return self.run;
+            let stopped = match or_interrupted(&mut stop, measuring).await {
+                Ok(Ok(own_time)) => {
+                    self.run.own_time = Some(own_time);
+                    None
                 }
+                Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),
+                Err(Interrupted) => Some((StopReason::Interrupted, "interrupted".to_owned())),
+            };
+            if let Some((reason, why)) = stopped {
+                let text = format!("before the first cell: {why}");
+                self.run.stopped_early = Some(StoppedEarly { reason, text });
+                return self.run;
             }
         }
+        let mut failures_in_a_row = 0;
         for (index, plan) in self.plans.iter().enumerate() {
             let left = self.plans[index..].iter().map(CellPlan::expected_duration).sum();
             tell(Progress::Cell {
@@ -125,32 +140,60 @@ impl Campaign {
             let measuring = plan.measure(&self.source, &tell_phase);
             let outcome = or_interrupted(&mut stop, measuring).await;
             self.run.finished_at = Timestamp::now();
-            match outcome {
-                Ok((cell, version)) => {
+            let stopped = match outcome {
+                Ok(Ok((cell, version))) => {
+                    failures_in_a_row = 0;
                     self.run.server.version = version;
                     self.run.cells.push(cell);
                     tell(Progress::Done(self.run.cells.last().expect("just pushed"), &self.run));
+                    None
                 }
-                Err(error) => {
-                    let at = format!("{}, repeat {}", plan.variant, plan.repeat + 1);
-                    self.run.stopped_early = Some(format!("{at}: {error:#}"));
-                    break;
+                Ok(Err(CellError::Failed(error))) => {
+                    failures_in_a_row += 1;
+                    self.run.failed.push(failed(plan, causes(&error)));
+                    tell(Progress::Failed(self.run.failed.last().expect("just pushed"), &self.run));
+                    let is_hopeless = failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
+                    let why = format!("{failures_in_a_row} cells in a row failed");
+                    is_hopeless.then_some((StopReason::Failed, why))
                 }
+                Ok(Err(error @ CellError::NoServer(_))) => {
+                    Some((StopReason::Failed, error.to_string()))
+                }
+                Err(Interrupted) => Some((StopReason::Interrupted, "interrupted".to_owned())),
+            };
+            if let Some((reason, why)) = stopped {
+                let text = format!("{}, repeat {}: {why}", plan.variant, plan.repeat + 1);
+                self.run.stopped_early = Some(StoppedEarly { reason, text });
+                break;
             }
         }
         self.run
     }
 }
 
-/// What `work` comes to, or an error if `stop` is ready before.
+fn failed(plan: &CellPlan, error: String) -> FailedCell {
+    let CellPlan { variant, case, workload, repeat, .. } = plan;
+    FailedCell {
+        variant: *variant,
+        case: case.clone(),
+        workload: workload.clone(),
+        repeat: *repeat,
+        error,
+    }
+}
+
+/// A signal came before some work was done.
+struct Interrupted;
+
+/// What `work` comes to, unless `stop` is ready before.
 async fn or_interrupted<T>(
     stop: &mut (impl Future<Output = ()> + Unpin),
-    work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
     tokio::select! {
         biased;
-        () = stop => Err(anyhow::anyhow!("interrupted")),
-        outcome = work => outcome,
+        () = stop => Err(Interrupted),
+        outcome = work => Ok(outcome),
     }
 }
 

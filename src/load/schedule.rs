@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::scenario::{Process, Workload};
+use crate::message::TopicName;
+use crate::scenario::{Process, Workload};
 
 /// One message to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +71,54 @@ fn arrivals(process: Process, rate: f64, end: Duration, random: &mut ChaCha8Rng)
     }
 }
 
-/// The text of a message: its number, padded to `bytes`.
-pub fn text(number: u32, bytes: u32) -> String {
-    format!("{number:.<width$}", width = bytes as usize)
+/// The messages of a schedule: where each is published, and its text.
+///
+/// A text is the message's number and a random nonce in base64, padded with dots. A server that
+/// has not been sent a message therefore cannot deliver it, and one that changes it is found out.
+#[derive(Debug)]
+pub struct Messages {
+    pub topics: Vec<TopicName>,
+    /// By topic and number. Not from the seed, which the server may know.
+    nonces: Vec<Vec<u64>>,
+    bytes: usize,
 }
 
-/// The number in a message's text; `None` if the text is not of [`text`]'s making.
-pub fn number(text: &str) -> Option<u32> {
-    text.trim_end_matches('.').parse().ok()
+/// Bytes of a text before its padding: base64 of a number and a nonce.
+const TAG_BYTES: usize = 16;
+
+impl Messages {
+    /// The messages of `schedule`, with texts of `bytes` bytes, at least 16.
+    pub fn new(schedule: &Schedule, topics: Vec<TopicName>, bytes: u32) -> Messages {
+        let draw = |instants: &Vec<Duration>| instants.iter().map(|_| rand::random()).collect();
+        let nonces = schedule.by_topic.iter().map(draw).collect();
+        Messages { topics, nonces, bytes: bytes as usize }
+    }
+
+    /// How many are published to the topic.
+    pub fn count(&self, topic: u32) -> usize {
+        self.nonces[topic as usize].len()
+    }
+
+    /// The text of a topic's message.
+    pub fn text(&self, topic: u32, number: u32) -> String {
+        let nonce = self.nonces[topic as usize][number as usize];
+        let mut tag = [0; 12];
+        tag[..4].copy_from_slice(&number.to_be_bytes());
+        tag[4..].copy_from_slice(&nonce.to_be_bytes());
+        format!("{:.<width$}", BASE64.encode(tag), width = self.bytes)
+    }
+
+    /// The number of the topic's message that has this text; `None` if there is none.
+    pub fn number(&self, topic: u32, text: &str) -> Option<u32> {
+        let (tag, padding) = text.split_at_checked(TAG_BYTES)?;
+        let is_whole = text.len() == self.bytes && padding.bytes().all(|byte| byte == b'.');
+        let tag = BASE64.decode(tag).ok().filter(|_| is_whole)?;
+        let (number, nonce) = tag.split_first_chunk::<4>()?;
+        let number = u32::from_be_bytes(*number);
+        let nonce = u64::from_be_bytes(nonce.try_into().ok()?);
+        let planned = self.nonces.get(topic as usize)?.get(number as usize)?;
+        (*planned == nonce).then_some(number)
+    }
 }
 
 #[cfg(test)]
@@ -122,12 +165,26 @@ mod tests {
     }
 
     #[test]
-    fn texts_carry_their_number_in_exactly_the_bytes_asked_for() {
+    fn a_text_has_the_bytes_asked_for_and_is_recognised_in_its_topic_alone() {
+        let ms = Duration::from_millis;
+        let schedule =
+            Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(1)], vec![ms(0)]] };
+        let topics = ["a", "b"].map(|name| name.parse().expect("a good name")).to_vec();
         for bytes in [16, 100, 60_000] {
-            let made = text(4_000_000_000, bytes);
-            assert_eq!(made.len(), bytes as usize);
-            assert_eq!(number(&made), Some(4_000_000_000));
+            let messages = Messages::new(&schedule, topics.clone(), bytes);
+            let text = messages.text(0, 1);
+            assert_eq!(text.len(), bytes as usize);
+            assert_eq!(messages.number(0, &text), Some(1));
+            assert_eq!(messages.number(1, &text), None, "published to another topic");
+            let again = Messages::new(&schedule, topics.clone(), bytes);
+            assert_eq!(again.number(0, &text), None, "nonces are drawn anew");
+            for changed in [format!("{text}."), text.replace('.', " ") + "x", "A".repeat(16)] {
+                assert_eq!(messages.number(0, &changed), None, "{changed}");
+            }
         }
-        assert_eq!(number("hello"), None);
+        let messages = Messages::new(&schedule, topics, 16);
+        for foreign in ["", "hello", "é".repeat(9).as_str()] {
+            assert_eq!(messages.number(0, foreign), None);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The server under test: a child process of our own for each cell, or one that is running already,
 //! ours or not; and what is known of its usage.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,12 +19,15 @@ use tokio::time::timeout;
 use super::process::{ProcessFamily, Usage};
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
-use crate::transport::Transport;
+use crate::text::one_line;
+use crate::variant::Transport;
 
 /// How long a child may take to start or to stop, and a server to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// File descriptors of a server beside its connections, with room to spare.
 const CONNECTIONS_SPARE: u32 = 100;
+/// Largest count that is believed: larger ones are not exact in a float.
+const COUNTER_MAX: f64 = 9e15;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where servers come from.
@@ -49,6 +52,8 @@ pub struct ServerUnderTest {
     /// How to talk to it, if it is not ours.
     pub target: Option<Arc<Target>>,
     accounts: Accounts,
+    /// The last counters that the server told.
+    last: Option<Scrape>,
     child: Option<Running>,
 }
 
@@ -117,12 +122,13 @@ impl ServerSource {
         let version = timeout(PATIENCE, identify(&mut control))
             .await
             .unwrap_or_else(|_| bail!("it does not answer"))
-            .with_context(|| format!("the server at {} cannot be measured", dialer.origin()))?;
+            .with_context(|| format!("the server at {} cannot be measured", dialer.url()))?;
         Ok(ServerUnderTest {
             dialer,
             version,
             target: None,
             accounts: Accounts::Asked(control),
+            last: None,
             child,
         })
     }
@@ -133,7 +139,7 @@ async fn open_foreign(
     target: &Arc<Target>,
     pid: Option<u32>,
 ) -> anyhow::Result<ServerUnderTest> {
-    let origin = dialer.origin();
+    let origin = dialer.url();
     timeout(PATIENCE, dialer.dial())
         .await
         .with_context(|| format!("nobody answers at {origin}"))?
@@ -144,6 +150,7 @@ async fn open_foreign(
         version: target.name.clone(),
         target: Some(target.clone()),
         accounts: Accounts::Seen(family),
+        last: None,
         child: None,
     })
 }
@@ -199,18 +206,36 @@ impl Running {
     }
 }
 
+/// What the server calls itself, if it is one of ours.
 async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Health {
         server: String,
     }
-    let foreign = "it is not a poll-vs-push server (GET /healthz does not say so)";
     let answer = control.request(Method::GET, "/healthz", Bytes::new()).await?;
-    let health: Health = serde_json::from_slice(&answer.body).context(foreign)?;
-    if !health.server.starts_with("poll-vs-push/") {
-        bail!(foreign);
+    let health = serde_json::from_slice(&answer.body).ok();
+    match health.filter(|Health { server }| is_version(server)) {
+        Some(health) => Ok(health.server),
+        None => {
+            let said = answer.refusal();
+            let said = match answer.status.is_success() {
+                true => format!("it answered {} with something else", answer.status),
+                false => said.to_string(),
+            };
+            bail!(
+                "it is not a poll-vs-push server: {said} on GET {}/healthz; measure another server \
+                 with `load` and a target file",
+                control.dialer().base_path()
+            )
+        }
     }
-    Ok(health.server)
+}
+
+/// Whether `text` is `poll-vs-push/` and a version, fit to be printed.
+fn is_version(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    text.strip_prefix("poll-vs-push/")
+        .is_some_and(|version| (1..=40).contains(&version.len()) && version.chars().all(is_plain))
 }
 
 impl ServerUnderTest {
@@ -240,8 +265,26 @@ impl ServerUnderTest {
         if answer.status != StatusCode::OK {
             return Err(answer.refusal().into());
         }
-        Scrape::parse(&String::from_utf8_lossy(&answer.body), transport)
-            .context("/metrics lacks a counter")
+        let scrape = Scrape::parse(&String::from_utf8_lossy(&answer.body), transport)?;
+        if let Some(last) = self.last.replace(scrape) {
+            scrape.check_rises_from(&last)?;
+        }
+        Ok(scrape)
+    }
+
+    /// Whether it runs on this machine, as far as its address tells.
+    pub fn is_local(&self) -> bool {
+        let address = self.dialer.address();
+        let any: IpAddr = match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // Nothing is sent: the system chooses the address that it would send from.
+        let route = UdpSocket::bind((any, 0)).and_then(|socket| {
+            socket.connect(address)?;
+            socket.local_addr()
+        });
+        address.ip().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
     }
 
     /// Waits for a child to end, which it should not before it is told to; says how it ended.
@@ -264,6 +307,8 @@ impl ServerUnderTest {
         let launch = child.stop().await;
         let (_, child) = launch.start(self.dialer.address()).await.context("after its stop")?;
         self.child = Some(child);
+        // The counters begin anew.
+        self.last = None;
         Ok(())
     }
 
@@ -284,16 +329,75 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    fn parse(text: &str, transport: Transport) -> Option<Scrape> {
-        let value = |name: &str| -> Option<f64> {
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            line.rsplit(' ').next()?.parse().ok()
+    fn parse(text: &str, transport: Transport) -> anyhow::Result<Scrape> {
+        let value = |name: &str| -> anyhow::Result<f64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let line = line.with_context(|| format!("/metrics lacks {name}"))?;
+            let value = line.trim().parse().ok();
+            value
+                .filter(|value| (0.0..COUNTER_MAX).contains(value))
+                .with_context(|| format!("/metrics: {name} is '{}', not a count", one_line(line)))
         };
-        let requests = format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} ");
+        let requests = format!("poll_vs_push_requests_total{{transport=\"{transport}\"}}");
         let usage = Usage {
-            cpu_s: value("process_cpu_seconds_total ")?,
-            resident_bytes: value("process_resident_memory_bytes ")? as u64,
+            cpu_s: value("process_cpu_seconds_total")?,
+            resident_bytes: value("process_resident_memory_bytes")? as u64,
         };
-        Some(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
+        Ok(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
+    }
+
+    /// An error if a counter is lower than it was.
+    fn check_rises_from(&self, last: &Scrape) -> anyhow::Result<()> {
+        let cpu_s = |scrape: &Scrape| scrape.usage.map_or(0.0, |usage| usage.cpu_s);
+        let requests = |scrape: &Scrape| scrape.requests.unwrap_or(0) as f64;
+        let counters = [
+            ("process_cpu_seconds_total", cpu_s(last), cpu_s(self)),
+            ("poll_vs_push_requests_total", requests(last), requests(self)),
+        ];
+        for (name, then, now) in counters {
+            anyhow::ensure!(
+                now >= then,
+                "/metrics: {name} fell from {then} to {now}; was the server restarted?"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrape(cpu: &str, requests: &str) -> anyhow::Result<Scrape> {
+        let text = format!(
+            "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n\
+             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n"
+        );
+        Scrape::parse(&text, Transport::Sse)
+    }
+
+    #[test]
+    fn counters_must_be_finite_and_must_not_fall() {
+        let first = scrape("1.5", "7").expect("good counters");
+        assert_eq!(first.requests, Some(7));
+        for wrong in ["NaN", "inf", "-inf", "+Inf", "-1", "1e300", "", "\x1b[2J"] {
+            let error = scrape(wrong, "7").expect_err(wrong).to_string();
+            assert!(error.contains("process_cpu_seconds_total is"), "{error}");
+            assert!(!error.contains('\x1b'), "{error}");
+            assert!(scrape("1", wrong).is_err(), "{wrong}");
+        }
+        let fallen = scrape("1.5", "6").expect("good counters");
+        let error = fallen.check_rises_from(&first).expect_err("it fell").to_string();
+        assert!(error.contains("fell from 7 to 6"), "{error}");
+        assert!(first.check_rises_from(&fallen).is_ok());
+    }
+
+    #[test]
+    fn a_version_is_fit_to_be_printed() {
+        assert!(is_version("poll-vs-push/0.1.0-rc.1+x"));
+        for wrong in ["nginx/1", "poll-vs-push/", "poll-vs-push/1\x1b[2J", "poll-vs-push/1 <b>"] {
+            assert!(!is_version(wrong), "{wrong}");
+        }
+        assert!(!is_version(&format!("poll-vs-push/{}", "1".repeat(41))));
     }
 }

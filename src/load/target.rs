@@ -11,9 +11,9 @@ use hyper::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 
 use super::extract::Messages;
-use super::scenario::ScenarioError;
 use crate::message::TopicName;
-use crate::transport::Transport;
+use crate::scenario::ScenarioError;
+use crate::variant::Transport;
 
 /// How to talk to a server that is not ours.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -14,13 +14,13 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 
 use super::extract;
-use super::scenario::Pacing;
 use super::target::{CursorPlace, PollRoute, Target};
 use crate::client::clock::sleep_until;
 use crate::client::{Answer, ClientError, Dialer, HttpConnection, HttpStream, Kind, WebSocket};
 use crate::message::{Message, TopicName};
 use crate::transport::sse::events::{Parsed, Parser};
-use crate::transport::{Received, SubscribeOptions, Transport};
+use crate::transport::{Received, SubscribeOptions};
+use crate::variant::{Pacing, Transport};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

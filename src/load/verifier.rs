@@ -1,16 +1,17 @@
 //! Checks every delivery against the schedule before anything is said about timing: what was lost,
-//! what came twice, what came out of order.
+//! what came twice, out of order, or sooner than it can have been sent.
 
 use std::time::Duration;
 
 use super::schedule::Schedule;
-use crate::run::{Deliveries, Histogram};
+use crate::measure::Histogram;
+use crate::run::Deliveries;
 
 /// One message's arrival at one subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message's number in its topic.
-    pub number: u32,
+    /// The message's number in its topic; `None` if it is none of those that were published.
+    pub number: Option<u32>,
     /// Since the start of the warm-up.
     pub at: Duration,
 }
@@ -32,6 +33,8 @@ impl Window {
 /// What all subscribers received, checked.
 #[derive(Debug, Default)]
 pub struct Verdict {
+    /// The least that a delivery takes: one way across the simulated link.
+    pub one_way: Duration,
     pub deliveries: Deliveries,
     /// Planned publication to receipt, of messages planned in the window.
     pub latency_us: Histogram,
@@ -49,16 +52,23 @@ impl Verdict {
         deliveries.expected += planned.len() as u64;
         deliveries.received += receipts.len() as u64;
         for receipt in receipts {
-            let fresh = seen.get_mut(receipt.number as usize);
-            // A number that was never planned is as wrong as one that comes again.
-            if fresh.is_none_or(|seen| std::mem::replace(seen, true)) {
+            let planned = receipt.number.and_then(|number| {
+                let index = number as usize;
+                Some((number, *planned.get(index)?, seen.get_mut(index)?))
+            });
+            let Some((number, planned_at, is_seen)) = planned else {
+                deliveries.unknown += 1;
+                continue;
+            };
+            // Publications never leave before their planned instant.
+            deliveries.early += u64::from(receipt.at < planned_at + self.one_way);
+            if std::mem::replace(is_seen, true) {
                 deliveries.duplicated += 1;
                 continue;
             }
-            deliveries.reordered += u64::from(newest > Some(receipt.number));
-            newest = newest.max(Some(receipt.number));
+            deliveries.reordered += u64::from(newest > Some(number));
+            newest = newest.max(Some(number));
             deliveries.in_steady += u64::from(window.contains(receipt.at));
-            let planned_at = planned[receipt.number as usize];
             let latency_us = receipt.at.saturating_sub(planned_at).as_micros() as u64;
             if window.contains(planned_at) {
                 deliveries.steady += 1;
@@ -82,8 +92,10 @@ mod tests {
             by_topic: vec![vec![ms(0), ms(10), ms(20), ms(30)]],
         };
         let window = Window { start: ms(10), end: ms(30) };
-        let receipts: Vec<_> =
-            arrivals.iter().map(|(number, at)| Receipt { number: *number, at: ms(*at) }).collect();
+        let receipts: Vec<_> = arrivals
+            .iter()
+            .map(|(number, at)| Receipt { number: Some(*number), at: ms(*at) })
+            .collect();
         let mut verdict = Verdict::default();
         verdict.add(&schedule, window, 0, &receipts);
         verdict
@@ -103,7 +115,19 @@ mod tests {
     #[test]
     fn loss_repetition_disorder_and_inventions_are_counted() {
         let verdict = check(&[(2, 25), (0, 26), (2, 27), (9, 28)]);
-        let Deliveries { lost, duplicated, reordered, received, .. } = verdict.deliveries;
-        assert_eq!((lost, duplicated, reordered, received), (2, 2, 1, 4));
+        let Deliveries { lost, duplicated, unknown, reordered, received, .. } = verdict.deliveries;
+        assert_eq!((lost, duplicated, unknown, reordered, received), (2, 1, 1, 1, 4));
+    }
+
+    #[test]
+    fn a_delivery_sooner_than_the_link_allows_is_counted() {
+        let ms = Duration::from_millis;
+        let schedule =
+            Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(10), ms(20)]] };
+        let receipts = [(0, 20), (1, 29), (2, 10)]
+            .map(|(number, at)| Receipt { number: Some(number), at: ms(at) });
+        let mut verdict = Verdict { one_way: ms(20), ..Verdict::default() };
+        verdict.add(&schedule, Window { start: ms(0), end: ms(30) }, 0, &receipts);
+        assert_eq!(verdict.deliveries.early, 2);
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Nothing is claimed that lies within the spread, and nothing about a way that is void.
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
+use super::differences::{Ranking, Standing};
 use super::figures::{self, Figure};
-use super::stats::Summary;
-use super::units::{Unit, sentence_case, significant};
-use super::{Point, Report, Way, charts, recovery, sweep, variants};
+use super::{Point, Report, Way, charts, differences, recovery, sweep, variants};
+use crate::units::{Unit, sentence_case, significant};
 
 /// The sentences, the most important first.
 pub fn sentences(report: &Report) -> Vec<String> {
@@ -35,116 +35,83 @@ fn of_point(point: &Point) -> Vec<String> {
     parts.chain(variants::sentences(point)).chain(recovery::sentences(point)).collect()
 }
 
-/// A way's place in a ranking.
-type Standing<'a> = (&'a Way<'a>, &'a Summary);
-
-/// The leaders of a ranking (the first and those not to be told from it), and the rest.
-fn split<'a, 'b>(ranked: &'b [Standing<'a>]) -> (&'b [Standing<'a>], &'b [Standing<'a>]) {
-    let best = ranked[0].1;
-    let leaders = ranked.iter().take_while(|(_, summary)| !summary.differs_from(best)).count();
-    ranked.split_at(leaders.max(1))
-}
-
 fn latency(point: &Point) -> Option<String> {
-    let figure = &figures::LATENCY_MEAN;
-    let ranked = point.ranked(figure);
-    if ranked.is_empty() {
-        return None;
-    }
-    let (leaders, rest) = split(&ranked);
-    let times = list(leaders.iter().map(|(_, summary)| figure.unit.show(summary.value)));
-    let verb = match leaders.len() {
-        _ if ranked.len() == 1 => "needed",
-        1 => "was fastest:",
-        _ => "were fastest:",
-    };
-    let first = format!(
-        "{} {verb} {times} from publication to receipt on average{}.",
-        names(leaders),
-        tied(leaders)
-    );
-    Some([sentence_case(&first), multiples(figure, leaders, rest, "took", "long")].concat())
+    of_figure(point, &figures::LATENCY_MEAN, "lowest mean latency", 1)
 }
 
 fn bytes(point: &Point) -> Option<String> {
-    let figure = &figures::BYTES_PER_MESSAGE;
-    ranking(point, figure, "moved the fewest bytes for a delivered message", "moved")
+    of_figure(point, &figures::BYTES_PER_MESSAGE, "fewest bytes per delivered message", 2)
 }
 
 fn cpu(point: &Point) -> Option<String> {
-    let figure = &figures::CPU_PER_MESSAGE;
-    ranking(point, figure, "cost the server the least CPU time for a delivered message", "cost")
+    let quality = "least server CPU time per delivered message";
+    of_figure(point, &figures::CPU_PER_MESSAGE, quality, 2)
 }
 
-fn ranking(point: &Point, figure: &Figure, superlative: &str, verb: &str) -> Option<String> {
-    let ranked = point.ranked(figure);
-    if ranked.len() < 2 {
-        return None;
-    }
-    let (leaders, rest) = split(&ranked);
-    let values = list(leaders.iter().map(|(_, summary)| figure.unit.show(summary.value)));
-    let first = format!("{} {superlative}: {values}{}.", names(leaders), tied(leaders));
-    Some([sentence_case(&first), multiples(figure, leaders, rest, verb, "much")].concat())
+/// The ranking of a figure that at least `least` transports have.
+fn ranking<'a>(point: &'a Point<'a>, figure: &Figure, least: usize) -> Option<Ranking<'a>> {
+    let ranking = differences::ranking(point, figure);
+    let placed: usize = ranking.groups.iter().map(Vec::len).sum();
+    (placed + ranking.unplaced.len() >= least).then_some(ranking)
 }
 
-fn tied(leaders: &[Standing]) -> &'static str {
-    match leaders {
-        [] | [_] => "",
-        _ if leaders.iter().any(|(way, _)| way.cells.len() < 2) => {
-            ", too close to be told apart by one repeat"
+/// `Lowest mean latency: WebSocket, 20 ms. Long polling: 30 ms (1.5 times).`
+fn of_figure(point: &Point, figure: &Figure, quality: &str, least: usize) -> Option<String> {
+    let Ranking { groups, unplaced } = ranking(point, figure, least)?;
+    let (leaders, rest) = groups.split_first()?;
+    let show = |(_, summary): &Standing| figure.unit.show(summary.value);
+    let values = match leaders.as_slice() {
+        [only] => show(only),
+        [first, .., last] => {
+            let (low, high) = (show(first), show(last));
+            let range = if low == high { low } else { format!("{low} to {high}") };
+            format!("{range} (the run establishes no order among them)")
         }
-        _ => ", no difference beyond the spread",
-    }
-}
-
-/// ` Long polling took 1.5 times as long (30 ms) and short polling 27 times (541 ms).`
-fn multiples(
-    figure: &Figure,
-    leaders: &[Standing],
-    rest: &[Standing],
-    verb: &str,
-    quality: &str,
-) -> String {
-    let best = leaders[0].1.value;
-    if rest.is_empty() || best <= 0.0 {
-        return String::new();
-    }
-    let each = rest.iter().enumerate().map(|(index, (way, summary))| {
-        let value = figure.unit.show(summary.value);
-        let times = significant(summary.value / best);
-        match index {
-            0 => format!("{} {verb} {times} times as {quality} ({value})", way.variant.label()),
-            _ => format!("{} {times} times ({value})", way.variant.label()),
-        }
+        [] => String::new(),
+    };
+    let first = sentence_case(&format!("{quality}: {}, {values}.", names(leaders)));
+    let best = leaders.first().map_or(0.0, |(_, summary)| summary.value);
+    let each = rest.iter().flatten().map(|standing| {
+        let (way, summary) = standing;
+        let times = match best > 0.0 {
+            true => format!(" ({} times)", significant(summary.value / best)),
+            false => String::new(),
+        };
+        format!("{}: {}{times}", way.variant.label(), show(standing))
     });
-    format!(" {}.", sentence_case(&list(each)))
+    let unplaced = (!unplaced.is_empty()).then(|| {
+        let name =
+            |standing: &Standing| format!("{} ({})", standing.0.variant.label(), show(standing));
+        format!("too uncertain to place: {}", list(unplaced.iter().map(name)))
+    });
+    let each = each.chain(unplaced).collect::<Vec<_>>().join("; ");
+    Some(if each.is_empty() { first } else { format!("{first} {}.", sentence_case(&each)) })
 }
 
 fn requests(point: &Point) -> Option<String> {
     let mut ranked = point.ranked(&figures::REQUESTS_PER_SUBSCRIBER);
     ranked.reverse();
-    let (asking, told): (Vec<_>, Vec<_>) =
+    let (polling, pushed): (Vec<_>, Vec<_>) =
         ranked.into_iter().partition(|(_, summary)| summary.value > 0.0);
-    let each = asking.iter().map(|(way, summary)| {
+    let each = polling.iter().map(|(way, summary)| {
         let name = way.variant.label();
         let empty = way.summary(&figures::EMPTY_SHARE).map(|empty| match empty.value {
-            0.0 => " (none answered empty)".to_owned(),
-            share => format!(" ({} answered empty)", figures::EMPTY_SHARE.unit.show(share)),
+            0.0 => " (no empty response)".to_owned(),
+            share => format!(" ({} of responses empty)", figures::EMPTY_SHARE.unit.show(share)),
         });
         format!("{} with {name}{}", significant(summary.value), empty.unwrap_or_default())
     });
-    let told = list(told.iter().map(|(way, _)| way.variant.label()));
-    let none = (!told.is_empty()).then(|| format!("none after the handshake with {told}"));
+    let pushed = list(pushed.iter().map(|(way, _)| way.variant.label()));
+    let none = (!pushed.is_empty()).then(|| format!("none after the handshake with {pushed}"));
     let each = list(each.chain(none));
-    (!each.is_empty()).then(|| format!("Requests a second that each subscriber sent: {each}."))
+    (!each.is_empty()).then(|| format!("Requests per second per subscriber: {each}."))
 }
 
 /// What to take, and for which workload: the rule of thumb, with this run's figures in it.
 fn advice(point: &Point) -> Option<String> {
     let first = |figure: &'static Figure| {
-        let ranked = point.ranked(figure);
-        (ranked.len() >= 2)
-            .then(|| split(&ranked).0.iter().map(|(way, _)| way.variant).collect::<Vec<_>>())
+        let ranking = ranking(point, figure, 2)?;
+        Some(ranking.groups.first()?.iter().map(|(way, _)| way.variant).collect::<Vec<_>>())
     };
     let fast = first(&figures::LATENCY_MEAN)?;
     let thrifty = first(&figures::BYTES_PER_MESSAGE);
@@ -154,9 +121,17 @@ fn advice(point: &Point) -> Option<String> {
         |variant: &&Variant| others.iter().flatten().all(|leaders| leaders.contains(variant));
     let everywhere: Vec<String> =
         fast.iter().filter(leads).map(|variant| variant.label()).collect();
-    let verdict = match everywhere.len() {
-        0 => "For this workload no way is best in everything: weigh delay against cost.".to_owned(),
-        _ => format!("For this workload nothing beat {}.", everywhere.join(" or ")),
+    let ranked = [Some("mean latency"), others[0].as_ref().map(|_| "bytes")]
+        .into_iter()
+        .chain([others[1].as_ref().map(|_| "server CPU")]);
+    let ranked = list(ranked.flatten().map(str::to_owned));
+    let verdict = match everywhere.as_slice() {
+        [] => format!("No transport leads in {ranked} at once: weigh latency against cost."),
+        [only] => format!("{} is in the leading group for {ranked}.", sentence_case(only)),
+        _ => format!(
+            "{} are in the leading group for {ranked}.",
+            sentence_case(&list(everywhere.clone()))
+        ),
     };
     Some([verdict, rule_of_thumb(point)].join(" "))
 }
@@ -166,10 +141,10 @@ fn rule_of_thumb(point: &Point) -> String {
     let interval = Unit::Seconds.show(workload.poll_interval.as_secs_f64());
     let rtt = Unit::Seconds.show(workload.rtt.as_secs_f64());
     format!(
-        "Rule of thumb: push when messages must be seen at once, or are rare; long polling where \
-         push cannot pass, as fast while messages are further apart than a round trip ({rtt} \
-         here); short polling when a message may be an interval old ({interval} here) and most \
-         polls find one (here {} per interval on average).",
+        "Rule of thumb: use push if messages must arrive at once or are rare; use long polling \
+         where push is blocked (it is as fast while messages are further apart than one round \
+         trip, here {rtt}); use short polling if messages may be one interval old (here \
+         {interval}) and most polls return some (here {} per interval on average).",
         significant(workload.rate * workload.poll_interval.as_secs_f64())
     )
 }
@@ -206,8 +181,9 @@ fn range(points: &[Point], variant: Variant) -> Option<String> {
     let low = means.iter().copied().reduce(f64::min)?;
     let high = means.iter().copied().reduce(f64::max)?;
     let led = points.iter().filter(|point| {
-        let ranked = point.ranked(figure);
-        ranked.len() >= 2 && split(&ranked).0.iter().any(|(way, _)| way.variant == variant)
+        ranking(point, figure, 2).is_some_and(|ranking| {
+            ranking.groups.first().into_iter().flatten().any(|(way, _)| way.variant == variant)
+        })
     });
     let (name, low, high) =
         (sentence_case(&variant.label()), figure.unit.show(low), figure.unit.show(high));
@@ -218,8 +194,7 @@ fn range(points: &[Point], variant: Variant) -> Option<String> {
         n => format!("in {n}"),
     };
     Some(format!(
-        "{name}: {range} from publication to receipt on average, over {} workloads; fastest, or \
-         not to be told from the fastest, {led}.",
+        "{name}: mean latency {range} over {} workloads; in the fastest group {led}.",
         means.len(),
     ))
 }

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use crate::run::Run;
-use crate::transport::Variant;
+use crate::scenario::{Scenario, Workload};
+use crate::variant::Variant;
 
 use super::figures::{self, Figure};
 use super::stats::Summary;
@@ -37,6 +38,53 @@ impl Change {
     pub fn factor(&self) -> f64 {
         self.new.value / self.old.value
     }
+}
+
+/// Whether any of what `scenario` asks for has a valid measurement in `old`.
+///
+/// # Errors
+/// Says what of the workload differs, or that the measurements do not count.
+pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
+    let old = Report::new(old);
+    let points = scenario.points();
+    let mut is_void = false;
+    for point in &points {
+        let same =
+            old.points.iter().find(|old| old.name == point.case && *old.workload == point.workload);
+        for way in point.transports.iter().filter_map(|variant| same?.way(*variant)) {
+            if !way.is_void() {
+                return Ok(());
+            }
+            is_void = true;
+        }
+    }
+    if is_void {
+        return Err("all that could be compared is void in it".to_owned());
+    }
+    let differences = points.iter().find_map(|point| {
+        let old = old.points.iter().find(|old| old.name == point.case)?;
+        let differences = differences(old.workload, &point.workload);
+        (!differences.is_empty()).then(|| format!(": {}", differences.join(", ")))
+    });
+    let differences = differences.unwrap_or_default();
+    Err(format!(
+        "it measured none of this run's workloads and transports, so nothing can be \
+         compared{differences}"
+    ))
+}
+
+/// The values in which two workloads differ, each as `rate = 5.0 there and 10.0 here`.
+fn differences(there: &Workload, here: &Workload) -> Vec<String> {
+    let values = |workload: &Workload| serde_json::to_value(workload).unwrap_or_default();
+    let (there, here) = (values(there), values(here));
+    let Some(here) = here.as_object() else { return Vec::new() };
+    let different = here.iter().filter(|(key, value)| there.get(key) != Some(value));
+    different
+        .map(|(key, value)| {
+            let old = there.get(key).map_or("nothing".to_owned(), ToString::to_string);
+            format!("{key} is {old} there and {value} here")
+        })
+        .collect()
 }
 
 /// What changed from `old` to `new`.
@@ -138,7 +186,7 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::transport::Transport;
+    use crate::variant::Transport;
 
     #[test]
     fn a_run_has_not_changed_from_itself() {
@@ -165,6 +213,20 @@ mod tests {
           websocket.bytes.per_message: 288 B -> 388 B (+34.7 %)
           note: the machine differs: Example CPU, 2 cores, kernel 6.12.0 then, Example CPU, 4 cores, kernel 6.12.0 now
         ");
+    }
+
+    #[test]
+    fn a_baseline_of_another_workload_is_refused_before_the_run() {
+        let old = fixture::run();
+        assert_eq!(check_comparable(&old, &old.scenario), Ok(()));
+        let mut other = old.scenario.clone();
+        other.workload.rate *= 2.0;
+        let reason = check_comparable(&old, &other).expect_err("nothing in common");
+        assert!(reason.contains("rate is") && reason.contains("there and"), "{reason}");
+        let mut void = old.clone();
+        void.cells.iter_mut().for_each(|cell| cell.deliveries.lost = 1);
+        let reason = check_comparable(&void, &old.scenario).expect_err("void");
+        assert!(reason.contains("void"), "{reason}");
     }
 
     #[test]

@@ -67,8 +67,13 @@ fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = Strin
     fields.join(",") + "\n"
 }
 
-/// RFC 4180: quotes where the text would be mistaken for syntax.
+/// RFC 4180: quotes where the text would be mistaken for syntax. A text that a spreadsheet would
+/// evaluate as a formula gets an apostrophe in front, a number does not.
 fn quoted(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula && text.parse::<f64>().is_err() {
+        return quoted(&format!("'{text}"));
+    }
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),

@@ -2,8 +2,8 @@
 //! readers may tolerate, with this run's costs.
 
 use crate::advise::{self, Costs, Need, Origin, TOO_CLOSE};
-use crate::load::scenario::Workload;
-use crate::transport::Transport;
+use crate::scenario::Workload;
+use crate::variant::Transport;
 
 use super::Report;
 
@@ -27,6 +27,7 @@ pub struct Verdict {
 /// The ways of a report, ready to be asked.
 pub struct Decision<'a> {
     workload: &'a Workload,
+    is_tls: bool,
     costs: Costs,
 }
 
@@ -38,7 +39,7 @@ impl<'a> Decision<'a> {
         let mut costs = Costs::from_run(report.run);
         costs.ways.retain(|_, way| way.origin == Origin::Run);
         let decides = costs.ways.len() >= 2 && report.run.server.is_child;
-        decides.then_some(Decision { workload, costs })
+        decides.then_some(Decision { workload, is_tls: report.run.server.is_tls, costs })
     }
 
     /// The cheapest way by `cost` for messages at `rate` per second of which none may be older
@@ -51,6 +52,9 @@ impl<'a> Decision<'a> {
             staleness_s,
             rtt_s: self.workload.rtt.as_secs_f64(),
             message_bytes: self.workload.message_bytes,
+            headers: self.workload.headers,
+            is_tls: self.is_tls,
+            browser_only: false,
             cost: match cost {
                 Cost::ServerCpu => advise::Cost::Cpu,
                 Cost::Bytes => advise::Cost::Bytes,
@@ -58,7 +62,7 @@ impl<'a> Decision<'a> {
         };
         let choice = advise::choose(&need, &self.costs)?;
         let is_clear = choice.lead.is_none_or(|lead| lead >= TOO_CLOSE);
-        Some(Verdict { transport: choice.transport, is_clear })
+        Some(Verdict { transport: *choice.close.first()?, is_clear })
     }
 }
 
@@ -66,7 +70,7 @@ impl<'a> Decision<'a> {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::transport::Waiting;
+    use crate::variant::Waiting;
 
     #[test]
     fn staleness_decides_between_polling_and_push() {

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::load::scenario::{Point, Scenario, Workload};
+use crate::measure::{Histogram, Ledger};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Histogram, Ledger, Machine, Recovery,
-    Requests, Run, SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent,
-    TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
+    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::transport::{Transport, Variant, Waiting};
+use crate::scenario::{Point, Scenario, Workload};
+use crate::variant::{Transport, Variant, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
 pub fn run() -> Run {
@@ -65,6 +65,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
         started_at,
         finished_at: started_at + Duration::from_secs(95),
         stopped_early: None,
+        failed: Vec::new(),
         machine: Machine {
             os: "Debian GNU/Linux 13".into(),
             kernel: "6.12.0".into(),
@@ -191,11 +192,12 @@ fn measured(
     let requests = Requests {
         sent,
         answers: answers().count() as u64,
+        repeated: 0,
         empty_answers: answers().filter(|(_, count)| *count == 0).count() as u64,
         client_total: sent + 60,
         server_total: Some(sent + 60),
     };
-    let work = in_steady as f64 * 9e-6 + sent as f64 * 25e-6;
+    let work = in_steady as f64 * 90e-6 + sent as f64 * 250e-6;
     Cell {
         variant,
         case: point.case.clone(),
@@ -212,6 +214,7 @@ fn measured(
         },
         latency_us,
         requests,
+        others: Some(OtherLoad { cpu_s: 0.01, cores: 2 }),
         bytes: bytes(workload, in_steady, sent),
         connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
         server: Some(ServerCost {
@@ -219,7 +222,7 @@ fn measured(
             cpu_unused: 0.000_1,
             cpu_idle: 0.002,
             resident_before_bytes: 9_000_000,
-            resident_idle_bytes: 9_000_000 + 6_000 * u64::from(workload.subscribers),
+            resident_idle_bytes: 9_000_000 + 60_000 * u64::from(workload.subscribers),
             resident_end_bytes: 9_900_000,
             kernel_socket_bytes: Some(4_300),
         }),

@@ -1,258 +1,133 @@
-//! `report.html`: one file that opens without a network, on light and dark screens and on paper.
-//!
-//! It opens with the answer; then figures, charts, validity, method and circumstances. All text
-//! from a run is escaped by maud: nothing in a scenario can become markup.
+//! `report.html`: the document as one file that needs no network, for light and dark screens and
+//! for paper. maud escapes all text: nothing in a scenario can become markup.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::charts::{self, Chart, palette};
-use super::decision::{Cost, Decision};
-use super::table::{self, Entry};
-use super::terminal::heading;
-use super::{Point, Report, Way, differences, figures, prose, published, sweep};
+use super::Report;
+use super::charts::{Chart, palette};
+use super::document::{Block, Field, Row, Section, Table, Tone, sections};
+use super::prose;
+use crate::text::visible;
 
 const STYLE: &str = include_str!("report.css");
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
     let scenario = &report.run.scenario;
+    let sections = sections(report);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (scenario.title) }
+                title { (visible(&scenario.title)) }
                 style { (PreEscaped(STYLE)) (PreEscaped(palette::css())) }
             }
-            body {
-                main {
-                    h1 { (scenario.title) }
-                    @for paragraph in prose::paragraphs(&scenario.description) {
-                        p class="lead" { (paragraph) }
-                    }
-                    (answer(report))
-                    @if report.points.len() > 1 { (headlines(report)) }
-                    @for line in sweep::lines(report) { (of_line(&line)) }
-                    (published(report))
-                    @if report.points.len() > 1 { h2 { "Each workload" } }
-                    @for point in &report.points { (of_point(report, point)) }
-                    (decision(report))
-                    (held(report))
-                    (validity(report))
-                    (method())
-                    (circumstances(report))
+            body { main {
+                h1 { (visible(&scenario.title)) }
+                @for paragraph in prose::paragraphs(&scenario.description) {
+                    p class="lead" { (visible(paragraph)) }
                 }
-            }
+                @for (index, section) in sections.iter().enumerate() {
+                    (of_section(section))
+                    @if index == 0 { (contents(&sections)) }
+                }
+            } }
         }
     };
     page.into_string()
 }
 
-fn answer(report: &Report) -> Markup {
+fn contents(sections: &[Section]) -> Markup {
     html! {
-        section class="answer" {
-            h2 { "The answer" }
-            @for sentence in report.answer() {
-                p class=[sentence.starts_with("Void").then_some("void")] { (sentence) }
+        nav class="note" aria-label="Contents" {
+            @for section in &sections[1..] {
+                a href=(format!("#{}", section.id)) { (section.title) } " · "
             }
-            (cautioned(report))
+            a href="results.csv" { "results.csv" }
         }
     }
 }
 
-/// A line that sends the reader to the warnings, where there are any.
-fn cautioned(report: &Report) -> Markup {
-    let cautions = report.findings.iter().filter(|finding| !finding.is_void()).count();
+fn of_section(section: &Section) -> Markup {
     html! {
-        @match cautions {
-            0 => {},
-            1 => p class="note" { "One caution applies: see " a href="#validity" { "validity" } "." },
-            n => p class="note" { (n) " cautions apply: see " a href="#validity" { "validity" } "." },
+        section id=(section.id) class=[(section.id == "answer").then_some("answer")] {
+            h2 { (section.title) }
+            @for block in &section.blocks { (of_block(block)) }
         }
     }
 }
 
-fn headlines(report: &Report) -> Markup {
+fn of_block(block: &Block) -> Markup {
     html! {
-        section {
-            h2 { "The figures that decide" }
-            div class="scroll" {
-                table {
-                    thead { tr {
-                        th {} th { "way" }
-                        @for figure in figures::HEADLINES { th class="number" { (heading(figure)) } }
-                    } }
-                    tbody {
-                        @for point in &report.points {
-                            @for (index, way) in point.ways.iter().enumerate() {
-                                tr class=[(index == 0).then_some("first")] {
-                                    @if index == 0 {
-                                        th rowspan=(point.ways.len()) { (point.title(report.run)) }
-                                    }
-                                    th { (name(way)) }
-                                    @for figure in figures::HEADLINES {
-                                        td class="number" { (headline(way, figure)) }
-                                    }
-                                }
+        @match block {
+            Block::Heading(text) => h3 { (visible(text)) },
+            Block::Paragraph(tone, text) => p class=[class(*tone)] { (visible(text)) },
+            Block::List(items) => ul { @for (tone, text) in items {
+                li class=[class(*tone)] { (visible(text)) }
+            } },
+            Block::Terms(terms) => dl { @for (term, text) in terms {
+                dt { (visible(term)) } dd { (visible(text)) }
+            } },
+            Block::Table(table) => (of_table(table)),
+            Block::Charts(charts) => div class="charts" {
+                @for chart in charts { (figure(chart)) }
+            },
+            Block::Details(title, blocks) => details {
+                summary { h3 { (visible(title)) } }
+                @for block in blocks { (of_block(block)) }
+            },
+        }
+    }
+}
+
+fn class(tone: Tone) -> Option<&'static str> {
+    match tone {
+        Tone::Normal | Tone::Strong => None,
+        Tone::Note => Some("note"),
+        Tone::Void => Some("void"),
+    }
+}
+
+fn of_table(table: &Table) -> Markup {
+    let columns = table.head.len();
+    let style = format!("--ways:{}", columns - table.names);
+    let number = |index: usize| (table.is_numeric && index >= table.names).then_some("number");
+    html! {
+        div class="scroll" tabindex="0" {
+            table class=[(table.is_numeric && table.names == 1).then_some("figures")] style=(style) {
+                thead { tr { @for (index, field) in table.head.iter().enumerate() {
+                    th class=[number(index)] { (of_field(field)) }
+                } } }
+                tbody { @for row in &table.rows { tr {
+                    @match row {
+                        Row::Section(title) => th class="section" colspan=(columns) { (title) },
+                        Row::Fields(fields) => @for (index, field) in fields.iter().enumerate() {
+                            @if index < table.names {
+                                th title=[field.figure] { (of_field(field)) }
+                            } @else {
+                                td class=[number(index)] { (of_field(field)) }
                             }
-                        }
+                        },
                     }
-                }
+                } } }
             }
         }
     }
 }
 
-fn headline(way: &Way, figure: &figures::Figure) -> String {
-    match way.summary(figure) {
-        _ if way.is_void() => "void".to_owned(),
-        Some(summary) => figure.unit.show(summary.value),
-        None => "—".to_owned(),
-    }
-}
-
-/// The charts over a sweep: what changes along it, and where ways meet.
-fn of_line(line: &sweep::Line) -> Markup {
-    let charts = [
-        charts::sweep::along(line, &figures::LATENCY_MEAN, "Mean delivery latency"),
-        charts::sweep::along(
-            line,
-            &figures::REQUESTS_PER_SUBSCRIBER,
-            "Requests per second of each subscriber",
-        ),
-        charts::sweep::along(line, &figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
-        charts::sweep::along(line, &figures::CPU_BUSY, "Server CPU, of one core"),
-    ];
+fn of_field(field: &Field) -> Markup {
+    let text = visible(&field.text);
+    let way = field.variant.map(|variant| format!("way {}", palette::class(variant)));
     html! {
-        section {
-            h2 {
-                @if line.name.is_empty() { "Along the sweep: " } @else { (line.name) ", along: " }
-                (line.axis.label())
-            }
-            div class="charts" { @for chart in charts.iter().flatten() { (figure(chart)) } }
+        @match field.tone {
+            Tone::Strong => strong { (text) },
+            Tone::Note => span class="faint" { (text) },
+            Tone::Void => span class="void" { (text) },
+            Tone::Normal => @if way.is_some() { span class=[way] { (text) } } @else { (text) },
         }
-    }
-}
-
-fn published(report: &Report) -> Markup {
-    let rows = published::rows(report);
-    html! {
-        @if !rows.is_empty() {
-            section {
-                h2 { "Published figures beside ours" }
-                div class="scroll" {
-                    table {
-                        thead { tr {
-                            th { "case" } th { "published by" } th { "figure" }
-                            th { "published" } th { "ours" } th { "why they differ, or need not" }
-                        } }
-                        tbody { @for row in &rows { tr {
-                            th { (row.case) } td { (row.source) } td { (row.figure) }
-                            td { (row.value) } td { strong { (row.ours) } } td { (row.why) }
-                        } } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A point's table and charts; folded away if there are many points.
-fn of_point(report: &Report, point: &Point) -> Markup {
-    let body = html! {
-        p class="note" { (prose::workload(point.workload)) }
-        (figure_table(point))
-        (differences(point))
-        (point_charts(point))
-    };
-    let description = point.case.map_or("", |case| case.description.as_str());
-    html! {
-        @if report.points.len() == 1 {
-            section { h2 { "Every figure" } (body) }
-        } @else {
-            section { details {
-                summary { h3 { (point.title(report.run)) } }
-                @for paragraph in prose::paragraphs(description) { p { (paragraph) } }
-                (body)
-            } }
-        }
-    }
-}
-
-fn figure_table(point: &Point) -> Markup {
-    html! {
-        div class="scroll" {
-            table class="figures" style=(format!("--ways:{}", point.ways.len())) {
-                thead { tr {
-                    th {}
-                    @for way in &point.ways { th class="number" { (name(way)) } }
-                } }
-                @for section in table::sections(point) {
-                    tbody {
-                        tr { th class="section" colspan=(point.ways.len() + 1) {
-                            (section.heading)
-                        } }
-                        @for row in &section.rows {
-                            tr {
-                                th title=(row.figure.name) { (row.figure.label) }
-                                @for item in &row.entries { td class="number" { (entry(item)) } }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn differences(point: &Point) -> Markup {
-    let orders = differences::orders(point);
-    html! {
-        @if !orders.is_empty() {
-            h3 { "Which differences are real" }
-            p class="note" { (differences::KEY) }
-            dl { @for (figure, order) in &orders { dt { (figure) } dd { (order) } } }
-        }
-    }
-}
-
-fn entry(entry: &Entry) -> Markup {
-    html! {
-        @match entry {
-            Entry::Void => span class="void" { "void" },
-            Entry::None => span class="faint" { "—" },
-            Entry::TooFew => span class="faint" { "too few values" },
-            Entry::Measured { value, spread, theory } => {
-                strong { (value) }
-                @if let Some(spread) = spread { span class="spread" { (spread) } }
-                @if let Some(theory) = theory {
-                    span class="theory" {
-                        "theory " (theory.value)
-                        @if let Some(comparison) = &theory.comparison { " · " (comparison) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn name(way: &Way) -> Markup {
-    html! { span class=(format!("way {}", palette::class(way.variant))) {
-        (way.variant.label())
-    } }
-}
-
-fn point_charts(point: &Point) -> Markup {
-    let charts = [
-        charts::percentiles::latency(point),
-        charts::bars::requests(point),
-        charts::bytes::per_message(point),
-        charts::bars::cpu(point),
-        charts::timeline::subscriber(point),
-    ];
-    html! {
-        div class="charts" { @for chart in charts.iter().flatten() { (figure(chart)) } }
+        @for detail in &field.details { span class="spread" { (visible(detail)) } }
     }
 }
 
@@ -260,69 +135,7 @@ fn figure(chart: &Chart) -> Markup {
     html! {
         figure class=[chart.wide.then_some("wide")] {
             figcaption { strong { (chart.title) } span { (chart.note) } }
-            div class="scroll" { (chart.svg) }
-        }
-    }
-}
-
-fn decision(report: &Report) -> Markup {
-    let charts = Decision::of(report).map(|decision| {
-        [Cost::ServerCpu, Cost::Bytes].map(|cost| charts::map::cheapest(&decision, cost))
-    });
-    html! {
-        @if let Some(charts) = charts {
-            section {
-                h2 { "Which way is cheapest where" }
-                div class="charts" { @for chart in &charts { (figure(chart)) } }
-            }
-        }
-    }
-}
-
-fn held(report: &Report) -> Markup {
-    let sentences = report.held();
-    html! {
-        @if !sentences.is_empty() {
-            section {
-                h2 { "Theory held against measurement" }
-                @for sentence in &sentences { p { (sentence) } }
-            }
-        }
-    }
-}
-
-fn validity(report: &Report) -> Markup {
-    html! {
-        section id="validity" {
-            h2 { "Validity" }
-            @if report.findings.is_empty() { p { "Nothing speaks against these figures." } }
-            ul {
-                @for finding in &report.findings {
-                    @if finding.is_void() {
-                        li class="void" { strong { "Void. " } (finding) }
-                    } @else {
-                        li { strong { "Caution. " } (finding) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn method() -> Markup {
-    html! {
-        section {
-            h2 { "Method, in brief" }
-            ul { @for line in prose::METHOD { li { (line) } } }
-        }
-    }
-}
-
-fn circumstances(report: &Report) -> Markup {
-    html! {
-        section {
-            h2 { "Circumstances" }
-            dl { @for (name, value) in prose::circumstances(report) { dt { (name) } dd { (value) } } }
+            div class="scroll" tabindex="0" { (chart.svg) }
         }
     }
 }

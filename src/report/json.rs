@@ -17,7 +17,7 @@ pub fn document(report: &Report) -> Value {
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     json!({
         "void": report.is_void(),
-        "stopped_early": report.run.stopped_early,
+        "stopped_early": report.run.stopped_early.as_ref().map(|stop| &stop.text),
         "answer": report.answer(),
         "theory": report.held(),
         "findings": findings,

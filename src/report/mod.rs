@@ -12,6 +12,7 @@ pub mod charts;
 mod csv;
 pub mod decision;
 mod differences;
+mod document;
 pub mod figures;
 mod html;
 mod json;
@@ -25,7 +26,6 @@ pub mod sweep;
 mod table;
 mod terminal;
 pub mod threshold;
-pub mod units;
 pub mod validity;
 mod variants;
 pub mod warning;
@@ -38,9 +38,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::load::scenario::{Case, Workload};
-use crate::run::{Cell, Histogram, Run};
-use crate::transport::Variant;
+use crate::measure::Histogram;
+use crate::run::{Cell, Run};
+use crate::scenario::{Case, Workload};
+use crate::text::visible;
+use crate::variant::Variant;
 
 use figures::{Expected, Figure};
 use stats::Summary;
@@ -119,17 +121,17 @@ impl<'run> Report<'run> {
 
     /// The report as one HTML file that needs no network.
     pub fn html(&self) -> String {
-        html::page(self)
+        visible(&html::page(self)).into_owned()
     }
 
     /// The report as Markdown, without charts.
     pub fn markdown(&self) -> String {
-        markdown::document(self)
+        visible(&markdown::document(self)).into_owned()
     }
 
     /// Every figure as one line of CSV, in base units.
     pub fn csv(&self) -> String {
-        csv::table(self)
+        visible(&csv::table(self)).into_owned()
     }
 
     /// The figures for programs to read.
@@ -198,9 +200,13 @@ impl<'run> Way<'run> {
         let (cells, void_reasons) = validity::separate(run, measured);
         let mut latency_us = Histogram::new();
         cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
+        let clock_s = run.server.cpu_clock_s();
         let summarise = |figure: &&Figure| {
             let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
-            Summary::new(&values, figure.pooled(&cells)).map(|summary| (figure.name, summary))
+            let summary = Summary::new(&values, figure.pooled(&cells))?;
+            let error = figure.error(&cells, clock_s);
+            let resolved = figure.is_resolved(summary.value, error);
+            resolved.then(|| (figure.name, summary.with_error(error)))
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
         let expected = expected(run, variant, workload, &cells);

@@ -9,8 +9,8 @@ use crate::run::Cell;
 
 use super::figures::{self, Expected, Figure};
 use super::stats::median;
-use super::units::thousands;
 use super::{Point, Report, Way, expected, validity};
+use crate::units::thousands;
 
 /// How far a measurement may lie from its prediction.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +151,7 @@ impl Tolerance {
 fn standard_error(figure: &Figure, expected: &Expected, cells: &[&Cell]) -> f64 {
     let sum = |count: fn(&Cell) -> u64| cells.iter().map(|cell| count(cell)).sum::<u64>() as f64;
     if figure.name == figures::LATENCY_MEAN.name {
-        let mut merged = crate::run::Histogram::new();
+        let mut merged = crate::measure::Histogram::new();
         cells.iter().for_each(|cell| merged.merge(&cell.latency_us));
         merged.0.stdev() / 1e6 / sum(|cell| cell.published).max(1.0).sqrt()
     } else if figure.name == figures::EMPTY_SHARE.name {
@@ -173,7 +173,7 @@ mod tests {
     /// Enough of everything; the fixture's own work is 0.4 ms a push.
     fn run(rtt: &str) -> Run {
         let mut scenario = fixture::scenario("name = 'x'\ntitle = 'x'\ndescription = 'x'");
-        scenario.workload.rtt = crate::load::scenario::parse_duration(rtt).expect("a duration");
+        scenario.workload.rtt = crate::units::parse_duration(rtt).expect("a duration");
         scenario.workload.duration = std::time::Duration::from_secs(40);
         let mut run = fixture::run_of(&scenario);
         run.own_time = Some(OwnTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
@@ -217,7 +217,7 @@ mod tests {
             (0..5).for_each(|_| cell.generator.publisher_late_us.record(20_000));
             (0..5_000).for_each(|_| cell.latency_us.record(60_000));
         };
-        let is_push = |cell: &&mut Cell| cell.variant == crate::transport::Transport::WebSocket;
+        let is_push = |cell: &&mut Cell| cell.variant == crate::variant::Transport::WebSocket;
         run.cells.iter_mut().filter(is_push).take(1).for_each(stall);
         assert!(verdict(&run)[0].starts_with("7 of 7 predictions held"), "{:?}", verdict(&run));
         run.cells.iter_mut().filter(is_push).for_each(stall);

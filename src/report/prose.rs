@@ -1,30 +1,87 @@
-//! The words that HTML and Markdown share: method, circumstances, the workload in a sentence.
+//! The texts of the document that do not depend on figures, and the circumstances of the run.
 
-use crate::load::scenario::{Headers, Pacing, Process, Workload, show};
+use crate::scenario::{Headers, Process, Workload};
 use crate::theory::OwnTime;
+use crate::units::show_duration;
+use crate::variant::Pacing;
 
 use super::Report;
-use super::units::{Unit, thousands};
+use crate::units::{Unit, thousands};
 
 /// How the figures came about, in brief.
-pub const METHOD: [&str; 7] = [
+pub const METHOD: [&str; 8] = [
     "Latency runs from the instant at which the schedule planned a publication to its receipt at \
-     the subscriber, on one monotonic clock: a late publisher cannot hide its lateness.",
-    "Every way gets the same schedule, over the same simulated link. The link delays each \
+     the subscriber, on one monotonic clock, so a late publisher does not hide latency (no coordinated omission).",
+    "Every transport gets the same schedule over the same simulated link. The link delays each \
      direction of every subscriber's connection; publishing is not delayed.",
-    "Only the steady state counts. Every delivery of the whole cell is checked: one lost, doubled \
-     or out of order, and the way is void. Requests are counted at both ends and must agree.",
-    "Repeats are interleaved. A percentile is taken from the values of all repeats together; any \
-     other figure is the median of the repeats. In brackets: smallest and largest repeat.",
+    "Only the steady state counts. Every delivery is verified: a message that is lost, duplicated \
+     or out of order voids the transport's result. Client and server must count the same requests.",
+    "Repeats are interleaved. Percentiles are taken from the values of all repeats together; every \
+     other figure is the median of the repeats. Smaller print: smallest and largest repeat.",
     "A percentile is shown only if at least 10 deliveries, and one whole message, lie above it.",
-    "A difference is claimed only if two figures lie further apart than their bootstrap intervals \
-     (95 %) are wide, together, and by more than 2 %.",
-    "Theory is a closed form for the messages that the schedule drew, whose rate differs from the \
-     one asked for by chance. Where the machine's own time was measured (under circumstances), it \
-     is added to every delivery and to every gap between two polls. Beside it stands measured / \
-     predicted (×1.02), of shares the difference in percentage points. Of a latency that is the \
-     machine's own time and little else, as at a round trip of 0, the difference is shown: the \
-     ratio would say how steady the machine is.",
+    "A CPU or memory figure has an error: the resolution of the clock or of the allocator, the CPU \
+     use of an idle server, and the number of messages. It is shown only if that error is at most \
+     25 % of the figure.",
+    "A difference is claimed only if two figures lie further apart than the sum of their intervals \
+     (bootstrap over the repeats, 95 %, at least as wide as the error) and by more than 2 %.",
+    "Theory is a closed form, evaluated with the rate of the messages that the schedule drew. The \
+     processing time of the machine, where it was measured (see Circumstances), is added to every \
+     delivery and every gap between two polls. Next to it stands measured / predicted (×1.02), or \
+     the difference in percentage points for shares. For latencies that consist mostly of \
+     processing time, as at a round trip of 0, the difference is shown instead of the ratio.",
+];
+
+/// What decides beside the figures: a property, then what it means for polling, for a streamed
+/// response (SSE), and for a WebSocket.
+pub const UNMEASURED: [[&str; 4]; 8] = [
+    [
+        "proxies and buffering",
+        "pass everywhere; a long poll must end before the proxy's timeout",
+        "a proxy that buffers responses delays messages: turn its buffering off",
+        "a proxy must support the upgrade; some networks block it",
+    ],
+    [
+        "authentication in browsers",
+        "any header, with fetch",
+        "EventSource sends cookies but no custom headers",
+        "cookies, but no custom headers",
+    ],
+    [
+        "reconnecting",
+        "the next request",
+        "EventSource reconnects and sends Last-Event-ID",
+        "your code, with backoff and a cursor",
+    ],
+    [
+        "connections per host in a browser",
+        "six over HTTP/1.1; a long poll occupies one",
+        "six over HTTP/1.1; a stream occupies one",
+        "a separate, much higher limit",
+    ],
+    [
+        "HTTP/2",
+        "requests share one connection",
+        "streams share one connection",
+        "one connection each unless RFC 8441 is supported",
+    ],
+    [
+        "background tabs",
+        "timers are throttled, so polls are late",
+        "not throttled, but a frozen tab receives nothing",
+        "not throttled, but a frozen tab receives nothing",
+    ],
+    [
+        "serverless platforms",
+        "short polls fit; held requests are billed while they wait",
+        "a response is cut at the platform's time limit",
+        "needs a gateway that keeps the connections",
+    ],
+    [
+        "operation",
+        "any load balancer; deploys need no drain",
+        "long-lived responses: deploys must drain",
+        "long-lived connections: deploys must drain",
+    ],
 ];
 
 /// The paragraphs of a text that was written in lines; an empty line separates two.
@@ -85,7 +142,9 @@ pub fn workload(workload: &Workload) -> String {
         Headers::Browser => "a browser's request headers",
     };
     let restart = match workload.restarts() {
-        true => format!(", then a restart of the server within {}", show(workload.restart)),
+        true => {
+            format!(", then a restart of the server within {}", show_duration(workload.restart))
+        }
         false => String::new(),
     };
     format!(
@@ -96,9 +155,9 @@ pub fn workload(workload: &Workload) -> String {
         thousands(i64::from(workload.topics)),
         Unit::Bytes.show(f64::from(workload.message_bytes)),
         Unit::PerSecond.show(workload.rate),
-        show(workload.rtt),
-        show(workload.poll_interval),
-        show(workload.long_poll_hold),
-        show(workload.duration),
+        show_duration(workload.rtt),
+        show_duration(workload.poll_interval),
+        show_duration(workload.long_poll_hold),
+        show_duration(workload.duration),
     )
 }

@@ -2,7 +2,7 @@
 
 use super::Point;
 use super::figures;
-use super::units::Unit;
+use crate::units::Unit;
 
 /// How long the server was away and how soon each way was back; nothing if it was not restarted.
 /// Ways that lost or doubled a message are void, and so not among them.

@@ -18,6 +18,8 @@ pub struct Summary {
     /// Bootstrap interval (95 %) of the median over the repeats.
     pub low: f64,
     pub high: f64,
+    /// Half-width of the error of the instrument and the sample, which the interval includes.
+    pub error: f64,
     /// How many repeats had the figure on their own. With fewer than two no spread is known.
     pub repeats: usize,
 }
@@ -40,8 +42,15 @@ impl Summary {
             max: values.iter().copied().fold(value, f64::max),
             low: low.min(value),
             high: high.max(value),
+            error: 0.0,
             repeats: values.len(),
         })
+    }
+
+    /// The same with an `error` of the instrument: the interval is at least that wide.
+    pub fn with_error(self, error: f64) -> Summary {
+        let low = self.low.min(self.value - error);
+        Summary { low, high: self.high.max(self.value + error), error, ..self }
     }
 
     /// Smallest to largest repeat, as a share of the value. Absent with fewer than two repeats.
@@ -56,10 +65,10 @@ impl Summary {
         let gap = (self.value - other.value).abs();
         let larger = self.value.abs().max(other.value.abs());
         let smaller = self.value.abs().min(other.value.abs());
-        if self.repeats < 2 || other.repeats < 2 {
-            return larger > smaller * FACTOR_WITHOUT_SPREAD;
-        }
         let widths = (self.high - self.low) + (other.high - other.low);
+        if self.repeats < 2 || other.repeats < 2 {
+            return gap > widths && larger > smaller * FACTOR_WITHOUT_SPREAD;
+        }
         gap > widths && gap > RESOLUTION * larger
     }
 }
@@ -147,6 +156,16 @@ mod tests {
     fn one_repeat_proves_only_large_differences() {
         assert!(!summary(&[10.0]).differs_from(&summary(&[14.0])));
         assert!(summary(&[10.0]).differs_from(&summary(&[16.0])));
+    }
+
+    #[test]
+    fn errors_of_the_instrument_prevent_a_claim() {
+        let (small, large) = (summary(&[10.0, 10.1, 10.2]), summary(&[20.0, 20.1, 20.2]));
+        assert!(small.differs_from(&large));
+        assert!(!small.with_error(3.0).differs_from(&large.with_error(3.0)));
+        let (small, large) = (summary(&[10.0]), summary(&[100.0]));
+        assert!(small.differs_from(&large));
+        assert!(!small.differs_from(&large.with_error(60.0)));
     }
 
     /// The rule's own error rate: repeats of one and the same figure, called different.

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::load::scenario::{Scenario, Sweep, Workload};
+use crate::scenario::{Scenario, Sweep, Workload};
 use crate::theory::OwnTime;
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use super::figures::{Expected, Figure};
-use super::units::Unit;
 use super::{Point, Report};
+use crate::units::Unit;
 
 /// The points of one case along one axis.
 pub struct Line<'a> {
@@ -236,7 +236,7 @@ impl Axis {
 mod tests {
     use super::*;
     use crate::report::{figures, fixture};
-    use crate::transport::Transport;
+    use crate::variant::Transport;
 
     #[test]
     fn a_crossover_lies_where_the_ratio_is_one() {

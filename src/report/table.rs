@@ -1,8 +1,8 @@
 //! The table of every figure, as texts: what HTML and Markdown lay out, each in its own way.
 
 use super::figures::{self, Expected, Figure};
-use super::units::Unit;
 use super::{Point, Way};
+use crate::units::Unit;
 
 /// A section of the table: its heading and its rows.
 pub struct Section {
@@ -25,7 +25,7 @@ pub enum Entry {
         spread: Option<String>,
         theory: Option<Theory>,
     },
-    /// A percentile that too few messages support.
+    /// A figure that the sample does not support.
     TooFew,
     /// The way has no such figure.
     None,
@@ -68,9 +68,8 @@ fn entry(way: &Way, figure: &Figure) -> Entry {
         return Entry::Void;
     }
     let Some(summary) = way.summary(figure) else {
-        let is_percentile_of_something =
-            figure.quantile().is_some() && way.cells.iter().any(|cell| figure.has_values(cell));
-        return if is_percentile_of_something { Entry::TooFew } else { Entry::None };
+        let has_values = way.cells.iter().any(|cell| figure.has_values(cell));
+        return if has_values { Entry::TooFew } else { Entry::None };
     };
     let show = |value: f64| figure.unit.show(value);
     let (min, max) = (show(summary.min), show(summary.max));

@@ -1,50 +1,23 @@
 //! The closing table of a run in the terminal: the figures that decide, a row for each way.
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table};
+use comfy_table::Color;
 
 use super::figures::{self, Figure};
 use super::{Point, Report, Way};
-
-/// How the terminal wants its table.
-#[derive(Debug, Clone, Copy)]
-pub struct TableStyle {
-    /// Columns available; `None` if unknown, then nothing is wrapped.
-    pub width: Option<u16>,
-    /// Whether ANSI colours are welcome.
-    pub colour: bool,
-}
+pub use crate::table::TableStyle;
+use crate::table::{self, Field};
 
 /// One table, whatever the number of points.
 pub fn table(report: &Report, style: TableStyle) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(style.width.unwrap_or(u16::MAX));
-    if style.colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
     let titled = report.points.len() > 1;
-    table.set_header(header(titled));
-    for point in &report.points {
-        for way in &point.ways {
-            table.add_row(row(report, point, way, titled));
-        }
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if index > usize::from(titled) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
-}
-
-fn header(titled: bool) -> Vec<Cell> {
-    let titles = titled.then_some("").into_iter().chain(["way"]);
+    let names: &[&str] = if titled { &["", "way"] } else { &["way"] };
     let figures = figures::HEADLINES.iter().map(|figure| heading(figure));
-    titles.chain(figures).map(Cell::new).collect()
+    let header: Vec<&str> = names.iter().copied().chain(figures).collect();
+    let of_point = |point: &Point| -> Vec<Vec<Field>> {
+        point.ways.iter().map(|way| row(report, point, way, titled)).collect()
+    };
+    let rows: Vec<Vec<Field>> = report.points.iter().flat_map(of_point).collect();
+    table::render(&header, names.len(), &rows, style)
 }
 
 /// A figure's heading where no section stands above it.
@@ -61,13 +34,13 @@ pub fn heading(figure: &Figure) -> &'static str {
     }
 }
 
-fn row(report: &Report, point: &Point, way: &Way, titled: bool) -> Vec<Cell> {
-    let title = titled.then(|| Cell::new(point.title(report.run)));
-    let name = Cell::new(way.variant.label()).fg(colour(way));
+fn row(report: &Report, point: &Point, way: &Way, titled: bool) -> Vec<Field> {
+    let title = titled.then(|| (point.title(report.run), None));
+    let name = (way.variant.label(), Some(colour(way)));
     let figures = figures::HEADLINES.iter().map(|figure| match way.summary(figure) {
-        _ if way.is_void() => Cell::new("void").fg(Color::Red),
-        Some(summary) => Cell::new(figure.unit.show(summary.value)),
-        None => Cell::new("—"),
+        _ if way.is_void() => ("void".to_owned(), Some(Color::Red)),
+        Some(summary) => (figure.unit.show(summary.value), None),
+        None => ("—".to_owned(), None),
     });
     title.into_iter().chain([name]).chain(figures).collect()
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 use super::figures::Figure;
 use super::{Point, Report};
@@ -84,6 +84,11 @@ impl Threshold {
         let reference: Reference = left.trim().parse()?;
         let limit = reference.figure.unit.parse(right)?;
         Ok(Threshold { reference, comparison, limit })
+    }
+
+    /// The figure it is about.
+    pub fn reference(&self) -> Reference {
+        self.reference
     }
 
     /// Whether the run fails, with a line for each point at which the way was measured.

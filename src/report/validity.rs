@@ -4,8 +4,9 @@
 //! A repeat that is void does not count; a transport that got one delivery wrong has no figures at
 //! all. Everything else is a caution: the figures stand, with the warning beside them.
 
-use crate::run::{Cell, Histogram, Run, TcpIpSource};
-use crate::transport::Variant;
+use crate::measure::Histogram;
+use crate::run::{Cell, Run, TcpIpSource};
+use crate::variant::Variant;
 
 use super::figures::{self, Figure};
 use super::warning::{Finding, Severity, Warning};
@@ -28,6 +29,9 @@ const WIDE_SPREAD: f64 = 0.25;
 /// Load before the run, as a share of the cores.
 const OTHER_LOAD_SHARE: f64 = 0.25;
 
+/// CPU time of other processes in the steady state, in cores, worth a warning.
+const OTHERS_BUSY: f64 = 0.1;
+
 /// Everything that speaks against the run, the gravest first.
 pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = of_run(run).collect();
@@ -42,6 +46,12 @@ pub fn findings(run: &Run, points: &[Point]) -> Vec<Finding> {
         };
         let warnings = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
         findings.extend(warnings.map(|warning| Finding::new(warning, place())));
+    }
+    for failed in &run.failed {
+        let repeat = format!("repeat {}", failed.repeat + 1);
+        let at = place(failed.variant, &[&failed.case, &repeat]);
+        let error = failed.error.clone();
+        findings.push(Finding::new(Warning::CellFailed { error }, at));
     }
     for point in points {
         let title = point.title(run);
@@ -94,10 +104,14 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
     note(counts.lost != 0, Warning::Lost { lost: counts.lost, expected });
     note(counts.duplicated != 0, Warning::Duplicated { duplicated: counts.duplicated, expected });
     note(counts.reordered != 0, Warning::Reordered { reordered: counts.reordered, expected });
+    note(counts.early != 0, Warning::Early { early: counts.early, expected });
+    note(counts.unknown != 0, Warning::Unknown { unknown: counts.unknown, expected });
     note(counts.steady == 0, Warning::NothingDelivered);
     let (client, server) = (cell.requests.client_total, cell.requests.server_total);
     let server = server.unwrap_or(client);
-    note(client != server, Warning::RequestsDisagree { client, server });
+    // The server may have counted a request that was sent twice, twice.
+    let agree = (client..=client.saturating_add(cell.requests.repeated)).contains(&server);
+    note(!agree, Warning::RequestsDisagree { client, server });
 
     let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
     let used = cell.generator.cpu_s / cell.steady_s;
@@ -107,8 +121,8 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
         let limit_s = publisher_late_max_s(cell);
         note(p90_s > limit_s, Warning::PublisherTooLate { p90_s, limit_s });
     }
-    let polls_late = polls_late(cell).filter(|late| late.severity() == Severity::Void);
-    warnings.extend(polls_late);
+    let others = [polls_late(cell), others_busy(cell)].into_iter().flatten();
+    warnings.extend(others.filter(|warning| warning.severity() == Severity::Void));
     warnings
 }
 
@@ -126,8 +140,26 @@ fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Warning> {
     let p99_s = quantile_s(&cell.generator.publisher_late_us, 0.99);
     let hiccups = p99_s.filter(|p99_s| *p99_s > publisher_late_max_s(cell));
     let hiccups = hiccups.map(|p99_s| Warning::PublisherHiccups { p99_s });
-    let polls = polls_late(cell).filter(|late| late.severity() == Severity::Caution);
-    [full, late, hiccups, polls].into_iter().flatten()
+    let cautions = [polls_late(cell), others_busy(cell)].into_iter().flatten();
+    let cautions = cautions.filter(|warning| warning.severity() == Severity::Caution);
+    let repeated = cell.requests.repeated;
+    let repeated = (repeated != 0).then_some(Warning::RequestsRepeated { repeated });
+    [full, late, hiccups, repeated].into_iter().flatten().chain(cautions)
+}
+
+/// Other processes on the machine, if they used enough to matter. The generator has a thread for
+/// each core that it may use, the server the other cores; what either did not use of its share is
+/// what others could take without disturbing it.
+fn others_busy(cell: &Cell) -> Option<Warning> {
+    let others = cell.others?;
+    let used = others.cpu_s / cell.steady_s;
+    let cores = f64::from(others.cores);
+    let threads = cell.generator.threads.map_or(cores, f64::from).min(cores);
+    let generator_left = threads - cell.generator.cpu_s / cell.steady_s;
+    let server_s = cell.server.map_or(0.0, |server| server.cpu_s);
+    let server_left = (cores - threads).max(1.0) - server_s / cell.steady_s;
+    let left = generator_left.min(server_left).max(0.0);
+    (used > OTHERS_BUSY).then_some(Warning::OthersBusy { used, left })
 }
 
 /// True if the cell counts, but its mean is not fit to be held against theory.
@@ -155,7 +187,8 @@ fn of_run(run: &Run) -> impl Iterator<Item = Finding> {
     let (load, cores) = (run.machine.load_average_before, run.machine.cores);
     let other_load = load > OTHER_LOAD_SHARE * f64::from(cores);
     let estimated = run.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated);
-    let stopped = run.stopped_early.clone().map(|reason| Warning::StoppedEarly { reason });
+    let stopped = run.stopped_early.as_ref();
+    let stopped = stopped.map(|stop| Warning::StoppedEarly { reason: stop.text.clone() });
     let single = run.scenario.repeats == 1;
     [
         stopped,

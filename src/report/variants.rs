@@ -1,8 +1,8 @@
 //! What a variant changed, held against its plain transport: a sentence for each.
 
 use super::figures::{self, Figure};
-use super::units::sentence_case;
 use super::{Point, Way};
+use crate::units::sentence_case;
 
 /// The figures that an extra is meant to change, or must not.
 const FIGURES: [(&Figure, &str); 4] = [
@@ -59,8 +59,8 @@ fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Ledger;
     use crate::report::{Report, fixture};
-    use crate::run::Ledger;
 
     #[test]
     fn a_variant_is_held_against_its_plain_transport() {

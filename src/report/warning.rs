@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::units::{Unit, significant, thousands};
+use crate::units::{Unit, significant, thousands};
 
 /// What a warning means for the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,17 @@ pub enum Warning {
     Reordered {
         reordered: u64,
         expected: u64,
+    },
+    Early {
+        early: u64,
+        expected: u64,
+    },
+    Unknown {
+        unknown: u64,
+        expected: u64,
+    },
+    RequestsRepeated {
+        repeated: u64,
     },
     RequestsDisagree {
         client: u64,
@@ -77,7 +88,16 @@ pub enum Warning {
         load: f64,
         cores: u32,
     },
+    /// CPU time of other processes in the steady state, in cores, and what it left to generator or
+    /// server.
+    OthersBusy {
+        used: f64,
+        left: f64,
+    },
     DebugBuild,
+    CellFailed {
+        error: String,
+    },
     StoppedEarly {
         reason: String,
     },
@@ -103,12 +123,16 @@ impl Warning {
             | Lost { .. }
             | Duplicated { .. }
             | Reordered { .. }
+            | Early { .. }
+            | Unknown { .. }
+            | CellFailed { .. }
             | RequestsDisagree { .. }
             | GeneratorSaturated { .. }
             | PublisherTooLate { .. } => Severity::Void,
             PollsLate { p99_s, interval_s } if *p99_s > POLL_LATE_SHARE_VOID * interval_s => {
                 Severity::Void
             }
+            OthersBusy { used, left } if used > left => Severity::Void,
             PublisherLate { .. }
             | PublisherHiccups { .. }
             | PollsLate { .. }
@@ -119,6 +143,8 @@ impl Warning {
             | TooFewSamples { .. }
             | TcpIpEstimated
             | OtherLoad { .. }
+            | OthersBusy { .. }
+            | RequestsRepeated { .. }
             | DebugBuild
             | StoppedEarly { .. } => Severity::Caution,
         }
@@ -128,13 +154,24 @@ impl Warning {
     /// against theory.
     pub(super) fn disturbs(&self) -> bool {
         use Warning::*;
-        matches!(self, PublisherHiccups { .. } | PollsLate { .. } | MachineFull { .. })
+        matches!(
+            self,
+            PublisherHiccups { .. } | PollsLate { .. } | MachineFull { .. } | OthersBusy { .. }
+        )
     }
 
     /// True if what was delivered, or counted, was wrong: no repeat makes up for that.
     pub(super) fn is_wrong(&self) -> bool {
         use Warning::*;
-        matches!(self, Lost { .. } | Duplicated { .. } | Reordered { .. } | RequestsDisagree { .. })
+        matches!(
+            self,
+            Lost { .. }
+                | Duplicated { .. }
+                | Reordered { .. }
+                | Early { .. }
+                | Unknown { .. }
+                | RequestsDisagree { .. }
+        )
     }
 }
 
@@ -153,6 +190,22 @@ impl fmt::Display for Warning {
             Reordered { reordered, expected } => {
                 write!(f, "{} deliveries came out of order", of(reordered, expected))
             }
+            Early { early, expected } => write!(
+                f,
+                "{} deliveries came sooner after their publication than the link allows",
+                of(early, expected)
+            ),
+            Unknown { unknown, expected } => write!(
+                f,
+                "{} messages were received that were never published, beside {} expected deliveries",
+                count(unknown),
+                count(expected)
+            ),
+            RequestsRepeated { repeated } => write!(
+                f,
+                "{} requests were sent again because the server had closed their connection",
+                count(repeated)
+            ),
             RequestsDisagree { client, server } => write!(
                 f,
                 "the subscribers counted {} requests, the server {}",
@@ -220,6 +273,13 @@ impl fmt::Display for Warning {
                 "the machine was busy before the run: load average {} on {cores} cores in the minute before",
                 significant(*load)
             ),
+            OthersBusy { used, left } => write!(
+                f,
+                "other processes kept {} cores busy in the steady state, of {} that generator or server had left",
+                significant(*used),
+                significant(*left)
+            ),
+            CellFailed { error } => write!(f, "not measured: {error}"),
             DebugBuild => f.write_str("measured with a debug build, which is slower than a release build"),
             StoppedEarly { reason } => write!(f, "the run ended before its last cell: {reason}"),
         }

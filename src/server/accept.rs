@@ -18,13 +18,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::addresses::Connections;
-use super::auth::{Sender, authenticate};
+use super::auth::authenticate;
 use super::connection::Protocols;
-use super::metrics::Refusal;
-use super::peer::{PeerStream, limit_silence};
+use super::routes;
 use super::timeout_stream::{Admission, Phase, TimeoutStream};
-use super::{App, ServerConfig, routes};
+use crate::app::metrics::Refusal;
+use crate::app::peer::{PeerStream, limit_silence};
+use crate::app::{App, Connections, Sender, ServerConfig};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
@@ -92,7 +92,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         app.spawn(async move { protocols.serve(io, service, &phase).await });
     }
     drop(entrance);
-    drain(&app).await;
+    app.shut_down().await;
 }
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
@@ -120,17 +120,5 @@ async fn accept(
                 tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
             }
         }
-    }
-}
-
-/// Tells everybody to leave, and waits for them as long as the configuration allows.
-async fn drain(app: &App) {
-    app.tell_to_leave();
-    app.tasks.close();
-    let patience = app.config.drain_window + app.config.drain_timeout;
-    if tokio::time::timeout(patience, app.tasks.wait()).await.is_err() {
-        warn!(left = app.tasks.len(), "clients that did not leave are cut off");
-        app.cut.cancel();
-        app.tasks.wait().await;
     }
 }

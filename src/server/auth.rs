@@ -4,10 +4,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::future::{Future, pending};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -23,15 +20,11 @@ use warp::http::header::{
 };
 
 use super::host::{AllowedOrigins, host_of};
-use super::metrics::Refusal;
-use super::peer::{Finished, Peer};
 use super::route_table::{Access, Route, normalized, topic_of};
 use super::timeout_stream::Phase;
-use super::token::{BadToken, Claims, Right, TokenKey};
-use super::{ApiError, App};
-use crate::message::TopicName;
-use crate::transport::socketio::is_socket_io;
-use crate::transport::websocket::handshake;
+use crate::app::metrics::Refusal;
+use crate::app::token::{Claims, NO_TOKEN, TokenKey};
+use crate::app::{ApiError, App, Client, Sender};
 
 /// The WebSocket subprotocol that a browser names beside the one that carries its token.
 const SUBPROTOCOL: &str = "poll-vs-push";
@@ -44,103 +37,6 @@ const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-
 const EXPOSED_HEADERS: &str = "etag, retry-after";
 /// The text of 404.
 pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
-/// The text of 401 when there is no token.
-const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
-
-/// Where a connection comes from.
-#[derive(Debug, Clone)]
-pub struct Sender {
-    pub address: IpAddr,
-    pub peer: Peer,
-}
-
-/// How long a long poll of a client that has closed its sending side is still held. Most such
-/// clients have left altogether, which cannot be told before something is sent to them.
-const HALF_CLOSED_HOLD: Duration = Duration::from_secs(5);
-
-/// Who sends a request: among its extensions, for routes that ask.
-#[derive(Debug, Clone)]
-pub struct Client {
-    sender: Sender,
-    /// `None` if the server asks for no tokens, or for none on the path.
-    claims: Option<Arc<Claims>>,
-}
-
-impl Client {
-    /// Checks a right that is not clear from the path.
-    ///
-    /// # Errors
-    /// If there is no token where the server asks for one, it does not grant the right, or it has
-    /// expired since it was shown.
-    pub fn demand(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
-        let (status, text) = match &self.claims {
-            None if app.token_key.is_none() => return Ok(()),
-            None => (StatusCode::UNAUTHORIZED, NO_TOKEN.to_owned()),
-            Some(claims) if claims.is_over() => {
-                (StatusCode::UNAUTHORIZED, BadToken::Expired.to_string())
-            }
-            Some(claims) if claims.grant(right, topic) => return Ok(()),
-            Some(_) => {
-                let text = format!("the token does not grant to {right} to '{topic}'");
-                (StatusCode::FORBIDDEN, text)
-            }
-        };
-        app.metrics.refused(Refusal::Token);
-        Err(ApiError::new(status, text))
-    }
-
-    /// Checks the right and the rate of a publication.
-    ///
-    /// # Errors
-    /// If the token does not grant it, or it is one too many for now.
-    pub fn may_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
-        self.demand(app, Right::Publish, topic)?;
-        let is_limited = app.config.limit_loopback || !self.sender.address.is_loopback();
-        if is_limited && !app.publish_rates.allow(self.sender.address, Instant::now()) {
-            app.metrics.refused(Refusal::PublishRate);
-            let rate = app.config.publish_rate;
-            let text = format!("{rate} messages a second are the limit of one address; try again");
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
-        }
-        Ok(())
-    }
-
-    /// True once the token has expired. To be asked before messages are sent.
-    pub fn is_expired(&self) -> bool {
-        self.claims.as_ref().is_some_and(|claims| claims.is_over())
-    }
-
-    /// Checks that the token has not expired since the request came.
-    ///
-    /// # Errors
-    /// If it has.
-    pub fn check_expiry(&self, app: &App) -> Result<(), ApiError> {
-        if self.is_expired() {
-            app.metrics.refused(Refusal::Token);
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, BadToken::Expired.to_string()));
-        }
-        Ok(())
-    }
-
-    /// Resolves when the client is gone, or [`HALF_CLOSED_HOLD`] after it has finished sending.
-    pub async fn has_left(&self) {
-        if self.sender.peer.finished().await == Finished::Sending {
-            tokio::time::sleep(HALF_CLOSED_HOLD).await;
-        }
-    }
-
-    /// Ready when the token has expired. Never, if there is none or it does not end.
-    pub fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
-        let left = self.claims.as_ref().and_then(|claims| claims.time_left());
-        async move {
-            match left {
-                // In a box, since most have none.
-                Some(left) => Box::pin(tokio::time::sleep(left)).await,
-                None => pending().await,
-            }
-        }
-    }
-}
 
 /// The service of one connection: `inner`, for requests that are admitted.
 pub fn authenticate<S, B>(
@@ -165,9 +61,6 @@ where
         let is_head = request.method() == Method::HEAD;
         let admitted = admit(&app, &mut request, &sender).map(|client| {
             request.extensions_mut().insert(client);
-            if is_socket_io(request.uri().path()) {
-                request.extensions_mut().insert(phase.outflow.clone());
-            }
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
                 *request.method_mut() = Method::GET;
@@ -252,12 +145,7 @@ fn admit<B>(
         })?,
         None => None,
     };
-    // The library behind Socket.IO checks less.
-    let query = request.uri().query().unwrap_or_default();
-    if route.access == Access::SocketIo && query.contains("transport=websocket") {
-        handshake::check(request.headers())?;
-    }
-    Ok(Client { sender: sender.clone(), claims: claims.map(Arc::new) })
+    Ok(Client::new(sender.clone(), claims))
 }
 
 /// Answers OPTIONS, and refuses a method that the route does not have (RFC 9110, section 15.5.6).
@@ -355,48 +243,4 @@ fn refusal(status: StatusCode, text: &str) -> Box<Response<Bytes>> {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Box::new(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use super::*;
-    use crate::server::{Server, ServerConfig};
-
-    /// Whatever way a request may have come by a client without claims.
-    #[tokio::test]
-    async fn who_showed_no_token_or_one_that_is_over_may_do_nothing() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let key = directory.path().join("key");
-        std::fs::write(&key, [b'k'; 32]).expect("writes");
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let app_with = async |token_key| {
-            let config = ServerConfig { listen, token_key, ..ServerConfig::default() };
-            Server::bind(config).await.expect("some port is free").app()
-        };
-        let (guarded, open) = (app_with(Some(key)).await, app_with(None).await);
-        let topic: TopicName = "room".parse().expect("a good name");
-        let client = |exp: Option<Option<u64>>| {
-            let all = vec!["*".to_owned()];
-            let claims = |exp| Claims {
-                sub: String::new(),
-                exp,
-                subscribe: all.clone(),
-                publish: all.clone(),
-            };
-            let claims = exp.map(|exp| Arc::new(claims(exp)));
-            let sender = Sender { address: listen.ip(), peer: Peer::default() };
-            Client { sender, claims }
-        };
-        for right in [Right::Subscribe, Right::Publish] {
-            client(None).demand(&open, right, &topic).expect("everybody may");
-            client(Some(None)).demand(&guarded, right, &topic).expect("the token grants it");
-            for exp in [None, Some(Some(1))] {
-                let refusal = client(exp).demand(&guarded, right, &topic).expect_err("no right");
-                assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
-            }
-        }
-        assert_eq!(guarded.metrics.refusals(Refusal::Token), 4);
-    }
 }

@@ -15,10 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
-use super::App;
-use super::metrics::Refusal;
 use super::protocol::{self, Protocol, Rewind};
 use super::timeout_stream::Phase;
+use crate::app::App;
+use crate::app::metrics::Refusal;
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use hyper::{Method, Uri};
 
-use super::token::Right;
+use crate::app::token::Right;
 
 /// Who may use a route where the server asks for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,10 +13,9 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
-use super::metrics::Refusal;
-use super::respond::{answer, json_answer};
-use super::{ApiError, App, Client, SERVER_NAME, metrics};
-use crate::message::{NewMessage, Stored, TopicName};
+use crate::app::metrics::Refusal;
+use crate::app::respond::{answer, json_answer};
+use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
 use crate::web;
 
@@ -104,29 +103,6 @@ async fn store<B: Buf>(
     let stored = app.publish(&topic, &body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_answer(StatusCode::CREATED, json))
-}
-
-impl App {
-    /// Stores a message that came as JSON, by whatever way it came.
-    ///
-    /// # Errors
-    /// If the JSON is not a draft, the text too large, the topic one too many, or the store fails.
-    pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
-        let draft: NewMessage = serde_json::from_slice(json).map_err(|error| {
-            let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
-            ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
-        })?;
-        let size = draft.sender.len() + draft.text.len();
-        if size > self.config.max_message_bytes {
-            self.metrics.refused(Refusal::MessageBytes);
-            let limit = self.config.max_message_bytes;
-            let text = format!("sender and text have {size} bytes together; the limit is {limit}");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
-        let cursor = self.topic(topic)?.publish(draft).await?;
-        self.metrics.published.inc();
-        Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
-    }
 }
 
 /// `GET /metrics`: the counters, for Prometheus.

@@ -13,18 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
-use super::App;
-use super::addresses::Place;
-use super::bytes_written::BytesWritten;
-use super::metrics::Refusal;
+use crate::app::metrics::Refusal;
+use crate::app::{App, Place};
 
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.
 #[derive(Debug)]
 pub(super) struct Phase {
     now: AtomicU8,
-    /// What it has written.
-    pub outflow: Arc<BytesWritten>,
 }
 
 impl Phase {
@@ -38,7 +34,7 @@ impl Phase {
     pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<Phase> {
-        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD), outflow: Arc::default() })
+        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD) })
     }
 
     pub fn set(&self, phase: u8) {
@@ -86,9 +82,8 @@ impl<S> TimeoutStream<S> {
         cx: &mut Context<'_>,
         said: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = &said {
+        if said.is_ready() {
             self.stuck = None;
-            self.phase.outflow.add(*written.as_ref().unwrap_or(&0));
             return said;
         }
         let patience = self.app.config.send_timeout;

@@ -11,8 +11,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Prediction, long_poll, predict};
-use crate::load::scenario::{Headers, Workload};
-use crate::transport::Transport;
+use crate::scenario::{Headers, Workload};
+use crate::variant::Transport;
 
 /// The sizes that the model adds up, bytes unless they say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// What a browser adds to a request of ours: agent, languages, encodings, referrer, cookies.
-    const BROWSER_HEADERS: f64 = 562.0;
+    pub const BROWSER_HEADERS: f64 = 562.0;
 
     /// Those of our own server and its subscribers, as measured, over Ethernet.
     pub fn ours(transport: Transport, headers: Headers) -> Self {

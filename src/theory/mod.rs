@@ -15,8 +15,8 @@ pub mod own_time;
 
 use std::time::Duration;
 
-use crate::load::scenario::{Pacing, Process, Workload};
-use crate::transport::{Extra, Variant, Waiting};
+use crate::scenario::{Process, Workload};
+use crate::variant::{Extra, Pacing, Variant, Waiting};
 
 pub use backoff::Ladder;
 pub use cycle::Cycle;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Prediction, predict};
-use crate::load::scenario::Workload;
-use crate::transport::Variant;
+use crate::scenario::Workload;
+use crate::variant::Variant;
 
 /// What this machine adds to a prediction, as measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

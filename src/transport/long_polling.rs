@@ -25,12 +25,13 @@ use warp::http::header::{HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
 use super::polling::PollClient;
-use super::{Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::batch::{self, RequestConditions};
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Client, DrainSlot, Query, Subscription};
 use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
-use crate::server::batch::{self, RequestConditions};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, DrainSlot, Query, Subscription};
+use crate::variant::Transport;
 
 /// A hold ends after a random share of what was asked for, so that those who began together do not
 /// all come back together.

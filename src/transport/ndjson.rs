@@ -25,11 +25,12 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::streaming::{self, Format};
-use super::{Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Client, Query, Subscription};
 use crate::client::{ClientError, Dialer, HttpStream, Kind};
 use crate::message::{Cursor, Epoch, Event, Frame, Offset};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, Query, Subscription};
+use crate::variant::Transport;
 
 /// Bytes of a line that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;

@@ -11,10 +11,11 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 use serde_json::value::RawValue;
 
-use super::{Extra, Received, SubscribeOptions};
+use super::{Received, SubscribeOptions};
 use crate::client::clock::sleep_until;
 use crate::client::{Answer, ClientError, Dialer, HttpConnection};
 use crate::message::{Batch, Cursor, Epoch, Message};
+use crate::variant::Extra;
 
 /// Bytes that a compressed answer may have once it is unpacked: as many as a topic keeps, unless it
 /// is told to keep more.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Received, SubscribeOptions, Subscriber, Transport, Variant};
+use super::{Received, SubscribeOptions, Subscriber};
 use crate::client::clock::sleep_until;
 use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
+use crate::variant::{Transport, Variant};
 
 /// How long to wait between attempts, and how long to go on trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,13 +26,13 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::polling::PollClient;
-use super::{Extra, Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::batch::{self, RequestConditions};
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Query, Subscription};
 use crate::client::{ClientError, Dialer, clock::sleep_until};
-use crate::load::scenario::Pacing;
 use crate::message::Cursor;
-use crate::server::batch::{self, RequestConditions};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Query, Subscription};
+use crate::variant::{Extra, Pacing, Transport};
 
 /// The server half.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {

@@ -31,11 +31,12 @@ use warp::http::header::{HeaderMap, HeaderName};
 use warp::reply::Response;
 
 use super::streaming::{self, Format};
-use super::{Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Client, Query, Subscription};
 use crate::client::{ClientError, Dialer, HttpStream, Kind};
 use crate::message::{Cursor, Epoch, Event, Message, Offset};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, Query, Subscription};
+use crate::variant::Transport;
 use events::{Encoder, Parsed, Parser};
 
 /// How long a client that lost its connection shall wait before it comes back.

@@ -13,12 +13,13 @@ use warp::Reply;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
-use super::{SubscribeOptions, Transport};
+use super::SubscribeOptions;
+use crate::app::metrics::SubscriberGuard;
+use crate::app::{ApiError, App, Client, DrainSlot, Heartbeat, Subscription};
 use crate::client::{ClientError, Dialer, HttpStream};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Epoch, Event, Offset};
-use crate::server::metrics::SubscriberGuard;
-use crate::server::{ApiError, App, Client, DrainSlot, Heartbeat, Subscription};
+use crate::variant::Transport;
 
 /// Bytes gathered into one chunk before they are handed to the kernel; what a slow subscriber can
 /// make us keep, but for one message more.

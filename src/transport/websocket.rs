@@ -17,7 +17,7 @@
 //! a connection, a task and small buffers for each subscriber, and a ping now and then.
 
 mod echo;
-pub mod handshake;
+pub(super) mod handshake;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,12 +37,13 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::{Received, SubscribeOptions, Transport};
+use super::{Received, SubscribeOptions};
+use crate::app::metrics::{Refusal, SubscriberGuard};
+use crate::app::respond::answer;
+use crate::app::{ApiError, App, Client, DrainSlot, Query, Subscription};
 use crate::client::{ClientError, Dialer, Kind, WebSocket};
 use crate::message::{Cursor, Epoch, Event, Frame, Stored, TopicName};
-use crate::server::metrics::{Refusal, SubscriberGuard};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App, Client, DrainSlot, Query, Subscription};
+use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer. tungstenite's own default is 128 KiB, for each of thousands
 /// of idle subscribers, and it zeroes the buffer whenever it looks for something to read: at every

@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 use warp::http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
 use warp::reply::Response;
 
-use crate::server::respond::json_answer;
+use crate::app::respond::json_answer;
 
 /// One line of the head.
 #[derive(Debug, Serialize)]

@@ -15,8 +15,8 @@ use warp::http::header::{
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::server::ApiError;
-use crate::server::respond::{answer, json_answer};
+use crate::app::ApiError;
+use crate::app::respond::{answer, json_answer};
 
 /// What a run writes, and as what it is shown.
 const FILES: [(&str, &str); 4] = [

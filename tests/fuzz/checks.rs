@@ -10,16 +10,17 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use poll_vs_push::app::token::{Claims, Right, TokenKey};
 use poll_vs_push::client::Answer;
 use poll_vs_push::client::frames::{self, FrameError, Frames, Said};
 use poll_vs_push::feed::{Feed, FeedLimits, Retention};
-use poll_vs_push::load::scenario::{self, Scenario};
 use poll_vs_push::load::target::Target;
 use poll_vs_push::message::{
     Batch, Cursor, Epoch, Event, Frame, Message, NewMessage, Offset, ReadResult, TopicName,
 };
-use poll_vs_push::server::token::{Claims, Right, TokenKey};
+use poll_vs_push::scenario::Scenario;
 use poll_vs_push::transport::sse::events::{Parsed, Parser, cursor_of};
+use poll_vs_push::units;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -54,8 +55,8 @@ pub fn cursor(bytes: &[u8]) {
         Ok(epoch) => assert_eq!(epoch.to_string(), text.to_ascii_lowercase()),
         Err(error) => assert!(error.to_string().len() < ERROR_BYTES_MAX),
     }
-    if let Ok(duration) = scenario::parse_duration(&text) {
-        assert_eq!(scenario::parse_duration(&scenario::show(duration)), Ok(duration));
+    if let Ok(duration) = units::parse_duration(&text) {
+        assert_eq!(units::parse_duration(&units::show_duration(duration)), Ok(duration));
     }
     if let Some((read, rest)) = bytes.split_first_chunk::<12>() {
         let (epoch, offset) = read.split_first_chunk::<4>().expect("twelve are more than four");

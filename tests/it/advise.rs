@@ -1,8 +1,11 @@
 //! The advice: the trivial answers, the limits, and that its margins are where it changes its mind.
 
-use poll_vs_push::advise::{Cost, Costs, Need, Origin, Standing, advise, choose};
-use poll_vs_push::transport::Transport::{self, ShortPolling, WebSocket};
-use poll_vs_push::transport::Waiting;
+use poll_vs_push::advise::{
+    Advice, Cost, Costs, Need, Origin, Standing, TOO_CLOSE, advise, choose,
+};
+use poll_vs_push::scenario::Headers;
+use poll_vs_push::variant::Transport::{self, Ndjson, ShortPolling, Sse, WebSocket};
+use poll_vs_push::variant::Waiting;
 use proptest::prelude::*;
 
 const NEED: Need = Need {
@@ -12,6 +15,9 @@ const NEED: Need = Need {
     staleness_s: 2.0,
     rtt_s: 0.08,
     message_bytes: 100,
+    headers: Headers::Minimal,
+    is_tls: false,
+    browser_only: false,
     cost: Cost::Cpu,
 };
 
@@ -40,10 +46,38 @@ fn choice(need: Need) -> Option<Transport> {
 fn the_obvious_answers() {
     let hourly = Need { rate: 1.0 / 3_600.0, staleness_s: 60.0, ..NEED };
     assert_eq!(choice(hourly), Some(ShortPolling));
-    assert_eq!(choice(Need { staleness_s: 0.05, ..NEED }), Some(WebSocket));
+    assert_eq!(choice(Need { staleness_s: 0.05, ..NEED }), Some(Sse), "as cheap as WebSocket");
     assert_eq!(choice(Need { staleness_s: 0.039, ..NEED }), None);
-    assert_eq!(choice(Need { cost: Cost::Requests, ..NEED }), Some(WebSocket));
+    assert_eq!(choice(Need { cost: Cost::Requests, ..NEED }), Some(Sse), "none sends requests");
     assert_eq!(choice(Need { rate: 50.0, staleness_s: 5.0, ..NEED }), Some(ShortPolling));
+}
+
+#[test]
+fn one_transport_is_recommended_even_when_costs_are_close() {
+    let advice = advise(&Need { staleness_s: 0.05, ..NEED }, &costs());
+    let choice = advice.choice.expect("push is fast enough");
+    assert!(choice.close.len() > 1 && choice.close.contains(&WebSocket), "{choice:?}");
+    assert_eq!(choice.transport, Sse);
+}
+
+#[test]
+fn headers_and_tls_cost_bytes_and_browsers_exclude_transports() {
+    let bytes = |advice: &Advice, transport| {
+        advice.way(transport).expect("its cost is known").cost(Cost::Bytes)
+    };
+    let plain = advise(&NEED, &costs());
+    let browser = advise(&Need { headers: Headers::Browser, ..NEED }, &costs());
+    let poll = plain.way(ShortPolling).expect("its cost is known");
+    let added = bytes(&browser, ShortPolling) - bytes(&plain, ShortPolling);
+    assert!(added / poll.requests_s >= 561.99, "the headers, and a segment if they need one");
+    assert_eq!(bytes(&browser, WebSocket), bytes(&plain, WebSocket));
+    let tls = advise(&Need { is_tls: true, ..NEED }, &costs());
+    let added = bytes(&tls, ShortPolling) - bytes(&plain, ShortPolling);
+    assert!((added / poll.requests_s - 44.0).abs() < 1e-6, "a record each way");
+    assert!(bytes(&tls, Sse) > bytes(&plain, Sse));
+    assert!(plain.way(Ndjson).is_some());
+    let ready_made = advise(&Need { browser_only: true, ..NEED }, &costs());
+    assert!(ready_made.way(Ndjson).is_none());
 }
 
 #[test]
@@ -99,6 +133,20 @@ proptest! {
     }
 
     #[test]
+    fn means_never_exceed_maxima(
+        rate_log in -3.0..2.0f64,
+        staleness_log in -2.5..2.5f64,
+        rtt_s in 0.0..2.0f64,
+        subscribers in 1..10_000_000u32,
+    ) {
+        let (rate, staleness_s) = (10f64.powf(rate_log), 10f64.powf(staleness_log));
+        let need = Need { rate, staleness_s, rtt_s, subscribers, topics: 1, ..NEED };
+        for way in advise(&need, &costs()).ways {
+            prop_assert!(way.latency_mean_s <= way.latency_max_s + 1e-9, "{:?}", way);
+        }
+    }
+
+    #[test]
     fn nobody_able_is_cheaper_than_the_choice(
         rate_log in -3.0..2.0f64,
         staleness_log in -1.0..2.5f64,
@@ -106,10 +154,10 @@ proptest! {
         let need = Need { rate: 10f64.powf(rate_log), staleness_s: 10f64.powf(staleness_log), ..NEED };
         for cost in [Cost::Cpu, Cost::Bytes, Cost::Requests, Cost::Memory] {
             let advice = advise(&Need { cost, ..need }, &costs());
-            let choice = advice.choice.expect("push is fast enough for all of these");
+            let choice = advice.choice.as_ref().expect("push is fast enough for all of these");
             let chosen = advice.way(choice.transport).expect("its cost is known").cost(cost);
             for way in advice.ways.iter().filter(|way| way.too_slow_s.is_none()) {
-                prop_assert!(chosen <= way.cost(cost));
+                prop_assert!(chosen <= way.cost(cost) * TOO_CLOSE);
                 prop_assert!(way.latency_max_s <= need.staleness_s + 1e-6);
             }
         }

@@ -6,7 +6,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use serde_json::json;
 
 use super::support::{TestServer, eventually, soon};
@@ -147,6 +147,9 @@ async fn what_a_message_contains_is_never_markup() {
     let draft = json!({ "sender": MARKUP, "text": "<b>" }).to_string();
     assert_eq!(server.post("/topics/room/messages", draft).await.status, 201);
     browser.until("return document.querySelectorAll('#chat-log p').length === 3").await;
+    let isolated = "return [...document.querySelectorAll('#chat-log p')].every((line) =>
+        line.querySelectorAll('bdi').length === 2)";
+    assert_eq!(browser.run(isolated).await, true, "foreign text cannot turn ours around");
     let log = browser.text("#chat-log").await;
     assert_eq!(log.matches(MARKUP).count(), 3, "{log}");
     until_all_have_heard(&browser, &format!("{MARKUP}: <b>")).await;
@@ -164,7 +167,7 @@ async fn what_a_message_contains_is_never_markup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lanes_come_back_after_the_server_and_tell_of_a_gap() {
-    let keep_five = |config: &mut poll_vs_push::server::ServerConfig| config.retain_messages = 5;
+    let keep_five = |config: &mut poll_vs_push::app::ServerConfig| config.retain_messages = 5;
     let server = TestServer::with(keep_five).await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
@@ -236,6 +239,10 @@ async fn a_phone_and_a_screen_reader_get_all_of_it() {
     let nameless = "return [...document.querySelectorAll('button, input, select')].filter((node) =>
         !node.ariaLabel && !node.textContent.trim() && !node.labels?.length).map((node) => node.id)";
     assert_eq!(browser.run(nameless).await, json!([]));
+    let same = "const names = [...document.querySelectorAll('button')].map((node) =>
+            node.ariaLabel ?? node.textContent.trim());
+        return names.filter((name, index) => names.indexOf(name) !== index);";
+    assert_eq!(browser.run(same).await, json!([]), "every button has a name of its own");
     let label = "return document.querySelector('#lane-sse canvas').ariaLabel";
     let label = browser.run(label).await;
     assert!(label.as_str().expect("a label").contains("Server-sent events, connected"), "{label}");

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use poll_vs_push::client::{Dialer, HttpConnection};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -127,6 +127,49 @@ async fn what_is_typed_wrong_is_named() {
         let (code, _, error) = run(args).await;
         assert_eq!(code, 2, "{args:?}");
         assert!(error.contains(reason), "{args:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_rights_or_without_time_is_refused() {
+    let cases: [(&[&str], &str); 3] = [
+        (&[], "name topics with --subscribe"),
+        (&["--subscribe", "a", "--expires", "0s"], "--expires 0s: must be between 1s"),
+        (&["--publish", "a", "--expires", "100000h"], "must be between 1s and 10 years"),
+    ];
+    for (flags, message) in cases {
+        let (code, token, error) = run(&[&["token", "--key", "none"], flags].concat()).await;
+        assert_eq!((code, token.as_str()), (2, ""), "{flags:?}");
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn advice_does_not_depend_on_the_directory() {
+    let args = ["advise", "--subscribers", "100", "--rate", "1", "--staleness", "1s"];
+    let (code, expected, _) = run(&args).await;
+    assert_eq!(code, 0);
+    assert!(expected.contains("Recommendation: ") && expected.contains("the built-in reference"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let latest = directory.path().join("reports/latest");
+    std::fs::create_dir_all(&latest).expect("made");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    std::fs::copy(sample, latest.join("run.json")).expect("copied");
+    let output = soon(program(&args).current_dir(directory.path()).output()).await.expect("starts");
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
+}
+
+#[tokio::test]
+async fn advice_and_predictions_name_the_flag_that_is_out_of_range() {
+    let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];
+    let cases: [(&[&str], &str); 2] = [
+        (&advise, "--subscribers 0: must be at least 1"),
+        (&["predict", "--message-bytes", "3"], "--message-bytes 3: must be between 16 and 60,000"),
+    ];
+    for (args, message) in cases {
+        let (code, _, error) = run(args).await;
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(message), "{error}");
     }
 }
 

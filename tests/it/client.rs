@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use poll_vs_push::client::{Dialer, Meter};
-use poll_vs_push::run::Ledger;
-use poll_vs_push::transport::Transport;
+use poll_vs_push::measure::Ledger;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Batch, Cursor};
-use poll_vs_push::run::Run;
-use poll_vs_push::transport::{SubscribeOptions, Transport};
+use poll_vs_push::run::{Run, StopReason};
+use poll_vs_push::transport::SubscribeOptions;
+use poll_vs_push::variant::Transport;
 
 use super::support::{Reader, soon};
 
@@ -126,7 +127,9 @@ fn a_restarted_server_loses_and_doubles_nothing_by_any_way() {
         assert_eq!(recovery.back_us.0.len(), noticed, "{way}");
     }
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
-    assert!(report.contains("After a restart of the server"), "{report}");
+    // A busy machine may void every cell; then no figures are shown.
+    let is_shown = report.contains("After a restart of the server");
+    assert!(is_shown || output.status.code() == Some(VOID), "{report}");
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn the_machines_own_time_is_measured_first_and_told() {
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
     if output.status.code() != Some(VOID) {
         assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));
-        assert!(report.contains("## Theory held against measurement"), "{report}");
+        assert!(report.contains("## Theory and measurement"), "{report}");
     }
     assert!(report.contains("- Own time: ") && report.contains("beyond the link"));
 }
@@ -187,7 +190,10 @@ fn a_bad_scenario_is_told_where_and_what_would_be_right() {
         ("repeats = 'many'", "line 4"),
         ("[workload]\nsubscriber = 5", "unknown field `subscriber`"),
         ("[workload]\nrtt = '5 bananas'", "rtt"),
-        ("[workload]\nsubscribers = 3\ntopics = 4", "topics: must be 1 to the number of"),
+        (
+            "[workload]\nsubscribers = 3\ntopics = 4",
+            "topics = 4: must be at least 1 and at most the",
+        ),
         ("transports = ['carrier-pigeon']", "known are short-polling"),
     ];
     for (lines, message) in cases {
@@ -195,7 +201,7 @@ fn a_bad_scenario_is_told_where_and_what_would_be_right() {
         std::fs::write(&file, text).expect("a place to write");
         let mut command = Command::new(PROGRAM);
         let output = command.arg("--scenario").arg(&file).output().expect("it runs");
-        fails(&output, 1, message);
+        fails(&output, 2, message);
     }
 }
 
@@ -206,11 +212,27 @@ fn what_cannot_run_is_said_before_it_runs() {
     fails(&output.expect("it runs"), 1, "--subscribers");
     let nobody = compare(directory.path(), &["--target", "http://127.0.0.1:1"]).output();
     fails(&nobody.expect("it runs"), 1, "http://127.0.0.1:1");
-    let target = ["--target", "http://127.0.0.1:1", "--restart", "5s"];
-    let output = compare(directory.path(), &target).output();
-    fails(&output.expect("it runs"), 1, "workload.restart");
-    let output = compare(directory.path(), &["--target", "ftp://x"]).output();
-    fails(&output.expect("it runs"), 1, "http://");
+    let usage: [(&[&str], &str); 9] = [
+        (&["--target", "http://127.0.0.1:1", "--restart", "5s"], "--restart 5s: only a server"),
+        (&["--target", "ftp://x"], "--target ftp://x: must begin with http://"),
+        (&["--subscribers", "0"], "--subscribers 0: must be between 1 and 1,000,000"),
+        (&["--rtt", "11s"], "--rtt 11s: must be between 0s and 10s"),
+        (&["--repeats", "0"], "--repeats 0: must be between 1 and 100"),
+        (&["--topics", "13"], "--topics 13: must be at least 1 and at most the number"),
+        (&["--rate", "nan"], "--rate NaN: must be above 0"),
+        (
+            &["--transports", "websocket", "--fail-if", "sse.latency.mean > 1s"],
+            "sse is not part of this run, which measures websocket",
+        ),
+        (&["--fail-if", "websocket.recovery.back_max > 1s"], "only a run with --restart"),
+    ];
+    for (flags, message) in usage {
+        let output = compare(directory.path(), flags).output().expect("it runs");
+        fails(&output, 2, message);
+        let stderr = text(&output.stderr);
+        assert_eq!(stderr.matches(message).count(), 1, "each cause once: {stderr}");
+        assert!(!directory.path().join("run.json").exists(), "before the run");
+    }
     let output = compare(directory.path(), &["--fail-if", "websocket.speed > 1"]).output();
     fails(&output.expect("it runs"), 2, "unknown figure");
 }
@@ -229,6 +251,7 @@ fn a_target_that_is_not_ours_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = compare(directory.path(), &["--target", &url]).output().expect("it runs");
     fails(&output, 1, "not a poll-vs-push server");
+    assert_eq!(text(&output.stderr).matches("not a poll-vs-push server").count(), 1);
     answering.join().expect("it answered");
 }
 
@@ -272,9 +295,75 @@ fn an_interrupt_keeps_what_was_measured() {
         assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
         let run = read_run(directory.path());
         assert!(!run.cells.is_empty());
-        assert!(run.stopped_early.is_some_and(|why| why.contains("interrupted")));
+        assert!(run.stopped_early.is_some_and(|why| why.reason == StopReason::Interrupted));
         assert!(directory.path().join("report.html").exists());
     }
+}
+
+#[test]
+fn an_interrupt_in_the_first_cell_has_its_own_exit_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut running =
+        Running(compare(directory.path(), &["--idle", "50s"]).spawn().expect("it runs"));
+    // The first line of progress is printed once signals are awaited.
+    let mut line = String::new();
+    let mut stderr = BufReader::new(running.0.stderr.take().expect("piped"));
+    stderr.read_line(&mut line).expect("text");
+    assert!(line.starts_with("1/") && line.contains(" s left"), "{line}");
+    running.signal("-INT");
+    assert_eq!(running.finish().status.code(), Some(130));
+}
+
+#[test]
+fn what_cannot_be_printed_or_linked_ends_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let only = ["--transports", "websocket"];
+    let first = directory.path().join("first");
+    // Standard output whose reader has gone, and a disk without room.
+    for (name, flags) in [("first", &only[..]), ("json", &["--transports", "websocket", "--json"])]
+    {
+        let mut child = compare(&directory.path().join(name), flags).spawn().expect("it runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert!(matches!(output.status.code(), Some(0 | VOID)), "{}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains("panicked"));
+    }
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = compare(&directory.path().join("full"), &only);
+    let output = command.stdout(full()).stderr(full()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "the results were not shown");
+    assert_eq!(cells_on_disk(&directory.path().join("full")), 1);
+    let run = first.join("run.json").display().to_string();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "k".repeat(64)).expect("written");
+    let key = key.display().to_string();
+    let commands: [&[&str]; 6] = [
+        &["report", &run],
+        &["predict"],
+        &["advise", "--subscribers", "9", "--rate", "1", "--staleness", "1s"],
+        &["token", "--key", &key, "--subscribe", "a"],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["--help"],
+    ];
+    for args in commands {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(args).stdout(full()).stderr(full()).output().expect("it runs");
+        let code = output.status.code();
+        assert!(code == Some(1) || args == ["--help"], "{args:?}: {code:?}");
+    }
+    // A directory stands where the link to the newest run goes.
+    let latest = directory.path().join("reports/latest");
+    std::fs::create_dir_all(&latest).expect("made");
+    let mut command = Command::new(PROGRAM);
+    command.args(SMALL).args(only).current_dir(directory.path());
+    let output = command.output().expect("it runs");
+    assert!(matches!(output.status.code(), Some(0 | VOID)), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("warning: cannot link reports/latest"));
+    assert!(text(&output.stdout).contains("report.html"));
+    // A baseline of another workload is refused before anything is measured.
+    let flags = ["--transports", "websocket", "--rate", "7", "--baseline", &run];
+    let output = compare(&directory.path().join("other"), &flags).output().expect("it runs");
+    fails(&output, 2, "rate is 5.0 there and 7.0 here");
 }
 
 #[test]

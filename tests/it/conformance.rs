@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use poll_vs_push::client::{Dialer, HttpConnection};
 use poll_vs_push::message::{Cursor, Epoch};
-use poll_vs_push::transport::{SubscribeOptions, Transport, Variant};
+use poll_vs_push::transport::SubscribeOptions;
+use poll_vs_push::variant::{Transport, Variant};
 
 use crate::support::{KEY, Reader, TestServer, draft, eventually, options, soon};
 

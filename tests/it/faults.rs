@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use poll_vs_push::app::ServerConfig;
 use poll_vs_push::message::Batch;
-use poll_vs_push::server::{BindError, Server, ServerConfig};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::server::{BindError, Server};
+use poll_vs_push::variant::Transport;
 
 use crate::support::{Raw, TestServer, eventually, soon};
 

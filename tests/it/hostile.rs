@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use poll_vs_push::server::metrics::Refusal;
+use poll_vs_push::app::metrics::Refusal;
 
 use crate::support::{Raw, TestServer, draft, eventually, soon};
 

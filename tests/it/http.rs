@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use poll_vs_push::app::SERVER_NAME;
 use poll_vs_push::client::{Answer, Dialer};
-use poll_vs_push::server::SERVER_NAME;
-use poll_vs_push::transport::{SubscribeOptions, Subscriber, Transport};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber};
+use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
 
 use crate::support::{Raw, TestServer, draft, eventually, options, soon};

@@ -3,7 +3,7 @@
 //! there.
 
 use poll_vs_push::server::route_table::{ROUTES, Route};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 
 use crate::support::{Raw, TestServer, draft, eventually};
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use poll_vs_push::server::metrics::Refusal;
-use poll_vs_push::transport::Transport;
+use poll_vs_push::app::metrics::Refusal;
+use poll_vs_push::variant::Transport;
 
 use crate::support::{Raw, TestServer, draft, eventually};
 

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 
 use crate::child::ChildServer;
 use crate::support::{Raw, Reader, TestServer, options, publish, soon};

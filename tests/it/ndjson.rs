@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poll_vs_push::client::{HttpStream, Meter};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
 
 use crate::support::{Reader, TestServer, options, soon};

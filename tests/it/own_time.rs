@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use poll_vs_push::load::scenario::Workload;
+use poll_vs_push::scenario::Workload;
 use poll_vs_push::theory::{OwnTime, predict};
-use poll_vs_push::transport::Transport::{self, LongPolling, ShortPolling, WebSocket};
-use poll_vs_push::transport::Waiting;
+use poll_vs_push::variant::Transport::{self, LongPolling, ShortPolling, WebSocket};
+use poll_vs_push::variant::Waiting;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -9,7 +9,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use poll_vs_push::client::{Answer, ClientError, Dialer, Meter};
-use poll_vs_push::transport::{SubscribeOptions, Subscriber, Variant};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber};
+use poll_vs_push::variant::Variant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use poll_vs_push::client::{ClientError, Dialer, HttpConnection};
-use poll_vs_push::transport::{Backoff, Reconnecting, Transport};
+use poll_vs_push::transport::{Backoff, Reconnecting};
+use poll_vs_push::variant::Transport;
 
 use crate::child::ChildServer;
 use crate::support::{TestServer, options, publish, soon};

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::report::figures;
 use poll_vs_push::report::threshold::Reference;
+use poll_vs_push::scenario::Scenario;
 
 /// Longest that each may take, as docs/scenarios.md says.
 const LONGEST_S: [(&str, u64); 10] = [

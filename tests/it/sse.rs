@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use poll_vs_push::client::Meter;
 use poll_vs_push::message::{Cursor, Epoch};
-use poll_vs_push::transport::Transport;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -15,7 +15,8 @@ use crate::support::{Reader, TestServer, options, soon};
 /// Opens an event stream by hand, as any client could.
 async fn open(server: &TestServer, query: &str, headers: &str) -> Raw {
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
-    let request = format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    let request =
+        format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("is sent");
     Raw { stream, heard: String::new() }
 }

@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use poll_vs_push::app::ServerConfig;
 use poll_vs_push::client::Dialer;
-use poll_vs_push::load::scenario::Scenario;
 use poll_vs_push::load::target::Target;
 use poll_vs_push::load::{Campaign, ServerSource};
 use poll_vs_push::run::{Cell, Run};
-use poll_vs_push::server::{Server, ServerConfig};
-use poll_vs_push::transport::{Transport, Variant};
+use poll_vs_push::scenario::Scenario;
+use poll_vs_push::server::Server;
+use poll_vs_push::variant::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
@@ -56,7 +57,8 @@ async fn measure(target: &str, pid: Option<u32>) -> Run {
 fn cell(run: &Run, variant: impl Into<Variant>) -> &Cell {
     let variant = variant.into();
     let found = run.cells.iter().find(|cell| cell.variant == variant);
-    found.unwrap_or_else(|| panic!("{variant} is missing: {:?}", run.stopped_early))
+    found
+        .unwrap_or_else(|| panic!("{variant} is missing: {:?} {:?}", run.failed, run.stopped_early))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,10 +97,15 @@ async fn with_a_process_its_usage_is_known_and_without_a_route_nothing_is_measur
 async fn what_is_wrong_with_a_target_is_said() {
     let refusing = TARGET.replace("path = \"/topics/{topic}/messages\"", "path = \"/elsewhere\"");
     let run = measure(&refusing, None).await;
-    let why = run.stopped_early.expect("nothing can be published");
-    assert!(why.contains("404"), "{why}");
+    assert!(run.failed[0].error.contains("404"), "nothing can be published: {:?}", run.failed);
+    // Every cell fails, so that the run is given up before the last one.
+    assert_eq!(run.failed.len(), 3);
+    assert!(run.stopped_early.expect("given up").text.contains("3 cells in a row failed"));
     let losing = TARGET.replace("from = \"/cursor\"", "from = \"/offset\"");
     let run = measure(&losing, None).await;
-    let why = run.stopped_early.expect("there is no such cursor");
+    let why = &run.failed[0].error;
     assert!(why.contains("no cursor at '/offset'"), "{why}");
+    // The ways that need no cursor are measured all the same.
+    assert_eq!(cell(&run, Transport::WebSocket).deliveries.lost, 0);
+    assert_eq!(run.stopped_early, None);
 }

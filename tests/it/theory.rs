@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use poll_vs_push::load::scenario::{Headers, Pacing, Process, Workload};
+use poll_vs_push::scenario::{Headers, Process, Workload};
 use poll_vs_push::theory::bytes::{Sizes, traffic};
 use poll_vs_push::theory::crossover::{
     LubbersGreco, bytes_crossover, pimentel_rate, polling_capacity, requests_crossover,
     requests_crossover_with_hold, worst_transits,
 };
 use poll_vs_push::theory::{self, predict};
-use poll_vs_push::transport::Transport::{self, LongPolling, ShortPolling, WebSocket};
-use poll_vs_push::transport::{Extra, Variant, Waiting};
+use poll_vs_push::variant::Pacing;
+use poll_vs_push::variant::Transport::{self, LongPolling, ShortPolling, WebSocket};
+use poll_vs_push::variant::{Extra, Variant, Waiting};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use poll_vs_push::server::ServerConfig;
+use poll_vs_push::app::ServerConfig;
 
 /// Beyond this a file has more than one role.
 const LINES_MAX: usize = 500;
@@ -190,7 +190,7 @@ fn the_report_opens_no_socket_and_reads_no_clock() {
 
 #[test]
 fn transports_do_not_know_each_other() {
-    const SHARED: [&str; 4] = ["mod", "polling", "streaming", "variant"];
+    const SHARED: [&str; 3] = ["mod", "polling", "streaming"];
     /// The transport a file belongs to: `websocket` for `src/transport/websocket/handshake.rs`.
     fn transport(path: &str) -> &str {
         let inside = path.strip_prefix("src/transport/").expect("below it");

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use crate::report::figures::{self, Figure};
 use crate::report::stats::Summary;
-use crate::report::units::thousands;
 use crate::report::{Point, Way};
+use crate::units::thousands;
 
 use super::{Chart, WIDTH, frame, palette, px};
 

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 
-use crate::report::units::Unit;
+use crate::measure::Ledger;
 use crate::report::{Point, Way, figures};
-use crate::run::{Cell, Ledger, TcpIpSource};
+use crate::run::{Cell, TcpIpSource};
+use crate::units::Unit;
 
 use super::{Chart, WIDTH, frame, palette, px};
 

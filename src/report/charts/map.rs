@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use crate::report::decision::{Cost, Decision, Verdict};
-use crate::report::units::Unit;
-use crate::transport::Transport;
+use crate::units::Unit;
+use crate::variant::Transport;
 
 use super::scale::Scale;
 use super::{Chart, WIDTH, frame, palette, px};

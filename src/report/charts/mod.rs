@@ -13,7 +13,7 @@ pub mod timeline;
 
 use maud::{Markup, html};
 
-use crate::transport::Variant;
+use crate::variant::Variant;
 
 /// A chart and the words around it.
 pub struct Chart {

@@ -4,7 +4,7 @@
 //! After Okabe and Ito's colour-blind-safe set, each hue darkened for white paper and lightened
 //! for a dark page until its text has a contrast of 4.5 to 1. Nothing is told by colour alone.
 
-use crate::transport::{Extra, Transport, Variant};
+use crate::variant::{Extra, Transport, Variant};
 
 /// One hue, for a light and for a dark page: red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

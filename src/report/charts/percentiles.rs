@@ -4,8 +4,8 @@
 
 use maud::{Markup, html};
 
-use crate::report::units::Unit;
 use crate::report::{Point, Way, figures};
+use crate::units::Unit;
 
 use super::scale::Scale;
 use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};

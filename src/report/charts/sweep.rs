@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use crate::report::figures::Figure;
 use crate::report::stats::Summary;
 use crate::report::sweep::{Crossover, Line};
-use crate::report::units::sentence_case;
-use crate::transport::Variant;
+use crate::units::sentence_case;
+use crate::variant::Variant;
 
 use super::scale::Scale;
 use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};

@@ -5,9 +5,9 @@
 
 use maud::{Markup, html};
 
-use crate::report::units::Unit;
 use crate::report::{Point, Way};
 use crate::run::{Trace, TraceWhat};
+use crate::units::Unit;
 
 use super::scale::Scale;
 use super::{Chart, WIDTH_WIDE, frame, palette, px};

@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Cell, Histogram, Ledger, Recovery, ServerCost};
+use crate::measure::{Histogram, Ledger};
+use crate::run::{Cell, Recovery};
 use crate::theory::bytes::Flow;
 
-use super::super::units::Unit;
 use super::{Expected, Figure, Source, Statistic};
+use crate::units::Unit;
 
 /// Every figure, in the order in which tables show them.
 pub static ALL: &[&Figure] = &[
@@ -69,7 +70,7 @@ const fn of(
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
     let source = Source::Of(histogram, statistic);
-    Figure { name, label, unit: Unit::Seconds, source, predicted }
+    Figure { name, label, unit: Unit::Seconds, source, error: None, predicted }
 }
 
 const fn computed(
@@ -79,7 +80,19 @@ const fn computed(
     compute: fn(&Cell) -> Option<f64>,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
-    Figure { name, label, unit, source: Source::Computed(compute), predicted }
+    Figure { name, label, unit, source: Source::Computed(compute), error: None, predicted }
+}
+
+/// A figure of CPU or memory, whose instrument has the error `error`.
+const fn metered(
+    name: &'static str,
+    label: &'static str,
+    unit: Unit,
+    compute: fn(&Cell) -> Option<f64>,
+    error: fn(&Cell, f64) -> Option<f64>,
+) -> Figure {
+    let source = Source::Computed(compute);
+    Figure { name, label, unit, source, error: Some(error), predicted: None }
 }
 
 fn latency(cell: &Cell) -> &Histogram {
@@ -240,19 +253,19 @@ pub static BYTES_PER_SECOND: Figure = computed(
     Some(|e| Some(e.traffic?.total() * f64::from(e.subscribers))),
 );
 
-pub static CPU_PER_MESSAGE: Figure = computed(
+pub static CPU_PER_MESSAGE: Figure = metered(
     "server.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
-    |cell| per_message(cell, cpu_caused(cell, cell.server.as_ref()?)),
-    None,
+    |cell| per_message(cell, cell.server?.cpu_caused_s(cell.steady_s)),
+    |cell, clock_s| per_message(cell, cell.server_cpu_error_s(clock_s)?),
 );
-pub static CPU_BUSY: Figure = computed(
+pub static CPU_BUSY: Figure = metered(
     "server.cpu_busy",
     "CPU in the steady state, of one core",
     Unit::Share,
-    |cell| over(cpu_caused(cell, cell.server.as_ref()?), cell.steady_s),
-    None,
+    |cell| over(cell.server?.cpu_caused_s(cell.steady_s), cell.steady_s),
+    |cell, clock_s| over(cell.server_cpu_error_s(clock_s)?, cell.steady_s),
 );
 pub static CPU_IDLE: Figure = computed(
     "server.cpu_idle",
@@ -261,7 +274,7 @@ pub static CPU_IDLE: Figure = computed(
     |cell| cell.server.map(|server| (server.cpu_idle - server.cpu_unused).max(0.0)),
     None,
 );
-pub static MEMORY_PER_SUBSCRIBER: Figure = computed(
+pub static MEMORY_PER_SUBSCRIBER: Figure = metered(
     "server.memory_per_idle_subscriber",
     "resident memory per idle subscriber",
     Unit::Bytes,
@@ -270,14 +283,14 @@ pub static MEMORY_PER_SUBSCRIBER: Figure = computed(
         let added = server.resident_idle_bytes.saturating_sub(server.resident_before_bytes);
         over(added as f64, f64::from(cell.workload.subscribers))
     },
-    None,
+    |cell, _| over(2.0 * HEAP_STEP_BYTES, f64::from(cell.workload.subscribers)),
 );
-pub static SOCKET_MEMORY: Figure = computed(
+pub static SOCKET_MEMORY: Figure = metered(
     "server.socket_memory_per_connection",
     "kernel socket memory per connection, both ends",
     Unit::Bytes,
     |cell| cell.server?.kernel_socket_bytes.map(|bytes| bytes as f64),
-    None,
+    |cell, _| over(2.0 * PAGE_BYTES, f64::from(cell.workload.subscribers)),
 );
 
 pub static CONNECTIONS_OPENED: Figure = computed(
@@ -332,12 +345,15 @@ pub static RECOVERY_LATENCY_MAX: Figure = of(
     None,
 );
 
-pub static GENERATOR_CPU_PER_MESSAGE: Figure = computed(
+pub static GENERATOR_CPU_PER_MESSAGE: Figure = metered(
     "generator.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
     |cell| per_message(cell, cell.generator.cpu_s),
-    None,
+    |cell, clock_s| {
+        let chance_s = cell.generator.cpu_s * cell.message_error();
+        per_message(cell, (2.0 * clock_s).hypot(chance_s))
+    },
 );
 pub static PUBLISHER_LATE_P99: Figure = of(
     "generator.publisher_late_p99",
@@ -354,10 +370,11 @@ pub static POLL_LATE_P99: Figure = of(
     None,
 );
 
-/// CPU seconds that subscribers and publications caused, an unused server's own left out.
-fn cpu_caused(cell: &Cell, server: &ServerCost) -> f64 {
-    (server.cpu_s - server.cpu_unused * cell.steady_s).max(0.0)
-}
+/// The steps in which an allocator obtains memory from the system (glibc's `M_TOP_PAD`).
+const HEAP_STEP_BYTES: f64 = 128.0 * 1024.0;
+
+/// The steps in which the kernel accounts for socket memory.
+const PAGE_BYTES: f64 = 4096.0;
 
 fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
     per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)

@@ -5,13 +5,14 @@
 
 mod list;
 
-use crate::load::scenario::Workload;
-use crate::run::{Cell, Histogram};
+use crate::measure::Histogram;
+use crate::run::{Cell, ERROR_SHARE_MAX};
+use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
 use crate::theory::{OwnTime, Prediction};
-use crate::transport::Variant;
+use crate::variant::Variant;
 
-use super::units::Unit;
+use crate::units::Unit;
 
 pub use list::*;
 
@@ -24,6 +25,9 @@ pub struct Figure {
     pub label: &'static str,
     pub unit: Unit,
     source: Source,
+    /// Half-width of the error of one cell's value, in base units, given the resolution of the CPU
+    /// clock in seconds. Absent for what is counted exactly.
+    error: Option<fn(&Cell, f64) -> Option<f64>>,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 }
 
@@ -118,6 +122,19 @@ impl Figure {
         let mut merged = Histogram::new();
         cells.iter().for_each(|cell| merged.merge(histogram(cell)));
         statistic.of(&merged, cells.iter().map(|cell| cell.published).sum())
+    }
+
+    /// Half-width of the error of the figure over `cells`, in base units: independent errors, so
+    /// that repeats reduce it. 0 for figures that are counted exactly.
+    pub fn error(&self, cells: &[&Cell], clock_s: f64) -> f64 {
+        let Some(error) = self.error else { return 0.0 };
+        let squares = cells.iter().filter_map(|cell| error(cell, clock_s)).map(|e| e * e);
+        squares.sum::<f64>().sqrt() / cells.len().max(1) as f64
+    }
+
+    /// True if the sample supports a value with this error.
+    pub fn is_resolved(&self, value: f64, error: f64) -> bool {
+        self.error.is_none() || error <= ERROR_SHARE_MAX * value.abs()
     }
 
     /// True if the cell holds values of the figure, be they too few to print it.

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::client::{ClientError, HttpStream};
+use crate::client::{ClientError, HttpStream, RETRY_AFTER_MAX};
 use crate::message::{Cursor, Epoch, Event, Offset};
 
 /// Bytes of an event, of a line of it too, that a client reads: a server that never ends one
 /// would else fill its memory.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// One at the beginning of a stream is not part of its first line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Writes events into one chunk.
 #[derive(Debug)]
@@ -103,6 +106,8 @@ pub struct Parser {
     /// Bytes of a line, and of an event's data, that are read at most.
     event_bytes_max: usize,
     line: Vec<u8>,
+    /// No line has ended yet: a byte order mark may precede the first one.
+    at_start: bool,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
     event: Received,
@@ -123,6 +128,7 @@ impl Parser {
         Parser {
             event_bytes_max,
             line: Vec::new(),
+            at_start: true,
             after_cr: false,
             event: Received::default(),
             has_data: false,
@@ -156,7 +162,9 @@ impl Parser {
                 b'\r' | b'\n' => {
                     self.after_cr = byte == b'\r';
                     let line = std::mem::take(&mut self.line);
-                    self.end_line(&line);
+                    let is_first = std::mem::take(&mut self.at_start);
+                    let marked = is_first.then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
+                    self.end_line(marked.unwrap_or(&line));
                     self.line = line;
                     self.line.clear();
                     self.check(self.event.data.len())?;
@@ -195,6 +203,7 @@ impl Parser {
             "id" if !value.contains('\0') => value.clone_into(&mut self.event.id),
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let wait = value.parse().ok().map(Duration::from_millis);
+                let wait = wait.map(|wait| wait.min(RETRY_AFTER_MAX));
                 self.parsed.extend(wait.map(Parsed::Retry));
             }
             _ => {}
@@ -246,6 +255,23 @@ mod tests {
             event("", "a:1", "z"),
         ];
         assert_eq!(parse(&mut Parser::default(), text.as_bytes()), wanted);
+    }
+
+    #[test]
+    fn one_byte_order_mark_at_the_start_is_skipped() {
+        let marked = "\u{feff}data:1\n\n\u{feff}data:2\ndata:3\n\n";
+        for cut in [1, 2, 4, 100] {
+            let mut parser = Parser::default();
+            marked.as_bytes().chunks(cut).for_each(|part| parser.feed(part).expect("short enough"));
+            let events: Vec<_> = parser.collect();
+            assert_eq!(events, [event("", "", "1"), event("", "", "3")], "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_retry_field_is_bounded() {
+        let parsed = parse(&mut Parser::default(), b"retry:18446744073709551615\n");
+        assert_eq!(parsed, [Parsed::Retry(RETRY_AFTER_MAX)]);
     }
 
     #[test]

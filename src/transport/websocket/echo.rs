@@ -15,9 +15,9 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use super::{End, Socket, config, handshake, leave};
-use crate::server::respond::answer;
-use crate::server::{ApiError, App};
-use crate::transport::Transport;
+use crate::app::respond::answer;
+use crate::app::{ApiError, App};
+use crate::variant::Transport;
 
 /// `GET /echo`, upgrade.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {

@@ -12,11 +12,11 @@ use warp::http::header::{
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::server::ApiError;
+use crate::app::ApiError;
 
 /// The answer to an upgrade request, and the promise of the connection that follows it; or the
 /// refusal.
-pub(super) fn respond(
+pub(in crate::transport) fn respond(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
 ) -> Result<(Response, OnUpgrade), Box<Response>> {

@@ -27,7 +27,9 @@ function showLine({ offset, sender, text }, delayMs) {
   const log = byId("chat-log");
   const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
   const note = element("span", { className: "note" }, ` ${offset}, after ${showMs(delayMs)}`);
-  log.append(element("p", {}, element("b", {}, sender), ` ${text}`, note));
+  // Isolated, so that a text that runs from right to left, or says so, leaves ours alone.
+  const name = element("b", {}, element("bdi", {}, sender));
+  log.append(element("p", {}, name, " ", element("bdi", {}, text), note));
   if (log.childElementCount > SHOWN_MAX) log.firstElementChild.remove();
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
@@ -38,6 +40,7 @@ function chatForm(name, topic, lanes) {
   const result = form.querySelector(".result");
   sender.value = name;
   form.setAttribute("aria-label", `${name} writes`);
+  form.querySelector("button").setAttribute("aria-label", `Send as ${name}`);
   const lane = lanes.find(({ transport }) => transport === webSocket);
   form.onsubmit = async (event) => {
     event.preventDefault();

@@ -35,7 +35,9 @@ export class LaneView {
       node.querySelector(".counters").append(pair);
     }
     node.querySelector(".plug").onclick = () => lane.plug(!lane.isPlugged);
-    node.querySelector(".wire").onclick = () => this.#toggleWire();
+    const wire = node.querySelector(".wire");
+    wire.setAttribute("aria-label", `On the wire: ${lane.label}`);
+    wire.onclick = () => this.#toggleWire();
     const canvas = node.querySelector("canvas");
     this.#timeline = new Timeline(canvas, lane);
     canvas.onclick = ({ offsetX, offsetY }) => {
@@ -65,6 +67,7 @@ export class LaneView {
     const shown = this.#node.querySelector(".state");
     setText(shown, state.text);
     shown.dataset.kind = state.kind;
+    shown.title = state.text;
     const plug = this.#node.querySelector(".plug");
     plug.setAttribute("aria-pressed", String(isPlugged));
     setText(plug, isPlugged ? "Plugged in" : "Unplugged");

@@ -52,7 +52,9 @@ export class Race {
     const entry = this.selected();
     if (!entry) return;
     setText(byId("race-number"), String(entry.offset));
-    setText(byId("race-text"), `${entry.sender}: ${entry.text}`);
+    setText(byId("race-sender"), entry.sender);
+    setText(byId("race-separator"), ": ");
+    setText(byId("race-message"), entry.text);
     const most = Math.max(...entry.delays.values(), 1);
     for (const [id, { bar, figure }] of this.#rows) {
       const delay = entry.delays.get(id);

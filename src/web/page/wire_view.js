@@ -41,6 +41,7 @@ const meaningOf = (name) => MEANINGS.find(([start]) => name.startsWith(start))?.
 export function showWire(panel, lane) {
   const newer = element("button", { type: "button", onclick: () => showWire(panel, lane) });
   newer.textContent = "Show the newest";
+  newer.setAttribute("aria-label", `Show the newest exchange: ${lane.label}`);
   const { exchange } = lane;
   if (!exchange) {
     panel.replaceChildren(element("p", {}, "Nothing has been exchanged yet. "), newer);

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use poll_vs_push::app::{ApiError, App, ServerConfig};
 use poll_vs_push::client::{Answer, Dialer, HttpConnection};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
-use poll_vs_push::server::{ApiError, App, Server, ServerConfig};
-use poll_vs_push::transport::{Received, SubscribeOptions, Subscriber, Transport, Variant};
+use poll_vs_push::server::Server;
+use poll_vs_push::transport::{Received, SubscribeOptions, Subscriber};
+use poll_vs_push::variant::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, Retention};
-use crate::load::scenario::parse_duration;
 use crate::message::{Epoch, TopicName};
+use crate::units::parse_duration;
 
 /// What a server may spend, and on whom.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -28,6 +28,12 @@ pub struct ServerConfig {
     /// Streams held at the same time, of each transport: WebSocket, SSE, NDJSON, Socket.IO
     #[arg(long, value_name = "N", default_value_t = 19_900)]
     pub max_subscriptions: usize,
+    /// Sessions of Socket.IO at the same time, subscribed or not
+    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    pub max_sessions: usize,
+    /// Sessions of Socket.IO of one client address
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub max_sessions_per_address: usize,
     /// Messages that one client address may publish in a second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = positive)]
     pub publish_rate: u32,
@@ -66,6 +72,9 @@ pub struct ServerConfig {
     /// is a connection of HTTP/2 that does not answer one within --send-timeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration)]
     pub heartbeat: Duration,
+    /// Time that a client of Socket.IO has to answer a ping, which is sent every --heartbeat
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
+    pub ping_timeout: Duration,
     /// Requests that a client may have open at the same time on one connection of HTTP/2
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub h2_max_streams: u32,
@@ -122,7 +131,8 @@ pub struct ServerConfig {
     /// read and publish
     #[arg(long, value_name = "FILE")]
     pub token_key: Option<PathBuf>,
-    /// Serve /echo too, a WebSocket that says back what it hears, for suites of test cases
+    /// Serve /echo too, a WebSocket that says back what it hears, and the applications of the test
+    /// suites of Engine.IO (/engine.io) and Socket.IO (/socket.io)
     #[arg(long)]
     pub echo: bool,
     /// Certificate chain, PEM; with it the server speaks TLS only

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Headers, Pacing, Process, Workload, friendly, parse_duration};
+use super::{Headers, Process, Workload, friendly};
+use crate::units::parse_duration;
+use crate::variant::Pacing;
 
 /// Parts of a workload that a case, or a flag of the command line, sets anew.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -100,6 +102,11 @@ impl Overrides {
         set(&mut workload.warm_up, self.warm_up);
         set(&mut workload.duration, self.duration);
         set(&mut workload.restart, self.restart);
+    }
+
+    /// Whether the value of this key is given here.
+    pub fn sets(&self, key: &str) -> bool {
+        serde_json::to_value(self).is_ok_and(|values| values.get(key).is_some())
     }
 
     /// These, except where `stronger` has a value.

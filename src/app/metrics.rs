@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::transport::Transport;
 use crate::usage;
+use crate::variant::Transport;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +49,8 @@ pub enum Refusal {
     Topics,
     MessageBytes,
     HeaderBytes,
+    Sessions,
+    SessionsPerAddress,
     PublishRate,
     SlowHead,
     SlowBody,
@@ -60,7 +62,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Refusal; 15] = [
+    const ALL: [Refusal; 17] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -68,6 +70,8 @@ impl Refusal {
         Refusal::Topics,
         Refusal::MessageBytes,
         Refusal::HeaderBytes,
+        Refusal::Sessions,
+        Refusal::SessionsPerAddress,
         Refusal::PublishRate,
         Refusal::SlowHead,
         Refusal::SlowBody,
@@ -87,6 +91,8 @@ impl Refusal {
             Refusal::Topics => "topics",
             Refusal::MessageBytes => "message-bytes",
             Refusal::HeaderBytes => "header-bytes",
+            Refusal::Sessions => "sessions",
+            Refusal::SessionsPerAddress => "sessions-per-address",
             Refusal::PublishRate => "publish-rate",
             Refusal::SlowHead => "slow-head",
             Refusal::SlowBody => "slow-body",

@@ -50,7 +50,7 @@ mod friendly_list {
 
     pub fn serialize<S: Serializer>(list: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
         let texts: Vec<String> =
-            list.iter().map(|duration| crate::load::scenario::show(*duration)).collect();
+            list.iter().map(|duration| crate::units::show_duration(*duration)).collect();
         texts.serialize(serializer)
     }
 

@@ -3,6 +3,8 @@
 //! Every figure is kept in base units (seconds, bytes, shares of one). Three significant digits are
 //! shown, which is what the histograms resolve.
 
+use std::time::Duration;
+
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -136,6 +138,25 @@ pub fn thousands(value: i64) -> String {
 pub fn sentence_case(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// A duration as people write it: `40ms`, `1s 500ms`.
+pub fn show_duration(duration: Duration) -> String {
+    use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
+    const PRINTER: SpanPrinter =
+        SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::BetweenUnits);
+    PRINTER.unsigned_duration_to_string(&duration)
+}
+
+/// Reads a duration as people write it: `40ms`, `1.5s`, `2m`.
+///
+/// # Errors
+/// Says what was wrong, if it is no duration or is negative.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("'{text}' is not a duration; write for instance 40ms, 1.5s or 2m"))?;
+    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative"))
 }
 
 #[cfg(test)]

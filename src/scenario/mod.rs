@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::transport::{Transport, Variant};
+use crate::units::{show_duration, thousands};
+use crate::variant::{Pacing, Transport, Variant};
 
 mod overrides;
 mod sweep;
@@ -144,16 +145,6 @@ pub enum Process {
     Periodic,
 }
 
-/// What a poll interval is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pacing {
-    /// Sleep after each response: the period is interval + round trip.
-    AfterResponse,
-    /// A request every interval, as `setInterval` does.
-    FixedRate,
-}
-
 /// A profile of request headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -204,25 +195,6 @@ pub struct Published {
     pub why: String,
 }
 
-/// A duration as people write it: `40ms`, `1s 500ms`.
-pub fn show(duration: Duration) -> String {
-    use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
-    const PRINTER: SpanPrinter =
-        SpanPrinter::new().designator(Designator::Compact).spacing(Spacing::BetweenUnits);
-    PRINTER.unsigned_duration_to_string(&duration)
-}
-
-/// Reads a duration as people write it: `40ms`, `1.5s`, `2m`.
-///
-/// # Errors
-/// Says what was wrong, if it is no duration or is negative.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("'{text}' is not a duration; write for instance 40ms, 1.5s or 2m"))?;
-    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative"))
-}
-
 /// One workload that is measured with several transports, under one schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -234,13 +206,36 @@ pub struct Point {
 
 /// A scenario that cannot be used; the text says which key, which line and what would be right.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ScenarioError(String);
+pub enum ScenarioError {
+    #[error("{0}")]
+    Text(String),
+    /// A value that makes no sense, in a table of the file, `workload.` for instance.
+    #[error("{table}{value}")]
+    Value { table: String, value: BadValue },
+}
 
 impl ScenarioError {
     /// Says what is wrong.
     pub(super) fn new(error: impl ToString) -> ScenarioError {
-        ScenarioError(error.to_string())
+        ScenarioError::Text(error.to_string())
+    }
+}
+
+/// A value that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = {value}: {rule}")]
+pub struct BadValue {
+    /// As in a file: `poll_interval`.
+    pub key: &'static str,
+    pub value: String,
+    /// What the value must be.
+    pub rule: String,
+}
+
+impl BadValue {
+    /// The same for somebody who gave the value as a flag.
+    pub fn of_flag(&self) -> String {
+        format!("--{} {}: {}", self.key.replace('_', "-"), self.value, self.rule)
     }
 }
 
@@ -250,8 +245,7 @@ impl Scenario {
     /// # Errors
     /// Names the line and key that is wrong and says what would be right.
     pub fn from_toml(text: &str) -> Result<Scenario, ScenarioError> {
-        let scenario: Scenario =
-            toml::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
+        let scenario: Scenario = toml::from_str(text).map_err(ScenarioError::new)?;
         scenario.check()?;
         Ok(scenario)
     }
@@ -310,10 +304,11 @@ impl Scenario {
         };
         let ensure = |holds: bool, text: &str| match holds {
             true => Ok(()),
-            false => Err(ScenarioError(text.to_owned())),
+            false => Err(ScenarioError::new(text)),
         };
         ensure(name_is_plain(&self.name), "name: use letters, digits and '-' only")?;
-        ensure((1..=100).contains(&self.repeats), "repeats: must be 1 to 100")?;
+        let no_table = |value| ScenarioError::Value { table: String::new(), value };
+        between("repeats", self.repeats, 1, 100).map_err(no_table)?;
         let mut names = std::collections::HashSet::new();
         for case in &self.cases {
             let at = format!("case '{}': name", case.name);
@@ -332,7 +327,8 @@ impl Scenario {
             let distinct = point.transports.iter().all(|transport| seen.insert(transport));
             ensure(!point.transports.is_empty(), &format!("{at}transports: name at least one"))?;
             ensure(distinct, &format!("{at}transports: one is named twice"))?;
-            point.workload.check().map_err(|text| ScenarioError(format!("{at}workload.{text}")))?;
+            let table = format!("{at}workload.");
+            point.workload.check().map_err(|value| ScenarioError::Value { table, value })?;
         }
         Ok(())
     }
@@ -357,36 +353,66 @@ impl Workload {
     /// Checks that every value makes sense.
     ///
     /// # Errors
-    /// Names the key that is wrong and says what would be right.
-    pub fn check(&self) -> Result<(), String> {
-        let limit = |key: &str, holds: bool, right: &str| match holds {
-            true => Ok(()),
-            false => Err(format!("{key}: must be {right}")),
-        };
+    /// Names the key and the value that is wrong and says what would be right.
+    pub fn check(&self) -> Result<(), BadValue> {
         let ms = Duration::from_millis;
-        let within = |value: Duration, low: Duration, high: Duration| (low..=high).contains(&value);
-        limit("subscribers", (1..=1_000_000).contains(&self.subscribers), "1 to 1000000")?;
-        let topics_fit = self.topics >= 1 && self.topics <= self.subscribers;
-        limit("topics", topics_fit, "1 to the number of subscribers, so that each has one")?;
-        limit(
-            "rate",
-            self.rate > 0.0 && self.rate <= 10_000.0,
-            "above 0 and at most 10000 (messages per second and topic)",
-        )?;
-        limit("message_bytes", (16..=60_000).contains(&self.message_bytes), "16 to 60000")?;
         let hour = ms(3_600_000);
-        limit("poll_interval", within(self.poll_interval, ms(1), hour), "1ms to 1h")?;
-        limit("poll_interval_max", within(self.poll_interval_max, ms(1), hour), "1ms to 1h")?;
-        limit("long_poll_hold", within(self.long_poll_hold, ms(1), ms(60_000)), "1ms to 60s")?;
-        limit(
-            "streams_per_connection",
-            (1..=100).contains(&self.streams_per_connection),
-            "1 to 100",
-        )?;
-        limit("rtt", self.rtt <= ms(10_000), "0s to 10s")?;
-        limit("idle", self.idle <= hour, "0s to 1h")?;
-        limit("warm_up", self.warm_up <= hour, "0s to 1h")?;
-        limit("duration", within(self.duration, ms(100), ms(86_400_000)), "100ms to 1d")?;
-        limit("restart", self.restart <= hour, "0s to 1h")
+        between("subscribers", self.subscribers, 1, 1_000_000)?;
+        if !(1..=self.subscribers).contains(&self.topics) {
+            let rule = "must be at least 1 and at most the number of subscribers".to_owned();
+            return Err(BadValue { key: "topics", value: self.topics.to_string(), rule });
+        }
+        if !(self.rate > 0.0 && self.rate <= RATE_MAX) {
+            let rule = "must be above 0 and at most 10,000 (messages per second and topic)";
+            let (value, rule) = (self.rate.to_string(), rule.to_owned());
+            return Err(BadValue { key: "rate", value, rule });
+        }
+        between("message_bytes", self.message_bytes, 16, 60_000)?;
+        within("poll_interval", self.poll_interval, ms(1), hour)?;
+        within("poll_interval_max", self.poll_interval_max, ms(1), hour)?;
+        within("long_poll_hold", self.long_poll_hold, ms(1), ms(60_000))?;
+        between("streams_per_connection", self.streams_per_connection, 1, 100)?;
+        within("rtt", self.rtt, Duration::ZERO, ms(10_000))?;
+        within("idle", self.idle, Duration::ZERO, hour)?;
+        within("warm_up", self.warm_up, Duration::ZERO, hour)?;
+        within("duration", self.duration, ms(100), ms(86_400_000))?;
+        within("restart", self.restart, Duration::ZERO, hour)?;
+        let publications = self.rate * f64::from(self.topics) * self.publishing().as_secs_f64();
+        if publications > PUBLICATIONS_MAX {
+            let rule = format!(
+                "with {} topics and {} of publishing these are {publications:.0} messages, more \
+                 than the {PUBLICATIONS_MAX:.0} that a cell plans",
+                self.topics,
+                show_duration(self.publishing())
+            );
+            return Err(BadValue { key: "rate", value: self.rate.to_string(), rule });
+        }
+        Ok(())
     }
+}
+
+/// Messages per second and topic.
+const RATE_MAX: f64 = 10_000.0;
+/// Publications of a cell: each of them is kept in memory.
+const PUBLICATIONS_MAX: f64 = 1e8;
+
+fn between(key: &'static str, value: u32, low: u32, high: u32) -> Result<(), BadValue> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let rule = format!("must be between {low} and {}", thousands(i64::from(high)));
+    Err(BadValue { key, value: value.to_string(), rule })
+}
+
+fn within(
+    key: &'static str,
+    value: Duration,
+    low: Duration,
+    high: Duration,
+) -> Result<(), BadValue> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let rule = format!("must be between {} and {}", show_duration(low), show_duration(high));
+    Err(BadValue { key, value: show_duration(value), rule })
 }

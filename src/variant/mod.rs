@@ -1,12 +1,14 @@
 //! A transport as it is asked for: plain, or with extras that make the most of it. What a scenario
 //! names, and what a result is of: `short-polling`, `short-polling+conditional+gzip`.
 
+mod transport;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Transport, UnknownTransport};
+pub use transport::{Pacing, Transport, UnknownTransport, Waiting};
 
 /// What a client may do beyond what its transport needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,8 @@ use sha2::Sha256;
 
 use crate::message::TopicName;
 
+/// The error for a request without a token.
+pub const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
 /// The longest token that is looked at; a request's head holds no more anyway.

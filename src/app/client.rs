@@ -1,0 +1,165 @@
+//! The sender of a request, and what it may do.
+
+use std::future::{Future, pending};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use warp::http::StatusCode;
+
+use super::metrics::Refusal;
+use super::peer::{Finished, Peer};
+use super::token::{BadToken, Claims, NO_TOKEN, Right};
+use super::{ApiError, App};
+use crate::message::TopicName;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub address: IpAddr,
+    pub peer: Peer,
+}
+
+/// How long a poll of a client that has closed its sending side is still held. Most such clients
+/// have left altogether, which cannot be told before something is sent to them.
+const HALF_CLOSED_HOLD: Duration = Duration::from_secs(5);
+
+/// Who sends a request: among its extensions, for routes that ask.
+#[derive(Debug, Clone)]
+pub struct Client {
+    sender: Sender,
+    /// `None` if the server asks for no tokens, or for none on the path.
+    claims: Option<Arc<Claims>>,
+}
+
+impl Client {
+    /// The sender of a request; `claims` are those of the token that it has shown.
+    pub fn new(sender: Sender, claims: Option<Claims>) -> Client {
+        Client { sender, claims: claims.map(Arc::new) }
+    }
+
+    /// Checks a right that is not clear from the path.
+    ///
+    /// # Errors
+    /// If there is no token where the server asks for one, it does not grant the right, or it has
+    /// expired since it was shown.
+    pub fn demand(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
+        let (status, text) = match &self.claims {
+            None if app.token_key.is_none() => return Ok(()),
+            None => (StatusCode::UNAUTHORIZED, NO_TOKEN.to_owned()),
+            Some(claims) if claims.is_over() => {
+                (StatusCode::UNAUTHORIZED, BadToken::Expired.to_string())
+            }
+            Some(claims) if claims.grant(right, topic) => return Ok(()),
+            Some(_) => {
+                let text = format!("the token does not grant to {right} to '{topic}'");
+                (StatusCode::FORBIDDEN, text)
+            }
+        };
+        app.metrics.refused(Refusal::Token);
+        Err(ApiError::new(status, text))
+    }
+
+    /// Checks the right and the rate of a publication.
+    ///
+    /// # Errors
+    /// If the token does not grant it, or it is one too many for now.
+    pub fn may_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
+        self.demand(app, Right::Publish, topic)?;
+        let limited = self.limited_address(app);
+        if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
+            app.metrics.refused(Refusal::PublishRate);
+            let rate = app.config.publish_rate;
+            let text = format!("{rate} messages a second are the limit of one address; try again");
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
+        }
+        Ok(())
+    }
+
+    /// The address, if the limits of one address apply to it.
+    pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
+        let is_limited = app.config.limit_loopback || !self.sender.address.is_loopback();
+        is_limited.then_some(self.sender.address)
+    }
+
+    /// True if the token has expired.
+    pub fn is_expired(&self) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.is_over())
+    }
+
+    /// Checks that the token has not expired since the request came.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn check_expiry(&self, app: &App) -> Result<(), ApiError> {
+        if self.is_expired() {
+            app.metrics.refused(Refusal::Token);
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, BadToken::Expired.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Resolves when the client is gone, or [`HALF_CLOSED_HOLD`] after it has finished sending.
+    pub async fn has_left(&self) {
+        if self.sender.peer.finished().await == Finished::Sending {
+            tokio::time::sleep(HALF_CLOSED_HOLD).await;
+        }
+    }
+
+    /// Ready when the token has expired. Never, if there is none or it does not end.
+    pub fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
+        let left = self.claims.as_ref().and_then(|claims| claims.time_left());
+        async move {
+            match left {
+                // In a box, since most have none.
+                Some(left) => Box::pin(tokio::time::sleep(left)).await,
+                None => pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::app::ServerConfig;
+    use crate::server::Server;
+
+    /// Whatever way a request may have come by a client without claims.
+    #[tokio::test]
+    async fn who_showed_no_token_or_one_that_is_over_may_do_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join("key");
+        std::fs::write(&key, [b'k'; 32]).expect("writes");
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let app_with = async |token_key| {
+            let config = ServerConfig { listen, token_key, ..ServerConfig::default() };
+            Server::bind(config).await.expect("some port is free").app()
+        };
+        let (guarded, open) = (app_with(Some(key)).await, app_with(None).await);
+        let topic: TopicName = "room".parse().expect("a good name");
+        let client = |exp: Option<Option<u64>>| {
+            let all = vec!["*".to_owned()];
+            let claims = |exp| Claims {
+                sub: String::new(),
+                exp,
+                subscribe: all.clone(),
+                publish: all.clone(),
+            };
+            let claims = exp.map(|exp| Arc::new(claims(exp)));
+            let sender = Sender { address: listen.ip(), peer: Peer::default() };
+            Client { sender, claims }
+        };
+        for right in [Right::Subscribe, Right::Publish] {
+            client(None).demand(&open, right, &topic).expect("everybody may");
+            client(Some(None)).demand(&guarded, right, &topic).expect("the token grants it");
+            for exp in [None, Some(Some(1))] {
+                let refusal = client(exp).demand(&guarded, right, &topic).expect_err("no right");
+                assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
+            }
+        }
+        assert_eq!(guarded.metrics.refusals(Refusal::Token), 4);
+    }
+}

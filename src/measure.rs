@@ -1,0 +1,81 @@
+//! Quantities that are measured: a histogram of durations, and bytes by purpose.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+/// An HdrHistogram of microseconds, three significant digits; in JSON the base64 of its V2 deflate
+/// form, which other HdrHistogram tools read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram(pub hdrhistogram::Histogram<u64>);
+
+impl Histogram {
+    /// One microsecond to an hour: anything longer is recorded as an hour.
+    pub const MAX_US: u64 = 3_600_000_000;
+
+    /// An empty one.
+    pub fn new() -> Self {
+        let inner = hdrhistogram::Histogram::new_with_bounds(1, Self::MAX_US, 3);
+        Histogram(inner.expect("1 to MAX_US with 3 digits are bounds HdrHistogram accepts"))
+    }
+
+    /// Records one value, microseconds.
+    pub fn record(&mut self, micros: u64) {
+        self.0.saturating_record(micros);
+    }
+
+    /// Adds all of `other`'s values.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.0.add(&other.0).expect("all histograms of this type have the same bounds");
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram::new()
+    }
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text).map_err(D::Error::custom)?;
+        let read: hdrhistogram::Histogram<u64> =
+            Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
+        let mut histogram = Histogram::new();
+        histogram.0.add(&read).map_err(D::Error::custom)?;
+        Ok(histogram)
+    }
+}
+
+/// Bytes by what they are for. The parts add up to what the network carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The message objects themselves.
+    pub payload: u64,
+    /// What the transport wraps around them: JSON envelope, WebSocket frame header and mask.
+    pub framing: u64,
+    /// HTTP request and response heads.
+    pub headers: u64,
+    /// TCP and IP headers, pure acknowledgements included.
+    pub tcp_ip: u64,
+}
+
+impl Ledger {
+    /// All of it, bytes.
+    pub fn total(&self) -> u64 {
+        self.payload + self.framing + self.headers + self.tcp_ip
+    }
+}

@@ -1,0 +1,296 @@
+//! What the server does with Socket.IO packets: it connects clients to namespaces, subscribes them,
+//! publishes for them and acknowledges. With `--echo` it also answers as the application of the
+//! protocol's official test suites does.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Subscribe;
+use super::packet::{Incoming, Kind, Outgoing, Packet};
+use super::session::{Ending, Session};
+use crate::app::token::Right;
+use crate::app::{Query, Subscription};
+use crate::message::{Event, Stored};
+
+/// Attachments of one packet, as many as Node's parser takes.
+const ATTACHMENTS_MAX: usize = 10;
+/// Characters of an error that are sent: some quote what the client sent.
+const ERROR_CHARS: usize = 300;
+/// The namespace of the feed.
+const MAIN: &str = "/";
+/// The second namespace of the test suite.
+const CUSTOM: &str = "/custom";
+
+/// What packets are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Application {
+    /// Socket.IO: the feed; with `--echo`, the events of the test suite too.
+    Feed,
+    /// Engine.IO alone: each message is sent back.
+    Echo,
+}
+
+/// The namespaces that a client has connected to.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Namespaces {
+    main: bool,
+    custom: bool,
+}
+
+impl Namespaces {
+    fn of(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            MAIN => Some(&mut self.main),
+            CUSTOM => Some(&mut self.custom),
+            _ => None,
+        }
+    }
+}
+
+/// A packet and those of its attachments that have arrived.
+#[derive(Debug)]
+pub struct Attachments {
+    packet: String,
+    wanted: usize,
+    arrived: Vec<Bytes>,
+}
+
+/// What a client publishes.
+#[derive(Debug, Deserialize)]
+struct Publish {
+    topic: String,
+    #[serde(flatten)]
+    draft: serde_json::Value,
+}
+
+/// The acknowledgement of a `publish`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Acknowledgement {
+    Stored(Stored),
+    Refused { error: String },
+}
+
+impl From<Event> for Outgoing {
+    fn from(event: Event) -> Outgoing {
+        emit(MAIN, event.name(), &event.encode())
+    }
+}
+
+fn emit(namespace: &str, name: &str, json: &str) -> Outgoing {
+    let data = &format!("[\"{name}\",{json}]");
+    Packet { kind: Kind::Event, attachments: 0, namespace, id: "", data }.encode()
+}
+
+/// Acts on a packet from the client.
+///
+/// # Errors
+/// If the packet ends the session.
+pub async fn receive(session: &Session, packet: Incoming<'_>) -> Result<(), Ending> {
+    let is_echo = session.application == Application::Echo;
+    match packet {
+        Incoming::Noop => Ok(()),
+        Incoming::Pong => {
+            session.pong();
+            Ok(())
+        }
+        Incoming::Close => Err(Ending::CLIENT_CLOSED),
+        Incoming::Message(text) if is_echo => session.push(Outgoing::Text(format!("4{text}"))),
+        Incoming::Binary(bytes) if is_echo => session.push(Outgoing::Binary(bytes)),
+        Incoming::Message(text) => {
+            if session.state().attachments.is_some() {
+                return Err(Ending::INVALID);
+            }
+            let packet = Packet::decode(text).ok_or(Ending::INVALID)?;
+            if packet.attachments > 0 {
+                return expect_attachments(session, text, packet.attachments);
+            }
+            on_packet(session, packet, &[]).await
+        }
+        Incoming::Binary(bytes) => {
+            let Some(whole) = add_attachment(session, bytes)? else { return Ok(()) };
+            let packet = Packet::decode(&whole.packet).ok_or(Ending::INVALID)?;
+            on_packet(session, packet, &whole.arrived).await
+        }
+    }
+}
+
+/// Only the test suite's events may have attachments.
+fn expect_attachments(session: &Session, packet: &str, wanted: usize) -> Result<(), Ending> {
+    if !session.app.config.echo || wanted > ATTACHMENTS_MAX {
+        return Err(Ending::INVALID);
+    }
+    let attachments = Attachments { packet: packet.to_owned(), wanted, arrived: Vec::new() };
+    session.state().attachments = Some(Box::new(attachments));
+    Ok(())
+}
+
+/// Adds an attachment to the packet that announced it; the packet, once it has all of them.
+fn add_attachment(session: &Session, bytes: Bytes) -> Result<Option<Box<Attachments>>, Ending> {
+    let mut state = session.state();
+    let mut attachments = state.attachments.take().ok_or(Ending::INVALID)?;
+    attachments.arrived.push(bytes);
+    let size = attachments.packet.len() + attachments.arrived.iter().map(Bytes::len).sum::<usize>();
+    if size > session.app.config.max_message_bytes_encoded() {
+        return Err(Ending::INVALID);
+    }
+    if attachments.arrived.len() == attachments.wanted {
+        return Ok(Some(attachments));
+    }
+    state.attachments = Some(attachments);
+    Ok(None)
+}
+
+async fn on_packet(
+    session: &Session,
+    packet: Packet<'_>,
+    attachments: &[Bytes],
+) -> Result<(), Ending> {
+    if packet.kind == Kind::Connect {
+        return connect(session, packet);
+    }
+    let is_connected = session.state().namespaces.of(packet.namespace).is_some_and(|it| *it);
+    if !is_connected {
+        return Err(Ending::INVALID);
+    }
+    match packet.kind {
+        Kind::Disconnect => {
+            let mut state = session.state();
+            if packet.namespace == MAIN {
+                state.unsubscribe();
+            }
+            state.namespaces.of(packet.namespace).into_iter().for_each(|it| *it = false);
+            Ok(())
+        }
+        Kind::Event | Kind::BinaryEvent => on_event(session, packet, attachments).await,
+        // The server asks for no acknowledgements.
+        Kind::Ack | Kind::BinaryAck => {
+            let data: Result<Vec<&RawValue>, _> = serde_json::from_str(packet.data);
+            data.map(drop).map_err(|_| Ending::INVALID)
+        }
+        Kind::Connect | Kind::ConnectError => Err(Ending::INVALID),
+    }
+}
+
+/// Connects a client to a namespace, or tells it that there is none of that name.
+fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
+    let payload = if packet.data.is_empty() { "{}" } else { packet.data };
+    serde_json::from_str::<serde_json::Map<_, _>>(payload).map_err(|_| Ending::INVALID)?;
+    let is_echo = session.app.config.echo;
+    let is_known = packet.namespace == MAIN || is_echo && packet.namespace == CUSTOM;
+    if !is_known {
+        let data = r#"{"message":"Invalid namespace"}"#;
+        return session.push(Packet { kind: Kind::ConnectError, id: "", data, ..packet }.encode());
+    }
+    let mut state = session.state();
+    let is_connected = state.namespaces.of(packet.namespace).ok_or(Ending::INVALID)?;
+    if std::mem::replace(is_connected, true) {
+        return Err(Ending::INVALID);
+    }
+    drop(state);
+    // Not the session's own, which is a secret.
+    let data = &format!("{{\"sid\":\"{:032x}\"}}", rand::random::<u128>());
+    session.push(Packet { data, id: "", ..packet }.encode())?;
+    match is_echo {
+        true => session.push(emit(packet.namespace, "auth", payload)),
+        false => Ok(()),
+    }
+}
+
+/// `["name", argument, ...]`
+async fn on_event(
+    session: &Session,
+    packet: Packet<'_>,
+    attachments: &[Bytes],
+) -> Result<(), Ending> {
+    let arguments: Vec<&RawValue> =
+        serde_json::from_str(packet.data).map_err(|_| Ending::INVALID)?;
+    let name = arguments.first().and_then(|name| serde_json::from_str::<Cow<str>>(name.get()).ok());
+    let (name, arguments) = (name.ok_or(Ending::INVALID)?, &arguments[1..]);
+    let is_echo = session.app.config.echo;
+    match &*name {
+        "message" if is_echo => {
+            let data = &json_array(Some("\"message-back\""), arguments);
+            echo(session, Packet { data, ..packet }, attachments)
+        }
+        "message-with-ack" if is_echo => {
+            let kind = if attachments.is_empty() { Kind::Ack } else { Kind::BinaryAck };
+            let data = &json_array(None, arguments);
+            echo(session, Packet { kind, data, ..packet }, attachments)
+        }
+        "subscribe" if packet.namespace == MAIN => subscribe(session, arguments),
+        "publish" if packet.namespace == MAIN => publish(session, packet, arguments).await,
+        // As by any server that has no handler for it.
+        _ => Ok(()),
+    }
+}
+
+fn json_array(first: Option<&str>, rest: &[&RawValue]) -> String {
+    let items: Vec<&str> = first.into_iter().chain(rest.iter().map(|it| it.get())).collect();
+    format!("[{}]", items.join(","))
+}
+
+fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<(), Ending> {
+    session.push(packet.encode())?;
+    attachments.iter().try_for_each(|bytes| session.push(Outgoing::Binary(bytes.clone())))
+}
+
+/// The first argument, read as JSON.
+fn argument<'a, T: Deserialize<'a>>(arguments: &[&'a RawValue]) -> Result<T, String> {
+    let json = arguments.first().map_or("null", |it| it.get());
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+fn shortened(error: String) -> String {
+    error.chars().take(ERROR_CHARS).collect()
+}
+
+/// A client has one subscription at a time: another replaces the first.
+fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
+    let subscription = argument(arguments).and_then(|asked: Subscribe| {
+        let app = &session.app;
+        let topic = app.topic_name(&asked.topic).map_err(|error| error.message)?;
+        let query = Query {
+            epoch: asked.epoch.map(String::from),
+            after: asked.after.map(|offset| offset.to_string()),
+            ..Query::default()
+        };
+        let demanded = session.client.demand(app, Right::Subscribe, &topic);
+        let parsed = demanded.and_then(|()| Subscription::parse(app, &asked.topic, &query));
+        let held = parsed.and_then(|it| Ok((it, app.hold(session.carrier())?)));
+        held.map_err(|error| error.message)
+    });
+    match subscription {
+        Ok((Subscription { topic, cursor, .. }, guard)) => {
+            let cursor = cursor.unwrap_or_else(|| topic.head());
+            session.subscribe(topic, cursor, guard)
+        }
+        Err(error) => session.push(Event::Error { error: shortened(error) }.into()),
+    }
+}
+
+async fn publish(
+    session: &Session,
+    packet: Packet<'_>,
+    arguments: &[&RawValue],
+) -> Result<(), Ending> {
+    let (app, client) = (&session.app, &session.client);
+    let stored = async {
+        let Publish { topic, draft } = argument(arguments)?;
+        let topic = app.topic_name(&topic).map_err(|error| error.message)?;
+        client.may_publish(app, &topic).map_err(|error| error.message)?;
+        app.publish(&topic, draft.to_string().as_bytes()).await.map_err(|error| error.message)
+    };
+    let acknowledgement = match stored.await {
+        Ok(stored) => Acknowledgement::Stored(stored),
+        Err(error) => Acknowledgement::Refused { error: shortened(error) },
+    };
+    if packet.id.is_empty() {
+        return Ok(());
+    }
+    let data = &serde_json::to_string(&(acknowledgement,)).expect("strings and numbers");
+    session.push(Packet { kind: Kind::Ack, data, ..packet }.encode())
+}

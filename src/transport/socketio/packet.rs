@@ -1,0 +1,260 @@
+//! Packets of Engine.IO (protocol v4) and, in its messages, of Socket.IO (protocol v5): how they
+//! are written as text, as the body of a poll's response, and as WebSocket frames.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+/// Separates the packets of one body (Engine.IO, "Packet encoding").
+pub const SEPARATOR: u8 = b'\x1e';
+/// What precedes and follows the JSON of a message of the feed.
+const MESSAGE_PREFIX: &[u8] = b"42[\"message\",";
+const MESSAGE_SUFFIX: &[u8] = b"]";
+/// Longest name of a namespace, bytes.
+const NAMESPACE_BYTES_MAX: usize = 64;
+
+/// An Engine.IO packet from a client that may come at any time. Those of the upgrade come in a
+/// fixed order and are compared as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    Close,
+    Pong,
+    Noop,
+    Message(&'a str),
+    Binary(Bytes),
+}
+
+impl Incoming<'_> {
+    /// `None` if it is malformed, or a packet that only a server sends.
+    pub fn decode(text: &str) -> Option<Incoming<'_>> {
+        Some(match (text, text.as_bytes().first()?) {
+            ("1", _) => Incoming::Close,
+            ("3", _) => Incoming::Pong,
+            ("6", _) => Incoming::Noop,
+            (_, b'4') => Incoming::Message(&text[1..]),
+            (_, b'b') => Incoming::Binary(STANDARD.decode(&text[1..]).ok()?.into()),
+            _ => return None,
+        })
+    }
+}
+
+/// An Engine.IO packet to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The whole packet, with the digit of its type.
+    Text(String),
+    Binary(Bytes),
+}
+
+impl From<&str> for Outgoing {
+    fn from(packet: &str) -> Outgoing {
+        Outgoing::Text(packet.to_owned())
+    }
+}
+
+impl Outgoing {
+    pub fn len(&self) -> usize {
+        match self {
+            Outgoing::Text(text) => text.len(),
+            Outgoing::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl From<Outgoing> for Output {
+    fn from(packet: Outgoing) -> Output {
+        Output { packets: vec![packet], messages: Vec::new() }
+    }
+}
+
+/// What is written to a client at one time: packets, then messages of the feed, as stored.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub packets: Vec<Outgoing>,
+    pub messages: Vec<Bytes>,
+}
+
+impl Output {
+    fn capacity(&self) -> usize {
+        let messages = self.messages.iter().map(|message| message.len() + 24);
+        self.packets.iter().map(|packet| 2 * packet.len() + 12).chain(messages).sum()
+    }
+
+    /// The body of a poll's response.
+    pub fn payload(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.capacity());
+        let separate = |body: &mut Vec<u8>| {
+            if !body.is_empty() {
+                body.push(SEPARATOR);
+            }
+        };
+        for packet in &self.packets {
+            separate(&mut body);
+            match packet {
+                Outgoing::Text(text) => body.extend_from_slice(text.as_bytes()),
+                Outgoing::Binary(bytes) => {
+                    body.push(b'b');
+                    body.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                }
+            }
+        }
+        for message in &self.messages {
+            separate(&mut body);
+            body.extend_from_slice(MESSAGE_PREFIX);
+            body.extend_from_slice(message);
+            body.extend_from_slice(MESSAGE_SUFFIX);
+        }
+        body
+    }
+
+    /// WebSocket frames, one for each packet.
+    pub fn frames(&self) -> Vec<u8> {
+        let mut frames = Vec::with_capacity(self.capacity());
+        for packet in &self.packets {
+            match packet {
+                Outgoing::Text(text) => push_frame(&mut frames, 0x81, &[text.as_bytes()]),
+                Outgoing::Binary(bytes) => push_frame(&mut frames, 0x82, &[bytes]),
+            }
+        }
+        for message in &self.messages {
+            push_frame(&mut frames, 0x81, &[MESSAGE_PREFIX, message, MESSAGE_SUFFIX]);
+        }
+        frames
+    }
+}
+
+/// Appends an unmasked frame (RFC 6455, section 5.2). `first` has FIN and opcode.
+fn push_frame(frames: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    frames.push(first);
+    match length {
+        0..=125 => frames.push(length as u8),
+        126..=0xffff => {
+            frames.push(126);
+            frames.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            frames.push(127);
+            frames.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    parts.iter().for_each(|part| frames.extend_from_slice(part));
+}
+
+/// The types of Socket.IO packets that clients and server exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Connect = 0,
+    Disconnect = 1,
+    Event = 2,
+    Ack = 3,
+    ConnectError = 4,
+    BinaryEvent = 5,
+    BinaryAck = 6,
+}
+
+/// A Socket.IO packet: `<type>[<attachments>-][<namespace>,][<id>]<data>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    pub kind: Kind,
+    /// Binary packets that follow.
+    pub attachments: usize,
+    pub namespace: &'a str,
+    /// Digits of the acknowledgement that is asked for, or given; empty if none is.
+    pub id: &'a str,
+    /// JSON, not yet checked.
+    pub data: &'a str,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads what is before the data; `None` if it is malformed.
+    pub fn decode(text: &'a str) -> Option<Packet<'a>> {
+        let kind = match text.as_bytes().first()? {
+            b'0' => Kind::Connect,
+            b'1' => Kind::Disconnect,
+            b'2' => Kind::Event,
+            b'3' => Kind::Ack,
+            b'5' => Kind::BinaryEvent,
+            b'6' => Kind::BinaryAck,
+            _ => return None,
+        };
+        let (mut attachments, mut rest) = (0, &text[1..]);
+        if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
+            let (count, after) = rest.split_once('-')?;
+            (attachments, rest) = (count.parse().ok()?, after);
+        }
+        let mut namespace = "/";
+        if rest.starts_with('/') {
+            (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+        }
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (id, data) = rest.split_at(digits);
+        let is_short = namespace.len() <= NAMESPACE_BYTES_MAX && digits <= 20;
+        is_short.then_some(Packet { kind, attachments, namespace, id, data })
+    }
+
+    /// The Engine.IO packet that carries it.
+    pub fn encode(&self) -> Outgoing {
+        let mut text = format!("4{}", self.kind as u8);
+        if matches!(self.kind, Kind::BinaryEvent | Kind::BinaryAck) {
+            text.push_str(&format!("{}-", self.attachments));
+        }
+        if self.namespace != "/" {
+            text.push_str(self.namespace);
+            text.push(',');
+        }
+        text.push_str(self.id);
+        text.push_str(self.data);
+        Outgoing::Text(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_written_as_they_are_read() {
+        for text in [
+            "0",
+            r#"0/custom,{"token":"1"}"#,
+            "1/custom,",
+            r#"2["message",1]"#,
+            r#"2/custom,456["m"]"#,
+            r#"52-["m",{"_placeholder":true,"num":0}]"#,
+            r#"61-/custom,7[{"_placeholder":true,"num":0}]"#,
+        ] {
+            let packet = Packet::decode(text).expect(text);
+            assert_eq!(packet.encode(), Outgoing::Text(format!("4{text}")));
+        }
+        for text in ["", "abc", "4{}", "5[]", "5x-[]", &format!("0/{}", "x".repeat(64))] {
+            assert_eq!(Packet::decode(text), None, "{text}");
+        }
+        assert_eq!(Packet::decode("1/custom").expect("a packet").namespace, "/custom");
+    }
+
+    #[test]
+    fn server_packets_from_a_client_are_malformed() {
+        for text in ["", "0{}", "2", "2probe", "5", "11", "3probe", "abc", "b*"] {
+            assert_eq!(Incoming::decode(text), None, "{text}");
+        }
+        let binary = Incoming::Binary(Bytes::from_static(&[1, 2, 3, 4]));
+        assert_eq!(Incoming::decode("bAQIDBA=="), Some(binary));
+    }
+
+    #[test]
+    fn output_is_encoded_as_a_body_and_as_frames() {
+        let output = Output {
+            packets: vec![Outgoing::Text("2".into()), Outgoing::Binary(Bytes::from_static(b"\0"))],
+            messages: vec![Bytes::from_static(b"{}"); 2],
+        };
+        assert_eq!(output.payload(), b"2\x1ebAA==\x1e42[\"message\",{}]\x1e42[\"message\",{}]");
+        let message = b"\x81\x1042[\"message\",{}]";
+        assert_eq!(output.frames(), [b"\x81\x012\x82\x01\0", &message[..], &message[..]].concat());
+        for (length, head) in [(125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let packets = vec![Outgoing::Text("x".repeat(length))];
+            let frames = Output { packets, messages: vec![] }.frames();
+            assert_eq!(frames.len(), length + head);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A session carried by requests: a GET takes packets, and is held until there are some; a POST
+//! brings packets.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming as Body;
+use tokio::time::{Instant, sleep_until, timeout};
+use warp::http::StatusCode;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use warp::reply::Response;
+
+use super::application::receive;
+use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
+use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
+use crate::app::metrics::Refusal;
+use crate::app::{ApiError, Client};
+use crate::variant::Transport;
+
+fn bad_request(text: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, text)
+}
+
+fn text(body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(body.into().into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Answers the request that opens a session.
+pub fn open(session: &Session) -> Response {
+    text(Output::from(session.open_packet()).payload())
+}
+
+/// Answers a poll, as soon as there is something.
+///
+/// # Errors
+/// If there is a poll under way.
+pub async fn poll(session: Arc<Session>, client: &Client) -> Result<Response, ApiError> {
+    let busy = || bad_request("another poll of this session is under way, which ends the session");
+    let mut exchange = session.begin(true).ok_or_else(busy)?;
+    let answer = tokio::select! {
+        answer = next(&session) => answer,
+        // The exchange, which was not answered, then ends the session.
+        () = client.has_left() => return Err(bad_request("the client has left its poll")),
+    };
+    let body = match answer {
+        Ok(output) => output.payload(),
+        Err(ending) => ending.packet.into(),
+    };
+    exchange.is_answered = true;
+    Ok(text(body))
+}
+
+async fn next(session: &Session) -> Result<Output, Ending> {
+    let app = &session.app;
+    let ended = tokio::select! {
+        output = session.next(Transport::SocketioPolling) => return output,
+        output = alarm(session) => return output,
+        () = session.client.expired() => Ending::EXPIRED,
+        () = app.told_to_leave(session.slot) => Ending::drain(app),
+    };
+    session.end(ended);
+    Err(ended)
+}
+
+/// Returns when the poll ends whatever there is to send: the session ends, or polls are to pause.
+/// Pings are sent meanwhile.
+async fn alarm(session: &Session) -> Result<Output, Ending> {
+    loop {
+        let noop_at = session.noop_at();
+        let noop = async {
+            match noop_at {
+                Some(noop_at) => sleep_until(noop_at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = noop => if session.take_noop() {
+                return Ok(Outgoing::from(NOOP).into());
+            },
+            () = sleep_until(session.tick_at()) => session.tick()?,
+        }
+    }
+}
+
+/// Acts on the packets of a POST.
+///
+/// # Errors
+/// If there is a POST under way, or the packets or their body are invalid.
+pub async fn post(session: Arc<Session>, body: Body) -> Result<Response, ApiError> {
+    let busy = || bad_request("another POST of this session is under way, which ends the session");
+    let mut exchange = session.begin(false).ok_or_else(busy)?;
+    let received = receive_all(&session, body).await;
+    exchange.is_answered = true;
+    received.map(|()| text("ok"))
+}
+
+async fn receive_all(session: &Session, body: Body) -> Result<(), ApiError> {
+    let ended = |ending: Ending, error: ApiError| {
+        session.end(ending);
+        error
+    };
+    let body = whole(session, body).await.map_err(|error| ended(Ending::INVALID, error))?;
+    for packet in body.split(|byte| *byte == SEPARATOR) {
+        let packet = std::str::from_utf8(packet).ok().and_then(Incoming::decode);
+        let received = match packet {
+            Some(packet) => receive(session, packet).await,
+            None => Err(Ending::INVALID),
+        };
+        match received {
+            Ok(()) => {}
+            Err(Ending::CLIENT_CLOSED) => {
+                session.end(Ending::CLIENT_CLOSED);
+                return Ok(());
+            }
+            Err(ending) => {
+                let text = "the session has ended: a packet is invalid, or too many are unread";
+                return Err(ended(ending, bad_request(text)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The body, of limited length, if it arrives within `--body-timeout`.
+async fn whole(session: &Session, body: Body) -> Result<Bytes, ApiError> {
+    let config = &session.app.config;
+    let limit = config.max_message_bytes_encoded();
+    let body = timeout(config.body_timeout, Limited::new(body, limit).collect()).await;
+    let refuse = |refusal, status, text: String| {
+        session.app.metrics.refused(refusal);
+        ApiError::new(status, text)
+    };
+    let body = body.map_err(|_| {
+        let text = "the body did not arrive within --body-timeout".to_owned();
+        refuse(Refusal::SlowBody, StatusCode::REQUEST_TIMEOUT, text)
+    })?;
+    match body {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let text = format!("the body has more than {limit} bytes, which is the limit");
+            Err(refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text))
+        }
+        Err(_) => Err(bad_request("the body ended too early")),
+    }
+}
+
+impl Session {
+    /// Marks a poll, or a POST, as under way until what this returns is dropped. `None` if there is
+    /// one, which ends the session, or if a WebSocket carries the session.
+    pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
+        let mut state = self.state();
+        if state.carrier != Transport::SocketioPolling {
+            return None;
+        }
+        let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
+        if std::mem::replace(flag, true) {
+            drop(state);
+            self.end(Ending::INVALID);
+            return None;
+        }
+        Some(Exchange { session: self, is_poll, is_answered: false })
+    }
+
+    /// When the poll under way ends with a NOOP, if it does.
+    pub fn noop_at(&self) -> Option<Instant> {
+        match self.state().upgrade {
+            Upgrade::Probed { noop_at } => Some(noop_at),
+            Upgrade::None | Upgrade::Begun => None,
+        }
+    }
+
+    /// True if the poll under way is to end with a NOOP now. The next one is held for a while.
+    pub fn take_noop(&self) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let is_due = matches!(state.upgrade, Upgrade::Probed { noop_at } if noop_at <= now);
+        if is_due {
+            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
+        }
+        is_due
+    }
+}
+
+/// A request of a session that is under way. Unless it is answered before this is dropped, the
+/// client has cancelled it, and the session ends.
+pub struct Exchange<'a> {
+    session: &'a Session,
+    is_poll: bool,
+    pub is_answered: bool,
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        if self.is_poll {
+            state.is_polling = false;
+            state.unread_since = Instant::now();
+        } else {
+            state.is_posting = false;
+        }
+        drop(state);
+        if !self.is_answered {
+            self.session.end(Ending::GONE);
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Engine.IO sessions: what outlives a request. A session has a cursor into its topic and a small
+//! queue of packets that answer its client; messages stay in the feed until they are written.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::application::{Application, Attachments, Namespaces};
+use super::packet::{Outgoing, Output};
+use super::sessions::{Admission, Sessions};
+use crate::app::metrics::{Refusal, SubscriberGuard};
+use crate::app::{App, Client, DrainSlot};
+use crate::feed::{ReadLimit, Topic};
+use crate::message::{Cursor, Event};
+use crate::variant::Transport;
+
+/// Packets in a poll's response: `python-socketio` closes the connection if there are more.
+pub const POLL_PACKETS: usize = 16;
+/// Messages that are written to a WebSocket at once.
+const WEBSOCKET_MESSAGES: usize = 128;
+/// Encoded bytes of messages that are written at once.
+const WRITE_BYTES: usize = 64 << 10;
+/// Bytes of packets that wait for the client to read them; one packet is kept whatever its size.
+const OUTBOX_BYTES: usize = 64 << 10;
+
+/// Time between two NOOPs while an upgrade hangs after its probe.
+pub const NOOP_INTERVAL: Duration = Duration::from_millis(600);
+
+/// Why a session ends, and how its client learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The last packet of the poll under way.
+    pub packet: &'static str,
+    /// The code and reason of a WebSocket's close frame; `None` if nothing more can be written.
+    pub close: Option<(CloseCode, &'static str)>,
+}
+
+impl Ending {
+    const fn new(packet: &'static str, code: CloseCode, reason: &'static str) -> Ending {
+        Ending { packet, close: Some((code, reason)) }
+    }
+
+    /// The connection broke.
+    pub const GONE: Ending = Ending { packet: CLOSE, close: None };
+    /// Another transport carries the session.
+    const MOVED: Ending = Ending { packet: NOOP, close: None };
+    pub const CLIENT_CLOSED: Ending = Ending::new(NOOP, CloseCode::Normal, "");
+    pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
+    pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
+    pub const SLOW: Ending = Ending::new(CLOSE, CloseCode::Again, "too slow: resume later");
+    /// A Socket.IO client that gets this disconnect packet does not reconnect by itself.
+    pub const EXPIRED: Ending = Ending::new("41", CloseCode::Policy, "the token has expired");
+
+    /// Without a disconnect packet, so that clients reconnect by themselves.
+    pub fn drain(app: &App) -> Ending {
+        Ending::new(CLOSE, app.farewell(), "the server is going away")
+    }
+}
+
+const CLOSE: &str = "1";
+const PING: &str = "2";
+/// Ends a poll that is no longer needed.
+pub const NOOP: &str = "6";
+
+/// One client, whatever carries its packets.
+#[derive(Debug)]
+pub struct Session {
+    /// A secret that it shares with its client.
+    pub id: u128,
+    pub app: Arc<App>,
+    pub client: Client,
+    pub application: Application,
+    pub slot: DrainSlot,
+    state: Mutex<State>,
+    /// Notified when there is something to write, or the carrier changes, or the session ends.
+    pub changed: Notify,
+    among: (Admission, Weak<Sessions>),
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub(super) carrier: Transport,
+    pub(super) ended: Option<Ending>,
+    /// Whether a poll, or a POST, is under way.
+    pub(super) is_polling: bool,
+    pub(super) is_posting: bool,
+    pub(super) upgrade: Upgrade,
+    pub(super) outbox: VecDeque<Outgoing>,
+    pub(super) outbox_bytes: usize,
+    /// Since when the outbox has packets that no poll has taken.
+    pub(super) unread_since: Instant,
+    /// When the next ping is due, or when the last one was due that is not answered.
+    pub(super) ping_at: Instant,
+    pub(super) is_pinged: bool,
+    pub namespaces: Namespaces,
+    /// A packet whose attachments are not all there.
+    pub attachments: Option<Box<Attachments>>,
+    pub(super) reading: Option<Reading>,
+    pub(super) readings: u64,
+}
+
+/// What is known of a WebSocket that may replace the polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    None,
+    /// It is open.
+    Begun,
+    /// It has carried the probe: the client waits for the end of its poll before it goes on. Polls
+    /// end with a NOOP at this time, at the latest.
+    Probed {
+        noop_at: Instant,
+    },
+}
+
+/// A subscription: a place in a topic.
+#[derive(Debug)]
+pub struct Reading {
+    /// Tells it from those before it.
+    number: u64,
+    topic: Arc<Topic>,
+    cursor: Cursor,
+    pub guard: SubscriberGuard,
+}
+
+/// Where a subscription is, as of some moment.
+struct Snapshot {
+    number: u64,
+    topic: Arc<Topic>,
+    cursor: Cursor,
+}
+
+impl Reading {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { number: self.number, topic: self.topic.clone(), cursor: self.cursor }
+    }
+}
+
+impl State {
+    /// Queues a packet that a client has caused.
+    ///
+    /// # Errors
+    /// If the client has not read as much as may wait for it.
+    pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), Ending> {
+        if !self.outbox.is_empty() && self.outbox_bytes + packet.len() > OUTBOX_BYTES {
+            app.metrics.refused(Refusal::SlowReader);
+            return Err(Ending::SLOW);
+        }
+        self.push_own(packet);
+        Ok(())
+    }
+
+    /// Queues a packet of which no more than one waits.
+    pub fn push_own(&mut self, packet: impl Into<Outgoing>) {
+        let packet = packet.into();
+        if self.outbox.is_empty() {
+            self.unread_since = Instant::now();
+        }
+        self.outbox_bytes += packet.len();
+        self.outbox.push_back(packet);
+    }
+
+    fn pop(&mut self, count: usize) -> Vec<Outgoing> {
+        let packets: Vec<_> = self.outbox.drain(..count.min(self.outbox.len())).collect();
+        self.outbox_bytes -= packets.iter().map(Outgoing::len).sum::<usize>();
+        packets
+    }
+
+    pub fn unsubscribe(&mut self) {
+        self.reading = None;
+    }
+}
+
+impl Session {
+    /// A session that has just begun, with its share of the limits, `among` those of its server.
+    pub fn new(
+        app: &Arc<App>,
+        client: Client,
+        application: Application,
+        carrier: Transport,
+        among: (Admission, Weak<Sessions>),
+    ) -> Session {
+        let now = Instant::now();
+        let state = State {
+            carrier,
+            ended: None,
+            is_polling: false,
+            is_posting: false,
+            upgrade: Upgrade::None,
+            outbox: VecDeque::new(),
+            outbox_bytes: 0,
+            unread_since: now,
+            ping_at: now + app.config.heartbeat,
+            is_pinged: false,
+            namespaces: Namespaces::default(),
+            attachments: None,
+            reading: None,
+            readings: 0,
+        };
+        Session {
+            id: rand::random(),
+            app: app.clone(),
+            client,
+            application,
+            slot: DrainSlot::random(),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            among,
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under this lock")
+    }
+
+    pub fn carrier(&self) -> Transport {
+        self.state().carrier
+    }
+
+    /// The first packet of a session.
+    pub fn open_packet(&self) -> Outgoing {
+        let config = &self.app.config;
+        let is_polling = self.carrier() == Transport::SocketioPolling;
+        let open = serde_json::json!({
+            "sid": format!("{:032x}", self.id),
+            "upgrades": if is_polling { &["websocket"][..] } else { &[] },
+            "pingInterval": config.heartbeat.as_millis() as u64,
+            "pingTimeout": config.ping_timeout.as_millis() as u64,
+            "maxPayload": config.max_message_bytes_encoded(),
+        });
+        Outgoing::Text(format!("0{open}"))
+    }
+
+    /// Queues a packet, and wakes who writes it.
+    ///
+    /// # Errors
+    /// As [`State::push`].
+    pub fn push(&self, packet: Outgoing) -> Result<(), Ending> {
+        self.state().push(&self.app, packet)?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Reads `topic` from now on, after `cursor`, and tells the client where that begins.
+    pub fn subscribe(
+        &self,
+        topic: Arc<Topic>,
+        cursor: Cursor,
+        guard: SubscriberGuard,
+    ) -> Result<(), Ending> {
+        let Cursor { epoch, offset } = cursor;
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return Ok(());
+        }
+        state.push(&self.app, Event::Subscribed { epoch, cursor: offset }.into())?;
+        state.readings += 1;
+        state.reading = Some(Reading { number: state.readings, topic, cursor, guard });
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// What to write next on `carrier`. Nothing is lost if this is dropped while it waits.
+    ///
+    /// # Errors
+    /// If the session has ended, or another transport carries it.
+    pub async fn next(&self, carrier: Transport) -> Result<Output, Ending> {
+        loop {
+            if let Some(output) = self.take(carrier)? {
+                return Ok(output);
+            }
+            let reading = self.state().reading.as_ref().map(Reading::snapshot);
+            let Some(reading) = reading else {
+                self.changed.notified().await;
+                continue;
+            };
+            // Here the server waits: for the topic, and for what the client causes.
+            tokio::select! {
+                () = reading.topic.wait_after(reading.cursor) => {
+                    if let Some(output) = self.read(carrier, &reading).await? {
+                        return Ok(output);
+                    }
+                }
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// The packets in the outbox, if there are any.
+    pub fn take(&self, carrier: Transport) -> Result<Option<Output>, Ending> {
+        let mut state = self.state();
+        if let Some(ending) = state.ended {
+            return Err(ending);
+        }
+        if state.carrier != carrier {
+            return Err(Ending::MOVED);
+        }
+        if self.client.is_expired() {
+            drop(state);
+            self.end(Ending::EXPIRED);
+            return Err(Ending::EXPIRED);
+        }
+        let packets = state.pop(POLL_PACKETS);
+        Ok((!packets.is_empty()).then_some(Output { packets, messages: Vec::new() }))
+    }
+
+    /// What there is after the cursor of `snapshot`. Moves the cursor, unless the client has
+    /// subscribed again meanwhile.
+    async fn read(
+        &self,
+        carrier: Transport,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Output>, Ending> {
+        let messages = match carrier {
+            // Beside them there may be a gap or a reset.
+            Transport::SocketioPolling => POLL_PACKETS - 1,
+            _ => WEBSOCKET_MESSAGES,
+        };
+        let limit = ReadLimit { messages, bytes: WRITE_BYTES };
+        let result = snapshot.topic.read_after(snapshot.cursor, limit).await;
+        let mut state = self.state();
+        let is_carried = state.carrier == carrier && !self.client.is_expired();
+        let is_current = |it: &&mut Reading| it.number == snapshot.number;
+        let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                // The client keeps its connection, and may subscribe again with its cursor.
+                state.unsubscribe();
+                let event = Event::Error { error: error.to_string() };
+                return state.push(&self.app, event.into()).map(|()| None);
+            }
+        };
+        if !is_carried {
+            return Ok(None);
+        }
+        reading.cursor = result.cursor;
+        drop(state);
+        let Cursor { epoch, offset } = result.cursor;
+        let gap = (result.gap > 0).then_some(Event::Gap { gap: result.gap });
+        let reset = result.reset.then_some(Event::Reset { epoch, cursor: offset });
+        let packets = gap.into_iter().chain(reset).map(Outgoing::from).collect();
+        let messages = result.messages;
+        self.app.metrics.of(carrier).deliveries.inc_by(messages.len() as u64);
+        Ok(Some(Output { packets, messages }))
+    }
+
+    /// Ends the session. Its client learns of it from the poll under way, or from its WebSocket.
+    pub fn end(&self, ending: Ending) {
+        let mut state = self.state();
+        state.ended.get_or_insert(ending);
+        state.unsubscribe();
+        state.outbox = VecDeque::new();
+        drop(state);
+        self.changed.notify_one();
+        if let Some(sessions) = self.among.1.upgrade() {
+            sessions.remove(self.id);
+        }
+    }
+
+    /// Queues a ping if one is due.
+    ///
+    /// # Errors
+    /// If the session has ended, which it does here if the client has not answered a ping within
+    /// `--ping-timeout`, or has not polled for `--send-timeout` what waits for it.
+    pub fn tick(&self) -> Result<(), Ending> {
+        let (now, config) = (Instant::now(), &self.app.config);
+        let mut state = self.state();
+        if let Some(ending) = state.ended {
+            return Err(ending);
+        }
+        let is_unread = state.carrier == Transport::SocketioPolling
+            && !state.is_polling
+            && !state.outbox.is_empty()
+            && now >= state.unread_since + config.send_timeout;
+        let ending = if now >= state.ping_at + config.ping_timeout {
+            Ending::SILENT
+        } else if is_unread {
+            self.app.metrics.refused(Refusal::SlowReader);
+            Ending::SLOW
+        } else {
+            if now >= state.ping_at && !state.is_pinged {
+                state.is_pinged = true;
+                state.push_own(PING);
+                self.changed.notify_one();
+            }
+            return Ok(());
+        };
+        drop(state);
+        self.end(ending);
+        Err(ending)
+    }
+
+    /// When [`Session::tick`] has something to do next.
+    pub fn tick_at(&self) -> Instant {
+        let state = self.state();
+        if state.is_pinged { state.ping_at + self.app.config.ping_timeout } else { state.ping_at }
+    }
+
+    pub fn pong(&self) {
+        let mut state = self.state();
+        if state.is_pinged {
+            state.is_pinged = false;
+            state.ping_at = Instant::now() + self.app.config.heartbeat;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! All Engine.IO sessions of a server: opens them within their limits, finds them by their id, and
+//! ends those whose client is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use warp::http::StatusCode;
+
+use super::application::Application;
+use super::session::Session;
+use crate::app::metrics::Refusal;
+use crate::app::{ApiError, App, Client};
+use crate::app::{Connections, Place};
+use crate::variant::Transport;
+
+/// All sessions of a server.
+#[derive(Debug)]
+pub struct Sessions {
+    by_id: Mutex<HashMap<u128, Arc<Session>>>,
+    room: Arc<Semaphore>,
+    addresses: Arc<Connections>,
+}
+
+impl Sessions {
+    pub fn new(app: &App) -> Arc<Sessions> {
+        Arc::new(Sessions {
+            by_id: Mutex::default(),
+            room: Arc::new(Semaphore::new(app.config.max_sessions)),
+            addresses: Connections::new(app.config.max_sessions_per_address),
+        })
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// If the server, or the client's address, has as many as it may.
+    pub fn open(
+        self: &Arc<Sessions>,
+        app: &Arc<App>,
+        client: Client,
+        application: Application,
+        carrier: Transport,
+    ) -> Result<Arc<Session>, ApiError> {
+        let admission = self.admit(app, &client)?;
+        let sessions = Arc::downgrade(self);
+        let session = Session::new(app, client, application, carrier, (admission, sessions));
+        let session = Arc::new(session);
+        self.lock().insert(session.id, session.clone());
+        Ok(session)
+    }
+
+    fn admit(&self, app: &App, client: &Client) -> Result<Admission, ApiError> {
+        let refuse = |refusal, status, whose, limit| {
+            app.metrics.refused(refusal);
+            let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
+            ApiError::new(status, text)
+        };
+        let place = client.limited_address(app).map(|address| self.addresses.enter(address));
+        if let Some(None) = place {
+            let limit = app.config.max_sessions_per_address;
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Err(refuse(Refusal::SessionsPerAddress, status, "your address", limit));
+        }
+        let permit = self.room.clone().try_acquire_owned().map_err(|_| {
+            let (status, limit) = (StatusCode::SERVICE_UNAVAILABLE, app.config.max_sessions);
+            refuse(Refusal::Sessions, status, "the server", limit)
+        })?;
+        Ok(Admission { _permit: permit, _place: place.flatten() })
+    }
+
+    /// The session of that id, unless it has ended.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.lock().get(&u128::from_str_radix(id, 16).ok()?)?.clone();
+        session.tick().ok().map(|()| session)
+    }
+
+    /// Ends polling sessions whose client is gone: between two polls they have no task that would.
+    pub fn sweep(&self) {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        for session in all {
+            if session.carrier() == Transport::SocketioPolling {
+                let _ = session.tick();
+            }
+        }
+    }
+
+    pub fn remove(&self, id: u128) {
+        self.lock().remove(&id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Arc<Session>>> {
+        self.by_id.lock().expect("no panic under this lock")
+    }
+}
+
+/// A session's share of the limits.
+#[derive(Debug)]
+pub struct Admission {
+    _permit: OwnedSemaphorePermit,
+    _place: Option<Place>,
+}

@@ -1,0 +1,237 @@
+//! A session carried by a WebSocket, from its first packet or after an upgrade from polls.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use super::application::receive;
+use super::packet::{Incoming, Outgoing, Output};
+use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
+use crate::app::App;
+use crate::app::metrics::Refusal;
+use crate::variant::Transport;
+
+/// Bytes of a connection's read buffer; what clients send is short.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+/// Bytes gathered of answers to a client's own pings.
+const WRITE_BUFFER_BYTES: usize = 1 << 10;
+/// How long a client may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an upgrade may take, as in Node's server.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
+    let limit = app.config.max_message_bytes_encoded();
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit));
+    let io = TokioIo::new(upgrade.await.ok()?);
+    Some(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await)
+}
+
+/// Serves a session that begins on a WebSocket.
+pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
+    let Some(mut socket) = socket(&session.app, upgrade).await else {
+        return session.end(Ending::GONE);
+    };
+    match send(&session, &mut socket, session.open_packet()).await {
+        Ok(()) => carry(&session, socket).await,
+        Err(ending) => session.end(ending),
+    }
+}
+
+/// Replaces the polls of a session. Whatever goes wrong before the client has sent the packet that
+/// completes the upgrade, the polls go on.
+pub async fn upgrade(session: Arc<Session>, upgrade: OnUpgrade) {
+    let probing = async {
+        let mut socket = socket(&session.app, upgrade).await?;
+        expect(&mut socket, "2probe").await?;
+        send(&session, &mut socket, "3probe".into()).await.ok()?;
+        session.probed();
+        expect(&mut socket, "5").await?;
+        Some(socket)
+    };
+    let probing = timeout(UPGRADE_TIMEOUT, Box::pin(probing));
+    let socket = session.app.drain.run_until_cancelled(probing).await;
+    let socket = socket.and_then(Result::ok).flatten();
+    session.end_upgrade(socket.is_some());
+    if let Some(socket) = socket {
+        carry(&session, socket).await;
+    }
+}
+
+/// Accepts a WebSocket that cannot carry the session it names, and closes it: clients take a failed
+/// handshake for a broken network.
+pub async fn reject(app: Arc<App>, upgrade: OnUpgrade) {
+    if let Some(socket) = socket(&app, upgrade).await {
+        close(socket, CloseCode::Policy, "the session cannot be upgraded").await;
+    }
+}
+
+/// Reads frames until one has that text; `None` if another is in its place.
+async fn expect(socket: &mut Socket, text: &str) -> Option<()> {
+    loop {
+        match socket.next().await?.ok()? {
+            Frame::Text(got) => return (got.as_str() == text).then_some(()),
+            Frame::Ping(_) | Frame::Pong(_) => socket.flush().await.ok()?,
+            _ => return None,
+        }
+    }
+}
+
+/// Carries a session to its end.
+async fn carry(session: &Session, mut socket: Socket) {
+    let Err(ending) = exchange(session, &mut socket).await;
+    session.end(ending);
+    let Some((code, reason)) = ending.close else { return };
+    let is_told = match ending {
+        Ending::EXPIRED => send(session, &mut socket, ending.packet.into()).await.is_ok(),
+        _ => true,
+    };
+    if is_told {
+        close(socket, code, reason).await;
+    }
+}
+
+async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, Ending> {
+    const CARRIER: Transport = Transport::SocketioWebsocket;
+    let app = &session.app;
+    // Made once: each such future has its place in a list behind a lock.
+    let mut alarm = pin!(sleep_until(session.tick_at()));
+    let mut told_to_leave = pin!(app.told_to_leave(session.slot));
+    let mut expired = pin!(session.client.expired());
+    loop {
+        tokio::select! {
+            output = session.next(CARRIER) => write(session, socket, output?).await?,
+            frame = socket.next() => {
+                let frame = frame.ok_or(Ending::GONE)?.map_err(|_| Ending::INVALID)?;
+                // In a box, since an idle connection should not keep room for it.
+                Box::pin(on_frame(session, frame)).await?;
+                // What it is answered is written before the next one is read.
+                while let Some(output) = session.take(CARRIER)? {
+                    write(session, socket, output).await?;
+                }
+                flush(session, socket).await?;
+            }
+            () = &mut alarm => {
+                session.tick()?;
+                alarm.as_mut().reset(session.tick_at());
+            }
+            () = &mut expired => return Err(Ending::EXPIRED),
+            () = &mut told_to_leave => return Err(Ending::drain(app)),
+        }
+    }
+}
+
+async fn on_frame(session: &Session, frame: Frame) -> Result<(), Ending> {
+    match frame {
+        Frame::Text(text) => {
+            receive(session, Incoming::decode(text.as_str()).ok_or(Ending::INVALID)?).await
+        }
+        Frame::Binary(bytes) => receive(session, Incoming::Binary(bytes)).await,
+        Frame::Close(_) => Err(Ending::GONE),
+        Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => Ok(()),
+    }
+}
+
+async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Result<(), Ending> {
+    write(session, socket, packet.into()).await
+}
+
+/// Writes frames past tungstenite, which would copy each of them once more.
+async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
+    let frames = output.frames();
+    in_time(session, async {
+        // An answer to a ping may be half written.
+        socket.flush().await.ok()?;
+        socket.get_mut().write_all(&frames).await.ok()?;
+        socket.get_mut().flush().await.ok()
+    })
+    .await
+}
+
+/// Writes the answers to a client's pings, so that nothing is read while they cannot be written.
+async fn flush(session: &Session, socket: &mut Socket) -> Result<(), Ending> {
+    in_time(session, async { socket.flush().await.ok() }).await
+}
+
+async fn in_time(
+    session: &Session,
+    writing: impl Future<Output = Option<()>>,
+) -> Result<(), Ending> {
+    match timeout(session.app.config.send_timeout, writing).await {
+        Ok(written) => written.ok_or(Ending::GONE),
+        Err(_) => {
+            session.app.metrics.refused(Refusal::SlowReader);
+            // A frame may be half written.
+            Err(Ending::GONE)
+        }
+    }
+}
+
+/// Closes a WebSocket, and waits a little for the client to do the same.
+async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
+    let closing = async {
+        let _ = socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let _ = timeout(CLOSE_TIMEOUT, closing).await;
+}
+
+impl Session {
+    /// Begins to replace the polls with a WebSocket. False if they cannot be.
+    pub fn begin_upgrade(&self) -> bool {
+        let mut state = self.state();
+        let is_free = state.ended.is_none()
+            && state.carrier == Transport::SocketioPolling
+            && state.upgrade == Upgrade::None;
+        if is_free {
+            state.upgrade = Upgrade::Begun;
+        }
+        is_free
+    }
+
+    /// The WebSocket has carried the probe: the client pauses its polls as soon as one ends.
+    pub fn probed(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state.is_polling {
+            state.push_own(NOOP);
+            state.upgrade = Upgrade::Probed { noop_at: now + NOOP_INTERVAL };
+        } else {
+            state.upgrade = Upgrade::Probed { noop_at: now };
+        }
+        self.changed.notify_one();
+    }
+
+    /// The WebSocket came to nothing, and the polls go on; or it carries the session from now on.
+    pub fn end_upgrade(&self, succeeded: bool) {
+        let mut state = self.state();
+        state.upgrade = Upgrade::None;
+        if succeeded {
+            state.carrier = Transport::SocketioWebsocket;
+            if let Some(reading) = &mut state.reading
+                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket)
+            {
+                reading.guard = guard;
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+}

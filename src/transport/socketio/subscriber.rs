@@ -1,0 +1,102 @@
+//! The client half of Socket.IO: connects, subscribes and reads events, on the transport that it
+//! starts on.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::Subscribe;
+use super::engine::Engine;
+use crate::client::{ClientError, Dialer, Kind};
+use crate::message::{Cursor, Epoch, Event, Message};
+use crate::transport::{Received, SubscribeOptions};
+use crate::variant::Transport;
+
+/// The client half.
+#[derive(Debug)]
+pub struct Subscriber {
+    engine: Engine,
+    cursor: Cursor,
+}
+
+/// What a Socket.IO packet says, as far as a subscriber cares.
+const CONNECT: &str = "0";
+const CONNECTED: &str = "0{";
+const EVENT: &str = "2";
+
+impl Subscriber {
+    /// Opens a session, connects, subscribes, and hears where the subscription begins. Starts on
+    /// the transport that it is to stay on; there is no upgrade.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses.
+    pub async fn connect(
+        transport: Transport,
+        dialer: Dialer,
+        options: SubscribeOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let mut engine = Engine::open(transport == Transport::SocketioWebsocket, dialer).await?;
+        engine.send(CONNECT).await?;
+        let packet = engine.receive().await?;
+        if !packet.starts_with(CONNECTED) {
+            return Err(ClientError::ProtocolError(format!("'{packet}' before the connection")));
+        }
+        let subscribe = Subscribe {
+            topic: options.topic.to_string(),
+            epoch: options.cursor.map(|cursor| cursor.epoch),
+            after: options.cursor.map(|cursor| cursor.offset),
+        };
+        let json = serde_json::to_string(&("subscribe", subscribe)).expect("strings and numbers");
+        engine.send(&format!("{EVENT}{json}")).await?;
+        let unknown = Cursor { epoch: Epoch(0), offset: 0 };
+        let mut subscriber = Subscriber { engine, cursor: options.cursor.unwrap_or(unknown) };
+        loop {
+            let (_, is_subscribed) = subscriber.hear().await?;
+            if is_subscribed {
+                subscriber.engine.settle();
+                return Ok(subscriber);
+            }
+        }
+    }
+
+    /// Waits for the server to speak.
+    ///
+    /// # Errors
+    /// If the connection is gone, or what it carries makes no sense.
+    pub async fn next(&mut self) -> Result<Received, ClientError> {
+        Ok(self.hear().await?.0)
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The next packet, and whether it was the one that begins the subscription.
+    async fn hear(&mut self) -> Result<(Received, bool), ClientError> {
+        let packet = self.engine.receive().await?;
+        let nonsense = || ClientError::ProtocolError(format!("a packet that says {packet}"));
+        let json = packet.strip_prefix(EVENT).ok_or_else(nonsense)?;
+        let (name, data): (Cow<str>, &RawValue) =
+            serde_json::from_str(json).map_err(|_| nonsense())?;
+        let nothing = Received::default();
+        if name == "message" {
+            let message: Message = serde_json::from_str(data.get()).map_err(|_| nonsense())?;
+            self.engine.meter().move_down(Kind::Framing, Kind::Payload, data.get().len());
+            self.cursor.offset = message.offset;
+            return Ok((Received { messages: vec![message], ..nothing }, false));
+        }
+        match serde_json::from_str(data.get()).map_err(|_| nonsense())? {
+            Event::Subscribed { epoch, cursor } => {
+                self.cursor = Cursor { epoch, offset: cursor };
+                Ok((nothing, true))
+            }
+            Event::Reset { epoch, cursor } => {
+                self.cursor = Cursor { epoch, offset: cursor };
+                Ok((Received { reset: true, ..nothing }, false))
+            }
+            Event::Gap { gap } => Ok((Received { gap, ..nothing }, false)),
+            Event::Error { error } => Err(ClientError::ProtocolError(error)),
+            Event::Published { .. } => Err(nonsense()),
+        }
+    }
+}
