@@ -25,22 +25,22 @@ fn main() {
     criterion.final_summary();
 }
 
-/// `feed publish`: store a message that nobody waits for.
+/// `feed-publish`: store a message that nobody waits for.
 fn publish(criterion: &mut Criterion) {
     let topic = topic();
-    criterion.bench_function("feed publish", |bencher| {
+    criterion.bench_function("feed-publish", |bencher| {
         let publish = |draft| topic.publish(draft).now_or_never().expect("memory is at once");
         bencher.iter_batched(draft, publish, BatchSize::SmallInput);
     });
 }
 
-/// `feed read_after/{messages}`: what a poll costs the feed. The messages are shared, not copied.
+/// `feed-read-after/{messages}`: what a poll costs the feed. The messages are shared, not copied.
 fn read_after(criterion: &mut Criterion) {
     let topic = topic();
     for _ in 0..100 {
         topic.publish(draft()).now_or_never().expect("memory is at once").expect("is stored");
     }
-    let mut group = criterion.benchmark_group("feed read_after");
+    let mut group = criterion.benchmark_group("feed-read-after");
     for messages in [0, 1, 10, 100] {
         let head = topic.head();
         let cursor = Cursor { offset: head.offset - messages, ..head };
@@ -51,10 +51,10 @@ fn read_after(criterion: &mut Criterion) {
     }
 }
 
-/// `feed wake/{waiters}`: from a publication until all who waited for it have been woken.
+/// `feed-wake/{waiters}`: from a publication until all who waited for it have been woken.
 fn wake(criterion: &mut Criterion) {
     let runtime = support::runtime();
-    let mut group = criterion.benchmark_group("feed wake");
+    let mut group = criterion.benchmark_group("feed-wake");
     for waiters in [1, 10, 100, 1_000, 10_000] {
         group.throughput(Throughput::Elements(waiters));
         let mut waiting = None;
@@ -65,9 +65,9 @@ fn wake(criterion: &mut Criterion) {
     }
 }
 
-/// `feed encode/{bytes}`: the JSON of a message, made once for all subscribers.
+/// `feed-encode/{bytes}`: the JSON of a message, made once for all subscribers.
 fn encode(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("feed encode");
+    let mut group = criterion.benchmark_group("feed-encode");
     for bytes in [100, 1_000, 10_000] {
         let NewMessage { sender, .. } = draft();
         let message = Message { offset: 1, published_at: 1, sender, text: "x".repeat(bytes) };

@@ -29,6 +29,8 @@ const SUBSCRIBERS: u64 = 20;
 /// polls each second gets the same from a hundredth of these rates.
 const RATES: [f64; 3] = [50.0, 200.0, 800.0];
 const INTERVALS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(20)];
+/// Time that starting the server and connecting and disconnecting a visit's subscribers may take.
+const CONNECTING: Duration = Duration::from_millis(50);
 
 fn main() {
     count(Count { name: "requests", per_message: "requests/message", of: |tally| tally.requests });
@@ -40,17 +42,17 @@ fn bytes(tally: &Tally) -> u64 {
     tally.up().total() + tally.down().total()
 }
 
-/// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling every {interval}/{rate}`
+/// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling-{interval}/{rate}`
 fn count(count: Count) {
     let Count { name, of, .. } = count;
-    // A visit is an average already: one a sample.
-    let mut criterion = support::criterion(count).measurement_time(Duration::from_millis(1));
+    let mut criterion = support::criterion(count);
     let runtime = support::runtime();
     let mut group = support::group(&mut criterion, name);
     group.throughput(Throughput::Elements(MESSAGES * SUBSCRIBERS));
     for (function, transport, interval) in ways() {
         for rate in RATES {
             let visit = PendingSession { transport, interval, rate };
+            group.measurement_time(visit.measurement_time());
             group.bench_function(BenchmarkId::new(&function, rate), |bencher| {
                 bencher.iter_custom(|visits| {
                     let tallies = (0..visits).map(|_| visit.tally(&runtime));
@@ -67,7 +69,7 @@ fn count(count: Count) {
 fn ways() -> Vec<(String, Transport, Duration)> {
     let of = |transport: Transport| match transport {
         Transport::ShortPolling => INTERVALS
-            .map(|interval| (format!("{transport} every {interval:?}"), transport, interval))
+            .map(|interval| (format!("{transport}-{interval:?}"), transport, interval))
             .to_vec(),
         _ => vec![(transport.to_string(), transport, INTERVALS[0])],
     };
@@ -81,6 +83,12 @@ struct PendingSession {
 }
 
 impl PendingSession {
+    /// Time for ten samples of two visits each; with one visit in a sample, criterion warns.
+    fn measurement_time(&self) -> Duration {
+        let publishing = Duration::from_secs_f64(MESSAGES as f64 / self.rate);
+        19 * (publishing + self.interval + CONNECTING)
+    }
+
     /// Pays the visit; what the subscribers counted.
     fn tally(&self, runtime: &Runtime) -> Tally {
         runtime.block_on(async {

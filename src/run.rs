@@ -393,8 +393,8 @@ impl Run {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// The text of a `run.json`.
+    /// The text of a `run.json`: JSON without spaces, since a run has thousands of values.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a run has no map keys that JSON lacks")
+        serde_json::to_string(self).expect("a run has no map keys that JSON lacks")
     }
 }

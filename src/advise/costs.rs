@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::validity::void_reasons;
 use crate::run::{Cell, ERROR_SHARE_MAX, Run};
 use crate::scenario::Headers;
 use crate::theory::bytes::Sizes;
+use crate::validity::void_reasons;
 use crate::variant::{Transport, Waiting};
 
 /// What the ways cost on one machine.

@@ -13,9 +13,11 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::ClientError;
 use super::addresses::Addresses;
 use super::clock::sleep_until;
-use super::http2::Frames;
+use super::http2::Http2;
+use super::http2_frames::Frames;
 #[cfg(feature = "tls")]
 use super::tls_stream::Carrier;
 use super::{Kind, Link, Meter, Shared};
@@ -143,6 +145,12 @@ impl Dialer {
     /// Where the HTTP/2 connection is that requests are made on, if they are.
     pub fn shared(&self) -> Option<&Arc<Shared>> {
         self.shared.as_ref()
+    }
+
+    /// The shared HTTP/2 connection, connected if it is not yet; `None` if there is none to share.
+    pub(super) async fn shared_connection(&self) -> Option<Result<Arc<Http2>, ClientError>> {
+        let connect = async { Ok(self.dial().await.map_err(ClientError::Connect)?.with_frames()) };
+        Some(self.shared.as_ref()?.connection(connect).await)
     }
 
     /// Speaks TLS, with those whom `trust` is for.

@@ -1,7 +1,6 @@
 //! The HTTP connection that a subscriber asks on, kept alive between requests and made anew if the
 //! server has closed it: one of its own, or its share of one.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,13 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION, RETRY_AFTER};
+use hyper::header::{HOST, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::{ClientError, retry_after};
 use super::http2::Http2;
 use super::{Dialer, Kind, WireStream};
 use crate::text::one_line;
@@ -25,103 +25,6 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a response's head that are read: hyper fails a connection whose head is longer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Longest `Retry-After` that is believed.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-
-/// Why a subscriber did not get what it asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("cannot reach the server: {0}")]
-    Connect(#[source] io::Error),
-    #[error("the connection broke: {}", one_line(&.0.to_string()))]
-    Broken(Box<dyn std::error::Error + Send + Sync>),
-    /// The connection broke under a request that may have taken effect and must not be repeated.
-    #[error(
-        "the connection broke while the server had the {method} {path}, which is not repeated \
-         because it may have taken effect: {}",
-        one_line(&.cause.to_string())
-    )]
-    Unanswered { method: Method, path: String, cause: Box<dyn std::error::Error + Send + Sync> },
-    #[error("the server refused: {status} {body}")]
-    Refused {
-        status: StatusCode,
-        /// What the server gave as its reason, on one line and without control characters.
-        body: String,
-        /// How long to stay away, if the server said so.
-        retry_after: Option<Duration>,
-    },
-    #[error("the server's answer makes no sense: {}", one_line(.0))]
-    ProtocolError(String),
-    #[error("the server closed the connection: {}", one_line(.0))]
-    Closed(String),
-}
-
-impl ClientError {
-    /// How long to stay away before trying again, as far as the server said so; `None` if trying
-    /// again cannot help.
-    pub fn passes_in(&self) -> Option<Duration> {
-        match self {
-            ClientError::Connect(_)
-            | ClientError::Broken(_)
-            | ClientError::Unanswered { .. }
-            | ClientError::Closed(_) => Some(Duration::ZERO),
-            ClientError::Refused { status, retry_after, .. } => {
-                let may_pass = status.is_server_error()
-                    || matches!(
-                        *status,
-                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-                    );
-                may_pass.then_some(retry_after.unwrap_or_default())
-            }
-            ClientError::ProtocolError(_) => None,
-        }
-    }
-
-    /// That an answer with this head was not the one that was wanted.
-    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError {
-        let body = match headers.get(LOCATION).filter(|_| status.is_redirection()) {
-            Some(location) => {
-                format!("to {}", one_line(&String::from_utf8_lossy(location.as_bytes())))
-            }
-            None => reason(headers, body),
-        };
-        ClientError::Refused { status, body, retry_after: retry_after(headers) }
-    }
-}
-
-/// What the body of a refusal says, in one line: the `error` of a JSON object, the type and size of
-/// a page, or the beginning of any other text.
-fn reason(headers: &HeaderMap, body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Reason {
-        error: String,
-    }
-    if let Ok(Reason { error }) = serde_json::from_slice(body) {
-        return one_line(&error);
-    }
-    let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 << 10)]);
-    match content_type.contains("html") || text.trim_start().starts_with('<') {
-        true => format!("(a page of {} bytes)", body.len()),
-        false => one_line(&text),
-    }
-}
-
-/// The `Retry-After` of an answer, if it is in seconds (RFC 9110, section 10.2.3), up to
-/// [`RETRY_AFTER_MAX`].
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // A number that does not fit is larger than any bound.
-    let seconds = || text.parse().unwrap_or(u64::MAX);
-    is_number.then(|| Duration::from_secs(seconds()).min(RETRY_AFTER_MAX))
-}
-
-impl From<hyper::Error> for ClientError {
-    fn from(error: hyper::Error) -> Self {
-        ClientError::Broken(error.into())
-    }
-}
 
 /// A complete answer.
 #[derive(Debug)]
@@ -341,8 +244,8 @@ impl HttpConnection {
             return Ok(true);
         }
         self.open = None;
-        self.open = Some(match self.dialer.shared() {
-            Some(shared) => Open::Shared(shared.connection(&self.dialer).await?),
+        self.open = Some(match self.dialer.shared_connection().await {
+            Some(shared) => Open::Shared(shared?),
             None => Open::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
         });
         Ok(false)
@@ -416,54 +319,4 @@ pub fn head_bytes(status: StatusCode, headers: &HeaderMap) -> usize {
         name.as_str().len() + ": ".len() + value.len() + 2
     };
     status_line + headers.iter().map(line).sum::<usize>() + 2
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        let refused =
-            |status, retry_after| ClientError::Refused { status, body: String::new(), retry_after };
-        let wait = Some(Duration::from_secs(3));
-        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).passes_in(), wait);
-        let now = Some(Duration::ZERO);
-        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).passes_in(), now);
-        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).passes_in(), None);
-        assert_eq!(ClientError::Closed(String::new()).passes_in(), now);
-        assert_eq!(ClientError::ProtocolError(String::new()).passes_in(), None);
-    }
-
-    #[test]
-    fn a_retry_after_is_bounded() {
-        let wait = |text: &'static str| {
-            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a value"))]))
-        };
-        assert_eq!(wait("3"), Some(Duration::from_secs(3)));
-        for huge in ["9999999999999999999", "99999999999999999999"] {
-            assert_eq!(wait(huge), Some(RETRY_AFTER_MAX));
-        }
-        for no_number in ["", "-1", "1.5", "+1", "Sun, 22 Nov 2026 21:00:02 GMT"] {
-            assert_eq!(wait(no_number), None, "{no_number}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_one_line_without_markup_or_terminal_escapes() {
-        let headers = |name, value: &'static str| {
-            HeaderMap::from_iter([(name, value.parse().expect("a value"))])
-        };
-        let text = |status, headers: &HeaderMap, body: &str| {
-            ClientError::refused(status, headers, body.as_bytes()).to_string()
-        };
-        let html = headers(CONTENT_TYPE, "text/html");
-        let page = text(StatusCode::NOT_FOUND, &html, "<!doctype html><title>404</title>");
-        assert_eq!(page, "the server refused: 404 Not Found (a page of 33 bytes)");
-        let none = HeaderMap::new();
-        let json = text(StatusCode::FORBIDDEN, &none, r#"{"error":"no\u001b[2J\nway"}"#);
-        assert_eq!(json, "the server refused: 403 Forbidden no\\u{1b}[2J way");
-        let moved = text(StatusCode::FOUND, &headers(LOCATION, "http://other/"), "<a>");
-        assert_eq!(moved, "the server refused: 302 Found to http://other/");
-    }
 }

@@ -1,8 +1,6 @@
 //! One HTTP/2 connection that several subscribers share (RFC 9113): their requests are streams of
 //! it. The server is known to speak it, so that nothing is negotiated.
 
-mod frames;
-
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -12,11 +10,11 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ClientError, Dialer, WireStream};
-pub(super) use frames::Frames;
+use super::ClientError;
 
 /// The place of a shared connection: made by whoever needs it first, made anew by whoever finds it
 /// broken, and closed when nobody is left.
@@ -24,14 +22,19 @@ pub(super) use frames::Frames;
 pub struct Shared(Mutex<Weak<Http2>>);
 
 impl Shared {
-    /// The connection, or a new one by `dialer` if there is none that works.
-    pub(super) async fn connection(&self, dialer: &Dialer) -> Result<Arc<Http2>, ClientError> {
+    /// The connection, or a new one on the stream of `connect` if there is none that works.
+    pub(super) async fn connection<S>(
+        &self,
+        connect: impl Future<Output = Result<S, ClientError>>,
+    ) -> Result<Arc<Http2>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut place = self.0.lock().await;
         if let Some(open) = place.upgrade().filter(|open| open.is_usable()) {
             return Ok(open);
         }
-        let stream = dialer.dial().await.map_err(ClientError::Connect)?.with_frames();
-        let open = Arc::new(Http2::on(stream).await?);
+        let open = Arc::new(Http2::on(connect.await?).await?);
         *place = Arc::downgrade(&open);
         Ok(open)
     }
@@ -45,7 +48,10 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    async fn on(stream: WireStream) -> Result<Http2, ClientError> {
+    async fn on<S>(stream: S) -> Result<Http2, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (requests, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {

@@ -24,8 +24,8 @@ impl HttpStream {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, ClientError> {
-        let mut connection = match dialer.shared() {
-            Some(shared) => Open::Shared(shared.connection(dialer).await?),
+        let mut connection = match dialer.shared_connection().await {
+            Some(shared) => Open::Shared(shared?),
             None => {
                 let stream = dialer.dial().await.map_err(ClientError::Connect)?;
                 Open::on(stream.with_answers_as(Kind::Framing)).await?

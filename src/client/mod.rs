@@ -8,9 +8,11 @@
 mod addresses;
 pub mod clock;
 mod dialer;
+mod error;
 pub mod frames;
 mod http;
 mod http2;
+mod http2_frames;
 mod http_stream;
 mod link;
 mod meter;
@@ -21,7 +23,8 @@ mod tls_stream;
 mod websocket_stream;
 
 pub use dialer::{ANSWER_BYTES_MAX, Dialer, Entry, Journal, WireStream};
-pub use http::{Answer, ClientError, HttpConnection, RETRY_AFTER_MAX, head_bytes};
+pub use error::{ClientError, RETRY_AFTER_MAX};
+pub use http::{Answer, HttpConnection, head_bytes};
 pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use link::Link;

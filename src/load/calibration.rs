@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::ServerSource;
-use super::cell::CellPlan;
+use super::plan::CellPlan;
 use crate::run::{Cell, TraceWhat};
 use crate::scenario::Workload;
 use crate::theory::OwnTime;

@@ -18,6 +18,7 @@ use super::fleet::Fleet;
 use super::headers;
 use super::kernel;
 use super::outcome::{Observed, expected_deliveries};
+use super::plan::CellPlan;
 use super::publisher::Publishing;
 use super::schedule::{Messages, Schedule};
 use super::server::{Demand, ServerSource, ServerUnderTest};
@@ -28,7 +29,7 @@ use crate::message::TopicName;
 use crate::run::{Cell, Connections};
 use crate::scenario::Workload;
 use crate::text::causes;
-use crate::variant::{Extra, Variant, Waiting};
+use crate::variant::{Extra, Waiting};
 
 /// How long the server is watched before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
@@ -43,22 +44,6 @@ const ANSWER_BYTES_SPARE: usize = 64 << 10;
 const ENVELOPE_BYTES: usize = 1_024;
 /// Between planning a warm-up and its first publication.
 const HEAD_START: Duration = Duration::from_millis(20);
-
-/// What is to be measured.
-#[derive(Debug, Clone)]
-pub struct CellPlan {
-    pub variant: Variant,
-    pub case: String,
-    pub workload: Workload,
-    pub repeat: u32,
-    /// For schedule and poll phases: the same for every transport of a repeat.
-    pub seed: u64,
-    /// Set before the topics' names, where a server outlives the cell.
-    pub topic_prefix: String,
-    /// Whether the server keeps its messages on disk: if it is to be restarted, or if this cell
-    /// stands for some in which it is.
-    pub on_disk: bool,
-}
 
 /// Why a cell has no result.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ mod headers;
 mod kernel;
 mod machine;
 mod outcome;
+mod plan;
 mod preflight;
 mod process;
 mod publisher;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::cell::CellPlan;
 use super::counters::Moment;
 use super::fleet::Log;
 use super::kernel;
+use super::plan::CellPlan;
 use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
 use crate::client::{Entry, Journal, Tally};

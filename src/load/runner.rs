@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::calibration::Calibration;
-use super::cell::{CellError, CellPlan, Phase};
+use super::cell::{CellError, Phase};
+use super::plan::CellPlan;
 use super::{ServerSource, machine, preflight};
 use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
 use crate::scenario::Scenario;

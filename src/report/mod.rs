@@ -14,6 +14,7 @@ pub mod decision;
 mod differences;
 mod document;
 pub mod figures;
+mod findings;
 mod html;
 mod json;
 mod markdown;
@@ -26,9 +27,7 @@ pub mod sweep;
 mod table;
 mod terminal;
 pub mod threshold;
-pub mod validity;
 mod variants;
-pub mod warning;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -44,11 +43,11 @@ use crate::scenario::{Case, Workload};
 use crate::text::visible;
 use crate::variant::Variant;
 
+use crate::validity::Finding;
 use figures::{Expected, Figure};
 use stats::Summary;
 use sweep::Axis;
 pub use terminal::TableStyle;
-use warning::Finding;
 
 /// A run, arranged for reading.
 pub struct Report<'run> {
@@ -95,7 +94,7 @@ impl<'run> Report<'run> {
                 points.push(Point::new(run, cell));
             }
         }
-        let findings = validity::findings(run, &points);
+        let findings = findings::all(run, &points);
         Report { run, points, findings }
     }
 
@@ -197,7 +196,7 @@ impl<'run> Way<'run> {
         workload: &'run Workload,
         measured: Vec<&'run Cell>,
     ) -> Self {
-        let (cells, void_reasons) = validity::separate(run, measured);
+        let (cells, void_reasons) = findings::separate(run, measured);
         let mut latency_us = Histogram::new();
         cells.iter().for_each(|cell| latency_us.merge(&cell.latency_us));
         let clock_s = run.server.cpu_clock_s();

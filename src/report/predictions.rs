@@ -9,8 +9,9 @@ use crate::run::Cell;
 
 use super::figures::{self, Expected, Figure};
 use super::stats::median;
-use super::{Point, Report, Way, expected, validity};
+use super::{Point, Report, Way, expected, findings};
 use crate::units::thousands;
+use crate::validity;
 
 /// How far a measurement may lie from its prediction.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +128,7 @@ fn of_way<'a>(
         } else if (measured - predicted).abs() <= tolerance.of(predicted) {
             Outcome::Held
         } else {
-            let place = validity::place(way.variant, &[&point.title(report.run)]);
+            let place = findings::place(way.variant, &[&point.title(report.run)]);
             let show = |value| figure.unit.show(value);
             let (measured, predicted) = (show(measured), show(predicted));
             Outcome::Missed(format!("{place}: {} {measured}, predicted {predicted}", figure.name))

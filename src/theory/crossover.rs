@@ -1,7 +1,5 @@
 //! Where one way overtakes another, and the rules of thumb that others have published.
 
-use serde::Serialize;
-
 use super::Cycle;
 
 /// The message rate above which long polling sends more requests than short polling with period
@@ -72,54 +70,8 @@ pub fn worst_transits(long_poll: &Cycle) -> f64 {
     (long_poll.one_way_s + long_poll.gap_s) / long_poll.one_way_s
 }
 
-/// How many users a server can poll for: requests per second times the latency they accept (Van de
-/// Vyvere, Colpaert, Verborgh, ICWE 2020).
-pub fn polling_capacity(requests_per_s: f64, acceptable_latency_s: f64) -> f64 {
-    requests_per_s * acceptable_latency_s
-}
-
 /// How much later than the first the `k`-th subscriber of a fan-out is served, seconds, by a server
 /// that spends `per_subscriber_s` of wall time on each.
 pub fn fan_out_delay_s(k: f64, per_subscriber_s: f64) -> f64 {
     k * per_subscriber_s
-}
-
-/// One line of the table in Lubbers and Greco, "HTML5 WebSocket: A Quantum Leap in Scalability for
-/// the Web": one poll, or one pushed message, per client and second; headers and framing only.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LubbersGreco {
-    pub clients: u32,
-    /// As printed; their mega is 2^20.
-    pub published_polling: f64,
-    /// As printed; their mega is 2^20.
-    pub published_push: f64,
-}
-
-impl LubbersGreco {
-    /// Headers of a request and its answer, bytes.
-    pub const POLL_BYTES: f64 = 871.0;
-    /// A WebSocket frame's header, bytes.
-    pub const PUSH_BYTES: f64 = 2.0;
-    /// Their use cases A, B and C.
-    pub const TABLE: [LubbersGreco; 3] = [
-        LubbersGreco { clients: 1_000, published_polling: 6.6, published_push: 0.015 },
-        LubbersGreco { clients: 10_000, published_polling: 66.0, published_push: 0.153 },
-        LubbersGreco { clients: 100_000, published_polling: 665.0, published_push: 1.526 },
-    ];
-
-    /// What all clients' polls need, bits per second.
-    pub fn polling_bits_s(&self) -> f64 {
-        f64::from(self.clients) * Self::POLL_BYTES * 8.0
-    }
-
-    /// What all clients' pushed messages need, bits per second.
-    pub fn push_bits_s(&self) -> f64 {
-        f64::from(self.clients) * Self::PUSH_BYTES * 8.0
-    }
-
-    /// How many times as much polling needs, if each segment (three a poll, two a push) is charged
-    /// `segment_bytes` of TCP and IP headers. They charged none.
-    pub fn ratio(segment_bytes: f64) -> f64 {
-        (Self::POLL_BYTES + 3.0 * segment_bytes) / (Self::PUSH_BYTES + 2.0 * segment_bytes)
-    }
 }

@@ -32,6 +32,7 @@
 
 mod application;
 mod engine;
+mod namespaces;
 mod packet;
 mod polling;
 mod session;
@@ -58,7 +59,7 @@ use crate::app::respond::answer;
 use crate::app::{ApiError, App, Client};
 use crate::message::{Epoch, Offset};
 use crate::variant::Transport;
-use application::Application;
+use namespaces::Application;
 use sessions::Sessions;
 pub use subscriber::Subscriber;
 

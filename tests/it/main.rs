@@ -10,6 +10,7 @@ mod compare;
 mod conformance;
 mod corpus;
 mod engineio;
+mod examples;
 mod faults;
 mod feed;
 mod frames;

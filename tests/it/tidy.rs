@@ -1,5 +1,7 @@
 //! The invariants of the code base that a test can keep, by reading the sources as plain text.
 
+mod layers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +49,10 @@ fn files(folder: &str, extension: &str) -> Vec<Source> {
 }
 
 fn all_rust() -> Vec<Source> {
-    let found: Vec<_> =
-        ["src", "tests", "benches"].iter().flat_map(|folder| files(folder, "rs")).collect();
+    let found: Vec<_> = ["src", "tests", "benches", "examples"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .collect();
     assert!(found.len() > 20, "the sources are not where this test looks");
     found
 }

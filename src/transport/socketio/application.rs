@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Subscribe;
+use super::namespaces::{Application, Attachments, CUSTOM, MAIN};
 use super::packet::{Incoming, Kind, Outgoing, Packet};
 use super::session::{Ending, Session};
 use crate::app::token::Right;
@@ -19,44 +20,6 @@ use crate::message::{Event, Stored};
 const ATTACHMENTS_MAX: usize = 10;
 /// Characters of an error that are sent: some quote what the client sent.
 const ERROR_CHARS: usize = 300;
-/// The namespace of the feed.
-const MAIN: &str = "/";
-/// The second namespace of the test suite.
-const CUSTOM: &str = "/custom";
-
-/// What packets are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Application {
-    /// Socket.IO: the feed; with `--echo`, the events of the test suite too.
-    Feed,
-    /// Engine.IO alone: each message is sent back.
-    Echo,
-}
-
-/// The namespaces that a client has connected to.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Namespaces {
-    main: bool,
-    custom: bool,
-}
-
-impl Namespaces {
-    fn of(&mut self, name: &str) -> Option<&mut bool> {
-        match name {
-            MAIN => Some(&mut self.main),
-            CUSTOM => Some(&mut self.custom),
-            _ => None,
-        }
-    }
-}
-
-/// A packet and those of its attachments that have arrived.
-#[derive(Debug)]
-pub struct Attachments {
-    packet: String,
-    wanted: usize,
-    arrived: Vec<Bytes>,
-}
 
 /// What a client publishes.
 #[derive(Debug, Deserialize)]

@@ -2,16 +2,16 @@
 //! queue of packets that answer its client; messages stay in the feed until they are written.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::application::{Application, Attachments, Namespaces};
+use super::namespaces::{Application, Attachments, Namespaces};
 use super::packet::{Outgoing, Output};
-use super::sessions::{Admission, Sessions};
 use crate::app::metrics::{Refusal, SubscriberGuard};
 use crate::app::{App, Client, DrainSlot};
 use crate::feed::{ReadLimit, Topic};
@@ -78,7 +78,7 @@ pub struct Session {
     state: Mutex<State>,
     /// Notified when there is something to write, or the carrier changes, or the session ends.
     pub changed: Notify,
-    among: (Admission, Weak<Sessions>),
+    registration: Box<dyn Registration>,
 }
 
 #[derive(Debug)]
@@ -174,14 +174,20 @@ impl State {
     }
 }
 
+/// The place of a session among those of its server, and its share of the limits.
+pub trait Registration: fmt::Debug + Send + Sync {
+    /// Makes the ended session `id` impossible to find.
+    fn remove(&self, id: u128);
+}
+
 impl Session {
-    /// A session that has just begun, with its share of the limits, `among` those of its server.
+    /// A session that has just begun.
     pub fn new(
         app: &Arc<App>,
         client: Client,
         application: Application,
         carrier: Transport,
-        among: (Admission, Weak<Sessions>),
+        registration: Box<dyn Registration>,
     ) -> Session {
         let now = Instant::now();
         let state = State {
@@ -208,7 +214,7 @@ impl Session {
             slot: DrainSlot::random(),
             state: Mutex::new(state),
             changed: Notify::new(),
-            among,
+            registration,
         }
     }
 
@@ -357,9 +363,7 @@ impl Session {
         state.outbox = VecDeque::new();
         drop(state);
         self.changed.notify_one();
-        if let Some(sessions) = self.among.1.upgrade() {
-            sessions.remove(self.id);
-        }
+        self.registration.remove(self.id);
     }
 
     /// Queues a ping if one is due.

@@ -2,13 +2,13 @@
 //! ends those whose client is gone.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warp::http::StatusCode;
 
-use super::application::Application;
-use super::session::Session;
+use super::namespaces::Application;
+use super::session::{Registration, Session};
 use crate::app::metrics::Refusal;
 use crate::app::{ApiError, App, Client};
 use crate::app::{Connections, Place};
@@ -43,14 +43,13 @@ impl Sessions {
         carrier: Transport,
     ) -> Result<Arc<Session>, ApiError> {
         let admission = self.admit(app, &client)?;
-        let sessions = Arc::downgrade(self);
-        let session = Session::new(app, client, application, carrier, (admission, sessions));
+        let session = Session::new(app, client, application, carrier, Box::new(admission));
         let session = Arc::new(session);
         self.lock().insert(session.id, session.clone());
         Ok(session)
     }
 
-    fn admit(&self, app: &App, client: &Client) -> Result<Admission, ApiError> {
+    fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<Admission, ApiError> {
         let refuse = |refusal, status, whose, limit| {
             app.metrics.refused(refusal);
             let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
@@ -66,7 +65,8 @@ impl Sessions {
             let (status, limit) = (StatusCode::SERVICE_UNAVAILABLE, app.config.max_sessions);
             refuse(Refusal::Sessions, status, "the server", limit)
         })?;
-        Ok(Admission { _permit: permit, _place: place.flatten() })
+        let sessions = Arc::downgrade(self);
+        Ok(Admission { sessions, _permit: permit, _place: place.flatten() })
     }
 
     /// The session of that id, unless it has ended.
@@ -85,10 +85,6 @@ impl Sessions {
         }
     }
 
-    pub fn remove(&self, id: u128) {
-        self.lock().remove(&id);
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<u128, Arc<Session>>> {
         self.by_id.lock().expect("no panic under this lock")
     }
@@ -96,7 +92,16 @@ impl Sessions {
 
 /// A session's share of the limits.
 #[derive(Debug)]
-pub struct Admission {
+struct Admission {
+    sessions: Weak<Sessions>,
     _permit: OwnedSemaphorePermit,
     _place: Option<Place>,
+}
+
+impl Registration for Admission {
+    fn remove(&self, id: u128) {
+        if let Some(sessions) = self.sessions.upgrade() {
+            sessions.lock().remove(&id);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Warnings: what can speak against figures, what each means for them, and its words.
 //!
-//! A typed list, so that nothing is judged by its text; [`super::validity`] decides which apply.
+//! A typed list, so that nothing is judged by its text; [`super`] decides which apply.
 
 use std::fmt;
 
@@ -152,7 +152,7 @@ impl Warning {
 
     /// True if the cell's mean holds what the model leaves out, so that it is not fit to be held
     /// against theory.
-    pub(super) fn disturbs(&self) -> bool {
+    pub fn disturbs(&self) -> bool {
         use Warning::*;
         matches!(
             self,
@@ -161,7 +161,7 @@ impl Warning {
     }
 
     /// True if what was delivered, or counted, was wrong: no repeat makes up for that.
-    pub(super) fn is_wrong(&self) -> bool {
+    pub fn is_wrong(&self) -> bool {
         use Warning::*;
         matches!(
             self,
@@ -287,7 +287,7 @@ impl fmt::Display for Warning {
 }
 
 impl Finding {
-    pub(super) fn new(warning: Warning, place: impl Into<String>) -> Self {
+    pub fn new(warning: Warning, place: impl Into<String>) -> Self {
         Finding { warning, place: place.into() }
     }
 

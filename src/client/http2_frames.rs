@@ -11,7 +11,7 @@ const CONTINUATION: u8 = 0x9;
 
 /// One direction of a connection, followed frame by frame however it is cut.
 #[derive(Debug)]
-pub(in crate::client) struct Frames {
+pub(super) struct Frames {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
     /// Bytes that are left of what the last head announced.
