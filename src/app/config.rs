@@ -122,8 +122,9 @@ pub struct ServerConfig {
     /// Origin whose pages may use this server, beside its own; repeatable, '*' is any
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Host name under which this server may be reached although it listens on loopback and asks for
-    /// no tokens, as behind a proxy; repeatable, '*' is any. Without it localhost and IP addresses
+    /// Host name under which this server may be reached although it listens on loopback and asks
+    /// for no tokens, as behind a proxy; repeatable, '*' is any. Without it localhost and IP
+    /// addresses
     /// only, so that no foreign page can reach the server by DNS rebinding
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,

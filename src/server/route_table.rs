@@ -48,6 +48,8 @@ pub const ROUTES: &[Route] = &[
     route("/topics/{}/stream", GET, Access::Topic(Right::Subscribe)),
     route("/socket.io", GET_POST, Access::SocketIo),
     route("/socket.io/{*}", GET_POST, Access::SocketIo),
+    route("/engine.io", GET_POST, Access::SocketIo),
+    route("/engine.io/{*}", GET_POST, Access::SocketIo),
     route("/echo", GET, Access::Public),
     route("/metrics", GET, Access::Public),
     route("/healthz", GET, Access::Public),
@@ -121,8 +123,8 @@ pub fn normalized_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// `uri` with its path [normalized](normalized_path); `None` if it is not in origin form or absolute
-/// form with a path that begins with a slash (RFC 9112, section 3.2).
+/// `uri` with its path [normalized](normalized_path); `None` if it is not in origin form or
+/// absolute form with a path that begins with a slash (RFC 9112, section 3.2).
 pub fn normalized(uri: &Uri) -> Option<Cow<'_, Uri>> {
     if !uri.path().starts_with('/') {
         return None;

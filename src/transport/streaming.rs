@@ -118,6 +118,7 @@ impl Session {
             _ = self.heartbeat.tick() => Some(Bytes::from_static(F::HEARTBEAT)),
             // A page that comes back with the same token is refused, and stops.
             () = self.client.expired() => None,
+            () = self.client.has_left() => None,
             () = self.app.told_to_leave(self.turn) => {
                 self.has_left = true;
                 let mut goodbye = F::new(self.cursor.epoch);
