@@ -124,8 +124,7 @@ pub struct ServerConfig {
     pub allow_origin: Vec<String>,
     /// Host name under which this server may be reached although it listens on loopback and asks
     /// for no tokens, as behind a proxy; repeatable, '*' is any. Without it localhost and IP
-    /// addresses
-    /// only, so that no foreign page can reach the server by DNS rebinding
+    /// addresses only, so that no foreign page can reach the server by DNS rebinding
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
     /// File with the key that tokens are signed with, 32 bytes or more; without it everybody may

@@ -44,14 +44,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future;
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
-use warp::http::{HeaderMap, StatusCode};
+use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::handshake;
@@ -109,10 +110,9 @@ where
             path if app.config.echo && is_below(path, ECHO_PATH) => Application::Echo,
             _ => return future::Either::Right(routes.call(request)),
         };
-        let request = Asked::of(request);
-        // In a box, since every connection keeps room for the larger of the two.
-        let answering = Box::pin(respond(app.clone(), sessions.clone(), application, request));
-        future::Either::Left(answering)
+        let answering = route(&app, &sessions, application, request);
+        let answering = answering.unwrap_or_else(|error| future::ready(Err(error)).boxed());
+        future::Either::Left(answering.map(|answered| Ok(answer(answered))))
     })
 }
 
@@ -125,101 +125,62 @@ fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What is kept of a request: a poll is held, and should hold no head meanwhile.
-struct Asked {
-    method: Method,
-    client: Client,
-    version: Option<String>,
-    transport: Option<Transport>,
-    session: Option<String>,
-    upgrade: Option<(HeaderMap, Option<OnUpgrade>)>,
-    body: Option<Incoming>,
-}
+/// A response under way, in a box: every connection keeps room for it, and most are not ours.
+type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
-impl Asked {
-    fn of(mut request: Request<Incoming>) -> Asked {
-        let client = request.extensions_mut().remove::<Client>();
-        let pairs = request.uri().query().unwrap_or_default().split('&');
-        let find = |name| {
-            let mut pairs = pairs.clone().filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-        };
-        let transport = match find("transport").as_deref() {
-            Some("polling") => Some(Transport::SocketioPolling),
-            Some("websocket") => Some(Transport::SocketioWebsocket),
-            _ => None,
-        };
-        let (version, session) = (find("EIO"), find("sid"));
-        let method = request.method().clone();
-        let upgrade = (transport == Some(Transport::SocketioWebsocket)).then(|| {
-            let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-            (std::mem::take(request.headers_mut()), upgrade)
-        });
-        Asked {
-            client: client.expect("every request was authenticated"),
-            version,
-            transport,
-            session,
-            upgrade,
-            body: (method == Method::POST).then(|| request.into_body()),
-            method,
-        }
-    }
-}
-
-async fn respond(
-    app: Arc<App>,
-    sessions: Arc<Sessions>,
-    application: Application,
-    request: Asked,
-) -> Result<Response, Infallible> {
-    let counted = request.transport.unwrap_or(Transport::SocketioPolling);
-    app.metrics.of(counted).requests.inc();
-    Ok(answer(route(&app, &sessions, application, request).await))
-}
-
-async fn route(
+/// Begins to answer a request, of which nothing is kept: a poll is held, and its head would take as
+/// much memory as all the rest.
+fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,
     application: Application,
-    request: Asked,
-) -> Result<Response, ApiError> {
+    mut request: Request<Incoming>,
+) -> Result<Answering, ApiError> {
+    let client = request.extensions_mut().remove::<Client>();
+    let client = client.expect("every request was authenticated");
+    let poller = client.clone();
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let find = |name| {
+        let mut pairs = pairs.clone().filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let transport = match find("transport") {
+        Some("polling") => Some(Transport::SocketioPolling),
+        Some("websocket") => Some(Transport::SocketioWebsocket),
+        _ => None,
+    };
+    app.metrics.of(transport.unwrap_or(Transport::SocketioPolling)).requests.inc();
     let refuse = |text: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-    let Some(transport) = request.transport else {
+    let Some(transport) = transport else {
         return refuse("transport: must be 'polling' or 'websocket'");
     };
-    if request.version.as_deref() != Some("4") {
+    if find("EIO") != Some("4") {
         return refuse("EIO: must be 4, the supported version of Engine.IO");
     }
-    let session = request.session.as_deref().map(|id| sessions.find(id));
-    let session = match session {
+    let session = match find("sid").map(|id| sessions.find(id)) {
         Some(None) => return refuse("sid: there is no such session, or it has ended"),
         session => session.flatten(),
     };
-    if let Some((headers, upgrade)) = request.upgrade {
-        let (response, upgrade) = match handshake::respond(&headers, upgrade) {
+    let open = || sessions.open(app, client, application, transport);
+    if transport == Transport::SocketioWebsocket {
+        let (response, upgrade) = match handshake::respond(request.headers(), upgrade) {
             Ok(accepted) => accepted,
-            Err(refusal) => return Ok(*refusal),
+            Err(refusal) => return Ok(future::ready(Ok(*refusal)).boxed()),
         };
         match session {
-            None => {
-                let session = sessions.open(app, request.client, application, transport)?;
-                app.spawn(socket::serve(session, upgrade));
-            }
+            None => app.spawn(socket::serve(open()?, upgrade)),
             Some(session) if session.begin_upgrade() => {
                 app.spawn(socket::upgrade(session, upgrade));
             }
             Some(_) => app.spawn(socket::reject(app.clone(), upgrade)),
         }
-        return Ok(response);
+        return Ok(future::ready(Ok(response)).boxed());
     }
-    match (session, request.method, request.body) {
-        (Some(session), Method::GET, _) => polling::poll(session, &request.client).await,
-        (Some(session), _, Some(body)) => polling::post(session, body).await,
-        (None, Method::GET, _) => {
-            let session = sessions.open(app, request.client, application, transport)?;
-            Ok(polling::open(&session))
-        }
+    match (session, request.method()) {
+        (Some(session), &Method::GET) => Ok(polling::poll(session, poller).boxed()),
+        (Some(session), &Method::POST) => Ok(polling::post(session, request.into_body()).boxed()),
+        (None, &Method::GET) => Ok(future::ready(Ok(polling::open(&*open()?))).boxed()),
         _ => refuse("the method must be GET, or POST with the sid of a session"),
     }
 }

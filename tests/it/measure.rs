@@ -76,6 +76,50 @@ async fn one_message_reaches_19_000_websockets() {
     println!("{COUNT} WebSockets, {each:.1} kB each; all told after {:?}", started.elapsed());
 }
 
+/// Two thousand of each: an idle subscriber on a WebSocket, and one with a held poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a figure"]
+async fn memory_of_idle_socket_io_clients() {
+    const COUNT: usize = 2_000;
+    const SUBSCRIBE: &str = r#"42["subscribe",{"topic":"room"}]"#;
+    for transport in [Transport::SocketioWebsocket, Transport::SocketioPolling] {
+        let server = ChildServer::start(&["--heartbeat", "10m"]);
+        let pid = server.child.id();
+        let before = resident_kb(pid);
+        let mut clients = Vec::with_capacity(COUNT);
+        for _ in 0..COUNT {
+            let mut raw = Raw::connect(server.address).await;
+            if transport == Transport::SocketioWebsocket {
+                raw.upgrade("/socket.io/?EIO=4&transport=websocket").await;
+                for packet in ["40", SUBSCRIBE] {
+                    raw.send_frame(0x81, packet.as_bytes()).await;
+                }
+                for _ in ["open", "connected", "subscribed"] {
+                    raw.frame().await;
+                }
+            } else {
+                let path = "/socket.io/?EIO=4&transport=polling";
+                raw.get(path, "").await;
+                let body = raw.answer().await.body;
+                let open: serde_json::Value = serde_json::from_str(&body[1..]).expect("JSON");
+                let path = format!("{path}&sid={}", open["sid"].as_str().expect("an id"));
+                let body = format!("40\u{1e}{SUBSCRIBE}");
+                let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\n");
+                raw.send(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+                assert_eq!(raw.answer().await.body, "ok");
+                raw.get(&path, "").await;
+                assert!(raw.answer().await.body.contains("subscribed"));
+                raw.get(&path, "").await;
+            }
+            clients.push(raw);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let each = (resident_kb(pid) - before) as f64 / COUNT as f64;
+        println!("{COUNT} idle clients of {transport}: {each:.1} kB each");
+        drop(clients);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
 async fn churn_leaves_nothing_behind() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries the server against PyPI's `python-socketio`. Needs python3; installs the client beside this
-# file.
+# Tries the server against PyPI's `python-socketio`, also behind proxies that spoil its upgrade to a
+# WebSocket. Needs python3 and node; installs the client beside this file.
 #
 #   tests/peers/python.sh [SERVER]   SERVER is the program, target/debug/poll-vs-push if not given
 set -euo pipefail
@@ -10,4 +10,4 @@ cd "$(dirname "$0")"
 
 [ -d .venv ] || python3 -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-.venv/bin/python -m unittest --verbose test_socketio
+.venv/bin/python -W ignore::ResourceWarning -m unittest --verbose test_socketio

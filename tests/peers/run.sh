@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries the server against clients that none of us wrote: npm's `socket.io-client` and
-# `eventsource`. Needs node and npm; installs the clients beside this file.
+# Tries the server against npm's `socket.io-client`, also behind proxies that spoil its upgrade to a
+# WebSocket, and `eventsource`. Needs node and npm; installs the clients beside this file.
 #
 #   tests/peers/run.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
 set -euo pipefail

@@ -1,5 +1,5 @@
 """PyPI's `python-socketio`, a client with no line in common with the official one, across restarts
-of the server."""
+of the server, and behind proxies that spoil the upgrade to a WebSocket."""
 
 import json
 import os
@@ -55,12 +55,29 @@ class Server:
             assert answer.status == 201
 
 
+class Proxy:
+    """The proxy of `proxy.mjs`, in front of a server."""
+
+    def __init__(self, mode, server):
+        command = ["node", "proxy.mjs", mode, server.listen]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+
+    def remove(self):
+        self.process.terminate()
+        self.process.wait(FORGOTTEN)
+        self.process.stdout.close()
+
+
 class Application:
     """A client that keeps its cursor, and comes back with it."""
 
     def __init__(self, url, transports):
         self.url, self.transports = url, transports
-        self.client = socketio.Client(reconnection_delay=0.05, randomization_factor=0.02)
+        # An upgrade that hangs takes the client as long as a request may.
+        self.client = socketio.Client(
+            reconnection_delay=0.05, randomization_factor=0.02, request_timeout=1
+        )
         self.subscribed, self.lost = queue.Queue(), []
         # The client calls a handler for each event on a thread of its own, in any order.
         self.changed = threading.Condition()
@@ -118,10 +135,15 @@ class Application:
 
 
 class SocketIo(unittest.TestCase):
-    def survives_restarts(self, transports):
+    def survives_restarts(self, transports, mode=None):
         server = Server()
         self.addCleanup(server.remove)
-        application = Application(server.url, transports)
+        url = server.url
+        if mode:
+            proxy = Proxy(mode, server)
+            self.addCleanup(proxy.remove)
+            url = proxy.url
+        application = Application(url, transports)
         application.subscribed.get(timeout=FORGOTTEN)
         sent = []
 
@@ -144,6 +166,9 @@ class SocketIo(unittest.TestCase):
         self.assertEqual(application.client.call("publish", said)["offset"], len(sent) + 1)
         self.assertEqual(sorted(application.heard)[: len(sent)], list(range(1, len(sent) + 1)))
         self.assertEqual(application.lost, [])
+        if mode:
+            transport = "websocket" if mode == "delay" else "polling"
+            self.assertEqual(application.client.transport(), transport)
         application.client.disconnect()
 
     def test_polling(self):
@@ -154,6 +179,21 @@ class SocketIo(unittest.TestCase):
 
     def test_upgrade(self):
         self.survives_restarts(["polling", "websocket"])
+
+    def test_refused_upgrade(self):
+        self.survives_restarts(["polling", "websocket"], "refuse")
+
+    def test_dropped_upgrade(self):
+        self.survives_restarts(["polling", "websocket"], "drop")
+
+    def test_swallowed_upgrade(self):
+        self.survives_restarts(["polling", "websocket"], "swallow")
+
+    def test_mute_upgrade(self):
+        self.survives_restarts(["polling", "websocket"], "mute")
+
+    def test_delayed_upgrade(self):
+        self.survives_restarts(["polling", "websocket"], "delay")
 
 
 if __name__ == "__main__":

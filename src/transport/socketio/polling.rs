@@ -40,7 +40,7 @@ pub fn open(session: &Session) -> Response {
 ///
 /// # Errors
 /// If there is a poll under way.
-pub async fn poll(session: Arc<Session>, client: &Client) -> Result<Response, ApiError> {
+pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, ApiError> {
     let busy = || bad_request("another poll of this session is under way, which ends the session");
     let mut exchange = session.begin(true).ok_or_else(busy)?;
     let answer = tokio::select! {
