@@ -99,7 +99,7 @@ impl Client {
         Ok(())
     }
 
-    /// Resolves when the client is gone, or [`HALF_CLOSED_HOLD`] after it has finished sending.
+    /// Resolves when the client is gone, or five seconds after it has finished sending.
     pub async fn has_left(&self) {
         if self.sender.peer.finished().await == Finished::Sending {
             tokio::time::sleep(HALF_CLOSED_HOLD).await;
