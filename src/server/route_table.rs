@@ -22,7 +22,7 @@ pub enum Access {
 /// One row of the table.
 #[derive(Debug)]
 pub struct Route {
-    /// The path; `{}` stands for one non-empty segment, a final `{*}` for any rest.
+    /// The path; `{}` stands for one non-empty segment, a final `{*}` for any rest or none.
     pub path: &'static str,
     /// The methods, without OPTIONS, which every route has.
     pub methods: &'static [Method],
@@ -46,9 +46,7 @@ pub const ROUTES: &[Route] = &[
     route("/topics/{}/ws", GET, Access::Topic(Right::Subscribe)),
     route("/topics/{}/events", GET, Access::Topic(Right::Subscribe)),
     route("/topics/{}/stream", GET, Access::Topic(Right::Subscribe)),
-    route("/socket.io", GET_POST, Access::SocketIo),
     route("/socket.io/{*}", GET_POST, Access::SocketIo),
-    route("/engine.io", GET_POST, Access::SocketIo),
     route("/engine.io/{*}", GET_POST, Access::SocketIo),
     route("/echo", GET, Access::Public),
     route("/metrics", GET, Access::Public),
@@ -155,8 +153,8 @@ mod tests {
             ("/topics//poll", None),
             ("/topics/room", None),
             ("/topics/room/other", None),
-            ("/socket.io", Some("/socket.io")),
-            ("/socket.io/", Some("/socket.io")),
+            ("/socket.io", Some("/socket.io/{*}")),
+            ("/socket.io/", Some("/socket.io/{*}")),
             ("/socket.io/any/thing", Some("/socket.io/{*}")),
             ("/socket.iox", None),
             ("/reports/a/b", Some("/reports/{}/{}")),
