@@ -20,9 +20,9 @@ pub struct Sender {
     pub peer: Peer,
 }
 
-/// How long a poll of a client that has closed its sending side is still held. Most such clients
+/// How long a client that has closed its sending side is still held, in a poll or a stream. Most such clients
 /// have left altogether, which cannot be told before something is sent to them.
-const HALF_CLOSED_HOLD: Duration = Duration::from_secs(5);
+const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 
 /// Who sends a request: among its extensions, for routes that ask.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl Client {
         Ok(())
     }
 
-    /// Resolves when the client is gone, or five seconds after it has finished sending.
+    /// Resolves when the client is gone, or one second after it has finished sending.
     pub async fn has_left(&self) {
         if self.sender.peer.finished().await == Finished::Sending {
             tokio::time::sleep(HALF_CLOSED_HOLD).await;
