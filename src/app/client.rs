@@ -20,8 +20,8 @@ pub struct Sender {
     pub peer: Peer,
 }
 
-/// How long a client that has closed its sending side is still held, in a poll or a stream. Most such clients
-/// have left altogether, which cannot be told before something is sent to them.
+/// How long a client that has closed its sending side is still held, in a poll or a stream. Most
+/// such clients have left altogether, which cannot be told before something is sent to them.
 const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 
 /// Who sends a request: among its extensions, for routes that ask.

@@ -51,7 +51,7 @@ pub(super) struct Entrance {
 }
 
 pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
-    let room = Arc::new(Semaphore::new(app.config.max_connections));
+    let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Connections::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
     let service = socketio::beside(&app, routes);
