@@ -25,37 +25,53 @@ use crate::message::ReadResult;
 #[derive(Debug, Default)]
 pub struct RequestConditions {
     /// The tags of answers that it has, as it sent them.
-    known: Option<HeaderValue>,
+    known: Vec<HeaderValue>,
     takes_gzip: bool,
 }
 
 /// Reads the terms from a request's headers.
 pub fn conditions() -> impl Filter<Extract = (RequestConditions,), Error = Infallible> + Copy {
     warp::header::headers_cloned().map(|headers: HeaderMap| RequestConditions {
-        known: headers.get(IF_NONE_MATCH).cloned(),
-        takes_gzip: headers.get_all(ACCEPT_ENCODING).iter().any(names_gzip),
+        known: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+        takes_gzip: takes_gzip(&headers),
     })
 }
 
-/// Whether an `Accept-Encoding` names gzip and does not give it the weight 0.
-fn names_gzip(codings: &HeaderValue) -> bool {
-    let is_gzip = |coding: &str| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").map(|weight| weight.trim().parse::<f32>());
-        name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight| weight != Ok(0.0))
-    };
-    codings.to_str().is_ok_and(|codings| codings.split(',').any(is_gzip))
+/// Whether `Accept-Encoding` gives gzip, or what is not named, a weight above 0 (RFC 9110, section
+/// 12.5.3). Without the header the response is not compressed.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let (mut gzip, mut any_other) = (None, None);
+    let texts = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|text| text.to_str().ok());
+    for coding in texts.flat_map(|text| text.split(',')) {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().split_once('=').filter(|(key, _)| key.trim() == "q");
+        let weight = weight.map_or(Some(1.0), |(_, value)| value.trim().parse::<f32>().ok());
+        let is_taken = weight.is_some_and(|weight| weight > 0.0);
+        match name.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => gzip = Some(is_taken),
+            "*" => any_other = Some(is_taken),
+            _ => {}
+        }
+    }
+    gzip.or(any_other).unwrap_or(false)
 }
 
 impl RequestConditions {
-    /// Whether the client has the answer of this tag; weak and strong ones are compared alike.
+    /// Whether the client has the answer of this tag.
     fn has(&self, tag: &str) -> bool {
-        let Some(known) = self.known.as_ref().and_then(|known| known.to_str().ok()) else {
-            return false;
-        };
-        let same = |given: &str| given.strip_prefix("W/").unwrap_or(given) == tag;
-        known.split(',').map(str::trim).any(|given| given == "*" || same(given))
+        is_known(self.known.iter(), tag)
     }
+}
+
+/// Whether the values of `If-None-Match` name `tag`, in a list or by `*`. Weak and strong tags are
+/// compared alike (RFC 9110, sections 8.8.3.2 and 13.1.2).
+pub fn is_known<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &str) -> bool {
+    let strong = |tag: &'_ str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let tag = strong(tag);
+    known.any(|value| {
+        let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.into_iter().any(|given| given == "*" || strong(given) == tag)
+    })
 }
 
 /// The answer to a poll, counted.
@@ -127,7 +143,7 @@ mod tests {
     use crate::message::{Cursor, Epoch};
 
     fn conditions(known: &'static str) -> RequestConditions {
-        RequestConditions { known: Some(HeaderValue::from_static(known)), takes_gzip: false }
+        RequestConditions { known: vec![HeaderValue::from_static(known)], takes_gzip: false }
     }
 
     #[test]
@@ -154,12 +170,17 @@ mod tests {
 
     #[test]
     fn gzip_is_taken_if_it_is_named_with_a_weight() {
-        let names = |text| names_gzip(&HeaderValue::from_static(text));
-        for text in ["gzip", "deflate, GZIP", "br;q=1.0, gzip;q=0.8", "gzip; q=0.001"] {
-            assert!(names(text), "{text}");
+        let takes = |text| {
+            let headers = [(ACCEPT_ENCODING, HeaderValue::from_static(text))];
+            takes_gzip(&HeaderMap::from_iter(headers))
+        };
+        for text in
+            ["gzip", "x-gzip", "*", "deflate, GZIP", "br;q=1.0, gzip;q=0.8", "gzip; q=0.001"]
+        {
+            assert!(takes(text), "{text}");
         }
-        for text in ["", "br", "gzip;q=0", "gzip; q=0.000", "identity, x-gzip2"] {
-            assert!(!names(text), "{text}");
+        for text in ["", "br", "gzip;q=0", "gzip; q=0.000", "identity, x-gzip2", "*, gzip;q=0"] {
+            assert!(!takes(text), "{text}");
         }
     }
 }

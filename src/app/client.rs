@@ -3,27 +3,39 @@
 use std::future::{Future, pending};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use warp::http::StatusCode;
 
 use super::metrics::Refusal;
+use super::peer::{Finished, Peer};
 use super::token::{BadToken, Claims, NO_TOKEN, Right};
 use super::{ApiError, App};
 use crate::message::TopicName;
 
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub address: IpAddr,
+    pub peer: Peer,
+}
+
+/// How long a client that has closed its sending side is still held, in a poll or a stream. Most
+/// such clients have left altogether, which cannot be told before something is sent to them.
+const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
+
 /// Who sends a request: among its extensions, for routes that ask.
 #[derive(Debug, Clone)]
 pub struct Client {
-    address: IpAddr,
+    sender: Sender,
     /// `None` if the server asks for no tokens, or for none on the path.
     claims: Option<Arc<Claims>>,
 }
 
 impl Client {
-    /// A client at `address`; `claims` are those of the token that it has shown.
-    pub fn new(address: IpAddr, claims: Option<Claims>) -> Client {
-        Client { address, claims: claims.map(Arc::new) }
+    /// The sender of a request; `claims` are those of the token that it has shown.
+    pub fn new(sender: Sender, claims: Option<Claims>) -> Client {
+        Client { sender, claims: claims.map(Arc::new) }
     }
 
     /// Checks a right that is not clear from the path.
@@ -66,13 +78,32 @@ impl Client {
 
     /// The address, if the limits of one address apply to it.
     pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
-        let is_limited = app.config.limit_loopback || !self.address.is_loopback();
-        is_limited.then_some(self.address)
+        let is_limited = app.config.limit_loopback || !self.sender.address.is_loopback();
+        is_limited.then_some(self.sender.address)
     }
 
     /// True if the token has expired.
     pub fn is_expired(&self) -> bool {
         self.claims.as_ref().is_some_and(|claims| claims.is_over())
+    }
+
+    /// Checks that the token has not expired since the request came.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn check_expiry(&self, app: &App) -> Result<(), ApiError> {
+        if self.is_expired() {
+            app.metrics.refused(Refusal::Token);
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, BadToken::Expired.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Resolves when the client is gone, or one second after it has finished sending.
+    pub async fn has_left(&self) {
+        if self.sender.peer.finished().await == Finished::Sending {
+            tokio::time::sleep(HALF_CLOSED_HOLD).await;
+        }
     }
 
     /// Ready when the token has expired. Never, if there is none or it does not end.
@@ -118,7 +149,8 @@ mod tests {
                 publish: all.clone(),
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
-            Client { address: listen.ip(), claims }
+            let sender = Sender { address: listen.ip(), peer: Peer::default() };
+            Client { sender, claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
             client(None).demand(&open, right, &topic).expect("everybody may");

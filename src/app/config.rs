@@ -42,16 +42,16 @@ pub struct ServerConfig {
     #[arg(long)]
     pub limit_loopback: bool,
     /// Time a client has for the head of a request
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub header_timeout: Duration,
     /// Largest head of a request, bytes, at least 8192
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = head_bytes)]
     pub max_header_bytes: usize,
     /// Time a client has for the body of a request
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub body_timeout: Duration,
     /// Time that a connection may idle between two requests
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = timeout)]
     pub idle_timeout: Duration,
     /// Largest sender and text of a message together, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
@@ -63,17 +63,17 @@ pub struct ServerConfig {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 10)]
     pub gzip_min_bytes: usize,
     /// Longest that a long poll is held, whatever it asks for
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = bounded_duration)]
     pub max_hold: Duration,
     /// Time a client has to take what is sent to it before it is dropped as too slow
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub send_timeout: Duration,
     /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone, and so
     /// is a connection of HTTP/2 that does not answer one within --send-timeout
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = timeout)]
     pub heartbeat: Duration,
     /// Time that a client of Socket.IO has to answer a ping, which is sent every --heartbeat
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = timeout)]
     pub ping_timeout: Duration,
     /// Requests that a client may have open at the same time on one connection of HTTP/2
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -95,7 +95,7 @@ pub struct ServerConfig {
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub retain_bytes: usize,
     /// Time that a topic keeps a message; without it, as long as the other bounds allow
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = bounded_duration)]
     pub retain_age: Option<Duration>,
     /// Bytes of messages in one answer
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
@@ -107,14 +107,14 @@ pub struct ServerConfig {
     #[arg(long, value_name = "WHICH", default_value = "full")]
     pub durability: Durability,
     /// Longest that the server waits for its clients to leave when it stops
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = bounded_duration)]
     pub drain_timeout: Duration,
     /// Directory whose reports the page lists and shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
     /// Time over which clients are told to leave, each at a random instant of it, so that they do
     /// not all come back at once; it comes before --drain-timeout
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = bounded_duration)]
     pub drain_window: Duration,
     /// Say that the server comes back: WebSockets are closed with 1012, not with 1001
     #[arg(long)]
@@ -122,6 +122,11 @@ pub struct ServerConfig {
     /// Origin whose pages may use this server, beside its own; repeatable, '*' is any
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
+    /// Host name under which this server may be reached although it listens on loopback and asks
+    /// for no tokens, as behind a proxy; repeatable, '*' is any. Without it localhost and IP
+    /// addresses only, so that no foreign page can reach the server by DNS rebinding
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// File with the key that tokens are signed with, 32 bytes or more; without it everybody may
     /// read and publish
     #[arg(long, value_name = "FILE")]
@@ -136,6 +141,24 @@ pub struct ServerConfig {
     /// Private key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert", hide = cfg!(not(feature = "tls")))]
     pub tls_key: Option<PathBuf>,
+}
+
+/// The longest duration that a flag takes; none of these is of use beyond it, and none of the sums
+/// and timers made of it overflows.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest timeout and heartbeat: a timer is no finer.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+fn bounded_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    let is_within = duration <= DURATION_MAX;
+    is_within.then_some(duration).ok_or_else(|| format!("'{text}' is more than 365 days"))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = bounded_duration(text)?;
+    let is_within = duration >= TIMEOUT_MIN;
+    is_within.then_some(duration).ok_or_else(|| format!("'{text}' is less than 1ms"))
 }
 
 fn positive(text: &str) -> Result<u32, String> {
@@ -157,7 +180,7 @@ impl ServerConfig {
     /// Largest JSON of a draft that can be within [`ServerConfig::max_message_bytes`]: JSON may
     /// write a character of the text in six bytes.
     pub fn max_message_bytes_encoded(&self) -> usize {
-        6 * self.max_message_bytes + 1024
+        self.max_message_bytes.saturating_mul(6).saturating_add(1024)
     }
 
     /// The feed, as `--data` and the flags of its bounds describe it.

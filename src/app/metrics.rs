@@ -56,12 +56,13 @@ pub enum Refusal {
     SlowBody,
     SlowReader,
     Idle,
+    Host,
     Origin,
     Token,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 16] = [
+    const ALL: [Refusal; 17] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -76,6 +77,7 @@ impl Refusal {
         Refusal::SlowBody,
         Refusal::SlowReader,
         Refusal::Idle,
+        Refusal::Host,
         Refusal::Origin,
         Refusal::Token,
     ];
@@ -96,6 +98,7 @@ impl Refusal {
             Refusal::SlowBody => "slow-body",
             Refusal::SlowReader => "slow-reader",
             Refusal::Idle => "idle",
+            Refusal::Host => "host",
             Refusal::Origin => "origin",
             Refusal::Token => "token",
         };

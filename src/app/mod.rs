@@ -5,7 +5,9 @@ mod addresses;
 pub mod batch;
 mod client;
 mod config;
+mod heartbeat;
 pub mod metrics;
+pub mod peer;
 pub mod respond;
 mod subscription;
 pub mod token;
@@ -13,7 +15,7 @@ pub mod token;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use tokio::time::{Instant, Interval};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +32,9 @@ use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
 pub use addresses::{Connections, Place};
-pub use client::Client;
+pub use client::{Client, Sender};
 pub use config::ServerConfig;
+pub use heartbeat::Heartbeat;
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
@@ -77,10 +80,15 @@ impl App {
         })
     }
 
-    /// The beat of a connection that is held: the first is one period from now.
-    pub fn heartbeat(&self) -> Interval {
-        let period = self.config.heartbeat;
-        tokio::time::interval_at(Instant::now() + period, period)
+    /// The heartbeat of a connection that is held: the first is one period from now.
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::every(self.config.heartbeat)
+    }
+
+    /// True if only this machine is meant to be served: the address is loopback, and no token is
+    /// asked for.
+    pub fn serves_own_machine_only(&self) -> bool {
+        self.token_key.is_none() && self.config.listen.ip().is_loopback()
     }
 
     /// Runs the task of a connection until it ends, or until the drain's time is over.
@@ -94,6 +102,12 @@ impl App {
     /// If it is no name, or too long.
     pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
         let name: TopicName = text.parse()?;
+        // A client cannot ask for these: it takes them out of a path (RFC 3986, section 5.2.4).
+        if [".", ".."].contains(&name.as_str()) {
+            self.metrics.refused(Refusal::TopicName);
+            let text = format!("'{name}' cannot be a topic: clients remove it from a path");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
+        }
         let limit = self.config.max_topic_name_bytes;
         if name.as_str().len() > limit {
             self.metrics.refused(Refusal::TopicName);

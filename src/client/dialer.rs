@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::ClientError;
 use super::addresses::Addresses;
@@ -25,7 +24,7 @@ use super::{Kind, Link, Meter, Shared};
 use crate::tls::Trust;
 
 #[cfg(not(feature = "tls"))]
-type Carrier = Link<TcpStream>;
+type Carrier = Link<tokio::net::TcpStream>;
 
 /// Bytes of an answer's body that are accepted unless it is said otherwise: as many as a topic
 /// keeps, unless it is told to keep more.

@@ -23,7 +23,8 @@ use super::connection::Protocols;
 use super::routes;
 use super::timeout_stream::{Admission, Phase, TimeoutStream};
 use crate::app::metrics::Refusal;
-use crate::app::{App, Connections};
+use crate::app::peer::{PeerStream, limit_silence};
+use crate::app::{App, Connections, Sender, ServerConfig};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
@@ -50,7 +51,7 @@ pub(super) struct Entrance {
 }
 
 pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
-    let room = Arc::new(Semaphore::new(app.config.max_connections));
+    let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Connections::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
     let service = socketio::beside(&app, routes);
@@ -58,7 +59,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
-            accepted = accept(&entrance.listener, &room) => accepted,
+            accepted = accept(&app, &entrance.listener, &room) => accepted,
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
@@ -69,7 +70,9 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         }
         let admission = Admission { _permit: permit, _place: place.flatten() };
         let phase = Phase::new();
-        let service = authenticate(app.clone(), service.clone(), peer, phase.clone());
+        let stream = PeerStream::new(stream);
+        let sender = Sender { address: peer, peer: stream.peer() };
+        let service = authenticate(app.clone(), service.clone(), sender, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
@@ -94,6 +97,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
 
 /// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
 async fn accept(
+    app: &App,
     listener: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
@@ -101,7 +105,11 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
+                let ServerConfig { send_timeout, heartbeat, .. } = app.config;
+                let prepared = stream
+                    .set_nodelay(true)
+                    .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
+                if let Err(error) = prepared {
                     debug!(%error, "the connection was gone before it was served");
                     continue;
                 }

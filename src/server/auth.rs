@@ -1,28 +1,30 @@
-//! What every request passes before any route: where its page comes from (Origin), who sends it
-//! (token), and what its connection is doing now. One place for all transports, so that none can
-//! forget it.
+//! What every request passes before any route: which host it is for, which page it comes from
+//! (`Origin`), whether its route has its method, and who sends it (token). One place for all
+//! transports, so that none can forget it.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-    AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, VARY,
     WWW_AUTHENTICATE,
 };
 
+use super::host::{AllowedOrigins, host_of};
+use super::route_table::{Access, Route, normalized, topic_of};
 use super::timeout_stream::Phase;
 use crate::app::metrics::Refusal;
-use crate::app::token::{Claims, NO_TOKEN, Right, TokenKey};
-use crate::app::{ApiError, App, Client};
-use crate::transport::socketio::is_socket_io;
+use crate::app::token::{Claims, NO_TOKEN, TokenKey};
+use crate::app::{ApiError, App, Client, Sender};
 
 /// The WebSocket subprotocol that a browser names beside the one that carries its token.
 const SUBPROTOCOL: &str = "poll-vs-push";
@@ -33,12 +35,14 @@ const TOKEN_SUBPROTOCOL: &str = "token.";
 const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-event-id";
 /// What such a page may read: what its next conditional poll names, and when to come back.
 const EXPOSED_HEADERS: &str = "etag, retry-after";
+/// The text of 404.
+pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
 
-/// The service of one connection: `inner`, for those who may.
+/// The service of one connection: `inner`, for requests that are admitted.
 pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: S,
-    address: IpAddr,
+    sender: Sender,
     phase: Arc<Phase>,
 ) -> impl Service<
     Request<Incoming>,
@@ -54,8 +58,14 @@ where
         phase.set(Phase::SERVING);
         let origin = request.headers().get(ORIGIN).cloned();
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
-        let admitted = admit(&app, &request, address).map(|client| {
+        let is_head = request.method() == Method::HEAD;
+        let admitted = admit(&app, &mut request, &sender).map(|client| {
             request.extensions_mut().insert(client);
+            if is_head {
+                // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
+                *request.method_mut() = Method::GET;
+                request.extensions_mut().remove::<OnUpgrade>();
+            }
             inner.call(request)
         });
         let (app, phase) = (app.clone(), phase.clone());
@@ -73,61 +83,106 @@ where
             } else {
                 phase.set(Phase::IDLE);
             }
-            Ok(response)
+            Ok(if is_head { without_body(response) } else { response })
         }
     })
 }
 
-/// Who sends the request, or the answer to those who may not, and to those who only ask whether.
+/// The headers of a response, with the length of the body that GET would have had.
+fn without_body<B>(response: Response<Either<B, Full<Bytes>>>) -> Response<Either<B, Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+{
+    let length = match response.body() {
+        Either::Left(body) => body.size_hint().exact(),
+        Either::Right(body) => body.size_hint().exact(),
+    };
+    let mut response = response.map(|_| Either::Right(Full::default()));
+    if let Some(length) = length
+        && response.status() != StatusCode::NOT_MODIFIED
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// Who sends the request, or the response to those who may not send it. The request's path is
+/// normalized, so that later filters see what was checked here.
 fn admit<B>(
     app: &App,
-    request: &Request<B>,
-    address: IpAddr,
+    request: &mut Request<B>,
+    sender: &Sender,
 ) -> Result<Client, Box<Response<Bytes>>> {
-    let headers = request.headers();
-    // HTTP/2 has the host in the address.
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let own = host.or(request.uri().authority().map(|authority| authority.as_str()));
-    if let Some(origin) = headers.get(ORIGIN)
-        && !is_allowed(app, origin, own)
+    let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
+    let host = host_of(request).map_err(bad)?;
+    if app.serves_own_machine_only()
+        && !host.as_ref().is_none_or(|it| it.is_acceptable_on_loopback(&app.config.allow_host))
     {
+        app.metrics.refused(Refusal::Host);
+        let text = "this server answers to localhost and IP addresses; see --allow-host";
+        return Err(refusal(StatusCode::MISDIRECTED_REQUEST, text));
+    }
+    if !AllowedOrigins(&app.config.allow_origin).accept(request.headers(), host.as_ref()) {
         app.metrics.refused(Refusal::Origin);
         let text = "pages of this origin may not use this server; see --allow-origin";
         return Err(refusal(StatusCode::FORBIDDEN, text));
     }
-    if request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-        return Err(preflight());
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return Err(options("GET, HEAD, POST, OPTIONS"));
     }
+    let uri = normalized(request.uri()).ok_or_else(|| bad("the path must begin with '/'"))?;
+    if let Cow::Owned(uri) = uri {
+        *request.uri_mut() = uri;
+    }
+    let Some(route) = Route::find(request.uri().path()) else {
+        return Err(refusal(StatusCode::NOT_FOUND, NO_SUCH_ROUTE));
+    };
+    check_method(route, request)?;
     let claims = match &app.token_key {
-        Some(key) => match may(key, request) {
-            Ok(claims) => claims,
-            Err((status, text)) => {
-                app.metrics.refused(Refusal::Token);
-                return Err(refusal(status, &text));
-            }
-        },
+        Some(key) => claims_for(key, route, request).map_err(|(status, text)| {
+            app.metrics.refused(Refusal::Token);
+            refusal(status, &text)
+        })?,
         None => None,
     };
-    Ok(Client::new(address, claims))
+    Ok(Client::new(sender.clone(), claims))
 }
 
-/// What the request's token says, if its path needs one; or why it may not pass.
-fn may<B>(key: &TokenKey, request: &Request<B>) -> Result<Option<Claims>, (StatusCode, String)> {
-    let path = request.uri().path();
-    let topic = path.strip_prefix("/topics/");
-    if topic.is_none() && !is_socket_io(path) {
+/// Answers OPTIONS, and refuses a method that the route does not have (RFC 9110, section 15.5.6).
+fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Response<Bytes>>> {
+    let allow = || HeaderValue::try_from(route.allow()).expect("names of methods are valid");
+    if request.method() == Method::OPTIONS {
+        return Err(match request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            true => preflight(),
+            false => options(&route.allow()),
+        });
+    }
+    if !route.allows(request.method()) {
+        let mut refusal =
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "this route has other methods: see Allow");
+        refusal.headers_mut().insert(ALLOW, allow());
+        return Err(refusal);
+    }
+    Ok(())
+}
+
+/// What the request's token claims, if its route needs one; or why it may not pass.
+fn claims_for<B>(
+    key: &TokenKey,
+    route: &Route,
+    request: &Request<B>,
+) -> Result<Option<Claims>, (StatusCode, String)> {
+    if route.access == Access::Public {
         return Ok(None);
     }
     let unauthorized = |text: String| (StatusCode::UNAUTHORIZED, text);
     let Some(token) = token_of(request) else {
         return Err(unauthorized(NO_TOKEN.to_owned()));
     };
-    let claims = key.check(token).map_err(|error| unauthorized(error.to_string()))?;
-    // On Socket.IO the topic comes later, and is checked then.
-    if let Some((topic, route)) = topic.and_then(|rest| rest.split_once('/')) {
-        let right = if route == "messages" { Right::Publish } else { Right::Subscribe };
-        let granted = topic.parse().is_ok_and(|topic| claims.grant(right, &topic));
-        if !granted {
+    let claims = key.check(&token).map_err(|error| unauthorized(error.to_string()))?;
+    if let Access::Topic(right) = route.access {
+        let topic = topic_of(request.uri().path()).and_then(|topic| topic.parse().ok());
+        if !topic.is_some_and(|topic| claims.grant(right, &topic)) {
             let text = format!("the token does not grant to {right} to this topic");
             return Err((StatusCode::FORBIDDEN, text));
         }
@@ -136,16 +191,19 @@ fn may<B>(key: &TokenKey, request: &Request<B>) -> Result<Option<Claims>, (Statu
 }
 
 /// The token, from the first place that has one: header, subprotocol, query.
-fn token_of<B>(request: &Request<B>) -> Option<&str> {
+fn token_of<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
     let headers = request.headers();
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = authorization.and_then(|text| text.strip_prefix("Bearer "));
+    // The scheme's case does not matter (RFC 9110, section 11.1).
+    let bearer = authorization
+        .and_then(|text| text.split_once(' '))
+        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()));
     let subprotocol = || subprotocols(headers).find_map(|it| it.strip_prefix(TOKEN_SUBPROTOCOL));
     let query = || {
-        let pairs = request.uri().query()?.split('&');
-        pairs.filter_map(|pair| pair.split_once('=')).find_map(|(k, v)| (k == "token").then_some(v))
+        let mut pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+        pairs.find_map(|(key, value)| (key == "token").then_some(value))
     };
-    bearer.or_else(subprotocol).or_else(query)
+    bearer.or_else(subprotocol).map(Cow::Borrowed).or_else(query)
 }
 
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -153,19 +211,11 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// True for the server's own pages and for those of the allow-list.
-fn is_allowed(app: &App, origin: &HeaderValue, own: Option<&str>) -> bool {
-    let Ok(origin) = origin.to_str() else { return false };
-    let is_own = origin.split_once("://").is_some_and(|(_, host)| Some(host) == own);
-    is_own || app.config.allow_origin.iter().any(|allowed| allowed == "*" || allowed == origin)
-}
-
 /// Lets the page read the answer, if it is from elsewhere and allowed.
 fn allow_origin(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     let Some(origin) = origin else { return };
     headers.append(VARY, HeaderValue::from_static("origin"));
-    let listed = |allowed: &String| allowed == "*" || origin == allowed.as_str();
-    if app.config.allow_origin.iter().any(listed) {
+    if AllowedOrigins(&app.config.allow_origin).list(&origin) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
     }
@@ -179,6 +229,12 @@ fn preflight() -> Box<Response<Bytes>> {
         .header(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS)
         .header(ACCESS_CONTROL_MAX_AGE, "600");
     Box::new(response.body(Bytes::new()).expect("these headers are valid"))
+}
+
+/// The methods of a route (RFC 9110, section 9.3.7).
+fn options(allow: &str) -> Box<Response<Bytes>> {
+    let response = Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW, allow);
+    Box::new(response.body(Bytes::new()).expect("names of methods are valid"))
 }
 
 fn refusal(status: StatusCode, text: &str) -> Box<Response<Bytes>> {

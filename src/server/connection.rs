@@ -50,7 +50,7 @@ impl Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout);
-        http1.max_buf_size(config.max_header_bytes);
+        http1.max_buf_size(config.max_header_bytes).half_close(true);
         let mut http2 = http2::Builder::new(Tasks(app.clone()));
         http2
             .timer(TokioTimer::new())
@@ -75,11 +75,11 @@ impl Protocols {
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
         Tasks: Http2ServerConnExec<S::Future, B>,
     {
-        let heard = tokio::select! {
-            heard = protocol::detect(&mut io) => heard,
+        let detected = tokio::select! {
+            detected = protocol::detect(&mut io) => detected,
             () = self.app.drain.cancelled() => return,
         };
-        let Ok((protocol, first)) = heard else { return };
+        let Ok((protocol, first)) = detected else { return };
         let io = TokioIo::new(Rewind::new(first, io));
         match protocol {
             Protocol::Http1 => {

@@ -7,7 +7,9 @@
 mod accept;
 mod auth;
 mod connection;
+mod host;
 mod protocol;
+pub mod route_table;
 mod routes;
 mod timeout_stream;
 

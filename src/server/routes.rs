@@ -12,6 +12,7 @@ use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::auth::NO_SUCH_ROUTE;
 use crate::app::metrics::Refusal;
 use crate::app::respond::{answer, json_answer};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
@@ -130,16 +131,14 @@ fn healthz() -> BoxedFilter<(Response,)> {
 
 /// What no route took.
 fn refuse(app: &App, rejection: &Rejection) -> ApiError {
-    use warp::reject::{LengthRequired, MethodNotAllowed, PayloadTooLarge};
+    use warp::reject::{LengthRequired, PayloadTooLarge};
     let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
         app.metrics.refused(Refusal::MessageBytes);
         (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than any message may be")
     } else if rejection.find::<LengthRequired>().is_some() {
         (StatusCode::LENGTH_REQUIRED, "send the body with a Content-Length")
     } else if rejection.is_not_found() {
-        (StatusCode::NOT_FOUND, "no such route; topics are at /topics/{topic}/...")
-    } else if rejection.find::<MethodNotAllowed>().is_some() {
-        (StatusCode::METHOD_NOT_ALLOWED, "this route wants another method")
+        (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)
     } else {
         (StatusCode::BAD_REQUEST, "the request cannot be understood")
     };

@@ -28,7 +28,7 @@ use super::polling::PollClient;
 use super::{Received, SubscribeOptions};
 use crate::app::batch::{self, RequestConditions};
 use crate::app::respond::answer;
-use crate::app::{ApiError, App, DrainSlot, Query, Subscription};
+use crate::app::{ApiError, App, Client, DrainSlot, Query, Subscription};
 use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
 use crate::variant::Transport;
@@ -44,15 +44,17 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::query())
         .and(batch::conditions())
-        .then(move |topic: String, query: Query, conditions: RequestConditions| {
+        .and(warp::ext::get::<Client>())
+        .then(move |topic: String, query: Query, conditions, client| {
             let app = app.clone();
-            async move { answer(long_poll(&app, &topic, &query, &conditions).await) }
+            async move { answer(long_poll(&app, &client, &topic, &query, &conditions).await) }
         })
         .boxed()
 }
 
 async fn long_poll(
     app: &App,
+    client: &Client,
     topic: &str,
     query: &Query,
     conditions: &RequestConditions,
@@ -63,13 +65,16 @@ async fn long_poll(
     if let Some(cursor) = subscription.cursor {
         let _held = app.hold(Transport::LongPolling)?;
         let hold = subscription.hold.mul_f64(rand::random_range(HOLD_SHARE));
-        // Here the server waits. If the client goes away, this future is dropped where it stands.
+        // Here the server waits.
         tokio::select! {
             () = subscription.topic.wait_after(cursor) => {}
             () = tokio::time::sleep(hold) => {}
             () = app.told_to_leave(DrainSlot::random()) => {}
+            () = client.expired() => {}
+            () = client.has_left() => {}
         }
     }
+    client.check_expiry(app)?;
     let mut response = batch::answer(app, metrics, conditions, &subscription.read().await?);
     if app.drain.is_cancelled() {
         // Spread, so that those who were let go do not all come back at once.

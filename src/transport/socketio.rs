@@ -138,6 +138,7 @@ fn route(
 ) -> Result<Answering, ApiError> {
     let client = request.extensions_mut().remove::<Client>();
     let client = client.expect("every request was authenticated");
+    let poller = client.clone();
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let pairs = request.uri().query().unwrap_or_default().split('&');
     let find = |name| {
@@ -177,7 +178,7 @@ fn route(
         return Ok(future::ready(Ok(response)).boxed());
     }
     match (session, request.method()) {
-        (Some(session), &Method::GET) => Ok(polling::poll(session).boxed()),
+        (Some(session), &Method::GET) => Ok(polling::poll(session, poller).boxed()),
         (Some(session), &Method::POST) => Ok(polling::post(session, request.into_body()).boxed()),
         (None, &Method::GET) => Ok(future::ready(Ok(polling::open(&*open()?))).boxed()),
         _ => refuse("the method must be GET, or POST with the sid of a session"),

@@ -70,8 +70,10 @@ fn accept(
     app.metrics.of(Transport::Sse).requests.inc();
     let subscription = Subscription::parse(app, topic, query)?;
     // A browser sends back the id it was given, and any status but 200 would end its reconnecting
-    // for good. So an id that is not ours begins at the head, and says so.
-    let last_event_id = headers.get(LAST_EVENT_ID).map(|id| events::cursor_of(id.as_bytes()));
+    // for good. So an id that is not ours begins at the head, and says so. An empty one is the same
+    // as none (HTML, section 9.2.4).
+    let last_event_id = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty());
+    let last_event_id = last_event_id.map(|id| events::cursor_of(id.as_bytes()));
     let is_lost = last_event_id == Some(None);
     let cursor = last_event_id.flatten().or(subscription.cursor);
     let subscription = Subscription { cursor, ..subscription };

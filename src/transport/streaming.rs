@@ -9,14 +9,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Interval;
 use warp::Reply;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
 use super::SubscribeOptions;
 use crate::app::metrics::SubscriberGuard;
-use crate::app::{ApiError, App, Client, DrainSlot, Subscription};
+use crate::app::{ApiError, App, Client, DrainSlot, Heartbeat, Subscription};
 use crate::client::{ClientError, Dialer, HttpStream};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Epoch, Event, Offset};
@@ -88,7 +87,7 @@ struct Session {
     topic: Arc<Topic>,
     limit: usize,
     cursor: Cursor,
-    heartbeat: Interval,
+    heartbeat: Heartbeat,
     has_left: bool,
 }
 
@@ -119,6 +118,7 @@ impl Session {
             _ = self.heartbeat.tick() => Some(Bytes::from_static(F::HEARTBEAT)),
             // A page that comes back with the same token is refused, and stops.
             () = self.client.expired() => None,
+            () = self.client.has_left() => None,
             () = self.app.told_to_leave(self.turn) => {
                 self.has_left = true;
                 let mut goodbye = F::new(self.cursor.epoch);
@@ -131,6 +131,9 @@ impl Session {
     /// What there is after the cursor: many events, one chunk. The end if the store cannot be
     /// read: the client comes back by itself.
     async fn push<F: Format>(&mut self) -> Option<Bytes> {
+        if self.client.is_expired() {
+            return None;
+        }
         let limit = ReadLimit { messages: self.limit, bytes: CHUNK_BYTES };
         let slice = self.topic.read_after(self.cursor, limit).await.ok()?;
         let Cursor { epoch, offset } = slice.cursor;

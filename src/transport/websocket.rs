@@ -53,6 +53,7 @@ const READ_BUFFER_BYTES: usize = 1 << 10;
 const WRITE_BUFFER_BYTES: usize = 32 << 10;
 /// How long a peer may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const TOKEN_EXPIRED: &str = "the token has expired";
 /// Our close code for a subscriber that did not take what it was sent. It may come back with its
 /// cursor.
 pub const TOO_SLOW: u16 = 4008;
@@ -183,14 +184,14 @@ impl Session {
                     heard = true;
                     self.hear(frame.ok_or(End::Gone)??).await?;
                 }
-                _ = heartbeat.tick() => {
-                    if !std::mem::take(&mut heard) {
+                is_on_time = heartbeat.tick() => {
+                    if !std::mem::take(&mut heard) && is_on_time {
                         return Ok(End::Close(CloseCode::Policy, "no sign of life"));
                     }
                     self.send(WsMessage::Ping(Bytes::new())).await?;
                 }
                 () = &mut expired => {
-                    return Ok(End::Close(CloseCode::Policy, "the token has expired"));
+                    return Ok(End::Close(CloseCode::Policy, TOKEN_EXPIRED));
                 }
                 () = &mut told_to_leave => {
                     return Ok(End::Close(app.farewell(), "the server is going away"));
@@ -201,6 +202,9 @@ impl Session {
 
     /// Sends whatever there is after the cursor: many frames, one flush.
     async fn push(&mut self) -> Result<(), End> {
+        if self.visit.client.is_expired() {
+            return Err(End::Close(CloseCode::Policy, TOKEN_EXPIRED));
+        }
         let Subscription { topic, limit, .. } = &self.visit.subscription;
         let slice = topic.read_after(self.cursor, *limit).await;
         let slice = slice.map_err(|_| End::Close(CloseCode::Again, "the store cannot be read"))?;

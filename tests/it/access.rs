@@ -199,15 +199,15 @@ async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
     }
-    // The server's own pages: the test's host header says `test`.
-    assert_eq!(ask("/topics/room/ws", "http://test", &upgrade).await.status, 101);
+    // The server's own pages: the test names the host `localhost`.
+    assert_eq!(ask("/topics/room/ws", "http://localhost", &upgrade).await.status, 101);
     assert_eq!(ask("/topics/room/ws", friend, &upgrade).await.status, 101);
     let answer = ask("/topics/room/poll", friend, "").await;
     assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
 
     let mut raw = Raw::connect(server.address).await;
     raw.send(format!(
-        "OPTIONS /topics/room/messages HTTP/1.1\r\nhost: test\r\norigin: {friend}\r\n\
+        "OPTIONS /topics/room/messages HTTP/1.1\r\nhost: localhost\r\norigin: {friend}\r\n\
          access-control-request-method: POST\r\naccess-control-request-headers: authorization\r\n\r\n"
     ))
     .await;
@@ -276,7 +276,7 @@ fn a_token_never_shows_in_logs() {
     let ask = |path: &str, headers: &str| {
         let mut stream = TcpStream::connect(&address).expect("it listens");
         let request =
-            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("writes");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("reads");

@@ -184,3 +184,18 @@ async fn who_asks_for_tls_in_vain_is_told_how_to_get_it() {
         assert!(error.contains("--features tls"), "{error}");
     }
 }
+
+#[test]
+fn durations_of_the_server_have_bounds() {
+    let flags = ["heartbeat", "send-timeout", "header-timeout", "body-timeout", "idle-timeout"];
+    for flag in flags {
+        for bad in ["0s", "1ns", "99999999h"] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+            command.args(["serve", "--listen", "127.0.0.1:0", &format!("--{flag}"), bad]);
+            let output = command.output().expect("the program starts");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "--{flag} {bad}: {text}");
+            assert!(text.contains(&format!("--{flag}")) && text.contains(bad), "{text}");
+        }
+    }
+}

@@ -28,7 +28,7 @@ async fn begin(server: &TestServer, path: &str, body: Option<&str>) -> Raw {
     match body {
         None => raw.get(path, "").await,
         Some(body) => {
-            let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\n");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n");
             raw.send(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
         }
     }
@@ -138,7 +138,7 @@ async fn a_second_post_at_the_same_time_ends_the_session() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     let mut first = Raw::connect(server.address).await;
-    let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n");
     first.send(format!("{head}content-length: 2\r\n\r\n")).await;
     // The server reads the body, so the POST is under way.
     assert_eq!(first.answer_without_body().await.status, 100);
@@ -314,7 +314,8 @@ async fn input_is_limited_in_size_and_a_post_in_time() {
     ended()(exchange(&server, &path, None).await);
     let path = open(&server, POLLING).await;
     let mut slow = Raw::connect(server.address).await;
-    slow.send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\n4")).await;
+    slow.send(format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n4"))
+        .await;
     assert_eq!(slow.answer().await.status, 408);
     ended()(exchange(&server, &path, None).await);
     let mut socket = Raw::connect(server.address).await;

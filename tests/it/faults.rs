@@ -49,7 +49,9 @@ async fn stopping_ends_though_clients_hang() {
     half_a_head.send("GET /topics/room/poll HTTP/1.1\r\nhost").await;
     let mut half_a_body = Raw::connect(server.address).await;
     half_a_body
-        .send("POST /topics/room/messages HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n{")
+        .send(
+            "POST /topics/room/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+        )
         .await;
     let mut no_goodbye = Raw::connect(server.address).await;
     no_goodbye.upgrade("/topics/room/ws").await;
@@ -85,8 +87,10 @@ async fn whoever_does_not_finish_a_request_is_cut_off() {
 async fn whoever_does_not_finish_a_body_is_told_and_cut_off() {
     let server = TestServer::with(|config| config.body_timeout = Duration::from_millis(50)).await;
     let mut raw = Raw::connect(server.address).await;
-    raw.send("POST /topics/room/messages HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n{")
-        .await;
+    raw.send(
+        "POST /topics/room/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+    )
+    .await;
     let answer = raw.answer().await;
     assert_eq!(answer.status, 408);
     assert!(answer.error().contains("body"), "{}", answer.error());

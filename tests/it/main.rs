@@ -17,6 +17,7 @@ mod frames;
 mod hostile;
 mod http;
 mod http2;
+mod http_semantics;
 mod kill;
 mod liars;
 mod limits;

@@ -15,7 +15,8 @@ use crate::support::{Reader, TestServer, options, soon};
 /// Opens an event stream by hand, as any client could.
 async fn open(server: &TestServer, query: &str, headers: &str) -> Raw {
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
-    let request = format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    let request =
+        format!("GET /topics/room/events{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("is sent");
     Raw { stream, heard: String::new() }
 }
@@ -72,7 +73,7 @@ async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     let stranger = Epoch(epoch.0.wrapping_add(1));
-    for id in ["nonsense", "7", "", &format!("{stranger}:1"), &format!("{epoch}:99"), "\u{e9}"] {
+    for id in ["nonsense", "7", &format!("{stranger}:1"), &format!("{epoch}:99"), "\u{e9}"] {
         let mut raw = open(&server, "?after=0", &format!("Last-Event-ID: {id}\r\n")).await;
         let heard = raw.hear("event:reset").await;
         assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");

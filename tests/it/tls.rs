@@ -132,7 +132,7 @@ async fn a_client_without_tls_is_told_nothing_and_the_server_lives() {
     let certificate = Certificate::new();
     let server = certificate.server(|_| ()).await;
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
-    let request = b"GET /topics/room/poll?after=0 HTTP/1.1\r\nhost: test\r\n\r\n";
+    let request = b"GET /topics/room/poll?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.expect("taken");
     let mut heard = Vec::new();
     // It may be reset, after TLS's own way to say no.

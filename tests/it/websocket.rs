@@ -193,7 +193,8 @@ async fn what_is_no_upgrade_is_refused_with_reasons() {
 async fn whoever_upgrades_and_talks_at_once_is_heard() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
-    let request = format!("GET {PATH} HTTP/1.1\r\nhost: test\r\n{}\r\n", Raw::upgrade_headers());
+    let request =
+        format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", Raw::upgrade_headers());
     raw.send([request.as_bytes(), &frame(TEXT, draft("at once").as_bytes())].concat()).await;
     assert_eq!(raw.answer().await.status, 101);
     let mut events = [raw.event().await, raw.event().await, raw.event().await];

@@ -14,8 +14,8 @@ use warp::reply::Response;
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
-use crate::app::ApiError;
 use crate::app::metrics::Refusal;
+use crate::app::{ApiError, Client};
 use crate::variant::Transport;
 
 fn bad_request(text: &str) -> ApiError {
@@ -39,10 +39,15 @@ pub fn open(session: &Session) -> Response {
 ///
 /// # Errors
 /// If there is a poll under way.
-pub async fn poll(session: Arc<Session>) -> Result<Response, ApiError> {
+pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, ApiError> {
     let busy = || bad_request("another poll of this session is under way, which ends the session");
     let mut exchange = session.begin(true).ok_or_else(busy)?;
-    let body = match next(&session).await {
+    let answer = tokio::select! {
+        answer = next(&session) => answer,
+        // The exchange, which was not answered, then ends the session.
+        () = client.has_left() => return Err(bad_request("the client has left its poll")),
+    };
+    let body = match answer {
         Ok(output) => output.payload(),
         Err(ending) => ending.packet.into(),
     };

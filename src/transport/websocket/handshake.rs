@@ -1,5 +1,8 @@
 //! How an HTTP request turns into a WebSocket (RFC 6455, section 4), as the server sees it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
@@ -17,27 +20,9 @@ pub(in crate::transport) fn respond(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
 ) -> Result<(Response, OnUpgrade), Box<Response>> {
-    let refuse = |status, text: &str| Box::new(Response::from(ApiError::new(status, text)));
-    let asks =
-        has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket");
-    let Some(upgrade) = upgrade.filter(|_| asks) else {
-        let text = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
-        let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, text);
-        refusal.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        return Err(refusal);
-    };
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let text = "Sec-WebSocket-Version: only 13 is spoken here";
-        let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, text);
-        refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(refusal);
-    }
-    // 16 bytes in base64.
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
-        let text = "Sec-WebSocket-Key: must be there, 16 random bytes in base64";
-        return Err(refuse(StatusCode::BAD_REQUEST, text));
-    };
-    let accept = derive_accept_key(key.as_bytes());
+    let refused = |refusal: Box<HttpResponse<Bytes>>| Box::new(refusal.map(Into::into));
+    let accept = check(headers).map_err(refused)?;
+    let Some(upgrade) = upgrade else { return Err(refused(not_asked_for())) };
     let response = HttpResponse::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(CONNECTION, "upgrade")
@@ -46,6 +31,43 @@ pub(in crate::transport) fn respond(
         .body(Default::default())
         .expect("base64 is a valid header");
     Ok((response, upgrade))
+}
+
+/// Checks a client's handshake (RFC 6455, section 4.2.1), for every route that can be upgraded.
+/// Returns the value of `Sec-WebSocket-Accept`, or the refusal.
+pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
+    let refuse = |status, text: &str| Box::new(ApiError::new(status, text).into_response());
+    let asks =
+        has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket");
+    if !asks {
+        return Err(not_asked_for());
+    }
+    let only = |name| {
+        let mut values = headers.get_all(name).into_iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    if only(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let text = "Sec-WebSocket-Version: only 13 is spoken here";
+        let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, text);
+        refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err(refusal);
+    }
+    let is_key = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
+    let Some(key) = only(SEC_WEBSOCKET_KEY).filter(is_key) else {
+        let text = "Sec-WebSocket-Key: must be there, 16 random bytes in base64";
+        return Err(refuse(StatusCode::BAD_REQUEST, text));
+    };
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+/// 426, with the protocol that the route is for (RFC 9110, section 15.5.22).
+fn not_asked_for() -> Box<HttpResponse<Bytes>> {
+    let text = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+    let mut refusal = ApiError::new(StatusCode::UPGRADE_REQUIRED, text).into_response();
+    let headers = refusal.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    Box::new(refusal)
 }
 
 /// True if a comma-separated header names `token`, in whatever case.

@@ -53,6 +53,18 @@ impl Raw {
         soon(self.0.write_all(bytes.as_ref())).await.expect("the server takes it");
     }
 
+    /// Closes the sending side; the server can still be read from.
+    pub async fn finish_sending(&mut self) {
+        soon(self.0.shutdown()).await.expect("the connection is open");
+    }
+
+    /// Everything until the server closes the connection.
+    pub async fn rest(mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = soon(self.0.read_to_end(&mut rest)).await;
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// Sends as much as the server takes before it hangs up.
     pub async fn send_all_it_takes(&mut self, bytes: &[u8]) {
         let _ = soon(self.0.write_all(bytes)).await;
@@ -60,7 +72,7 @@ impl Raw {
 
     /// `GET path` with no more headers than `more`, each line of which ends with CR LF.
     pub async fn get(&mut self, path: &str, more: &str) {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{more}\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")).await;
     }
 
     /// The next answer; it must have a `content-length`, or be a 101.

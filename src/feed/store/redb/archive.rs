@@ -98,8 +98,7 @@ impl Rows {
         }
     }
 
-    /// Topics whose number another topic has too, sorted by name. Their messages have overwritten
-    /// each other.
+    /// Topics that share a number, sorted by name. Their messages have overwritten each other.
     pub fn sharing_a_number(&self) -> Vec<&TopicName> {
         let mut uses = HashMap::new();
         for kept in self.topics.values() {
@@ -159,7 +158,7 @@ impl Archive {
     /// messages that were acknowledged may be gone: those of a feed that trusted the operating
     /// system, which has since been started anew.
     pub(super) fn begin_life(&self, durability: Durability) -> Result<(), StoreError> {
-        let present = boot_id();
+        let present = super::file::boot_id();
         if let Some(boot) = self.about("boot")?
             && !boot.is_empty()
             && boot != present
@@ -246,6 +245,12 @@ impl Archive {
     /// If the file is inconsistent or cannot be read.
     pub fn check(&self, rows: &Rows) -> Result<(), StoreError> {
         let file = self.file.clone();
+        if rows.next_number == u32::MAX {
+            return Err(StoreError::Damaged {
+                file,
+                why: "a topic's number is too large".to_owned(),
+            });
+        }
         let shared = rows.sharing_a_number();
         if !shared.is_empty() {
             let topics: Vec<_> = shared.iter().map(|name| format!("'{name}'")).collect();
@@ -266,7 +271,9 @@ impl Archive {
             None => None,
         };
         for (name, kept) in topics {
-            if kept.oldest == 0 || kept.oldest > kept.head.saturating_add(1) || kept.head > HEAD_MAX
+            if kept.oldest == 0
+                || kept.oldest > kept.head.saturating_add(1)
+                || kept.head >= HEAD_MAX
             {
                 let Kept { oldest, head, .. } = kept;
                 return Ok(Err(format!("topic '{name}' is said to go from {oldest} to {head}")));
@@ -487,10 +494,4 @@ fn not_opened(file: String, error: DatabaseError) -> StoreError {
 fn is_full(kind: ErrorKind) -> bool {
     use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-/// Differs after each start of the machine; "unknown" where the system does not tell.
-fn boot_id() -> String {
-    let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    told.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }

@@ -116,3 +116,9 @@ impl StorageBackend for Backend {
         self.file.write_all_at(data, offset)
     }
 }
+
+/// Differs after each start of the machine; "unknown" where the system does not tell.
+pub fn boot_id() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    told.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}

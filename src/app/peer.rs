@@ -1,0 +1,158 @@
+//! An accepted socket that can be watched while a response is being prepared.
+//!
+//! hyper is told to allow half-closed connections, since a client that has finished sending may
+//! still wait for its response (RFC 9112, section 9.6). It then no longer notices a client that is
+//! gone, so a long poll asks the socket itself.
+
+use std::future::pending;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// How often a socket with unread data is asked whether its peer has gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Makes the kernel end a connection whose peer has vanished without a word.
+///
+/// # Errors
+/// If the system refuses an option.
+pub fn limit_silence(
+    stream: &TcpStream,
+    send_timeout: Duration,
+    heartbeat: Duration,
+) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    // Unacknowledged data, and unanswered probes, end the connection after this time (RFC 5482).
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(send_timeout))?;
+    // The kernel counts both in seconds. Probes find vanished clients that are sent nothing, as
+    // during a long poll.
+    let whole = |duration: Duration| Duration::from_secs(duration.as_secs_f64().ceil() as u64);
+    let interval = whole(send_timeout / 3).clamp(Duration::from_secs(1), Duration::from_secs(30));
+    let probing = TcpKeepalive::new().with_time(whole(heartbeat)).with_interval(interval);
+    socket.set_tcp_keepalive(&probing)
+}
+
+/// The stream of an accepted connection.
+#[derive(Debug)]
+pub struct PeerStream {
+    read: OwnedReadHalf,
+    write: Arc<OwnedWriteHalf>,
+}
+
+impl PeerStream {
+    pub fn new(stream: TcpStream) -> PeerStream {
+        let (read, write) = stream.into_split();
+        PeerStream { read, write: Arc::new(write) }
+    }
+
+    /// The handle by which the connection can be watched. It does not keep the socket open.
+    pub fn peer(&self) -> Peer {
+        Peer(Arc::downgrade(&self.write))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        (*self.write).as_ref()
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer(Weak<OwnedWriteHalf>);
+
+/// What was noticed of a peer that will send nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// It has closed its sending side or all of the connection: the two look alike until something
+    /// is sent to it.
+    Sending,
+    /// The connection is broken.
+    Gone,
+}
+
+impl Peer {
+    /// Resolves when the peer has finished sending or is gone; never while it may send more.
+    pub async fn finished(&self) -> Finished {
+        // Without a socket of its own, as on HTTP/2, the connection's end drops whoever waits here.
+        let Some(socket) = self.0.upgrade() else { return pending().await };
+        let socket: &TcpStream = (*socket).as_ref();
+        match socket.peek(&mut [0]).await {
+            Ok(0) => return Finished::Sending,
+            Ok(_) => {}
+            Err(_) => return Finished::Gone,
+        }
+        // Unread data, of a next request or of TLS, hides the end from `peek`.
+        loop {
+            match socket.ready(Interest::READABLE).await {
+                Ok(ready) if ready.is_error() || ready.is_write_closed() => return Finished::Gone,
+                Ok(ready) if ready.is_read_closed() => return Finished::Sending,
+                Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(_) => return Finished::Gone,
+            }
+        }
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(cx, buf)
+    }
+}
+
+impl PeerStream {
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket().poll_write_ready(cx))?;
+            match write(self.socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.try_write(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(self.socket()).shutdown(Shutdown::Write))
+    }
+}

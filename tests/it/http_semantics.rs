@@ -1,0 +1,253 @@
+//! HTTP semantics on every route: methods, hosts, half-closed connections, conditions, encodings.
+//! The tests go through the server's own table of routes, so a new route is covered by its line
+//! there.
+
+use poll_vs_push::server::route_table::{ROUTES, Route};
+use poll_vs_push::variant::Transport;
+
+use crate::support::{Raw, TestServer, draft, eventually};
+
+const OTHER_METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
+const BODY: &str = "content-length: 0\r\n";
+
+/// A path of this route.
+fn example(route: &Route) -> String {
+    route.path.replace("{*}", "").replace("{}", "room")
+}
+
+fn names(route: &Route) -> Vec<&'static str> {
+    route.methods.iter().map(|method| method.as_str()).collect()
+}
+
+async fn connect_and_send(server: &TestServer, request: String) -> Raw {
+    let mut raw = Raw::connect(server.address).await;
+    raw.send(request).await;
+    raw
+}
+
+async fn status_of(server: &TestServer, request: String) -> u16 {
+    connect_and_send(server, request).await.answer_without_body().await.status
+}
+
+fn request(method: &str, path: &str, more: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
+}
+
+#[tokio::test]
+async fn every_route_names_its_methods() {
+    let server = TestServer::start().await;
+    for route in ROUTES {
+        let path = example(route);
+        let allow = route.allow().to_ascii_lowercase();
+        let mut raw = connect_and_send(&server, request("OPTIONS", &path, "")).await;
+        let answer = raw.answer_without_body().await;
+        assert_eq!((answer.status, answer.header("allow")), (204, Some(&*allow)), "{path}");
+        for method in OTHER_METHODS.iter().filter(|method| !names(route).contains(method)) {
+            let mut raw = connect_and_send(&server, request(method, &path, BODY)).await;
+            let answer = raw.answer().await;
+            let expected = (405, Some(&*allow));
+            assert_eq!((answer.status, answer.header("allow")), expected, "{method} {path}");
+        }
+    }
+    let mut raw = connect_and_send(&server, request("OPTIONS", "*", "")).await;
+    assert_eq!(raw.answer_without_body().await.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = TestServer::with(|config| config.echo = true).await;
+    for route in ROUTES.iter().filter(|route| names(route).contains(&"HEAD")) {
+        let path = example(route);
+        let get = status_of(&server, request("GET", &path, "")).await;
+        // On the same connection, so that a body would be taken for the next response.
+        let mut raw = connect_and_send(&server, request("HEAD", &path, "")).await;
+        assert_eq!(raw.answer_without_body().await.status, get, "{path}");
+        raw.get("/healthz", "").await;
+        let next = raw.answer().await;
+        assert_eq!((next.status, next.body.contains("ok")), (200, true), "{path}");
+        // A HEAD with the headers of an upgrade does not upgrade.
+        let upgrading = request("HEAD", &path, &Raw::upgrade_headers());
+        assert_ne!(status_of(&server, upgrading).await, 101, "{path}");
+    }
+    let mut raw = connect_and_send(&server, request("HEAD", "/healthz", "")).await;
+    let head = raw.answer_without_body().await;
+    let length = server.get("/healthz").await.body.len().to_string();
+    assert_eq!(head.header("content-length"), Some(&*length), "the length that GET has");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_is_needed_once_and_well_formed() {
+    let server = TestServer::start().await;
+    for route in ROUTES {
+        let (path, method) = (example(route), names(route)[0]);
+        for hosts in ["", "host: a\r\nhost: a\r\n", "host: a b\r\n", "host: u@a\r\n"] {
+            let request = format!("{method} {path} HTTP/1.1\r\n{hosts}{BODY}\r\n");
+            assert_eq!(status_of(&server, request).await, 400, "{path} {hosts:?}");
+        }
+        let foreign = format!("{method} {path} HTTP/1.1\r\nhost: evil.example\r\n{BODY}\r\n");
+        assert_eq!(status_of(&server, foreign).await, 421, "{path}");
+    }
+    // HTTP/1.0 needs no host, and gets its response with an end.
+    let old = connect_and_send(&server, "GET /healthz HTTP/1.0\r\n\r\n".to_owned()).await;
+    assert!(old.rest().await.contains("\"status\":\"ok\""));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_and_encoded_letters_make_no_difference() {
+    let server = TestServer::start().await;
+    for route in ROUTES.iter().filter(|route| route.path != "/") {
+        let (path, method) = (example(route), names(route)[0]);
+        let path = path.trim_end_matches('/');
+        let expected = status_of(&server, request(method, path, BODY)).await;
+        let encoded = path.replace('o', "%6F");
+        for same in [format!("{path}/"), encoded] {
+            assert_eq!(status_of(&server, request(method, &same, BODY)).await, expected, "{same}");
+        }
+        // Whatever is below /socket.io/ belongs to it.
+        let doubled = (!path.ends_with(".io")).then(|| format!("{path}//"));
+        for other in doubled.into_iter().chain([path.to_ascii_uppercase()]) {
+            assert_eq!(status_of(&server, request(method, &other, BODY)).await, 404, "{other}");
+        }
+    }
+    for topic in [".", "..", "%2e", "%2E%2e"] {
+        let path = format!("/topics/{topic}/poll");
+        assert_eq!(status_of(&server, request("GET", &path, "")).await, 400, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_finished_sending_gets_its_response() {
+    let server = TestServer::start().await;
+    let body = draft("hi");
+    let length = format!("content-length: {}\r\n", body.len());
+    for _ in 0..20 {
+        for request in [
+            request("GET", "/healthz", ""),
+            request("GET", "/topics/room/poll?after=0", ""),
+            request("POST", "/topics/room/messages", &length) + &body,
+        ] {
+            let mut raw = connect_and_send(&server, request.clone()).await;
+            raw.finish_sending().await;
+            let rest = raw.rest().await;
+            assert!(rest.starts_with("HTTP/1.1 20"), "{request}: {rest}");
+        }
+    }
+    let head = server.at(0);
+    let path = format!("/topics/room/long-poll?epoch={}&after=20&wait=60", head.epoch);
+    let mut held = connect_and_send(&server, request("GET", &path, "")).await;
+    held.finish_sending().await;
+    eventually("held", || server.waiting(Transport::LongPolling) == 1).await;
+    server.publish("the answer").await;
+    assert!(held.rest().await.contains("the answer"));
+    server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_poll_whose_client_has_left_is_given_up() {
+    let server = TestServer::start().await;
+    let path = "/topics/room/long-poll?after=0&wait=60";
+    // Closed; closed with unread data of a next request; reset.
+    for more in ["", "GET /healthz HTTP/1.1\r\n"] {
+        let raw = connect_and_send(&server, request("GET", path, "") + more).await;
+        eventually("held", || server.waiting(Transport::LongPolling) == 1).await;
+        drop(raw);
+        eventually("given up", || server.waiting(Transport::LongPolling) == 0).await;
+    }
+    server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_route_with_a_tag_compares_it_by_the_rules() {
+    let server = TestServer::start().await;
+    server.publish("hi").await;
+    for path in ["/", "/watch", "/page/main.js", "/topics/room/poll?after=1"] {
+        let mut raw = connect_and_send(&server, request("GET", path, "")).await;
+        let tag = raw.answer().await.header("etag").expect("a tag").to_owned();
+        for known in [
+            format!("if-none-match: {tag}\r\n"),
+            format!("if-none-match: W/{tag}\r\n"),
+            format!("if-none-match: \"other\", {tag}\r\n"),
+            format!("if-none-match: \"other\"\r\nif-none-match: {tag}\r\n"),
+            "if-none-match: *\r\n".to_owned(),
+        ] {
+            assert_eq!(
+                status_of(&server, request("GET", path, &known)).await,
+                304,
+                "{path} {known}"
+            );
+        }
+        let other = "if-none-match: \"other\"\r\n";
+        assert_eq!(status_of(&server, request("GET", path, other)).await, 200, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_is_checked_alike_wherever_there_is_one() {
+    let server = TestServer::with(|config| config.echo = true).await;
+    let good = Raw::upgrade_headers();
+    let cases = [
+        (String::new(), 426),
+        (good.replace("upgrade: WebSocket", "upgrade: foo"), 426),
+        (good.replace("keep-alive, Upgrade", "keep-alive"), 426),
+        (good.replace("version: 13", "version: 8"), 426),
+        (good.replace("key: ", "other: "), 400),
+        (good.replace("==", ""), 400),
+        (good.replace("dGhl", "!!!!"), 400),
+        (format!("{good}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        (good, 101),
+    ];
+    for path in ["/topics/room/ws", "/echo", "/socket.io/?EIO=4&transport=websocket"] {
+        for (headers, status) in &cases {
+            let given = status_of(&server, request("GET", path, headers)).await;
+            assert_eq!(given, *status, "{path} {headers}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn foreign_pages_can_send_no_request_that_does_something() {
+    let server = TestServer::start().await;
+    let fetch = |site: &str, mode: &str, dest: &str| {
+        format!("sec-fetch-site: {site}\r\nsec-fetch-mode: {mode}\r\nsec-fetch-dest: {dest}\r\n")
+    };
+    for route in ROUTES {
+        let (path, method) = (example(route), names(route)[0]);
+        for site in ["cross-site", "same-site"] {
+            let foreign = request(method, &path, &(fetch(site, "no-cors", "image") + BODY));
+            assert_eq!(status_of(&server, foreign).await, 403, "{site} {path}");
+        }
+    }
+    assert_eq!(server.app.feed.topic_count(), 0);
+    for (site, mode, dest) in [
+        ("same-origin", "cors", "empty"),
+        ("none", "navigate", "document"),
+        ("cross-site", "navigate", "document"),
+    ] {
+        assert_eq!(status_of(&server, request("GET", "/", &fetch(site, mode, dest))).await, 200);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_last_event_id_is_none() {
+    let server = TestServer::start().await;
+    for text in ["one", "two"] {
+        server.publish(text).await;
+    }
+    let path = format!("/topics/room/events?epoch={}&after=1", server.at(0).epoch);
+    let mut raw = connect_and_send(&server, request("GET", &path, "last-event-id:\r\n")).await;
+    raw.answer_without_body().await;
+    server.tell_to_stop();
+    let stream = raw.rest().await;
+    assert!(stream.contains("two") && !stream.contains("event: reset"), "{stream}");
+    assert!(!stream.contains("event:reset"), "{stream}");
+    server.stop().await;
+}
