@@ -218,7 +218,7 @@ fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
                     case: point.case.clone(),
                     workload: point.workload.clone(),
                     repeat,
-                    seed: scenario.seed + u64::from(repeat),
+                    seed: scenario.seed.wrapping_add(u64::from(repeat)),
                     topic_prefix,
                     on_disk: point.workload.restarts(),
                 });
