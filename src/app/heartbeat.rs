@@ -38,12 +38,14 @@ pub struct PauseDetector {
     resumed_at: AtomicU64,
 }
 
-impl PauseDetector {
-    pub fn new() -> PauseDetector {
+impl Default for PauseDetector {
+    fn default() -> PauseDetector {
         let (looked_at, resumed_at) = (AtomicU64::new(0), AtomicU64::new(0));
         PauseDetector { created_at: Instant::now(), looked_at, resumed_at }
     }
+}
 
+impl PauseDetector {
     /// Looks at the clock now and then, without end.
     pub async fn run(&self) {
         loop {
@@ -154,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_timeout_begins_anew_after_a_pause() {
-        let pauses = Arc::new(PauseDetector::new());
+        let pauses = Arc::new(PauseDetector::default());
         let start = Instant::now();
         std::thread::sleep(PAUSE + TICK);
         let resumed_at = Instant::now();

@@ -74,7 +74,7 @@ impl App {
             publish_rates: Rates::new(config.publish_rate),
             token_key,
             metrics: Metrics::new(),
-            pauses: Arc::new(PauseDetector::new()),
+            pauses: Arc::default(),
             config,
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
