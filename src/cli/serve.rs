@@ -4,11 +4,13 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use super::output;
 use crate::app::ServerConfig;
 use crate::server::Server;
+use crate::usage::raise_connection_limit;
 
 /// Serve one message feed in every way
 #[derive(Debug, clap::Args)]
@@ -34,7 +36,7 @@ pub struct Args {
 }
 
 /// Serves until a signal, then drains.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -43,6 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
+    limit_connections(&mut args.config);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
         let server = Server::bind(args.config).await?;
@@ -53,6 +56,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A read of standard input that has begun cannot be called off, and would be waited for.
     runtime.shutdown_background();
     served
+}
+
+/// Lowers `--max-connections` to what the limit on file descriptors allows, once that is raised as
+/// far as it may be: further clients then wait to be accepted, as with the limit that was given.
+fn limit_connections(config: &mut ServerConfig) {
+    let room = usize::try_from(raise_connection_limit()).unwrap_or(usize::MAX).max(1);
+    let given = config.max_connections;
+    if room < given {
+        warn!(
+            "this process can hold {room} connections, not --max-connections {given}: raise its \
+             limit on file descriptors (ulimit -Hn)"
+        );
+        config.max_connections = room;
+    }
 }
 
 /// Ready at SIGINT, at SIGTERM and, if asked, at the end of standard input.

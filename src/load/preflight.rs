@@ -1,30 +1,19 @@
 //! Whether this machine can carry a scenario, found out before it runs and not in its middle.
 
+use crate::usage::raise_connection_limit;
 use anyhow::bail;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// File descriptors of this process beside its subscribers' connections.
-const DESCRIPTORS_SPARE: u64 = 100;
-
-/// Makes sure that `subscribers` connections fit into this process and its server's. Raises the
-/// soft limit on file descriptors as far as needed and allowed; a child inherits it.
+/// Makes sure that `subscribers` connections fit into this process and its server's.
 ///
 /// # Errors
 /// Says what there is too little of and what to do about it.
 pub fn check(subscribers: u32) -> anyhow::Result<()> {
-    let needed = u64::from(subscribers) + DESCRIPTORS_SPARE;
-    let limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    if needed > allowed {
+    let room = raise_connection_limit();
+    if u64::from(subscribers) > room {
         bail!(
-            "{subscribers} subscribers need {needed} file descriptors, and a process may have \
-             {allowed}: lower --subscribers to {}, or raise the limit (ulimit -Hn)",
-            allowed.saturating_sub(DESCRIPTORS_SPARE)
+            "{subscribers} subscribers need as many connections, and this process may have {room}, \
+             by its limit on file descriptors: lower --subscribers, or raise the limit (ulimit -Hn)"
         );
-    }
-    if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised)?;
     }
     let ports = ephemeral_ports();
     if u64::from(subscribers) > ports {

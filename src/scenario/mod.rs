@@ -4,6 +4,7 @@
 //! vary one value. All of it is checked here, so that nothing behind this file meets a nonsensical
 //! workload.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -362,8 +363,8 @@ impl Workload {
             let rule = "must be at least 1 and at most the number of subscribers".to_owned();
             return Err(BadValue { key: "topics", value: self.topics.to_string(), rule });
         }
-        if !(self.rate > 0.0 && self.rate <= RATE_MAX) {
-            let rule = "must be above 0 and at most 10,000 (messages per second and topic)";
+        if !RATES.contains(&self.rate) {
+            let rule = "must be between 0.000001 and 10,000 (messages per second and topic)";
             let (value, rule) = (self.rate.to_string(), rule.to_owned());
             return Err(BadValue { key: "rate", value, rule });
         }
@@ -392,7 +393,7 @@ impl Workload {
 }
 
 /// Messages per second and topic.
-const RATE_MAX: f64 = 10_000.0;
+pub const RATES: RangeInclusive<f64> = 1e-6..=10_000.0;
 /// Publications of a cell: each of them is kept in memory.
 const PUBLICATIONS_MAX: f64 = 1e8;
 

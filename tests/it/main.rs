@@ -13,6 +13,7 @@ mod engineio;
 mod examples;
 mod faults;
 mod feed;
+mod flags;
 mod frames;
 mod hostile;
 mod http;
