@@ -16,7 +16,7 @@
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
 //! message variant measure units         messages; transports by name; histograms; units
-//! table   tls     usage                 terminal tables; certificates; CPU time and memory
+//! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text                                  text from outside made safe to show
 //! ```
 //!
@@ -41,7 +41,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod server;
-pub mod table;
+pub mod statistics;
 pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "web"],
     &["app"],
     &["scenario", "feed", "client"],
-    &["message", "variant", "measure", "units", "table", "tls", "usage"],
+    &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
     &["text"],
 ];
 
