@@ -16,7 +16,7 @@ use super::target_subscriber;
 use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
 use crate::scenario::Workload;
-use crate::transport::{Backoff, Outage, Received, Reconnecting, SubscribeOptions, Subscriber};
+use crate::transport::{Backoff, Outage, Reconnecting, SubscribeOptions, Subscriber, Update};
 use crate::variant::{Extra, Pacing, Variant};
 
 /// Connections that are being made at the same time; more would only queue in the server's backlog.
@@ -122,7 +122,7 @@ enum Connected {
 }
 
 impl Connected {
-    async fn next(&mut self) -> Result<Received, ClientError> {
+    async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
             Connected::Ours(subscriber) => subscriber.next().await,
             Connected::Returning(subscriber) => subscriber.next().await,
@@ -322,10 +322,10 @@ impl Shared {
             first_poll: Some(
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
             ),
-            hold: long_poll_hold,
+            wait: long_poll_hold,
             // Holds that all began with the connection would end together, or not at all while it
             // counts.
-            first_hold: Some(long_poll_hold.mul_f64(phase)),
+            first_wait: Some(long_poll_hold.mul_f64(phase)),
             ..SubscribeOptions::new(self.messages.topics[topic as usize].clone())
         }
     }

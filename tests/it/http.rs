@@ -140,12 +140,12 @@ async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
 }
 
 #[tokio::test]
-async fn a_first_hold_of_its_own_is_the_first_only() {
+async fn first_wait_applies_to_the_first_poll_only() {
     let an_hour = Duration::from_secs(3_600);
     let server = TestServer::with(|config| config.max_hold = an_hour).await;
     let options = SubscribeOptions {
-        hold: an_hour,
-        first_hold: Some(Duration::ZERO),
+        wait: an_hour,
+        first_wait: Some(Duration::ZERO),
         ..options(Some(server.at(0)))
     };
     let dialer = Dialer::new(server.address);

@@ -111,7 +111,7 @@ fn the_reader_of_sources_sees_code_only() {
         "let a = \"b \\\" c\"; // d\nlet e = '\"'; let f = r#\"g \"h\" i\"#; /// j\nk(\"l\nm\");";
     let code = code(text);
     assert_eq!(code, "let a = ; \nlet e = ; let f = ; \nk(\n);");
-    assert_eq!(words("use super::{Received, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
+    assert_eq!(words("use super::{Update, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn the_report_opens_no_socket_and_reads_no_clock() {
 
 #[test]
 fn transports_do_not_know_each_other() {
-    const SHARED: [&str; 3] = ["mod", "polling", "streaming"];
+    const SHARED: [&str; 3] = ["mod", "poll_response", "stream_response"];
     /// The transport a file belongs to: `websocket` for `src/transport/websocket/handshake.rs`.
     fn transport(path: &str) -> &str {
         let inside = path.strip_prefix("src/transport/").expect("below it");
