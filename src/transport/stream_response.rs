@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use tokio::time::Interval;
 use warp::filters::BoxedFilter;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use crate::app::respond::answer;
-use crate::app::{App, End, Heartbeat, SubscribeRequest, Subscription};
+use crate::app::{App, End, SubscribeRequest, Subscription};
 use crate::message::{Cursor, Epoch, Event, Offset, ReadResult};
 use crate::variant::Transport;
 
@@ -101,7 +102,7 @@ fn response<F: Format>(
 async fn write<F: Format>(
     serving: impl Future<Output = Result<Infallible, End>>,
     writer: StreamWriter<F>,
-    mut heartbeat: Heartbeat,
+    mut heartbeat: Interval,
 ) {
     let mut serving = pin!(serving);
     let end = loop {

@@ -25,6 +25,7 @@ mod measure;
 mod ndjson;
 mod own_time;
 mod page;
+mod pause;
 mod polling;
 mod reconnect;
 mod scenarios;
@@ -38,5 +39,6 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod vanish;
 mod websocket;
 mod websocket_client;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, Interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message as Frame, Utf8Bytes};
@@ -17,7 +17,7 @@ use warp::reply::Response;
 
 use super::handshake;
 use crate::app::respond::answer;
-use crate::app::{App, Client, End, Heartbeat, SubscribeRequest, Subscription};
+use crate::app::{App, Client, End, SubscribeRequest, Subscription};
 use crate::message::{Event, ReadResult};
 use crate::variant::Transport;
 
@@ -70,7 +70,7 @@ pub(super) struct Socket {
     stream: WebSocketStream<TokioIo<Upgraded>>,
     app: Arc<App>,
     client: Client,
-    heartbeat: Heartbeat,
+    heartbeat: Interval,
     /// The client has sent nothing since the last heartbeat.
     is_silent: bool,
 }
@@ -138,8 +138,11 @@ impl Socket {
                         Frame::Pong(_) | Frame::Frame(_) => {}
                     }
                 }
-                is_on_time = self.heartbeat.tick() => {
-                    if std::mem::replace(&mut self.is_silent, true) && is_on_time {
+                _ = self.heartbeat.tick() => {
+                    let App { config, pauses, .. } = &*self.app;
+                    // After a pause the client gets a whole heartbeat to answer the next ping.
+                    let judged_at = pauses.awake_since() + config.heartbeat;
+                    if std::mem::replace(&mut self.is_silent, true) && judged_at <= Instant::now() {
                         return Err(End::Silent);
                     }
                     self.write([Frame::Ping(Bytes::new())]).await?;
@@ -158,7 +161,8 @@ impl Socket {
             self.client.check_token()?;
             Ok(self.stream.flush().await?)
         };
-        timeout(self.app.config.send_timeout, writing).await.map_err(|_| End::SlowReader)?
+        let App { config, pauses, .. } = &*self.app;
+        pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)?
     }
 
     /// Tells the client the reason, if it can be reached, and waits a little for its answer.
