@@ -111,14 +111,17 @@ struct Figures {
     bytes_down_s: Option<f64>,
 }
 
-/// Rates at which one transport becomes better than another, in messages per second and subscriber.
+/// Rates at which one transport becomes better than another, in messages per second and
+/// subscriber.
 #[derive(Debug, Serialize)]
 struct Crossovers {
-    /// Above this rate long polling sends more requests than short polling; absent if it never does.
+    /// Above this rate long polling sends more requests than short polling; absent if it never
+    /// does.
     long_over_short_requests: Option<f64>,
     /// Above this rate short polling transfers fewer bytes than WebSocket.
     short_under_push_bytes: f64,
-    /// Up to this rate long polling of periodic messages is as fast as push; absent if it always is.
+    /// Up to this rate long polling of periodic messages is as fast as push; absent if it always
+    /// is.
     long_as_fast_as_push: Option<f64>,
     /// Longest delay of a long poll, in one-way delays; absent if the round trip is 0.
     long_worst_transits: Option<f64>,
