@@ -121,7 +121,7 @@ async fn what_is_typed_wrong_is_named() {
         (&["--no-such-flag"], "--no-such-flag"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["serve", "--listen", "nowhere"], "--listen"),
-        (&["serve", "--heartbeat", "soon"], "'soon' is not a duration; write for instance 40ms"),
+        (&["serve", "--heartbeat", "soon"], "'soon' is not a duration such as 40ms"),
     ];
     for (args, reason) in cases {
         let (code, _, error) = run(args).await;

@@ -251,7 +251,7 @@ async fn a_bad_query_is_refused_with_reasons(variant: Variant) {
         ("after=-1", "after: '-1' is not a whole number"),
         ("after=1.5", "after: '1.5' is not a whole number"),
         ("after=18446744073709551616", "is not a whole number"),
-        ("epoch=12&after=0", "epoch: '12' is not the eight hex digits"),
+        ("epoch=12&after=0", "epoch: '12' is not eight hex digits"),
         ("epoch=ghijklmn&after=0", "epoch: 'ghijklmn' is not"),
         ("after=0&limit=0", "limit: '0' is not at least 1"),
         ("after=0&limit=many", "limit: 'many' is not a whole number"),
