@@ -15,7 +15,7 @@ pub mod token;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ use token::TokenKey;
 pub use addresses::{Connections, Place};
 pub use client::{Client, Sender};
 pub use config::ServerConfig;
-pub use heartbeat::Heartbeat;
+pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
@@ -48,6 +48,8 @@ pub struct App {
     pub feed: Feed,
     pub config: ServerConfig,
     pub metrics: Metrics,
+    /// Whether the process was stopped while its clients waited.
+    pub pauses: Arc<PauseDetector>,
     /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
     drained_at: OnceLock<Instant>,
@@ -72,6 +74,7 @@ impl App {
             publish_rates: Rates::new(config.publish_rate),
             token_key,
             metrics: Metrics::new(),
+            pauses: Arc::default(),
             config,
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
@@ -81,8 +84,8 @@ impl App {
     }
 
     /// The heartbeat of a connection that is held: the first is one period from now.
-    pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::every(self.config.heartbeat)
+    pub fn heartbeat(&self) -> Interval {
+        heartbeat::heartbeat(self.config.heartbeat)
     }
 
     /// True if only this machine is meant to be served: the address is loopback, and no token is

@@ -13,8 +13,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[cfg(feature = "tls")]
-use tokio::time::timeout;
-#[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
@@ -77,7 +75,8 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
             app.spawn(async move {
-                let shaking = timeout(host.config.header_timeout, tls.accept(stream));
+                let limit = host.config.header_timeout;
+                let shaking = host.pauses.timeout(limit, tls.accept(stream));
                 let stream = match shaking.await {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => {

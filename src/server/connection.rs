@@ -12,14 +12,14 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::protocol::{self, Protocol, Rewind};
 use super::timeout_stream::Phase;
-use crate::app::App;
 use crate::app::metrics::Refusal;
+use crate::app::{App, AwakeTimer};
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;
@@ -50,11 +50,11 @@ impl Protocols {
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout);
+        http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
         http1.max_buf_size(config.max_header_bytes).half_close(true);
         let mut http2 = http2::Builder::new(Tasks(app.clone()));
         http2
-            .timer(TokioTimer::new())
+            .timer(AwakeTimer(app.pauses.clone()))
             .keep_alive_interval(config.heartbeat)
             .keep_alive_timeout(config.send_timeout)
             .max_concurrent_streams(config.h2_max_streams)

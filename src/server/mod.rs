@@ -126,6 +126,7 @@ impl Server {
         tokio::select! {
             () = accept::serve(entrance, self.app, shutdown) => {}
             () = expire_now_and_then(&app.feed) => {}
+            () = app.pauses.run() => {}
         }
         app.feed.close().await;
     }

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::Interval;
 use warp::Reply;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
 use super::SubscribeOptions;
 use crate::app::metrics::SubscriberGuard;
-use crate::app::{ApiError, App, Client, DrainSlot, Heartbeat, Subscription};
+use crate::app::{ApiError, App, Client, DrainSlot, Subscription};
 use crate::client::{ClientError, Dialer, HttpStream};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{Cursor, Epoch, Event, Offset};
@@ -87,7 +88,7 @@ struct Session {
     topic: Arc<Topic>,
     limit: usize,
     cursor: Cursor,
-    heartbeat: Heartbeat,
+    heartbeat: Interval,
     has_left: bool,
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -184,8 +184,10 @@ impl Session {
                     heard = true;
                     self.hear(frame.ok_or(End::Gone)??).await?;
                 }
-                is_on_time = heartbeat.tick() => {
-                    if !std::mem::take(&mut heard) && is_on_time {
+                _ = heartbeat.tick() => {
+                    // After a pause the client gets a whole heartbeat to answer the next ping.
+                    let judged_at = app.pauses.awake_since() + app.config.heartbeat;
+                    if !std::mem::take(&mut heard) && judged_at <= Instant::now() {
                         return Ok(End::Close(CloseCode::Policy, "no sign of life"));
                     }
                     self.send(WsMessage::Ping(Bytes::new())).await?;
@@ -248,7 +250,8 @@ impl Session {
             }
             self.socket.flush().await
         };
-        match timeout(self.app.config.send_timeout, sending).await {
+        let App { config, pauses, .. } = &*self.app;
+        match pauses.timeout(config.send_timeout, sending).await {
             Ok(sent) => Ok(sent?),
             Err(_) => {
                 self.app.metrics.refused(Refusal::SlowReader);

@@ -188,7 +188,8 @@ async fn in_time(
     session: &Session,
     writing: impl Future<Output = Option<()>>,
 ) -> Result<(), Ending> {
-    match timeout(session.app.config.send_timeout, writing).await {
+    let App { config, pauses, .. } = &*session.app;
+    match pauses.timeout(config.send_timeout, writing).await {
         Ok(written) => written.ok_or(Ending::GONE),
         Err(_) => {
             session.app.metrics.refused(Refusal::SlowReader);
