@@ -17,7 +17,7 @@
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
 //! message variant measure units         messages; transports by name; histograms; units
 //! table   tls     usage                 terminal tables; certificates; CPU time and memory
-//! text                                  escaping of untrusted text
+//! text    private                       escaping of untrusted text; private files
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
@@ -37,6 +37,7 @@ pub mod feed;
 pub mod load;
 pub mod measure;
 pub mod message;
+pub mod private;
 pub mod report;
 pub mod run;
 pub mod scenario;

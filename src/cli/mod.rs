@@ -5,6 +5,7 @@ mod compare;
 mod directory;
 mod inspect;
 mod load;
+mod logging;
 mod output;
 mod predict;
 mod progress;

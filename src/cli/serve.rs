@@ -1,12 +1,10 @@
 //! `serve`: runs the server until a signal stops it.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt;
-use tracing_subscriber::EnvFilter;
 
-use super::output;
+use super::{logging, output};
 use crate::app::ServerConfig;
 use crate::server::Server;
 
@@ -28,6 +26,9 @@ answered. RUST_LOG=debug logs more.")]
 pub struct Args {
     #[command(flatten)]
     config: ServerConfig,
+    /// Bytes of log output per minute; further lines are dropped and counted
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    log_bytes: usize,
     /// Stop when standard input is closed, that is, when the parent process ends
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -35,14 +36,7 @@ pub struct Args {
 
 /// Serves until a signal, then drains the connections.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Otherwise a failed write to standard error would panic.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
+    logging::init(args.log_bytes);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
         let server = Server::bind(args.config).await?;

@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("--expires {given}: must be between 1s and 10 years (87600h)")));
     }
     let end = SystemTime::now().duration_since(UNIX_EPOCH)? + expires;
-    let claims = Claims { sub: subject, exp: Some(end.as_secs()), subscribe, publish };
+    let claims = Claims { sub: subject, exp: Some(end.as_secs()), nbf: None, subscribe, publish };
     print(&TokenKey::read(&key)?.sign(&claims))?;
     Ok(ExitCode::SUCCESS)
 }
