@@ -56,7 +56,7 @@ fn bearer(token: &str) -> HeaderMap {
 }
 
 #[tokio::test]
-async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
+async fn every_transport_requires_a_valid_token() {
     let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     server.publish("one").await;
@@ -80,7 +80,7 @@ async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
 
 /// The bare path and all below it.
 #[tokio::test]
-async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
+async fn socket_io_requires_a_token_on_every_path() {
     let guarded = TimeoutStream::start().await;
     let token = guarded.token("*", "*");
     for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
@@ -106,7 +106,7 @@ async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
 }
 
 #[tokio::test]
-async fn publishing_is_a_right_of_its_own() {
+async fn publishing_requires_its_own_permission() {
     let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     let post = async |token: &str| {
@@ -130,7 +130,7 @@ async fn publishing_is_a_right_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
+async fn browser_websocket_sends_its_token_as_a_subprotocol() {
     let guarded = TimeoutStream::start().await;
     let mut raw = Raw::connect(guarded.server.address).await;
     let token = guarded.token("room", "room");
@@ -147,7 +147,7 @@ async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test]
-async fn a_token_that_ends_ends_the_subscription() {
+async fn expired_token_ends_the_subscription() {
     let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = Some((now + Duration::from_secs(2)).as_secs());
@@ -163,7 +163,7 @@ async fn a_token_that_ends_ends_the_subscription() {
 
 /// Nothing that waits for the client is written once the token has expired.
 #[tokio::test]
-async fn an_expired_token_ends_a_session_before_its_next_write() {
+async fn expired_token_ends_a_session_before_its_next_write() {
     let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = now + Duration::from_secs(2);
@@ -184,7 +184,7 @@ async fn an_expired_token_ends_a_session_before_its_next_write() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
+async fn other_origins_are_rejected_unless_listed() {
     let friend = "https://friend.example";
     let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
     let ask = async |path: &str, origin: &str, more: &str| {
@@ -230,7 +230,7 @@ async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
 
 /// A browser shows a page of another origin no header that is not exposed to it.
 #[tokio::test]
-async fn pages_of_listed_origins_can_poll_conditionally() {
+async fn listed_origins_can_send_conditional_polls() {
     let friend = "https://friend.example";
     let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
     server.publish("one").await;

@@ -75,7 +75,7 @@ fn fails(output: &Output, code: i32, message: &str) {
 }
 
 #[test]
-fn a_run_is_checked_counted_and_written_down() {
+fn run_is_verified_and_its_files_are_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let all = Transport::ALL.map(Transport::name).join(",");
     let output = compare(directory.path(), &["--transports", &all]).output().expect("it runs");
@@ -106,7 +106,7 @@ fn a_run_is_checked_counted_and_written_down() {
 }
 
 #[test]
-fn a_restarted_server_loses_and_doubles_nothing_by_any_way() {
+fn restart_loses_and_duplicates_nothing_on_any_transport() {
     let directory = tempfile::tempdir().expect("a directory");
     let all = Transport::ALL.map(Transport::name).join(",");
     let flags = ["--transports", &all, "--duration", "300ms", "--restart", "2s"];
@@ -133,7 +133,7 @@ fn a_restarted_server_loses_and_doubles_nothing_by_any_way() {
 }
 
 #[test]
-fn the_machines_own_time_is_measured_first_and_told() {
+fn own_time_is_measured_first_and_reported() {
     let directory = tempfile::tempdir().expect("a directory");
     let calibrated = SMALL.iter().filter(|flag| **flag != "--no-calibration");
     let mut command = Command::new(PROGRAM);
@@ -150,7 +150,7 @@ fn the_machines_own_time_is_measured_first_and_told() {
 }
 
 #[test]
-fn a_report_can_be_made_again() {
+fn report_can_be_generated_again() {
     let directory = tempfile::tempdir().expect("a directory");
     compare(directory.path(), &["--transports", "websocket"]).output().expect("it runs");
     let html = directory.path().join("report.html");
