@@ -134,6 +134,7 @@ mod tests {
             let claims = |exp| Claims {
                 sub: String::new(),
                 exp,
+                nbf: None,
                 subscribe: all.clone(),
                 publish: all.clone(),
             };

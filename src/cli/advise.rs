@@ -1,4 +1,4 @@
-//! `advise`: which way to take for one workload, in words and numbers.
+//! `advise`: recommends a transport for one workload and explains the recommendation.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ pub struct Args {
     /// Round trip between subscriber and server
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
-    /// Number of topics that the subscribers are spread over
+    /// Number of topics over which the subscribers are distributed
     #[arg(long, value_name = "N", default_value_t = 1)]
     topics: u32,
     /// Bytes of a message's text
@@ -195,7 +195,7 @@ fn answer(advice: &Advice) -> String {
         (Some(interval_s), _) => {
             format!(", polling {} after each response", Unit::Seconds.show(interval_s))
         }
-        (_, Some(hold_s)) => format!(", each request held for {}", Unit::Seconds.show(hold_s)),
+        (_, Some(hold_s)) => format!(", with a timeout of {}", Unit::Seconds.show(hold_s)),
         _ => String::new(),
     };
     let name = choice.transport.label();
@@ -307,7 +307,7 @@ fn reasons(advice: &Advice, costs: &Costs) -> Vec<String> {
     advice.ways.iter().map(each).chain(batches).chain(fan_outs).collect()
 }
 
-/// What one subscriber costs, by what is counted.
+/// The cost of one subscriber, in the unit to minimise.
 fn spent(way: &Estimate, need: &Need, costs: &Costs) -> String {
     let of_each = 1.0 / f64::from(need.subscribers);
     match need.cost {
@@ -343,7 +343,7 @@ fn spent(way: &Estimate, need: &Need, costs: &Costs) -> String {
     }
 }
 
-/// What the server sends to a subscriber of this way, beside answers' heads.
+/// What the server sends to a subscriber of this transport, apart from response headers.
 fn delivered(transport: Transport) -> &'static str {
     match transport.waiting() {
         Waiting::InClient | Waiting::PerRequest => "messages",
@@ -392,7 +392,7 @@ fn origins(advice: &Advice, costs: &Costs) -> Vec<String> {
     };
     let model = [
         "Requests and latency: theory, for messages at random instants (Poisson).".to_owned(),
-        "Bytes: sizes of heads and messages, and a model of TCP/IP with segments of 1448 bytes."
+        "Bytes: sizes of headers and messages, and a model of TCP/IP with segments of 1448 bytes."
             .to_owned(),
         format!("CPU and memory: {source}, {}.", costs.machine),
         "CPU: measured with minimal headers and without TLS, unless the run says otherwise."

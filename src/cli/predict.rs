@@ -1,4 +1,4 @@
-//! `predict`: what theory expects of a workload, without running anything.
+//! `predict`: prints the theoretical figures of a workload without measuring.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::theory::{long_poll, predict, short_poll};
 use crate::units::{Unit, show_duration, significant};
 use crate::variant::{Pacing, Transport, Variant};
 
-/// Say what theory expects, without running anything
+/// Print the figures predicted by theory, without measuring
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,11 +25,10 @@ Examples:
   poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
   poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
 
-The model takes server and client to need no time of their own: a report adds what its machine was
-measured to need. Bytes are estimates for a network
-whose segments carry 1448 bytes.")]
+The model assumes that server and client need no processing time; a report adds the measured time of its
+machine. Bytes are estimates for a network with segments of 1448 bytes.")]
 pub struct Args {
-    /// Predict every workload of this scenario, instead of the default one
+    /// Predict every workload of this scenario instead of the default workload
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     #[command(flatten)]
@@ -39,10 +38,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints the predictions for each workload that was asked for.
+/// Prints the predictions for each workload.
 ///
 /// # Errors
-/// If the scenario cannot be read, or a value makes no sense.
+/// If the scenario cannot be read, or a value is out of range.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
     let text = match args.json {
@@ -77,18 +76,19 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
     Ok(points)
 }
 
-/// What is expected of one workload.
+/// The predictions for one workload.
 #[derive(Debug, Serialize)]
 struct Outlook {
     case: String,
     workload: Workload,
-    ways: Vec<Way>,
+    #[serde(rename = "ways")]
+    predictions: Vec<VariantPrediction>,
     crossovers: Crossovers,
 }
 
-/// What is expected of one transport. Figures without a closed form are absent.
+/// The prediction for one variant. Figures without a closed form are absent.
 #[derive(Debug, Serialize)]
-struct Way {
+struct VariantPrediction {
     #[serde(rename = "transport")]
     variant: Variant,
     #[serde(flatten)]
@@ -106,32 +106,35 @@ struct Figures {
     latency_p50_s: f64,
     latency_p99_s: f64,
     latency_max_s: f64,
-    /// Absent where bytes have no model.
+    /// Absent if there is no model of the bytes.
     bytes_up_s: Option<f64>,
     bytes_down_s: Option<f64>,
 }
 
-/// Where one way overtakes another, in messages per second and subscriber.
+/// Rates at which one transport becomes better than another, in messages per second and
+/// subscriber.
 #[derive(Debug, Serialize)]
 struct Crossovers {
-    /// Above it long polling sends more requests than short; absent if it never does.
+    /// Above this rate long polling sends more requests than short polling; absent if it never
+    /// does.
     long_over_short_requests: Option<f64>,
-    /// Above it short polling carries fewer bytes than WebSocket.
+    /// Above this rate short polling transfers fewer bytes than WebSocket.
     short_under_push_bytes: f64,
-    /// Up to it long polling of periodic messages is as fast as push; absent if it always is.
+    /// Up to this rate long polling of periodic messages is as fast as push; absent if it always
+    /// is.
     long_as_fast_as_push: Option<f64>,
-    /// The worst delay of a long poll in one-way delays; absent without any delay.
+    /// Longest delay of a long poll, in one-way delays; absent if the round trip is 0.
     long_worst_transits: Option<f64>,
 }
 
 impl Outlook {
     fn of(point: Point) -> Self {
-        let way = |variant: &Variant| Way {
+        let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),
         };
         Outlook {
-            ways: point.transports.iter().map(way).collect(),
+            predictions: point.transports.iter().map(prediction).collect(),
             crossovers: Crossovers::of(&point.workload),
             case: point.case,
             workload: point.workload,
@@ -140,7 +143,7 @@ impl Outlook {
 
     fn text(&self) -> String {
         let crossovers = self.crossovers.sentences(self.workload.rate).join("\n");
-        format!("{}\n\n{}\n\n{crossovers}", self.heading(), table(&self.ways))
+        format!("{}\n\n{}\n\n{crossovers}", self.heading(), table(&self.predictions))
     }
 
     fn heading(&self) -> String {
@@ -150,16 +153,16 @@ impl Outlook {
             case => format!("{case}: "),
         };
         let process = match self.workload.process {
-            Process::Poisson => "at random",
-            Process::Periodic => "at equal distances",
+            Process::Poisson => "at random times",
+            Process::Periodic => "at equal intervals",
         };
         let pacing = match self.workload.poll_pacing {
-            Pacing::AfterResponse => "after each answer",
-            Pacing::FixedRate => "by the clock",
+            Pacing::AfterResponse => "after each response",
+            Pacing::FixedRate => "at a fixed rate",
         };
         format!(
             "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
-             {message_bytes} B of text\nround trip {}, polls {} {pacing}, long polls held for {}",
+             {message_bytes} B of text\nround trip {}, polls {} {pacing}, long-poll timeout {}",
             significant(rate),
             show_duration(self.workload.rtt),
             show_duration(self.workload.poll_interval),
@@ -213,12 +216,12 @@ impl Figures {
 
 const NONE: &str = "—";
 
-fn table(ways: &[Way]) -> String {
+fn table(predictions: &[VariantPrediction]) -> String {
     let header = [
-        "way",
+        "transport",
         "requests",
-        "of each",
-        "a message",
+        "per subscriber",
+        "per message",
         "empty",
         "latency, mean",
         "median",
@@ -227,13 +230,14 @@ fn table(ways: &[Way]) -> String {
         "up",
         "down",
     ];
-    let row = |way: &Way| -> Vec<Field> {
-        let cells = way.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
+    let row = |prediction: &VariantPrediction| -> Vec<Field> {
+        let cells =
+            prediction.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
         let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
-        let fields = std::iter::once(way.variant.label()).chain(cells);
+        let fields = std::iter::once(prediction.variant.label()).chain(cells);
         fields.map(|text| (text, None)).collect()
     };
-    let rows: Vec<Vec<Field>> = ways.iter().map(row).collect();
+    let rows: Vec<Vec<Field>> = predictions.iter().map(row).collect();
     table::render(&header, 1, &rows, TableStyle::of_stdout())
 }
 
@@ -259,12 +263,10 @@ impl Crossovers {
     }
 
     fn sentences(&self, rate: f64) -> Vec<String> {
-        let here = |crossover| if rate > crossover { "it does here" } else { "not here" };
+        let here = |crossover| if rate > crossover { "true here" } else { "not true here" };
         let requests = match self.long_over_short_requests {
             None => "never sends more requests than short polling".to_owned(),
-            Some(0.0) => {
-                "sends more requests than short polling, however quiet the topic".to_owned()
-            }
+            Some(0.0) => "sends more requests than short polling at any rate".to_owned(),
             Some(crossover) => format!(
                 "sends more requests than short polling above {} messages/s: {}",
                 significant(crossover),
@@ -272,16 +274,16 @@ impl Crossovers {
             ),
         };
         let speed = match self.long_as_fast_as_push {
-            None => "is as fast as push, there being no round trip".to_owned(),
+            None => "is as fast as push, because the round trip is 0".to_owned(),
             Some(rate) => {
                 format!("of periodic messages is as fast as push up to {}/s", significant(rate))
             }
         };
         let worst = self.long_worst_transits.map(|transits| {
-            format!("Long polling takes {} one-way delays at worst.", significant(transits))
+            format!("Long polling takes at most {} one-way delays.", significant(transits))
         });
         let bytes = format!(
-            "Short polling carries fewer bytes than WebSocket above {} messages/s: {}.",
+            "Short polling transfers fewer bytes than WebSocket above {} messages/s: {}.",
             significant(self.short_under_push_bytes),
             here(self.short_under_push_bytes)
         );

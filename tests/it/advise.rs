@@ -43,7 +43,7 @@ fn choice(need: Need) -> Option<Transport> {
 }
 
 #[test]
-fn the_obvious_answers() {
+fn clear_cases_get_the_expected_transport() {
     let hourly = Need { rate: 1.0 / 3_600.0, staleness_s: 60.0, ..NEED };
     assert_eq!(choice(hourly), Some(ShortPolling));
     assert_eq!(choice(Need { staleness_s: 0.05, ..NEED }), Some(Sse), "as cheap as WebSocket");
@@ -53,7 +53,7 @@ fn the_obvious_answers() {
 }
 
 #[test]
-fn one_transport_is_recommended_even_when_costs_are_close() {
+fn one_transport_is_recommended_even_if_costs_are_close() {
     let advice = advise(&Need { staleness_s: 0.05, ..NEED }, &costs());
     let choice = advice.choice.expect("push is fast enough");
     assert!(choice.close.len() > 1 && choice.close.contains(&WebSocket), "{choice:?}");
@@ -81,7 +81,7 @@ fn headers_and_tls_cost_bytes_and_browsers_exclude_transports() {
 }
 
 #[test]
-fn polls_are_as_rare_as_the_staleness_allows() {
+fn poll_interval_is_the_longest_allowed_by_the_staleness() {
     let advice = advise(&NEED, &costs());
     let poll = advice.way(ShortPolling).expect("its cost is known");
     assert!((poll.poll_interval_s.expect("it polls") - (2.0 - 0.12)).abs() < 1e-9);
@@ -89,7 +89,7 @@ fn polls_are_as_rare_as_the_staleness_allows() {
 }
 
 #[test]
-fn a_fan_out_asks_for_cores_or_takes_its_time() {
+fn large_fan_out_needs_more_cores_or_more_time() {
     let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
     let advice = advise(&crowd, &costs());
     let push = advice.way(WebSocket).expect("its cost is known");
@@ -100,7 +100,7 @@ fn a_fan_out_asks_for_cores_or_takes_its_time() {
 }
 
 #[test]
-fn what_was_measured_is_told_from_what_was_not() {
+fn measured_and_extrapolated_costs_are_distinguished() {
     let small = Need { subscribers: 1_000, ..NEED };
     let advice = advise(&small, &costs());
     assert!(advice.ways.iter().all(|way| way.cpu_standing == Standing::Measured));
