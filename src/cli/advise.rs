@@ -1,4 +1,4 @@
-//! `advise`: recommends a transport for one workload.
+//! `advise`: recommends a transport for one workload and explains the recommendation.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ pub struct Args {
     /// Round trip between subscriber and server
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
-    /// Number of topics that the subscribers are spread over
+    /// Number of topics over which the subscribers are distributed
     #[arg(long, value_name = "N", default_value_t = 1)]
     topics: u32,
     /// Bytes of a message's text

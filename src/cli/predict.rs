@@ -29,7 +29,7 @@ Examples:
 The model assumes that server and client need no processing time; a report adds what was measured on
 its machine. Bytes are estimates for a network whose segments carry 1448 bytes.")]
 pub struct Args {
-    /// Predict every workload of this scenario, instead of the default one
+    /// Predict every workload of this scenario instead of the default workload
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     #[command(flatten)]
@@ -85,13 +85,14 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
 struct Outlook {
     case: String,
     workload: Workload,
-    ways: Vec<Way>,
+    #[serde(rename = "ways")]
+    predictions: Vec<VariantPrediction>,
     crossovers: Crossovers,
 }
 
 /// The predictions for one transport. Figures without a closed form are absent.
 #[derive(Debug, Serialize)]
-struct Way {
+struct VariantPrediction {
     #[serde(rename = "transport")]
     variant: Variant,
     #[serde(flatten)]
@@ -119,7 +120,7 @@ struct Figures {
 struct Crossovers {
     /// Above it long polling sends more requests than short polling; `None` if it never does.
     long_over_short_requests: Option<f64>,
-    /// Above it short polling carries fewer bytes than WebSocket.
+    /// Above this rate short polling transfers fewer bytes than WebSocket.
     short_under_push_bytes: f64,
     /// Up to it long polling of periodic messages is as fast as push; `None` if it always is.
     long_as_fast_as_push: Option<f64>,
@@ -129,12 +130,12 @@ struct Crossovers {
 
 impl Outlook {
     fn of(point: Point) -> Self {
-        let way = |variant: &Variant| Way {
+        let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),
         };
         Outlook {
-            ways: point.transports.iter().map(way).collect(),
+            predictions: point.transports.iter().map(prediction).collect(),
             crossovers: Crossovers::of(&point.workload),
             case: point.case,
             workload: point.workload,
@@ -145,7 +146,7 @@ impl Outlook {
         let crossovers = self.crossovers.sentences(self.workload.rate);
         let blocks = vec![
             Block::text(self.description()),
-            Block::Table(table(&self.ways)),
+            Block::Table(table(&self.predictions)),
             Block::list(crossovers),
         ];
         Section::new("workload", self.case.clone(), blocks)
@@ -218,7 +219,7 @@ impl Figures {
 
 const NONE: &str = "—";
 
-fn table(ways: &[Way]) -> Table {
+fn table(predictions: &[VariantPrediction]) -> Table {
     let head = [
         "transport",
         "requests",
@@ -232,13 +233,13 @@ fn table(ways: &[Way]) -> Table {
         "up",
         "down",
     ];
-    let row = |way: &Way| {
+    let row = |prediction: &VariantPrediction| {
         let none = || [NONE; 10].map(str::to_owned);
-        let cells = way.figures.as_ref().map_or_else(none, Figures::cells);
-        let name = Field::variant(way.variant);
+        let cells = prediction.figures.as_ref().map_or_else(none, Figures::cells);
+        let name = Field::variant(prediction.variant);
         Row::Fields(std::iter::once(name).chain(cells.map(Field::new)).collect())
     };
-    let rows = ways.iter().map(row).collect();
+    let rows = predictions.iter().map(row).collect();
     Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }
 

@@ -50,8 +50,8 @@ mod tests {
         let run = fixture::run_of(&scenario);
         let report = Report::new(&run);
         insta::assert_snapshot!(sentences(&report.points[0]).join("\n"), @"
-        Then the server was restarted, and was away for 1.2 s. By no way that has a result was a message lost, doubled or out of order.
-        Subscribers were back, after it listened again: short polling 80 ms (the last 80.1 ms; 50 % did not notice), long polling 80 ms (the last 80.1 ms; 50 % did not notice), WebSocket 80 ms (the last 80.1 ms; 50 % did not notice).
+        After the steady state the server was restarted and was down for 1.2 s. No transport with a result lost, duplicated or reordered a message.
+        Mean time until a subscriber had recovered, after the server listened again: short polling 80 ms (the last 80.1 ms; 50 % did not notice), long polling 80 ms (the last 80.1 ms; 50 % did not notice) and WebSocket 80 ms (the last 80.1 ms; 50 % did not notice).
         ");
         assert!(report.markdown().contains("After a restart of the server"));
 

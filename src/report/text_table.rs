@@ -1,4 +1,5 @@
-//! Tables as text: columns side by side, or a block for each row where the columns do not fit.
+//! Tables for the terminal, with columns side by side. If they do not fit, each row becomes a block
+//! of lines.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{
@@ -7,28 +8,28 @@ use comfy_table::{
 
 use crate::text::visible;
 
-/// Properties of the terminal.
+/// Properties of the output.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TableStyle {
-    /// Columns available. If unknown, tables are never stacked.
+    /// Number of columns; `None` if unknown, in which case rows are never stacked.
     pub width: Option<u16>,
     /// Whether to use ANSI colours.
     pub colour: bool,
 }
 
 impl TableStyle {
-    /// Those of standard output, without colours.
+    /// The style for standard output, without colours.
     pub fn of_stdout() -> TableStyle {
         let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
         TableStyle { width, colour: false }
     }
 }
 
-/// Text and colour of a field.
+/// The text of a field and its colour, if any.
 pub type Field = (String, Option<Color>);
 
-/// Rows under a header. The first `names` columns name the row and are aligned left, the others
-/// right. Headers may take several lines; fields and words are never broken.
+/// Formats rows under a header. The first `names` columns identify the row and are aligned left,
+/// the other columns right. Headers may be wrapped; fields and words are never broken.
 pub fn render(header: &[&str], names: usize, rows: &[Vec<Field>], style: TableStyle) -> String {
     let widths = least_widths(header, rows);
     let least: usize = widths.iter().sum();
@@ -40,7 +41,8 @@ pub fn render(header: &[&str], names: usize, rows: &[Vec<Field>], style: TableSt
     }
 }
 
-/// Smallest widths, with a space on both sides, in which no word of a header and no field breaks.
+/// Smallest column widths at which no word of a header and no field is broken, with a space on both
+/// sides.
 fn least_widths(header: &[&str], rows: &[Vec<Field>]) -> Vec<usize> {
     let of_column = |(index, label): (usize, &&str)| {
         let words = label.split(' ').map(console::measure_text_width);
@@ -86,7 +88,7 @@ fn side_by_side(
     table.trim_fmt()
 }
 
-/// For each row its names, then a line for each figure.
+/// A block per row: its names, then one line per figure.
 fn stacked(header: &[&str], names: usize, rows: &[Vec<Field>]) -> String {
     let width_of = |label: &&str| console::measure_text_width(label);
     let label_width = header[names..].iter().map(width_of).max().unwrap_or(0);
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_does_not_fit_is_stacked() {
+    fn table_that_does_not_fit_is_stacked() {
         let table = |width| {
             let style = TableStyle { width, colour: false };
             render(&["transport", "mean", "longest"], 1, &rows(), style)
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_contain_no_escape_sequences() {
+    fn control_characters_in_fields_are_escaped() {
         let rows = vec![vec![("\x1b[2J".to_owned(), None), ("1".to_owned(), None)]];
         for width in [None, Some(3)] {
             let style = TableStyle { width, colour: false };

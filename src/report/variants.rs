@@ -71,8 +71,8 @@ mod tests {
         }
         let report = Report::new(&run);
         insta::assert_snapshot!(sentences(&report.points[0]).join("\n"), @"
-        Short polling +gzip, against plain: bytes a message −65 %; no change beyond the spread in latency, requests and server CPU a message.
-        Short polling +h2, against plain: requests ×3.0; no change beyond the spread in latency, bytes a message and server CPU a message.
+        Short polling +gzip: bytes per message −65 %; no established change in latency, requests and server CPU per message.
+        Short polling +h2: requests ×3.0; no established change in latency, bytes per message and server CPU per message.
         ");
         assert!(report.markdown().contains("## Variants compared with their plain transport"));
     }

@@ -54,7 +54,7 @@ fn obvious_needs_have_obvious_recommendations() {
 }
 
 #[test]
-fn one_transport_is_recommended_even_when_costs_are_close() {
+fn one_transport_is_recommended_even_if_costs_are_close() {
     let advice = advise(&Need { staleness_s: 0.05, ..NEED }, &costs());
     let choice = advice.choice.expect("push is fast enough");
     assert!(choice.close.len() > 1 && choice.close.contains(&WebSocket), "{choice:?}");

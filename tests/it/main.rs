@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod book;
 mod browser;
 mod child;
 mod cli;
@@ -25,6 +26,7 @@ mod measure;
 mod ndjson;
 mod own_time;
 mod page;
+mod pause;
 mod polling;
 mod reconnect;
 mod scenarios;
@@ -38,5 +40,6 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod vanish;
 mod websocket;
 mod websocket_client;

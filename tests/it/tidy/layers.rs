@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["scenario", "feed", "client"],
     &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
-    &["text"],
+    &["text", "private"],
 ];
 
 /// The path of a module without `crate`: `["feed", "store"]`, empty for the root.
