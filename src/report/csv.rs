@@ -1,7 +1,7 @@
 //! `results.csv`: one line for each case, swept value, transport and figure, in base units.
 //!
-//! A new figure adds lines and no columns. A void transport has a single line with the reason and no
-//! figures.
+//! A new figure adds lines and no columns. A void transport has a single line with the reason and
+//! no figures.
 
 use super::figures::{self, Figure};
 use super::{Point, Report, Way};

@@ -75,7 +75,8 @@ fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
     if variants.into_iter().all(|variant| variant == variant.transport) { 17.0 } else { 29.0 }
 }
 
-/// Moves labels down until each is `gap` below the one before, then up until none is below `bottom`.
+/// Moves labels down until each is `gap` below the one before, then up until none is below
+/// `bottom`.
 /// The order is kept.
 fn apart(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
