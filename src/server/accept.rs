@@ -79,16 +79,18 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
                 let shaking = host.pauses.timeout(limit, tls.accept(stream));
                 let stream = match shaking.await {
                     Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return debug!(%error, "a handshake that came to nothing"),
+                    Ok(Err(error)) => {
+                        return debug!(%error, address = %peer, "the TLS handshake failed");
+                    }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
                 let io = TimeoutStream::new(stream, host.clone(), phase.clone(), admission);
-                protocols.serve(io, service, &phase).await;
+                protocols.serve(io, service, &phase, peer).await;
             });
             continue;
         }
         let io = TimeoutStream::new(stream, host, phase.clone(), admission);
-        app.spawn(async move { protocols.serve(io, service, &phase).await });
+        app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
     drop(entrance);
     app.shut_down().await;
@@ -109,7 +111,7 @@ async fn accept(
                     .set_nodelay(true)
                     .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
                 if let Err(error) = prepared {
-                    debug!(%error, "the connection was gone before it was served");
+                    debug!(%error, address = %peer.ip(), "the connection was closed before it was served");
                     continue;
                 }
                 return (stream, peer.ip().to_canonical(), permit);

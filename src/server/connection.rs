@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
+    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase, address: IpAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -84,21 +85,25 @@ impl Protocols {
         match protocol {
             Protocol::Http1 => {
                 let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
-                self.until_end(connection, |it| it.graceful_shutdown()).await;
+                self.until_end(connection, |it| it.graceful_shutdown(), address).await;
             }
             Protocol::Http2 => {
                 // Its requests overlap, and pings tell whether the client is there.
                 phase.set(Phase::MANY);
                 // In a box, lest each connection's task have the size of the larger kind.
                 let mut connection = Box::pin(self.http2.serve_connection(io, service));
-                self.until_end(connection.as_mut(), |it| it.graceful_shutdown()).await;
+                self.until_end(connection.as_mut(), |it| it.graceful_shutdown(), address).await;
             }
         }
     }
 
     /// Drives a connection to its end, which comes soon after the drain begins.
-    async fn until_end<C>(&self, mut connection: Pin<&mut C>, shut_down: impl FnOnce(Pin<&mut C>))
-    where
+    async fn until_end<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        shut_down: impl FnOnce(Pin<&mut C>),
+        address: IpAddr,
+    ) where
         C: Future<Output = hyper::Result<()>>,
     {
         let ended = tokio::select! {
@@ -114,7 +119,7 @@ impl Protocols {
             } else if error.is_timeout() {
                 self.app.metrics.refused(Refusal::Idle);
             }
-            debug!(%error, "connection ended");
+            debug!(%error, %address, "connection ended");
         }
     }
 }

@@ -55,7 +55,7 @@ async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_server_keeps_the_clients_of_every_transport() {
+async fn paused_server_keeps_the_clients_of_every_transport() {
     let server = start();
     let mut receiving = Vec::new();
     for variant in variants() {
