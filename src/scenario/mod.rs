@@ -365,7 +365,8 @@ impl Workload {
         let hour = ms(3_600_000);
         between("subscribers", self.subscribers, 1, 1_000_000)?;
         if !(1..=self.subscribers).contains(&self.topics) {
-            let rule = "must be at least 1 and at most the number of subscribers".to_owned();
+            let rule =
+                format!("must be between 1 and the number of subscribers ({})", self.subscribers);
             return Err(BadValue { key: "topics", value: self.topics.to_string(), rule });
         }
         if !RATES.contains(&self.rate) {
