@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
     match given {
         None => Ok(Costs::reference()),
-        Some(path) => Ok(Costs::from_run(&super::read_run(path)?)),
+        Some(path) => Ok(Costs::from_run(&super::read_run("--costs", path)?)),
     }
 }
 
