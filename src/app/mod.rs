@@ -11,13 +11,14 @@ pub mod peer;
 pub mod respond;
 mod subscription;
 pub mod token;
+mod when_woken;
+mod within;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -38,6 +39,8 @@ pub use heartbeat::Heartbeat;
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, Subscription};
+pub use when_woken::WhenWoken;
+pub use within::within;
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
 pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
@@ -93,7 +96,15 @@ impl App {
 
     /// Runs the task of a connection until it ends, or until the drain's time is over.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
+        // A token's future takes two locks whenever it is polled.
+        let mut cut = WhenWoken::new(Box::pin(self.cut.clone().cancelled_owned()));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = connection => {}
+                () = &mut cut => {}
+            }
+        });
     }
 
     /// Reads the name of a topic, within the limit of this server.
