@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,7 +15,7 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -24,7 +25,7 @@ use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
 use super::timeout_stream::Phase;
 use crate::app::metrics::Refusal;
-use crate::app::{App, WhenWoken};
+use crate::app::{App, AwakeTimer, WhenWoken};
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;
@@ -59,11 +60,11 @@ impl Protocols {
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout);
+        http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
         http1.max_buf_size(config.max_header_bytes).half_close(true);
         let mut http2 = http2::Builder::new(Tasks(app.clone()));
         http2
-            .timer(TokioTimer::new())
+            .timer(AwakeTimer(app.pauses.clone()))
             .keep_alive_interval(config.heartbeat)
             .keep_alive_timeout(config.send_timeout)
             .max_concurrent_streams(config.h2_max_streams)
@@ -77,7 +78,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
+    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase, address: IpAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -93,17 +94,17 @@ impl Protocols {
         let Ok((protocol, first)) = detected else { return };
         let io = Rewind::new(first, io);
         match protocol {
-            Protocol::Http1 => self.serve_http1(io, service, phase).await,
+            Protocol::Http1 => self.serve_http1(io, service, phase, address).await,
             Protocol::Http2 => {
                 // Its requests overlap, and pings tell whether the client is there.
                 phase.set(Phase::MANY);
                 // In a box, lest each connection's task have the size of the larger kind.
-                Box::pin(self.serve_http2(io, service)).await;
+                Box::pin(self.serve_http2(io, service, address)).await;
             }
         }
     }
 
-    async fn serve_http2<I, S, B>(&self, io: I, service: S)
+    async fn serve_http2<I, S, B>(&self, io: I, service: S, address: IpAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -119,12 +120,17 @@ impl Protocols {
                 connection.await
             }
         };
-        self.log_end(ended);
+        self.log_end(ended, address);
     }
 
     /// Serves requests by hyper, except while the client waits.
-    async fn serve_http1<I, S, B>(&self, mut io: Rewind<I>, service: S, phase: &Phase)
-    where
+    async fn serve_http1<I, S, B>(
+        &self,
+        mut io: Rewind<I>,
+        service: S,
+        phase: &Phase,
+        address: IpAddr,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S::Future: Send + 'static,
@@ -138,7 +144,7 @@ impl Protocols {
             let mut connection = Box::new(connection.with_upgrades());
             let ended = self.until_parked(&mut *connection, &slot, phase).await;
             let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
-                return self.log_end(ended.unwrap_or(Ok(())));
+                return self.log_end(ended.unwrap_or(Ok(())), address);
             };
             let (unread, mut stream) = parts.io.into_inner().into_parts();
             service = parts.service;
@@ -150,7 +156,7 @@ impl Protocols {
                     match written {
                         Ok(true) if !self.app.drain.is_cancelled() => BytesMut::new(),
                         Ok(_) => return drop(stream.shutdown().await),
-                        Err(error) => return debug!(%error, "connection ended"),
+                        Err(error) => return debug!(%error, %address, "connection ended"),
                     }
                 }
                 UnderWay::Nothing => BytesMut::new(),
@@ -199,14 +205,14 @@ impl Protocols {
         .await
     }
 
-    fn log_end(&self, ended: hyper::Result<()>) {
+    fn log_end(&self, ended: hyper::Result<()>, address: IpAddr) {
         let Err(error) = ended else { return };
         if error.is_parse_too_large() {
             self.app.metrics.refused(Refusal::HeaderBytes);
         } else if error.is_timeout() {
             self.app.metrics.refused(Refusal::Idle);
         }
-        debug!(%error, "connection ended");
+        debug!(%error, %address, "connection ended");
     }
 }
 

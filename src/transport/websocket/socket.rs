@@ -1,0 +1,214 @@
+//! The server's end of a WebSocket: the upgrade, messages with a time limit, heartbeats, the close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, Interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message as Frame, Utf8Bytes};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderMap;
+use warp::reply::Response;
+
+use super::frames::{TEXT, push_frame};
+use super::handshake;
+use crate::app::respond::answer;
+use crate::app::{App, Client, End, SubscribeRequest, Subscription, WhenWoken};
+use crate::feed::SharedRead;
+use crate::message::{Event, ReadResult};
+use crate::variant::Transport;
+
+/// Bytes of a connection's read buffer. tungstenite's default is 128 KiB, for each of thousands of
+/// idle subscribers, and it zeroes the buffer whenever it reads. What subscribers send is short.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+/// Bytes gathered before they are handed to the kernel. A client that reads slowly makes the server
+/// keep no more.
+const WRITE_BUFFER_BYTES: usize = 32 << 10;
+/// How long a client may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The route `GET /topics/{topic}/{name}`, upgraded to a WebSocket, which `serve` then uses.
+pub(super) fn route<R>(
+    app: &Arc<App>,
+    name: &'static str,
+    serve: impl Fn(Subscription, Socket) -> R + Clone + Send + Sync + 'static,
+) -> BoxedFilter<(Response,)>
+where
+    R: Future<Output = ()> + Send + 'static,
+{
+    let app = app.clone();
+    SubscribeRequest::filter(name)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
+        .map(move |request: SubscribeRequest, headers: HeaderMap, upgrade| {
+            app.metrics.of(Transport::WebSocket).requests.inc();
+            let (response, upgrade) = match handshake::respond(&headers, upgrade) {
+                Ok(accepted) => accepted,
+                Err(refusal) => return *refusal,
+            };
+            let client = request.client.clone();
+            let accepted = Subscription::new(&app, Transport::WebSocket, request);
+            let accepted = accepted.map(|subscription| {
+                let (serve, socket) = (serve.clone(), Socket::accept(app.clone(), client, upgrade));
+                app.spawn(async move {
+                    if let Ok(socket) = socket.await {
+                        serve(subscription, socket).await;
+                    }
+                });
+                response
+            });
+            answer(accepted)
+        })
+        .boxed()
+}
+
+/// The server's end of an upgraded connection.
+pub(super) struct Socket {
+    stream: WhenWoken<WebSocketStream<TokioIo<Upgraded>>>,
+    /// tungstenite may have something to write.
+    has_unflushed: bool,
+    /// What [`Socket::send`] has not written yet. It precedes any other frame.
+    unwritten: Bytes,
+    app: Arc<App>,
+    client: Client,
+    heartbeat: Interval,
+    /// The client has sent nothing since the last heartbeat.
+    is_silent: bool,
+}
+
+impl Socket {
+    /// Waits until the response to the upgrade request has been sent.
+    pub async fn accept(
+        app: Arc<App>,
+        client: Client,
+        upgrade: OnUpgrade,
+    ) -> Result<Socket, hyper::Error> {
+        let io = TokioIo::new(upgrade.await?);
+        let message_bytes_max = app.config.max_message_bytes_encoded();
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let heartbeat = app.heartbeat();
+        let stream = WhenWoken::new(stream);
+        let (unwritten, has_unflushed, is_silent) = (Bytes::new(), false, false);
+        Ok(Socket { stream, has_unflushed, unwritten, app, client, heartbeat, is_silent })
+    }
+
+    /// Sends the first event: where the subscription begins.
+    pub async fn begin(&mut self, subscription: &Subscription) -> Result<(), End> {
+        let cursor = subscription.cursor;
+        self.send_event(Event::Subscribed { epoch: cursor.epoch, cursor: cursor.offset }).await
+    }
+
+    /// Sends what was read: many frames, encoded once for all subscribers, in one write.
+    pub async fn send(&mut self, result: SharedRead) -> Result<(), End> {
+        // A frame of tungstenite's may be half written.
+        if self.has_unflushed {
+            self.write([]).await?;
+        }
+        self.client.check_token()?;
+        let App { config, pauses, metrics, .. } = &*self.app;
+        self.unwritten = result.encoded(Transport::WebSocket, encode);
+        let writing = self.stream.get_mut().get_mut().write_all_buf(&mut self.unwritten);
+        let written = pauses.timeout(config.send_timeout, writing).await;
+        written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
+        metrics.of(Transport::WebSocket).deliveries.inc_by(result.messages.len() as u64);
+        Ok(())
+    }
+
+    pub async fn send_event(&mut self, event: Event) -> Result<(), End> {
+        self.write([Frame::text(event.encode())]).await
+    }
+
+    /// Waits for a text from the client, and sends heartbeats meanwhile. Nothing is lost if this is
+    /// dropped while it waits.
+    pub async fn receive(&mut self) -> Result<Utf8Bytes, End> {
+        match self.receive_frame().await? {
+            Frame::Text(text) => Ok(text),
+            _ => Err(End::BinaryMessage),
+        }
+    }
+
+    /// Waits for a text or binary message, as [`Socket::receive`] does.
+    pub async fn receive_frame(&mut self) -> Result<Frame, End> {
+        loop {
+            tokio::select! {
+                frame = self.stream.next() => {
+                    self.is_silent = false;
+                    // tungstenite may have queued a pong.
+                    self.has_unflushed = true;
+                    match frame.ok_or(End::ClientGone)?? {
+                        frame @ (Frame::Text(_) | Frame::Binary(_)) => return Ok(frame),
+                        Frame::Close(_) => return Err(End::ClientGone),
+                        // tungstenite has queued the pong. Nothing more is read until it is sent.
+                        Frame::Ping(_) => self.write([]).await?,
+                        Frame::Pong(_) | Frame::Frame(_) => {}
+                    }
+                }
+                _ = self.heartbeat.tick() => {
+                    let App { config, pauses, .. } = &*self.app;
+                    // After a pause the client gets a whole heartbeat to answer the next ping.
+                    let judged_at = pauses.awake_since() + config.heartbeat;
+                    if std::mem::replace(&mut self.is_silent, true) && judged_at <= Instant::now() {
+                        return Err(End::Silent);
+                    }
+                    self.write([Frame::Ping(Bytes::new())]).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends `frames`. Everything but the close frame passes here.
+    pub async fn write(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
+        let stream = self.stream.get_mut();
+        let writing = async {
+            for frame in frames {
+                self.client.check_token()?;
+                stream.feed(frame).await?;
+            }
+            self.client.check_token()?;
+            Ok::<_, End>(stream.flush().await?)
+        };
+        let App { config, pauses, .. } = &*self.app;
+        self.has_unflushed = true;
+        pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)??;
+        self.has_unflushed = false;
+        Ok(())
+    }
+
+    /// Tells the client the reason, if it can be reached, and waits a little for its answer.
+    pub async fn close(mut self, end: End) {
+        if let Some(refusal) = end.refusal() {
+            self.app.metrics.refused(refusal);
+        }
+        let stream = self.stream.get_mut();
+        let closing = async {
+            let _ = stream.get_mut().write_all_buf(&mut self.unwritten).await;
+            if let Some((code, reason)) = end.close_frame() {
+                let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
+            }
+            // tungstenite answers a close, and ends the stream once both sides have sent one.
+            while let Some(Ok(_)) = stream.next().await {}
+        };
+        let _ = timeout(CLOSE_TIMEOUT, closing).await;
+    }
+}
+
+/// The frames that a subscriber is sent of a read.
+fn encode(result: &ReadResult) -> Bytes {
+    let size: usize = result.messages.iter().map(|message| message.len() + 10).sum();
+    let mut frames = Vec::with_capacity(size);
+    result.events().for_each(|it| push_frame(&mut frames, TEXT, &[it.encode().as_bytes()]));
+    result.messages.iter().for_each(|message| push_frame(&mut frames, TEXT, &[message]));
+    frames.into()
+}
