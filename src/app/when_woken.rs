@@ -100,19 +100,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_is_polled_when_it_is_woken_and_not_for_others() {
-        let mut polls = 0;
-        let (send, mut receive) = oneshot::channel::<u32>();
-        let mut counted = WhenWoken::new(poll_fn(|cx| {
-            polls += 1;
-            Pin::new(&mut receive).poll(cx)
-        }));
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..5 {
-            assert!(Pin::new(&mut counted).poll(&mut cx).is_pending());
-        }
-        send.send(7).expect("it is received");
-        assert_eq!(counted.await, Ok(7), "another task may go on with it");
-        assert_eq!(polls, 2);
+        // In a task: the wakers of tasks can be told apart.
+        let task = tokio::spawn(async {
+            let mut polls = 0;
+            let (send, mut receive) = oneshot::channel::<u32>();
+            let mut counted = WhenWoken::new(poll_fn(|cx| {
+                polls += 1;
+                Pin::new(&mut receive).poll(cx)
+            }));
+            for _ in 0..5 {
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut counted).poll(cx).is_pending())).await;
+            }
+            send.send(7).expect("it is received");
+            (counted.await, polls)
+        });
+        assert_eq!(task.await.expect("no panic"), (Ok(7), 2));
     }
 
     #[tokio::test]

@@ -42,14 +42,10 @@ impl From<ReadResult> for SharedRead {
 }
 
 impl SharedRead {
-    /// What `encode` returns, which is called once for all subscribers of `transport`. It must
-    /// depend on nothing but the result.
-    pub fn encoded(
-        &self,
-        transport: Transport,
-        encode: impl FnOnce(&ReadResult) -> Bytes,
-    ) -> Bytes {
-        self.0.encoded[transport as usize].get_or_init(|| encode(&self.0.result)).clone()
+    /// What `encode` returns, which is called once for all subscribers of the transport `kind`. It
+    /// must depend on nothing but the result.
+    pub fn encoded(&self, kind: Transport, encode: impl FnOnce(&ReadResult) -> Bytes) -> Bytes {
+        self.0.encoded[kind as usize].get_or_init(|| encode(&self.0.result)).clone()
     }
 }
 

@@ -182,12 +182,17 @@ impl Protocols {
         let mut drain = Some(WhenWoken::new(Box::pin(self.app.drain.clone().cancelled_owned())));
         let mut delay = None;
         poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            // Not before the first poll: hyper would close a connection that has read nothing yet,
+            // while a response waits to be written on it.
             if begins(&mut drain, cx) {
                 drain = None;
                 connection.drain();
-            }
-            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(Some(ended));
+                if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
             }
             if phase.is_blocked() {
                 return Poll::Pending;
