@@ -8,6 +8,7 @@
 mod costs;
 mod estimate;
 mod margin;
+pub mod prices;
 
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use crate::scenario::Headers;
 use crate::variant::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
-pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
+pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing, TLS_RECORD_BYTES};
 pub use margin::{Margin, Parameter};
 
 /// What is asked for.
@@ -30,6 +31,9 @@ pub struct Need {
     pub staleness_s: f64,
     /// Round trip between subscriber and server, seconds.
     pub rtt_s: f64,
+    /// Sleep of a short poll after each response, seconds; as long as the staleness allows if
+    /// absent.
+    pub poll_interval_s: Option<f64>,
     /// Bytes of a message's text.
     pub message_bytes: u32,
     /// Headers of each request.

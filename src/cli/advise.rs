@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::bills;
 use super::output::{print, usage};
+use crate::advise::prices::PriceList;
 use crate::advise::{
     Advice, BUSY_SHARE_MAX, Choice, Cost, Costs, Estimate, Margin, Need, Origin, Parameter,
     Standing, TOO_CLOSE, advise, simplicity,
@@ -24,6 +28,8 @@ Examples:
 
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --browser --tls
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --costs reports/latest/run.json
+  poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s \
+      --prices load-tests/prices/virtual-machine.toml
 
 The CPU and memory cost of one request, message and subscriber comes from a reference that is built
 in, or from the run given with --costs. The output names the machine.")]
@@ -61,6 +67,12 @@ pub struct Args {
     /// Take costs from this run instead of the built-in reference
     #[arg(long, value_name = "RUN.JSON")]
     costs: Option<PathBuf>,
+    /// Pause of short polling after each response [default: the longest that --staleness allows]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    interval: Option<Duration>,
+    /// Add the monthly bill of each transport under this price list
+    #[arg(long, value_name = "FILE.TOML")]
+    prices: Option<PathBuf>,
     /// Print the costs as TOML, and no advice
     #[arg(long, conflicts_with = "json")]
     print_costs: bool,
@@ -75,15 +87,18 @@ pub struct Args {
 /// If a value is out of range, or the run cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let costs = costs(args.costs.as_deref())?;
+    let prices = args.prices.as_deref().map(bills::read).transpose()?;
     let text = if args.print_costs {
         toml::to_string(&costs)?
     } else {
         let advice = advise(&need(&args)?, &costs);
         match args.json {
-            true => serde_json::to_string_pretty(
-                &serde_json::json!({ "advice": advice, "costs": costs }),
-            )?,
-            false => text(&advice, &costs),
+            true => serde_json::to_string_pretty(&match &prices {
+                None => json!({ "advice": advice, "costs": costs }),
+                Some(list) => json!({ "advice": advice, "costs": costs, "prices": list,
+                    "bills": bills::of(list, &advice) }),
+            })?,
+            false => text(&advice, &costs, prices.as_ref()),
         }
     };
     print(&text)?;
@@ -121,6 +136,12 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         ),
         (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
         (
+            args.interval.is_none_or(|interval| !interval.is_zero() && interval <= DAY),
+            "interval",
+            show_duration(args.interval.unwrap_or_default()),
+            "must be above 0s and at most 1d",
+        ),
+        (
             *message_bytes <= MESSAGE_BYTES_MAX,
             "message-bytes",
             message_bytes.to_string(),
@@ -139,6 +160,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         rate: args.rate,
         staleness_s: args.staleness.as_secs_f64(),
         rtt_s: args.rtt.as_secs_f64(),
+        poll_interval_s: args.interval.map(|interval| interval.as_secs_f64()),
         message_bytes: args.message_bytes,
         headers: args.headers.unwrap_or(default_headers),
         is_tls: args.tls,
@@ -151,15 +173,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 const RTT_MAX: Duration = Duration::from_secs(10);
 const MESSAGE_BYTES_MAX: u32 = 1_000_000;
 
-fn text(advice: &Advice, costs: &Costs) -> String {
+fn text(advice: &Advice, costs: &Costs, prices: Option<&PriceList>) -> String {
     let sections = [
-        answer(advice),
-        table(&advice.ways),
-        list("Why", reasons(advice, costs)),
-        list("What would change the recommendation", margins(advice)),
-        list("Where the numbers come from", origins(advice, costs)),
+        Some(answer(advice)),
+        Some(table(&advice.ways)),
+        prices.map(|prices| bills::text(prices, advice)),
+        Some(list("Why", reasons(advice, costs))),
+        Some(list("What would change the recommendation", margins(advice))),
+        Some(list("Where the numbers come from", origins(advice, costs))),
     ];
-    sections.join("\n\n")
+    sections.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
 
 fn list(title: &str, lines: Vec<String>) -> String {

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod advise;
+mod bills;
 mod compare;
 mod directory;
 mod inspect;

@@ -51,6 +51,7 @@ impl<'a> Decision<'a> {
             rate,
             staleness_s,
             rtt_s: self.workload.rtt.as_secs_f64(),
+            poll_interval_s: None,
             message_bytes: self.workload.message_bytes,
             headers: self.workload.headers,
             is_tls: self.is_tls,

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::Report;
 use super::charts::{Chart, palette};
 use super::document::{Block, Field, Row, Section, Table, Tone, sections};
-use super::prose;
+use super::{prose, what_if};
 use crate::text::visible;
 
 const STYLE: &str = include_str!("report.css");
@@ -33,6 +33,7 @@ pub fn page(report: &Report) -> String {
                     (of_section(section))
                     @if index == 0 { (contents(&sections)) }
                 }
+                (what_if::section(report))
             } }
         }
     };
@@ -45,6 +46,7 @@ fn contents(sections: &[Section]) -> Markup {
             @for section in &sections[1..] {
                 a href=(format!("#{}", section.id)) { (section.title) } " · "
             }
+            a href=(format!("#{}", what_if::ID)) { (what_if::TITLE) } " · "
             a href="results.csv" { "results.csv" }
         }
     }

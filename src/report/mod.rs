@@ -28,6 +28,7 @@ mod table;
 mod terminal;
 pub mod threshold;
 mod variants;
+mod what_if;
 
 #[cfg(test)]
 pub(crate) mod fixture;
