@@ -1,5 +1,5 @@
-// Two charts in SVG: cost over the message rate, and a map of the cheapest transport over message
-// rate and staleness. Both mark the present workload.
+// Two charts in SVG: cost over the message rate, and a map of the recommended transport over
+// message rate and staleness. Both mark the present workload.
 
 import { choose, estimates } from "./formulas.js";
 import { significant } from "./text.js";
@@ -163,7 +163,7 @@ const STALENESS_NAMES = [
   [3600, "1 h"],
 ];
 
-/** Which transport is cheapest where. `pick({rate, staleness_s})` is called for a click. */
+/** Which transport is recommended where. `pick({rate, staleness_s})` is called for a click. */
 export function map(svg, { need, model, cost, title, label, pick }) {
   const right = WIDTH - 12;
   const [x, y] = [scale(RATES, [LEFT, right]), scale(STALENESS, [BOTTOM, TOP])];
@@ -174,8 +174,13 @@ export function map(svg, { need, model, cost, title, label, pick }) {
       const rate = x.value(LEFT + (column + 0.5) * width);
       const staleness_s = y.value(BOTTOM - (row + 0.5) * height);
       const there = { ...need, rate, staleness_s };
-      const choice = choose(estimates(there, model), (way) => cost(way, there), model.constants);
-      const transport = choice?.close[0] ?? null;
+      const choice = choose(
+        estimates(there, model),
+        (way) => cost(way, there),
+        there,
+        model.constants,
+      );
+      const transport = choice?.transport ?? null;
       const isClear = choice === null || choice.close.length === 1;
       const last = stretches.at(-1);
       const goesOn = last?.row === row && last.transport === transport && last.isClear === isClear;

@@ -13,6 +13,7 @@ const isPushing = (transport) => !POLLING.includes(transport);
 export function estimates(need, model) {
   return model.transports
     .filter((transport) => !need.browser_only || model.constants.browser_clients[transport])
+    .filter((transport) => !need.two_way || model.constants.two_way[transport])
     .map((transport) => estimate(transport, need, model));
 }
 
@@ -90,7 +91,9 @@ function tooSlow(transport, need) {
 
 function openRequests(transport, need, requests_s, costs) {
   if (transport === "short-polling") return (requests_s * costs.request_cpu_us) / 1e6;
-  return isPushing(transport) ? need.subscribers : need.subscribers - requests_s * need.rtt_s;
+  if (isPushing(transport)) return need.subscribers;
+  const open = need.subscribers - requests_s * need.rtt_s;
+  return open > 1e-6 * need.subscribers ? open : 0;
 }
 
 /** Requests and latency of one subscriber for messages at random instants (theory/cycle.rs). */
@@ -245,57 +248,70 @@ export function bill(list, way, need) {
 }
 
 /**
- * The cheapest transport that is fast enough by `cost(way)`, those that are too close to it to
- * tell apart, and the simplest to run of these. Null if no transport is fast enough.
+ * The choice among the transports that are fast enough: by `need.cost`, which is `cost(way)`, then
+ * by bytes, then by simplicity. `close` are those whose cost is too close to the lowest to decide,
+ * `finalists` those of them whose bytes do not decide either. Null if no transport is fast enough.
  */
-export function choose(ways, cost, { too_close, simplicity }) {
+export function choose(ways, cost, need, { too_close, bytes_too_close, simplicity }) {
   const able = ways
     .filter((way) => way.too_slow_s === null && cost(way) !== null)
-    .map((way) => ({ transport: way.transport, cost: cost(way) }))
+    .map((way) => ({ ...way, cost: cost(way), bytes: way.bytes_up_s + way.bytes_down_s }))
     .sort((a, b) => a.cost - b.cost);
   if (able.length === 0) return null;
   const [cheapest, next] = able;
-  const close = able.filter((way) => way.cost <= cheapest.cost * too_close);
+  const close = able.filter((way) => way.cost <= cheapest.cost * too_close[need.cost]);
+  const fewest = Math.min(...close.map(({ bytes }) => bytes));
+  const isFrugal = (way) => way.cost === cheapest.cost || way.bytes <= fewest * bytes_too_close;
+  const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
   const rank = ({ transport }) => simplicity.indexOf(transport);
-  const { transport } = close.reduce((a, b) => (rank(b) < rank(a) ? b : a));
   const lead = next ? next.cost / cheapest.cost : NaN;
-  const names = close.map((way) => way.transport);
-  return { transport, close: names, lead: Number.isFinite(lead) ? lead : null };
+  return {
+    transport: finalists.reduce((a, b) => (rank(b) < rank(a) ? b : a)).transport,
+    close: close.map(({ transport }) => transport),
+    finalists: finalists.map(({ transport }) => transport),
+    lead: Number.isFinite(lead) ? lead : null,
+  };
 }
 
-const KNOBS = ["rate", "staleness_s", "rtt_s", "message_bytes"];
+/** Values of a need that may turn out different, by the names that the advice has for them. */
+const PARAMETERS = {
+  "rate": "rate",
+  "staleness": "staleness_s",
+  "rtt": "rtt_s",
+  "message-bytes": "message_bytes",
+};
 const FACTOR_MAX = 1000;
 const STEPS = 120;
 
-/** Where the choice changes if one value of the need moves and the others stay, nearest first. */
+/** Where the choice changes if one value of the need moves and the others stay. */
 export function margins(need, model, cost) {
-  const directions = KNOBS.flatMap((knob) =>
-    [FACTOR_MAX, 1 / FACTOR_MAX].map((most) => [knob, most]),
-  );
-  return directions.map(([knob, most]) => nearest(need, model, cost, knob, most)).filter(Boolean);
+  const directions = Object.keys(PARAMETERS).flatMap((parameter) => [
+    [parameter, FACTOR_MAX],
+    [parameter, 1 / FACTOR_MAX],
+  ]);
+  const found = ([parameter, furthest]) => nearest(need, model, cost, parameter, furthest);
+  return directions.map(found).filter(Boolean);
 }
 
-function nearest(need, model, cost, knob, most) {
-  const moved = (factor) => {
-    const value = need[knob] * factor;
-    return { ...need, [knob]: knob === "message_bytes" ? Math.round(value) : value };
+function nearest(need, model, cost, parameter, furthest) {
+  const name = PARAMETERS[parameter];
+  const becomes = (factor) => {
+    const value = need[name] * factor;
+    const moved = { ...need, [name]: name === "message_bytes" ? Math.round(value) : value };
+    const ways = estimates(moved, model);
+    return choose(ways, (way) => cost(way, moved), moved, model.constants)?.transport ?? null;
   };
-  const choice = (factor) => {
-    const there = moved(factor);
-    const ways = estimates(there, model);
-    return choose(ways, (way) => cost(way, there), model.constants)?.transport ?? null;
-  };
-  const step = most ** (1 / STEPS);
-  const present = choice(1);
+  const step = furthest ** (1 / STEPS);
+  const present = becomes(1);
   let changed = 1;
-  while (choice(step ** changed) === present) {
+  while (becomes(step ** changed) === present) {
     if (++changed > STEPS) return null;
   }
   let [same, other] = [step ** (changed - 1), step ** changed];
   for (let round = 0; round < 20; round++) {
     const middle = Math.sqrt(same * other);
-    if (choice(middle) === present) same = middle;
+    if (becomes(middle) === present) same = middle;
     else other = middle;
   }
-  return { knob, at: need[knob] * other, factor: other, becomes: choice(other) };
+  return { parameter, at: need[name] * other, factor: other, becomes: becomes(other) };
 }

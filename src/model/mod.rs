@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::advise::prices::{Meter, PriceList};
 use crate::advise::{
-    BUSY_SHARE_MAX, Costs, Need, TLS_RECORD_BYTES, TOO_CLOSE, has_browser_client, simplicity,
+    BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, TLS_RECORD_BYTES, has_browser_client,
+    is_two_way, simplicity,
 };
 use crate::scenario::{Headers, Workload};
 use crate::theory::MEAN_HOLD_SHARE;
@@ -46,7 +47,8 @@ pub const NEED: Need = Need {
     headers: Headers::Browser,
     is_tls: true,
     browser_only: true,
-    cost: crate::advise::Cost::Cpu,
+    two_way: false,
+    cost: Cost::Cpu,
 };
 
 /// All scripts as one: without imports, since all names are in one scope.
@@ -94,9 +96,18 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
             "mean_hold_share": MEAN_HOLD_SHARE,
             "hold_s": Workload::default().long_poll_hold.as_secs_f64(),
             "browser_headers": Sizes::BROWSER_HEADERS,
-            "too_close": TOO_CLOSE,
+            "too_close": {
+                "cpu": Cost::Cpu.too_close(),
+                "memory": Cost::Memory.too_close(),
+                "bytes": Cost::Bytes.too_close(),
+                "requests": Cost::Requests.too_close(),
+                // A bill is mostly made of what is counted exactly.
+                "money": Cost::Bytes.too_close(),
+            },
+            "bytes_too_close": BYTES_TOO_CLOSE,
             "simplicity": simplest,
             "browser_clients": each(|transport| has_browser_client(transport).into()),
+            "two_way": each(|transport| is_two_way(transport).into()),
         },
     })
 }

@@ -57,6 +57,7 @@ const INTERVAL = {
 const FLAGS = [
   ["is_tls", "TLS"],
   ["browser_only", "Only transports with a client in browsers"],
+  ["two_way", "Only transports that carry messages both ways"],
 ];
 const HEADERS = { minimal: "minimal", browser: "a browser’s, with cookies" };
 const COSTS = {
@@ -306,7 +307,7 @@ function chart(title, note) {
 const mapChart = chart(
   "",
   "For short polling with the longest interval that the staleness allows, " +
-    "unless one is set. Paler: another transport costs less than 10 % more. Blank: no transport is " +
+    "unless one is set. Paler: others are too close to call. Blank: no transport is " +
     "that fast. A click moves the workload there.",
 );
 const curveChart = chart(
@@ -315,7 +316,6 @@ const curveChart = chart(
 );
 
 function showAnswer(ways, choice) {
-  const { label: counted } = COSTS[state.cost];
   if (!choice) {
     setText(answer, "No transport is fast enough, or the platform carries none that is.");
     setText(why, "One one-way delay is half of the round trip; polling needs one and a half.");
@@ -328,16 +328,28 @@ function showAnswer(ways, choice) {
       : `, polling ${showSeconds(way.poll_interval_s)} after each response`;
   setText(answer, `${capital(label(choice.transport))}${how}`);
   const able = ways.filter(({ too_slow_s }) => too_slow_s === null);
-  const close = choice.close.map(label).join(", ");
-  let text = `It has the least ${counted} of the transports that are fast enough`;
-  if (choice.close.length > 1) {
-    text = `By ${counted}, ${close} are too close to call (within 10 %). ${capital(
-      label(choice.transport),
-    )} is the simplest of them to run: ${model.why[choice.transport]}`;
-  } else if (able.length === 1) text = "No other transport is fast enough";
-  else if (choice.lead) text += `; the next costs ${significant(choice.lead)} times as much`;
   const isSmall = able.every(({ cpu_cores_busy }) => cpu_cores_busy < 0.05);
-  setText(why, `${text}.${isSmall ? " Every one of them uses less than 5 % of a core." : ""}`);
+  const small = isSmall ? " Every one of them uses less than 5 % of a core." : "";
+  setText(why, `${clarity(choice, able)}.${small}`);
+}
+
+/** How clear the choice is: the sentences of src/report/advice.rs. */
+function clarity({ transport, close, finalists, lead }, able) {
+  const counted = COSTS[state.cost].label;
+  if (able.length === 1) return "No other transport is fast enough";
+  if (close.length === 1) {
+    const next = lead ? `; the next needs ${significant(lead)} times as much` : "";
+    return `It needs the least ${counted} of those that are fast enough${next}`;
+  }
+  const percent = significant((model.constants.too_close[state.cost] - 1) * 100);
+  const names = close.map(label).join(", ");
+  const tie = `By ${counted}, ${names} are too close to call (within ${percent} %)`;
+  if (finalists.length === 1) return `${tie}. Of these, ${label(transport)} needs the fewest bytes`;
+  const rest = finalists.map(label).join(", ");
+  const narrowed =
+    finalists.length < close.length ? ` Of these, ${rest} need the fewest bytes.` : "";
+  const name = capital(label(transport));
+  return `${tie}.${narrowed} ${name} is the simplest of them to run: ${model.why[transport]}`;
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
@@ -374,19 +386,21 @@ function showRows(ways, choice) {
   );
 }
 
-const SHOW_KNOB = {
-  rate: ["Messages", (value) => `${significant(value)}/s`],
-  staleness_s: ["Staleness", showSeconds],
-  rtt_s: ["Round trip", showSeconds],
-  message_bytes: ["Message text", showBytes],
+const SHOW_PARAMETER = {
+  "rate": ["Messages", (value) => `${significant(value)}/s`],
+  "staleness": ["Staleness", showSeconds],
+  "rtt": ["Round trip", showSeconds],
+  "message-bytes": ["Message text", showBytes],
 };
 
 function showChanges() {
-  const lines = margins(state, model, COSTS[state.cost].of).map(({ knob, at, factor, becomes }) => {
-    const [name, show] = SHOW_KNOB[knob];
-    const then = becomes ? label(becomes) : "no transport is fast enough";
-    return `${name} ${factor > 1 ? "above" : "below"} ${show(at)}: ${then}`;
-  });
+  const lines = margins(state, model, COSTS[state.cost].of).map(
+    ({ parameter, at, factor, becomes }) => {
+      const [name, show] = SHOW_PARAMETER[parameter];
+      const then = becomes ? label(becomes) : "no transport is fast enough";
+      return `${name} ${factor > 1 ? "above" : "below"} ${show(at)}: ${then}`;
+    },
+  );
   const none = "Nothing, unless a value changes by more than a factor of 1,000";
   changes.replaceChildren(
     ...(lines.length ? lines : [none]).map((text) => element("li", {}, text)),
@@ -434,13 +448,13 @@ function show() {
   const ways = estimates(state, model);
   const cost = COSTS[state.cost];
   const of = (way, need) => cost.of(way, need);
-  const choice = choose(ways, (way) => of(way, state), model.constants);
+  const choice = choose(ways, (way) => of(way, state), state, model.constants);
   showAnswer(ways, choice);
   showRows(ways, choice);
   showPrices();
   const list = state.cost === "money" ? ` (${priceList().title})` : "";
   const titles = [
-    `Cheapest in ${cost.label}${list}`,
+    `Recommended by ${cost.label}${list}`,
     `${capital(cost.axis)} by message rate${list}`,
   ];
   const given = { need: state, model, cost: of, label };
@@ -472,8 +486,8 @@ const result = element(
     "p",
     { className: "note" },
     `CPU and memory: ${model.machine}, with minimal headers and ` +
-      "without TLS. Requests and delays: theory, for messages at random instants. Bytes: sizes of " +
-      "heads and messages, and a model of TCP/IP.",
+      "without TLS. Requests and delays: theory, for messages at random instants. Bytes: sizes " +
+      "of heads and messages, and a model of TCP/IP.",
   ),
   about,
   sources,

@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod book;
 mod browser;
 mod child;
 mod cli;
@@ -26,6 +27,7 @@ mod model;
 mod ndjson;
 mod own_time;
 mod page;
+mod pause;
 mod polling;
 mod reconnect;
 mod scenarios;
@@ -39,5 +41,6 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod vanish;
 mod websocket;
 mod websocket_client;

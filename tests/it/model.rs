@@ -35,7 +35,7 @@ const answers = needs.map((need, index) => {
   const ways = estimates(need, model);
   return {
     ways,
-    choice: choose(ways, COSTS[need.cost], model.constants),
+    choice: choose(ways, COSTS[need.cost], need, model.constants),
     bills: model.prices.map((list) => ways.map((way) => bill(list, way, need))),
     margins: index < with_margins ? margins(need, model, COSTS[need.cost]) : null,
   };
@@ -63,6 +63,7 @@ fn workloads() -> Vec<Need> {
             headers: if picks.random() { Headers::Browser } else { Headers::Minimal },
             is_tls: picks.random(),
             browser_only: picks.random(),
+            two_way: picks.random(),
             cost: costs[picks.random_range(0..costs.len())],
         }
     };

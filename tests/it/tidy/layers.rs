@@ -22,8 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     &["app"],
     &["scenario", "feed", "client"],
-    &["message", "variant", "measure", "units", "table", "tls", "usage"],
-    &["text"],
+    &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
+    &["text", "private"],
 ];
 
 /// The path of a module without `crate`: `["feed", "store"]`, empty for the root.
