@@ -186,7 +186,8 @@ pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
     able.map(candidate).collect()
 }
 
-fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
+/// What each transport that `need` allows would take.
+pub fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
     let is_allowed = |transport: Transport| {
         (!need.browser_only || has_browser_client(transport))
             && (!need.two_way || is_two_way(transport))

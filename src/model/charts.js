@@ -7,7 +7,7 @@ import { significant } from "./text.js";
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 560;
 const HEIGHT = 330;
-const LEFT = 66;
+const LEFT = 84;
 const TOP = 12;
 const BOTTOM = HEIGHT - 46;
 const RATES = [0.01, 100];
@@ -59,7 +59,7 @@ function rateAxis(x, right) {
 
 function sideTitle(text) {
   const middle = (TOP + BOTTOM) / 2;
-  const turned = `translate(13 ${middle}) rotate(-90)`;
+  const turned = `translate(12 ${middle}) rotate(-90)`;
   return shape("text", { class: "axis middle", transform: turned }, text);
 }
 
@@ -70,7 +70,7 @@ const within = (value, [low, high]) => value >= low && value <= high;
  * too slow, or cannot be had.
  */
 export function curves(svg, { need, model, cost, title, show, label }) {
-  const right = WIDTH - 130;
+  const right = WIDTH - 152;
   const x = scale(RATES, [LEFT, right]);
   const lines = new Map();
   for (let index = 0; index <= POINTS; index++) {

@@ -281,7 +281,7 @@ const PARAMETERS = {
   "message-bytes": "message_bytes",
 };
 const FACTOR_MAX = 1000;
-const STEPS = 120;
+const MARGIN_STEPS = 120;
 
 /** Where the choice changes if one value of the need moves and the others stay. */
 export function margins(need, model, cost) {
@@ -301,11 +301,11 @@ function nearest(need, model, cost, parameter, furthest) {
     const ways = estimates(moved, model);
     return choose(ways, (way) => cost(way, moved), moved, model.constants)?.transport ?? null;
   };
-  const step = furthest ** (1 / STEPS);
+  const step = furthest ** (1 / MARGIN_STEPS);
   const present = becomes(1);
   let changed = 1;
   while (becomes(step ** changed) === present) {
-    if (++changed > STEPS) return null;
+    if (++changed > MARGIN_STEPS) return null;
   }
   let [same, other] = [step ** (changed - 1), step ** changed];
   for (let round = 0; round < 20; round++) {

@@ -92,7 +92,7 @@ const COSTS = {
     show: (value) => showMoney(value, priceList().currency),
   },
 };
-const STEPS = 1000;
+const SLIDER_STEPS = 1000;
 
 /** The workload, with `cost` and `prices` (the index of a price list) beside it. */
 let state = { ...model.need, prices: 0 };
@@ -157,9 +157,9 @@ function numberControl(control) {
   const { name, least, most, scale = 1 } = control;
   const id = `model-${name}`;
   const span = Math.log(most / least);
-  const toValue = (step) => clamp(control, least * Math.exp((step / STEPS) * span), least);
-  const toStep = (value) => Math.round((Math.log(value / least) / span) * STEPS);
-  const slider = element("input", { type: "range", min: 0, max: STEPS, step: 10 });
+  const toValue = (step) => clamp(control, least * Math.exp((step / SLIDER_STEPS) * span), least);
+  const toStep = (value) => Math.round((Math.log(value / least) / span) * SLIDER_STEPS);
+  const slider = element("input", { type: "range", min: 0, max: SLIDER_STEPS, step: 10 });
   slider.setAttribute("aria-label", `${control.label}, slider`);
   const field = element("input", { type: "number", id, step: "any" });
   [field.min, field.max] = [least * scale, most * scale];
@@ -195,7 +195,9 @@ function intervalControl() {
   isLongest.onchange = () => change({ poll_interval_s: isLongest.checked ? null : 1 });
   shown.push(() => {
     isLongest.checked = state.poll_interval_s === null;
-    for (const input of number.querySelectorAll("input")) input.disabled = isLongest.checked;
+    for (const input of number.querySelectorAll("input[type=range], input[type=number]")) {
+      input.disabled = isLongest.checked;
+    }
   });
   number.append(box);
   return number;
@@ -342,16 +344,18 @@ function clarity({ transport, close, finalists, lead }, able) {
     return `It needs the least ${counted} of those that are fast enough${next}`;
   }
   const percent = significant((model.constants.too_close[state.cost] - 1) * 100);
-  const names = close.map(label).join(", ");
+  const names = list(close);
   const tie = `By ${counted}, ${names} are too close to call (within ${percent} %)`;
   if (finalists.length === 1) return `${tie}. Of these, ${label(transport)} needs the fewest bytes`;
-  const rest = finalists.map(label).join(", ");
+  const rest = list(finalists);
   const narrowed =
     finalists.length < close.length ? ` Of these, ${rest} need the fewest bytes.` : "";
   const name = capital(label(transport));
   return `${tie}.${narrowed} ${name} is the simplest of them to run: ${model.why[transport]}`;
 }
 
+const words = new Intl.ListFormat("en");
+const list = (transports) => words.format(transports.map(label));
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function showRows(ways, choice) {
@@ -408,10 +412,10 @@ function showChanges() {
 }
 
 function showPrices() {
-  const list = priceList();
-  setText(about, `${list.title}, ${list.date}, in ${list.currency}. ${list.about}`);
+  const prices = priceList();
+  setText(about, `${prices.title}, ${prices.date}, in ${prices.currency}. ${prices.about}`);
   sources.replaceChildren(
-    ...Object.entries(list.prices).map(([meter, price]) => {
+    ...Object.entries(prices.prices).map(([meter, price]) => {
       const unit = model.units[meter];
       const link = element(
         "a",
@@ -422,7 +426,7 @@ function showPrices() {
       return element(
         "li",
         {},
-        `${capital(model.meters[meter])}: ${price.price} ${list.currency} ${unit} (`,
+        `${capital(model.meters[meter])}: ${price.price} ${prices.currency} ${unit} (`,
         link,
         `, ${price.date}).${note}`,
       );
@@ -452,10 +456,10 @@ function show() {
   showAnswer(ways, choice);
   showRows(ways, choice);
   showPrices();
-  const list = state.cost === "money" ? ` (${priceList().title})` : "";
+  const at = state.cost === "money" ? ` (${priceList().title})` : "";
   const titles = [
-    `Recommended by ${cost.label}${list}`,
-    `${capital(cost.axis)} by message rate${list}`,
+    `Recommended by ${cost.label}${at}`,
+    `${capital(cost.axis)} by message rate${at}`,
   ];
   const given = { need: state, model, cost: of, label };
   map(mapChart.svg, { ...given, title: titles[0], pick: change });
