@@ -273,14 +273,14 @@ const HEAD = [
   "Transport",
   "Mean delay",
   "Longest",
+  "Per month",
+  "Mostly",
   "Requests",
   "Up",
   "Down",
   "Connections",
   "Cores to plan",
   "Memory",
-  "Per month",
-  "Mostly",
 ];
 const columns = HEAD.map((text) => element("th", { scope: "col" }, text));
 const table = element(
@@ -366,14 +366,14 @@ function showRows(ways, choice) {
       const cells = [
         showSeconds(way.latency_mean_s),
         `${showSeconds(way.latency_max_s)}${late}`,
+        monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
+        monthly?.dominant ? model.meters[monthly.dominant] : "–",
         showPerSecond(way.requests_s),
         showBytesPerSecond(way.bytes_up_s),
         showBytesPerSecond(way.bytes_down_s),
         way.connections.toLocaleString("en-US"),
         `${way.cores.toLocaleString("en-US")} (${significant(way.cpu_cores_busy)} busy)`,
         showBytes(way.memory_bytes),
-        monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
-        monthly?.dominant ? model.meters[monthly.dominant] : "–",
       ];
       const isChosen = way.transport === choice?.transport;
       const name = element("span", { className: "way" }, label(way.transport));
