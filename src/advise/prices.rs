@@ -239,7 +239,8 @@ impl WrittenPrice {
         }
         let date = required(self.date, &key("date"), "give the day of the source")?;
         let bytes = self.counted_bytes;
-        if bytes.is_some_and(|bytes| meter != Meter::Messages || !(bytes >= 1.0)) {
+        let is_valid = |bytes: f64| meter == Meter::Messages && bytes >= 1.0;
+        if bytes.is_some_and(|bytes| !is_valid(bytes)) {
             let given = bytes.unwrap_or_default();
             let rule = "applies to messages only, and must be at least 1";
             return Err(format!("{} = {given}: {rule}", key("counted_bytes")));
