@@ -164,6 +164,11 @@ fn route(
     };
     let open = || sessions.open(app, client, application, transport);
     if transport == Transport::SocketioWebsocket {
+        if request.method() != Method::GET {
+            return refuse(
+                "the method must be GET, which opens a WebSocket (RFC 6455, section 4.1)",
+            );
+        }
         let (response, upgrade) = match handshake::respond(request.headers(), upgrade) {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(future::ready(Ok(*refusal)).boxed()),

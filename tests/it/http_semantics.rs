@@ -203,11 +203,19 @@ async fn every_websocket_route_validates_upgrades_the_same_way() {
         (format!("{good}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
         (good, 101),
     ];
-    for path in ["/topics/room/ws", "/echo", "/socket.io/?EIO=4&transport=websocket"] {
+    let by_post = Raw::upgrade_headers() + "content-length: 0\r\n";
+    for (path, post_status) in [
+        ("/topics/room/ws", 405),
+        ("/echo", 405),
+        ("/socket.io/?EIO=4&transport=websocket", 400),
+        ("/engine.io/?EIO=4&transport=websocket", 400),
+    ] {
         for (headers, status) in &cases {
             let given = status_of(&server, request("GET", path, headers)).await;
             assert_eq!(given, *status, "{path} {headers}");
         }
+        let given = status_of(&server, request("POST", path, &by_post)).await;
+        assert_eq!(given, post_status, "POST {path}");
     }
     server.stop().await;
 }
