@@ -259,3 +259,33 @@ async fn empty_last_event_id_is_ignored() {
     assert!(!stream.contains("event:reset"), "{stream}");
     server.stop().await;
 }
+
+/// Longer than hyper keeps the connection of a client that waits.
+const PARKED: std::time::Duration = std::time::Duration::from_millis(400);
+
+#[tokio::test]
+async fn parked_long_poll_keeps_its_connection_and_the_next_request() {
+    let server = TestServer::start().await;
+    let mut expected = 0;
+    for (method, more) in [("GET", ""), ("HEAD", ""), ("GET", "connection: close\r\n")] {
+        let epoch = server.at(0).epoch;
+        let path = format!("/topics/room/long-poll?epoch={epoch}&after={expected}&wait=60");
+        let both = request(method, &path, more) + &request("GET", "/healthz", "");
+        let mut raw = connect_and_send(&server, both).await;
+        eventually("held", || server.waiting(Transport::LongPolling) == 1).await;
+        tokio::time::sleep(PARKED).await;
+        server.publish("the answer").await;
+        expected += 1;
+        let answer = match method {
+            "HEAD" => raw.answer_without_body().await,
+            _ => raw.answer().await,
+        };
+        assert_eq!(answer.status, 200, "{method} {more}");
+        if more.is_empty() {
+            assert_eq!(raw.answer().await.status, 200, "{method}: the pipelined request");
+        } else {
+            assert_eq!(raw.rest().await, "", "closed as the client has asked");
+        }
+    }
+    server.stop().await;
+}
