@@ -180,7 +180,7 @@ async fn tls_flag_without_feature_is_an_error() {
     let compare = ["compare", "--target", "https://127.0.0.1", "--ca", "cert.pem"];
     for args in [&serve[..], &compare] {
         let (code, _, error) = run(args).await;
-        assert_eq!(code, 1, "{args:?}");
+        assert_eq!(code, 2, "{args:?}");
         assert!(error.contains("--features tls"), "{error}");
     }
 }
@@ -198,4 +198,58 @@ fn server_durations_have_limits() {
             assert!(text.contains(&format!("--{flag}")) && text.contains(bad), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn missing_files_are_usage_errors_that_name_flag_and_file() {
+    let target = ["--target", "http://127.0.0.1:1", "--target-file", "/nowhere/t.toml"];
+    let workload = ["--subscribers", "10", "--rate", "1", "--staleness", "1s"];
+    let cases: [(&[&str], &[&str], &str); 9] = [
+        (&["compare", "--scenario", "/nowhere/s.toml"], &[], "--scenario /nowhere/s.toml: "),
+        (&["compare", "--baseline", "/nowhere/run.json"], &[], "--baseline /nowhere/run.json: "),
+        (&["predict", "--scenario", "/nowhere/s.toml"], &[], "--scenario /nowhere/s.toml: "),
+        (&["load"], &target, "--target-file /nowhere/t.toml: "),
+        (&["advise", "--costs", "/nowhere/run.json"], &workload, "--costs /nowhere/run.json: "),
+        (&["report", "/nowhere/run.json"], &[], "error: /nowhere/run.json: "),
+        (&["inspect", "/nowhere"], &[], "/nowhere"),
+        (&["token", "--key", "/nowhere/key", "--subscribe", "a"], &[], "'/nowhere/key'"),
+        (&["serve", "--token-key", "/nowhere/key"], &[], "'/nowhere/key'"),
+    ];
+    for (arguments, more, message) in cases {
+        let (code, _, error) = run(&[arguments, more].concat()).await;
+        assert_eq!(code, 2, "{arguments:?}: {error}");
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert_eq!(error.matches("No such file").count(), 1, "{arguments:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn advise_prints_bills_and_refuses_bad_price_lists() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let workload = ["advise", "--subscribers", "1000", "--rate", "0.1", "--staleness", "5s"];
+    for name in ["virtual-machine", "serverless", "websocket-gateway"] {
+        let path = format!("{root}/load-tests/prices/{name}.toml");
+        let args = [&workload[..], &["--prices", &path]].concat();
+        let (code, out, error) = run(&args).await;
+        assert_eq!((code, error.as_str()), (0, ""), "{name}");
+        assert!(out.contains("Monthly bill: ") && out.contains("https://"), "{out}");
+        let (_, out, _) = run(&[&args[..], &["--json"]].concat()).await;
+        let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        let bills = json["bills"].as_array().expect("a list");
+        assert_eq!(bills.len(), json["advice"]["ways"].as_array().expect("a list").len());
+        assert!(bills.iter().any(|bill| bill["total"].as_f64() > Some(0.0)), "{bills:?}");
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("undated.toml").display().to_string();
+    let text = std::fs::read_to_string(format!("{root}/load-tests/prices/virtual-machine.toml"))
+        .expect("text");
+    let undated = text.replacen("date = \"2026-11-25\"", "", 1);
+    std::fs::write(&path, undated).expect("written");
+    let (code, _, error) = run(&[&workload[..], &["--prices", &path]].concat()).await;
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains(&format!("--prices {path}: date is missing")), "{error}");
+    let (code, _, error) = run(&[&workload[..], &["--prices", "/nowhere.toml"]].concat()).await;
+    assert!(code == 2 && error.contains("--prices /nowhere.toml: cannot be read"), "{error}");
+    let (code, _, error) = run(&[&workload[..], &["--interval", "0s"]].concat()).await;
+    assert!(code == 2 && error.contains("--interval"), "{error}");
 }
