@@ -116,10 +116,14 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
     if is_only {
         return "No other transport is fast enough.".to_owned();
     }
+    let (least, much) = match need.cost {
+        Cost::Cpu | Cost::Memory => ("least", "much"),
+        Cost::Bytes | Cost::Requests => ("fewest", "many"),
+    };
     if choice.close.len() == 1 {
         return match choice.lead {
             Some(lead) => format!(
-                "{} needs the least {cost}; the next transport needs {} times as much.",
+                "{} needs the {least} {cost}; the next transport needs {} times as {much}.",
                 sentence_case(name),
                 significant(lead)
             ),

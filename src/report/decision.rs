@@ -24,14 +24,16 @@ pub struct Decision {
     /// The workload of the point. The acceptable age is what short polling at its interval reaches.
     pub need: Need,
     pub choice: Choice,
-    /// Absent if this run's costs do not reproduce the choice, or are unknown.
+    /// Absent if the costs do not reproduce the choice, or are unknown.
     model: Option<Model>,
 }
 
-/// Costs of the run, for workloads that were not measured.
+/// Costs of the transports of a run, for workloads that were not measured.
 pub struct Model {
     pub need: Need,
     costs: Costs,
+    /// True if the run cannot provide the costs of every transport.
+    has_reference: bool,
     /// The recommended transport and its cost relative to the lowest, which the run does not
     /// separate at the measured point.
     recommended: Option<(Transport, f64)>,
@@ -69,7 +71,7 @@ impl Decision {
         Some(Decision { need, choice, model })
     }
 
-    /// What extrapolates the recommendation; absent if this run's costs do not reproduce it.
+    /// Extrapolates the recommendation; absent if the costs do not reproduce it.
     pub fn model(&self) -> Option<&Model> {
         self.model.as_ref()
     }
@@ -109,8 +111,8 @@ fn is_fast(way: &Way, staleness_s: f64) -> bool {
 }
 
 impl Model {
-    /// The costs of `run` and the first workload that it measured. `None` if fewer than two
-    /// transports have costs, or if the server is another one.
+    /// The costs of `run` and the first workload that it measured. `None` for fewer than two
+    /// transports, or if the server is another one.
     pub fn of_run(run: &Run) -> Option<Model> {
         let workload = &run.cells.first()?.workload;
         Model::of(run, need(run, workload, Cost::Cpu))
@@ -118,9 +120,20 @@ impl Model {
 
     fn of(run: &Run, need: Need) -> Option<Model> {
         let mut costs = Costs::from_run(run);
-        costs.ways.retain(|_, way| way.origin == Origin::Run);
+        let is_measured =
+            |transport: Transport| run.cells.iter().any(|cell| cell.variant == transport);
+        costs.ways.retain(|transport, _| is_measured(*transport));
+        let has_reference = costs.ways.values().any(|way| way.origin == Origin::Reference);
         let is_known = costs.ways.len() >= 2 && run.server.is_child;
-        is_known.then_some(Model { need, costs, recommended: None })
+        is_known.then_some(Model { need, costs, has_reference, recommended: None })
+    }
+
+    /// Whose costs the model uses.
+    pub fn source(&self) -> &'static str {
+        match self.has_reference {
+            false => "this run's costs",
+            true => "costs of the built-in reference, where this run is too short",
+        }
     }
 
     /// The model with the recommendation of the measurement, if it arrives at the same.

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn text_is_wrapped_and_made_visible() {
-        let style = TableStyle { width: Some(16), colour: false };
+        let style = TableStyle { width: Some(12), colour: false };
         let blocks =
             vec![Block::text("one two three four"), Block::list(["aaaaa b\u{1b}[2J", "c"])];
         let text = render(&[Section::new("s", "Title", blocks)], style);

@@ -68,11 +68,12 @@ pub fn recommended(model: &Model, need: Need) -> Chart {
     let label = format!("{title}: {}", names.join(", "));
     Chart {
         note: format!(
-            "By message rate and acceptable age; the circle marks {} messages/s and {}. Pale: \
+            "By message rate and acceptable age; the circle marks {}/s and {}. Pale: \
              other transports are too close to call, and the simplest is shown. Blank: none is \
-             fast enough. Extrapolated with this run's costs.",
+             fast enough. Extrapolated with {}.",
             significant(need.rate),
-            Unit::Seconds.show(need.staleness_s)
+            Unit::Seconds.show(need.staleness_s),
+            model.source()
         ),
         title,
         svg: frame(WIDTH, HEIGHT, &label, body),
