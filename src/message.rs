@@ -236,6 +236,9 @@ pub enum Event {
     Published { epoch: Epoch, offset: Offset },
     /// A frame of the client was rejected.
     Error { error: String },
+    /// Sent now and then to clients that ask for it: a browser shows its scripts neither the pings
+    /// of a WebSocket nor the comments of an event stream.
+    Heartbeat,
 }
 
 impl Event {
@@ -247,6 +250,7 @@ impl Event {
             Event::Reset { .. } => "reset",
             Event::Published { .. } => "published",
             Event::Error { .. } => "error",
+            Event::Heartbeat => "heartbeat",
         }
     }
 

@@ -34,7 +34,7 @@ pub use addresses::{Connections, Place};
 pub use client::{Client, Sender};
 pub use config::ServerConfig;
 pub use end::{End, TOO_SLOW};
-pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
+pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector, heartbeat};
 pub use metrics::Metrics;
 pub use respond::ApiError;
 pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};

@@ -19,6 +19,9 @@ use crate::variant::Transport;
 /// together do not time out together.
 const WAIT_SHARE: std::ops::RangeInclusive<f64> = 0.9..=1.0;
 
+/// The shortest interval of heartbeats that a client can ask for.
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
 /// The query as the client sent it: every value still text, so that an error can quote it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Query {
@@ -26,6 +29,7 @@ pub struct Query {
     pub after: Option<String>,
     pub limit: Option<String>,
     pub wait: Option<String>,
+    pub heartbeat: Option<String>,
 }
 
 /// A checked query.
@@ -37,6 +41,8 @@ pub struct ReadOptions {
     pub limit: usize,
     /// How long a long poll may wait.
     pub wait: Duration,
+    /// How often a stream is sent an [`Event::Heartbeat`](crate::message::Event); `None` if not.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Query {
@@ -62,7 +68,17 @@ impl Query {
             None => app.config.max_hold,
             Some(text) => seconds("wait", text)?.min(app.config.max_hold),
         };
-        Ok(ReadOptions { cursor: after.map(|offset| Cursor { epoch, offset }), limit, wait })
+        let heartbeat = match &self.heartbeat {
+            None => None,
+            Some(text) => match seconds("heartbeat", text)? {
+                period if period < HEARTBEAT_MIN => {
+                    return Err(BadInput::new("heartbeat", text, "at least 1 (second)").into());
+                }
+                period => Some(period.min(app.config.heartbeat)),
+            },
+        };
+        let cursor = after.map(|offset| Cursor { epoch, offset });
+        Ok(ReadOptions { cursor, limit, wait, heartbeat })
     }
 }
 
@@ -100,6 +116,8 @@ pub struct Subscription {
     pub limit: ReadLimit,
     /// How long a long poll waits: not at all for a client without a cursor, which asks for one.
     pub wait: Duration,
+    /// How often the client wants to see a heartbeat.
+    pub heartbeat: Option<Duration>,
     pub(super) app: Arc<App>,
     pub(super) client: Client,
     pub transport: Transport,
@@ -119,12 +137,13 @@ impl Subscription {
         request: SubscribeRequest,
     ) -> Result<Subscription, ApiError> {
         let topic = app.topic(&app.topic_name(&request.topic)?)?;
-        let ReadOptions { cursor, limit, wait } = request.query.check(app, &topic)?;
+        let ReadOptions { cursor, limit, wait, heartbeat } = request.query.check(app, &topic)?;
         let is_counted = transport != Transport::ShortPolling;
         Ok(Subscription {
             cursor: cursor.unwrap_or_else(|| topic.head()),
             limit: limit.into(),
             wait: cursor.map_or(Duration::ZERO, |_| wait.mul_f64(rand::random_range(WAIT_SHARE))),
+            heartbeat,
             topic,
             _guard: is_counted.then(|| app.hold(transport)).transpose()?,
             app: app.clone(),

@@ -31,7 +31,9 @@ impl Update {
                 Some(Update { reset: true, ..Update::default() })
             }
             Frame::Event(Event::Error { error }) => return Err(ClientError::ProtocolError(error)),
-            Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => None,
+            Frame::Event(Event::Subscribed { .. } | Event::Published { .. } | Event::Heartbeat) => {
+                None
+            }
         })
     }
 }

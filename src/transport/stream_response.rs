@@ -18,7 +18,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use crate::app::respond::answer;
-use crate::app::{App, End, SubscribeRequest, Subscription};
+use crate::app::{self, App, End, SubscribeRequest, Subscription};
 use crate::feed::SharedRead;
 use crate::message::{Cursor, Epoch, Event, Offset, ReadResult};
 use crate::variant::Transport;
@@ -105,12 +105,21 @@ async fn write<F: Format>(
     writer: StreamWriter<F>,
     mut heartbeat: Interval,
 ) {
+    let beat = match writer.subscription.heartbeat {
+        None => Bytes::from_static(F::HEARTBEAT),
+        Some(period) => {
+            heartbeat = app::heartbeat(period);
+            let mut chunk = F::new(writer.subscription.cursor.epoch);
+            chunk.event(None, &Event::Heartbeat);
+            chunk.finish()
+        }
+    };
     let mut serving = pin!(serving);
     let end = loop {
         tokio::select! {
             Err(end) = &mut serving => break end,
             _ = heartbeat.tick() => match writer.subscription.check_token() {
-                Ok(()) => drop(writer.lock().get_or_insert(Bytes::from_static(F::HEARTBEAT))),
+                Ok(()) => drop(writer.lock().get_or_insert_with(|| beat.clone())),
                 Err(end) => break end,
             },
         }

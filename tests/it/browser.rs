@@ -2,6 +2,7 @@
 
 mod driver;
 mod model;
+mod silence;
 mod wire;
 
 use std::collections::BTreeMap;

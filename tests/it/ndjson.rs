@@ -7,7 +7,7 @@ use poll_vs_push::client::{HttpStream, Meter};
 use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
 
-use crate::support::{Reader, TestServer, options, soon};
+use crate::support::{Raw, Reader, TestServer, WireFrame, options, soon};
 
 /// Lines of the stream, the empty ones too, until there are `count`.
 async fn lines(stream: &mut HttpStream, count: usize) -> Vec<String> {
@@ -74,5 +74,39 @@ async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
     assert_eq!((down.payload, down.headers), (payload, 0));
     assert_eq!(down.framing, 7 * COUNT);
     drop(reader);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn heartbeats_are_events_for_clients_that_ask_for_them() {
+    let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(5)).await;
+    let heartbeat = json!({ "event": "heartbeat" });
+    let mut stream = soon(HttpStream::get(&server.dialer(), "/topics/room/stream?heartbeat=1"))
+        .await
+        .expect("a 200");
+    let lines = lines(&mut stream, 3).await;
+    let last: Value = serde_json::from_str(&lines[2]).expect("JSON");
+    assert_eq!(last, heartbeat);
+    drop(stream);
+
+    let path = "/topics/room/events?heartbeat=1";
+    let mut stream = soon(HttpStream::get(&server.dialer(), path)).await.expect("a 200");
+    let mut text = String::new();
+    while !text.contains("event:heartbeat\ndata:{\"event\":\"heartbeat\"}\n\n") {
+        let chunk = soon(stream.chunk()).await.expect("no break").expect("no end");
+        text.push_str(std::str::from_utf8(&chunk).expect("text"));
+    }
+    drop(stream);
+
+    let mut socket = Raw::connect(server.address).await;
+    socket.upgrade("/topics/room/ws?heartbeat=1").await;
+    let beat = async { while socket.frame().await != WireFrame::Text(heartbeat.to_string()) {} };
+    soon(beat).await;
+    drop(socket);
+
+    for bad in ["0", "0.5", "soon", "-1"] {
+        let answer = server.get(&format!("/topics/room/stream?heartbeat={bad}")).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
     server.stop().await;
 }

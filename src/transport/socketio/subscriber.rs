@@ -96,7 +96,7 @@ impl Subscriber {
             }
             Event::Gap { gap } => Ok((Update { gap, ..nothing }, false)),
             Event::Error { error } => Err(ClientError::ProtocolError(error)),
-            Event::Published { .. } => Err(nonsense()),
+            Event::Published { .. } | Event::Heartbeat => Err(nonsense()),
         }
     }
 }

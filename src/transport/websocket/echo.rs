@@ -32,7 +32,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
                 Err(refusal) => return *refusal,
             };
             answer(app.hold(Transport::WebSocket).map(|guard| {
-                let socket = Socket::accept(app.clone(), client, upgrade);
+                let socket = Socket::accept(app.clone(), client, upgrade, None);
                 let drain = app.drain.clone();
                 app.spawn(async move {
                     let _guard = guard;

@@ -20,7 +20,7 @@ use warp::reply::Response;
 use super::frames::{TEXT, push_frame};
 use super::handshake;
 use crate::app::respond::answer;
-use crate::app::{App, Client, End, SubscribeRequest, Subscription, WhenWoken};
+use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
 use crate::message::{Event, ReadResult};
 use crate::variant::Transport;
@@ -56,7 +56,8 @@ where
             let client = request.client.clone();
             let accepted = Subscription::new(&app, Transport::WebSocket, request);
             let accepted = accepted.map(|subscription| {
-                let (serve, socket) = (serve.clone(), Socket::accept(app.clone(), client, upgrade));
+                let socket = Socket::accept(app.clone(), client, upgrade, subscription.heartbeat);
+                let serve = serve.clone();
                 app.spawn(async move {
                     if let Ok(socket) = socket.await {
                         serve(subscription, socket).await;
@@ -79,6 +80,8 @@ pub(super) struct Socket {
     app: Arc<App>,
     client: Client,
     heartbeat: Interval,
+    /// When the client is to see a heartbeat, if it wants to.
+    visible: Option<Box<Interval>>,
     /// The client has sent nothing since the last heartbeat.
     is_silent: bool,
 }
@@ -89,6 +92,7 @@ impl Socket {
         app: Arc<App>,
         client: Client,
         upgrade: OnUpgrade,
+        visible: Option<Duration>,
     ) -> Result<Socket, hyper::Error> {
         let io = TokioIo::new(upgrade.await?);
         let message_bytes_max = app.config.max_message_bytes_encoded();
@@ -99,9 +103,10 @@ impl Socket {
             .max_frame_size(Some(message_bytes_max));
         let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let heartbeat = app.heartbeat();
+        let visible = visible.map(|period| Box::new(app::heartbeat(period)));
         let stream = WhenWoken::new(stream);
         let (unwritten, has_unflushed, is_silent) = (Bytes::new(), false, false);
-        Ok(Socket { stream, has_unflushed, unwritten, app, client, heartbeat, is_silent })
+        Ok(Socket { stream, has_unflushed, unwritten, app, client, heartbeat, visible, is_silent })
     }
 
     /// Sends the first event: where the subscription begins.
@@ -155,6 +160,7 @@ impl Socket {
                         Frame::Pong(_) | Frame::Frame(_) => {}
                     }
                 }
+                () = tick(&mut self.visible) => self.send_event(Event::Heartbeat).await?,
                 _ = self.heartbeat.tick() => {
                     let App { config, pauses, .. } = &*self.app;
                     // After a pause the client gets a whole heartbeat to answer the next ping.
@@ -201,6 +207,14 @@ impl Socket {
             while let Some(Ok(_)) = stream.next().await {}
         };
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
+    }
+}
+
+/// Waits for the next tick, without end if there is none.
+async fn tick(interval: &mut Option<Box<Interval>>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }
 

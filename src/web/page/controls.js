@@ -8,6 +8,8 @@ const STEPS = {
   roundTripMs: [0, 10, 20, 40, 100, 200, 400, 1000],
 };
 
+const query = new URLSearchParams(location.search);
+
 /** Fires `change` when one of them was set. */
 class Settings extends EventTarget {
   /** Messages per second that are published for the race. */
@@ -16,6 +18,8 @@ class Settings extends EventTarget {
   /** Of the simulated link. */
   roundTripMs = 100;
   isPaused = false;
+  /** How often a stream is to be sent a heartbeat; `?heartbeat=` of the page, seconds. */
+  heartbeatMs = 1000 * Math.min(Math.max(Number(query.get("heartbeat")) || 5, 1), 25);
 
   set(name, value) {
     this[name] = value;

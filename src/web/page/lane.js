@@ -32,6 +32,10 @@ export class Lane {
   #life = new AbortController();
   #attempts = 0;
   #outage = null;
+  /** {since, until}: the server was last heard at `since` and is to be heard by `until`. */
+  #expected = null;
+  #silence = new AbortController();
+  #quiet = null;
 
   constructor(transport, topic, settings, board) {
     Object.assign(this, { transport, topic, settings, board });
@@ -79,9 +83,11 @@ export class Lane {
     };
     const isHolding = this.transport.holdsConnection;
     const release = isHolding ? await holdConnection(signal, onFull) : () => {};
+    this.#silence = new AbortController();
     try {
-      await this.transport.subscribe(this, signal);
+      await this.transport.subscribe(this, AbortSignal.any([signal, this.#silence.signal]));
     } finally {
+      this.expects(null);
       release();
     }
   }
@@ -113,7 +119,35 @@ export class Lane {
     announce(`${this.label}: the server is back`);
   }
 
+  /**
+   * Shows a connection from which nothing has come for two heartbeats as silent, and gives it up
+   * after two more: a connection may be dead although neither side has closed it. To be called now
+   * and then.
+   */
+  checkSilence() {
+    if (!this.#expected || now() < this.#expected.until) return;
+    const { since, until } = this.#expected;
+    const seconds = Math.floor((now() - since) / 1000);
+    if (now() - until > 2 * this.settings.heartbeatMs) {
+      this.#silence.abort(new Error(`silent for ${seconds} s`));
+      return;
+    }
+    if (!this.#quiet) {
+      announce(`${this.label}: silent`);
+      this.#quiet = this.track.add("silences", { from: since });
+    }
+    this.state = { kind: "bad", text: `silent for ${seconds} s` };
+  }
+
   // What follows is for the transports.
+
+  /** The server is to be heard from within `ms`, and the simulated round trip; null: not at all. */
+  expects(ms) {
+    if (this.#quiet) this.#quiet.to ??= now();
+    this.#quiet = null;
+    const until = now() + ms + this.settings.roundTripMs;
+    this.#expected = ms === null ? null : { since: now(), until };
+  }
 
   /** The path of a route, with the cursor to read on from. */
   path(route, query = {}) {
@@ -136,6 +170,11 @@ export class Lane {
   counts(bytesUp, bytesDown) {
     this.counters.bytesUp += bytesUp;
     this.counters.bytesDown += bytesDown;
+  }
+
+  /** The server has sent something that is not an event. */
+  isAlive() {
+    this.#isHeard();
   }
 
   /** The answer to a poll; it left the server at `leftAt`. */
@@ -163,6 +202,8 @@ export class Lane {
       // falls through: both say where reading goes on
       case "subscribed":
         this.cursor = { epoch: event.epoch, offset: event.cursor };
+        break;
+      case "heartbeat":
         break;
       case "error":
         throw new Error(event.error);

@@ -9,7 +9,6 @@
 import { ask } from "./polling.js";
 
 const HOLD_S = 25;
-const PATIENCE_MS = (HOLD_S + 10) * 1000;
 
 export const longPolling = {
   id: "long-polling",
@@ -19,8 +18,10 @@ export const longPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
+      // A response is the only sign of life, so a page that looks more often waits less.
+      const wait = Math.min(HOLD_S, lane.settings.heartbeatMs / 200);
       // Here the server waits.
-      await ask(lane, "long-poll", { wait: HOLD_S }, PATIENCE_MS, signal);
+      await ask(lane, "long-poll", { wait }, wait * 1000, signal);
     }
   },
 };

@@ -60,6 +60,7 @@ function redraw() {
 draw();
 
 async function updateTexts() {
+  for (const lane of lanes) lane.checkSilence();
   for (const view of views) view.update();
   race.update();
   const [held, here] = [await connections.heldInAllWindows(), connections.heldInThisWindow()];

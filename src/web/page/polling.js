@@ -3,16 +3,20 @@
 import { now } from "./clock.js";
 import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
 
-/** Asks `route` for what is after the lane's cursor and hands the lane the answer. */
-export async function ask(lane, route, query, patienceMs, signal) {
+/**
+ * Asks `route`, which answers within `waitMs`, for what is after the lane's cursor and hands the
+ * lane the answer.
+ */
+export async function ask(lane, route, query, waitMs, signal) {
   const path = lane.path(route, query);
   const ask = lane.asks();
   await lane.link.up();
   signal.throwIfAborted();
   lane.sends(ask);
-  const patience = AbortSignal.timeout(patienceMs);
-  const response = await fetch(path, { signal: AbortSignal.any([signal, patience]) });
+  lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
+  const response = await fetch(path, { signal });
   const body = await response.text();
+  lane.expects(null);
   ask.leftAt = now();
   await lane.link.down();
   signal.throwIfAborted();

@@ -7,8 +7,6 @@
 import { now, sleep } from "./clock.js";
 import { ask } from "./polling.js";
 
-const PATIENCE_MS = 10_000;
-
 export const shortPolling = {
   id: "short-polling",
   label: "Short polling",
@@ -17,7 +15,7 @@ export const shortPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
-      await ask(lane, "poll", {}, PATIENCE_MS, signal);
+      await ask(lane, "poll", {}, 0, signal);
       // Here the browser waits.
       const pause = lane.track.add("pauses", { from: now() });
       await sleep(lane.settings.pollIntervalMs, signal);

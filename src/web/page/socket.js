@@ -5,20 +5,22 @@ import { now } from "./clock.js";
 /**
  * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
  * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
- * and `closed()` at the end.
+ * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
-export async function openSocket(lane, path, head, signal, { opened, heard, closed }) {
+export async function openSocket(lane, path, head, signal, { opened, heard, closed, heartbeatMs }) {
   await lane.link.connect();
   const ask = lane.asks();
   await lane.link.up();
   signal.throwIfAborted();
   lane.sends(ask);
+  lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(url);
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {
+      lane.expects(2 * heartbeatMs());
       ask.leftAt = now();
       stream = lane.track.add("streams", { from: now() });
       await lane.link.down();
@@ -27,6 +29,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       opened(socket, reject);
     };
     socket.onmessage = async ({ data }) => {
+      lane.expects(2 * heartbeatMs());
       const leftAt = now();
       await lane.link.down();
       try {

@@ -28,30 +28,25 @@ export const socketIo = {
   async subscribe(lane, signal) {
     const head = upgradeHeads(PATH);
     let socket;
-    let fail;
-    let patienceMs = 20_000;
-    let impatience;
+    // Unlike a WebSocket's pings, Engine.IO's can be seen.
+    let { heartbeatMs } = lane.settings;
     const send = async (packet) => {
       await lane.link.up();
       if (socket.readyState !== WebSocket.OPEN) return;
       socket.send(packet);
       lane.counts(frameBytes(utf8Bytes(packet), true), 0);
     };
-    // Unlike a WebSocket's pings, Engine.IO's can be seen: silence means that the server is gone.
-    const listen = () => {
-      clearTimeout(impatience);
-      impatience = setTimeout(() => fail(new Error("no ping")), patienceMs);
-    };
     const heard = (packet, leftAt) => {
-      listen();
       lane.counts(0, frameBytes(utf8Bytes(packet)));
       if (packet.startsWith("0")) {
         const { pingInterval, pingTimeout } = JSON.parse(packet.slice(1));
-        patienceMs = pingInterval + pingTimeout;
-        listen();
+        // The server counts from the pong: what Engine.IO's own clients allow for a ping.
+        heartbeatMs = (pingInterval + pingTimeout) / 2;
+        lane.expects(2 * heartbeatMs);
         send(CONNECT);
       } else if (packet === "2") {
         send(PONG);
+        lane.isAlive();
       } else if (packet.startsWith(CONNECT)) {
         const { epoch, offset: after } = lane.cursor ?? {};
         send(`${EVENT}${JSON.stringify(["subscribe", { topic: lane.topic, epoch, after }])}`);
@@ -64,13 +59,10 @@ export const socketIo = {
       }
     };
     await openSocket(lane, PATH, head, signal, {
-      opened: (opened, onFailure) => {
-        socket = opened;
-        fail = onFailure;
-        listen();
-      },
+      heartbeatMs: () => heartbeatMs,
+      opened: (opened) => (socket = opened),
       heard,
-      closed: () => clearTimeout(impatience),
+      closed: () => {},
     });
   },
 };

@@ -6,9 +6,9 @@
 //                one of its six connections.
 
 import { eventBytes, requestHead, streamHead } from "./bytes.js";
-import { now, sleep } from "./clock.js";
+import { now } from "./clock.js";
 
-const PATIENCE_MS = 10_000;
+const HAS_NO_ID = ["gap", "heartbeat"];
 
 export const serverSentEvents = {
   id: "sse",
@@ -17,13 +17,15 @@ export const serverSentEvents = {
   holdsConnection: true,
 
   async subscribe(lane, signal) {
-    const path = lane.path("events");
+    const { heartbeatMs } = lane.settings;
+    const path = lane.path("events", { heartbeat: heartbeatMs / 1000 });
     const head = { up: requestHead("GET", path, "text/event-stream"), down: streamHead() };
     await lane.link.connect();
     const ask = lane.asks();
     await lane.link.up();
     signal.throwIfAborted();
     lane.sends(ask);
+    lane.expects(2 * heartbeatMs);
     // An EventSource would reconnect by itself, with the last id, after the same delay for
     // everybody. We close it at the first error, so that all lanes come back in one way: with
     // backoff, jitter, and a connection of the six.
@@ -31,9 +33,8 @@ export const serverSentEvents = {
     let stream;
     try {
       await new Promise((_, reject) => {
-        const impatience = sleep(PATIENCE_MS, signal);
-        impatience.then(() => stream ?? reject(new Error("no answer")), reject);
         source.onopen = async () => {
+          lane.expects(2 * heartbeatMs);
           ask.leftAt = now();
           stream = lane.track.add("streams", { from: now() });
           await lane.link.down();
@@ -42,15 +43,16 @@ export const serverSentEvents = {
         };
         source.onerror = () => reject(new Error("connection lost"));
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-        for (const type of ["message", "subscribed", "gap", "reset"]) {
+        for (const type of ["message", "subscribed", "gap", "reset", "heartbeat"]) {
           source.addEventListener(type, async ({ data, lastEventId }) => {
+            lane.expects(2 * heartbeatMs);
             const leftAt = now();
             await lane.link.down();
             if (signal.aborted) return;
-            // A gap has no id of its own: the browser then gives that of the event before it.
-            const event = { type, data, id: type === "gap" ? "" : lastEventId };
+            // The browser gives an event without an id that of the event before it.
+            const event = { type, data, id: HAS_NO_ID.includes(type) ? "" : lastEventId };
             lane.counts(0, eventBytes(event));
-            lane.exchange = { kind: "sse", ...head, event };
+            if (type !== "heartbeat") lane.exchange = { kind: "sse", ...head, event };
             lane.hears(JSON.parse(data), leftAt);
           });
         }

@@ -80,14 +80,17 @@ export class Timeline {
 
   #outages({ now, from, x }) {
     const pen = this.#pen;
-    for (const outage of this.#lane.track.outages) {
+    const { outages, silences } = this.#lane.track;
+    const named = [...outages.map((span) => [span, "server gone"]),
+      ...silences.map((span) => [span, "silent"])];
+    for (const [outage, name] of named) {
       const to = outage.to ?? now;
       if (to < from) continue;
       pen.globalAlpha = 0.13;
       pen.fillStyle = theme.bad;
       pen.fillRect(x(outage.from), TOP, x(to) - x(outage.from), BOTTOM - TOP);
       pen.globalAlpha = 1;
-      this.#text("server gone", Math.max(x(outage.from), 0) + 5, 42, theme.bad);
+      this.#text(name, Math.max(x(outage.from), 0) + 5, 42, theme.bad);
     }
   }
 

@@ -11,6 +11,8 @@ export class Track {
   streams = [];
   /** Times without a server: {from, to?}. */
   outages = [];
+  /** Times in which an open connection was silent: {from, to?}. */
+  silences = [];
   /** Messages: "epoch:offset" -> {leftAt, heardAt}. */
   arrivals = new Map();
   /** What is to be said about a moment: {at, text}. */
@@ -31,6 +33,6 @@ export class Track {
   /** Whatever is under way ends now: the connection is gone. */
   cut(at) {
     for (const ask of this.asks) ask.cutAt ??= ask.doneAt ? undefined : at;
-    for (const span of [...this.pauses, ...this.streams]) span.to ??= at;
+    for (const span of [...this.pauses, ...this.streams, ...this.silences]) span.to ??= at;
   }
 }

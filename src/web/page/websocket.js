@@ -20,13 +20,16 @@ export const webSocket = {
   unanswered: [],
 
   async subscribe(lane, signal) {
-    const path = lane.path("ws");
+    const heartbeat = lane.settings.heartbeatMs / 1000;
+    const path = lane.path("ws", { heartbeat });
     const head = upgradeHeads(path);
     await openSocket(lane, path, head, signal, {
+      heartbeatMs: () => lane.settings.heartbeatMs,
       opened: (socket) => (this.socket = socket),
       heard: (text, leftAt) => {
         const event = JSON.parse(text);
         lane.counts(0, frameBytes(utf8Bytes(text)));
+        if (event.event === "heartbeat") return lane.hears(event, leftAt);
         lane.exchange = { kind: "websocket", ...head, received: text, sent: lane.exchange?.sent };
         if (event.event === "published" || event.event === "error") {
           this.unanswered.shift()?.(event);
