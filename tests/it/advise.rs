@@ -1,4 +1,4 @@
-//! The advice: the trivial answers, the limits, and that its margins are where it changes its mind.
+//! The advice: clear cases, limits, and margins at which the recommendation really changes.
 
 use poll_vs_push::advise::{
     Advice, Cost, Costs, Need, Origin, Standing, TOO_CLOSE, advise, choose,
@@ -21,7 +21,7 @@ const NEED: Need = Need {
     cost: Cost::Cpu,
 };
 
-/// Costs of a machine that polls, holds and pushes for 20, 30 and 8 µs.
+/// Costs of a machine that needs 20, 30 and 8 µs for a short poll, a long poll and a push.
 fn costs() -> Costs {
     let mut costs = Costs::reference();
     costs.publish_cpu_us = 25.0;
@@ -93,7 +93,7 @@ fn large_fan_out_needs_more_cores_or_more_time() {
     let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
     let advice = advise(&crowd, &costs());
     let push = advice.way(WebSocket).expect("its cost is known");
-    // 80 s of work within 1.96 s.
+    // 80 s of CPU time within 1.96 s.
     assert_eq!(push.cores, 41.0);
     assert!(push.latency_max_s <= 2.0);
     assert_eq!(push.memory_standing, Standing::Extrapolated { factor: 2_000.0 });
@@ -127,7 +127,7 @@ proptest! {
             prop_assert!(margin.becomes != choice(need));
             let moved = margin.knob.moved(&need, margin.factor);
             prop_assert_eq!(choice(moved), margin.becomes);
-            // Half of the way there, nothing has changed yet.
+            // Halfway to the margin, the recommendation is still the same.
             prop_assert_eq!(choice(margin.knob.moved(&need, margin.factor.sqrt())), choice(need));
         }
     }
