@@ -7,16 +7,18 @@
 //!
 //! ```text
 //! cli                                   one file for each command
-//! report                                run.json -> HTML, Markdown, CSV, terminal
+//! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
+//! web                                   the pages that a server shows
+//! model                                 the advice as a page with controls
 //! advise                                which transport suits one workload
 //! load            validity              the load test; what voids or qualifies a result
 //! run                                   the schema of run.json
-//! server          theory                accept loop, authentication, routes; closed forms
-//! transport       web                   one file for each transport; the live page
+//! theory                                closed forms
+//! transport                             one file for each transport
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
 //! message variant measure units         messages; transports by name; histograms; units
-//! table   tls     usage                 terminal tables; certificates; CPU time and memory
+//! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text    private                       escaping of untrusted text; private files
 //! ```
 //!
@@ -37,12 +39,13 @@ pub mod feed;
 pub mod load;
 pub mod measure;
 pub mod message;
+pub mod model;
 pub mod private;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod server;
-pub mod table;
+pub mod statistics;
 pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]

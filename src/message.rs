@@ -164,6 +164,14 @@ impl ReadResult {
         ReadResult { cursor, messages: Vec::new(), gap: 0, reset: false }
     }
 
+    /// What a push connection tells its client before the messages.
+    pub fn events(&self) -> impl Iterator<Item = Event> + use<> {
+        let Cursor { epoch, offset } = self.cursor;
+        let gap = (self.gap > 0).then_some(Event::Gap { gap: self.gap });
+        let reset = self.reset.then_some(Event::Reset { epoch, cursor: offset });
+        gap.into_iter().chain(reset)
+    }
+
     /// The JSON of a [`Batch`], built by copying the bytes of the messages.
     pub fn encode_batch(&self) -> Bytes {
         let size: usize = self.messages.iter().map(|message| message.len() + 1).sum();

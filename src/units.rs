@@ -105,6 +105,11 @@ fn scaled(value: f64, units: &[(&str, f64)]) -> String {
     format!("{} {name}", significant(value / factor))
 }
 
+/// An amount of money without its currency: with cents below a thousand.
+pub fn money(amount: f64) -> String {
+    if amount.abs() < 999.995 { format!("{amount:.2}") } else { thousands(amount.round() as i64) }
+}
+
 /// At most three significant digits; above a thousand whole numbers, with separators.
 pub fn significant(value: f64) -> String {
     if value == 0.0 {
@@ -157,6 +162,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration =
         text.parse().map_err(|_| format!("'{text}' is not a duration such as 40ms, 1.5s or 2m"))?;
     Duration::try_from(duration).map_err(|_| format!("'{text}' is negative; expected 0s or more"))
+}
+
+/// Reads a whole number between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what the bounds are.
+pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    let [low, high] = [low, high].map(|bound| thousands(bound as i64));
+    number.ok_or_else(|| format!("must be a whole number between {low} and {high}"))
+}
+
+/// Reads a duration between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what was wrong, or what the bounds are.
+pub fn duration(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    let bounds = || format!("must be between {} and {}", show_duration(low), show_duration(high));
+    (low..=high).contains(&duration).then_some(duration).ok_or_else(bounds)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One way under one need: what it would take, and how well that is known.
+//! The estimate of one transport for one need, and how well it is known.
 
 use std::time::Duration;
 
@@ -11,43 +11,48 @@ use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
 use crate::variant::{Transport, Waiting};
 
-/// The share of a core that is planned with: the rest is room for bursts.
+/// Planned utilisation of a core; the rest is reserved for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;
 
-/// What one way would take.
+/// What one transport would need.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     pub transport: Transport,
-    /// The worst delay that it can promise, seconds, if that is more than what is tolerated.
+    /// The lowest worst-case latency it can have, seconds, if that exceeds the acceptable age.
     pub too_slow_s: Option<f64>,
-    /// Short polling: sleep this long after each answer, seconds. As long as the staleness allows.
+    /// Short polling: the pause after each response, seconds, as long as the acceptable age allows.
     pub poll_interval_s: Option<f64>,
-    /// Long polling: how long to hold a request, seconds.
+    /// Long polling: timeout of a request, seconds.
     pub hold_s: Option<f64>,
-    /// Publication to receipt, the fan-out's duration included.
+    /// Publication to receipt, seconds, fan-out included.
     pub latency_mean_s: f64,
-    /// Of the subscriber that is served last.
+    /// The same for the subscriber that is served last.
     pub latency_max_s: f64,
-    /// How long a publication's fan-out keeps `cores` busy, seconds. Short polls come at random, so
-    /// that theirs is spread out.
+    /// How long one publication keeps `cores` busy, seconds. 0 for short polling, whose requests
+    /// arrive at random times.
     pub fan_out_s: f64,
     /// Requests per second of all subscribers.
     pub requests_s: f64,
-    /// Messages per second to all subscribers; for WebSocket with its pings and pongs.
+    /// Messages per second to all subscribers; for push, pings and pongs included.
     pub messages_s: f64,
-    /// Messages in an answer, empty ones included; absent for push.
+    /// Mean messages per response, empty ones included; `None` for push.
     pub messages_per_answer: Option<f64>,
     /// Connections that stay open.
     pub connections: u32,
+    /// Requests, or connections of a push transport, that are open at the server at one time, on
+    /// average. A short poll is open for as long as the CPU needs to answer it.
+    pub open_requests: f64,
+    /// A message as it is delivered, without framing, bytes.
+    pub message_bytes: f64,
     /// From all subscribers to the server, bytes per second.
     pub bytes_up_s: f64,
     /// From the server to all subscribers, bytes per second.
     pub bytes_down_s: f64,
-    /// Server CPU seconds per second: cores kept busy on average, publishing included.
+    /// Mean server CPU use, cores, publishing included.
     pub cpu_cores_busy: f64,
-    /// Cores to plan with: [`BUSY_SHARE_MAX`] on average, and every fan-out within the staleness.
+    /// Cores to plan: at most [`BUSY_SHARE_MAX`] busy, and every fan-out within the acceptable age.
     pub cores: f64,
-    /// The server's resident memory of all subscribers, bytes. The kernel's is not in it.
+    /// Resident memory of the server for all subscribers, bytes, without kernel socket buffers.
     pub memory_bytes: f64,
     /// How well the CPU figures are known.
     pub cpu_standing: Standing,
@@ -59,11 +64,11 @@ pub struct Estimate {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "standing")]
 pub enum Standing {
-    /// Within what the run measured.
+    /// Within the range that the run measured.
     Measured,
-    /// The run's cost of one, times so many that the whole lies this factor beyond the run.
+    /// Beyond the range of the run by this factor.
     Extrapolated { factor: f64 },
-    /// The cost of one comes with the program: it was not measured on this machine.
+    /// From the built-in reference, not measured on this machine.
     Reference,
 }
 
@@ -78,7 +83,7 @@ impl Standing {
 }
 
 impl Estimate {
-    /// Absent for a way whose bytes have no model.
+    /// `None` for a transport whose bytes have no model.
     pub(super) fn of(
         transport: Transport,
         need: &Need,
@@ -112,7 +117,7 @@ impl Estimate {
         let is = |which| transport == which;
         Some(Estimate {
             transport,
-            too_slow_s: Some(nature.fastest_s).filter(|fastest_s| *fastest_s >= need.staleness_s),
+            too_slow_s: too_slow_s(transport, need, nature.fastest_s),
             poll_interval_s: is(Transport::ShortPolling)
                 .then_some(workload.poll_interval.as_secs_f64()),
             hold_s: is(Transport::LongPolling).then_some(workload.long_poll_hold.as_secs_f64()),
@@ -123,6 +128,16 @@ impl Estimate {
             messages_s,
             messages_per_answer: prediction.messages_per_answer,
             connections: need.subscribers,
+            open_requests: match transport.waiting() {
+                Waiting::InClient => requests_s * costs.request_cpu_us / 1e6,
+                // Without a request at the server during each round trip. What is less than the
+                // error of this difference is none.
+                Waiting::PerRequest => Some(subscribers - requests_s * need.rtt_s)
+                    .filter(|open| *open > 1e-6 * subscribers)
+                    .unwrap_or(0.0),
+                Waiting::PerConnection => subscribers,
+            },
+            message_bytes: f64::from(need.message_bytes) + sizes.message_object,
             bytes_up_s: subscribers * (carried.up.total() + tls_up),
             bytes_down_s: subscribers * (carried.down.total() + tls_down),
             cpu_cores_busy,
@@ -141,7 +156,7 @@ impl Estimate {
         })
     }
 
-    /// What it costs by one count; the unit is that of the figure counted.
+    /// The cost, in the unit of the figure that it is taken from.
     pub fn cost(&self, cost: Cost) -> f64 {
         match cost {
             Cost::Cpu => self.cpu_cores_busy,
@@ -152,10 +167,20 @@ impl Estimate {
     }
 }
 
-/// What TLS 1.3 adds to a record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
-const TLS_RECORD_BYTES: f64 = 22.0;
+/// The lowest worst-case latency, or that of the given interval, if it exceeds the acceptable age.
+fn too_slow_s(transport: Transport, need: &Need, fastest_s: f64) -> Option<f64> {
+    let chosen_s = need.poll_interval_s.filter(|_| transport.waiting() == Waiting::InClient);
+    match chosen_s.map(|interval_s| interval_s + 1.5 * need.rtt_s) {
+        Some(worst_s) => Some(worst_s).filter(|worst_s| *worst_s > need.staleness_s),
+        None => Some(fastest_s).filter(|fastest_s| *fastest_s >= need.staleness_s),
+    }
+}
 
-/// Costs hold sizes for minimal headers; only polling sends heads in the steady state.
+/// Overhead of a TLS 1.3 record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
+pub const TLS_RECORD_BYTES: f64 = 22.0;
+
+/// `sizes`, which are for minimal headers, with those of `headers`. Only polling sends request
+/// heads in the steady state.
 fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
     let is_polling = transport.waiting() != Waiting::PerConnection;
     let more = match headers {
@@ -178,20 +203,20 @@ fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes
     }
 }
 
-/// What the ways differ in, for one subscriber.
+/// What differs between transports, for one subscriber.
 struct Nature {
-    /// What is sent to it, beside answers' heads, per second.
+    /// Messages sent to it, and heartbeats, per second.
     messages_s: f64,
-    /// Subscribers whom one publication makes the server serve at the same time.
+    /// Subscribers that the server serves at the same moment after one publication.
     at_once: f64,
-    /// The worst delay that the way can promise, however often it asks, seconds.
+    /// The lowest worst-case latency, seconds, however short the poll interval.
     fastest_s: f64,
 }
 
 impl Nature {
     fn of(transport: Transport, need: &Need, sizes: &Sizes) -> Nature {
         let fan_out = f64::from(need.subscribers) / f64::from(need.topics);
-        // A message just missed waits for the next request, at best a round trip later.
+        // A message that a request just missed waits at least one round trip for the next.
         let asking_s = 1.5 * need.rtt_s;
         match transport.waiting() {
             Waiting::InClient => {
@@ -200,7 +225,7 @@ impl Nature {
             Waiting::PerRequest => {
                 Nature { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
             }
-            // A ping is sent and its pong is read: taken for two messages.
+            // A ping that is sent and a pong that is read count as two messages.
             Waiting::PerConnection => Nature {
                 messages_s: need.rate + 2.0 / sizes.heartbeat_s,
                 at_once: fan_out,
@@ -210,9 +235,11 @@ impl Nature {
     }
 }
 
-/// What theory is asked about: polls as rare as the staleness allows, holds as long as is usual.
+/// The workload for theory: the longest poll interval that the acceptable age allows, and the usual
+/// long-poll timeout.
 fn workload(need: &Need) -> Workload {
-    let interval_s = (need.staleness_s - 1.5 * need.rtt_s).max(0.0);
+    let longest_s = (need.staleness_s - 1.5 * need.rtt_s).max(0.0);
+    let interval_s = need.poll_interval_s.unwrap_or(longest_s);
     Workload {
         subscribers: need.subscribers,
         topics: need.topics,
@@ -224,7 +251,7 @@ fn workload(need: &Need) -> Workload {
     }
 }
 
-/// Whole cores for the load, and for a fan-out to end while there is still time.
+/// Whole cores for the load, and for a fan-out to complete in the time left.
 fn cores(busy: f64, fan_out_cpu_s: f64, time_left_s: f64) -> f64 {
     let for_fan_out = if time_left_s > 0.0 { fan_out_cpu_s / time_left_s } else { 0.0 };
     (busy / BUSY_SHARE_MAX).max(for_fan_out).ceil().max(1.0)

@@ -2,9 +2,9 @@
 //! the shutdown signal.
 
 mod addresses;
-pub mod batch;
 mod client;
 mod config;
+mod end;
 mod heartbeat;
 pub mod metrics;
 pub mod peer;
@@ -16,7 +16,6 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, Interval};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,10 +33,11 @@ use token::TokenKey;
 pub use addresses::{Connections, Place};
 pub use client::{Client, Sender};
 pub use config::ServerConfig;
+pub use end::{End, TOO_SLOW};
 pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
 pub use metrics::Metrics;
 pub use respond::ApiError;
-pub use subscription::{Query, Subscription};
+pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
 pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
@@ -189,24 +189,25 @@ impl App {
         }
     }
 
-    /// Ready when the server drains and it is this client's turn to leave.
-    pub async fn told_to_leave(&self, turn: DrainSlot) {
+    /// Resolves when the server drains and the client of this slot has to leave.
+    pub async fn drained(&self, slot: DrainSlot) {
         self.drain.cancelled().await;
         if !self.config.drain_window.is_zero() {
             let began_at = *self.drained_at.get().expect("it is set before the drain begins");
-            let leave_at = began_at + self.config.drain_window.mul_f64(turn.0);
-            // In a box, since thousands wait here for ever who never get to it.
+            let leave_at = began_at + self.config.drain_window.mul_f64(slot.0);
+            // Boxed, since thousands wait above and need room for it only when the server stops.
             Box::pin(tokio::time::sleep_until(leave_at)).await;
         }
     }
 
-    /// The code with which WebSockets are closed when the server drains.
-    pub fn farewell(&self) -> CloseCode {
-        if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
+    /// Why subscriptions end when the server drains.
+    pub fn drain_end(&self) -> End {
+        End::Drain { is_restart: self.config.restarting }
     }
 }
 
-/// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
+/// When a client has to leave a server that drains: from 0, at once, to 1, at the end of
+/// `--drain-window`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrainSlot(f64);
 

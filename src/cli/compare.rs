@@ -319,10 +319,7 @@ async fn measure(
 fn show(report: &Report, directory: &Path) -> anyhow::Result<()> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = TableStyle { colour, ..TableStyle::of_stdout() };
-    print_styled(&format!("{}\n", report.summary_table(style)))?;
-    let sentences = report.answer().into_iter().chain(report.held());
-    let findings = report.findings.iter().map(ToString::to_string);
-    sentences.chain(findings).try_for_each(|line| print(&line))?;
+    print_styled(&report.text(style))?;
     print(&format!("\nThe report: {}", directory.join("report.html").display()))
 }
 

@@ -1,4 +1,4 @@
-//! `predict`: prints the theoretical figures of a workload without measuring.
+//! `predict`: what theory predicts for a workload.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::output::{print, usage};
+use crate::report::document::{Block, Field, Row, Section, Table};
+use crate::report::{TableStyle, terminal};
 use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
-use crate::table::{self, Field, TableStyle};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
@@ -17,7 +18,7 @@ use crate::theory::{long_poll, predict, short_poll};
 use crate::units::{Unit, show_duration, significant};
 use crate::variant::{Pacing, Transport, Variant};
 
-/// Print the figures predicted by theory, without measuring
+/// Print what theory predicts, without running anything
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,8 +26,8 @@ Examples:
   poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
   poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
 
-The model assumes that server and client need no processing time; a report adds the measured time of its
-machine. Bytes are estimates for a network with segments of 1448 bytes.")]
+The model assumes that server and client need no processing time; a report adds what was measured on
+its machine. Bytes are estimates for a network whose segments carry 1448 bytes.")]
 pub struct Args {
     /// Predict every workload of this scenario instead of the default workload
     #[arg(long, value_name = "FILE")]
@@ -46,7 +47,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
     let text = match args.json {
         true => serde_json::to_string_pretty(&outlooks)?,
-        false => outlooks.iter().map(Outlook::text).collect::<Vec<_>>().join("\n\n\n"),
+        false => {
+            let sections: Vec<Section> = outlooks.iter().map(Outlook::section).collect();
+            terminal::render(&sections, TableStyle::of_stdout())
+        }
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -86,7 +90,7 @@ struct Outlook {
     crossovers: Crossovers,
 }
 
-/// The prediction for one variant. Figures without a closed form are absent.
+/// The predictions for one transport. Figures without a closed form are absent.
 #[derive(Debug, Serialize)]
 struct VariantPrediction {
     #[serde(rename = "transport")]
@@ -106,24 +110,21 @@ struct Figures {
     latency_p50_s: f64,
     latency_p99_s: f64,
     latency_max_s: f64,
-    /// Absent if there is no model of the bytes.
+    /// `None` where bytes have no model.
     bytes_up_s: Option<f64>,
     bytes_down_s: Option<f64>,
 }
 
-/// Rates at which one transport becomes better than another, in messages per second and
-/// subscriber.
+/// Where transports cross, in messages per second per subscriber.
 #[derive(Debug, Serialize)]
 struct Crossovers {
-    /// Above this rate long polling sends more requests than short polling; absent if it never
-    /// does.
+    /// Above it long polling sends more requests than short polling; `None` if it never does.
     long_over_short_requests: Option<f64>,
     /// Above this rate short polling transfers fewer bytes than WebSocket.
     short_under_push_bytes: f64,
-    /// Up to this rate long polling of periodic messages is as fast as push; absent if it always
-    /// is.
+    /// Up to it long polling of periodic messages is as fast as push; `None` if it always is.
     long_as_fast_as_push: Option<f64>,
-    /// Longest delay of a long poll, in one-way delays; absent if the round trip is 0.
+    /// The worst latency of a long poll, in one-way delays; `None` without a delay.
     long_worst_transits: Option<f64>,
 }
 
@@ -141,17 +142,18 @@ impl Outlook {
         }
     }
 
-    fn text(&self) -> String {
-        let crossovers = self.crossovers.sentences(self.workload.rate).join("\n");
-        format!("{}\n\n{}\n\n{crossovers}", self.heading(), table(&self.predictions))
+    fn section(&self) -> Section {
+        let crossovers = self.crossovers.sentences(self.workload.rate);
+        let blocks = vec![
+            Block::text(self.description()),
+            Block::Table(table(&self.predictions)),
+            Block::list(crossovers),
+        ];
+        Section::new("workload", self.case.clone(), blocks)
     }
 
-    fn heading(&self) -> String {
+    fn description(&self) -> String {
         let Workload { subscribers, topics, rate, message_bytes, .. } = self.workload;
-        let case = match self.case.as_str() {
-            "" => String::new(),
-            case => format!("{case}: "),
-        };
         let process = match self.workload.process {
             Process::Poisson => "at random times",
             Process::Periodic => "at equal intervals",
@@ -161,8 +163,9 @@ impl Outlook {
             Pacing::FixedRate => "at a fixed rate",
         };
         format!(
-            "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
-             {message_bytes} B of text\nround trip {}, polls {} {pacing}, long-poll timeout {}",
+            "{subscribers} subscribers on {topics} topics; {} messages/s on each topic {process}, \
+             {message_bytes} B of text; round trip {}; short polling every {} {pacing}; long polls \
+             answered after at most {}.",
             significant(rate),
             show_duration(self.workload.rtt),
             show_duration(self.workload.poll_interval),
@@ -216,29 +219,28 @@ impl Figures {
 
 const NONE: &str = "—";
 
-fn table(predictions: &[VariantPrediction]) -> String {
-    let header = [
+fn table(predictions: &[VariantPrediction]) -> Table {
+    let head = [
         "transport",
         "requests",
         "per subscriber",
         "per message",
         "empty",
-        "latency, mean",
+        "mean latency",
         "median",
         "p99",
         "max",
         "up",
         "down",
     ];
-    let row = |prediction: &VariantPrediction| -> Vec<Field> {
-        let cells =
-            prediction.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
-        let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
-        let fields = std::iter::once(prediction.variant.label()).chain(cells);
-        fields.map(|text| (text, None)).collect()
+    let row = |prediction: &VariantPrediction| {
+        let none = || [NONE; 10].map(str::to_owned);
+        let cells = prediction.figures.as_ref().map_or_else(none, Figures::cells);
+        let name = Field::variant(prediction.variant);
+        Row::Fields(std::iter::once(name).chain(cells.map(Field::new)).collect())
     };
-    let rows: Vec<Vec<Field>> = predictions.iter().map(row).collect();
-    table::render(&header, 1, &rows, TableStyle::of_stdout())
+    let rows = predictions.iter().map(row).collect();
+    Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }
 
 impl Crossovers {
@@ -263,33 +265,39 @@ impl Crossovers {
     }
 
     fn sentences(&self, rate: f64) -> Vec<String> {
-        let here = |crossover| if rate > crossover { "true here" } else { "not true here" };
+        let here = |crossover: f64| match rate > crossover {
+            true => "this workload is above",
+            false => "this workload is below",
+        };
         let requests = match self.long_over_short_requests {
-            None => "never sends more requests than short polling".to_owned(),
-            Some(0.0) => "sends more requests than short polling at any rate".to_owned(),
+            None => "Long polling never sends more requests than short polling.".to_owned(),
+            Some(0.0) => {
+                "Long polling sends more requests than short polling at every rate.".to_owned()
+            }
             Some(crossover) => format!(
-                "sends more requests than short polling above {} messages/s: {}",
+                "Long polling sends fewer requests below {} messages/s, short polling above: {}.",
                 significant(crossover),
                 here(crossover)
             ),
         };
-        let speed = match self.long_as_fast_as_push {
-            None => "is as fast as push, because the round trip is 0".to_owned(),
-            Some(rate) => {
-                format!("of periodic messages is as fast as push up to {}/s", significant(rate))
-            }
-        };
-        let worst = self.long_worst_transits.map(|transits| {
-            format!("Long polling takes at most {} one-way delays.", significant(transits))
-        });
         let bytes = format!(
-            "Short polling transfers fewer bytes than WebSocket above {} messages/s: {}.",
+            "WebSocket needs fewer bytes below {} messages/s, short polling above: {}.",
             significant(self.short_under_push_bytes),
             here(self.short_under_push_bytes)
         );
-        [format!("Long polling {requests}."), bytes, format!("Long polling {speed}.")]
-            .into_iter()
-            .chain(worst)
-            .collect()
+        let speed = match self.long_as_fast_as_push {
+            None => "Long polling is as fast as push, because there is no round trip.".to_owned(),
+            Some(rate) => format!(
+                "Long polling is as fast as push for periodic messages up to {}/s.",
+                significant(rate)
+            ),
+        };
+        let worst = self.long_worst_transits.map(|transits| {
+            format!(
+                "The worst latency of long polling is {} one-way delays.",
+                significant(transits)
+            )
+        });
+        [requests, bytes, speed].into_iter().chain(worst).collect()
     }
 }

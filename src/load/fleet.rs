@@ -16,15 +16,14 @@ use super::target_subscriber;
 use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
 use crate::scenario::Workload;
-use crate::transport::{Backoff, Outage, Received, Reconnecting, SubscribeOptions, Subscriber};
+use crate::transport::{Backoff, Outage, Reconnecting, SubscribeOptions, Subscriber, Update};
 use crate::variant::{Extra, Pacing, Variant};
 
 /// Connections established concurrently; more would only wait in the server's backlog.
 const CONNECTING_MAX: usize = 256;
 
 /// A cell fails if a subscriber receives more than `EXCESS_FACTOR` times the published messages
-/// plus
-/// `EXCESS_SPARE`.
+/// plus `EXCESS_SPARE`.
 const EXCESS_FACTOR: usize = 2;
 const EXCESS_SPARE: usize = 100;
 
@@ -126,7 +125,7 @@ enum Connected {
 }
 
 impl Connected {
-    async fn next(&mut self) -> Result<Received, ClientError> {
+    async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
             Connected::Ours(subscriber) => subscriber.next().await,
             Connected::Reconnecting(subscriber) => subscriber.next().await,
@@ -325,10 +324,10 @@ impl Shared {
             first_poll: Some(
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
             ),
-            hold: long_poll_hold,
+            wait: long_poll_hold,
             // Otherwise all long polls would time out at the same moment, or none would during the
             // measurement.
-            first_hold: Some(long_poll_hold.mul_f64(phase)),
+            first_wait: Some(long_poll_hold.mul_f64(phase)),
             ..SubscribeOptions::new(self.messages.topics[topic as usize].clone())
         }
     }

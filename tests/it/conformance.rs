@@ -190,7 +190,7 @@ async fn no_news_is_an_empty_answer_or_none(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=1).await;
     let options =
-        SubscribeOptions { hold: Duration::from_millis(2), ..options(Some(server.at(1))) };
+        SubscribeOptions { wait: Duration::from_millis(2), ..options(Some(server.at(1))) };
     let mut reader = Reader::connect(variant, server.dialer(), options).await;
     if ways(variant.transport).has_empty_answers {
         for _ in 0..3 {

@@ -140,12 +140,12 @@ async fn long_poll_times_out_within_the_server_limit() {
 }
 
 #[tokio::test]
-async fn first_hold_applies_only_to_the_first_long_poll() {
+async fn first_wait_applies_only_to_the_first_long_poll() {
     let an_hour = Duration::from_secs(3_600);
     let server = TestServer::with(|config| config.max_hold = an_hour).await;
     let options = SubscribeOptions {
-        hold: an_hour,
-        first_hold: Some(Duration::ZERO),
+        wait: an_hour,
+        first_wait: Some(Duration::ZERO),
         ..options(Some(server.at(0)))
     };
     let dialer = Dialer::new(server.address);

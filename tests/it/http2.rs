@@ -251,7 +251,7 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
         let (meter, shared) = (Arc::new(Meter::default()), Arc::default());
         let mut readers = Vec::new();
         for _ in 0..SUBSCRIBERS {
-            let options = SubscribeOptions { hold: Duration::from_secs(30), ..options(None) };
+            let options = SubscribeOptions { wait: Duration::from_secs(30), ..options(None) };
             readers.push(Reader::connect(variant(name), dialer(&meter, &shared), options).await);
         }
         let mut payload = 0;

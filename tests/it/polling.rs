@@ -81,7 +81,7 @@ async fn a_304_costs_its_head_and_nothing_else() {
         let before = server.publish("zero").await.offset;
         server.publish("one").await;
         let options =
-            SubscribeOptions { hold: Duration::from_millis(1), ..options(Some(server.at(before))) };
+            SubscribeOptions { wait: Duration::from_millis(1), ..options(Some(server.at(before))) };
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options).await;
         assert_eq!(reader.texts(1).await, ["one"]);

@@ -111,7 +111,7 @@ fn source_reader_skips_comments_and_strings() {
         "let a = \"b \\\" c\"; // d\nlet e = '\"'; let f = r#\"g \"h\" i\"#; /// j\nk(\"l\nm\");";
     let code = code(text);
     assert_eq!(code, "let a = ; \nlet e = ; let f = ; \nk(\n);");
-    assert_eq!(words("use super::{Received, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
+    assert_eq!(words("use super::{Update, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn report_uses_no_socket_and_no_clock() {
 
 #[test]
 fn transports_do_not_import_each_other() {
-    const SHARED: [&str; 3] = ["mod", "polling", "streaming"];
-    /// The transport of a file: `websocket` for `src/transport/websocket/handshake.rs`.
+    const SHARED: [&str; 3] = ["mod", "poll_response", "stream_response"];
+    /// The transport a file belongs to: `websocket` for `src/transport/websocket/handshake.rs`.
     fn transport(path: &str) -> &str {
         let inside = path.strip_prefix("src/transport/").expect("below it");
         inside.split('/').next().expect("a name").trim_end_matches(".rs")

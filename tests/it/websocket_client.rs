@@ -21,7 +21,7 @@ type Server = WebSocketStream<TcpStream>;
 
 /// The subscriber's next text.
 async fn hear(socket: &mut WebSocket) -> Result<String, ClientError> {
-    soon(socket.hear(str::to_owned)).await
+    soon(socket.receive(str::to_owned)).await
 }
 
 async fn listen() -> (TcpListener, Dialer) {

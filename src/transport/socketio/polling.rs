@@ -60,8 +60,8 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     let ended = tokio::select! {
         output = session.next(Transport::SocketioPolling) => return output,
         output = alarm(session) => return output,
-        () = session.client.expired() => Ending::EXPIRED,
-        () = app.told_to_leave(session.slot) => Ending::drain(app),
+        () = session.client.token_expired() => Ending::EXPIRED,
+        () = app.drained(session.slot) => Ending::drain(app),
     };
     session.end(ended);
     Err(ended)

@@ -58,7 +58,7 @@ impl Ending {
 
     /// Without a disconnect packet, so that clients reconnect by themselves.
     pub fn drain(app: &App) -> Ending {
-        Ending::new(CLOSE, app.farewell(), "the server is going away")
+        Ending { packet: CLOSE, close: app.drain_end().close_frame() }
     }
 }
 
@@ -310,7 +310,7 @@ impl Session {
         if state.carrier != carrier {
             return Err(Ending::MOVED);
         }
-        if self.client.is_expired() {
+        if self.client.check_token().is_err() {
             drop(state);
             self.end(Ending::EXPIRED);
             return Err(Ending::EXPIRED);
@@ -334,7 +334,7 @@ impl Session {
         let limit = ReadLimit { messages, bytes: WRITE_BYTES };
         let result = snapshot.topic.read_after(snapshot.cursor, limit).await;
         let mut state = self.state();
-        let is_carried = state.carrier == carrier && !self.client.is_expired();
+        let is_carried = state.carrier == carrier && self.client.check_token().is_ok();
         let is_current = |it: &&mut Reading| it.number == snapshot.number;
         let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
         let result = match result {
@@ -351,10 +351,7 @@ impl Session {
         }
         reading.cursor = result.cursor;
         drop(state);
-        let Cursor { epoch, offset } = result.cursor;
-        let gap = (result.gap > 0).then_some(Event::Gap { gap: result.gap });
-        let reset = result.reset.then_some(Event::Reset { epoch, cursor: offset });
-        let packets = gap.into_iter().chain(reset).map(Outgoing::from).collect();
+        let packets = result.events().map(Outgoing::from).collect();
         let messages = result.messages;
         self.app.metrics.of(carrier).deliveries.inc_by(messages.len() as u64);
         Ok(Some(Output { packets, messages }))

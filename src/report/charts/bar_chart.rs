@@ -1,10 +1,10 @@
-//! Horizontal bars, one a way, each with its name and value written above it.
+//! Horizontal bars, one for each transport, with name and value above it.
 
 use maud::{Markup, html};
 
 use crate::report::figures::{self, Figure};
-use crate::report::stats::Summary;
 use crate::report::{Point, Way};
+use crate::statistics::Summary;
 use crate::units::thousands;
 
 use super::{Chart, WIDTH, frame, palette, px};
@@ -16,11 +16,11 @@ struct Bar<'a> {
     way: &'a Way<'a>,
     summary: &'a Summary,
     text: String,
-    /// The part at the bar's end that is drawn hollow, a share of it.
+    /// Share of the bar that is drawn hollow, at its end.
     hollow: f64,
 }
 
-/// Requests per second of all subscribers, the empty answers' share hollow.
+/// Requests per second of all subscribers, the share of empty responses hollow.
 pub fn requests(point: &Point) -> Option<Chart> {
     let bars = bars(point, &figures::REQUESTS_PER_SECOND, |way, summary| {
         let value = figures::REQUESTS_PER_SECOND.unit.show(summary.value);
@@ -29,7 +29,7 @@ pub fn requests(point: &Point) -> Option<Chart> {
             _ if summary.value == 0.0 => ("0/s after the handshake".to_owned(), 0.0),
             Some(empty) => {
                 let share = figures::EMPTY_SHARE.unit.show(empty.value);
-                (format!("{value}, {share} answered empty"), empty.value)
+                (format!("{value}, {share} of responses empty"), empty.value)
             }
             None => (value, 0.0),
         }
@@ -39,8 +39,8 @@ pub fn requests(point: &Point) -> Option<Chart> {
         bars,
         "Requests per second",
         format!(
-            "All {subscribers} subscribers together. Hollow: requests whose answer held no message. \
-         The thin line spans the repeats.",
+            "All {subscribers} subscribers together. Hollow: requests with an empty response. The \
+             thin line is the range of the repeats.",
         ),
     )
 }
@@ -49,8 +49,8 @@ pub fn requests(point: &Point) -> Option<Chart> {
 pub fn cpu(point: &Point) -> Option<Chart> {
     let figure = &figures::CPU_PER_MESSAGE;
     let bars = bars(point, figure, |_, summary| (figure.unit.show(summary.value), 0.0));
-    let note = "What an unused server needs is subtracted; publishing is included. \
-                The thin line spans the repeats.";
+    let note = "Without the CPU time of an unused server; publishing is included. The thin line is \
+                the range of the repeats.";
     chart(bars, "Server CPU time per delivered message", note.to_owned())
 }
 
@@ -73,12 +73,12 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
         return None;
     }
     let width_of = |value: f64| if largest > 0.0 { value / largest * (WIDTH - 4.0) } else { 0.0 };
-    let said: Vec<String> =
+    let spoken: Vec<String> =
         bars.iter().map(|bar| format!("{}: {}", bar.way.variant.label(), bar.text)).collect();
     let body = html! {
         @for (row, bar) in bars.iter().enumerate() { (drawn(bar, row as f64 * ROW, width_of)) }
     };
-    let label = format!("{title}. {}", said.join("; "));
+    let label = format!("{title}. {}", spoken.join("; "));
     let svg = frame(WIDTH, bars.len() as f64 * ROW, &label, body);
     Some(Chart { title: title.to_owned(), note, svg, wide: false })
 }

@@ -1,7 +1,7 @@
-//! Sweeps: points that differ in one value of the workload, and where two ways meet along it.
+//! Points that differ in one value of the workload, and where two transports cross along it.
 //!
-//! Draws nothing. A crossover is claimed only between points at which the two differ for real, once
-//! in one direction and once in the other; theory's crossover stands beside it.
+//! A crossover is claimed only between two points at which the transports differ, in opposite
+//! directions. The predicted crossover is given with it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::variant::Variant;
 
 use super::figures::{Expected, Figure};
 use super::{Point, Report};
-use crate::units::Unit;
+use crate::units::{Unit, sentence_case};
 
 /// The points of one case along one axis.
 pub struct Line<'a> {
@@ -26,14 +26,33 @@ pub struct Line<'a> {
     server_is_ours: bool,
 }
 
-/// Where two ways exchange their order, in the axis' base unit.
+/// Where two transports exchange their order, in the axis' base unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crossover {
-    /// The way whose figure is the larger one above the crossover, and the other.
+    /// The transport whose figure is larger above the crossover, and the other.
     pub larger: Variant,
     pub smaller: Variant,
     pub measured: Option<f64>,
     pub predicted: Option<f64>,
+}
+
+impl Crossover {
+    /// `Long polling is lower below 0.95/s, short polling above (predicted: 0.953/s).`
+    pub fn in_words(&self, line: &Line) -> String {
+        let show = |value: f64| line.axis.unit().show(value);
+        let (below, above) = (sentence_case(&self.larger.label()), self.smaller.label());
+        let order = |at: f64| format!("{below} is lower below {}, {above} above", show(at));
+        match (self.measured, self.predicted) {
+            (Some(measured), Some(predicted)) => {
+                format!("{} (predicted: {}).", order(measured), show(predicted))
+            }
+            (Some(measured), None) => format!("{} (no prediction).", order(measured)),
+            (None, Some(predicted)) => {
+                format!("{}, as predicted; not established by this run.", order(predicted))
+            }
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// Every sweep of the report.
@@ -75,7 +94,7 @@ impl Line<'_> {
         (at(self.points.first()), at(self.points.last()))
     }
 
-    /// What theory expects of the figure, densely along the line; empty if it expects nothing.
+    /// The predicted figure at many values along the line; empty without a prediction.
     pub fn predicted(&self, variant: Variant, figure: &Figure) -> Vec<(f64, f64)> {
         const STEPS: u32 = 120;
         let (low, high) = self.domain();
@@ -94,7 +113,7 @@ impl Line<'_> {
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()
     }
 
-    /// Where ways exchange their order in `figure`, measured and predicted.
+    /// Where transports exchange their order in `figure`, measured and predicted.
     pub fn crossovers(&self, figure: &Figure) -> Vec<Crossover> {
         let variants: Vec<Variant> = self.variants().into_iter().collect();
         let mut found = Vec::new();
@@ -131,8 +150,8 @@ impl Line<'_> {
     }
 }
 
-/// Where the ratio passes one: the value there, and whether the ratio rises. Interpolated between
-/// logarithms, where there are such.
+/// Where the ratio passes 1: the value there, and whether the ratio rises. Interpolated on
+/// logarithmic scales, where the values are above 0.
 fn sign_changes(ratios: Vec<(f64, f64)>) -> Vec<(f64, bool)> {
     let usable = |(_, ratio): &(f64, f64)| ratio.is_finite() && *ratio > 0.0;
     let ratios: Vec<(f64, f64)> = ratios.into_iter().filter(usable).collect();
@@ -160,8 +179,7 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// The axis along which the points of the scenario's case (empty if it has none) lie, if it
-    /// sweeps.
+    /// The value that the scenario's case sweeps, if any. The name is empty without cases.
     pub fn of(scenario: &Scenario, case: &str) -> Option<Axis> {
         let case = scenario.cases.iter().find(|known| known.name == case);
         let sweep = case.and_then(|case| case.sweep.as_ref()).or(scenario.sweep.as_ref())?;
@@ -174,7 +192,7 @@ impl Axis {
         })
     }
 
-    /// In words, for an axis' label.
+    /// The label of the axis.
     pub fn label(self) -> &'static str {
         match self {
             Axis::Rate => "messages per second that a subscriber receives",

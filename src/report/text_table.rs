@@ -118,10 +118,10 @@ mod tests {
     fn table_that_does_not_fit_is_stacked() {
         let table = |width| {
             let style = TableStyle { width, colour: false };
-            render(&["way", "mean", "longest"], 1, &rows(), style)
+            render(&["transport", "mean", "longest"], 1, &rows(), style)
         };
         insta::assert_snapshot!(table(None), @"
-        way               mean   longest
+        transport         mean   longest
        ──────────────────────────────────
         SSE               1 ms      2 ms
         short polling   500 ms         —
@@ -142,7 +142,7 @@ mod tests {
         let rows = vec![vec![("\x1b[2J".to_owned(), None), ("1".to_owned(), None)]];
         for width in [None, Some(3)] {
             let style = TableStyle { width, colour: false };
-            assert!(!render(&["way", "n"], 1, &rows, style).contains('\x1b'));
+            assert!(!render(&["transport", "n"], 1, &rows, style).contains('\x1b'));
         }
     }
 }

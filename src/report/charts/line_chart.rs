@@ -1,11 +1,10 @@
-//! A figure along a sweep, on logarithmic axes: measured points, theory's curves, crossovers.
+//! A figure along a sweep on logarithmic axes: measured points, predictions and crossovers.
 
 use maud::{Markup, html};
 
+use crate::report::axis::{Crossover, Line};
 use crate::report::figures::Figure;
-use crate::report::stats::Summary;
-use crate::report::sweep::{Crossover, Line};
-use crate::units::sentence_case;
+use crate::statistics::Summary;
 use crate::variant::Variant;
 
 use super::scale::Scale;
@@ -17,7 +16,7 @@ const RIGHT: f64 = WIDTH - 112.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
-/// One way along the line.
+/// One transport along the line.
 struct Curve {
     variant: Variant,
     measured: Vec<(f64, Summary)>,
@@ -43,7 +42,7 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
         @for crossover in &crossovers { (mark(crossover, line, &x)) }
         @for (curve, label) in curves.iter().zip(&labels) { (drawn(curve, *label, &x, &y)) }
     };
-    let words: Vec<String> = crossovers.iter().map(|found| in_words(found, line)).collect();
+    let words: Vec<String> = crossovers.iter().map(|found| found.in_words(line)).collect();
     Some(Chart {
         title: title.to_owned(),
         note: note(&words, &zero, curves.iter().any(|curve| !curve.predicted.is_empty()), figure),
@@ -52,33 +51,14 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
     })
 }
 
-/// `Long polling passes short polling at 0.95/s (theory: 0.953/s).`
-pub fn in_words(crossover: &Crossover, line: &Line) -> String {
-    let (larger, smaller) = (sentence_case(&crossover.larger.label()), crossover.smaller.label());
-    let show = |value: f64| line.axis.unit().show(value);
-    match (crossover.measured, crossover.predicted) {
-        (Some(measured), Some(predicted)) => format!(
-            "{larger} passes {smaller} at {} (theory: {}).",
-            show(measured),
-            show(predicted)
-        ),
-        (Some(measured), None) => format!("{larger} passes {smaller} at {}.", show(measured)),
-        (None, Some(predicted)) => format!(
-            "{larger} passes {smaller} at {} in theory; not seen beyond the spread.",
-            show(predicted)
-        ),
-        (None, None) => String::new(),
-    }
-}
-
 fn note(crossovers: &[String], zero: &[String], predicted: bool, figure: &Figure) -> String {
-    let theory = if predicted { " Thin dashes: theory." } else { "" };
+    let theory = if predicted { " Thin dashes: prediction." } else { "" };
     let zero = match zero.len() {
         0 => String::new(),
         _ => format!(" {}: {} throughout.", zero.join(", "), figure.unit.show(0.0)),
     };
     let crossovers: String = crossovers.iter().map(|words| format!(" {words}")).collect();
-    format!("Dots: measured, with the spread of the repeats.{theory}{zero}{crossovers}")
+    format!("Dots: measured, with the range of the repeats.{theory}{zero}{crossovers}")
 }
 
 fn curve(line: &Line, variant: Variant, figure: &Figure) -> Curve {
@@ -135,7 +115,7 @@ fn drawn(curve: &Curve, label: f64, x: &Scale, y: &Scale) -> Markup {
     }
 }
 
-/// A vertical line where two ways meet, with the value above it.
+/// A vertical line where two transports cross, with the value above it.
 fn mark(crossover: &Crossover, line: &Line, x: &Scale) -> Markup {
     let Some(at) = crossover.measured.or(crossover.predicted) else { return html! {} };
     let place = x.at(at);

@@ -1,4 +1,4 @@
-//! The byte ledger of each way: up and down, stacked by what the bytes are for.
+//! Bytes per message of each transport, up and down, stacked by kind.
 
 use std::cmp::Ordering;
 
@@ -13,14 +13,14 @@ use super::{Chart, WIDTH, frame, palette, px};
 
 const ROW: f64 = 102.0;
 const BAR: f64 = 14.0;
-/// Room for `up` and `down` before the bars.
+/// Width of `up` and `down` before the bars.
 const LEFT: f64 = 42.0;
-/// Room of one entry in the line below a bar.
+/// Width of one entry in the line below a bar.
 const ENTRY: f64 = 112.0;
 
 type Kind = (&'static str, fn(&Ledger) -> u64);
 
-/// What bytes are for, the most useful first; each further kind is drawn paler.
+/// Kinds of bytes, payload first; each further kind is drawn paler.
 const KINDS: [Kind; 4] = [
     ("payload", |ledger| ledger.payload),
     ("framing", |ledger| ledger.framing),
@@ -53,12 +53,12 @@ pub fn per_message(point: &Point) -> Option<Chart> {
             (drawn(way, stacks, row as f64 * ROW, (WIDTH - LEFT) / largest))
         }
     };
-    let said = |(way, [up, down]): &(&Way, [Stack; 2])| {
+    let spoken = |(way, [up, down]): &(&Way, [Stack; 2])| {
         let show = |stack: &Stack| Unit::Bytes.show(stack.total());
         format!("{}: {} up, {} down", way.variant.label(), show(up), show(down))
     };
     let title = "Bytes per delivered message";
-    let label = format!("{title}. {}", ways.iter().map(said).collect::<Vec<_>>().join("; "));
+    let label = format!("{title}. {}", ways.iter().map(spoken).collect::<Vec<_>>().join("; "));
     let is_estimated = |(way, _): &(&Way, _)| {
         way.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated)
     };
@@ -69,14 +69,15 @@ pub fn per_message(point: &Point) -> Option<Chart> {
     Some(Chart {
         title: title.to_owned(),
         note: format!(
-            "Up: subscriber to server. The paler, the further from the message. {source}"
+            "Up: subscriber to server; down: server to subscriber. Payload is darkest, overhead \
+             paler. {source}"
         ),
         svg: frame(WIDTH, ways.len() as f64 * ROW - 8.0, &label, body),
         wide: false,
     })
 }
 
-/// Both directions of the way's median repeat, so that the parts add up to the figure quoted.
+/// Both directions of the median repeat, so that the parts add up to the figure in the table.
 fn stacks(way: &Way) -> Option<[Stack; 2]> {
     let per_message = |cell: &Cell| figures::BYTES_PER_MESSAGE.of_cell(cell);
     let mut cells: Vec<&Cell> =
@@ -97,7 +98,7 @@ fn drawn(way: &Way, stacks: &[Stack; 2], top: f64, scale: f64) -> Markup {
         g class=(palette::class(way.variant)) {
             text x="0" y=(px(top + 15.0)) {
                 tspan class="name" { (way.variant.label()) }
-                tspan dx="10" { (total) " a message" }
+                tspan dx="10" { (total) " per message" }
             }
             @for (index, stack) in stacks.iter().enumerate() {
                 (bar(stack, top + 24.0 + index as f64 * 36.0, scale))

@@ -1,90 +1,75 @@
-//! The format of `text/event-stream`, both halves of it: fields in lines, an empty line after each
-//! event.
+//! A response that does not end, of server-sent events: the parser of `text/event-stream`, and the
+//! stream that it reads.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
+use super::{ClientError, Dialer, HttpStream, RETRY_AFTER_MAX};
+use crate::message::Frame;
 
-use crate::client::{ClientError, HttpStream, RETRY_AFTER_MAX};
-use crate::message::{Cursor, Epoch, Event, Offset};
-
-/// Bytes of an event, of a line of it too, that a client reads: a server that never ends one
-/// would else fill its memory.
+/// Bytes of an event, and of a line of it, that a client reads.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
-
+/// How long a client waits before it reconnects, unless the server says otherwise.
+const RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// One at the beginning of a stream is not part of its first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Writes events into one chunk.
+/// The events, as they arrive.
 #[derive(Debug)]
-pub(super) struct Encoder {
-    epoch: String,
-    chunk: Vec<u8>,
+pub struct EventStream {
+    stream: HttpStream,
+    parser: EventParser,
+    reconnect_delay: Duration,
 }
 
-impl Encoder {
-    /// An empty chunk; its events' ids are of `epoch`.
-    pub fn new(epoch: Epoch) -> Self {
-        Encoder { epoch: epoch.to_string(), chunk: Vec::new() }
+impl EventStream {
+    /// As [`HttpStream::get`].
+    ///
+    /// # Errors
+    /// As [`HttpStream::get`].
+    pub async fn get(dialer: &Dialer, path: &str) -> Result<EventStream, ClientError> {
+        let stream = HttpStream::get(dialer, path).await?;
+        let (parser, reconnect_delay) = (EventParser::default(), RECONNECT_DELAY);
+        Ok(EventStream { stream, parser, reconnect_delay })
     }
 
-    /// How long to wait before connecting again.
-    pub fn retry(&mut self, wait: Duration) {
-        self.put(format_args!("retry:{}\n", wait.as_millis()));
-    }
-
-    /// An event of ours under its own name, for `addEventListener`. With an id it moves the cursor.
-    pub fn event(&mut self, id: Option<Offset>, event: &Event) {
-        let json = event.encode();
-        let name = event.name();
-        self.put(format_args!("event:{name}\n"));
-        if let Some(offset) = id {
-            self.id(offset);
+    /// The next event.
+    ///
+    /// # Errors
+    /// If the stream ends or breaks, or an event is too long.
+    pub async fn next_event(&mut self) -> Result<StreamEvent, ClientError> {
+        loop {
+            match self.parser.next() {
+                Some(Parsed::Retry(delay)) => self.reconnect_delay = delay,
+                Some(Parsed::Event(event)) => return Ok(event),
+                None => self.parser.feed(&self.stream.next_chunk().await?)?,
+            }
         }
-        self.data(json.as_bytes());
     }
 
-    /// A message object: an event without a name, for `onmessage`.
-    pub fn message(&mut self, offset: Offset, json: &[u8]) {
-        self.id(offset);
-        self.data(json);
+    /// The next event, whose data is a message or an event of this project.
+    ///
+    /// # Errors
+    /// As [`EventStream::next_event`], or if the data is neither of the two.
+    pub async fn next_frame(&mut self) -> Result<Frame, ClientError> {
+        let event = self.next_event().await?;
+        self.stream.frame(&event.data)
     }
 
-    pub fn finish(self) -> Bytes {
-        self.chunk.into()
+    /// How long the server wants a client that lost its connection to wait before it reconnects.
+    pub fn reconnect_delay(&self) -> Duration {
+        self.reconnect_delay
     }
 
-    fn id(&mut self, offset: Offset) {
-        self.chunk.extend_from_slice(b"id:");
-        self.chunk.extend_from_slice(self.epoch.as_bytes());
-        self.put(format_args!(":{offset}\n"));
+    /// Counts message objects that the caller has found in an event.
+    pub fn count_payload(&self, bytes: usize) {
+        self.stream.count_payload(bytes);
     }
-
-    /// One line is enough: JSON escapes every line break that a text may have.
-    fn data(&mut self, json: &[u8]) {
-        debug_assert!(!json.iter().any(|byte| b"\r\n".contains(byte)));
-        self.chunk.reserve(json.len() + 7);
-        self.chunk.extend_from_slice(b"data:");
-        self.chunk.extend_from_slice(json);
-        self.chunk.extend_from_slice(b"\n\n");
-    }
-
-    fn put(&mut self, text: std::fmt::Arguments<'_>) {
-        self.chunk.write_fmt(text).expect("a Vec takes all text");
-    }
-}
-
-/// The cursor that an event's id is, if it is one of ours.
-pub fn cursor_of(id: &[u8]) -> Option<Cursor> {
-    let (epoch, offset) = std::str::from_utf8(id).ok()?.split_once(':')?;
-    Some(Cursor { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// An event as a client receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Received {
+pub struct StreamEvent {
     /// Empty for a message.
     pub name: String,
     /// The id of this event, or of the last that had one.
@@ -92,17 +77,17 @@ pub struct Received {
     pub data: String,
 }
 
-/// What a stream says.
+/// What a stream contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    Event(Received),
+    Event(StreamEvent),
     Retry(Duration),
 }
 
 /// Reads a stream however it is cut into chunks, by the rules of WHATWG HTML, section 9.2.6; lines
 /// may end in LF, CR or both.
 #[derive(Debug)]
-pub struct Parser {
+pub struct EventParser {
     /// Bytes of a line, and of an event's data, that are read at most.
     event_bytes_max: usize,
     line: Vec<u8>,
@@ -110,43 +95,29 @@ pub struct Parser {
     at_start: bool,
     /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
-    event: Received,
+    event: StreamEvent,
     has_data: bool,
     parsed: VecDeque<Parsed>,
 }
 
-impl Default for Parser {
+impl Default for EventParser {
     /// One that reads events of up to [`EVENT_BYTES_MAX`].
     fn default() -> Self {
-        Parser::up_to(EVENT_BYTES_MAX)
+        EventParser::up_to(EVENT_BYTES_MAX)
     }
 }
 
-impl Parser {
+impl EventParser {
     /// One that reads lines, and events whose data have so many bytes at most.
     pub fn up_to(event_bytes_max: usize) -> Self {
-        Parser {
+        EventParser {
             event_bytes_max,
             line: Vec::new(),
             at_start: true,
             after_cr: false,
-            event: Received::default(),
+            event: StreamEvent::default(),
             has_data: false,
             parsed: VecDeque::new(),
-        }
-    }
-
-    /// The next thing that `stream` says.
-    ///
-    /// # Errors
-    /// If the stream ends or breaks, or an event is too long.
-    pub async fn next_of(&mut self, stream: &mut HttpStream) -> Result<Parsed, ClientError> {
-        loop {
-            if let Some(parsed) = self.next() {
-                return Ok(parsed);
-            }
-            let ended = || ClientError::Closed("the stream has ended".to_owned());
-            self.feed(&stream.chunk().await?.ok_or_else(ended)?)?;
         }
     }
 
@@ -211,7 +182,7 @@ impl Parser {
     }
 
     fn end_event(&mut self) {
-        let next = Received { id: self.event.id.clone(), ..Received::default() };
+        let next = StreamEvent { id: self.event.id.clone(), ..StreamEvent::default() };
         let event = std::mem::replace(&mut self.event, next);
         if std::mem::take(&mut self.has_data) {
             self.parsed.push_back(Parsed::Event(event));
@@ -220,7 +191,7 @@ impl Parser {
 }
 
 /// What is complete so far; more may come after a `None`.
-impl Iterator for Parser {
+impl Iterator for EventParser {
     type Item = Parsed;
 
     fn next(&mut self) -> Option<Parsed> {
@@ -230,18 +201,15 @@ impl Iterator for Parser {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::message::Message;
 
-    fn parse(parser: &mut Parser, text: &[u8]) -> Vec<Parsed> {
+    fn parse(parser: &mut EventParser, text: &[u8]) -> Vec<Parsed> {
         parser.feed(text).expect("short enough");
         parser.collect()
     }
 
     fn event(name: &str, id: &str, data: &str) -> Parsed {
-        Parsed::Event(Received { name: name.into(), id: id.into(), data: data.into() })
+        Parsed::Event(StreamEvent { name: name.into(), id: id.into(), data: data.into() })
     }
 
     #[test]
@@ -254,14 +222,14 @@ mod tests {
             event("gap", "a:1", ""),
             event("", "a:1", "z"),
         ];
-        assert_eq!(parse(&mut Parser::default(), text.as_bytes()), wanted);
+        assert_eq!(parse(&mut EventParser::default(), text.as_bytes()), wanted);
     }
 
     #[test]
     fn one_byte_order_mark_at_the_start_is_skipped() {
         let marked = "\u{feff}data:1\n\n\u{feff}data:2\ndata:3\n\n";
         for cut in [1, 2, 4, 100] {
-            let mut parser = Parser::default();
+            let mut parser = EventParser::default();
             marked.as_bytes().chunks(cut).for_each(|part| parser.feed(part).expect("short enough"));
             let events: Vec<_> = parser.collect();
             assert_eq!(events, [event("", "", "1"), event("", "", "3")], "{cut}");
@@ -270,13 +238,13 @@ mod tests {
 
     #[test]
     fn a_retry_field_is_bounded() {
-        let parsed = parse(&mut Parser::default(), b"retry:18446744073709551615\n");
+        let parsed = parse(&mut EventParser::default(), b"retry:18446744073709551615\n");
         assert_eq!(parsed, [Parsed::Retry(RETRY_AFTER_MAX)]);
     }
 
     #[test]
     fn an_event_without_data_is_none_and_an_unfinished_one_waits() {
-        let mut parser = Parser::default();
+        let mut parser = EventParser::default();
         assert_eq!(parse(&mut parser, b"event:gap\n\ndata:1\n"), []);
         assert_eq!(parse(&mut parser, b"\n"), [event("", "", "1")]);
     }
@@ -285,50 +253,15 @@ mod tests {
     fn neither_a_line_nor_an_event_may_be_without_end() {
         let endless = ["x", ":", "data:x\n", "data\n"];
         for part in endless {
-            let mut parser = Parser::up_to(100);
+            let mut parser = EventParser::up_to(100);
             let fed = (0..1000).find_map(|_| parser.feed(part.as_bytes()).err());
             let error = fed.expect("refused").to_string();
             assert!(error.contains("an event of more than 100 bytes"), "{error}");
             assert!(parser.line.len() + parser.event.data.len() <= 2 * 101);
         }
-        let mut parser = Parser::up_to(100);
+        let mut parser = EventParser::up_to(100);
         let whole = format!("data:{}\n\n", "x".repeat(95)).repeat(2);
         assert_eq!(parse(&mut parser, whole.as_bytes()).len(), 2);
         assert!(parser.feed(format!("data:{}\n", "x".repeat(96)).as_bytes()).is_err());
-    }
-
-    #[test]
-    fn only_our_own_ids_are_cursors() {
-        let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
-        assert_eq!(cursor_of(b"000000ab:7"), Some(cursor));
-        for bad in ["", "7", "000000ab", "000000ab:", "000000ab:-1", "ab:7", "000000ab:7:7"] {
-            assert_eq!(cursor_of(bad.as_bytes()), None, "{bad}");
-        }
-        assert_eq!(cursor_of(b"\xff:1"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_arrives_intact_however_the_stream_is_cut(
-            texts in prop::collection::vec("(\\PC|[\r\n\0:]){0,20}", 1..5),
-            cut in 1..40usize,
-        ) {
-            let mut chunk = Encoder::new(Epoch(0xab));
-            let mut sent = Vec::new();
-            for (offset, text) in (1..).zip(texts) {
-                sent.push(Message { offset, published_at: 0, sender: "A".into(), text });
-                chunk.message(offset, &sent[sent.len() - 1].encode());
-            }
-            let mut parser = Parser::default();
-            for part in chunk.finish().chunks(cut) {
-                parser.feed(part).expect("short enough");
-            }
-            for message in sent {
-                let Some(Parsed::Event(event)) = parser.next() else { panic!("one is missing") };
-                prop_assert_eq!(event.id, format!("000000ab:{}", message.offset));
-                prop_assert_eq!(serde_json::from_str::<Message>(&event.data).unwrap(), message);
-            }
-            prop_assert_eq!(parser.next(), None);
-        }
     }
 }
