@@ -1,7 +1,7 @@
-//! What must hold for any bytes, whoever sent them: one function a format that comes from outside.
+//! Checks that must pass for any bytes: one function for each format that is received from outside.
 //!
-//! Each panics if it does not hold. The fuzz targets beside this file look for such bytes;
-//! `tests/it/corpus.rs` tries those that are stored in `corpus`.
+//! A check panics if it fails. The fuzz targets in this directory search for such bytes;
+//! `tests/it/corpus.rs` runs the checks on the inputs stored in `corpus`.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use poll_vs_push::units;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Panics if something does not hold for these bytes.
+/// Panics if the check fails for these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every check, by the name of its fuzz target and of its folder in the corpus.
@@ -40,12 +40,12 @@ pub const ALL: [(&str, Check); 7] = [
     ("token", token),
 ];
 
-/// The error text for a wrong value stays short, however long the value.
+/// The error text for an invalid value stays short, for any length of the value.
 const ERROR_BYTES_MAX: usize = 600;
-/// Bytes of a WebSocket message or an event, at most.
+/// Largest WebSocket message or event, bytes.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// What a subscriber says of itself: topic, epoch, offset; and how the feed answers any cursor.
+/// The position sent by a subscriber (topic, epoch, offset), and the feed's results for any cursor.
 pub fn cursor(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match text.parse::<TopicName>() {
@@ -67,7 +67,7 @@ pub fn cursor(bytes: &[u8]) {
     }
 }
 
-/// Reads after `cursor` in a topic that keeps few of the messages published to it.
+/// Reads after `cursor` in a topic that keeps only a few of its messages.
 fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
     const EPOCH: Epoch = Epoch(1);
     const LIMIT: usize = 3;
@@ -96,7 +96,7 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
     }
 }
 
-/// JSON that is sent to us or by us: drafts, messages, events, batches.
+/// JSON received or sent: new messages, messages, events, batches.
 pub fn batch(bytes: &[u8]) {
     if let Some(draft) = read_again::<NewMessage>(bytes) {
         message(draft);
@@ -125,12 +125,12 @@ fn message(NewMessage { sender, text }: NewMessage) {
     assert_eq!(Frame::decode(text).expect("our own"), Frame::Message(message));
 }
 
-/// An event stream cannot carry anything else.
+/// An event stream cannot carry other characters.
 fn one_line(json: &[u8]) {
     assert!(!json.iter().any(|byte| b"\r\n".contains(byte)));
 }
 
-/// What the bytes say, if they say something: encoded and read again it is the same.
+/// Parses the bytes; if they are valid, encoding and parsing again gives the same value.
 fn read_again<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let read = serde_json::from_slice::<T>(bytes).ok()?;
     let encoded = serde_json::to_vec(&read).expect("what was read encodes");
@@ -138,7 +138,7 @@ fn read_again<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8])
     Some(read)
 }
 
-/// A scenario file: what is accepted can be measured, and written into `run.json`.
+/// A scenario file: an accepted scenario can be measured and stored in `run.json`.
 pub fn scenario(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(scenario) = Scenario::from_toml(text) else { return };
@@ -154,7 +154,7 @@ pub fn scenario(bytes: &[u8]) {
     assert_eq!(Scenario::from_toml(&toml).expect("our own"), scenario);
 }
 
-/// A target file up to the first NUL, and any answer of a server to what it says behind that.
+/// A target file up to the first NUL, and after it a response of a server, which it describes.
 pub fn target(bytes: &[u8]) {
     let mut parts = bytes.splitn(3, |byte| *byte == 0);
     let file = std::str::from_utf8(parts.next().unwrap_or_default());
@@ -179,7 +179,7 @@ pub fn target(bytes: &[u8]) {
     target.text_in(&said);
 }
 
-/// WebSocket frames from a server: heard or refused alike, however they are cut.
+/// WebSocket frames of a server: the results are the same for any split of the bytes.
 pub fn frames(bytes: &[u8]) {
     let (heard, end) = hear(&[bytes]);
     let cut = bytes.first().map_or(1, |byte| usize::from(*byte % 16) + 1);
@@ -200,7 +200,7 @@ pub fn frames(bytes: &[u8]) {
     assert_eq!(frames.hear(), Ok(Some(Said::Text(&text))));
 }
 
-/// All that is said in `parts`, received one after the other, and what ended it.
+/// The results for `parts`, received one after the other, and the error at the end.
 fn hear(parts: &[&[u8]]) -> (Vec<String>, Option<FrameError>) {
     let mut frames = Frames::new(MESSAGE_BYTES_MAX);
     let mut heard = Vec::new();
@@ -217,7 +217,7 @@ fn hear(parts: &[&[u8]]) -> (Vec<String>, Option<FrameError>) {
     (heard, None)
 }
 
-/// An event stream: understood alike, however it is cut.
+/// An event stream: the results are the same for any split of the bytes.
 pub fn events(bytes: &[u8]) {
     let parsed = parse(&[bytes]);
     let cut = bytes.first().map_or(1, |byte| usize::from(*byte % 16) + 1);
@@ -235,14 +235,14 @@ pub fn events(bytes: &[u8]) {
     }
 }
 
-/// All that is said in `parts`, and whether it came to an event that is too long.
+/// The results for `parts`, and whether an event was too long.
 fn parse(parts: &[&[u8]]) -> (Vec<Parsed>, bool) {
     let mut parser = EventParser::up_to(MESSAGE_BYTES_MAX);
     let is_too_long = parts.iter().any(|part| parser.feed(part).is_err());
     (parser.collect(), is_too_long)
 }
 
-/// A token: refused unless we signed it; and claims: what is signed is read again.
+/// A token: rejected unless signed with the key; signed claims are read unchanged.
 pub fn token(bytes: &[u8]) {
     let key = TokenKey::new(b"0123456789abcdef0123456789abcdef").expect("long enough");
     let text = String::from_utf8_lossy(bytes);
@@ -257,7 +257,7 @@ pub fn token(bytes: &[u8]) {
         let topic = "news.sport".parse().expect("a good name");
         let all = claims.publish.iter().any(|pattern| pattern == "*");
         assert!(claims.grant(Right::Publish, &topic) || !all);
-        // Bent anywhere, it is ours no more.
+        // A token changed at any position is rejected.
         let bent = token.len() * usize::from(bytes[0]) / 256;
         let bent: String = [&token[..bent], &token[bent + 1..]].concat();
         assert!(key.check(&bent).is_err());

@@ -1,4 +1,4 @@
-//! Who may: tokens on every transport and from every place that can carry one, and the pages of
+//! Access control: tokens on every transport and in every place that can contain one, and pages of
 //! other origins.
 
 use std::fs::{File, Permissions};
@@ -78,7 +78,7 @@ async fn every_transport_requires_a_valid_token() {
     guarded.server.stop().await;
 }
 
-/// The bare path and all below it.
+/// The path itself and a path below it.
 #[tokio::test]
 async fn socket_io_requires_a_token_on_every_path() {
     let guarded = TimeoutStream::start().await;
@@ -96,7 +96,7 @@ async fn socket_io_requires_a_token_on_every_path() {
             }
         }
     }
-    // Each of them was counted, refused ones apart.
+    // Every request was counted, except the rejected ones.
     for transport in [Transport::SocketioPolling, Transport::SocketioWebsocket] {
         assert_eq!(guarded.server.app.metrics.of(transport).requests.get(), 3, "{transport}");
     }
@@ -137,7 +137,8 @@ async fn browser_websocket_sends_its_token_as_a_subprotocol() {
     let offer = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
     raw.get("/topics/room/ws", &(Raw::upgrade_headers() + &offer)).await;
     let answer = raw.answer().await;
-    // The one that is no secret is chosen; a browser hangs up if none is.
+    // The server selects the protocol that is not the token; a browser fails the connection without
+    // one.
     assert_eq!(
         (answer.status, answer.header("sec-websocket-protocol")),
         (101, Some("poll-vs-push"))
@@ -161,7 +162,7 @@ async fn expired_token_ends_the_subscription() {
     guarded.server.stop().await;
 }
 
-/// Nothing that waits for the client is written once the token has expired.
+/// After the token has expired, the server writes nothing that waits for the client.
 #[tokio::test]
 async fn expired_token_ends_a_session_before_its_next_write() {
     let guarded = TimeoutStream::start().await;
@@ -206,7 +207,7 @@ async fn other_origins_are_rejected_unless_listed() {
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
     }
-    // The server's own pages: the test names the host `localhost`.
+    // The server's own origin: the test uses the host `localhost`.
     assert_eq!(ask("/topics/room/ws", "http://localhost", &upgrade).await.status, 101);
     assert_eq!(ask("/topics/room/ws", friend, &upgrade).await.status, 101);
     let answer = ask("/topics/room/poll", friend, "").await;
@@ -228,7 +229,7 @@ async fn other_origins_are_rejected_unless_listed() {
     server.stop().await;
 }
 
-/// A browser shows a page of another origin no header that is not exposed to it.
+/// Browsers hide response headers from pages of another origin unless they are exposed.
 #[tokio::test]
 async fn listed_origins_can_send_conditional_polls() {
     let friend = "https://friend.example";
@@ -254,7 +255,7 @@ async fn listed_origins_can_send_conditional_polls() {
     server.stop().await;
 }
 
-/// A key in a file, a token from the command, and everything logged that can be.
+/// A key in a file, a token made by the command, and all log output at the most verbose level.
 #[tokio::test]
 async fn logs_contain_neither_token_nor_key_at_any_level() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -24,7 +24,7 @@ const NEED: Need = Need {
     cost: Cost::Cpu,
 };
 
-/// Costs of a machine that polls, holds and pushes for 20, 30 and 8 µs.
+/// Costs of a machine that needs 20, 30 and 8 µs for a short poll, a long poll and a push.
 fn costs() -> Costs {
     let mut costs = Costs::reference();
     costs.publish_cpu_us = 25.0;
@@ -135,7 +135,7 @@ fn a_large_fan_out_needs_more_cores() {
     let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
     let advice = advise(&crowd, &costs());
     let push = advice.way(WebSocket).expect("its cost is known");
-    // 80 s of work within 1.96 s.
+    // 80 s of CPU time within 1.96 s.
     assert_eq!(push.cores, 41.0);
     assert!(push.latency_max_s <= 2.0);
     assert_eq!(push.memory_standing, Standing::Extrapolated { factor: 2_000.0 });

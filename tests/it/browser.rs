@@ -1,4 +1,4 @@
-//! The live page in a real browser: what it shows is what happens.
+//! The live page in a real browser: it shows what really happens.
 
 mod driver;
 mod model;
@@ -19,8 +19,8 @@ const HOME: &str = "\u{E011}";
 const END: &str = "\u{E010}";
 const WAYS: usize = 5;
 
-/// Waits until every lane is connected, and makes the race quiet: nothing is published but what
-/// the test wants, over a link without delay.
+/// Waits until every lane is connected and stops the page's publisher: only the test publishes,
+/// over a link without delay.
 async fn quiet(browser: &Browser) {
     browser.keys("#rate", HOME).await;
     browser.keys("#round-trip", HOME).await;
@@ -31,7 +31,7 @@ async fn connected(browser: &Browser) {
     browser.until_all(".state", |state| state == "connected").await;
 }
 
-/// Publishes by the page's button until every lane has heard at least `count` messages.
+/// Publishes with the page's button until every lane has received at least `count` messages.
 async fn hear(browser: &Browser, count: u64) {
     for _ in 0..count {
         browser.click("#one-more").await;
@@ -40,13 +40,13 @@ async fn hear(browser: &Browser, count: u64) {
     browser.until_all(".messages", enough).await;
 }
 
-/// Publishes `text`, and waits until every lane has heard it, and so all that came before it.
+/// Publishes `text`, and waits until every lane has received it and all earlier messages.
 async fn settle(browser: &Browser, server: &TestServer, text: &str) {
     server.publish(text).await;
     until_all_have_heard(browser, &format!("A: {text}")).await;
 }
 
-/// Waits until that message is the newest that all lanes have heard.
+/// Waits until this message is the newest in all lanes.
 async fn until_all_have_heard(browser: &Browser, message: &str) {
     let heard_by_all = "const figures = [...document.querySelectorAll('#race-rows .number')];
         return document.querySelector('#race-text').textContent === MESSAGE
@@ -63,7 +63,8 @@ async fn messages_arrive_in_every_lane_and_counters_match_the_server() {
     hear(&browser, 3).await;
     let delays = browser.lanes(".last").await;
     assert!(delays.values().all(|delay| delay.ends_with(" ms")), "{delays:?}");
-    // From now on the page asks for so little that both can be read between two requests.
+    // From here on the page sends so few requests that both counters can be read between two of
+    // them.
     browser.keys("#interval", END).await;
     let looking = async {
         loop {
@@ -116,7 +117,7 @@ async fn controls_change_rate_round_trip_and_lanes() {
     browser.keys("#rate", HOME).await;
     browser.click("#lane-sse .plug").await;
     connected(&browser).await;
-    // The lane that was away has heard what it missed.
+    // The lane that was disconnected has received the messages that it missed.
     settle(&browser, &server, "three").await;
     let gained = |counts: &BTreeMap<String, u64>, way| counts[way] - two_more[way];
     let same_gain = |counts: &BTreeMap<_, _>| gained(counts, "sse") == gained(counts, "websocket");
@@ -138,7 +139,7 @@ async fn message_text_is_never_interpreted_as_markup() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
-    // Over both ways to publish, and as a name.
+    // Through both routes for publishing, and as the sender.
     browser.keys(".chat-form .text", MARKUP).await;
     browser.click(".chat-form button").await;
     browser.until("return document.querySelectorAll('#chat-log p').length === 1").await;
@@ -155,7 +156,7 @@ async fn message_text_is_never_interpreted_as_markup() {
     let log = browser.text("#chat-log").await;
     assert_eq!(log.matches(MARKUP).count(), 3, "{log}");
     until_all_have_heard(&browser, &format!("{MARKUP}: <b>")).await;
-    // What a short poll exchanged last may be an empty answer.
+    // The last response of a short poll may be empty.
     for way in ["long-polling", "websocket", "sse", "socketio-websocket"] {
         browser.click(&format!("#lane-{way} .wire")).await;
         assert!(browser.text(&format!("#lane-{way} .wire-view")).await.contains("<b>"), "{way}");
@@ -188,7 +189,7 @@ async fn lanes_reconnect_after_a_restart_and_show_a_gap() {
     let server = TestServer::with(|config| config.listen = address).await;
     connected(&browser).await;
     settle(&browser, &server, "after the restart").await;
-    // That there was no server is a complaint of the browser's, and a right one. No other.
+    // The browser logs that the server was unreachable, as expected. No other error is allowed.
     let complaints = browser.console().await;
     let is_right =
         |line: &&String| !line.contains("net::ERR_") && !line.contains("WebSocket connection");
@@ -211,7 +212,7 @@ async fn windows_exchange_messages_and_share_six_connections() {
     let heard = "return document.querySelector('#chat-log').textContent.includes('the second')";
     browser.until(heard).await;
 
-    // Two windows hold four connections, which is all that the page takes of the browser's six.
+    // Two windows use four connections, the limit that the page sets itself of the browser's six.
     browser.one_more_window(server.address).await;
     let waits = "return ['long-polling', 'sse'].every((way) => document
         .querySelector(`#lane-${way} .state`).textContent.startsWith('waits: 4 of'))";
@@ -283,7 +284,7 @@ async fn run_progress_is_shown_and_its_report_opens() {
     assert_eq!(now, "2 of 9: WebSocket; 41 s left – measuring");
     assert!(browser.text("#cells").await.contains("1.3 ms"));
     browser.until("return document.querySelectorAll('#runs a').length === 1").await;
-    // The sandbox lets no script of a report run.
+    // The sandbox runs no scripts of a report.
     browser.click("#runs a").await;
     browser.until("return document.querySelector('#it') !== null").await;
     browser.close().await;
@@ -292,11 +293,11 @@ async fn run_progress_is_shown_and_its_report_opens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn event_source_resumes_without_losing_messages() {
-    // The live page is of another server: its lanes have no part in this.
+    // The live page uses another server here, so its lanes have no effect.
     let (elsewhere, server) = (TestServer::start().await, TestServer::start().await);
     let wire = Wire::to(server.address).await;
     let Some(browser) = Browser::open(elsewhere.address).await else { return };
-    // A page without scripts: what reconnects is the browser alone.
+    // A page without scripts: only the browser itself reconnects.
     let page = format!("http://{}/healthz", wire.address);
     soon(browser.client.goto(&page)).await.expect("a page");
     let listen = "window.heard = [];

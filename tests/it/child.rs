@@ -1,4 +1,4 @@
-//! A server as a process of its own, for tests that kill it or starve it.
+//! A server in a separate process, for tests that kill it or limit its resources.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -63,13 +63,13 @@ impl ChildServer {
         ChildServer { child, address }
     }
 
-    /// `kill -9`, and waits for the end.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
     }
 
-    /// Tells it to stop, and waits until everybody has been told to leave.
+    /// Stops the server, and waits until all clients have been asked to disconnect.
     pub fn stop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told");
         self.child.wait().expect("it ends");

@@ -1,4 +1,4 @@
-//! The program as a person starts it: what it prints, how it stops, what its exit codes say.
+//! The program as started by a user: output, shutdown and exit codes.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ fn program(args: &[&str]) -> Command {
     command
 }
 
-/// What a run that ends by itself left: exit code, standard output, standard error.
+/// Exit code, standard output and standard error of a command that ends by itself.
 async fn run(args: &[&str]) -> (i32, String, String) {
     let output = soon(program(args).output()).await.expect("it starts");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -42,7 +42,7 @@ impl Served {
         Served { address: address.parse().expect("an address"), child }
     }
 
-    /// Sends a signal; the code it exits with.
+    /// Sends a signal; returns the exit code.
     async fn stop_by(mut self, signal: Signal) -> i32 {
         let id = self.child.id().expect("it runs");
         let pid = Pid::from_raw(id as i32).expect("no process has the id 0");
@@ -67,7 +67,7 @@ async fn signal_closes_websockets_and_answers_long_polls() {
     let served = Served::start().await;
     let mut socket = Raw::connect(served.address).await;
     socket.upgrade("/topics/room/ws").await;
-    // Both are held: each has been told where it begins.
+    // Both are waiting: each has received its starting position.
     let dialer = Dialer::new(served.address);
     let mut reader = Reader::connect(Transport::LongPolling, dialer, options(None)).await;
     let held = tokio::spawn(async move { reader.next().await });

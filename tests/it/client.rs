@@ -1,6 +1,6 @@
-//! The byte ledger against recorded conversations: what crossed the socket is taken down by a relay
-//! in between, sorted by code that knows nothing of the meter, and must agree to the byte. And the
-//! simulated link: it takes its time, both ways.
+//! Byte counts compared with recorded connections: a relay records the bytes on the socket,
+//! independent code classifies them, and the results must be equal to the byte. Also the delays of
+//! the simulated link.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{Reader, TestServer, options, soon};
 
-/// Stands between a subscriber and the server, for one connection, and writes down what is said.
+/// Relays one connection between a subscriber and the server, and records both directions.
 struct Relay {
     address: SocketAddr,
     recording: AbortOnDropHandle<(Vec<u8>, Vec<u8>)>,
@@ -36,7 +36,7 @@ impl Relay {
         Relay { address, recording: AbortOnDropHandle::new(recording) }
     }
 
-    /// What went up and what came down, once both sides have hung up.
+    /// The recorded bytes sent and received, after both sides have closed the connection.
     async fn recording(self) -> (Vec<u8>, Vec<u8>) {
         soon(self.recording).await.expect("the relay does not panic")
     }
@@ -62,7 +62,7 @@ fn sorted(ledger: Ledger) -> Sorted {
     [ledger.payload, ledger.framing, ledger.headers]
 }
 
-/// Takes the head of an HTTP message off `bytes`; the head and its body's length.
+/// Removes the header section of an HTTP message from `bytes`; returns it and the body's length.
 fn take_head<'a>(bytes: &mut &'a [u8]) -> (&'a str, usize) {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     let (head, rest) = bytes.split_at(end);
@@ -72,7 +72,7 @@ fn take_head<'a>(bytes: &mut &'a [u8]) -> (&'a str, usize) {
     (head, length.map_or(0, |length| length.parse().expect("a number")))
 }
 
-/// A poller's answers, sorted: the message objects of a batch are its payload.
+/// Classifies the responses to polls: the message objects of a batch are payload.
 fn sort_answers(mut said: &[u8]) -> Sorted {
     let [mut payload, mut framing, mut headers] = [0; 3];
     while !said.is_empty() {
@@ -90,7 +90,7 @@ fn sort_answers(mut said: &[u8]) -> Sorted {
     [payload, framing, headers]
 }
 
-/// What a server said on a WebSocket, sorted: the text of message objects is payload, all else
+/// Classifies the bytes of a WebSocket server: the message objects are payload, everything else
 /// after the 101 is framing.
 fn sort_frames(mut said: &[u8]) -> Sorted {
     let (head, _) = take_head(&mut said);
@@ -112,8 +112,8 @@ fn sort_frames(mut said: &[u8]) -> Sorted {
     [payload, framing, head.len() as u64]
 }
 
-/// Reads the topic from its first message over a relay while two messages are published; the
-/// recording, and what the meter says of it.
+/// Reads the topic from its first message through a relay while two messages are published. Returns
+/// the recording and the counts of the meter.
 async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, Sorted, Sorted) {
     let server = TestServer::start().await;
     let relay = Relay::before(&server).await;
@@ -145,7 +145,7 @@ async fn byte_counts_of_polls_match_a_recording() {
         let [payload, ..] = down_sorted;
         let message = r#"{"offset":1,"published_at":1700000000000000,"sender":"A","text":"one"}"#;
         assert_eq!(payload, 2 * message.len() as u64);
-        // Not a byte but what HTTP/1.1 demands and the query says.
+        // The request contains only what HTTP/1.1 requires, and the query.
         let mut requests = up.split_inclusive("\r\n\r\n");
         let first = requests.next().expect("a request");
         let host = first.split_once("host: ").expect("a host").1;
@@ -158,7 +158,7 @@ async fn byte_counts_of_polls_match_a_recording() {
 
 #[tokio::test]
 async fn byte_counts_of_a_websocket_match_a_recording() {
-    // The longer of the two needs a frame header of 4 bytes.
+    // The longer one needs a frame header of 4 bytes.
     let long = "x".repeat(200);
     let (up, down, up_sorted, down_sorted) = converse(Transport::WebSocket, ["short", &long]).await;
     assert_eq!(up_sorted, [0, 0, up.len() as u64], "only the handshake");
@@ -179,7 +179,7 @@ async fn websocket_bytes_sent_after_the_handshake_count_as_framing() {
     let mut reader = Reader::connect(Transport::WebSocket, dialer, options(None)).await;
     let [_, framing_before, headers] = sorted(meter.tally().up());
     assert_eq!(framing_before, 0);
-    // Pings come, and reading answers them, until at least one pong is out.
+    // Reading answers the server's pings; wait until at least one pong was sent.
     while sorted(meter.tally().up())[1] == 0 {
         let _ = tokio::time::timeout(Duration::from_millis(5), reader.next()).await;
     }
@@ -187,7 +187,7 @@ async fn websocket_bytes_sent_after_the_handshake_count_as_framing() {
     drop(reader);
     let (up, _) = relay.recording().await;
     assert_eq!((payload, headers_after), (0, headers));
-    // A pong without a payload: 2 bytes and the mask.
+    // A pong without payload: 2 bytes and the mask.
     assert_eq!(framing % 6, 0);
     assert_eq!(headers + framing, up.len() as u64);
     server.stop().await;
@@ -220,7 +220,7 @@ async fn segments_are_counted_by_the_kernel_if_available() {
     let tally = meter.tally();
     assert_eq!(tally.segments_are_counted(), cfg!(target_os = "linux"));
     for ledger in [tally.up(), tally.down()] {
-        // At least one to carry the bytes, and 52 bytes of headers on each.
+        // At least one segment carries the bytes, with 52 bytes of headers each.
         assert!(ledger.tcp_ip >= 52 && ledger.tcp_ip % 52 == 0, "{ledger:?}");
     }
     server.publish("hi").await;
@@ -248,7 +248,7 @@ async fn simulated_link_delays_both_directions_and_the_handshake() {
         let mut reader = Reader::connect(transport, dialer.clone(), options).await;
         let offset = server.publish("hi").await.offset as usize;
         reader.texts(offset).await;
-        // A round trip to connect; another to ask, or to upgrade.
+        // One round trip to connect, and one for the request or upgrade.
         assert!(began.elapsed() >= 2 * rtt, "{transport}");
     }
     server.stop().await;

@@ -1,6 +1,6 @@
-//! The main job as its user runs it: the binary measures a small scenario, and what it leaves on
-//! disk, prints and exits with is what it promises. Times are not looked at: a busy machine may
-//! void the run, which is its own exit code.
+//! The program as started by a user: it measures a small scenario and writes the expected files,
+//! output and exit codes. Times are not checked: on a busy machine the run may be void, which has
+//! its own exit code.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use poll_vs_push::variant::Transport;
 use super::support::{Reader, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
-/// Far longer than anything here takes.
+/// Far longer than any step takes.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 const VOID: i32 = 3;
 
-/// A workload that takes a second or two a cell.
+/// A workload whose cells take one or two seconds.
 const SMALL: [&str; 19] = [
     "--no-calibration",
     "--subscribers",
@@ -59,7 +59,7 @@ fn read_run(directory: &Path) -> Run {
     Run::from_json(&json).expect("run.json can be read")
 }
 
-/// Waits for something that is bound to happen.
+/// Waits for a condition that must become true.
 fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
@@ -91,7 +91,7 @@ fn run_is_verified_and_its_files_are_written() {
         assert_eq!((deliveries.lost, deliveries.duplicated, deliveries.reordered), (0, 0, 0));
         assert_eq!(Some(cell.requests.client_total), cell.requests.server_total);
         assert_eq!(cell.latency_us.0.len(), deliveries.steady);
-        // One way across the link is the least that any delivery can take.
+        // Shortest possible latency: the one-way delay of the link.
         assert!(cell.latency_us.0.min() >= 4_990, "{}", cell.latency_us.0.min());
         assert!(cell.bytes.down.payload > 0);
         assert!(cell.server.expect("a child tells").cpu_s > 0.0);
@@ -122,12 +122,12 @@ fn restart_loses_and_duplicates_nothing_on_any_transport() {
         let recovery = cell.recovery.as_ref().expect("it was restarted");
         assert!(recovery.down_us > 0 && !recovery.latency_us.0.is_empty(), "{way}");
         let noticed = recovery.away_us.0.len();
-        // Who asks now and then may sleep through it.
+        // A short-polling client may not notice the restart.
         assert!(way == Transport::ShortPolling || noticed >= 12, "{way}: {noticed}");
         assert_eq!(recovery.back_us.0.len(), noticed, "{way}");
     }
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
-    // A busy machine may void every cell; then no figures are shown.
+    // On a busy machine all cells may be void; then no figures are shown.
     let is_shown = report.contains("After a restart of the server");
     assert!(is_shown || output.status.code() == Some(VOID), "{report}");
 }

@@ -1,5 +1,4 @@
-//! What every transport must do, whatever it costs: one suite, run over each of them against a real
-//! server.
+//! Requirements on every transport: one suite, run for each variant against a real server.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use poll_vs_push::variant::{Transport, Variant};
 
 use crate::support::{KEY, Reader, TestServer, draft, eventually, options, soon};
 
-/// Makes a module of tests for a variant, so that a failure names both.
+/// Generates a test module per variant, so that a failure names test and variant.
 macro_rules! suite {
     ($($module:ident: $variant:literal,)*) => {
         const COVERED: &[&str] = &[$($variant),*];
@@ -82,13 +81,13 @@ fn suite_covers_every_transport_and_extra() {
     }
 }
 
-/// How a transport differs from the others, as far as a test has to know.
+/// The differences between transports that the tests depend on.
 struct Ways {
-    /// The last segment of its path, if its subscriptions have a path and a query.
+    /// The last segment of its path, if subscriptions have a path and a query.
     route: Option<&'static str>,
-    /// It answers although there is nothing.
+    /// Whether it answers without a message.
     has_empty_answers: bool,
-    /// When the server holds something for a subscriber.
+    /// When the server holds state for a subscriber.
     held: Held,
 }
 
@@ -96,7 +95,7 @@ enum Held {
     Never,
     WhileItAsks,
     Always,
-    /// As `Always`, and on, until a heartbeat has no answer.
+    /// As `Always`, and after a disconnection until a heartbeat is missed.
     UntilMissed,
 }
 
@@ -260,7 +259,7 @@ async fn invalid_query_is_rejected_with_a_reason(variant: Variant) {
         ("after=0&wait=NaN", "wait: 'NaN' is not a number of seconds"),
         ("after=1&after=2", ""),
     ];
-    // What Socket.IO refuses has a test of its own.
+    // Socket.IO is tested separately.
     let Some(route) = ways(variant.transport).route else { return server.stop().await };
     for (query, reason) in cases {
         let path = format!("/topics/room/{route}?{query}");
@@ -276,7 +275,8 @@ async fn invalid_query_is_rejected_with_a_reason(variant: Variant) {
     server.stop().await;
 }
 
-/// A WebSocket's query is not looked at unless an upgrade is asked for; the others do not mind.
+/// The query of a WebSocket route is parsed only for an upgrade; the other routes ignore its
+/// headers.
 fn dialer_that_upgrades(server: &TestServer) -> Dialer {
     let headers = [
         ("connection", "upgrade"),
@@ -432,7 +432,7 @@ async fn largest_message_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let text_bytes_max = server.app.config.max_message_bytes - "A".len();
     let mut reader = server.subscribe(variant, None).await;
-    // JSON writes a NUL in six bytes: nothing is longer on the wire.
+    // JSON encodes a NUL in six bytes, the longest encoding of a character.
     for unit in ["x", "\0", "\""] {
         let text = unit.repeat(text_bytes_max);
         assert_eq!(server.post("/topics/room/messages", draft(&text)).await.status, 201);

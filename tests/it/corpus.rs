@@ -1,4 +1,4 @@
-//! Tries every stored input of the fuzz targets. What a fuzz run once found stays found.
+//! Runs the checks of the fuzz targets on all stored inputs, as a regression test.
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
@@ -35,7 +35,7 @@ fn what_must_hold_holds_for_every_stored_input() {
         for file in files {
             let path = file.expect("readable").path();
             let bytes = fs::read(&path).expect("readable");
-            // The panic alone would not say for which.
+            // The panic message itself does not name the input.
             if let Err(panic) = std::panic::catch_unwind(|| check(&bytes)) {
                 eprintln!("for {}", path.display());
                 std::panic::resume_unwind(panic);

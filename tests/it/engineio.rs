@@ -1,5 +1,5 @@
-//! Engine.IO sessions: handshake, heartbeat, the ways in which a session ends, the upgrade from
-//! polls to a WebSocket and how it fails, and what `--echo` serves for the official test suites.
+//! Engine.IO sessions: handshake, heartbeat, end of a session, upgrade from polling to a WebSocket
+//! and its failures, and the namespaces that `--echo` adds for the official test suites.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::{Raw, TestServer, WireFrame, eventually, soon};
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// A server with the applications and the heartbeat of the official suites.
+/// A server with the namespaces and the heartbeat of the official suites.
 async fn suite_server() -> TestServer {
     TestServer::with(|config| {
         config.echo = true;
@@ -22,7 +22,7 @@ async fn suite_server() -> TestServer {
     .await
 }
 
-/// Sends a GET, or a POST with `body`, on a connection of its own.
+/// Sends a GET, or a POST with `body`, on a new connection.
 async fn begin(server: &TestServer, path: &str, body: Option<&str>) -> Raw {
     let mut raw = Raw::connect(server.address).await;
     match body {
@@ -40,7 +40,7 @@ async fn exchange(server: &TestServer, path: &str, body: Option<&str>) -> (u16, 
     (answer.status, answer.body)
 }
 
-/// Opens a session by a poll; the path of its requests.
+/// Opens a session with a poll; returns the path of its requests.
 async fn open(server: &TestServer, path: &str) -> String {
     let (status, body) = exchange(server, path, None).await;
     assert_eq!(status, 200, "{body}");
@@ -123,7 +123,7 @@ async fn concurrent_second_poll_ends_the_session() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     let mut first = begin(&server, &path, None).await;
-    // On a connection of its own, the first may arrive second; then it is the one refused.
+    // On another connection, the first poll may arrive second; then the server rejects that one.
     let mut second = begin(&server, &path, None).await;
     let mut answers = [first.answer().await, second.answer().await];
     answers.sort_by_key(|answer| answer.status);
@@ -140,7 +140,7 @@ async fn concurrent_second_post_ends_the_session() {
     let mut first = Raw::connect(server.address).await;
     let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n");
     first.send(format!("{head}content-length: 2\r\n\r\n")).await;
-    // The server reads the body, so the POST is under way.
+    // The server is reading the body, so the POST is in progress.
     assert_eq!(first.answer_without_body().await.status, 100);
     ended()(exchange(&server, &path, Some("40")).await);
     first.send("40").await;
@@ -166,7 +166,7 @@ async fn close_packet_ends_the_session_and_its_poll() {
     assert!(exchange(&server, &path, None).await.1.starts_with("40{"));
     let mut poll = begin(&server, &path, None).await;
     assert_eq!(exchange(&server, &path, Some("1")).await, (200, "ok".to_owned()));
-    // Unless it arrives after the end.
+    // Unless it arrives after the end of the session.
     let answer = poll.answer().await;
     assert!(answer.status == 400 || answer.body == "6", "{answer:?}");
     ended()(exchange(&server, &path, None).await);
@@ -208,14 +208,14 @@ async fn upgrade_moves_the_session_to_the_websocket() {
     assert!(text(&mut socket).await.starts_with("40{"));
     ended()(exchange(&server, &path, None).await);
     ended()(exchange(&server, &path, Some("3")).await);
-    // A second WebSocket of the session is closed, and the first goes on.
+    // A second WebSocket for the session is closed, and the first continues.
     assert_eq!(socket_for(&server, &path).await.closed_with().await, 1008);
     assert_eq!(text(&mut socket).await, "42[\"auth\",{}]");
     drop(socket);
     server.stop().await;
 }
 
-/// What a proxy makes of an upgrade must not harm the polls, before or after the probe.
+/// An upgrade broken by a proxy, before or after the probe, must not affect the polls.
 #[tokio::test]
 async fn failed_upgrade_keeps_the_session_on_polling() {
     let server = TestServer::start().await;
@@ -246,7 +246,7 @@ async fn polls_wait_while_an_upgrade_is_pending() {
     let subscribe = "40\u{1e}42[\"subscribe\",{\"topic\":\"room\"}]";
     exchange(&server, &path, Some(subscribe)).await;
     assert!(exchange(&server, &path, None).await.1.contains("subscribed"));
-    // Without a probe, a poll is as any other.
+    // Without a probe, a poll works as usual.
     let mut poll = begin(&server, &path, None).await;
     server.publish("before the probe").await;
     assert!(poll.answer().await.body.contains("before the probe"));
@@ -256,7 +256,7 @@ async fn polls_wait_while_an_upgrade_is_pending() {
     for _ in 0..4 {
         assert_eq!(exchange(&server, &path, None).await, (200, "6".to_owned()));
     }
-    // The first ends at once, so that the client can go on; those after it are held.
+    // The first poll returns at once, so that the client can continue; later ones wait.
     assert!(started_at.elapsed() >= Duration::from_millis(1_500), "{:?}", started_at.elapsed());
     let mut poll = begin(&server, &path, None).await;
     server.publish("after the probe").await;
@@ -326,7 +326,7 @@ async fn request_size_and_post_time_are_limited() {
     server.stop().await;
 }
 
-/// An error quotes no more than the beginning of what the client sent.
+/// An error quotes only the start of the client's text.
 #[tokio::test]
 async fn errors_are_shortened() {
     let server = TestServer::start().await;
@@ -344,8 +344,8 @@ async fn errors_are_shortened() {
     server.stop().await;
 }
 
-/// A client that sends and does not read: the server stops reading, and its memory is bounded by
-/// what one write and the kernel hold.
+/// A client that sends but does not read: the server stops reading, and its memory is bounded by
+/// one write and the kernel's buffers.
 #[tokio::test]
 async fn reading_stops_while_a_write_is_blocked() {
     let server = TestServer::with(|config| {
@@ -357,7 +357,8 @@ async fn reading_stops_while_a_write_is_blocked() {
         let mut socket = Raw::connect_narrow(server.address).await;
         socket.upgrade("/engine.io/?EIO=4&transport=websocket").await;
         let many = crate::support::frame(first, payload).repeat(1 << 23 >> payload.len().ilog2());
-        // Far more than the kernel's buffers take: it ends only because the server hangs up.
+        // Far more than the kernel's buffers hold: writing ends only because the server
+        // disconnects.
         socket.send_all_it_takes(&many.repeat(4)).await;
         drop(socket);
     }

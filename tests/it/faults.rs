@@ -1,5 +1,5 @@
-//! Clients that hang, dawdle, do not read or come in too great a number; and a server that stops
-//! while they do.
+//! Clients that hang, are slow, do not read, or are too many; and a shutdown of the server
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ async fn connection_over_the_limit_waits_for_a_free_slot() {
     }
     let mut outside = Raw::connect(server.address).await;
     outside.get("/topics/room/poll", "").await;
-    // Not proof that it waits, but without the limit it would be served by now.
+    // This does not prove that it waits, but without the limit it would have been served by now.
     let early = tokio::time::timeout(Duration::from_millis(100), outside.answer()).await;
     assert!(early.is_err(), "served: {early:?}");
     assert_eq!(server.app.metrics.open_connections.get(), 2);
@@ -143,7 +143,7 @@ async fn upgraded_connection_still_counts_against_the_limit() {
     server.stop().await;
 }
 
-/// Text of a message of which a few hundred fill every buffer between server and client.
+/// A text so large that a few hundred messages fill all buffers between server and client.
 fn bulk() -> String {
     "x".repeat(60_000)
 }
@@ -173,7 +173,7 @@ async fn slow_reader_is_disconnected_and_delays_no_other_subscriber() {
 async fn slow_reader_of_a_poll_is_disconnected() {
     let server = TestServer::with(|config| {
         config.send_timeout = Duration::from_millis(200);
-        // The kernel would take an answer of the usual size whole.
+        // The kernel's buffers could hold a response of the usual size completely.
         config.max_batch_bytes = usize::MAX;
     })
     .await;

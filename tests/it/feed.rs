@@ -1,5 +1,5 @@
-//! The feed against a plain `Vec`: whatever is published and read, in whatever order, the answers
-//! are those of the obvious model; and nobody who waits is forgotten.
+//! The feed compared with a plain `Vec`: any sequence of publications and reads gives the results
+//! of this model, and no waiting reader is missed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
 use proptest::prelude::*;
 
 const EPOCH: Epoch = Epoch(7);
-/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+/// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 fn topic(retention: Retention) -> Arc<Topic> {
@@ -104,8 +104,7 @@ fn cursor_of_another_epoch_is_reset_to_the_head() {
     assert_eq!(slice.cursor, at(1));
 }
 
-/// Publishers and readers race; every reader, reading and waiting as the transports do, sees every
-/// message once and in order.
+/// Publishers and readers run concurrently; every reader sees every message once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_readers_receive_everything_once_and_in_order() {
     const PUBLISHERS: u64 = 4;

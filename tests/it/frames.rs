@@ -1,5 +1,5 @@
-//! The frames that a subscriber hears, byte by byte: however they are cut, and whatever they are.
-//! They are written by tungstenite, which has no part in reading them.
+//! The frame reader of the subscriber: it gives the same results for any split of the bytes. The
+//! frames are written by tungstenite, which is independent of the reader.
 
 use poll_vs_push::client::frames::{self, FrameError, Frames};
 use proptest::collection::vec;
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 
 const BYTES_MAX: usize = 100_000;
 
-/// All that is said in `parts`, received one after the other.
+/// The results for `parts`, received one after the other.
 fn hear<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>, FrameError> {
     let mut frames = Frames::new(BYTES_MAX);
     let mut heard = Vec::new();
@@ -29,7 +29,7 @@ fn written(frame: Frame) -> Vec<u8> {
     bytes
 }
 
-/// A message in so many frames of about the same length, a ping between each two.
+/// A message in this number of fragments of similar length, with a ping between each two.
 fn message(opcode: Data, payload: &[u8], count: usize) -> Vec<u8> {
     let mut parts: Vec<_> = payload.chunks(payload.len().div_ceil(count).max(1)).collect();
     if parts.is_empty() {
@@ -48,7 +48,7 @@ fn message(opcode: Data, payload: &[u8], count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a server may say, as bytes and as what is to be heard.
+/// Frames of a server as bytes, with the expected results.
 fn saying() -> impl Strategy<Value = (Vec<u8>, Vec<String>)> {
     let lengths = prop_oneof![4 => 0..300usize, 1 => 65_000..66_000usize];
     (0..4u8, lengths, 1..5usize, any::<char>()).prop_map(|(kind, length, count, char)| {
@@ -155,7 +155,7 @@ fn utf8_character_may_be_split_across_reads() {
 fn buffer_shrinks_after_a_large_message() {
     let mut frames = Frames::new(BYTES_MAX);
     let idle = frames.room().capacity();
-    // A frame may promise what it likes: room is made for what has come.
+    // Memory is allocated for received bytes, not for the length in a frame's header.
     frames.room().extend_from_slice(&[0x81, 127, 0, 0, 0, 0, 0, 1, 0x00, 0x00]);
     assert_eq!(frames.hear(), Ok(None));
     assert_eq!(frames.room().capacity(), idle);

@@ -1,5 +1,5 @@
-//! Publishing, the polling routes as a person types them, health and metrics: each over HTTP, each
-//! error with its status and its reason.
+//! Publishing, the polling routes with hand-written requests, health and metrics: status and reason
+//! of each error over HTTP.
 
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ async fn first_wait_applies_only_to_the_first_long_poll() {
     server.stop().await;
 }
 
-/// Publishes once a request is held.
+/// Publishes once a request is waiting.
 async fn eventually_held(server: &TestServer) {
     let waiting = || server.waiting(Transport::LongPolling) == 1;
     eventually("a held request", waiting).await;
@@ -206,7 +206,7 @@ async fn metrics_match_the_requests_sent() {
     assert_eq!(scrape.of("waiting", "websocket"), 1.0);
     assert_eq!(scrape.get("poll_vs_push_published_total"), 3.0);
     assert_eq!(scrape.get("poll_vs_push_topics"), 1.0);
-    // The subscriber's connection, and the one that asks.
+    // The subscriber's connection, and that of this request.
     assert_eq!(scrape.get("poll_vs_push_open_connections"), 2.0);
     assert!(scrape.get("process_cpu_seconds_total") > 0.0);
     assert!(scrape.get("process_resident_memory_bytes") > 1e6);

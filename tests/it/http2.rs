@@ -1,5 +1,5 @@
-//! HTTP/2 by prior knowledge: many requests on one connection, the limits of it, how it ends, and
-//! what its bytes are counted as.
+//! HTTP/2 with prior knowledge: many requests on one connection, its limits, its shutdown, and the
+//! classification of its bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{Raw, Reader, TestServer, draft, eventually, options, soon};
 
-/// The preface, and settings that set nothing.
+/// The preface and empty settings.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Types of frames (RFC 9113, section 6).
+/// Frame types (RFC 9113, section 6).
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
-/// Says `bytes`, and returns what the server says until it hangs up.
+/// Sends `bytes`, and returns everything that the server sends until it closes the connection.
 async fn until_end(server: &TestServer, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
     let mut said = Vec::new();
-    // That the server has hung up before it has read everything is an error to both.
+    // Both sides report an error if the server closes the connection before it has read everything.
     let _ = soon(stream.write_all(bytes)).await;
     let _ = soon(stream.read_to_end(&mut said)).await;
     said
@@ -46,7 +46,7 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     kinds
 }
 
-/// A client that none of ours has a part in.
+/// An independent HTTP/2 client.
 struct Client {
     requests: SendRequest<Full<Bytes>>,
     authority: String,
@@ -68,7 +68,7 @@ impl Client {
         request.body(Full::new(body.to_owned().into())).expect("a request")
     }
 
-    /// Status and body of the answer to a request.
+    /// Status and body of the response to a request.
     fn ask(
         &self,
         request: Request<Full<Bytes>>,
@@ -118,7 +118,7 @@ async fn http2_serves_all_routes_and_many_pending_requests() {
 async fn stream_over_the_limit_waits_for_a_free_one() {
     let server = TestServer::with(|config| config.h2_max_streams = 2).await;
     let client = Client::connect(&server).await;
-    // By the first answer the client knows the limit.
+    // After the first response, the client knows the limit.
     assert_eq!(client.get("/healthz").await.status(), 200);
     let hold = || client.ask(client.request("GET", "/topics/room/long-poll?after=0", ""));
     let held = [hold(), hold()];
@@ -126,7 +126,7 @@ async fn stream_over_the_limit_waits_for_a_free_one() {
     let third = hold();
     let [one, other] = held;
     drop(one);
-    // The place of the one that was taken back goes to the one that waited for it.
+    // The slot of the cancelled request goes to the waiting one.
     let requests = || server.app.metrics.of(Transport::LongPolling).requests.get();
     eventually("the third comes", || requests() == 3).await;
     eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
@@ -176,7 +176,7 @@ async fn pending_request_may_last_longer_than_the_header_timeout() {
     let (held, taken_back) = (hold("0.5"), hold("60"));
     eventually("held", || server.waiting(Transport::LongPolling) == 2).await;
     assert_eq!(client.get("/healthz").await.status(), 200);
-    // What comes now is a frame, and not the beginning of a head.
+    // From here on the bytes are frames, no longer a header section.
     drop(taken_back);
     eventually("let go", || server.waiting(Transport::LongPolling) == 1).await;
     assert_eq!(soon(held).await.expect("no panic").expect("an answer").status(), 200);
@@ -189,11 +189,11 @@ async fn client_that_does_not_answer_pings_is_disconnected() {
     let server = TestServer::with(|config| {
         config.heartbeat = Duration::from_millis(20);
         config.send_timeout = Duration::from_millis(20);
-        // Only the missing answer is to end it.
+        // Only the missing ping answer may end the connection.
         (config.header_timeout, config.idle_timeout) = (Duration::from_secs(600), Duration::MAX);
     })
     .await;
-    // The preface and empty settings, and then nothing.
+    // Sends the preface and empty settings, then nothing.
     let said = until_end(&server, OPENING).await;
     assert!(kinds(&said).contains(&PING), "{said:?}");
     server.until_all_have_left().await;
@@ -206,10 +206,10 @@ async fn flood_of_cancelled_streams_closes_the_connection() {
     let mut flood = OPENING.to_vec();
     for number in 0..500_u32 {
         let stream = (2 * number + 1).to_be_bytes();
-        // HEADERS, of a whole request: GET, http, /, and a host named x (RFC 7541, appendix A).
+        // HEADERS of a complete request: GET, http, /, and a host named x (RFC 7541, appendix A).
         flood.extend(b"\0\0\x06\x01\x05".iter().chain(&stream));
         flood.extend(b"\x82\x86\x84\x41\x01x");
-        // RST_STREAM, for "cancel".
+        // RST_STREAM with the code CANCEL.
         flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
     }
     let said = until_end(&server, &flood).await;
@@ -268,9 +268,9 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
         let (up, down) = (tally.up(), tally.down());
         assert_eq!(down.payload, payload, "{name}");
         assert!(down.framing > 0 && down.headers > 0 && up.headers > 0, "{down:?} {up:?}");
-        // Preface, settings, and a frame's head for each request.
+        // Preface, settings, and one frame header per request.
         assert!(up.framing >= 24 + 9 * tally.requests, "{name}: {up:?}");
-        // A path with a new cursor in each, and little else.
+        // Each request has a path with a new cursor, and little else.
         let head = up.headers / tally.requests;
         assert!(head < 79, "{name}: {head} bytes a request");
         drop(readers);

@@ -1,6 +1,5 @@
-//! HTTP semantics on every route: methods, hosts, half-closed connections, conditions, encodings.
-//! The tests go through the server's own table of routes, so a new route is covered by its line
-//! there.
+//! HTTP semantics of every route: methods, hosts, half-closed connections, conditional requests,
+//! encodings. The tests iterate over the server's route table, which includes new routes.
 
 use poll_vs_push::server::route_table::{ROUTES, Route};
 use poll_vs_push::variant::Transport;
@@ -10,7 +9,7 @@ use crate::support::{Raw, TestServer, draft, eventually};
 const OTHER_METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 const BODY: &str = "content-length: 0\r\n";
 
-/// A path of this route.
+/// An example path of this route.
 fn example(route: &Route) -> String {
     route.path.replace("{*}", "").replace("{}", "room")
 }
@@ -60,13 +59,13 @@ async fn head_returns_get_without_a_body() {
     for route in ROUTES.iter().filter(|route| names(route).contains(&"HEAD")) {
         let path = example(route);
         let get = status_of(&server, request("GET", &path, "")).await;
-        // On the same connection, so that a body would be taken for the next response.
+        // On the same connection, where a body would be parsed as the next response.
         let mut raw = connect_and_send(&server, request("HEAD", &path, "")).await;
         assert_eq!(raw.answer_without_body().await.status, get, "{path}");
         raw.get("/healthz", "").await;
         let next = raw.answer().await;
         assert_eq!((next.status, next.body.contains("ok")), (200, true), "{path}");
-        // A HEAD with the headers of an upgrade does not upgrade.
+        // A HEAD with upgrade headers does not upgrade.
         let upgrading = request("HEAD", &path, &Raw::upgrade_headers());
         assert_ne!(status_of(&server, upgrading).await, 101, "{path}");
     }
@@ -89,7 +88,7 @@ async fn host_header_must_be_single_and_valid() {
         let foreign = format!("{method} {path} HTTP/1.1\r\nhost: evil.example\r\n{BODY}\r\n");
         assert_eq!(status_of(&server, foreign).await, 421, "{path}");
     }
-    // HTTP/1.0 needs no host, and gets its response with an end.
+    // HTTP/1.0 needs no host, and the connection is closed after the response.
     let old = connect_and_send(&server, "GET /healthz HTTP/1.0\r\n\r\n".to_owned()).await;
     assert!(old.rest().await.contains("\"status\":\"ok\""));
     server.stop().await;
@@ -106,7 +105,7 @@ async fn trailing_slash_and_percent_encoding_are_normalised() {
         for same in [format!("{path}/"), encoded] {
             assert_eq!(status_of(&server, request(method, &same, BODY)).await, expected, "{same}");
         }
-        // Whatever is below /socket.io/ belongs to it.
+        // All paths below /socket.io/ are handled by Socket.IO.
         let doubled = (!path.ends_with(".io")).then(|| format!("{path}//"));
         for other in doubled.into_iter().chain([path.to_ascii_uppercase()]) {
             assert_eq!(status_of(&server, request(method, &other, BODY)).await, 404, "{other}");
@@ -151,7 +150,7 @@ async fn half_closed_client_gets_its_response() {
 async fn long_poll_of_a_disconnected_client_is_cancelled() {
     let server = TestServer::start().await;
     let path = "/topics/room/long-poll?after=0&wait=60";
-    // Closed; closed with unread data of a next request; reset.
+    // A close, a close with unread data of the next request, and a reset.
     for more in ["", "GET /healthz HTTP/1.1\r\n"] {
         let raw = connect_and_send(&server, request("GET", path, "") + more).await;
         eventually("held", || server.waiting(Transport::LongPolling) == 1).await;

@@ -1,9 +1,9 @@
-//! `kill -9` at random instants, under load: what was acknowledged is there afterwards, nothing is
-//! there twice, every topic has its own messages, and subscribers of every transport end with the
-//! whole sequence.
+//! SIGKILL at random times under load: acknowledged messages are stored, nothing is duplicated,
+//! every topic has only its own messages, and subscribers of every transport receive the whole
+//! sequence.
 //!
-//! `KILLS=200 cargo test --test it kill -- --nocapture` kills more often than the default and
-//! prints what was counted; `KILL_SEED` makes another run of it.
+//! Set `KILLS=200` with `cargo test --test it kill -- --nocapture` to kill more often than the
+//! default and print the counts; `KILL_SEED` sets the seed.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -27,12 +27,12 @@ use tokio::sync::watch;
 use crate::child::{ChildServer, PROGRAM};
 
 const PUBLISHERS: usize = 8;
-/// The topic that has subscribers.
+/// The topic with subscribers.
 const TOPIC: &str = "room";
-/// Topics that are published to besides, and read once all kills are over.
+/// Further topics, which are published to and read after all kills.
 const OTHER_TOPICS: u32 = 60;
 const END: &str = "the end";
-/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+/// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
 fn from_env(name: &str, default: u64) -> u64 {
@@ -68,8 +68,8 @@ fn offset(answer: &Answer) -> u64 {
 /// An acknowledged message: topic, offset, text.
 type Acknowledged = (String, u64, String);
 
-/// Publishes a new text each time, never one again, half of them to [`TOPIC`], the others to random
-/// topics; returns what was acknowledged.
+/// Publishes unique texts without retrying, half of them to [`TOPIC`], the others to random topics.
+/// Returns the acknowledged messages.
 async fn publisher(
     who: usize,
     address: SocketAddr,
@@ -104,7 +104,7 @@ async fn publisher(
     acknowledged
 }
 
-/// A subscriber that comes back whenever the server is gone.
+/// A subscriber that reconnects whenever the server is down.
 async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
     let topic: TopicName = TOPIC.parse().expect("a good name");
     let interval = Duration::from_millis(5);
@@ -119,7 +119,7 @@ async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> 
     connecting.await.expect("the server is up")
 }
 
-/// Everything that it is told up to the end, and how often it came back.
+/// All messages received until the end, and the number of reconnections.
 async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
     let (mut seen, mut outages) = (Vec::new(), 0);
     while seen.last().is_none_or(|(_, text)| text != END) {
@@ -131,7 +131,7 @@ async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
     (seen, outages)
 }
 
-/// Everything that a topic holds: offset and text.
+/// All messages of a topic: offset and text.
 async fn read_topic(http: &mut HttpConnection, topic: &str) -> Vec<(u64, String)> {
     let mut messages = Vec::new();
     loop {
@@ -168,7 +168,7 @@ async fn killed_server_loses_and_duplicates_no_acknowledged_message() {
         .collect();
 
     for number in 1..=kills {
-        // The instant of the kill is what is random here, so this is a sleep for its own sake.
+        // A fixed sleep, because the time of the kill must be random.
         tokio::time::sleep(Duration::from_micros(random.random_range(0..120_000))).await;
         server.kill();
         server = start(directory.path(), &listen, number);
@@ -221,13 +221,13 @@ async fn killed_server_loses_and_duplicates_no_acknowledged_message() {
     );
 }
 
-/// A limit on the size of files stands for the full disk: the system refuses to write on, and
-/// allows it again later.
+/// A limit on the file size stands for a full disk: the system rejects writes, and accepts them
+/// again later.
 #[tokio::test]
 async fn full_disk_rejects_publishers_and_still_serves_readers() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("sh");
-    // The signal that would end a process at the limit is ignored, as a disk sends none.
+    // The signal SIGXFSZ is ignored, since a full disk sends none.
     let script = r#"trap '' XFSZ; ulimit -S -f 8000; exec "$0" "$@""#;
     command.args(["-c", script, PROGRAM, "serve", "--listen", "127.0.0.1:0", "--data"]);
     command.arg(directory.path());

@@ -1,5 +1,5 @@
-//! The limits of one client and of all together: what is beyond them is refused with a reason and
-//! counted, and what is within them goes on. And the drain, which lets everybody go in turn.
+//! Limits per client and in total: requests over a limit are rejected with a reason and counted,
+//! others are served. Also the drain, which disconnects the clients one after the other.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn fast_publisher_is_rate_limited() {
     })
     .await;
     let mut refused = None;
-    // Far more than can be allowed in the time that this takes, unless it takes minutes.
+    // Far more than the limit allows during this test.
     for _ in 0..1_000 {
         let answer = server.post("/topics/room/messages", draft("hi")).await;
         if answer.status != 201 {

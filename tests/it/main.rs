@@ -1,4 +1,4 @@
-//! The one integration-test crate: a module for each subject.
+//! The integration-test crate, with one module per subject.
 
 mod access;
 mod advise;

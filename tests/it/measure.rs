@@ -1,6 +1,6 @@
-//! Figures of docs/operations.md, measured and printed, with the counts checked. They take minutes
-//! and file descriptors, so they run when asked:
-//! `cargo test --release --test it measure -- --ignored --nocapture --test-threads 1`
+//! Measures and prints the figures of docs/operations.md. These tests take minutes and many file
+//! descriptors, so they are ignored by default: `cargo test --release --test it measure --
+//! --ignored --nocapture --test-threads 1`
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ async fn one_message_reaches_19_000_websockets() {
     println!("{COUNT} WebSockets, {each:.1} kB each; all told after {:?}", started.elapsed());
 }
 
-/// Two thousand of each: an idle subscriber on a WebSocket, and one with a held poll.
+/// Two thousand of each: idle WebSocket subscribers, and subscribers with a pending poll.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
 async fn memory_of_idle_socket_io_clients() {

@@ -1,4 +1,4 @@
-//! What is special about a stream of lines: that any program can read it that can read lines.
+//! The NDJSON stream: any program that reads lines can read it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Raw, Reader, TestServer, WireFrame, options, soon};
 
-/// Lines of the stream, the empty ones too, until there are `count`.
+/// Lines of the stream, including empty ones, until there are `count`.
 async fn lines(stream: &mut HttpStream, count: usize) -> Vec<String> {
     let mut text = String::new();
     let hearing = async {

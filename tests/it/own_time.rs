@@ -1,5 +1,5 @@
-//! The machine's own time in the closed forms, against a simulation in which publisher, answers and
-//! requests are late by random times of their own.
+//! The machine's own time in the closed forms, compared with a simulation in which publications,
+//! responses and requests have random delays.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 const MESSAGES: usize = 30_000;
-/// Mean lateness of a publication, of what leaves the server, and of a request, seconds.
+/// Mean delays of a publication, a server response, and a request, seconds.
 const PUBLICATION_S: f64 = 0.000_5;
 const ANSWER_S: f64 = 0.000_6;
 const REQUEST_S: f64 = 0.000_9;
 
-/// What one subscriber saw: the mean latency, and requests per second.
+/// Results of one simulated subscriber: mean latency and requests per second.
 fn simulate(transport: Transport, workload: &Workload) -> (f64, f64) {
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let one_way_s = workload.rtt.as_secs_f64() / 2.0;
@@ -26,7 +26,7 @@ fn simulate(transport: Transport, workload: &Workload) -> (f64, f64) {
         move |mean_s: f64| -mean_s * (1.0 - random.random::<f64>()).ln()
     };
     let mut planned_s = 0.0;
-    // Planned, and at the server.
+    // The planned time, and the time of arrival at the server.
     let mut messages: Vec<(f64, f64)> = (0..MESSAGES)
         .map(|_| {
             planned_s += -(1.0 - random.random::<f64>()).ln() / workload.rate;

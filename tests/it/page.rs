@@ -1,4 +1,4 @@
-//! The live page as it is served: the policy that guards it, and what a browser may keep.
+//! The files of the live page: content security policy and caching.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A server that is stopped for longer than every timeout, and continued: it cuts off nobody who
-//! was there all the time.
+//! A server process that is stopped for longer than every timeout and then continued keeps all
+//! clients that are still connected.
 
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ fn signal(server: &ChildServer, signal: Signal) {
     kill_process(Pid::from_child(&server.child), signal).expect("it is ours");
 }
 
-/// Stops the server for [`PAUSE`]; `meanwhile` is what clients do as soon as it has stopped.
+/// Stops the server for [`PAUSE`] and runs `meanwhile`, the actions of the clients, during the
+/// pause.
 async fn pause<T>(server: &ChildServer, meanwhile: impl Future<Output = T>) -> T {
     signal(server, Signal::STOP);
     let done = meanwhile.await;
@@ -79,8 +80,8 @@ async fn paused_server_keeps_the_clients_of_every_transport() {
     }
 }
 
-/// As many clients as make it all but certain that a server which looks at its timers first, or at
-/// random, cuts off one of them.
+/// So many clients that a server which checks its timers first, or in random order, would almost
+/// certainly disconnect one of them.
 const CLIENTS: usize = 10;
 
 /// Reads frames, and answers pings, until the server has sent one that contains `wanted`.
@@ -129,7 +130,7 @@ async fn pings_answered_during_a_pause_count_on_websockets() {
         receive_by_websocket(raw, pings, "after the pause")
     });
     let publishing = async {
-        // Time for heartbeats that would cut somebody off.
+        // Time for heartbeats that would disconnect a client.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let mut http = HttpConnection::new(Dialer::new(server.address));
         publish(&mut http, "after the pause").await;

@@ -1,5 +1,4 @@
-//! Polls on terms: the answer that a client has already, the answer that comes compressed, and what
-//! the subscribers' ledger says of both.
+//! Conditional and compressed polls, and their byte counts at the subscriber.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ fn variant(name: &str) -> Variant {
     name.parse().expect("a variant")
 }
 
-/// `GET path` with one more header.
+/// `GET path` with one additional header.
 async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -> Answer {
     let value = value.parse().expect("a value");
     let headers = [(name.parse().expect("a name"), value)].into_iter().collect();
@@ -49,7 +48,7 @@ async fn conditional_poll_without_news_is_a_304() {
         }
         let answer = get(&server, &now, "if-none-match", &format!("\"{epoch}:0\"")).await;
         assert_eq!(answer.status, 200, "another answer");
-        // A reset is told, whatever the client has.
+        // A reset is sent for any entity tag.
         let ahead = format!("{route}?after=9");
         let answer = get(&server, &ahead, "if-none-match", &tag).await;
         assert_eq!(answer.status, 200);

@@ -1,4 +1,4 @@
-//! Subscribers that come back: a server that stops and starts again costs them time and no message.
+//! Reconnecting subscribers: a restart of the server delays messages but loses none.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn every_transport_resumes_after_a_restart() {
                 texts.extend(received.messages.into_iter().map(|message| message.text));
                 outage = outage.or(subscriber.outage());
             }
-            // Who asks now and then may sleep through it.
+            // A short-polling client may not notice the restart.
             if way != Transport::ShortPolling {
                 let outage = outage.unwrap_or_else(|| panic!("{way} noticed nothing"));
                 assert!(outage.back_at > outage.lost_at);
@@ -52,7 +52,7 @@ async fn every_transport_resumes_after_a_restart() {
     let listening: Vec<_> = listening.collect();
     let address = server.address;
     publish(&mut HttpConnection::new(Dialer::new(address)), "before").await;
-    // It blocks until the last client is gone, and they share this thread.
+    // Blocks until the last client has disconnected, on the thread shared with the clients.
     let server = tokio::task::spawn_blocking(move || {
         server.stop();
         start(&listen)
@@ -92,7 +92,7 @@ async fn reconnecting_gives_up_after_its_limit() {
 
 #[tokio::test]
 async fn first_connection_is_not_retried() {
-    // A port that is taken, so that no other test's server gets it, and on which nobody listens.
+    // A bound port without a listener, so that no server of another test gets it.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");

@@ -1,5 +1,5 @@
-//! The scenarios that are shipped: each can be read, names figures that there are, and takes no
-//! longer than it says.
+//! The included scenarios: each is valid, refers to existing figures, and takes no longer than
+//! documented.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use poll_vs_push::report::figures;
 use poll_vs_push::report::threshold::Reference;
 use poll_vs_push::scenario::Scenario;
 
-/// Longest that each may take, as docs/scenarios.md says.
+/// Documented maximum durations (docs/scenarios.md).
 const LONGEST_S: [(&str, u64); 10] = [
     ("accuracy", 600),
     ("default", 180),

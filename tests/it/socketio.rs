@@ -1,5 +1,5 @@
-//! Socket.IO: its packets on the wire, publishing with an acknowledgement, bounded output, and a
-//! shutdown after which clients come back.
+//! Socket.IO: packets on the wire, publishing with acknowledgements, bounded output, and a shutdown
+//! after which clients reconnect.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::support::{Raw, Reader, TestServer, WireFrame, options, soon};
 
 const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
 
-/// More than one write holds, to a subscriber that begins to read when all is there.
+/// More messages than one write contains, for a subscriber that starts to read when all are
+/// published.
 #[tokio::test]
 async fn long_backlog_is_delivered_completely_and_in_order() {
     for transport in WAYS {
@@ -39,8 +40,8 @@ async fn long_backlog_is_delivered_completely_and_in_order() {
     }
 }
 
-/// A subscriber that reads nothing for a while, with a long backlog. It finds the ping of that time
-/// as it reads on, and answers it.
+/// A subscriber with a long backlog that does not read for a while. It receives the ping of that
+/// time when it reads on, and answers it.
 #[tokio::test]
 async fn ping_reaches_a_subscriber_with_a_long_backlog() {
     for transport in WAYS {
@@ -64,7 +65,7 @@ async fn ping_reaches_a_subscriber_with_a_long_backlog() {
     }
 }
 
-/// Some clients hang up on an answer with more packets than sixteen.
+/// Some clients disconnect at a response with more than sixteen packets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poll_response_contains_at_most_sixteen_packets() {
     let server = TestServer::start().await;
@@ -107,20 +108,20 @@ async fn client_that_publishes_but_never_polls_is_disconnected() {
     let mut asked = 0;
     while refused() == 0 {
         let publications: Vec<String> = (asked..asked + 100).map(publish).collect();
-        // Once it is out the session is gone.
+        // After this response the session has ended.
         let _ = http.post(&path, publications.join("\u{1e}").into()).await;
         asked += 100;
         assert!(asked < 100_000, "it is never dropped");
     }
     let stored = server.app.metrics.published.get();
     assert!((1_000..2_000).contains(&stored), "{stored}");
-    // Others are served.
+    // Other clients are served.
     let (mut http, path) = polling_session(&server).await;
     http.post(&path, publish(1).into()).await.expect("taken");
     server.stop().await;
 }
 
-/// The offset of the message in a packet, if it is one's.
+/// The offset of the message in a packet, if it contains one.
 fn offset_of(packet: &str) -> Option<u64> {
     let message = packet.strip_prefix(r#"42["message","#)?;
     let json = message.strip_suffix(']').expect("the end of an array");
@@ -128,7 +129,7 @@ fn offset_of(packet: &str) -> Option<u64> {
     Some(message["offset"].as_u64().expect("a number"))
 }
 
-/// A session that has connected, and where its requests go.
+/// A connected session and the path of its requests.
 async fn polling_session(server: &TestServer) -> (HttpConnection, String) {
     let mut http = server.http();
     let path = "/socket.io/?EIO=4&transport=polling";
@@ -139,8 +140,8 @@ async fn polling_session(server: &TestServer) -> (HttpConnection, String) {
     (http, path)
 }
 
-/// Nearly as much output as may wait for a client, caused by one body: each is refused with a
-/// packet.
+/// A body that causes almost the maximum of queued output: each of its packets is answered with an
+/// error packet.
 pub fn too_many_connections() -> String {
     vec!["40/nowhere,"; 1_100].join("\u{1e}")
 }
@@ -162,7 +163,7 @@ async fn acknowledgement_follows_earlier_queued_packets() {
     server.stop().await;
 }
 
-/// Whatever it requests on other connections, and however often it connects.
+/// With requests on other connections, and repeated connects.
 #[tokio::test]
 async fn upgraded_session_receives_repeated_long_backlogs() {
     let server = TestServer::start().await;
@@ -200,7 +201,7 @@ async fn upgraded_session_receives_repeated_long_backlogs() {
     server.stop().await;
 }
 
-/// Every packet by hand, as the protocol's description has it.
+/// All packets written by hand, as in the protocol description.
 #[tokio::test]
 async fn publish_event_is_acknowledged() {
     let server = TestServer::start().await;
@@ -225,7 +226,7 @@ async fn publish_event_is_acknowledged() {
     server.stop().await;
 }
 
-/// After a disconnect packet official clients would not come back by themselves.
+/// Official clients do not reconnect after a disconnect packet.
 #[tokio::test]
 async fn shutdown_closes_the_transport_so_that_clients_reconnect() {
     for transport in WAYS {

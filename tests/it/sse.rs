@@ -1,5 +1,5 @@
-//! What is special about server-sent events: how a browser resumes, and what must not end its
-//! reconnecting. What they share with the other ways is tested with those.
+//! Server-sent events: how a browser resumes, and what must not stop it from reconnecting.
+//! Behaviour common to all transports is tested in `conformance`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Reader, TestServer, options, soon};
 
-/// Opens an event stream by hand, as any client could.
+/// Opens an event stream with a hand-written request.
 async fn open(server: &TestServer, query: &str, headers: &str) -> Raw {
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
     let request =
@@ -27,7 +27,7 @@ struct Raw {
 }
 
 impl Raw {
-    /// Everything heard once `wanted` is in it.
+    /// All received text, once it contains `wanted`.
     async fn hear(&mut self, wanted: &str) -> &str {
         while !self.heard.contains(wanted) {
             let mut part = [0; 4096];
@@ -118,7 +118,8 @@ async fn burst_arrives_in_few_chunks_and_all_bytes_are_counted() {
     assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
     assert_eq!(reader.cursor(), Cursor { epoch, offset: COUNT as u64 });
     let down = meter.tally().down();
-    // The same stream by hand: all its bytes are headers up to the empty line, and then events.
+    // The same stream with a hand-written request: all bytes up to the empty line are headers, the
+    // rest are events.
     let mut raw = open(&server, "?after=0", "").await;
     let heard = raw.hear(&format!("id:{epoch}:{COUNT}\ndata:")).await;
     let (head, _) = heard.split_once("\r\n\r\n").expect("a head");

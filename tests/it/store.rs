@@ -1,5 +1,5 @@
-//! The stores: one suite over both, then what only the one on disk promises: that a restart changes
-//! nothing, and that what goes wrong with a file is said clearly.
+//! The stores: one suite for both, and tests of the one on disk: a restart changes nothing, and
+//! file errors are reported clearly.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
 use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
 use proptest::prelude::*;
 
-/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+/// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 fn limits(retention: Retention) -> FeedLimits {
@@ -48,7 +48,7 @@ fn texts(slice: &ReadResult) -> Vec<String> {
     slice.messages.iter().map(|bytes| decode(bytes).text).collect()
 }
 
-/// Runs a test on both stores.
+/// Runs a test with both stores.
 macro_rules! on_both {
     ($($test:ident($retention:expr);)*) => {
         mod memory {
@@ -148,8 +148,8 @@ async fn a_slice_has_a_bound_in_bytes(feed: Feed) {
     assert_eq!(seen, 30);
 }
 
-/// Every reader sees every message once and in order, whether it reads it from memory or from the
-/// file; and no reader sees one before it is stored.
+/// Every reader sees every message once and in order, whether from memory or from the file, and no
+/// reader sees a message before it is stored.
 async fn many_publishers_and_readers(feed: Feed) {
     const PUBLISHERS: usize = 16;
     const EACH: usize = 100;
@@ -216,7 +216,7 @@ async fn restart_keeps_offsets_epochs_and_messages() {
         }
         let slice = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
         assert_eq!((slice.gap, texts(&slice)), (0, published.clone()));
-        // Half of the lives end by a close, the others are dropped where they stand.
+        // Half of the lifetimes end with a close, the others with a drop.
         if life % 2 == 0 {
             feed.close().await;
         }
@@ -225,7 +225,7 @@ async fn restart_keeps_offsets_epochs_and_messages() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Whatever the tail still holds, a read says the same as a plain `Vec` would.
+    /// For any content of the tail, reads give the same results as a plain `Vec`.
     #[test]
     fn a_reopened_file_answers_like_a_vec(
         kept in 1..8usize,

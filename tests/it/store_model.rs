@@ -1,5 +1,5 @@
-//! The stores against a plain model: many topics, published to in random groups, with retention,
-//! expiry and reopenings in between; and files whose content contradicts itself.
+//! The stores compared with a model: many topics, published to in random groups, with retention,
+//! expiry and reopening; and files with inconsistent content.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn topic(feed: &Feed, text: &str) -> Arc<Topic> {
     feed.topic(&name(text)).expect("within the limit")
 }
 
-/// What a topic still holds from its first offset on: the size of the gap, and the texts.
+/// The content of a topic from its first offset: the size of the gap, and the texts.
 async fn read_all(topic: &Topic) -> (u64, Vec<String>) {
     let mut cursor = Cursor { offset: 0, ..topic.head() };
     let (mut gap, mut texts) = (0, Vec::new());
@@ -51,8 +51,8 @@ async fn read_all(topic: &Topic) -> (u64, Vec<String>) {
     (gap, texts)
 }
 
-/// Publishes a message to each topic of `group`, all under way at the same time, so that the store
-/// may put any number of them into one commit.
+/// Publishes a message to each topic of `group` concurrently, so that the store may combine any
+/// number of them in one commit.
 async fn publish_group(feed: &Feed, group: &[u8], model: &mut HashMap<u8, Vec<String>>) {
     let mut publishing = Vec::new();
     for &number in group {
@@ -62,7 +62,7 @@ async fn publish_group(feed: &Feed, group: &[u8], model: &mut HashMap<u8, Vec<St
         let topic = topic(feed, &format!("t{number}"));
         let message = NewMessage { sender: "A".into(), text };
         let mut future = Box::pin(async move { topic.publish(message).await });
-        // The first poll hands the message over, so that this is also the order of the offsets.
+        // The first poll sends the message to the store, so this is also the order of the offsets.
         let at_once = futures_util::poll!(&mut future);
         publishing.push((future, at_once));
     }

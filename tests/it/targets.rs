@@ -1,5 +1,4 @@
-//! A server measured as if it were another's: through a target file, with nothing known of it but
-//! the wire.
+//! A server measured through a target file, as a third-party server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ warm_up = '100ms'
 duration = '500ms'
 ";
 
-/// Measures a server of our own, in this process, as `target` describes it.
+/// Measures a server in this process as described by `target`.
 async fn measure(target: &str, pid: Option<u32>) -> Run {
     let config =
         ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
@@ -76,7 +75,7 @@ async fn every_described_transport_delivers_everything_once_and_in_order() {
         assert!(bytes.down.payload > 0, "{transport}");
         assert!(server.is_none() && requests.server_total.is_none(), "{transport}");
     }
-    // A hold is longer than most gaps between messages, and shorter than the idle phase.
+    // The timeout is longer than most gaps between messages, and shorter than the idle phase.
     let polls = cell(&run, Transport::ShortPolling).requests;
     assert!(polls.empty_answers > 0 && polls.empty_answers < polls.answers);
     assert!(cell(&run, Transport::LongPolling).requests.client_total > 6);
@@ -98,14 +97,14 @@ async fn errors_of_a_target_are_reported() {
     let refusing = TARGET.replace("path = \"/topics/{topic}/messages\"", "path = \"/elsewhere\"");
     let run = measure(&refusing, None).await;
     assert!(run.failed[0].error.contains("404"), "nothing can be published: {:?}", run.failed);
-    // Every cell fails, so that the run is given up before the last one.
+    // All cells fail, so the run ends before the last one.
     assert_eq!(run.failed.len(), 3);
     assert!(run.stopped_early.expect("given up").text.contains("3 cells in a row failed"));
     let losing = TARGET.replace("from = \"/cursor\"", "from = \"/offset\"");
     let run = measure(&losing, None).await;
     let why = &run.failed[0].error;
     assert!(why.contains("no cursor at '/offset'"), "{why}");
-    // The ways that need no cursor are measured all the same.
+    // Transports without a cursor are measured nevertheless.
     assert_eq!(cell(&run, Transport::WebSocket).deliveries.lost, 0);
     assert_eq!(run.stopped_early, None);
 }

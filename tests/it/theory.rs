@@ -1,5 +1,5 @@
-//! The closed forms against a simulation that knows none of them, against their own limits, and
-//! against published numbers.
+//! The closed forms compared with an independent simulation, with their limits, and with published
+//! figures.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Messages of a simulation, over all its subscribers.
+/// Messages of a simulation, over all subscribers.
 const MESSAGES: usize = 150_000;
 
-/// What simulated subscribers saw.
+/// Results of simulated subscribers.
 #[derive(Default)]
 struct Seen {
     latencies_s: Vec<f64>,
@@ -34,14 +34,14 @@ impl Seen {
         self.latencies_s.iter().sum::<f64>() / self.latencies_s.len() as f64
     }
 
-    /// Share of the messages, which must be sorted, that took less than `limit_s`.
+    /// Share of the latencies, which must be sorted, below `limit_s`.
     fn share_below(&self, limit_s: f64) -> f64 {
         let below = self.latencies_s.partition_point(|latency_s| *latency_s < limit_s);
         below as f64 / self.latencies_s.len() as f64
     }
 }
 
-/// Lives through the messages one by one, for `subscribers` independent subscribers.
+/// Simulates the messages one by one for `subscribers` independent subscribers.
 fn simulate(
     variant: Variant,
     workload: &Workload,
@@ -81,7 +81,7 @@ fn publications(workload: &Workload, messages: usize, rng: &mut ChaCha8Rng) -> V
     (0..messages).map(next).collect()
 }
 
-/// One polling subscriber, from request to request.
+/// Simulates one polling subscriber, request by request.
 fn ask(
     variant: Variant,
     workload: &Workload,
@@ -98,7 +98,7 @@ fn ask(
     let mut interval_s = base_s;
     let start_s = rng.random::<f64>() * interval_s.min(10.0 / workload.rate);
     let mut send_s = start_s;
-    // The steady state begins with the first request.
+    // The steady state starts with the first request.
     let mut next = published_s.partition_point(|at_s| *at_s <= start_s + one_way_s);
     while next < published_s.len() {
         let arrival_s = send_s + one_way_s;
@@ -135,7 +135,7 @@ fn workload(rate: f64, interval_ms: u64, hold_ms: u64, rtt_ms: u64) -> Workload 
     }
 }
 
-/// Holds every prediction to the simulation: means and rates within 1 %, the share of messages
+/// Compares every prediction with the simulation: means and rates within 1 %, the share of messages
 /// below a quantile and the share of empty answers within 0.005.
 fn hold_to_simulation(variant: impl Into<Variant>, workload: &Workload, subscribers: usize) {
     let variant = variant.into();
@@ -219,7 +219,7 @@ fn adaptive_interval_matches_the_prediction() {
             hold_to_simulation(adaptive(), &workload, 1);
         }
     }
-    // What does not back off is plain short polling.
+    // Without backoff it equals plain short polling.
     let never = Workload { poll_interval_max: Duration::ZERO, ..workload(1.0, 1_000, 25_000, 40) };
     let [backing_off, plain] = [adaptive(), ShortPolling.into()]
         .map(|variant| predict(variant, &never).expect("a closed form"));
@@ -261,7 +261,7 @@ fn published_examples_are_reproduced() {
     near(requests_crossover(0.0, 2.0).expect("they cross"), 0.5, 9);
     assert_eq!(requests_crossover(1.0, 0.5), None);
 
-    // A minimal client: GET 49 B, answer 108 B, frame header 2 B, polled every second.
+    // A minimal client: GET 49 B, response 108 B, frame header 2 B, polled every second.
     near(bytes_crossover(1.0, 49.0 + 108.0 + 3.0 * 52.0, 2.0 + 2.0 * 52.0), 2.95, 2);
     near(bytes_crossover(1.0, 49.0 + 108.0, 2.0), 78.5, 1);
 

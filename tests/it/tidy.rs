@@ -1,4 +1,4 @@
-//! The invariants of the code base that a test can keep, by reading the sources as plain text.
+//! Invariants of the code base that a test can check by reading the sources as text.
 
 mod layers;
 
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use poll_vs_push::app::ServerConfig;
 
-/// Beyond this a file has more than one role.
+/// A longer file has more than one role.
 const LINES_MAX: usize = 500;
-/// So that two files stand side by side.
+/// So that two files fit side by side.
 const COLUMNS_MAX: usize = 100;
 
 /// A source file.
 struct Source {
-    /// From the root of the repository: `src/feed/mod.rs`.
+    /// Path from the root of the repository: `src/feed/mod.rs`.
     path: String,
     text: String,
 }
@@ -23,14 +23,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below `folder` with that extension, sorted; none if there is no such folder.
+/// Every file in `folder` with this extension, sorted; none if the folder does not exist.
 fn files(folder: &str, extension: &str) -> Vec<Source> {
     fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries {
             let path = entry.expect("readable").path();
             match path.is_dir() {
-                // What the fuzz targets are built into, unless told otherwise.
+                // Default build directory of the fuzz targets.
                 true if path.ends_with("fuzz/target") => {}
                 true => visit(&path, found),
                 false => found.push(path),
@@ -57,12 +57,12 @@ fn all_rust() -> Vec<Source> {
     found
 }
 
-/// Panics with all the complaints, if there are any.
+/// Panics with all complaints, if there are any.
 fn none(complaints: Vec<String>) {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// The text with comments and the insides of string literals gone, and its lines kept.
+/// The text without comments and contents of string literals, with its lines kept.
 fn code(text: &str) -> String {
     let mut code = String::new();
     let mut rest = text;
@@ -86,7 +86,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// Bytes of the literal that `text` begins with, quotes included.
+/// Length in bytes of the literal at the start of `text`, quotes included.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -130,7 +130,7 @@ fn files_and_lines_are_short() {
         if count > LINES_MAX {
             complaints.push(format!("{path}: {count} lines, at most {LINES_MAX}: split it"));
         }
-        // Of code rustfmt takes care, but for string literals, which may be tables.
+        // rustfmt limits the lines of code, except for string literals, which may be tables.
         for (index, line) in text.lines().enumerate() {
             let is_comment = line.trim_start().starts_with("//");
             if is_comment && line.chars().count() > COLUMNS_MAX {
@@ -143,7 +143,7 @@ fn files_and_lines_are_short() {
 
 #[test]
 fn there_are_no_todos() {
-    // Put together here, so that this file passes its own test.
+    // Assembled here, so that this file passes its own test.
     let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     let macros = [concat!("to", "do!"), concat!("db", "g!"), concat!("unimple", "mented!")];
     let mut complaints = Vec::new();
@@ -156,7 +156,7 @@ fn there_are_no_todos() {
     none(complaints);
 }
 
-/// Complains of every file below `folder` whose code has one of `forbidden`.
+/// Reports every file in `folder` whose code contains one of `forbidden`.
 fn keep_out(folder: &str, forbidden: &[&str], why: &str) {
     let mut complaints = Vec::new();
     for Source { path, text } in files(folder, "rs") {
@@ -230,7 +230,7 @@ fn every_server_flag_is_documented() {
     }
 }
 
-/// The targets of a page's links, but for other sites and places within the page.
+/// The targets of a page's links, except for other sites and anchors within the page.
 fn relative_links(text: &str) -> impl Iterator<Item = &str> {
     let ends = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let is_relative = |link: &&str| !link.contains("://") && !link.starts_with("mailto:");

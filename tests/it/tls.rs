@@ -1,4 +1,4 @@
-//! TLS: every transport through it, what it costs, and clients who do not speak it.
+//! TLS: every transport over TLS, its overhead, and clients without TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, options, soon};
 
-/// A certificate for 127.0.0.1, and its key.
+/// A certificate for 127.0.0.1 and its key.
 struct Certificate(TempDir);
 
 impl Certificate {
@@ -78,7 +78,7 @@ async fn every_transport_works_over_tls() {
     server.stop().await;
 }
 
-/// Passes on what comes, in one direction, and counts it.
+/// Forwards one direction and counts its bytes.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, count: Arc<AtomicU64>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -94,7 +94,7 @@ async fn tls_adds_only_framing_and_all_bytes_are_counted() {
     let certificate = Certificate::new();
     let server = certificate.server(|_| ()).await;
     server.publish("hello").await;
-    // Between the two, somebody who counts what really passes.
+    // A relay that counts the bytes on the wire.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
     let meter = Arc::<Meter>::default();
     let dialer = Dialer::new(listener.local_addr().expect("it has one"))
@@ -119,7 +119,7 @@ async fn tls_adds_only_framing_and_all_bytes_are_counted() {
         assert_eq!(tally.down().payload, batch.len() as u64);
         let headers = tally.up().headers;
         assert!((40..100).contains(&headers), "a request without more: {headers}");
-        // A hello, and the record around the request.
+        // The ClientHello, and the record of the request.
         assert!((150..1_000).contains(&tally.up().framing), "{:?}", tally.up());
         drop(http);
     };
@@ -135,7 +135,7 @@ async fn plaintext_client_is_disconnected_and_the_server_continues() {
     let request = b"GET /topics/room/poll?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.expect("taken");
     let mut heard = Vec::new();
-    // It may be reset, after TLS's own way to say no.
+    // The connection may be reset after the TLS alert.
     let _ = soon(stream.read_to_end(&mut heard)).await;
     assert!(heard.len() < 20 && !heard.starts_with(b"HTTP"), "{heard:?}");
     poll(server.dialer().with_trust(certificate.trust())).await;

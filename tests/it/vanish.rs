@@ -20,7 +20,7 @@ use crate::support::{FORGOTTEN, Raw, Scrape, options, publish, soon};
 
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "POLL_VS_PUSH_TEST_NAMESPACE";
-/// The server's address for clients that will vanish, and the one that stays reachable.
+/// Addresses of the server: one for clients that will vanish, and one that stays reachable.
 const SERVER: [u8; 4] = [10, 9, 0, 1];
 const SERVER_OBSERVED: [u8; 4] = [10, 9, 0, 3];
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ fn vanished_clients_are_noticed_on_every_transport() {
     let needs = "ip link add name a type veth peer name b && command -v nsenter";
     let probe = Command::new("unshare").args(["-rn", "sh", "-c", needs]).output();
     if !probe.as_ref().is_ok_and(|output| output.status.success()) {
-        // Not by a macro, whose output the test harness would keep for itself.
+        // Not with a macro, whose output the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
             "skipped vanished_clients_are_noticed_on_every_transport: no network namespace: \
@@ -72,10 +72,9 @@ fn run(command: &str) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A network namespace of the server's own, at the other end of a virtual link. Removed when
-/// dropped.
+/// A network namespace for the server, at the other end of a virtual link. Removed when dropped.
 struct ServersNetwork {
-    /// A process that does nothing but keep the namespace.
+    /// A process that only keeps the namespace alive.
     keeper: Child,
 }
 
@@ -122,8 +121,8 @@ fn variants() -> Vec<Variant> {
     Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
 }
 
-/// How long it takes until the server has no trace left of its clients, which publish and are
-/// published to until the end if `is_busy`.
+/// Time until the server has released everything of its vanished clients. If `is_busy`, messages
+/// are published to and by them until the end.
 async fn time_to_notice(is_busy: bool) -> Duration {
     let network = ServersNetwork::new();
     let (heartbeat, timeout) = (format!("{HEARTBEAT:?}"), format!("{SEND_TIMEOUT:?}"));
@@ -137,11 +136,11 @@ async fn time_to_notice(is_busy: bool) -> Duration {
         let mut subscriber = soon(subscribing).await.expect("subscribes");
         clients.push(AbortOnDropHandle::new(tokio::spawn(async move {
             while subscriber.next().await.is_ok() {}
-            // Its connections stay open.
+            // The connections stay open.
             std::future::pending::<()>().await;
         })));
     }
-    // A session of Socket.IO between two polls.
+    // A Socket.IO session between two polls.
     let mut between_polls = Raw::connect(at(SERVER)).await;
     between_polls.get("/socket.io/?EIO=4&transport=polling", "").await;
     assert_eq!(between_polls.answer_without_body().await.status, 200);
@@ -161,7 +160,7 @@ async fn time_to_notice(is_busy: bool) -> Duration {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let time = since.elapsed();
-    // Without any of this the kernel would give up after a quarter of an hour.
+    // Without any timeout the kernel would give up after about 15 minutes.
     assert!(time < 3 * (HEARTBEAT + SEND_TIMEOUT), "{time:?}");
     for _ in 0..3 {
         let path = "/socket.io/?EIO=4&transport=polling";
@@ -170,7 +169,7 @@ async fn time_to_notice(is_busy: bool) -> Duration {
     time
 }
 
-/// What the server holds for its clients.
+/// The resources that the server holds for its clients.
 #[derive(Debug, Clone, Copy)]
 struct State {
     connections: f64,

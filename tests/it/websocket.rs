@@ -1,5 +1,5 @@
-//! The WebSocket as RFC 6455 wants it, spoken byte by byte: the handshake, the closing codes, and
-//! what becomes of a client that breaks the rules.
+//! WebSocket connections as specified in RFC 6455, byte by byte: handshake, close codes, and
+//! protocol violations of clients.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// A socket that has heard where its subscription begins.
+/// A WebSocket that has received the start of its subscription.
 async fn subscribed(server: &TestServer) -> Raw {
     let mut raw = Raw::connect(server.address).await;
     raw.upgrade(PATH).await;
@@ -33,7 +33,7 @@ async fn publishing_over_a_websocket_is_confirmed() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
     raw.send_frame(TEXT, draft("over the socket").as_bytes()).await;
-    // The acknowledgement and the message itself come in any order.
+    // The acknowledgement and the message may arrive in either order.
     let events = [raw.event().await, raw.event().await];
     let stored = json!({ "event": "published", "epoch": server.at(0).epoch, "offset": 1 });
     assert!(events.contains(&stored), "{events:?}");
@@ -134,15 +134,15 @@ async fn oversized_frame_is_rejected_by_its_header() {
     let server = TestServer::start().await;
     let size = server.app.config.max_message_bytes_encoded() + 1;
     let whole = frame(TEXT, &vec![b'x'; size]);
-    // Its length alone is enough to refuse it ...
+    // The length in the header alone causes the rejection ...
     let mut raw = subscribed(&server).await;
     raw.send(&whole[..14]).await;
     assert_eq!(raw.closed_with().await, 1009);
-    // ... and the reason is heard by a client that sends it to the end.
+    // ... and a client that sends the whole frame receives the reason.
     let mut raw = subscribed(&server).await;
     raw.send_all_it_takes(&whole).await;
     assert_eq!(raw.closed_with().await, 1009);
-    // So is that of a message that is too large only as a whole.
+    // The same applies to a message that is too large only in total.
     let mut raw = subscribed(&server).await;
     raw.send_all_it_takes(&frame(0x01, &vec![b'x'; size - 10])).await;
     raw.send_all_it_takes(&frame(0x80, &[b'x'; 20])).await;

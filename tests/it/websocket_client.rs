@@ -1,5 +1,5 @@
-//! The subscriber's end of a WebSocket against a server that is tungstenite's: what it answers, and
-//! what becomes of a server that breaks the rules.
+//! The subscriber's end of a WebSocket, tested with a tungstenite server: its responses, and
+//! protocol violations of the server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::support::soon;
 
 type Server = WebSocketStream<TcpStream>;
 
-/// What the subscriber's next text is.
+/// The subscriber's next text.
 async fn hear(socket: &mut WebSocket) -> Result<String, ClientError> {
     soon(socket.receive(str::to_owned)).await
 }
@@ -31,7 +31,7 @@ async fn listen() -> (TcpListener, Dialer) {
     (listener, dialer)
 }
 
-/// Both ends of a WebSocket; tungstenite refuses frames of a client that are not masked.
+/// Both ends of a WebSocket; tungstenite rejects unmasked frames of a client.
 async fn pair() -> (WebSocket, Server) {
     let (listener, dialer) = listen().await;
     let accept = async {
@@ -43,8 +43,8 @@ async fn pair() -> (WebSocket, Server) {
     (socket.expect("upgraded"), server)
 }
 
-/// Connects to a server that answers the upgrade with what `answer` makes of its key; what the
-/// meter says of the bytes that came down, by kind.
+/// Connects to a server that answers the upgrade with the result of `answer` for its key. Returns
+/// the meter's counts of the received bytes by kind.
 async fn connect(
     answer: impl FnOnce(&str) -> Vec<u8>,
 ) -> (Result<WebSocket, ClientError>, [u64; 2]) {
@@ -110,7 +110,7 @@ async fn received_close_is_answered() {
         server.close(close).await.expect("it is sent");
         let closed = hear(&mut socket).await;
         assert!(matches!(&closed, Err(ClientError::Closed(why)) if why == said), "{closed:?}");
-        // tungstenite ends its stream in order only if the close was answered.
+        // tungstenite ends its stream without an error only if the close was answered.
         while let Some(answer) = soon(server.next()).await {
             answer.expect("no reset before the answer");
         }

@@ -1,4 +1,4 @@
-//! A Chromium of a test's own, driven over WebDriver.
+//! A Chromium instance for one test, controlled over WebDriver.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::super::support::{FORGOTTEN, soon};
 
-/// One browser at a time: each of them takes all that a small machine has.
+/// Only one browser at a time, because it needs all of a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const MISSING: &str = "\nSKIPPED: no chromedriver, so the live page is not tried in a browser. \
@@ -34,13 +34,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Opens the page that `server` serves. `None`, and a word about it, where there is no driver;
-    /// on a build machine that is a failure.
+    /// Opens the page of `server`. Without a driver it prints a message and returns `None`; on a
+    /// build machine this is a failure.
     pub async fn open(server: SocketAddr) -> Option<Browser> {
         let turn = ONE_AT_A_TIME.lock().await;
         let Some((driver, driver_address)) = start_driver().await else {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{MISSING}");
-            // Not by `eprintln!`, which the test runner keeps to itself.
+            // Not with `eprintln!`, whose output the test harness captures.
             let _ = std::io::stderr().write_all(MISSING.as_bytes());
             return None;
         };
@@ -55,7 +55,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Opens the page of `server` in the present window.
+    /// Opens the page of `server` in the current window.
     pub async fn goto(&self, server: SocketAddr) {
         soon(self.client.goto(&format!("http://{server}/?topic=room"))).await.expect("a page");
     }
@@ -75,7 +75,7 @@ impl Browser {
         soon(self.find(css).await.send_keys(keys)).await.expect("takes keys");
     }
 
-    /// What `script`, the body of a function, returns.
+    /// The result of `script`, the body of a function.
     pub async fn run(&self, script: &str) -> Value {
         soon(self.client.execute(script, Vec::new())).await.expect("the script runs")
     }
@@ -103,7 +103,7 @@ impl Browser {
         self.lanes(part).await.into_iter().map(|(name, text)| (name, number(text))).collect()
     }
 
-    /// Waits until one part of every lane is as wanted.
+    /// Waits until a part of every lane satisfies a condition.
     pub async fn until_all(&self, part: &str, is_wanted: impl Fn(&str) -> bool) {
         let looking = async {
             while !self.lanes(part).await.values().all(|text| is_wanted(text)) {
@@ -115,7 +115,7 @@ impl Browser {
         }
     }
 
-    /// Waits until one part of the lanes, as numbers, is as wanted.
+    /// Waits until a part of the lanes, as numbers, satisfies a condition.
     pub async fn until_counts(
         &self,
         part: &str,
@@ -143,19 +143,19 @@ impl Browser {
             .unwrap_or_else(|_| panic!("never: {script}"));
     }
 
-    /// Opens the page of `server` in one more window, which is then the present one.
+    /// Opens the page of `server` in a new window, which becomes the current one.
     pub async fn one_more_window(&self, server: SocketAddr) {
         let window = soon(self.client.new_window(true)).await.expect("a window");
         soon(self.client.switch_to_window(window.handle)).await.expect("it is there");
         self.goto(server).await;
     }
 
-    /// A command of Chrome's that WebDriver does not have.
+    /// A Chrome-specific command that WebDriver does not have.
     pub async fn devtools(&self, command: &str, params: Value) {
         self.ask("goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
     }
 
-    /// What has been written to the console since the last look, by the page or the browser.
+    /// Console messages of the page and the browser since the last call.
     pub async fn console(&self) -> Vec<String> {
         let entries = self.ask("se/log", json!({ "type": "browser" })).await;
         let line = |entry: &Value| format!("{}: {}", entry["level"], entry["message"]);
@@ -174,7 +174,7 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// Panics if the page, or the browser on its behalf, complained of something.
+    /// Panics if the page, or the browser on its behalf, has logged an error.
     pub async fn close_without_complaint(self) {
         assert_eq!(self.console().await, Vec::<String>::new());
         self.close().await;

@@ -1,4 +1,4 @@
-//! A wire between browser and server that can be cut, and that remembers what was asked over it.
+//! A relay between browser and server that can be interrupted, and that records the requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Passes connections on as long as it lives.
+/// Relays connections until it is dropped.
 pub struct Wire {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -18,9 +18,9 @@ pub struct Wire {
 
 #[derive(Default)]
 struct State {
-    /// What the browser said, connections mixed.
+    /// The bytes from the browser, of all connections.
     asked: String,
-    /// Cancelled when the connections of the moment are cut.
+    /// Cancelled to break the current connections.
     cut: CancellationToken,
 }
 
@@ -33,13 +33,13 @@ impl Wire {
         Wire { address, state, _passing: AbortOnDropHandle::new(tokio::spawn(passing)) }
     }
 
-    /// Breaks every connection; new ones are passed on.
+    /// Breaks all connections; new ones are relayed.
     pub fn cut(&self) {
         let mut state = self.state.lock().expect("no panic under this lock");
         std::mem::take(&mut state.cut).cancel();
     }
 
-    /// The heads of all requests so far whose first line contains `what`, in lower case.
+    /// The headers of all requests so far whose first line contains `what`, in lower case.
     pub fn asked(&self, what: &str) -> Vec<String> {
         let asked = self.state.lock().expect("no panic under this lock").asked.to_lowercase();
         let of_it = |head: &&str| head.lines().next().is_some_and(|line| line.contains(what));

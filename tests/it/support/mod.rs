@@ -1,4 +1,4 @@
-//! What the tests share: a server of their own, subscribers that check what they hear, patience.
+//! Shared test support: servers, verifying subscribers, and waiting with a timeout.
 
 mod raw;
 mod scrape;
@@ -21,15 +21,15 @@ use tokio_util::task::AbortOnDropHandle;
 pub use raw::{KEY, Raw, WireFrame, frame};
 pub use scrape::Scrape;
 
-/// Far longer than anything here takes: reaching it means that somebody was forgotten.
+/// Far longer than any step takes: a timeout means that a waiting task was not woken.
 pub const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// What `future` yields, unless it was forgotten.
+/// The result of `future`, with a timeout.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(FORGOTTEN, future).await.expect("somebody was forgotten")
 }
 
-/// Returns once `holds`; for what cannot be awaited, such as a gauge.
+/// Returns once `holds` is true; for conditions that cannot be awaited, such as a gauge.
 pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let looking = async {
         while !holds() {
@@ -44,7 +44,7 @@ pub fn room() -> TopicName {
     "room".parse().expect("a good name")
 }
 
-/// The JSON of a draft.
+/// The JSON of a new message.
 pub fn draft(text: &str) -> String {
     serde_json::json!({ "sender": "A", "text": text }).to_string()
 }
@@ -56,28 +56,28 @@ pub async fn publish(http: &mut HttpConnection, text: &str) {
     assert_eq!(answer.status, StatusCode::CREATED);
 }
 
-/// A wish for [`room`] whose short polls come often.
+/// Options for a subscription to [`room`] with frequent short polls.
 pub fn options(cursor: Option<Cursor>) -> SubscribeOptions {
     let (interval, interval_max) = (Duration::from_millis(2), Duration::from_millis(8));
     SubscribeOptions { cursor, interval, interval_max, ..SubscribeOptions::new(room()) }
 }
 
-/// A server in this process, on a port of its own. End it with [`TestServer::stop`].
+/// A server in this process on a free port. End it with [`TestServer::stop`].
 pub struct TestServer {
     pub address: SocketAddr,
-    /// What is behind the routes.
+    /// The state shared by its connections.
     pub app: Arc<App>,
     stop: CancellationToken,
     serving: AbortOnDropHandle<()>,
 }
 
 impl TestServer {
-    /// One with the default limits.
+    /// A server with the default limits.
     pub async fn start() -> TestServer {
         TestServer::with(|_| ()).await
     }
 
-    /// One whose limits `configure` has changed.
+    /// A server with limits changed by `configure`.
     pub async fn with(configure: impl FnOnce(&mut ServerConfig)) -> TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config =
@@ -91,18 +91,18 @@ impl TestServer {
         TestServer { address, app, stop, serving: AbortOnDropHandle::new(serving) }
     }
 
-    /// Tells the server to stop; it drains while the test goes on.
+    /// Starts the shutdown; the server drains while the test continues.
     pub fn tell_to_stop(&self) {
         self.stop.cancel();
     }
 
-    /// Stops the server, and waits until it has.
+    /// Stops the server and waits for its end.
     pub async fn stop(self) {
         self.tell_to_stop();
         soon(self.serving).await.expect("serving does not panic");
     }
 
-    /// Publishes to [`room`], by what the publishing routes call.
+    /// Publishes to [`room`] through the function that the publishing routes call.
     pub async fn publish(&self, text: &str) -> Stored {
         self.try_publish("room", text).await.expect("stored")
     }
@@ -111,7 +111,7 @@ impl TestServer {
         self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
     }
 
-    /// A cursor of this server's epoch.
+    /// A cursor in this server's epoch.
     pub fn at(&self, offset: u64) -> Cursor {
         let head = self.app.feed.topic(&room()).expect("room for one").head();
         Cursor { offset, ..head }
@@ -121,17 +121,17 @@ impl TestServer {
         Dialer::new(self.address)
     }
 
-    /// A connection on which to make requests.
+    /// A connection for requests.
     pub fn http(&self) -> HttpConnection {
         HttpConnection::new(self.dialer())
     }
 
-    /// `GET path` on a connection of its own.
+    /// `GET path` on a new connection.
     pub async fn get(&self, path: &str) -> Answer {
         self.request("GET", path, "").await
     }
 
-    /// `POST path` on a connection of its own.
+    /// `POST path` on a new connection.
     pub async fn post(&self, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
         self.request("POST", path, body).await
     }
@@ -141,7 +141,7 @@ impl TestServer {
         soon(self.http().request(method, path, body.into())).await.expect("an answer")
     }
 
-    /// What `GET /metrics` says.
+    /// The metrics from `GET /metrics`.
     pub async fn scrape(&self) -> Scrape {
         let answer = self.get("/metrics").await;
         Scrape::parse(std::str::from_utf8(&answer.body).expect("text"))
@@ -152,7 +152,7 @@ impl TestServer {
         Reader::connect(variant, self.dialer(), options(cursor)).await
     }
 
-    /// Subscribers of `transport` that the server holds.
+    /// Number of waiting subscribers of `transport`.
     pub fn waiting(&self, transport: Transport) -> i64 {
         self.app.metrics.of(transport).waiting.get()
     }
@@ -163,7 +163,7 @@ impl TestServer {
     }
 }
 
-/// A subscriber that is not forgotten.
+/// A subscriber whose waits have a timeout.
 pub struct Reader(Subscriber);
 
 impl Reader {

@@ -1,5 +1,5 @@
-//! A TCP client that says exactly what it is told to, right or wrong, and reads HTTP answers and
-//! WebSocket frames with code of its own: nothing the server is built on has a part in it.
+//! A TCP client that sends exactly the given bytes, valid or not, and parses HTTP responses and
+//! WebSocket frames with its own code, independent of the server's libraries.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
-/// The key of the example in RFC 6455, section 1.3, and the answer to it.
+/// The key in the example of RFC 6455, section 1.3, and its accept value.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// Any mask does; this one changes every byte.
+/// Any mask works; this one changes every byte.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A connection.
 pub struct Raw(TcpStream);
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct RawAnswer {
     pub status: u16,
@@ -33,7 +33,7 @@ pub enum WireFrame {
     Text(String),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// Code and reason, if it has them.
+    /// Close code and reason, if present.
     Close(Option<(u16, String)>),
 }
 
@@ -42,7 +42,7 @@ impl Raw {
         Raw(soon(TcpStream::connect(address)).await.expect("the server listens"))
     }
 
-    /// One whose kernel takes as little as it can while nobody reads.
+    /// A connection with the smallest possible kernel buffers.
     pub async fn connect_narrow(address: SocketAddr) -> Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -65,17 +65,17 @@ impl Raw {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Sends as much as the server takes before it hangs up.
+    /// Sends as much as the server accepts before it closes the connection.
     pub async fn send_all_it_takes(&mut self, bytes: &[u8]) {
         let _ = soon(self.0.write_all(bytes)).await;
     }
 
-    /// `GET path` with no more headers than `more`, each line of which ends with CR LF.
+    /// `GET path` with only the headers in `more`, each line of which ends with CR LF.
     pub async fn get(&mut self, path: &str, more: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")).await;
     }
 
-    /// The next answer; it must have a `content-length`, or be a 101.
+    /// The next response; it must have a `content-length`, or be a 101.
     pub async fn answer(&mut self) -> RawAnswer {
         let mut answer = self.answer_without_body().await;
         if answer.status != 101 {
@@ -87,7 +87,7 @@ impl Raw {
         answer
     }
 
-    /// The head of the next answer.
+    /// The header section of the next response.
     pub async fn answer_without_body(&mut self) -> RawAnswer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -98,7 +98,7 @@ impl Raw {
         RawAnswer { status, head, body: String::new() }
     }
 
-    /// Waits until the server has closed the connection without another word.
+    /// Waits until the server has closed the connection without sending more.
     pub async fn ends(mut self) {
         let mut rest = Vec::new();
         match soon(self.0.read_to_end(&mut rest)).await {
@@ -109,7 +109,7 @@ impl Raw {
         assert!(rest.is_empty(), "more came: {}", String::from_utf8_lossy(&rest));
     }
 
-    /// The headers that ask for an upgrade.
+    /// The headers of an upgrade request.
     pub fn upgrade_headers() -> String {
         format!(
             "connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n\
@@ -117,7 +117,7 @@ impl Raw {
         )
     }
 
-    /// Turns the connection into a WebSocket.
+    /// Upgrades the connection to a WebSocket.
     pub async fn upgrade(&mut self, path: &str) {
         self.get(path, &Raw::upgrade_headers()).await;
         let answer = self.answer().await;
@@ -126,13 +126,13 @@ impl Raw {
         assert_eq!(accept, ACCEPT.to_ascii_lowercase());
     }
 
-    /// Sends a frame as a client must: masked. `first` holds FIN, reserved bits and opcode.
+    /// Sends a masked frame, as a client must. `first` contains FIN, reserved bits and opcode.
     pub async fn send_frame(&mut self, first: u8, payload: &[u8]) {
         let bytes = frame(first, payload);
         self.send(bytes).await;
     }
 
-    /// The next frame, which must be whole and, from a server, without a mask.
+    /// The next frame, which must be unfragmented and unmasked.
     pub async fn frame(&mut self) -> WireFrame {
         let stream = &mut self.0;
         let reading = async {
@@ -162,7 +162,7 @@ impl Raw {
         }
     }
 
-    /// The next frame's JSON.
+    /// The JSON of the next frame.
     pub async fn event(&mut self) -> serde_json::Value {
         match self.frame().await {
             WireFrame::Text(text) => serde_json::from_str(&text).expect("JSON"),
@@ -170,8 +170,8 @@ impl Raw {
         }
     }
 
-    /// Waits for the server's close, passing over what comes before it, answers it, and waits for
-    /// the end of the connection; the code.
+    /// Waits for the server's close frame, skipping earlier frames, answers it, and waits for the
+    /// end of the connection. Returns the close code.
     pub async fn closed_with(mut self) -> u16 {
         let code = loop {
             if let WireFrame::Close(close) = self.frame().await {

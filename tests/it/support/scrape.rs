@@ -1,4 +1,4 @@
-//! A strict reader of the OpenMetrics text format: what it accepts, a scraper accepts.
+//! A strict parser of the OpenMetrics text format: text that it accepts is accepted by any scraper.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub struct Scrape(HashMap<String, f64>);
 
 impl Scrape {
-    /// Panics at the first line that is not as the specification wants it.
+    /// Panics at the first line that violates the specification.
     pub fn parse(text: &str) -> Scrape {
         let body = text.strip_suffix("# EOF\n").expect("the end is marked");
         let mut kinds = HashMap::new();
@@ -42,7 +42,7 @@ impl Scrape {
         *self.0.get(key).unwrap_or_else(|| panic!("no {key} in {:?}", self.0))
     }
 
-    /// The value of one of our own samples for a transport.
+    /// The value of one of our samples for a transport.
     pub fn of(&self, name: &str, transport: &str) -> f64 {
         self.get(&format!("poll_vs_push_{name}{{transport=\"{transport}\"}}"))
     }

@@ -35,7 +35,7 @@ struct Modules {
     reexports: BTreeMap<(Path, String), Path>,
 }
 
-/// An import between two children of a module: who imports, from whom, and an example.
+/// An import between two children of a module: importer, imported module, and an example.
 type Edges = BTreeMap<Path, BTreeMap<(String, String), String>>;
 
 impl Modules {
@@ -75,7 +75,8 @@ impl Modules {
         modules
     }
 
-    /// The module that `written` leads to from inside `module`, if it is one of this crate.
+    /// The module that the path `written` refers to from inside `module`, if it is one of this
+    /// crate.
     fn resolve(&self, module: &Path, written: &Path) -> Option<Path> {
         let mut rest = written.as_slice();
         let mut path = match written[0].as_str() {
@@ -189,7 +190,7 @@ fn paths(code: &str) -> impl Iterator<Item = Path> {
     })
 }
 
-/// The imports that lead from a module back to itself, by way of the modules beside it.
+/// Imports that form a loop between the children of a module.
 fn loops(edges: &Edges) -> Vec<String> {
     let mut complaints = Vec::new();
     for siblings in edges.values() {
@@ -208,7 +209,7 @@ fn loops(edges: &Edges) -> Vec<String> {
     complaints
 }
 
-/// The imports of top-level modules that do not lead to a lower layer.
+/// Imports of top-level modules that do not lead to a lower layer.
 fn upward(edges: &Edges) -> Vec<String> {
     let layer = |name: &String| LAYERS.iter().position(|layer| layer.contains(&name.as_str()));
     let top = edges.get(&Path::new()).into_iter().flatten();
