@@ -14,7 +14,7 @@
 //! server          theory                accept loop, authentication, routes; closed forms
 //! transport       web                   one file for each transport; the live page
 //! app                                   state that a server's connections share
-//! scenario  feed  client                scenarios in TOML; topics and stores; connections
+//! scenario  feed  client  packet_link   scenarios in TOML; topics and stores; connections; a network
 //! message variant measure units         messages; transports by name; histograms; units
 //! table   tls     usage                 terminal tables; certificates; CPU time and memory
 //! text                                  text from outside made safe to show
@@ -37,6 +37,7 @@ pub mod feed;
 pub mod load;
 pub mod measure;
 pub mod message;
+pub mod packet_link;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -156,6 +156,9 @@ pub struct Cell {
     /// Absent if the server does not tell its own usage.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// Absent without a packet link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUse>,
     /// Absent where the system does not tell, or the server's own CPU time is not known and cannot
     /// be told from that of other processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -306,11 +309,38 @@ pub struct Generator {
     pub publisher_late_us: Histogram,
     /// Actual minus planned instant of a poll, microseconds; empty if nothing was polled.
     pub poll_late_us: Histogram,
-    /// CPU seconds of the generator's process in the steady state.
+    /// CPU seconds of the generator's process in the steady state, without a packet link's.
     pub cpu_s: f64,
     /// Threads that it had to do it. Absent from older runs: one for each core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What the packet link did in the steady state, and what that cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkUse {
+    /// CPU seconds of the link's thread: its own work, and the kernel's on receipt of what it hands
+    /// back. Not part of the generator's.
+    pub cpu_s: f64,
+    /// From subscriber to server.
+    pub up: LinkPackets,
+    /// From server to subscriber.
+    pub down: LinkPackets,
+    /// Packets that were lost although the link was not asked to lose them: it fell behind.
+    pub missed: u64,
+    /// Actual minus planned instant at which packets arrived, microseconds.
+    pub late_us: Histogram,
+}
+
+/// Packets of one direction, acknowledgements and retransmissions included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPackets {
+    /// That entered the link.
+    pub packets: u64,
+    /// Of these, dropped as the loss demands.
+    pub lost: u64,
+    /// Of these, dropped because a queue was full.
+    pub overflowed: u64,
 }
 
 /// What processes other than generator and server used in the steady state.

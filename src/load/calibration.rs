@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ServerSource;
 use super::plan::CellPlan;
 use crate::run::{Cell, TraceWhat};
-use crate::scenario::Workload;
+use crate::scenario::{Link, Workload};
 use crate::theory::OwnTime;
 use crate::variant::{Pacing, Transport};
 
@@ -28,8 +28,8 @@ pub struct Calibration {
 
 impl Calibration {
     /// On topics whose names begin with `topic_prefix`; with a server that keeps its messages on
-    /// disk if those of the run do.
-    pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool) -> Calibration {
+    /// disk if those of the run do, and over the kind of link that the run has.
+    pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool, link: Link) -> Calibration {
         let plan = |transport: Transport, name: &str, workload| CellPlan {
             variant: transport.into(),
             case: String::new(),
@@ -41,6 +41,7 @@ impl Calibration {
         };
         let base = Workload {
             rtt: ROUND_TRIP,
+            link,
             idle: Duration::ZERO,
             warm_up: Duration::from_millis(300),
             ..Workload::default()

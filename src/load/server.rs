@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::process::{ProcessFamily, Usage};
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
+use crate::packet_link::{PacketLink, Profile, Snapshot};
 use crate::text::one_line;
 use crate::variant::Transport;
 
@@ -29,6 +30,8 @@ const CONNECTIONS_SPARE: u32 = 100;
 /// Largest count that is believed: larger ones are not exact in a float.
 const COUNTER_MAX: f64 = 9e15;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// The same behind a packet link, whose packets come to another address.
+const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Where servers come from.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct ServerUnderTest {
     accounts: Accounts,
     /// The last counters that the server told.
     last: Option<Scrape>,
+    /// Between it and its subscribers, if there is one.
+    link: Option<PacketLink>,
     child: Option<Running>,
 }
 
@@ -63,6 +68,9 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it keeps its messages on disk, as one that will be restarted has to.
     pub on_disk: bool,
+    /// The packet link in front of it, if there is to be one, and what its randomness follows from.
+    pub link: Option<Profile>,
+    pub seed: u64,
 }
 
 /// Who tells what the server uses.
@@ -107,15 +115,21 @@ impl ServerSource {
     /// # Errors
     /// If it does not start, does not answer, or is something else.
     pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
-        let (dialer, child) = match self {
+        let (dialer, link, child) = match self {
             ServerSource::Foreign { dialer, target, pid } => {
                 return open_foreign(dialer, target, *pid).await;
             }
-            ServerSource::Target { dialer } => (dialer.clone(), None),
+            ServerSource::Target { dialer } => (dialer.clone(), None, None),
             ServerSource::Child { program } => {
                 let launch = Launch::new(program, demand)?;
-                let (address, child) = launch.start(ANY_PORT).await?;
-                (Dialer::new(address), Some(child))
+                let listen = if demand.link.is_some() { ANY_ADDRESS_AND_PORT } else { ANY_PORT };
+                let (mut address, child) = launch.start(listen).await?;
+                if address.ip().is_unspecified() {
+                    address.set_ip(Ipv4Addr::LOCALHOST.into());
+                }
+                let start = |profile| PacketLink::start(profile, address.port(), demand.seed);
+                let link = demand.link.map(start).transpose()?;
+                (Dialer::new(address), link, Some(child))
             }
         };
         let mut control = HttpConnection::new(dialer.clone());
@@ -129,6 +143,7 @@ impl ServerSource {
             target: None,
             accounts: Accounts::Asked(control),
             last: None,
+            link,
             child,
         })
     }
@@ -151,12 +166,13 @@ async fn open_foreign(
         target: Some(target.clone()),
         accounts: Accounts::Seen(family),
         last: None,
+        link: None,
         child: None,
     })
 }
 
 impl Launch {
-    fn new(program: &Path, Demand { subscribers, on_disk }: Demand) -> anyhow::Result<Launch> {
+    fn new(program: &Path, Demand { subscribers, on_disk, .. }: Demand) -> anyhow::Result<Launch> {
         let directory = || tempfile::tempdir().context("cannot make a directory for its messages");
         let data = on_disk.then(directory).transpose()?;
         Ok(Launch { program: program.to_owned(), subscribers, data })
@@ -169,6 +185,10 @@ impl Launch {
             .arg(listen.to_string())
             .arg("--max-connections")
             .arg((self.subscribers + CONNECTIONS_SPARE).to_string());
+        if listen.ip().is_unspecified() && std::env::var_os("RUST_LOG").is_none() {
+            // It warns that anybody may reach it; in the link's namespace there is nobody else.
+            command.env("RUST_LOG", "error");
+        }
         if let Some(data) = &self.data {
             command.args(["--restarting", "--data"]).arg(data.path());
         }
@@ -272,6 +292,16 @@ impl ServerUnderTest {
         Ok(scrape)
     }
 
+    /// What the packet link did so far, if there is one.
+    pub fn link_snapshot(&self) -> Option<Snapshot> {
+        self.link.as_ref().map(PacketLink::snapshot)
+    }
+
+    /// Its port behind the packet link, if there is one.
+    pub fn link_port(&self) -> Option<u16> {
+        self.link.as_ref().map(|_| self.dialer.address().port())
+    }
+
     /// Whether it runs on this machine, as far as its address tells.
     pub fn is_local(&self) -> bool {
         let address = self.dialer.address();
@@ -305,7 +335,11 @@ impl ServerUnderTest {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let child = self.child.take().context("a server that is not ours cannot be restarted")?;
         let launch = child.stop().await;
-        let (_, child) = launch.start(self.dialer.address()).await.context("after its stop")?;
+        let mut address = self.dialer.address();
+        if self.link.is_some() {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let (_, child) = launch.start(address).await.context("after its stop")?;
         self.child = Some(child);
         // The counters begin anew.
         self.last = None;

@@ -157,6 +157,7 @@ pub enum Axis {
     MessageBytes,
     PollInterval,
     Rtt,
+    Loss,
 }
 
 impl Axis {
@@ -171,6 +172,7 @@ impl Axis {
             Sweep::MessageBytes(_) => Axis::MessageBytes,
             Sweep::PollInterval(_) => Axis::PollInterval,
             Sweep::Rtt(_) => Axis::Rtt,
+            Sweep::Loss(_) => Axis::Loss,
         })
     }
 
@@ -182,6 +184,7 @@ impl Axis {
             Axis::MessageBytes => "bytes of a message's text",
             Axis::PollInterval => "poll interval",
             Axis::Rtt => "round trip",
+            Axis::Loss => "packets lost in each direction",
         }
     }
 
@@ -192,6 +195,7 @@ impl Axis {
             Axis::Subscribers => Unit::Count,
             Axis::MessageBytes => Unit::Bytes,
             Axis::PollInterval | Axis::Rtt => Unit::Seconds,
+            Axis::Loss => Unit::Share,
         }
     }
 
@@ -203,6 +207,7 @@ impl Axis {
             Axis::MessageBytes => f64::from(workload.message_bytes),
             Axis::PollInterval => workload.poll_interval.as_secs_f64(),
             Axis::Rtt => workload.rtt.as_secs_f64(),
+            Axis::Loss => workload.loss / 100.0,
         }
     }
 
@@ -215,6 +220,7 @@ impl Axis {
             Axis::MessageBytes => workload.message_bytes = value.round() as u32,
             Axis::PollInterval => workload.poll_interval = Duration::from_secs_f64(value),
             Axis::Rtt => workload.rtt = Duration::from_secs_f64(value),
+            Axis::Loss => workload.loss = 100.0 * value,
         }
         workload
     }
@@ -228,6 +234,7 @@ impl Axis {
             Axis::MessageBytes => format!("messages of {value}"),
             Axis::PollInterval => format!("poll interval {value}"),
             Axis::Rtt => format!("round trip {value}"),
+            Axis::Loss => format!("loss {value}"),
         }
     }
 }

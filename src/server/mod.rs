@@ -26,6 +26,7 @@ use crate::app::{App, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use accept::Entrance;
+pub use accept::listen;
 
 /// A server that has its port and does not serve yet.
 #[derive(Debug)]
@@ -61,8 +62,18 @@ impl Server {
     /// that cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
-        let listener =
-            accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
+        let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
+        Server::on(listener, config)
+    }
+
+    /// Opens the feed, to be served on a port that is [taken](listen) already.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`], but for the address. Must be called within a runtime.
+    pub fn on(listener: std::net::TcpListener, config: ServerConfig) -> Result<Server, BindError> {
+        let address = config.listen;
+        let listener = TcpListener::from_std(listener)
+            .map_err(|source| BindError::Listen { address, source })?;
         let token_key = config.token_key.as_deref().map(TokenKey::read).transpose()?;
         #[cfg(feature = "tls")]
         let tls = match (&config.tls_cert, &config.tls_key) {

@@ -14,6 +14,10 @@ pub use warning::{Finding, Severity, Warning};
 const PUBLISHER_LATE_S: f64 = 0.005;
 /// ... unless the latency is long enough for it not to matter: a share of the median.
 const PUBLISHER_LATE_SHARE: f64 = 0.25;
+/// A packet link that hands over 1 % of its packets later than this voids a cell ...
+const LINK_LATE_S: f64 = 0.002;
+/// ... unless the round trip is long enough for it not to matter: a share of it.
+const LINK_LATE_SHARE: f64 = 0.05;
 /// Mean lateness of the publisher, as a share of the mean latency, worth a warning.
 const LATENESS_SHARE: f64 = 0.05;
 /// Lateness of polls as a share of their interval, worth a warning.
@@ -51,6 +55,7 @@ pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Warning> {
         let limit_s = publisher_late_max_s(cell);
         note(p90_s > limit_s, Warning::PublisherTooLate { p90_s, limit_s });
     }
+    warnings.extend(link_behind(cell));
     let others = [polls_late(cell), others_busy(cell)].into_iter().flatten();
     warnings.extend(others.filter(|warning| warning.severity() == Severity::Void));
     warnings
@@ -102,6 +107,15 @@ pub fn is_disturbed(run: &Run, cell: &Cell) -> bool {
 fn publisher_late_max_s(cell: &Cell) -> f64 {
     let median_s = quantile_s(&cell.latency_us, 0.5).unwrap_or(0.0);
     (PUBLISHER_LATE_SHARE * median_s).max(PUBLISHER_LATE_S)
+}
+
+/// A packet link that did not do what it was asked to, if it did not.
+fn link_behind(cell: &Cell) -> Option<Warning> {
+    let link = cell.link.as_ref()?;
+    let p99_s = quantile_s(&link.late_us, 0.99).unwrap_or(0.0);
+    let limit_s = (LINK_LATE_SHARE * cell.workload.rtt.as_secs_f64()).max(LINK_LATE_S);
+    let is_behind = p99_s > limit_s || link.missed > 0;
+    is_behind.then_some(Warning::LinkBehind { p99_s, limit_s, missed: link.missed })
 }
 
 fn polls_late(cell: &Cell) -> Option<Warning> {

@@ -57,6 +57,12 @@ pub enum Warning {
     PublisherHiccups {
         p99_s: f64,
     },
+    /// 1 % of the packets were later than this, or packets were dropped that should not have been.
+    LinkBehind {
+        p99_s: f64,
+        limit_s: f64,
+        missed: u64,
+    },
     PublisherLate {
         mean_s: f64,
         latency_mean_s: f64,
@@ -128,6 +134,7 @@ impl Warning {
             | CellFailed { .. }
             | RequestsDisagree { .. }
             | GeneratorSaturated { .. }
+            | LinkBehind { .. }
             | PublisherTooLate { .. } => Severity::Void,
             PollsLate { p99_s, interval_s } if *p99_s > POLL_LATE_SHARE_VOID * interval_s => {
                 Severity::Void
@@ -223,6 +230,13 @@ impl fmt::Display for Warning {
                 "10 % of the publications were {} or more behind their schedule (at most {} here): the generator was the limit",
                 time(p90_s),
                 time(limit_s)
+            ),
+            LinkBehind { p99_s, limit_s, missed } => write!(
+                f,
+                "the packet link fell behind: 1 % of the packets were {} or more late (at most {} here), and {} were dropped that should not have been",
+                time(p99_s),
+                time(limit_s),
+                count(missed)
             ),
             PublisherHiccups { p99_s } => write!(
                 f,

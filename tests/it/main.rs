@@ -24,6 +24,8 @@ mod limits;
 mod measure;
 mod ndjson;
 mod own_time;
+#[cfg(target_os = "linux")]
+mod packet_link;
 mod page;
 mod polling;
 mod reconnect;

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["server", "theory"],
     &["transport", "web"],
     &["app"],
-    &["scenario", "feed", "client"],
+    &["scenario", "feed", "client", "packet_link"],
     &["message", "variant", "measure", "units", "table", "tls", "usage"],
     &["text"],
 ];
