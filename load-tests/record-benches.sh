@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs all benches and records their figures, beside the machine they were measured on, in
-# load-tests/results/benches-MACHINE.md. Without an argument MACHINE is made from the core count.
+# Runs all benchmarks and writes their figures and a description of the machine to
+# load-tests/results/benches-MACHINE.md. MACHINE is the argument; the default is the core count.
 set -eu
 cd "$(dirname "$0")/.."
 cores=$(getconf _NPROCESSORS_ONLN)
@@ -12,14 +12,14 @@ load=$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null || echo unknown)
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
 
 cargo bench --no-run
-echo "running; this takes some four minutes"
+echo "running; this takes about four minutes"
 started=$(date +%s)
-# Not through tee: a pipe would hide that a bench failed.
+# Not through tee: a pipe would hide the exit code of a failed benchmark.
 cargo bench -- --noplot >"$log" 2>&1 || { tail -n 20 "$log"; exit 1; }
 took=$(($(date +%s) - started))
 
 {
-    echo "# The benches, recorded"
+    echo "# Recorded benchmarks"
     echo
     echo "| | |"
     echo "|---|---|"
@@ -31,11 +31,11 @@ took=$(($(date +%s) - started))
     echo "| load average before | $load |"
     echo "| took | $took s |"
     echo
-    echo "Lower and upper bound of the mean at 95 %, and the estimate between them."
+    echo "Each line shows the lower bound, the estimate and the upper bound of the mean (95 % confidence)."
     echo
     echo '```text'
-    # Criterion's figures, without its progress and its comparison with an earlier run. A long name
-    # has a line of its own.
+    # Criterion's figures without its progress and its comparison with an earlier run. Criterion
+    # prints a long name on its own line.
     awk '/^Benchmarking/ || /%/ { next }
         /time: / { if (/^ /) print name; print; next }
         /thrpt: / { print; next }

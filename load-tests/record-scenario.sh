@@ -1,10 +1,10 @@
 #!/bin/sh
-# Records a scenario of load-tests/scenarios, by its name, in load-tests/results; the default one in
-# docs/sample. On a quiet machine: whatever else runs is in the figures.
+# Runs a scenario of load-tests/scenarios, given by name, and writes its report to load-tests/results,
+# or to docs/sample for the default scenario. Use an idle machine: other load changes the figures.
 set -eu
 cd "$(dirname "$0")/.."
 
-name=${1:?which scenario?}
+name=${1:?name of a scenario expected}
 cargo build --quiet --release
 case $name in
 default) output=docs/sample ;;

@@ -1,5 +1,5 @@
-//! One message feed, offered in several ways; a load test that drives each way; a report that says
-//! which way is for which workload, and why.
+//! One message feed offered over several transports, a load test that measures each of them, and a
+//! report that compares them.
 //!
 //! # Layers
 //! A module imports only from lines below its own, and no imports form a loop; a test
@@ -16,8 +16,8 @@
 //! app                                   state that a server's connections share
 //! scenario  feed  client  packet_link   scenarios in TOML; topics and stores; connections; a network
 //! message variant measure units         messages; transports by name; histograms; units
-//! table   tls     usage                 terminal tables; certificates; CPU time and memory
-//! text                                  text from outside made safe to show
+//! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
+//! text    private                       escaping of untrusted text; private files
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
@@ -38,11 +38,12 @@ pub mod load;
 pub mod measure;
 pub mod message;
 pub mod packet_link;
+pub mod private;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod server;
-pub mod table;
+pub mod statistics;
 pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]

@@ -1,20 +1,20 @@
-//! Quantities that are measured: a histogram of durations, and bytes by purpose.
+//! Measured quantities: histograms of durations, and bytes by purpose.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
-/// An HdrHistogram of microseconds, three significant digits; in JSON the base64 of its V2 deflate
-/// form, which other HdrHistogram tools read.
+/// An HdrHistogram of microseconds with three significant digits. In JSON it is the base64-encoded
+/// V2 deflate format, which other HdrHistogram tools can read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram(pub hdrhistogram::Histogram<u64>);
 
 impl Histogram {
-    /// One microsecond to an hour: anything longer is recorded as an hour.
+    /// Largest value: one hour. Longer durations are recorded as one hour.
     pub const MAX_US: u64 = 3_600_000_000;
 
-    /// An empty one.
+    /// An empty histogram.
     pub fn new() -> Self {
         let inner = hdrhistogram::Histogram::new_with_bounds(1, Self::MAX_US, 3);
         Histogram(inner.expect("1 to MAX_US with 3 digits are bounds HdrHistogram accepts"))
@@ -25,7 +25,7 @@ impl Histogram {
         self.0.saturating_record(micros);
     }
 
-    /// Adds all of `other`'s values.
+    /// Adds all values of `other`.
     pub fn merge(&mut self, other: &Histogram) {
         self.0.add(&other.0).expect("all histograms of this type have the same bounds");
     }
@@ -60,21 +60,21 @@ impl<'de> Deserialize<'de> for Histogram {
     }
 }
 
-/// Bytes by what they are for. The parts add up to what the network carried.
+/// Bytes by purpose. The parts add up to the bytes on the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// The message objects themselves.
+    /// Message objects.
     pub payload: u64,
-    /// What the transport wraps around them: JSON envelope, WebSocket frame header and mask.
+    /// Framing of the transport: JSON envelope, WebSocket frame header and mask.
     pub framing: u64,
-    /// HTTP request and response heads.
+    /// HTTP request lines, status lines and headers.
     pub headers: u64,
     /// TCP and IP headers, pure acknowledgements included.
     pub tcp_ip: u64,
 }
 
 impl Ledger {
-    /// All of it, bytes.
+    /// The sum of all parts, bytes.
     pub fn total(&self) -> u64 {
         self.payload + self.framing + self.headers + self.tcp_ip
     }

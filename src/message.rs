@@ -1,8 +1,7 @@
-//! What travels: messages, the cursors that say how far a subscriber has read, and the batches and
-//! events in which a server answers. The one wire format of every transport.
+//! The wire format shared by all transports: messages, cursors, batches and events.
 //!
-//! A message is encoded once, when it is published. From then on its bytes are shared: a batch or a
-//! frame is those bytes with a transport's wrapping around them.
+//! A message is encoded once, when it is published, and its bytes are shared from then on. A batch
+//! or a frame contains these bytes inside the framing of the transport.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -10,11 +9,11 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// A message's place in its topic: 1, 2, 3, ... and 0 for "before the first".
+/// Position of a message in its topic: 1, 2, 3, ...; 0 is before the first message.
 pub type Offset = u64;
 
-/// One life of a topic's offsets, eight hex digits on the wire. A server that lost its messages
-/// counts from 1 again; its new epoch tells old cursors that they mean nothing any more.
+/// One lifetime of a topic's offsets, eight hex digits on the wire. A server that has lost its
+/// messages starts again at offset 1 with a new epoch, which invalidates old cursors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Epoch(pub u32);
@@ -31,9 +30,9 @@ impl FromStr for Epoch {
     fn from_str(text: &str) -> Result<Self, BadInput> {
         let is_hex = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let value = if is_hex { u32::from_str_radix(text, 16).ok() } else { None };
-        value.map(Epoch).ok_or_else(|| {
-            BadInput::new("epoch", text, "the eight hex digits that the server gave you")
-        })
+        value
+            .map(Epoch)
+            .ok_or_else(|| BadInput::new("epoch", text, "eight hex digits, as sent by the server"))
     }
 }
 
@@ -51,19 +50,20 @@ impl TryFrom<String> for Epoch {
     }
 }
 
-/// How far a subscriber has read: everything up to and including `offset`, in this epoch.
+/// The position of a subscriber: it has read everything up to and including `offset` of this epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub epoch: Epoch,
     pub offset: Offset,
 }
 
-/// The name of a topic: 1 to 64 of `A-Z a-z 0-9 . _ -`, so that it needs no escaping in a path.
+/// The name of a topic: 1 to 64 characters from `A-Z a-z 0-9 . _ -`, which need no escaping in a
+/// path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(String);
 
 impl TopicName {
-    /// The longest name, bytes.
+    /// Longest name, bytes.
     pub const MAX_BYTES: usize = 64;
 
     pub fn as_str(&self) -> &str {
@@ -90,7 +90,7 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// Input that is not what it should be; the text names the field and says what would be right.
+/// Invalid input; the text names the field and the expected value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: '{given}' is not {wanted}")]
 pub struct BadInput {
@@ -100,13 +100,13 @@ pub struct BadInput {
 }
 
 impl BadInput {
-    /// `given` is shortened to what is worth repeating to its sender.
+    /// Shortens `given` to 80 characters.
     pub fn new(field: &'static str, given: &str, wanted: &'static str) -> Self {
         BadInput { field, given: given.chars().take(80).collect(), wanted }
     }
 }
 
-/// What user A asks the server to publish.
+/// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewMessage {
@@ -114,58 +114,65 @@ pub struct NewMessage {
     pub text: String,
 }
 
-/// A message as user B receives it.
+/// A stored message, as subscribers receive it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     pub offset: Offset,
-    /// When the server stored it, microseconds since the Unix epoch. For people to read: the load
-    /// test trusts no clock but its own.
+    /// When the server stored it, microseconds since the Unix epoch. The load test does not use it,
+    /// because it measures with its own clock.
     pub published_at: u64,
     pub sender: String,
     pub text: String,
 }
 
 impl Message {
-    /// The JSON object, ready to be shared. It keeps no spare capacity, since it is stored.
+    /// The JSON object, without spare capacity, since it is stored.
     pub fn encode(&self) -> Bytes {
         let json = serde_json::to_vec(self).expect("numbers and strings always encode");
         json.into_boxed_slice().into()
     }
 
-    /// Whether the object that [`Message::encode`] returned is that of a message with `offset`.
+    /// Whether `json`, returned by [`Message::encode`], has this offset.
     pub fn encoding_has_offset(json: &[u8], offset: Offset) -> bool {
         json.starts_with(format!("{{\"offset\":{offset},").as_bytes())
     }
 }
 
-/// Where a publisher's message was stored.
+/// The position at which a message was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     pub epoch: Epoch,
     pub offset: Offset,
 }
 
-/// What a reader of the feed gets: messages still encoded, and how complete they are.
+/// The result of a read: encoded messages, and whether some are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadResult {
-    /// Read up to here: the cursor for the next read.
+    /// The cursor for the next read.
     pub cursor: Cursor,
     /// Message objects, in order.
     pub messages: Vec<Bytes>,
-    /// Messages between the given cursor and the first of these that retention has dropped.
+    /// Number of messages between the given cursor and the first of these, dropped by retention.
     pub gap: u64,
-    /// The given cursor meant nothing here (another epoch, or ahead of the head); `cursor` is the
-    /// head.
+    /// The given cursor was invalid (another epoch, or ahead of the head); `cursor` is the head.
     pub reset: bool,
 }
 
 impl ReadResult {
-    /// Nothing to tell, except that the reader is at `cursor`.
+    /// A result without messages; the reader stays at `cursor`.
     pub fn nothing_yet(cursor: Cursor) -> ReadResult {
         ReadResult { cursor, messages: Vec::new(), gap: 0, reset: false }
     }
 
-    /// The JSON of a [`Batch`], made by copying the messages' bytes.
+    /// What a push connection tells its client before the messages.
+    pub fn events(&self) -> impl Iterator<Item = Event> + use<> {
+        let Cursor { epoch, offset } = self.cursor;
+        let gap = (self.gap > 0).then_some(Event::Gap { gap: self.gap });
+        let reset = self.reset.then_some(Event::Reset { epoch, cursor: offset });
+        gap.into_iter().chain(reset)
+    }
+
+    /// The JSON of a [`Batch`], built by copying the bytes of the messages.
     pub fn encode_batch(&self) -> Bytes {
         let size: usize = self.messages.iter().map(|message| message.len() + 1).sum();
         let mut json = Vec::with_capacity(size + 96);
@@ -186,11 +193,11 @@ impl ReadResult {
         json.into()
     }
 
-    /// `,"gap":n` and `,"reset":true`, as far as they apply.
+    /// `,"gap":n` and `,"reset":true`, if they apply.
     fn loss(&self) -> String {
         let mut text = String::new();
         if self.gap > 0 {
-            write!(text, ",\"gap\":{}", self.gap).expect("a String takes all text");
+            write!(text, ",\"gap\":{}", self.gap).expect("writing to a String succeeds");
         }
         if self.reset {
             text.push_str(",\"reset\":true");
@@ -199,7 +206,7 @@ impl ReadResult {
     }
 }
 
-/// The answer to a poll or a long poll.
+/// The response to a poll or a long poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch<M = Message> {
     pub epoch: Epoch,
@@ -215,24 +222,24 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What a push connection carries beside message objects, which have no `event` key.
+/// An event on a push connection, in addition to message objects, which have no `event` key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The first event: the subscription reads on from here.
+    /// The first event: the subscription continues from this cursor.
     Subscribed { epoch: Epoch, cursor: Offset },
-    /// `gap` messages before the next one were dropped by retention.
+    /// Retention dropped `gap` messages before the next one.
     Gap { gap: u64 },
-    /// The given cursor meant nothing here; the subscription reads on from this one.
+    /// The given cursor was invalid; the subscription continues from this one.
     Reset { epoch: Epoch, cursor: Offset },
-    /// A message that this client published on the connection is stored.
+    /// A message published on this connection was stored.
     Published { epoch: Epoch, offset: Offset },
-    /// Something this client sent was refused.
+    /// A frame of the client was rejected.
     Error { error: String },
 }
 
 impl Event {
-    /// What it says in its `event` key.
+    /// The value of its `event` key.
     pub fn name(&self) -> &'static str {
         match self {
             Event::Subscribed { .. } => "subscribed",
@@ -257,8 +264,8 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Reads a frame. Nearly all are messages, so that is tried first; serde's untagged enums would
-    /// copy the whole object before they look at it.
+    /// Parses a frame. Nearly all frames are messages, so this is tried first; an untagged enum of
+    /// serde would copy the whole object first.
     ///
     /// # Errors
     /// If it is neither a message nor an event.
@@ -273,15 +280,15 @@ impl Frame {
 mod tests {
     use super::*;
 
-    fn slice(messages: Vec<Bytes>, gap: u64, reset: bool) -> ReadResult {
+    fn result(messages: Vec<Bytes>, gap: u64, reset: bool) -> ReadResult {
         ReadResult { cursor: Cursor { epoch: Epoch(0xab), offset: 7 }, messages, gap, reset }
     }
 
     #[test]
-    fn a_batch_is_the_messages_bytes_in_an_envelope() {
+    fn batch_contains_the_encoded_messages() {
         let message =
             Message { offset: 7, published_at: 5, sender: "A".into(), text: "\"hé\"\r\n".into() };
-        let bytes = slice(vec![message.encode(), message.encode()], 3, false).encode_batch();
+        let bytes = result(vec![message.encode(), message.encode()], 3, false).encode_batch();
         let batch: Batch = serde_json::from_slice(&bytes).expect("valid JSON");
         assert_eq!(batch.messages, vec![message.clone(), message]);
         assert_eq!((batch.epoch, batch.cursor, batch.gap, batch.reset), (Epoch(0xab), 7, 3, false));
@@ -289,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_batch_says_only_where_the_head_is() {
+    fn empty_batch_contains_only_cursor_and_flags() {
         assert_eq!(
-            slice(vec![], 0, true).encode_batch(),
+            result(vec![], 0, true).encode_batch(),
             &br#"{"epoch":"000000ab","cursor":7,"messages":[],"reset":true}"#[..]
         );
     }
 
     #[test]
-    fn frames_are_told_apart() {
+    fn frame_is_decoded_as_message_or_event() {
         let message = r#"{"offset":1,"published_at":2,"sender":"A","text":"hi"}"#;
         let gap = Event::Gap { gap: 4 }.encode();
         assert!(matches!(Frame::decode(message), Ok(Frame::Message(m)) if m.offset == 1));
@@ -307,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_epochs_say_what_would_be_right() {
+    fn invalid_topic_names_and_epochs_are_errors() {
         for bad in ["", "a b", "ä", &"x".repeat(65), "a/b"] {
             assert!(bad.parse::<TopicName>().is_err(), "{bad}");
         }

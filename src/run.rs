@@ -1,8 +1,9 @@
-//! `run.json`: everything that a run measured, and all that measuring and reporting share.
+//! The schema of `run.json`, which contains all measurements of a run. It is the only interface
+//! between measuring and reporting.
 //!
-//! The load test writes it, cell by cell; the report reads it and nothing else. Percentiles are not
-//! stored, only whole histograms, so that repeats are merged and never averaged. What follows from
-//! the figures (warnings, medians, the answer in words) is derived by the report, not stored.
+//! The load test writes it after each cell; the report reads it and nothing else. It stores whole
+//! histograms instead of percentiles, so that repeats are merged and never averaged. The report
+//! derives everything else (warnings, medians, the summary).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,31 +13,31 @@ use crate::scenario::{Scenario, Workload};
 use crate::theory::OwnTime;
 use crate::variant::Variant;
 
-/// The version of this file's schema. A reader refuses any other.
+/// The version of the schema. A reader rejects any other.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A whole run: the question (scenario), the circumstances (tool, machine) and the measurements.
+/// A run: scenario, circumstances (tool, machine) and measurements.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema: u32,
     pub tool: Tool,
     pub started_at: Timestamp,
-    /// The instant at which this file was last written.
+    /// Time of the last write.
     pub finished_at: Timestamp,
     /// Why the run ended before its last cell, if it did.
     pub stopped_early: Option<StoppedEarly>,
-    /// Cells that could not be measured to their end. The others are not affected.
+    /// Cells that could not be completed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCell>,
     pub machine: Machine,
     pub server: Server,
-    /// What a push and a poll take on this machine beyond the link, measured before the first cell.
-    /// Absent if it was not measured: predictions then are theory alone.
+    /// Processing time of a push and a poll on this machine, measured before the first cell.
+    /// Without it, predictions are theory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_time: Option<OwnTime>,
     pub scenario: Scenario,
-    /// One a variant of a transport, a workload and a repeat, in the order in which they ran.
+    /// One cell per variant, workload and repeat, in the order of measurement.
     pub cells: Vec<Cell>,
 }
 
@@ -45,11 +46,11 @@ pub struct Run {
 #[serde(from = "StoppedEarlyFormat")]
 pub struct StoppedEarly {
     pub reason: StopReason,
-    /// Where it ended and why, in words.
+    /// Description of where and why it ended.
     pub text: String,
 }
 
-/// What ended a run.
+/// Why a run ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopReason {
@@ -59,7 +60,7 @@ pub enum StopReason {
     Failed,
 }
 
-/// Runs of older versions have the text alone.
+/// Older versions stored only the text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum StoppedEarlyFormat {
@@ -81,7 +82,7 @@ impl From<StoppedEarlyFormat> for StoppedEarly {
     }
 }
 
-/// A cell that could not be measured to its end.
+/// A cell that could not be completed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedCell {
     #[serde(rename = "transport")]
@@ -90,7 +91,7 @@ pub struct FailedCell {
     pub case: String,
     pub workload: Workload,
     pub repeat: u32,
-    /// Why, in words.
+    /// Description of the error.
     pub error: String,
 }
 
@@ -99,15 +100,15 @@ pub struct FailedCell {
 pub struct Tool {
     pub name: String,
     pub version: String,
-    /// The commit of the source tree it was built from, if it was built in one; `-dirty` is
-    /// appended if the tree had uncommitted changes.
+    /// Commit of the source tree, if it was built in a git repository, with `-dirty` appended if
+    /// there were uncommitted changes.
     pub commit: Option<String>,
     pub rustc: String,
-    /// `release` or `debug`. Figures of a debug build are not worth comparing.
+    /// `release` or `debug`. Figures of a debug build are not comparable.
     pub profile: String,
 }
 
-/// The machine on which generator (and, unless a target was given, server) ran.
+/// The machine of the generator, and of the server unless a target was given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     pub os: String,
@@ -115,87 +116,86 @@ pub struct Machine {
     pub cpu: String,
     pub cores: u32,
     pub memory_bytes: u64,
-    /// Mean length of the run queue over the minute before the run: other load on the machine.
+    /// Load average of the minute before the run, as a measure of other load.
     pub load_average_before: f64,
 }
 
 /// The server that was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Server {
-    /// True if it was a child process started for each cell, false if `--target` named it.
+    /// True for a child process started for each cell, false for a `--target`.
     pub is_child: bool,
-    /// What it says of itself, for instance `poll-vs-push/0.1.0`.
+    /// The version that it reports, for example `poll-vs-push/0.1.0`.
     pub version: String,
-    /// True if subscribers and publishers spoke TLS with it.
+    /// Whether the connections used TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_tls: bool,
 }
 
-/// What one transport did under one workload, once.
+/// The measurement of one transport under one workload, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cell {
     #[serde(rename = "transport")]
     pub variant: Variant,
     /// The scenario's case, empty if the scenario has none.
     pub case: String,
-    /// Everything that was asked of the cell, overrides and swept value applied.
+    /// The workload with overrides and the value of the sweep applied.
     pub workload: Workload,
     /// 0, 1, 2, ...
     pub repeat: u32,
-    /// Length of the steady state; all figures below are of the steady state unless they say
-    /// otherwise.
+    /// Length of the steady state, to which all figures below refer unless stated otherwise.
     pub steady_s: f64,
-    /// Messages published in the steady state (one counts once, however many subscribers it has).
+    /// Messages published in the steady state, independent of the number of subscribers.
     pub published: u64,
     pub deliveries: Deliveries,
-    /// Planned instant of publication to receipt at the subscriber, microseconds.
+    /// Delivery latency: planned publication to receipt at the subscriber, microseconds.
     pub latency_us: Histogram,
     pub requests: Requests,
     pub bytes: Bytes,
     pub connections: Connections,
-    /// Absent if the server does not tell its own usage.
+    /// Absent if the server's usage is unknown.
     pub server: Option<ServerCost>,
     pub generator: Generator,
     /// Absent without a packet link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkUse>,
-    /// Absent where the system does not tell, or the server's own CPU time is not known and cannot
-    /// be told from that of other processes.
+    /// Absent if the system does not report it, or if the server runs on this machine and its CPU
+    /// time is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub others: Option<OtherLoad>,
     /// Absent if the server was not restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
-    /// A few seconds of one subscriber's life.
+    /// The first seconds of one subscriber.
     pub trace: Trace,
 }
 
-/// Every delivery of the whole cell (warm-up included), checked one by one.
+/// The verified deliveries of the whole cell, warm-up included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliveries {
-    /// Messages times their subscribers.
+    /// Number of messages times their subscribers.
     pub expected: u64,
     pub received: u64,
-    /// Expected and never received.
+    /// Expected but never received.
     pub lost: u64,
-    /// Received again.
+    /// Received more than once.
     pub duplicated: u64,
     /// Received after a message that was published later.
     pub reordered: u64,
-    /// Received sooner than the link allows after their planned publication.
+    /// Received earlier than the link allows after the planned publication.
     #[serde(default)]
     pub early: u64,
-    /// Received although their text is that of no message that was published to the topic.
+    /// Received with a text that was not published to the topic.
     #[serde(default)]
     pub unknown: u64,
-    /// Of `received`, those whose message was planned in the steady state: the latency's samples.
+    /// Of `received`, those whose message was planned in the steady state: the samples of latency.
     pub steady: u64,
-    /// Of `received`, those that arrived in the steady state: what its requests, bytes and CPU time
-    /// paid for.
+    /// Of `received`, those that arrived in the steady state. Requests, bytes and CPU time per
+    /// message are divided by this number.
     pub in_steady: u64,
 }
 
-/// HTTP requests of the subscribers (an upgrade to WebSocket is one; publishing is not counted).
+/// HTTP requests of the subscribers. A WebSocket upgrade counts as one; publications do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
     /// Sent in the steady state.
@@ -204,18 +204,18 @@ pub struct Requests {
     pub answers: u64,
     /// Of `answers`, those without a message.
     pub empty_answers: u64,
-    /// Requests of the whole cell that were sent a second time, because the server had closed the
-    /// connection that they were first sent on. They count once.
+    /// Requests of the whole cell that were retried because the server had closed the connection.
+    /// Each counts once.
     #[serde(default)]
     pub repeated: u64,
-    /// Sent in the whole cell, as the client counted them ...
+    /// Requests of the whole cell, counted by the client.
     pub client_total: u64,
-    /// ... and as the server did. They must agree. Absent if the server does not tell, or was
-    /// restarted, when its count began anew.
+    /// Requests of the whole cell, counted by the server; must equal `client_total`. Absent if the
+    /// server does not report it, or was restarted and counts from 0.
     pub server_total: Option<u64>,
 }
 
-/// What crossed the subscribers' connections in the steady state, by direction.
+/// Bytes on the subscribers' connections in the steady state, by direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bytes {
     /// From subscriber to server.
@@ -225,32 +225,32 @@ pub struct Bytes {
     pub tcp_ip_source: TcpIpSource,
 }
 
-/// Where the number of TCP segments comes from.
+/// Source of the number of TCP segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TcpIpSource {
-    /// One segment a write and one acknowledgement for every second: a guess, marked as such.
+    /// Estimate: one segment per write, and one acknowledgement for every second segment.
     #[default]
     Estimated,
-    /// The kernel's TCP_INFO counted them.
+    /// Counted by the kernel (`TCP_INFO`).
     TcpInfo,
 }
 
-/// Connections of the subscribers in the whole cell; those after a restart are left out.
+/// Connections of the subscribers in the whole cell, except those after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connections {
     pub opened: u64,
-    /// Start of the TCP connect to the end of the handshake (first answer, or 101), simulated
-    /// round trips included, microseconds.
+    /// Start of the TCP connect to the end of the handshake (first response, or 101), including
+    /// simulated round trips, microseconds.
     pub ready_us: Histogram,
 }
 
-/// What the server spent, as it tells of itself.
+/// Resource usage reported by the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerCost {
     /// CPU seconds in the steady state, publishing included.
     pub cpu_s: f64,
-    /// CPU seconds per second, server running, no subscriber connected.
+    /// CPU seconds per second, without subscribers.
     pub cpu_unused: f64,
     /// CPU seconds per second, all subscribers connected, no message published.
     pub cpu_idle: f64,
@@ -261,57 +261,58 @@ pub struct ServerCost {
     /// Resident memory at the end of the steady state.
     pub resident_end_bytes: u64,
     /// Kernel memory of the machine's TCP sockets, both ends, per connection that the cell added.
-    /// Absent where the system does not tell.
+    /// Absent if the system does not report it.
     pub kernel_socket_bytes: Option<u64>,
 }
 
 impl ServerCost {
-    /// CPU seconds of the steady state beyond those of an unused server.
+    /// CPU seconds of the steady state minus those of an unused server.
     pub fn cpu_caused_s(&self, steady_s: f64) -> f64 {
         (self.cpu_s - self.cpu_unused * steady_s).max(0.0)
     }
 }
 
-/// The error of a CPU or memory figure that is still used, as a share of the figure. A larger one
-/// means that the run was too short, or its subscribers too few.
+/// Largest accepted error of a CPU or memory figure, as a share of the figure. A larger error means
+/// that the run was too short or had too few subscribers.
 pub const ERROR_SHARE_MAX: f64 = 0.25;
 
 impl Server {
-    /// Resolution assumed of the CPU clock, seconds. Our own server counts nanoseconds, but needs
-    /// time to serve the two readings; for another, `/proc/PID/stat` counts ticks of 10 ms.
+    /// Assumed resolution of the CPU clock, seconds. Our own server counts nanoseconds, but serving
+    /// the two readings takes time; for other servers `/proc/PID/stat` counts ticks of 10 ms.
     pub fn cpu_clock_s(&self) -> f64 {
         if self.is_child { 0.001 } else { 0.01 }
     }
 }
 
 impl Cell {
-    /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds: two readings of a clock
-    /// that resolves `clock_s`, the whole correction for an unused server, which was measured at
-    /// another time, and the number of messages. Absent if the server did not report its CPU.
+    /// Half-width of the error of [`ServerCost::cpu_caused_s`], seconds. It combines two readings
+    /// of a clock with the resolution `clock_s`, the whole correction for an unused server
+    /// (measured at another time), and the number of messages. `None` if the server's CPU time is
+    /// unknown.
     pub fn server_cpu_error_s(&self, clock_s: f64) -> Option<f64> {
         let server = self.server?;
         let instrument_s = 2.0 * clock_s + server.cpu_unused * self.steady_s;
         Some(instrument_s.hypot(server.cpu_caused_s(self.steady_s) * self.message_error()))
     }
 
-    /// Relative error (95 %) of a mean cost per message: two standard errors of as many independent
-    /// values as messages were published, each of which varies about as much as it costs.
-    /// Deliveries of one message share a wake-up and are not independent.
+    /// Relative error (95 %) of a mean cost per message: two standard errors for one independent
+    /// value per published message, with a standard deviation equal to the mean. Deliveries of the
+    /// same message share a wake-up and are not independent.
     pub fn message_error(&self) -> f64 {
         2.0 / (self.published.max(1) as f64).sqrt()
     }
 }
 
-/// How well the generator kept to its own plan, and what it cost.
+/// Lateness and CPU time of the generator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Generator {
     /// Actual minus planned instant of publication, microseconds.
     pub publisher_late_us: Histogram,
-    /// Actual minus planned instant of a poll, microseconds; empty if nothing was polled.
+    /// Actual minus planned instant of a poll, microseconds; empty without polling.
     pub poll_late_us: Histogram,
     /// CPU seconds of the generator's process in the steady state, without a packet link's.
     pub cpu_s: f64,
-    /// Threads that it had to do it. Absent from older runs: one for each core.
+    /// Number of threads. Absent from older runs, which used one per core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
 }
@@ -343,43 +344,42 @@ pub struct LinkPackets {
     pub overflowed: u64,
 }
 
-/// What processes other than generator and server used in the steady state.
+/// CPU time of processes other than generator and server in the steady state.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct OtherLoad {
-    /// CPU seconds, those stolen by other virtual machines included.
+    /// CPU seconds, including time stolen by other virtual machines.
     pub cpu_s: f64,
-    /// Cores of the machine that the system counts CPU time of.
+    /// Number of cores included.
     pub cores: u32,
 }
 
-/// What a restart of the server, after the steady state, meant to its subscribers.
+/// Effects on the subscribers of a server restart after the steady state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Recovery {
-    /// From the server being told to stop until it listened again, microseconds: its clients'
-    /// leave, its stop and its start.
+    /// From the shutdown request until the server listened again, microseconds: drain, exit and
+    /// start.
     pub down_us: u64,
-    /// How long each subscriber that noticed was without a server: from losing it until it was
-    /// subscribed again, or had an answer, microseconds.
+    /// For each subscriber that noticed: from the loss of the connection until it was subscribed
+    /// again, or had a response, microseconds.
     pub away_us: Histogram,
-    /// From the server listening again until each of them was back, microseconds.
+    /// For each of them: from the server listening again until recovery, microseconds.
     pub back_us: Histogram,
-    /// Planned publication to receipt of the messages that were planned after the steady state,
-    /// microseconds.
+    /// Delivery latency of the messages planned after the steady state, microseconds.
     pub latency_us: Histogram,
 }
 
-/// What one subscriber saw in the first seconds of the steady state. Instants are microseconds
-/// since the steady state began.
+/// Events of one subscriber in the first seconds of the steady state. Times are microseconds since
+/// its start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trace {
-    /// Length of the recorded stretch.
+    /// Length of the recording.
     pub length_us: u64,
-    /// When the subscriber's topic was published to, as planned.
+    /// Planned publications to the subscriber's topic.
     pub published_us: Vec<i64>,
     pub events: Vec<TraceEvent>,
 }
 
-/// Something that the traced subscriber did or saw.
+/// An event of the traced subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TraceEvent {
     pub at_us: i64,
@@ -390,27 +390,31 @@ pub struct TraceEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
 pub enum TraceWhat {
-    /// A request left the subscriber.
+    /// A request was sent.
     Request,
-    /// The answer to the last request was complete.
+    /// The response to the last request was complete.
     Answer { messages: u32 },
-    /// A message was received that was planned for `planned_us`.
+    /// A message planned for `planned_us` was received.
     Message { planned_us: i64 },
 }
 
-/// A `run.json` that cannot be read.
+/// Why a `run.json` cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("not a run.json: {0}")]
     Format(#[from] serde_json::Error),
     #[error(
-        "its schema is version {found}, this program reads {SCHEMA_VERSION}; use the version of the program that wrote it"
+        "schema version {found} is not supported, only {SCHEMA_VERSION}; use the version of the \
+         program that wrote the file"
     )]
     Schema { found: u32 },
 }
 
 impl Run {
-    /// Reads a `run.json`.
+    /// Parses a `run.json`.
+    ///
+    /// # Errors
+    /// If the text is invalid or its schema has another version.
     pub fn from_json(text: &str) -> Result<Run, ReadError> {
         #[derive(Deserialize)]
         struct SchemaOnly {
@@ -423,8 +427,8 @@ impl Run {
         Ok(serde_json::from_str(text)?)
     }
 
-    /// The text of a `run.json`: JSON without spaces, since a run has thousands of values.
+    /// Serializes the run as compact JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a run has no map keys that JSON lacks")
+        serde_json::to_string(self).expect("all map keys are strings")
     }
 }

@@ -1,13 +1,12 @@
-//! Text from outside (a server, a file, a scenario) made safe to show, and errors in words.
+//! Escapes untrusted text (from a server, a file, a scenario) for output, and formats errors.
 
 use std::borrow::Cow;
 
-/// Characters of a text from outside that a message quotes; the rest is cut off.
+/// Longest quotation of untrusted text, in characters; the rest is cut off.
 pub const QUOTED_CHARS_MAX: usize = 200;
 
-/// `text` with every character that acts on a terminal or on the order of the text written as
-/// `\u{..}`: control characters (escape sequences begin with one) and bidirectional controls.
-/// Line feeds stay.
+/// Replaces control characters and bidirectional controls in `text` by `\u{..}`, so that it cannot
+/// contain terminal escape sequences. Line feeds are kept.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_active) {
         return Cow::Borrowed(text);
@@ -22,19 +21,19 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The beginning of `text` as [`visible`] shows it, on one line: runs of white space are one space.
+/// The start of `text` on one line, escaped by [`visible`], with white space collapsed.
 pub fn one_line(text: &str) -> String {
-    // More than this cannot be shown, so no more is looked at.
-    let looked_at =
+    // The rest of a long text cannot be part of the result.
+    let examined =
         text.char_indices().nth(QUOTED_CHARS_MAX * 4).map_or(text, |(at, _)| &text[..at]);
-    let line = looked_at.split_whitespace().collect::<Vec<_>>().join(" ");
-    let is_cut = looked_at.len() < text.len() || line.chars().count() > QUOTED_CHARS_MAX;
+    let line = examined.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_cut = examined.len() < text.len() || line.chars().count() > QUOTED_CHARS_MAX;
     let kept: String = line.chars().take(QUOTED_CHARS_MAX).collect();
     let end = if is_cut { "…" } else { "" };
     format!("{}{end}", visible(&kept))
 }
 
-/// What went wrong and why, each cause once: many errors repeat their cause in their own text.
+/// The error with its chain of causes. A cause that is already part of the text is omitted.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -61,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminal_escapes_and_bidirectional_controls_become_visible() {
+    fn terminal_escapes_and_bidirectional_controls_are_escaped() {
         assert_eq!(visible("plain é 漢\n"), "plain é 漢\n");
         assert_eq!(visible("\x1b[31mred\r\u{9b}0m"), "\\u{1b}[31mred\\u{d}\\u{9b}0m");
         assert_eq!(visible("\u{202e}evil"), "\\u{202e}evil");
     }
 
     #[test]
-    fn a_quoted_text_is_one_short_line() {
+    fn quoted_text_is_one_short_line() {
         assert_eq!(one_line("  two\n\r\n lines\t"), "two lines");
         let long = one_line(&"x".repeat(1 << 20));
         assert_eq!(long.chars().count(), QUOTED_CHARS_MAX + 1);
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_named_once() {
+    fn repeated_causes_are_omitted() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::new(refused).context("cannot connect: connection refused");
         assert_eq!(causes(&error), "cannot connect: connection refused");

@@ -1,24 +1,24 @@
-//! Units: how a figure is written for people, and read back from a threshold.
+//! Formats and parses values with their units.
 //!
-//! Every figure is kept in base units (seconds, bytes, shares of one). Three significant digits are
-//! shown, which is what the histograms resolve.
+//! Values are stored in base units (seconds, bytes, fractions of one) and shown with three
+//! significant digits, the resolution of the histograms.
 
 use std::time::Duration;
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Seconds,
     Bytes,
     BytesPerSecond,
-    /// A share of one, shown in percent.
+    /// A fraction, shown in percent.
     Share,
     PerSecond,
-    /// A plain number whose label says what is counted.
+    /// A number without a unit.
     Count,
 }
 
-/// A smaller share is shown as none.
+/// A smaller share is shown as 0 %.
 const SHARE_SHOWN: f64 = 1e-5;
 
 const TIMES: [(&str, f64); 5] =
@@ -28,7 +28,7 @@ const RATES: [(&str, f64); 4] = [("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3), ("
 const SHARES: [(&str, f64); 1] = [("%", 0.01)];
 
 impl Unit {
-    /// `value` for people: `20.4 ms`, `1.05 s`, `812 B`, `38.2 %`, `0.952/s`.
+    /// Formats `value`: `20.4 ms`, `1.05 s`, `812 B`, `38.2 %`, `0.952/s`.
     pub fn show(self, value: f64) -> String {
         match self {
             Unit::Seconds if value.abs() >= 1.0 => format!("{} s", significant(value)),
@@ -44,7 +44,7 @@ impl Unit {
         }
     }
 
-    /// The name of the base unit, for tables that machines read.
+    /// The name of the base unit, for machine-readable tables.
     pub fn base(self) -> &'static str {
         match self {
             Unit::Seconds => "s",
@@ -55,10 +55,11 @@ impl Unit {
         }
     }
 
-    /// Reads `80ms`, `1.5 kB`, `5%` or a plain number (in the base unit) into the base unit.
+    /// Parses `80ms`, `1.5 kB`, `5%` or a plain number (in the base unit), and returns the value in
+    /// the base unit.
     ///
     /// # Errors
-    /// Says which suffixes are understood.
+    /// If the text is invalid; the error names the accepted suffixes.
     pub fn parse(self, text: &str) -> Result<f64, String> {
         let suffixes = self.suffixes();
         let text = text.trim();
@@ -71,7 +72,7 @@ impl Unit {
         };
         match (number.parse::<f64>(), factor) {
             (Ok(number), Some(factor)) => Ok(number * factor),
-            _ => Err(format!("'{text}' is not a value here; write {}", self.examples())),
+            _ => Err(format!("invalid value '{text}'; expected {}", self.examples())),
         }
     }
 
@@ -112,7 +113,7 @@ pub fn significant(value: f64) -> String {
     if value.abs() >= 999.5 {
         return thousands(value.round() as i64);
     }
-    // Rounding first: 9.996 has its three digits as 10.0, not as 10.00.
+    // Round first: 9.996 is 10.0 with three digits, not 10.00.
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
     let magnitude = rounded.abs().log10().floor() as i32;
     let text = format!("{rounded:.*}", (2 - magnitude).max(0) as usize);
@@ -140,7 +141,7 @@ pub fn sentence_case(text: &str) -> String {
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// A duration as people write it: `40ms`, `1s 500ms`.
+/// Formats a duration: `40ms`, `1s 500ms`.
 pub fn show_duration(duration: Duration) -> String {
     use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
     const PRINTER: SpanPrinter =
@@ -148,15 +149,35 @@ pub fn show_duration(duration: Duration) -> String {
     PRINTER.unsigned_duration_to_string(&duration)
 }
 
-/// Reads a duration as people write it: `40ms`, `1.5s`, `2m`.
+/// Parses a duration: `40ms`, `1.5s`, `2m`.
 ///
 /// # Errors
-/// Says what was wrong, if it is no duration or is negative.
+/// If the text is not a duration, or is negative.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("'{text}' is not a duration; write for instance 40ms, 1.5s or 2m"))?;
-    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative"))
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("'{text}' is not a duration such as 40ms, 1.5s or 2m"))?;
+    Duration::try_from(duration).map_err(|_| format!("'{text}' is negative; expected 0s or more"))
+}
+
+/// Reads a whole number between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what the bounds are.
+pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    let [low, high] = [low, high].map(|bound| thousands(bound as i64));
+    number.ok_or_else(|| format!("must be a whole number between {low} and {high}"))
+}
+
+/// Reads a duration between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what was wrong, or what the bounds are.
+pub fn duration(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    let bounds = || format!("must be between {} and {}", show_duration(low), show_duration(high));
+    (low..=high).contains(&duration).then_some(duration).ok_or_else(bounds)
 }
 
 #[cfg(test)]
@@ -164,14 +185,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_significant_digits() {
+    fn values_are_rounded_to_three_significant_digits() {
         let shown = [0.0, 0.000123456, 0.9999, 1.0, 9.996, 20.449, 999.4, 999.9, 1_234_567.0];
         let texts: Vec<String> = shown.into_iter().map(significant).collect();
         assert_eq!(texts, ["0", "0.000123", "1", "1", "10", "20.4", "999", "1,000", "1,234,567"]);
     }
 
     #[test]
-    fn every_number_has_a_unit() {
+    fn values_are_formatted_with_a_unit() {
         assert_eq!(Unit::Seconds.show(0.02044), "20.4 ms");
         assert_eq!(Unit::Seconds.show(1.0512), "1.05 s");
         assert_eq!(Unit::Seconds.show(0.000_04), "40 µs");
@@ -182,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_with_their_units() {
+    fn values_are_parsed_with_their_units() {
         assert_eq!(Unit::Seconds.parse("80ms"), Ok(0.08));
         assert_eq!(Unit::Seconds.parse("500 us"), Ok(500.0 * 1e-6));
         assert_eq!(Unit::Bytes.parse("1.5kB"), Ok(1_500.0));
         assert_eq!(Unit::Share.parse("5%"), Ok(0.05));
         assert_eq!(Unit::Count.parse("2"), Ok(2.0));
         let error = Unit::Seconds.parse("80").unwrap_err();
-        assert_eq!(error, "'80' is not a value here; write a duration such as 80ms, 500us or 1.5s");
+        assert_eq!(error, "invalid value '80'; expected a duration such as 80ms, 500us or 1.5s");
     }
 }

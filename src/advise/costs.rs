@@ -1,4 +1,4 @@
-//! What one event and one subscriber cost a server: taken from a run, or from a reference.
+//! What one request, message and subscriber cost the server, from a run or from the reference.
 
 use std::collections::BTreeMap;
 
@@ -6,62 +6,64 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{Cell, ERROR_SHARE_MAX, Run};
 use crate::scenario::Headers;
+use crate::statistics;
 use crate::theory::bytes::Sizes;
 use crate::validity::void_reasons;
 use crate::variant::{Transport, Waiting};
 
-/// What the ways cost on one machine.
+/// What the transports cost on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Costs {
-    /// The machine and the occasion, in words.
+    /// The machine and the date of the measurement.
     pub machine: String,
-    /// Server CPU of taking in one publication, microseconds.
+    /// Server CPU of accepting one publication, microseconds.
     pub publish_cpu_us: f64,
-    /// A way that nobody has measured yet is not in it.
+    /// Transports that were not measured are absent.
     pub ways: BTreeMap<Transport, WayCosts>,
 }
 
-/// What one way costs.
+/// What one transport costs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WayCosts {
     pub origin: Origin,
-    /// Server CPU of one request with its answer, microseconds; 0 for push.
+    /// Server CPU of one request with its response, microseconds; 0 for push.
     pub request_cpu_us: f64,
-    /// Server CPU of one message, microseconds; for polling what it adds to an answer. 0 if the run
-    /// could not tell it from the requests that carry it.
+    /// Server CPU of one message, microseconds; for polling, what a message adds to a response. 0
+    /// if the run cannot separate it from the requests.
     pub message_cpu_us: f64,
-    /// The server's resident memory of one idle subscriber, bytes. The kernel's is not in it.
+    /// Resident memory of the server per idle subscriber, bytes: the growth while all subscribers
+    /// are connected and nothing is published. Kernel socket buffers are not included.
     pub memory_bytes: f64,
-    /// The most subscribers with which this was measured.
+    /// The largest number of subscribers measured.
     pub subscribers_max: u32,
-    /// The most events per second with which this was measured.
+    /// The largest number of events per second measured.
     pub events_s_max: f64,
     pub sizes: Sizes,
 }
 
-/// Where a way's costs come from.
+/// Where the costs of a transport come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// The run that was given.
+    /// The given run.
     Run,
-    /// What comes with the program.
+    /// The built-in reference.
     Reference,
 }
 
 impl Costs {
-    /// Those that come with the program.
+    /// The built-in costs.
     pub fn reference() -> Costs {
         toml::from_str(include_str!("reference.toml")).expect("a test reads this file")
     }
 
-    /// Those that a run measured; the reference's for a way that it did not measure, or whose
-    /// server did not tell its CPU.
+    /// The costs that `run` measured, with those of the reference for transports that it did not
+    /// measure, whose CPU time is unknown, or for which it was too short.
     ///
-    /// A publication is one request with its answer, and taken to cost what a short poll does. The
-    /// median over the run's cells counts.
+    /// A publication is one request with its response, and is assumed to cost as much as a short
+    /// poll.
     pub fn from_run(run: &Run) -> Costs {
         let mut costs = Costs::reference();
         let flaw = if run.tool.profile == "release" { "" } else { ", a debug build" };
@@ -80,15 +82,15 @@ impl Costs {
     }
 }
 
-/// The cells whose figures can be used: not void, and the server told its usage.
+/// The cells that count and whose server reported its CPU and memory.
 fn cells(run: &Run, transport: Transport) -> impl Iterator<Item = &Cell> {
     run.cells.iter().filter(move |cell| {
-        let told = cell.variant == transport && cell.server.is_some() && events(cell) > 0;
-        told && void_reasons(run, cell).is_empty()
+        let is_usable = cell.variant == transport && cell.server.is_some() && events(cell) > 0;
+        is_usable && void_reasons(run, cell).is_empty()
     })
 }
 
-/// What the server does for subscribers: answers, or messages pushed.
+/// What the server does for subscribers: responses, or messages pushed.
 fn events(cell: &Cell) -> u64 {
     match cell.variant.transport.waiting() {
         Waiting::InClient | Waiting::PerRequest => cell.requests.answers,
@@ -96,12 +98,12 @@ fn events(cell: &Cell) -> u64 {
     }
 }
 
-/// CPU microseconds of the steady state beyond those of a server that nobody uses.
+/// CPU microseconds of the steady state beyond those of an unused server.
 fn cpu_us(cell: &Cell) -> f64 {
     cell.server.unwrap_or_default().cpu_caused_s(cell.steady_s) * 1e6
 }
 
-/// True if the run is long enough for the CPU of these cells to exceed the error of its clock.
+/// True if the CPU time of these cells exceeds its error by enough to be used.
 fn is_cpu_resolved<'a>(run: &Run, cells: impl Iterator<Item = &'a Cell>) -> bool {
     let (mut total_s, mut squares) = (0.0, 0.0);
     for cell in cells {
@@ -112,9 +114,7 @@ fn is_cpu_resolved<'a>(run: &Run, cells: impl Iterator<Item = &'a Cell>) -> bool
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    statistics::median(&values.filter(|value| value.is_finite()).collect::<Vec<f64>>())
 }
 
 impl WayCosts {
@@ -143,7 +143,7 @@ impl WayCosts {
     }
 }
 
-/// What a server did in a cell, and the CPU microseconds it took.
+/// What the server did in a cell, and the CPU time it used.
 struct Sample {
     requests: f64,
     messages: f64,
@@ -155,7 +155,7 @@ impl Sample {
         let (requests, published) = (cell.requests.answers as f64, cell.published as f64);
         let messages = cell.deliveries.in_steady as f64;
         match cell.variant.transport.waiting() {
-            // Here the cost of a publication is found, being that of a request.
+            // A publication costs as much as a short poll, which is what is determined here.
             Waiting::InClient => {
                 Sample { requests: requests + published, messages, cpu_us: cpu_us(cell) }
             }
@@ -167,9 +167,9 @@ impl Sample {
     }
 }
 
-/// CPU of a request and of a message that explain the samples best, none negative: least squares of
-/// the relative error. If the samples are too much alike to tell the two apart, requests carry all
-/// of it, and messages where there are no requests. Absent without samples.
+/// CPU of a request and of a message, neither negative, by least squares of the relative error. If
+/// the samples are too similar to separate the two, requests account for all of it, or messages if
+/// there are no requests. `None` without samples.
 fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
     let (mut rr, mut rm, mut mm, mut r, mut m) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for sample in samples.iter().filter(|sample| sample.cpu_us > 0.0) {
@@ -191,7 +191,7 @@ fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
     }
 }
 
-/// Bytes of request heads, without what the browser's profile added to each.
+/// Bytes of request heads, less what the browser profile added to each.
 fn minimal_heads(cell: &Cell) -> u64 {
     let more = match cell.workload.headers {
         Headers::Minimal => 0,
@@ -200,8 +200,8 @@ fn minimal_heads(cell: &Cell) -> u64 {
     cell.bytes.up.headers.saturating_sub(more)
 }
 
-/// The sizes of a run's own requests (with minimal headers), responses and messages. TCP/IP sizes
-/// are those of the model, since segments on the loopback interface are not those of a network.
+/// The sizes of the run's requests (with minimal headers), responses and messages. TCP/IP sizes are
+/// those of the model, since segments on the loopback interface differ from those of a network.
 fn sizes(cells: Vec<&Cell>) -> Sizes {
     let transport = cells[0].variant.transport;
     let ours = Sizes::ours(transport, Headers::Minimal);
@@ -232,7 +232,7 @@ mod tests {
     use crate::variant::Variant;
 
     #[test]
-    fn the_reference_knows_every_way() {
+    fn the_reference_has_every_transport() {
         let costs = Costs::reference();
         assert!(Transport::ALL.iter().all(|transport| costs.ways.contains_key(transport)));
         let text = toml::to_string(&costs).expect("costs are plain TOML");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_gives_back_the_cpu_that_it_measured() {
+    fn costs_of_a_run_reproduce_its_cpu_time() {
         let run = crate::report::fixture::run();
         let costs = Costs::from_run(&run);
         for Variant { transport, .. } in &run.scenario.transports {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_did_not_measure_comes_from_the_reference() {
+    fn transports_not_measured_come_from_the_reference() {
         let mut run = crate::report::fixture::run();
         run.cells.retain(|cell| cell.variant != Transport::LongPolling);
         let costs = Costs::from_run(&run);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_minimal_headers_whatever_the_run_sent() {
+    fn sizes_do_not_depend_on_the_header_profile_of_the_run() {
         let minimal = crate::report::fixture::run();
         let mut browser = minimal.clone();
         for cell in &mut browser.cells {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_messages_are_told_apart_where_they_can_be() {
+    fn costs_of_requests_and_messages_are_separated_where_possible() {
         let sample = |requests: f64, messages: f64| Sample {
             requests,
             messages,

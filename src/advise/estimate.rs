@@ -1,4 +1,4 @@
-//! One way under one need: what it would take, and how well that is known.
+//! The estimate of one transport for one need, and how well it is known.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
 use crate::variant::{Transport, Waiting};
 
-/// The share of a core that is planned with: the rest is room for bursts.
+/// Planned utilisation of a core; the rest is reserved for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;
 
-/// What one way would take.
+/// What one transport would need.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     pub transport: Transport,
-    /// The worst delay that it can promise, seconds, if that is more than what is tolerated.
+    /// The lowest worst-case latency it can have, seconds, if that exceeds the acceptable age.
     pub too_slow_s: Option<f64>,
-    /// Short polling: sleep this long after each answer, seconds. As long as the staleness allows.
+    /// Short polling: the pause after each response, seconds, as long as the acceptable age allows.
     pub poll_interval_s: Option<f64>,
-    /// Long polling: how long to hold a request, seconds.
+    /// Long polling: timeout of a request, seconds.
     pub hold_s: Option<f64>,
-    /// Publication to receipt, the fan-out's duration included.
+    /// Publication to receipt, seconds, fan-out included.
     pub latency_mean_s: f64,
-    /// Of the subscriber that is served last.
+    /// The same for the subscriber that is served last.
     pub latency_max_s: f64,
-    /// How long a publication's fan-out keeps `cores` busy, seconds. Short polls come at random, so
-    /// that theirs is spread out.
+    /// How long one publication keeps `cores` busy, seconds. 0 for short polling, whose requests
+    /// arrive at random times.
     pub fan_out_s: f64,
     /// Requests per second of all subscribers.
     pub requests_s: f64,
-    /// Messages per second to all subscribers; for WebSocket with its pings and pongs.
+    /// Messages per second to all subscribers; for push, pings and pongs included.
     pub messages_s: f64,
-    /// Messages in an answer, empty ones included; absent for push.
+    /// Mean messages per response, empty ones included; `None` for push.
     pub messages_per_answer: Option<f64>,
     /// Connections that stay open.
     pub connections: u32,
@@ -43,11 +43,11 @@ pub struct Estimate {
     pub bytes_up_s: f64,
     /// From the server to all subscribers, bytes per second.
     pub bytes_down_s: f64,
-    /// Server CPU seconds per second: cores kept busy on average, publishing included.
+    /// Mean server CPU use, cores, publishing included.
     pub cpu_cores_busy: f64,
-    /// Cores to plan with: [`BUSY_SHARE_MAX`] on average, and every fan-out within the staleness.
+    /// Cores to plan: at most [`BUSY_SHARE_MAX`] busy, and every fan-out within the acceptable age.
     pub cores: f64,
-    /// The server's resident memory of all subscribers, bytes. The kernel's is not in it.
+    /// Resident memory of the server for all subscribers, bytes, without kernel socket buffers.
     pub memory_bytes: f64,
     /// How well the CPU figures are known.
     pub cpu_standing: Standing,
@@ -59,11 +59,11 @@ pub struct Estimate {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "standing")]
 pub enum Standing {
-    /// Within what the run measured.
+    /// Within the range that the run measured.
     Measured,
-    /// The run's cost of one, times so many that the whole lies this factor beyond the run.
+    /// Beyond the range of the run by this factor.
     Extrapolated { factor: f64 },
-    /// The cost of one comes with the program: it was not measured on this machine.
+    /// From the built-in reference, not measured on this machine.
     Reference,
 }
 
@@ -78,7 +78,7 @@ impl Standing {
 }
 
 impl Estimate {
-    /// Absent for a way whose bytes have no model.
+    /// `None` for a transport whose bytes have no model.
     pub(super) fn of(
         transport: Transport,
         need: &Need,
@@ -141,7 +141,7 @@ impl Estimate {
         })
     }
 
-    /// What it costs by one count; the unit is that of the figure counted.
+    /// The cost, in the unit of the figure that it is taken from.
     pub fn cost(&self, cost: Cost) -> f64 {
         match cost {
             Cost::Cpu => self.cpu_cores_busy,
@@ -152,10 +152,11 @@ impl Estimate {
     }
 }
 
-/// What TLS 1.3 adds to a record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
+/// Overhead of a TLS 1.3 record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
 const TLS_RECORD_BYTES: f64 = 22.0;
 
-/// Costs hold sizes for minimal headers; only polling sends heads in the steady state.
+/// `sizes`, which are for minimal headers, with those of `headers`. Only polling sends request
+/// heads in the steady state.
 fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
     let is_polling = transport.waiting() != Waiting::PerConnection;
     let more = match headers {
@@ -178,20 +179,20 @@ fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes
     }
 }
 
-/// What the ways differ in, for one subscriber.
+/// What differs between transports, for one subscriber.
 struct Nature {
-    /// What is sent to it, beside answers' heads, per second.
+    /// Messages sent to it, and heartbeats, per second.
     messages_s: f64,
-    /// Subscribers whom one publication makes the server serve at the same time.
+    /// Subscribers that the server serves at the same moment after one publication.
     at_once: f64,
-    /// The worst delay that the way can promise, however often it asks, seconds.
+    /// The lowest worst-case latency, seconds, however short the poll interval.
     fastest_s: f64,
 }
 
 impl Nature {
     fn of(transport: Transport, need: &Need, sizes: &Sizes) -> Nature {
         let fan_out = f64::from(need.subscribers) / f64::from(need.topics);
-        // A message just missed waits for the next request, at best a round trip later.
+        // A message that a request just missed waits at least one round trip for the next.
         let asking_s = 1.5 * need.rtt_s;
         match transport.waiting() {
             Waiting::InClient => {
@@ -200,7 +201,7 @@ impl Nature {
             Waiting::PerRequest => {
                 Nature { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
             }
-            // A ping is sent and its pong is read: taken for two messages.
+            // A ping that is sent and a pong that is read count as two messages.
             Waiting::PerConnection => Nature {
                 messages_s: need.rate + 2.0 / sizes.heartbeat_s,
                 at_once: fan_out,
@@ -210,7 +211,8 @@ impl Nature {
     }
 }
 
-/// What theory is asked about: polls as rare as the staleness allows, holds as long as is usual.
+/// The workload for theory: the longest poll interval that the acceptable age allows, and the usual
+/// long-poll timeout.
 fn workload(need: &Need) -> Workload {
     let interval_s = (need.staleness_s - 1.5 * need.rtt_s).max(0.0);
     Workload {
@@ -224,7 +226,7 @@ fn workload(need: &Need) -> Workload {
     }
 }
 
-/// Whole cores for the load, and for a fan-out to end while there is still time.
+/// Whole cores for the load, and for a fan-out to complete in the time left.
 fn cores(busy: f64, fan_out_cpu_s: f64, time_left_s: f64) -> f64 {
     let for_fan_out = if time_left_s > 0.0 { fan_out_cpu_s / time_left_s } else { 0.0 };
     (busy / BUSY_SHARE_MAX).max(for_fan_out).ceil().max(1.0)

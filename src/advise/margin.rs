@@ -1,8 +1,9 @@
-//! How far a need would have to move for the answer to change.
+//! Where the recommendation changes: along each value of a need, and under other conditions.
 
 use serde::Serialize;
 
-use super::{Costs, Need, choose};
+use super::{Choice, Need};
+use crate::scenario::Headers;
 use crate::variant::Transport;
 
 /// A value of a need that may turn out different.
@@ -15,47 +16,89 @@ pub enum Parameter {
     MessageBytes,
 }
 
-/// Where the answer changes, if one value moves and the others stay.
+/// Where the recommendation changes if one value changes and the others stay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Margin {
-    pub knob: Parameter,
+    pub parameter: Parameter,
     /// The value at which it changes, in the need's unit.
     pub at: f64,
-    /// That value divided by the present one: below 1 if it has to shrink.
+    /// `at` divided by the present value: below 1 if the value has to decrease.
     pub factor: f64,
-    /// The cheapest way beyond it; absent if none is fast enough there.
+    /// The recommendation beyond it; `None` if no transport is fast enough there.
     pub becomes: Option<Transport>,
 }
 
-/// How far is looked, as a factor: what is further is no reason to decide otherwise.
-const FACTOR_MAX: f64 = 1_000.0;
-
-/// The nearest change in either direction of each value.
-pub(super) fn margins(need: &Need, costs: &Costs) -> Vec<Margin> {
-    let knobs = [Parameter::Rate, Parameter::Staleness, Parameter::Rtt, Parameter::MessageBytes];
-    let directions =
-        knobs.into_iter().flat_map(|knob| [(knob, FACTOR_MAX), (knob, 1.0 / FACTOR_MAX)]);
-    directions.filter_map(|(knob, furthest)| nearest(need, costs, knob, furthest)).collect()
+/// A condition under which the recommendation is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Alternative {
+    pub need: Need,
+    /// The recommendation then; `None` if no transport is fast enough.
+    pub becomes: Option<Transport>,
 }
 
-fn nearest(need: &Need, costs: &Costs, knob: Parameter, furthest: f64) -> Option<Margin> {
+/// Largest change of a value that is examined, as a factor.
+const FACTOR_MAX: f64 = 1_000.0;
+
+/// The nearest change of the recommendation `present` in either direction of each value.
+pub fn margins(
+    need: &Need,
+    present: Option<Transport>,
+    choose: impl Fn(&Need) -> Option<Choice>,
+) -> Vec<Margin> {
+    let parameters =
+        [Parameter::Rate, Parameter::Staleness, Parameter::Rtt, Parameter::MessageBytes];
+    let directions = parameters.into_iter().flat_map(|p| [(p, FACTOR_MAX), (p, 1.0 / FACTOR_MAX)]);
+    directions
+        .filter_map(|(parameter, furthest)| nearest(need, present, &choose, parameter, furthest))
+        .collect()
+}
+
+fn nearest(
+    need: &Need,
+    present: Option<Transport>,
+    choose: &impl Fn(&Need) -> Option<Choice>,
+    parameter: Parameter,
+    furthest: f64,
+) -> Option<Margin> {
     const STEPS: i32 = 120;
-    let choice =
-        |factor: f64| choose(&knob.moved(need, factor), costs).map(|choice| choice.transport);
+    let at = |factor: f64| choose(&parameter.moved(need, factor)).map(|choice| choice.transport);
     let step = furthest.powf(1.0 / f64::from(STEPS));
-    let present = choice(1.0);
-    let changed = (1..=STEPS).find(|index| choice(step.powi(*index)) != present)?;
+    let changed = (1..=STEPS).find(|index| at(step.powi(*index)) != present)?;
     let (mut same, mut other) = (step.powi(changed - 1), step.powi(changed));
     for _ in 0..20 {
         let middle = (same * other).sqrt();
-        *(if choice(middle) == present { &mut same } else { &mut other }) = middle;
+        *(if at(middle) == present { &mut same } else { &mut other }) = middle;
     }
+    let becomes = at(other);
+    Some(Margin { parameter, at: parameter.of(need) * other, factor: other, becomes })
+}
 
-    Some(Margin { knob, at: knob.of(need) * other, factor: other, becomes: choice(other) })
+/// The other conditions that change the recommendation `present`: headers, TLS, and messages in
+/// both directions.
+pub fn alternatives(
+    need: &Need,
+    present: Option<Transport>,
+    choose: impl Fn(&Need) -> Option<Choice>,
+) -> Vec<Alternative> {
+    let headers = match need.headers {
+        Headers::Minimal => Headers::Browser,
+        Headers::Browser => Headers::Minimal,
+    };
+    let others = [
+        Need { headers, ..*need },
+        Need { is_tls: !need.is_tls, ..*need },
+        Need { two_way: true, ..*need },
+    ];
+    let alternative = |need: Need| {
+        let becomes = choose(&need).map(|choice| choice.transport);
+        (becomes != present).then_some(Alternative { need, becomes })
+    };
+    others.into_iter().filter_map(alternative).collect()
 }
 
 impl Parameter {
-    fn of(self, need: &Need) -> f64 {
+    /// The value in `need`, in its unit.
+    pub fn of(self, need: &Need) -> f64 {
         match self {
             Parameter::Rate => need.rate,
             Parameter::Staleness => need.staleness_s,

@@ -1,9 +1,8 @@
-//! Which way is the cheapest that is fast enough, for one workload: the decision, made from theory
-//! and from what a machine was measured to need.
+//! Recommends a transport for one workload, from theory and from measured costs.
 //!
 //! Theory gives requests, bytes and latency; [`Costs`] turn them into CPU and memory. Nothing is
-//! measured here. Every figure can be traced: [`Estimate`] says how far each lies beyond what was
-//! measured.
+//! measured here, and nothing is read but the arguments. Each [`Estimate`] states how far it lies
+//! beyond what was measured.
 
 mod costs;
 mod estimate;
@@ -16,17 +15,17 @@ use crate::variant::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
 pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
-pub use margin::{Margin, Parameter};
+pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
-/// What is asked for.
+/// A workload and what it requires.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Need {
     pub subscribers: u32,
-    /// Topics the subscribers are spread over: a publication goes to `subscribers / topics`.
+    /// Topics that the subscribers are spread over: a message goes to `subscribers / topics`.
     pub topics: u32,
-    /// Messages per second for each subscriber.
+    /// Messages per second that each subscriber receives.
     pub rate: f64,
-    /// The longest delay from publication to receipt that is tolerated, seconds.
+    /// Largest acceptable age of a message when it is received, seconds.
     pub staleness_s: f64,
     /// Round trip between subscriber and server, seconds.
     pub rtt_s: f64,
@@ -34,17 +33,18 @@ pub struct Need {
     pub message_bytes: u32,
     /// Headers of each request.
     pub headers: Headers,
-    /// Whether connections are encrypted: counts the bytes of TLS records, not the CPU, which no
-    /// reference has.
+    /// Whether connections are encrypted. Counts the bytes of TLS records, not the CPU, for which
+    /// there is no reference.
     pub is_tls: bool,
-    /// Only transports for which a browser needs no client code beyond its own interfaces or a
-    /// published library.
+    /// Consider only transports that a browser has an interface or a published library for.
     pub browser_only: bool,
+    /// Consider only transports that carry messages in both directions on one connection.
+    pub two_way: bool,
     /// The cost to minimise.
     pub cost: Cost,
 }
 
-/// What "cheapest" counts.
+/// What "cheapest" refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cost {
@@ -58,99 +58,162 @@ pub enum Cost {
     Memory,
 }
 
-/// The answer for one need.
+impl Cost {
+    /// The cost in a sentence: "by server CPU".
+    pub fn label(self) -> &'static str {
+        match self {
+            Cost::Cpu => "server CPU",
+            Cost::Bytes => "bytes",
+            Cost::Requests => "requests",
+            Cost::Memory => "server memory",
+        }
+    }
+
+    /// Factor up to which two costs are too close to decide between transports. CPU and memory of
+    /// the same transport differ by as much from run to run; bytes and requests are counted
+    /// exactly.
+    pub fn too_close(self) -> f64 {
+        match self {
+            Cost::Cpu | Cost::Memory => 1.25,
+            Cost::Bytes | Cost::Requests => 1.1,
+        }
+    }
+}
+
+/// The recommendation for one need.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Advice {
     pub need: Need,
-    /// The cheapest way that is fast enough; absent if none is.
+    /// `None` if no transport is fast enough.
     pub choice: Option<Choice>,
-    /// Every way whose cost is known and whose bytes have a model.
+    /// Every transport whose cost is known and whose bytes have a model.
     pub ways: Vec<Estimate>,
-    /// How far the need would have to move for another choice.
+    /// The values at which the recommendation changes.
     pub margins: Vec<Margin>,
+    /// Other conditions under which the recommendation is another one.
+    pub alternatives: Vec<Alternative>,
 }
 
 impl Advice {
-    /// The estimate of a way whose cost is known, such as the choice.
+    /// The estimate of a transport whose cost is known, such as the choice.
     pub fn way(&self, transport: Transport) -> Option<&Estimate> {
         self.ways.iter().find(|way| way.transport == transport)
     }
 }
 
-/// The recommendation, and how clear it is.
+/// The recommended transport, and how clear the recommendation is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
-    /// The simplest to run of [`Choice::close`].
+    /// The simplest to run of [`Choice::finalists`].
     pub transport: Transport,
-    /// The cheapest transport that is fast enough and those within [`TOO_CLOSE`] of it, cheapest
-    /// first.
+    /// The cheapest transport and those whose cost is too close to it to decide, cheapest first.
     pub close: Vec<Transport>,
-    /// The runner-up's cost divided by that of the cheapest, at least 1; absent if no other
-    /// transport is fast enough, or if the cheapest costs nothing.
+    /// The cheapest, and those of `close` whose bytes are too close to the fewest to decide.
+    pub finalists: Vec<Transport>,
+    /// Cost of the next transport divided by that of the cheapest, at least 1. `None` if there is
+    /// no other, or if the cheapest costs nothing.
     pub lead: Option<f64>,
 }
 
-/// Costs closer than this factor are not told apart: they vary by as much from run to run.
-pub const TOO_CLOSE: f64 = 1.1;
-
-/// The answer for `need`, given what the ways cost.
-pub fn advise(need: &Need, costs: &Costs) -> Advice {
-    let ways = estimates(need, costs);
-    let choice = cheapest(need.cost, &ways);
-    Advice { need: *need, choice, ways, margins: margin::margins(need, costs) }
+/// A transport that is fast enough.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    pub transport: Transport,
+    /// The cost to minimise.
+    pub cost: f64,
+    /// Bytes, which decide between costs that are too close.
+    pub bytes: f64,
+    /// True if a measurement cannot tell the cost from the lowest.
+    pub is_tied: bool,
 }
 
-/// The cheapest way that is fast enough, without the rest of the answer.
+impl Choice {
+    /// The choice among `candidates`: by `cost`, then by bytes, then by [`simplicity`]. `None`
+    /// without candidates.
+    pub fn among(cost: Cost, mut candidates: Vec<Candidate>) -> Option<Choice> {
+        candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        let cheapest = candidates.first()?.cost;
+        let next = candidates.get(1).map(|next| next.cost / cheapest);
+        let limit = cheapest * cost.too_close();
+        candidates.retain(|candidate| candidate.cost <= limit || candidate.is_tied);
+        let close = candidates.iter().map(|candidate| candidate.transport).collect();
+        if cost != Cost::Bytes {
+            let fewest = candidates.iter().map(|c| c.bytes).fold(f64::INFINITY, f64::min);
+            let is_frugal = |c: &Candidate| c.bytes <= fewest * BYTES_TOO_CLOSE;
+            candidates.retain(|candidate| candidate.cost == cheapest || is_frugal(candidate));
+        }
+        let finalists: Vec<Transport> = candidates.iter().map(|c| c.transport).collect();
+        let transport = *finalists.iter().min_by_key(|transport| simplicity(**transport).0)?;
+        Some(Choice { transport, close, finalists, lead: next.filter(|lead| lead.is_finite()) })
+    }
+}
+
+/// Factor up to which bytes do not decide between transports whose cost is too close.
+pub const BYTES_TOO_CLOSE: f64 = 1.25;
+
+/// The recommendation for `need`, given what the transports cost.
+pub fn advise(need: &Need, costs: &Costs) -> Advice {
+    let choose = |need: &Need| choose(need, costs);
+    let choice = choose(need);
+    let present = choice.as_ref().map(|choice| choice.transport);
+    Advice {
+        need: *need,
+        ways: estimates(need, costs),
+        margins: margins(need, present, choose),
+        alternatives: alternatives(need, present, choose),
+        choice,
+    }
+}
+
+/// The recommended transport, without the rest of the advice.
 pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
-    cheapest(need.cost, &estimates(need, costs))
+    Choice::among(need.cost, candidates(need, costs))
+}
+
+/// The transports that are fast enough for `need`.
+pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
+    let able = estimates(need, costs).into_iter().filter(|way| way.too_slow_s.is_none());
+    let candidate = |way: Estimate| Candidate {
+        transport: way.transport,
+        cost: way.cost(need.cost),
+        bytes: way.cost(Cost::Bytes),
+        is_tied: false,
+    };
+    able.map(candidate).collect()
 }
 
 fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
-    let publish_cpu_us = costs.publish_cpu_us;
-    let estimate = |(transport, way): (&Transport, &WayCosts)| {
-        Estimate::of(*transport, need, way, publish_cpu_us)
+    let is_allowed = |transport: Transport| {
+        (!need.browser_only || has_browser_client(transport))
+            && (!need.two_way || is_two_way(transport))
     };
-    let is_allowed = |(transport, _): &(&Transport, &WayCosts)| {
-        !need.browser_only || has_browser_client(**transport)
-    };
-    costs.ways.iter().filter(is_allowed).filter_map(estimate).collect()
+    let allowed = costs.ways.iter().filter(|(transport, _)| is_allowed(**transport));
+    let estimate = |(transport, way)| Estimate::of(transport, need, way, costs.publish_cpu_us);
+    allowed.filter_map(|(transport, way)| estimate((*transport, way))).collect()
 }
 
-fn cheapest(cost: Cost, ways: &[Estimate]) -> Option<Choice> {
-    let mut able: Vec<(f64, Transport)> = ways
-        .iter()
-        .filter(|way| way.too_slow_s.is_none())
-        .map(|way| (way.cost(cost), way.transport))
-        .collect();
-    able.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let (cheapest, _) = *able.first()?;
-    let lead = able.get(1).map(|(next, _)| next / cheapest).filter(|lead| lead.is_finite());
-    let is_close = |(cost, _): &&(f64, Transport)| *cost <= cheapest * TOO_CLOSE;
-    let close: Vec<Transport> =
-        able.iter().take_while(is_close).map(|(_, transport)| *transport).collect();
-    let transport = *close.iter().min_by_key(|transport| simplicity(**transport).0)?;
-    Some(Choice { transport, close, lead })
-}
-
-/// How simple a transport is to run, the simplest first, and why: the tie-breaker between costs
-/// that are too close to call.
+/// How simple a transport is to run, 0 being the simplest, and why. Decides between costs that are
+/// too close.
 pub fn simplicity(transport: Transport) -> (u8, &'static str) {
     match transport {
         Transport::ShortPolling => (
             0,
-            "each request is plain HTTP, which every proxy passes, and the server keeps no connection state",
+            "each request is plain HTTP, which every proxy forwards, and the server keeps no \
+             connection state",
         ),
-        Transport::Sse => {
-            (1, "it is one plain HTTP response, and browsers reconnect and resume by themselves")
-        }
+        Transport::Sse => (
+            1,
+            "it is one plain HTTP response, and browsers reconnect and resume without code of \
+             yours",
+        ),
         Transport::WebSocket => {
-            (2, "every browser has a client, although reconnecting is left to your code")
+            (2, "every browser has a client, although your code has to reconnect")
         }
         Transport::LongPolling => {
             (3, "it needs only plain HTTP, although proxies must allow requests that wait")
         }
         Transport::Ndjson => {
-            (4, "it is one plain HTTP response, although browsers need code to read it in parts")
+            (4, "it is one plain HTTP response, although browsers need code to parse it")
         }
         Transport::SocketioWebsocket => {
             (5, "its library reconnects, although both sides need that library")
@@ -162,8 +225,8 @@ pub fn simplicity(transport: Transport) -> (u8, &'static str) {
 }
 
 /// True if a browser has a client for it: `fetch`, `EventSource`, `WebSocket`, or the Socket.IO
-/// library. A stream of JSON lines needs a parser of one's own.
-pub fn has_browser_client(transport: Transport) -> bool {
+/// library. NDJSON needs a parser of your own.
+fn has_browser_client(transport: Transport) -> bool {
     match transport {
         Transport::Ndjson => false,
         Transport::ShortPolling
@@ -172,5 +235,18 @@ pub fn has_browser_client(transport: Transport) -> bool {
         | Transport::Sse
         | Transport::SocketioPolling
         | Transport::SocketioWebsocket => true,
+    }
+}
+
+/// True if a subscriber sends messages on the connection on which it receives them. With the other
+/// transports each message sent is a request.
+pub fn is_two_way(transport: Transport) -> bool {
+    match transport {
+        Transport::WebSocket | Transport::SocketioWebsocket => true,
+        Transport::ShortPolling
+        | Transport::LongPolling
+        | Transport::Sse
+        | Transport::SocketioPolling
+        | Transport::Ndjson => false,
     }
 }

@@ -1,6 +1,6 @@
 //! The sender of a request, and what it may do.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use warp::http::StatusCode;
 use super::metrics::Refusal;
 use super::peer::{Finished, Peer};
 use super::token::{BadToken, Claims, NO_TOKEN, Right};
-use super::{ApiError, App};
+use super::{ApiError, App, End};
 use crate::message::TopicName;
 
 /// Where a connection comes from.
@@ -82,21 +82,13 @@ impl Client {
         is_limited.then_some(self.sender.address)
     }
 
-    /// True if the token has expired.
-    pub fn is_expired(&self) -> bool {
-        self.claims.as_ref().is_some_and(|claims| claims.is_over())
-    }
-
     /// Checks that the token has not expired since the request came.
     ///
     /// # Errors
     /// If it has.
-    pub fn check_expiry(&self, app: &App) -> Result<(), ApiError> {
-        if self.is_expired() {
-            app.metrics.refused(Refusal::Token);
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, BadToken::Expired.to_string()));
-        }
-        Ok(())
+    pub fn check_token(&self) -> Result<(), End> {
+        let has_expired = self.claims.as_ref().is_some_and(|claims| claims.is_over());
+        if has_expired { Err(End::TokenExpired) } else { Ok(()) }
     }
 
     /// Resolves when the client is gone, or one second after it has finished sending.
@@ -106,15 +98,12 @@ impl Client {
         }
     }
 
-    /// Ready when the token has expired. Never, if there is none or it does not end.
-    pub fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
-        let left = self.claims.as_ref().and_then(|claims| claims.time_left());
-        async move {
-            match left {
-                // In a box, since most have none.
-                Some(left) => Box::pin(tokio::time::sleep(left)).await,
-                None => pending().await,
-            }
+    /// Resolves when the token has expired; never if there is none or it does not expire.
+    pub async fn token_expired(&self) {
+        match self.claims.as_ref().and_then(|claims| claims.time_left()) {
+            // Boxed, since most clients have no such token.
+            Some(left) => Box::pin(tokio::time::sleep(left)).await,
+            None => pending().await,
         }
     }
 }
@@ -145,6 +134,7 @@ mod tests {
             let claims = |exp| Claims {
                 sub: String::new(),
                 exp,
+                nbf: None,
                 subscribe: all.clone(),
                 publish: all.clone(),
             };

@@ -2,9 +2,9 @@
 //! the shutdown signal.
 
 mod addresses;
-pub mod batch;
 mod client;
 mod config;
+mod end;
 mod heartbeat;
 pub mod metrics;
 pub mod peer;
@@ -15,8 +15,7 @@ pub mod token;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio::time::{Instant, Interval};
 use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,10 +33,11 @@ use token::TokenKey;
 pub use addresses::{Connections, Place};
 pub use client::{Client, Sender};
 pub use config::ServerConfig;
-pub use heartbeat::Heartbeat;
+pub use end::{End, TOO_SLOW};
+pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
 pub use metrics::Metrics;
 pub use respond::ApiError;
-pub use subscription::{Query, Subscription};
+pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
 pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
@@ -48,6 +48,8 @@ pub struct App {
     pub feed: Feed,
     pub config: ServerConfig,
     pub metrics: Metrics,
+    /// Whether the process was stopped while its clients waited.
+    pub pauses: Arc<PauseDetector>,
     /// Cancelled when the server drains: whoever holds a client lets it go.
     pub drain: CancellationToken,
     drained_at: OnceLock<Instant>,
@@ -72,6 +74,7 @@ impl App {
             publish_rates: Rates::new(config.publish_rate),
             token_key,
             metrics: Metrics::new(),
+            pauses: Arc::default(),
             config,
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
@@ -81,8 +84,8 @@ impl App {
     }
 
     /// The heartbeat of a connection that is held: the first is one period from now.
-    pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::every(self.config.heartbeat)
+    pub fn heartbeat(&self) -> Interval {
+        heartbeat::heartbeat(self.config.heartbeat)
     }
 
     /// True if only this machine is meant to be served: the address is loopback, and no token is
@@ -186,24 +189,25 @@ impl App {
         }
     }
 
-    /// Ready when the server drains and it is this client's turn to leave.
-    pub async fn told_to_leave(&self, turn: DrainSlot) {
+    /// Resolves when the server drains and the client of this slot has to leave.
+    pub async fn drained(&self, slot: DrainSlot) {
         self.drain.cancelled().await;
         if !self.config.drain_window.is_zero() {
             let began_at = *self.drained_at.get().expect("it is set before the drain begins");
-            let leave_at = began_at + self.config.drain_window.mul_f64(turn.0);
-            // In a box, since thousands wait here for ever who never get to it.
+            let leave_at = began_at + self.config.drain_window.mul_f64(slot.0);
+            // Boxed, since thousands wait above and need room for it only when the server stops.
             Box::pin(tokio::time::sleep_until(leave_at)).await;
         }
     }
 
-    /// The code with which WebSockets are closed when the server drains.
-    pub fn farewell(&self) -> CloseCode {
-        if self.config.restarting { CloseCode::Restart } else { CloseCode::Away }
+    /// Why subscriptions end when the server drains.
+    pub fn drain_end(&self) -> End {
+        End::Drain { is_restart: self.config.restarting }
     }
 }
 
-/// When in the drain's window a client is told to leave, from 0 for at once to 1 for at its end.
+/// When a client has to leave a server that drains: from 0, at once, to 1, at the end of
+/// `--drain-window`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrainSlot(f64);
 

@@ -19,6 +19,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// How often a socket with unread data is asked whether its peer has gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest values that Linux takes (TCP_USER_TIMEOUT is an `int` of milliseconds, and
+/// MAX_TCP_KEEPIDLE is 32,767 s), and the longest time between two probes that is of use.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+const PROBES_AFTER_MAX: Duration = Duration::from_secs(32_767);
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
 /// Makes the kernel end a connection whose peer has vanished without a word.
 ///
@@ -32,12 +38,13 @@ pub fn limit_silence(
     let socket = SockRef::from(stream);
     // Unacknowledged data, and unanswered probes, end the connection after this time (RFC 5482).
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(send_timeout))?;
+    socket.set_tcp_user_timeout(Some(send_timeout.min(USER_TIMEOUT_MAX)))?;
     // The kernel counts both in seconds. Probes find vanished clients that are sent nothing, as
     // during a long poll.
-    let whole = |duration: Duration| Duration::from_secs(duration.as_secs_f64().ceil() as u64);
-    let interval = whole(send_timeout / 3).clamp(Duration::from_secs(1), Duration::from_secs(30));
-    let probing = TcpKeepalive::new().with_time(whole(heartbeat)).with_interval(interval);
+    let seconds = |duration: Duration| Duration::from_secs(duration.as_secs_f64().ceil() as u64);
+    let interval = seconds(send_timeout / 3).clamp(Duration::from_secs(1), PROBE_INTERVAL_MAX);
+    let heartbeat = seconds(heartbeat).min(PROBES_AFTER_MAX);
+    let probing = TcpKeepalive::new().with_time(heartbeat).with_interval(interval);
     socket.set_tcp_keepalive(&probing)
 }
 

@@ -80,7 +80,36 @@ impl From<ApiError> for Response {
     }
 }
 
+/// Whether the values of `If-None-Match` name `tag`, in a list or by `*`. Weak and strong tags are
+/// compared alike (RFC 9110, sections 8.8.3.2 and 13.1.2).
+pub fn etag_matches<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &str) -> bool {
+    let opaque = |tag: &'a str| tag.strip_prefix("W/").unwrap_or(tag);
+    known.any(|value| {
+        let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.any(|given| given == "*" || opaque(given) == tag.strip_prefix("W/").unwrap_or(tag))
+    })
+}
+
 /// The answer, or the error as an answer.
 pub fn answer(result: Result<Response, ApiError>) -> Response {
     result.unwrap_or_else(Response::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etag_is_found_among_others() {
+        let tag = "\"000000ab:7\"";
+        let matches =
+            |known: &'static str| etag_matches([&HeaderValue::from_static(known)].into_iter(), tag);
+        for known in ["\"000000ab:7\"", "W/\"000000ab:7\"", "\"x\", \"000000ab:7\"", "*"] {
+            assert!(matches(known), "{known}");
+        }
+        for known in ["\"000000ab:70\"", "000000ab:7", "\"000000AB:7\"", "", "\"000000ab:7:gap1\""]
+        {
+            assert!(!matches(known), "{known}");
+        }
+    }
 }

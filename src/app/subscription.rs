@@ -1,16 +1,24 @@
-//! What a subscriber asks for, read from path and query in the same way for every transport.
+//! A subscription: what a client asked to read, and everything that can end it. Read from path and
+//! query in the same way for every transport.
 
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use warp::{Filter, Rejection};
 
-use super::{ApiError, App};
-use crate::feed::Topic;
-use crate::feed::store::StoreError;
-use crate::message::{BadInput, Cursor, ReadResult};
+use super::metrics::{SubscriberGuard, TransportMetrics};
+use super::{ApiError, App, Client, DrainSlot, End};
+use crate::feed::{ReadLimit, Topic};
+use crate::message::{BadInput, Cursor, Stored};
+use crate::variant::Transport;
 
-/// The query as it came: every value still text, so that an error can quote it.
+/// Share of the requested time for which a long poll waits. It is random, so that polls that began
+/// together do not time out together.
+const WAIT_SHARE: std::ops::RangeInclusive<f64> = 0.9..=1.0;
+
+/// The query as the client sent it: every value still text, so that an error can quote it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Query {
     pub epoch: Option<String>,
@@ -19,56 +27,151 @@ pub struct Query {
     pub wait: Option<String>,
 }
 
-/// A checked request to read a topic.
-#[derive(Debug, Clone)]
-pub struct Subscription {
-    pub topic: Arc<Topic>,
-    /// Where to read on; `None` if the client has no cursor yet.
+/// A checked query.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadOptions {
+    /// Where to continue; `None` if the client has no cursor yet.
     pub cursor: Option<Cursor>,
-    /// Messages in one answer, at most.
+    /// Messages in one response, at most.
     pub limit: usize,
-    /// How long a long poll may be held.
-    pub hold: Duration,
+    /// How long a long poll may wait.
+    pub wait: Duration,
 }
 
-impl Subscription {
-    /// Checks path and query.
+impl Query {
+    /// Checks the values.
     ///
-    /// `after` without `epoch` is taken to be of the present epoch, for those who type URLs; a
+    /// `after` without `epoch` is taken to be of the present epoch, for people who type URLs; a
     /// program sends back both, as it got them.
     ///
     /// # Errors
     /// Names the value that is wrong and says what would be right.
-    pub fn parse(app: &App, topic: &str, query: &Query) -> Result<Subscription, ApiError> {
-        let topic = app.topic(&app.topic_name(topic)?)?;
+    pub fn check(&self, app: &App, topic: &Topic) -> Result<ReadOptions, ApiError> {
         let present = topic.head().epoch;
-        let epoch = query.epoch.as_deref().map_or(Ok(present), str::parse)?;
-        let after = query.after.as_deref().map(|text| whole_number("after", text)).transpose()?;
-        let cursor = after.map(|offset| Cursor { epoch, offset });
-        let limit = match &query.limit {
+        let epoch = self.epoch.as_deref().map_or(Ok(present), str::parse)?;
+        let after = self.after.as_deref().map(|text| whole_number("after", text)).transpose()?;
+        let limit = match &self.limit {
             None => app.config.max_batch,
             Some(text) => match whole_number("limit", text)? as usize {
                 0 => return Err(BadInput::new("limit", text, "at least 1").into()),
                 limit => limit.min(app.config.max_batch),
             },
         };
-        let hold = match &query.wait {
+        let wait = match &self.wait {
             None => app.config.max_hold,
             Some(text) => seconds("wait", text)?.min(app.config.max_hold),
         };
-        Ok(Subscription { topic, cursor, limit, hold })
+        Ok(ReadOptions { cursor: after.map(|offset| Cursor { epoch, offset }), limit, wait })
     }
+}
 
-    /// What there is for this subscriber now. One without a cursor is told where the head is, so
-    /// that it can read on from there.
+/// A request to read a topic, as it came.
+#[derive(Debug)]
+pub struct SubscribeRequest {
+    pub topic: String,
+    pub query: Query,
+    pub client: Client,
+}
+
+impl SubscribeRequest {
+    /// Matches `GET /topics/{topic}/{name}`.
+    pub fn filter(
+        name: &'static str,
+    ) -> impl Filter<Extract = (SubscribeRequest,), Error = Rejection> + Clone {
+        warp::path("topics")
+            .and(warp::path::param())
+            .and(warp::path(name))
+            .and(warp::path::end())
+            .and(warp::get())
+            .and(warp::query())
+            .and(warp::ext::get())
+            .map(|topic, query, client| SubscribeRequest { topic, query, client })
+    }
+}
+
+/// One client that reads one topic.
+#[derive(Debug)]
+pub struct Subscription {
+    pub topic: Arc<Topic>,
+    /// Where the subscription begins: the cursor of the client, or the head if it has none.
+    pub cursor: Cursor,
+    /// How much one read may return.
+    pub limit: ReadLimit,
+    /// How long a long poll waits: not at all for a client without a cursor, which asks for one.
+    pub wait: Duration,
+    pub(super) app: Arc<App>,
+    pub(super) client: Client,
+    transport: Transport,
+    drain_slot: DrainSlot,
+    _guard: Option<SubscriberGuard>,
+}
+
+impl Subscription {
+    /// Checks a request and counts the client as a subscriber until this is dropped. Short polls
+    /// are not counted: they never wait.
     ///
     /// # Errors
-    /// If the store cannot read what is asked for.
-    pub async fn read(&self) -> Result<ReadResult, StoreError> {
-        match self.cursor {
-            Some(cursor) => self.topic.read_after(cursor, self.limit).await,
-            None => Ok(ReadResult::nothing_yet(self.topic.head())),
+    /// If a value is invalid or a limit is reached.
+    pub fn new(
+        app: &Arc<App>,
+        transport: Transport,
+        request: SubscribeRequest,
+    ) -> Result<Subscription, ApiError> {
+        let topic = app.topic(&app.topic_name(&request.topic)?)?;
+        let ReadOptions { cursor, limit, wait } = request.query.check(app, &topic)?;
+        let is_counted = transport != Transport::ShortPolling;
+        Ok(Subscription {
+            cursor: cursor.unwrap_or_else(|| topic.head()),
+            limit: limit.into(),
+            wait: cursor.map_or(Duration::ZERO, |_| wait.mul_f64(rand::random_range(WAIT_SHARE))),
+            topic,
+            _guard: is_counted.then(|| app.hold(transport)).transpose()?,
+            app: app.clone(),
+            client: request.client,
+            transport,
+            drain_slot: DrainSlot::random(),
+        })
+    }
+
+    /// Resolves when the server has to end the subscription, and says why. Call it once and poll
+    /// the future again: each one has its place in a list behind a lock.
+    pub async fn ended(&self) -> End {
+        let client_gone = async {
+            if self.transport == Transport::WebSocket {
+                return pending().await; // The end of the connection shows when it is read.
+            }
+            self.client.has_left().await;
+        };
+        tokio::select! {
+            () = self.app.drained(self.drain_slot) => self.app.drain_end(),
+            () = self.client.token_expired() => End::TokenExpired,
+            () = client_gone => End::ClientGone,
         }
+    }
+
+    /// Checks, before anything is written, that the client may still receive it.
+    ///
+    /// # Errors
+    /// If its token has expired.
+    pub fn check_token(&self) -> Result<(), End> {
+        self.client.check_token()
+    }
+
+    /// Stores a message that the client sent on its connection.
+    ///
+    /// # Errors
+    /// As [`Client::may_publish`] and [`App::publish`].
+    pub fn publish(&self, json: &[u8]) -> impl Future<Output = Result<Stored, ApiError>> + Send {
+        // Boxed, so that an idle subscriber does not keep room for it.
+        Box::pin(async {
+            self.client.may_publish(&self.app, self.topic.name())?;
+            self.app.publish(self.topic.name(), json).await
+        })
+    }
+
+    /// The counters of the transport.
+    pub fn metrics(&self) -> &TransportMetrics {
+        self.app.metrics.of(self.transport)
     }
 }
 

@@ -1,12 +1,13 @@
-//! Who may: tokens, which are JSON Web Tokens signed with HMAC-SHA-256 (RFC 7519, RFC 7515), and
-//! nothing else that goes by that name.
+//! Access tokens: JSON Web Tokens signed with HMAC-SHA-256 (RFC 7519, RFC 7515), and no other
+//! algorithm.
 //!
 //! ```text
 //! {"alg":"HS256","typ":"JWT"}
 //! {"sub":"A","exp":1767225600,"subscribe":["news.*"],"publish":["room"]}
 //! ```
-//! A right is a list of patterns: a topic's name, or its beginning and a `*`. A token without `exp`
-//! does not end.
+//! A right is a list of patterns: the name of a topic, or a prefix and a `*`. A token without `exp`
+//! does not expire. `nbf` and `exp` are compared with the clock without leeway, and a header with
+//! `crit` is refused, since no extension is supported (RFC 7515, section 4.1.11).
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -24,10 +26,10 @@ use crate::message::TopicName;
 pub const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
-/// The longest token that is looked at; a request's head holds no more anyway.
+/// Longer tokens are refused unread.
 const TOKEN_BYTES_MAX: usize = 4 << 10;
 
-/// What tokens are signed and checked with.
+/// The key that signs tokens and verifies their signatures.
 #[derive(Clone)]
 pub struct TokenKey(Hmac<Sha256>);
 
@@ -38,26 +40,27 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// Why there is no key.
+/// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadKey {
     #[error("'{file}' cannot be read")]
     Unreadable { file: String, source: std::io::Error },
-    #[error(
-        "it has {bytes} bytes, and needs {KEY_BYTES_MIN}; make one with `openssl rand -hex 32`"
-    )]
+    #[error("it has {bytes} bytes instead of {KEY_BYTES_MIN}; `openssl rand -hex 32` makes a key")]
     Short { bytes: usize },
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Whose it is. For people to read.
+    /// The name of its holder, for people to read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub: String,
-    /// When it ends, seconds since the Unix epoch.
+    /// When it expires, seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
+    /// When it begins to be valid, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
     /// Topics that it may read.
     #[serde(default)]
     pub subscribe: Vec<String>,
@@ -66,7 +69,7 @@ pub struct Claims {
     pub publish: Vec<String>,
 }
 
-/// Something that one may do with a topic.
+/// An operation on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     Subscribe,
@@ -90,24 +93,31 @@ impl Claims {
             Right::Publish => &self.publish,
         };
         patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => topic.as_str().starts_with(beginning),
+            Some(prefix) => topic.as_str().starts_with(prefix),
             None => topic.as_str() == pattern,
         })
     }
 
-    /// True once the token has ended.
+    /// True once the token has expired.
     pub fn is_over(&self) -> bool {
         self.time_left() == Some(Duration::ZERO)
     }
 
-    /// Time until the token ends; `None` if it does not.
+    /// Time until the token expires; `None` if it does not.
     pub fn time_left(&self) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.exp.map(|exp| Duration::from_secs(exp).saturating_sub(now))
+        self.exp.map(|exp| Duration::from_secs(exp).saturating_sub(since_unix_epoch()))
+    }
+
+    fn has_begun(&self) -> bool {
+        self.nbf.is_none_or(|nbf| Duration::from_secs(nbf) <= since_unix_epoch())
     }
 }
 
-/// A token that opens nothing. It says why, and does not repeat the token.
+fn since_unix_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Why a token is refused. The text does not contain the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadToken {
     #[error("the token is not a JSON Web Token signed with HS256")]
@@ -116,6 +126,8 @@ pub enum BadToken {
     Forged,
     #[error("the token has expired")]
     Expired,
+    #[error("the token is not valid yet")]
+    Early,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,13 +135,16 @@ struct Header {
     alg: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     typ: Option<String>,
+    /// Extensions that whoever verifies the token must support.
+    #[serde(default, skip_serializing)]
+    crit: Option<IgnoredAny>,
 }
 
 impl TokenKey {
-    /// Reads a key; blanks around it are not part of it.
+    /// Reads a key from a file, without the whitespace around it.
     ///
     /// # Errors
-    /// If there is no such file, or the key is too short.
+    /// If the file cannot be read, or the key is too short.
     pub fn read(file: &Path) -> Result<TokenKey, BadKey> {
         let text = std::fs::read(file)
             .map_err(|source| BadKey::Unreadable { file: file.display().to_string(), source })?;
@@ -145,9 +160,9 @@ impl TokenKey {
         Ok(TokenKey(Hmac::new_from_slice(key).expect("HMAC takes keys of any length")))
     }
 
-    /// The token that says `claims`.
+    /// The token with these claims.
     pub fn sign(&self, claims: &Claims) -> String {
-        let header = Header { alg: "HS256".to_owned(), typ: Some("JWT".to_owned()) };
+        let header = Header { alg: "HS256".to_owned(), typ: Some("JWT".to_owned()), crit: None };
         let encode = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
         let header = encode(serde_json::to_vec(&header).expect("strings encode"));
         let claims = encode(serde_json::to_vec(claims).expect("strings and numbers encode"));
@@ -157,10 +172,10 @@ impl TokenKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
-    /// What a token says, if it is ours and has not ended.
+    /// The claims of a token that is signed with this key and valid now.
     ///
     /// # Errors
-    /// If it is something else, not signed with this key, or over.
+    /// If it is something else, not signed with this key, expired or not valid yet.
     pub fn check(&self, token: &str) -> Result<Claims, BadToken> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(BadToken::Malformed);
@@ -170,8 +185,8 @@ impl TokenKey {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Malformed);
         let header: Header =
             serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
-        // What the token says of its algorithm is compared, never followed.
-        if header.alg != "HS256" {
+        // The token does not choose its algorithm.
+        if header.alg != "HS256" || header.crit.is_some() {
             return Err(BadToken::Malformed);
         }
         let mut mac = self.0.clone();
@@ -181,6 +196,9 @@ impl TokenKey {
             serde_json::from_slice(&decode(claims)?).map_err(|_| BadToken::Malformed)?;
         if claims.is_over() {
             return Err(BadToken::Expired);
+        }
+        if !claims.has_begun() {
+            return Err(BadToken::Early);
         }
         Ok(claims)
     }
@@ -207,13 +225,14 @@ mod tests {
         Claims {
             sub: "A".into(),
             exp: None,
+            nbf: None,
             subscribe: list(&["news.*", "room"]),
             publish: list(&["room"]),
         }
     }
 
     #[test]
-    fn the_rfcs_own_token_is_understood() {
+    fn the_example_of_the_rfc_is_verified() {
         let key = URL_SAFE_NO_PAD.decode(RFC_KEY).expect("base64");
         let key = TokenKey::new(&key).expect("long enough");
         assert_eq!(key.check(RFC_TOKEN), Err(BadToken::Expired));
@@ -222,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_is_read_again() {
+    fn a_signed_token_is_verified_by_its_key_only() {
         assert_eq!(key().check(&key().sign(&claims())), Ok(claims()));
         let other = TokenKey::new(&[7; 32]).expect("long enough");
         assert_eq!(other.check(&key().sign(&claims())), Err(BadToken::Forged));
@@ -231,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_algorithm_is_followed() {
+    fn other_algorithms_are_refused() {
         let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims()).expect("encodes"));
         for alg in ["none", "None", "HS512", "RS256"] {
             let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}"}}"#));
@@ -242,8 +261,46 @@ mod tests {
         }
     }
 
+    /// Signs any header and claims with the key.
+    fn signed(header: &str, claims: &str) -> String {
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let mut mac = key().0;
+        mac.update(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+
     #[test]
-    fn a_pattern_is_a_name_or_a_beginning() {
+    fn claims_and_headers_that_restrict_a_token_are_respected() {
+        const HEADER: &str = r#"{"alg":"HS256"}"#;
+        let now = since_unix_epoch().as_secs();
+        let check = |header: &str, claims: &str| key().check(&signed(header, claims)).map(|_| ());
+        assert_eq!(check(HEADER, "{}"), Ok(()));
+        for (claims, expected) in [
+            (format!(r#"{{"exp":{now}}}"#), Err(BadToken::Expired)),
+            (format!(r#"{{"exp":{}}}"#, now + 60), Ok(())),
+            (format!(r#"{{"nbf":{now}}}"#), Ok(())),
+            (format!(r#"{{"nbf":{}}}"#, now + 60), Err(BadToken::Early)),
+            (r#"{"nbf":"tomorrow"}"#.to_owned(), Err(BadToken::Malformed)),
+            (r#"{"exp":-1}"#.to_owned(), Err(BadToken::Malformed)),
+            (format!(r#"{{"exp":{},"exp":1}}"#, now + 60), Err(BadToken::Malformed)),
+        ] {
+            assert_eq!(check(HEADER, &claims), expected, "{claims}");
+        }
+        for header in [
+            r#"{"alg":"HS256","crit":["exp"]}"#,
+            r#"{"alg":"HS256","crit":[],"b64":false}"#,
+            r#"{"alg":"HS512"}"#,
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS256","alg":"none"}"#,
+            "{}",
+        ] {
+            assert_eq!(check(header, "{}"), Err(BadToken::Malformed), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_or_a_prefix() {
         let grants = |right, topic: &str| claims().grant(right, &topic.parse().expect("a name"));
         assert!(grants(Right::Subscribe, "news.sport"));
         assert!(!grants(Right::Subscribe, "new"));
@@ -253,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_show_itself() {
+    fn debug_output_hides_the_key() {
         assert_eq!(format!("{:?}", key()), "TokenKey(..)");
         assert!(matches!(TokenKey::new(b"short"), Err(BadKey::Short { bytes: 5 })));
     }

@@ -1,4 +1,4 @@
-//! `compare`, the default: measures every transport under one scenario and writes the report.
+//! `compare`, the default command: measures the transports of a scenario and writes the report.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -29,13 +29,13 @@ use crate::tls::Trust;
 use crate::units::show_duration;
 use crate::variant::{Extra, Variant};
 
-/// What is measured if nothing else is asked for.
+/// The scenario that is measured without `--scenario`.
 const DEFAULT_SCENARIO: &str = include_str!("../../load-tests/scenarios/default.toml");
 
-/// Where `--watch` shows the run unless another address is named.
-const WATCH: &str = "127.0.0.1:3030";
+/// Default address of `--watch`.
+const WATCH_ADDRESS: &str = "127.0.0.1:3030";
 
-/// Measure the ways side by side and write a report (this is the default command)
+/// Measure transports under one scenario and write a report (the default command)
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "\
@@ -47,58 +47,58 @@ Examples:
   poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
 
-Exit codes: 0 measured, 1 error, 2 bad usage, 3 the run is void, 4 a threshold was crossed,
-130 interrupted or terminated. What was measured before an error or an interrupt is kept; a cell that
-fails does not end the run, but its exit code is 1.")]
+Exit codes: 0 success, 1 error, 2 invalid usage, 3 the run is void, 4 a --fail-if condition was true,
+130 interrupted or terminated. Results measured before an error or an interrupt are kept. A failed cell
+does not end the run, but the exit code is 1.")]
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Measure this running server, not a child process
+    /// Measure this running server instead of a child process
     #[arg(long, value_name = "URL")]
     target: Option<String>,
 }
 
-/// What to measure and what to do with the result, whoever the server is.
+/// Flags common to `compare` and `load`: what to measure, and what to do with the results.
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
-    /// Scenario to measure; without it the default one
+    /// Scenario to measure [default: load-tests/scenarios/default.toml, built in]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Transports to compare, or variants such as short-polling+gzip, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
-    /// How often each cell is measured
+    /// Number of times each cell is measured
     #[arg(long, value_name = "N")]
     repeats: Option<u32>,
-    /// Seed of schedule and poll phases
+    /// Seed of the schedule and the polling phases
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Do not measure the machine's own time first: predictions are theory alone
+    /// Skip measuring the machine's own time; predictions are then theory alone
     #[arg(long)]
     no_calibration: bool,
-    /// Directory for the results; without it reports/TIME
+    /// Directory for the results [default: reports/TIME]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Say what changed since this run, beyond noise
+    /// Report the differences from this run that exceed noise
     #[arg(long, value_name = "RUN.JSON")]
     baseline: Option<PathBuf>,
-    /// Exit with 4 if this holds, for instance 'websocket.latency.p99 > 80ms'; may be repeated
+    /// Exit with 4 if this is true, for example 'websocket.latency.p99 > 80ms'; repeatable
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
     fail_if: Vec<Threshold>,
-    /// Print the results as JSON, and nothing else, on standard output
+    /// Print only the results, as JSON, on standard output
     #[arg(long)]
     json: bool,
-    /// Show the run in a browser while it goes on, and its report afterwards, until Ctrl-C
-    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH)]
+    /// Serve a page with the progress of the run, and its report afterwards, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = WATCH_ADDRESS)]
     watch: Option<SocketAddr>,
-    /// Certificate that an https:// target shows, or that vouches for it, in PEM
+    /// PEM file with the certificate of an https:// target, or of its certificate authority
     #[arg(long, value_name = "FILE", requires = "target", hide = cfg!(not(feature = "tls")))]
     ca: Option<PathBuf>,
 }
 
-/// Measures, writes down, and says how it went.
+/// Measures the transports and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let source = match &args.target {
         Some(url) => ServerSource::Target { dialer: args.common.dialer(url)? },
@@ -110,14 +110,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Common {
-    /// Measures the server of `source` by the ways that it `knows`; writes down, and says how it
-    /// went. What was given is checked before anything is measured.
+    /// Measures the server of `source` over the variants that it `supports`, writes the results and
+    /// returns the exit code. All flags and files are checked before the measurement.
     pub(super) fn measure(
         self,
         source: ServerSource,
-        knows: impl Fn(Variant) -> bool,
+        supports: impl Fn(Variant) -> bool,
     ) -> anyhow::Result<ExitCode> {
-        let scenario = self.scenario(knows)?;
+        let scenario = self.scenario(supports)?;
         self.check_restart(&scenario, &source)?;
         self.check_link(&scenario, &source)?;
         self.check_thresholds(&scenario)?;
@@ -144,11 +144,11 @@ impl Common {
             return nothing_measured(&run);
         }
         let report = Report::new(&run);
-        // Whatever cannot be written, the results are shown.
+        // The results are shown even if a file cannot be written.
         let written = [
             directory.write_run(&run),
             report::write_all(&run, directory.path()).with_context(|| {
-                format!("cannot write the report in {}", directory.path().display())
+                format!("cannot write the report to {}", directory.path().display())
             }),
             if self.json {
                 print(&report.json().to_string())
@@ -170,15 +170,15 @@ impl Common {
         Ok(verdict)
     }
 
-    /// A server that this program did not start cannot be restarted.
+    /// Rejects `--restart` for a server that this program did not start.
     fn check_restart(&self, scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
         let restarting = scenario.points().into_iter().find(|point| point.workload.restarts());
         match restarting {
             Some(point) if !matches!(source, ServerSource::Child { .. }) => {
                 let given = show_duration(point.workload.restart);
                 Err(usage(format!(
-                    "--restart {given}: only a server that this program starts can be restarted; \
-                     leave out --target, or set --restart 0s"
+                    "--restart {given}: only a server started by this program can be restarted; \
+                     omit --target, or use --restart 0s"
                 )))
             }
             _ => Ok(()),
@@ -198,7 +198,7 @@ impl Common {
         Ok(())
     }
 
-    /// Every figure that a threshold names must be one that the run will measure.
+    /// Rejects a `--fail-if` with a figure that the run does not measure.
     fn check_thresholds(&self, scenario: &Scenario) -> anyhow::Result<()> {
         let points = scenario.points();
         for threshold in &self.fail_if {
@@ -212,8 +212,8 @@ impl Common {
                     .collect();
                 let known: Vec<String> = known.into_iter().collect();
                 return Err(usage(format!(
-                    "--fail-if '{threshold}': {variant} is not part of this run, which measures {}; \
-                     add it with --transports",
+                    "--fail-if '{threshold}': this run does not measure {variant}, only {}; add it with \
+                     --transports",
                     known.join(", ")
                 )));
             }
@@ -227,12 +227,12 @@ impl Common {
         Ok(())
     }
 
-    /// What reaches the server at `url`, by any of its addresses.
+    /// A dialer for the server at `url`.
     pub(super) fn dialer(&self, url: &str) -> anyhow::Result<Dialer> {
         let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
         let target = TargetUrl::parse(url).map_err(wrong)?;
         if !target.is_https && self.ca.is_some() {
-            return Err(usage("--ca: for an https:// target only"));
+            return Err(usage("--ca: requires an https:// target"));
         }
         match target.is_https {
             true => self.tls_dialer(&target),
@@ -243,7 +243,7 @@ impl Common {
 
     #[cfg(feature = "tls")]
     fn tls_dialer(&self, target: &TargetUrl) -> anyhow::Result<Dialer> {
-        let no_ca = || usage("an https:// target needs --ca, the certificate to trust");
+        let no_ca = || usage("an https:// target requires --ca, the certificate to trust");
         let ca = self.ca.as_ref().ok_or_else(no_ca)?;
         Ok(target.dialer()?.with_trust(Trust::new(ca, &target.name)?))
     }
@@ -253,7 +253,7 @@ impl Common {
         bail!(crate::NO_TLS)
     }
 
-    fn scenario(&self, knows: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
+    fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
             Some(path) => {
@@ -268,20 +268,21 @@ impl Common {
             case.workload = case.workload.overridden_by(&self.overrides);
         }
         if let Some(transports) = &self.transports {
-            if let Some(unknown) = transports.iter().find(|variant| !knows(**variant)) {
-                let reason = "the server is not known to speak it";
-                return Err(usage(format!("--transports {unknown}: {reason}")));
+            if let Some(unknown) = transports.iter().find(|variant| !supports(**variant)) {
+                return Err(usage(format!(
+                    "--transports {unknown}: not supported by this server or its target file"
+                )));
             }
             scenario.transports = transports.clone();
         }
-        scenario.keep_transports(knows);
+        scenario.keep_transports(supports);
         scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.check().map_err(|error| self.wrong_value(error))?;
         Ok(scenario)
     }
 
-    /// Names the flag if the value was given as one, and the key of the file otherwise.
+    /// Names the flag if the value came from a flag, otherwise the key of the file.
     fn wrong_value(&self, error: ScenarioError) -> anyhow::Error {
         match &error {
             ScenarioError::Value { value, .. }
@@ -295,11 +296,11 @@ impl Common {
     }
 }
 
-/// Says why there is no result at all.
+/// Reports why the run has no results.
 fn nothing_measured(run: &Run) -> anyhow::Result<ExitCode> {
     let why = run.stopped_early.as_ref();
     if why.is_some_and(|why| why.reason == StopReason::Interrupted) {
-        note("interrupted before the first cell was complete: nothing was measured");
+        note("interrupted before the first cell was complete; there are no results");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     let failed = run.failed.first().map(|failed| failed.error.as_str());
@@ -308,29 +309,29 @@ fn nothing_measured(run: &Run) -> anyhow::Result<ExitCode> {
     bail!("nothing was measured: {}", reasons.join(": "))
 }
 
-/// Runs the campaign; every finished cell is on disk before the next begins.
+/// Runs the campaign and writes each finished cell to disk before the next one starts.
 async fn measure(
     campaign: Campaign,
     directory: &RunDirectory,
     watch: Option<&Watch>,
 ) -> anyhow::Result<Run> {
     let line = ProgressLine::new(campaign.expected_duration());
-    let interrupted = super::told_to_stop()?;
-    let keep = |run: &Run| {
+    let interrupted = super::shutdown_signal()?;
+    let write = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
             note(format!("warning: {}", causes(&error)));
         }
     };
-    let tell = |progress: Progress<'_>| {
+    let on_progress = |progress: Progress<'_>| {
         if let Progress::Done(_, run) | Progress::Failed(_, run) = progress {
-            keep(run);
+            write(run);
         }
         line.show(&progress);
         if let Some(watch) = watch {
-            watch.tell(&progress);
+            watch.publish(&progress);
         }
     };
-    let run = campaign.measure(interrupted, &tell).await;
+    let run = campaign.measure(interrupted, &on_progress).await;
     line.finish();
     Ok(run)
 }
@@ -338,10 +339,7 @@ async fn measure(
 fn show(report: &Report, directory: &Path) -> anyhow::Result<()> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = TableStyle { colour, ..TableStyle::of_stdout() };
-    print_styled(&format!("{}\n", report.summary_table(style)))?;
-    let sentences = report.answer().into_iter().chain(report.held());
-    let findings = report.findings.iter().map(ToString::to_string);
-    sentences.chain(findings).try_for_each(|line| print(&line))?;
+    print_styled(&report.text(style))?;
     print(&format!("\nThe report: {}", directory.join("report.html").display()))
 }
 
@@ -356,7 +354,7 @@ fn verdict(report: &Report, thresholds: &[Threshold]) -> ExitCode {
     match &run.stopped_early {
         Some(why) if why.reason == StopReason::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
         Some(why) => {
-            note(format!("error: {}; what was measured before is kept", why.text));
+            note(format!("error: {}; earlier results are kept", why.text));
             ExitCode::FAILURE
         }
         None if !run.failed.is_empty() => {

@@ -1,4 +1,4 @@
-//! `inspect`: what a feed's directory holds, without a server.
+//! `inspect`: lists the topics and messages in a data directory, without a server.
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, Kept, StoreError};
 use crate::message::{Epoch, Message, TopicName};
 
-/// List the topics and messages that a server has kept
+/// List the stored topics and messages of a server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -19,31 +19,31 @@ Examples:
   poll-vs-push inspect ./feed --topic room --after 100
   poll-vs-push inspect ./feed --json | jq -r .text
 
-The directory must not be in use. To look into that of a running server, stop it for the moment of
-a copy, and inspect the copy. A feed whose server was killed is repaired, as the server would do.")]
+The directory must not be in use. To inspect that of a running server, stop the server, copy the
+directory, and inspect the copy. If the server was killed, the file is repaired, as at a server start.")]
 pub struct Args {
-    /// Directory that a server was given with --data
+    /// Data directory of a server (--data)
     directory: PathBuf,
     /// Show the messages of this topic; without it, the topics
     #[arg(long, value_name = "TOPIC")]
     topic: Option<TopicName>,
-    /// Show messages after this offset only
+    /// Show only messages after this offset
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     after: u64,
-    /// Write JSON lines: every message of every topic, or of the one that --topic names
+    /// Print JSON lines: the messages of all topics, or of --topic
     #[arg(long)]
     json: bool,
 }
 
-/// Messages that are read at a time.
-const PORTION: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
+/// Messages read in one call.
+const READ_LIMIT: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
 
-/// Writes to standard output.
+/// Prints the topics or messages.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let archive = Archive::open_existing(&args.directory)?;
     let epoch = archive.epoch()?;
     let all = archive.rows()?;
-    // The topics of a file in which some are mixed up can still be listed, and the others read.
+    // If some topics share a number, list all topics, and read only the others.
     let mixed = match archive.check(&all) {
         Err(error @ StoreError::Mixed { .. }) => {
             eprintln!("warning: {error}");
@@ -54,9 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut rows: Vec<_> = all.iter().collect();
     rows.sort_by_key(|(name, _)| *name);
     if let Some(topic) = &args.topic {
-        anyhow::ensure!(!mixed.contains(&topic), "the messages of '{topic}' were overwritten");
+        anyhow::ensure!(!mixed.contains(&topic), "--topic {topic}: its messages were overwritten");
         rows.retain(|(name, _)| *name == topic);
-        anyhow::ensure!(!rows.is_empty(), "there is no topic '{topic}' in this feed");
+        anyhow::ensure!(!rows.is_empty(), "--topic {topic}: no such topic in this directory");
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if args.json || args.topic.is_some() {
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         topics(&mut out, epoch, &rows)
     };
     match written.and_then(|()| Ok(out.flush()?)) {
-        // Whoever reads has had enough: `inspect | head`.
+        // The reader has closed the pipe: `inspect | head`.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         other => other.map(|()| ExitCode::SUCCESS),
     }
@@ -97,7 +97,7 @@ fn messages(
 ) -> anyhow::Result<()> {
     let mut after = args.after.max(kept.oldest - 1);
     while after < kept.head {
-        let read = archive.read(topic, after, kept.head, PORTION)?;
+        let read = archive.read(topic, after, kept.head, READ_LIMIT)?;
         for bytes in &read.messages {
             let message: Message = serde_json::from_slice(bytes)
                 .with_context(|| format!("message after {after} of '{topic}'"))?;
@@ -109,13 +109,13 @@ fn messages(
             } else {
                 let Message { offset, published_at, sender, text } = message;
                 let time = Timestamp::from_microsecond(published_at as i64)?;
-                // Quoted, so that a message cannot write to the terminal in its own ways.
+                // Quoted, so that a message cannot contain terminal escape sequences.
                 writeln!(out, "{offset:>8}  {time:.6}  {sender:?}: {text:?}")?;
             }
         }
         anyhow::ensure!(
             !read.messages.is_empty(),
-            "'{topic}' ends at {after}, not at {}",
+            "topic '{topic}' ends at offset {after}, but its head is {}",
             kept.head
         );
     }

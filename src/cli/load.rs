@@ -1,4 +1,4 @@
-//! `load`: measures a server that is not ours, as a target file describes it.
+//! `load`: measures a third-party server that a target file describes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use super::output::usage;
 use crate::load::ServerSource;
 use crate::load::target::Target;
 
-/// Measure a server of another make, described by a target file
+/// Measure another server, described by a target file
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "\
@@ -20,25 +20,24 @@ Examples:
   poll-vs-push load --target http://127.0.0.1:8080 --target-file load-tests/targets/ws.toml \\
       --transports websocket --rate 10 --pid 4711
 
-Scenarios, schedule, checks and report are those of compare. What such a server cannot tell, its
-CPU time and its count of requests, is left out; with --pid the CPU time and the memory are those
-that the system shows. docs/scenarios.md says what a target file holds.
-Exit codes are those of compare.")]
+Scenarios, schedule, verification, report and exit codes are those of compare. The server's CPU time,
+memory and request count are unknown and left out; with --pid, CPU time and memory are read from the
+system. docs/scenarios.md describes the format of target files.")]
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Where the server listens
+    /// URL of the server
     #[arg(long, value_name = "URL")]
     target: String,
-    /// How to talk to it
+    /// TOML file that describes the protocol of the server
     #[arg(long, value_name = "FILE")]
     target_file: PathBuf,
-    /// Its process on this machine: CPU time and memory are that process's and its children's
+    /// Process id of the server on this machine, to measure CPU time and memory including children
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
 }
 
-/// Measures, writes down, and says how it went.
+/// Measures the server and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = &args.target_file;
     let text = std::fs::read_to_string(path)

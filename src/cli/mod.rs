@@ -1,10 +1,11 @@
-//! The command line: one file a command.
+//! The command line, one file per command.
 
 mod advise;
 mod compare;
 mod directory;
 mod inspect;
 mod load;
+mod logging;
 mod output;
 mod predict;
 mod progress;
@@ -27,10 +28,9 @@ use crate::run::Run;
 use crate::text::causes;
 use output::{EXIT_USAGE, UsageError};
 
-/// Should I poll, long-poll or push? One message feed offered in several ways, measured side by
-/// side.
+/// Should I poll, long-poll or push? Measures one message feed over several transports.
 ///
-/// Without a command it compares the ways under the default scenario and writes a report.
+/// Without a command, compares the transports under the default scenario and writes a report.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 #[command(args_override_self = true)]
@@ -53,7 +53,7 @@ enum Command {
     Advise(advise::Args),
 }
 
-/// Runs the program with the process's arguments.
+/// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or(Command::Compare(cli.compare)) {
@@ -75,9 +75,9 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Ready at the first SIGINT or SIGTERM after this call. From then on neither ends the process by
-/// itself, so whatever runs later has to ask here too.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+/// Completes at the first SIGINT or SIGTERM after this call. From this call on neither signal
+/// terminates the process by itself, so later code must call this function as well.
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
@@ -88,13 +88,13 @@ fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// The runtime of a server.
+/// The Tokio runtime of a server.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-/// The runtime of the load test: half of the cores, since the other half is the server's. A thread
-/// more than it needs would be woken for every message, and cost more than it does.
+/// The Tokio runtime of the load test, with half of the cores; the other half is the server's. An
+/// additional thread would be woken for every message and use more CPU time than it saves.
 fn load_runtime() -> io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()

@@ -1,6 +1,6 @@
-//! What the commands print, and the exit codes that say how they went. A reader of standard output
-//! that has gone away is no error, and whatever cannot be written to standard error is dropped:
-//! neither may end the program, whose results are in files.
+//! Output of the commands, and their exit codes. A closed standard output (`| head`) and a failed
+//! write to standard error are ignored: neither may stop the program, which writes its results to
+//! files.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -9,13 +9,13 @@ use anyhow::Context as _;
 
 use crate::text::visible;
 
-/// Something is wrong with what was given on the command line, or in a file named there.
+/// An invalid command line, or an invalid file that it names.
 pub const EXIT_USAGE: u8 = 2;
-/// The run does not count.
+/// The run is void.
 pub const EXIT_VOID: u8 = 3;
-/// A `--fail-if` held.
+/// The condition of a `--fail-if` was true.
 pub const EXIT_THRESHOLD: u8 = 4;
-/// Ended by Ctrl-C, as shells count it.
+/// Terminated by Ctrl-C, as reported by shells.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// An error in a flag, or in a file that a flag names: the exit code is [`EXIT_USAGE`].
@@ -28,15 +28,15 @@ pub fn usage(text: impl Display) -> anyhow::Error {
     UsageError(text.to_string()).into()
 }
 
-/// Prints a line, or lines, to standard output; what acts on a terminal is made visible.
+/// Prints lines to standard output, with control characters escaped.
 ///
 /// # Errors
-/// If the output cannot be written, but not if its reader has gone (`| head`).
+/// If the output cannot be written, except for a closed pipe (`| head`).
 pub fn print(text: &str) -> anyhow::Result<()> {
     print_styled(&visible(text))
 }
 
-/// The same for text of our own that holds colours.
+/// Prints trusted text that may contain terminal colours.
 pub fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -45,8 +45,8 @@ pub fn print_styled(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints a line, or lines, to standard error.
+/// Prints lines to standard error.
 pub fn note(text: impl Display) {
-    // Where this cannot be written, nothing can be said.
+    // There is nowhere to report a failure.
     let _ = writeln!(io::stderr().lock(), "{}", visible(&text.to_string()));
 }

@@ -1,4 +1,4 @@
-//! `predict`: what theory expects of a workload, without running anything.
+//! `predict`: what theory predicts for a workload.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::output::{print, usage};
+use crate::report::document::{Block, Field, Row, Section, Table};
+use crate::report::{TableStyle, terminal};
 use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
-use crate::table::{self, Field, TableStyle};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
@@ -17,7 +18,7 @@ use crate::theory::{long_poll, predict, short_poll};
 use crate::units::{Unit, show_duration, significant};
 use crate::variant::{Pacing, Transport, Variant};
 
-/// Say what theory expects, without running anything
+/// Print what theory predicts, without running anything
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,11 +26,10 @@ Examples:
   poll-vs-push predict --rate 0.1 --rtt 100ms --poll-interval 5s
   poll-vs-push predict --scenario load-tests/scenarios/default.toml --json
 
-The model takes server and client to need no time of their own: a report adds what its machine was
-measured to need. Bytes are estimates for a network
-whose segments carry 1448 bytes.")]
+The model assumes that server and client need no processing time; a report adds what was measured on
+its machine. Bytes are estimates for a network whose segments carry 1448 bytes.")]
 pub struct Args {
-    /// Predict every workload of this scenario, instead of the default one
+    /// Predict every workload of this scenario instead of the default workload
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     #[command(flatten)]
@@ -39,15 +39,18 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints the predictions for each workload that was asked for.
+/// Prints the predictions for each workload.
 ///
 /// # Errors
-/// If the scenario cannot be read, or a value makes no sense.
+/// If the scenario cannot be read, or a value is out of range.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
     let text = match args.json {
         true => serde_json::to_string_pretty(&outlooks)?,
-        false => outlooks.iter().map(Outlook::text).collect::<Vec<_>>().join("\n\n\n"),
+        false => {
+            let sections: Vec<Section> = outlooks.iter().map(Outlook::section).collect();
+            terminal::render(&sections, TableStyle::of_stdout())
+        }
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -77,18 +80,19 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
     Ok(points)
 }
 
-/// What is expected of one workload.
+/// The predictions for one workload.
 #[derive(Debug, Serialize)]
 struct Outlook {
     case: String,
     workload: Workload,
-    ways: Vec<Way>,
+    #[serde(rename = "ways")]
+    predictions: Vec<VariantPrediction>,
     crossovers: Crossovers,
 }
 
-/// What is expected of one transport. Figures without a closed form are absent.
+/// The predictions for one transport. Figures without a closed form are absent.
 #[derive(Debug, Serialize)]
-struct Way {
+struct VariantPrediction {
     #[serde(rename = "transport")]
     variant: Variant,
     #[serde(flatten)]
@@ -115,55 +119,57 @@ struct Figures {
     bytes_down_s: Option<f64>,
 }
 
-/// Where one way overtakes another, in messages per second and subscriber.
+/// Where transports cross, in messages per second per subscriber.
 #[derive(Debug, Serialize)]
 struct Crossovers {
-    /// Above it long polling sends more requests than short; absent if it never does.
+    /// Above it long polling sends more requests than short polling; `None` if it never does.
     long_over_short_requests: Option<f64>,
-    /// Above it short polling carries fewer bytes than WebSocket.
+    /// Above this rate short polling transfers fewer bytes than WebSocket.
     short_under_push_bytes: f64,
-    /// Up to it long polling of periodic messages is as fast as push; absent if it always is.
+    /// Up to it long polling of periodic messages is as fast as push; `None` if it always is.
     long_as_fast_as_push: Option<f64>,
-    /// The worst delay of a long poll in one-way delays; absent without any delay.
+    /// The worst latency of a long poll, in one-way delays; `None` without a delay.
     long_worst_transits: Option<f64>,
 }
 
 impl Outlook {
     fn of(point: Point) -> Self {
-        let way = |variant: &Variant| Way {
+        let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),
         };
         Outlook {
-            ways: point.transports.iter().map(way).collect(),
+            predictions: point.transports.iter().map(prediction).collect(),
             crossovers: Crossovers::of(&point.workload),
             case: point.case,
             workload: point.workload,
         }
     }
 
-    fn text(&self) -> String {
-        let crossovers = self.crossovers.sentences(self.workload.rate).join("\n");
-        format!("{}\n\n{}\n\n{crossovers}", self.heading(), table(&self.ways))
+    fn section(&self) -> Section {
+        let crossovers = self.crossovers.sentences(self.workload.rate);
+        let blocks = vec![
+            Block::text(self.description()),
+            Block::Table(table(&self.predictions)),
+            Block::list(crossovers),
+        ];
+        Section::new("workload", self.case.clone(), blocks)
     }
 
-    fn heading(&self) -> String {
+    fn description(&self) -> String {
         let Workload { subscribers, topics, rate, message_bytes, .. } = self.workload;
-        let case = match self.case.as_str() {
-            "" => String::new(),
-            case => format!("{case}: "),
-        };
         let process = match self.workload.process {
-            Process::Poisson => "at random",
-            Process::Periodic => "at equal distances",
+            Process::Poisson => "at random times",
+            Process::Periodic => "at equal intervals",
         };
         let pacing = match self.workload.poll_pacing {
-            Pacing::AfterResponse => "after each answer",
-            Pacing::FixedRate => "by the clock",
+            Pacing::AfterResponse => "after each response",
+            Pacing::FixedRate => "at a fixed rate",
         };
         format!(
-            "{case}{subscribers} subscribers, {topics} topics, {} messages/s on each {process}, \
-             {message_bytes} B of text\nround trip {}, polls {} {pacing}, long polls held for {}",
+            "{subscribers} subscribers on {topics} topics; {} messages/s on each topic {process}, \
+             {message_bytes} B of text; round trip {}; short polling every {} {pacing}; long polls \
+             answered after at most {}.",
             significant(rate),
             show_duration(self.workload.rtt),
             show_duration(self.workload.poll_interval),
@@ -223,28 +229,28 @@ impl Figures {
 
 const NONE: &str = "—";
 
-fn table(ways: &[Way]) -> String {
-    let header = [
-        "way",
+fn table(predictions: &[VariantPrediction]) -> Table {
+    let head = [
+        "transport",
         "requests",
-        "of each",
-        "a message",
+        "per subscriber",
+        "per message",
         "empty",
-        "latency, mean",
+        "mean latency",
         "median",
         "p99",
         "max",
         "up",
         "down",
     ];
-    let row = |way: &Way| -> Vec<Field> {
-        let cells = way.figures.as_ref().map_or([const { String::new() }; 10], Figures::cells);
-        let cells = cells.map(|text| if text.is_empty() { NONE.to_owned() } else { text });
-        let fields = std::iter::once(way.variant.label()).chain(cells);
-        fields.map(|text| (text, None)).collect()
+    let row = |prediction: &VariantPrediction| {
+        let none = || [NONE; 10].map(str::to_owned);
+        let cells = prediction.figures.as_ref().map_or_else(none, Figures::cells);
+        let name = Field::variant(prediction.variant);
+        Row::Fields(std::iter::once(name).chain(cells.map(Field::new)).collect())
     };
-    let rows: Vec<Vec<Field>> = ways.iter().map(row).collect();
-    table::render(&header, 1, &rows, TableStyle::of_stdout())
+    let rows = predictions.iter().map(row).collect();
+    Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }
 
 impl Crossovers {
@@ -269,35 +275,39 @@ impl Crossovers {
     }
 
     fn sentences(&self, rate: f64) -> Vec<String> {
-        let here = |crossover| if rate > crossover { "it does here" } else { "not here" };
+        let here = |crossover: f64| match rate > crossover {
+            true => "this workload is above",
+            false => "this workload is below",
+        };
         let requests = match self.long_over_short_requests {
-            None => "never sends more requests than short polling".to_owned(),
+            None => "Long polling never sends more requests than short polling.".to_owned(),
             Some(0.0) => {
-                "sends more requests than short polling, however quiet the topic".to_owned()
+                "Long polling sends more requests than short polling at every rate.".to_owned()
             }
             Some(crossover) => format!(
-                "sends more requests than short polling above {} messages/s: {}",
+                "Long polling sends fewer requests below {} messages/s, short polling above: {}.",
                 significant(crossover),
                 here(crossover)
             ),
         };
-        let speed = match self.long_as_fast_as_push {
-            None => "is as fast as push, there being no round trip".to_owned(),
-            Some(rate) => {
-                format!("of periodic messages is as fast as push up to {}/s", significant(rate))
-            }
-        };
-        let worst = self.long_worst_transits.map(|transits| {
-            format!("Long polling takes {} one-way delays at worst.", significant(transits))
-        });
         let bytes = format!(
-            "Short polling carries fewer bytes than WebSocket above {} messages/s: {}.",
+            "WebSocket needs fewer bytes below {} messages/s, short polling above: {}.",
             significant(self.short_under_push_bytes),
             here(self.short_under_push_bytes)
         );
-        [format!("Long polling {requests}."), bytes, format!("Long polling {speed}.")]
-            .into_iter()
-            .chain(worst)
-            .collect()
+        let speed = match self.long_as_fast_as_push {
+            None => "Long polling is as fast as push, because there is no round trip.".to_owned(),
+            Some(rate) => format!(
+                "Long polling is as fast as push for periodic messages up to {}/s.",
+                significant(rate)
+            ),
+        };
+        let worst = self.long_worst_transits.map(|transits| {
+            format!(
+                "The worst latency of long polling is {} one-way delays.",
+                significant(transits)
+            )
+        });
+        [requests, bytes, speed].into_iter().chain(worst).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! What is running and how long it still takes: on one line of the terminal or, where standard
-//! error is not a terminal, a line of text now and then.
+//! Shows the current step of a run and the remaining time: as one updated line on a terminal, as
+//! occasional lines of text otherwise.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
@@ -13,10 +13,11 @@ use crate::load::{Phase, Progress};
 /// Time between two redraws.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Longest time without a line where standard error is not a terminal, as far as phases end.
+/// Longest time without output if standard error is not a terminal. Lines are printed only at the
+/// start of a phase.
 const QUIET_MAX: Duration = Duration::from_secs(30);
 
-/// The line.
+/// The progress display.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
@@ -27,15 +28,15 @@ pub struct ProgressLine {
 #[derive(Debug)]
 struct State {
     whole: Duration,
-    /// When it will all be over, as far as is known now.
+    /// Estimated end of the run.
     end: Instant,
     cell: String,
-    /// When the last line was printed, if not on a terminal.
+    /// When the last line was printed, if standard error is not a terminal.
     printed_at: Instant,
 }
 
 impl ProgressLine {
-    /// A line for work that takes about `whole`.
+    /// A display for a run that takes about `whole`.
     pub fn new(whole: Duration) -> ProgressLine {
         let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
         let bar = ProgressBar::new(1_000).with_style(style);
@@ -46,7 +47,7 @@ impl ProgressLine {
         ProgressLine { bar, is_terminal, state: Mutex::new(state) }
     }
 
-    /// Says what happens now.
+    /// Shows the current step.
     pub fn show(&self, progress: &Progress<'_>) {
         let mut state = self.state.lock().expect("no panic under this lock");
         let phase = match progress {
@@ -89,7 +90,7 @@ impl ProgressLine {
     }
 }
 
-/// What happens in a phase, in a word or two.
+/// A short description of a phase.
 pub fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Connecting => "connecting",

@@ -1,26 +1,26 @@
-//! `report`: makes a run's report again from its `run.json`.
+//! `report`: generates the report of a run from its `run.json`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-/// Make the report of a run again
+/// Generate the report of a run again
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   poll-vs-push report reports/latest/run.json
   poll-vs-push report old/run.json --output /tmp/report")]
 pub struct Args {
-    /// The run
+    /// The run's file
     #[arg(value_name = "RUN.JSON")]
     run: PathBuf,
-    /// Directory for the report; without it the run's own
+    /// Directory for the report [default: that of RUN.JSON]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
-/// Reads the run and writes its report.
+/// Reads a run and writes its report.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let run = super::read_run(&args.run)?;
     let beside = || args.run.parent().unwrap_or(Path::new(".")).to_path_buf();

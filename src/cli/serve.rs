@@ -1,16 +1,16 @@
-//! `serve`: the server, until it is told to stop.
+//! `serve`: runs the server until a signal stops it.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt;
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
 
-use super::output;
+use super::{logging, output};
 use crate::app::ServerConfig;
 use crate::server::Server;
+use crate::usage::raise_connection_limit;
 
-/// Serve one message feed in every way
+/// Serve one message feed over every transport
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,42 +23,53 @@ Examples:
   curl 'http://127.0.0.1:3030/topics/room/long-poll?after=1&wait=30'
   curl -N http://127.0.0.1:3030/topics/room/stream
 
-SIGINT or SIGTERM stops it: WebSockets are closed with 1001, held requests are answered.
-RUST_LOG=debug says more of what happens.")]
+SIGINT or SIGTERM stops the server gracefully: WebSockets are closed with 1001 and pending requests are
+answered. RUST_LOG=debug logs more.")]
 pub struct Args {
     #[command(flatten)]
     config: ServerConfig,
-    /// Stop when standard input ends: with the process that started this one
+    /// Bytes of log output per minute; further lines are dropped and counted
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    log_bytes: usize,
+    /// Stop when standard input is closed, that is, when the parent process ends
     #[arg(long, hide = true)]
     with_parent: bool,
 }
 
-/// Serves until a signal, then drains.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Its own complaint that standard error cannot be written would panic.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
+/// Serves until a signal, then drains the connections.
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    logging::init(args.log_bytes);
+    limit_connections(&mut args.config);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
         let server = Server::bind(args.config).await?;
         output::print(&format!("listening on {}://{}", server.scheme(), server.local_addr()?))?;
-        server.serve(told_to_stop(args.with_parent)?).await;
+        server.serve(shutdown_signal(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
     });
-    // A read of standard input that has begun cannot be called off, and would be waited for.
+    // A pending read of standard input cannot be cancelled and would block an orderly shutdown.
     runtime.shutdown_background();
     served
 }
 
-/// Ready at SIGINT, at SIGTERM and, if asked, at the end of standard input.
-fn told_to_stop(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> {
-    let signalled = super::told_to_stop()?;
-    let parent_gone = async move {
+/// Raises the limit on file descriptors as far as the system allows, and lowers `--max-connections`
+/// to it. Further clients then wait to be accepted.
+fn limit_connections(config: &mut ServerConfig) {
+    let room = usize::try_from(raise_connection_limit()).unwrap_or(usize::MAX).max(1);
+    let given = config.max_connections;
+    if room < given {
+        warn!(
+            "--max-connections {given}: the limit on file descriptors allows only {room} \
+             connections; raise it (ulimit -Hn)"
+        );
+        config.max_connections = room;
+    }
+}
+
+/// Completes at SIGINT, at SIGTERM and, if `with_parent`, at the end of standard input.
+fn shutdown_signal(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> {
+    let signalled = super::shutdown_signal()?;
+    let parent_ended = async move {
         if !with_parent {
             std::future::pending::<()>().await;
         }
@@ -67,7 +78,7 @@ fn told_to_stop(with_parent: bool) -> std::io::Result<impl Future<Output = ()>> 
     Ok(async move {
         tokio::select! {
             () = signalled => {}
-            () = parent_gone => {}
+            () = parent_ended => {}
         }
     })
 }

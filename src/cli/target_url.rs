@@ -1,4 +1,4 @@
-//! `--target URL`: the server to measure, its addresses resolved.
+//! `--target URL`: parses the URL of the server to measure and resolves its addresses.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -8,26 +8,26 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 
 use crate::client::Dialer;
 
-/// A server's URL, taken apart.
+/// The parsed URL of a server.
 #[derive(Debug)]
 pub struct TargetUrl {
     pub is_https: bool,
     /// Without the brackets of an IPv6 address.
     pub name: String,
     port: u16,
-    /// As requests carry it: with the port, if the URL has one.
+    /// Value of the `Host` header: with the port, if the URL contains one.
     authority: String,
-    /// Set before the path of every request.
+    /// Prepended to the path of every request.
     base_path: String,
 }
 
 impl TargetUrl {
-    /// Reads `http://host:port/base/path`.
+    /// Parses `http://host:port/base/path`.
     ///
     /// # Errors
-    /// Says which part cannot be used and what to write instead.
+    /// If a part of the URL is unsupported; the text names it and the remedy.
     pub fn parse(url: &str) -> anyhow::Result<TargetUrl> {
-        let example = "write for instance http://127.0.0.1:3030 or http://host/base";
+        let example = "for example http://127.0.0.1:3030 or http://host/base";
         let has_fragment = url.contains('#');
         let uri: Uri = url.parse().ok().with_context(|| format!("not a URL; {example}"))?;
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -38,13 +38,13 @@ impl TargetUrl {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         ensure!(
             !authority.contains('@'),
-            "user names and passwords are not sent; leave out what is before the '@'"
+            "user names and passwords are not supported; remove the part before the '@'"
         );
         let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.with_context(|| format!("names no host; {example}"))?;
+        let host = host.with_context(|| format!("has no host; {example}"))?;
         ensure!(
             uri.query().is_none() && !has_fragment,
-            "a query or fragment cannot be set before the paths of requests; leave it out"
+            "a query or fragment is not supported; remove it"
         );
         let is_https = scheme == "https";
         Ok(TargetUrl {
@@ -56,7 +56,7 @@ impl TargetUrl {
         })
     }
 
-    /// What reaches the server, by whichever of its addresses answers.
+    /// A dialer for all addresses of the host.
     ///
     /// # Errors
     /// If the host has no address.
@@ -66,7 +66,7 @@ impl TargetUrl {
         let addresses: Vec<SocketAddr> = addresses.collect();
         let no_address = || format!("'{}' has no address", self.name);
         let dialer = Dialer::to_any_of(addresses).with_context(no_address)?;
-        let host = HeaderValue::from_str(&self.authority).context("not the name of a host")?;
+        let host = HeaderValue::from_str(&self.authority).context("not a valid host name")?;
         let headers = HeaderMap::from_iter([(HOST, host)]);
         Ok(dialer.with_headers(&headers).with_base_path(&self.base_path))
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn url_is_split_into_its_parts() {
         let url = TargetUrl::parse("http://[::1]:8080/a/b/").expect("a good URL");
         assert_eq!((url.name.as_str(), url.port, url.is_https), ("::1", 8080, false));
         assert_eq!((url.authority.as_str(), url.base_path.as_str()), ("[::1]:8080", "/a/b"));
@@ -88,15 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_used_is_refused_with_a_remedy() {
+    fn unsupported_url_is_an_error_with_a_remedy() {
         let cases = [
             ("ftp://x", "must begin with http://"),
-            ("127.0.0.1:3030", "write for instance http://"),
-            ("", "write for instance http://"),
-            ("http://", "write for instance http://"),
-            ("http://user:pw@host", "leave out what is before the '@'"),
-            ("http://host/?a=b", "leave it out"),
-            ("http://host/#top", "leave it out"),
+            ("127.0.0.1:3030", "for example http://"),
+            ("", "for example http://"),
+            ("http://", "for example http://"),
+            ("http://user:pw@host", "remove the part before the '@'"),
+            ("http://host/?a=b", "remove it"),
+            ("http://host/#top", "remove it"),
         ];
         for (url, message) in cases {
             let error = TargetUrl::parse(url).expect_err(url).to_string();

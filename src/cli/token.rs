@@ -1,4 +1,5 @@
-//! `token`: a token for tests and demonstrations. A real one comes from whoever knows the user.
+//! `token`: creates a token for tests and demonstrations. In production, the service that
+//! authenticates the users issues the tokens.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use super::output::{print, usage};
 use crate::app::token::{Claims, TokenKey};
 use crate::units::{parse_duration, show_duration};
 
-/// Make a token for a server that was given --token-key
+/// Create a token for a server started with --token-key
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -16,28 +17,28 @@ Examples:
   poll-vs-push serve --token-key key
   poll-vs-push token --key key --subscribe 'news.*' --publish room --expires 1h
 
-A pattern is a topic's name, or its beginning and '*'. The token goes to standard output; a client
-sends it as 'Authorization: Bearer ..', as the WebSocket subprotocol 'token...' beside
+A pattern is the name of a topic, or a prefix followed by '*'. The token is printed on standard output. A
+client sends it as 'Authorization: Bearer ..', as a WebSocket subprotocol 'token...' in addition to
 'poll-vs-push', or as '?token=..'.")]
 pub struct Args {
     /// File with the server's key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Whose token it is
+    /// Subject of the token (claim sub)
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
-    /// Topics that it may read; repeatable
+    /// Topics that the token may read; repeatable
     #[arg(long, value_name = "PATTERN")]
     subscribe: Vec<String>,
-    /// Topics that it may publish to; repeatable
+    /// Topics that the token may publish to; repeatable
     #[arg(long, value_name = "PATTERN")]
     publish: Vec<String>,
-    /// Time until it ends, 1 s to 10 years
+    /// Time until the token expires, 1 s to 10 years
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     expires: Duration,
 }
 
-/// A time in whole seconds is what a token carries.
+/// The claim `exp` has a resolution of one second.
 const EXPIRES_MIN: Duration = Duration::from_secs(1);
 const EXPIRES_MAX: Duration = Duration::from_secs(87_600 * 3_600);
 
@@ -46,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { key, subject, subscribe, publish, expires } = args;
     if subscribe.is_empty() && publish.is_empty() {
         return Err(usage(
-            "the token would give no rights; name topics with --subscribe, --publish or both",
+            "the token would grant no rights; name topics with --subscribe, --publish or both",
         ));
     }
     if !(EXPIRES_MIN..=EXPIRES_MAX).contains(&expires) {
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("--expires {given}: must be between 1s and 10 years (87600h)")));
     }
     let end = SystemTime::now().duration_since(UNIX_EPOCH)? + expires;
-    let claims = Claims { sub: subject, exp: Some(end.as_secs()), subscribe, publish };
+    let claims = Claims { sub: subject, exp: Some(end.as_secs()), nbf: None, subscribe, publish };
     print(&TokenKey::read(&key)?.sign(&claims))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,5 @@
-//! `compare --watch`: a run that can be followed in a browser. Its progress is published on a feed
-//! of its own, apart from those that are measured, and heard as any other.
+//! `compare --watch`: shows the progress of a run in a browser. The progress is published to a
+//! topic of a separate server, which takes no part in the measurement.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::message::TopicName;
 use crate::run::Cell;
 use crate::server::{self, Server};
 
-/// The topic that the page reads; its scripts know the name.
+/// The topic that the page subscribes to; its scripts contain the name.
 const TOPIC: &str = "compare";
-/// What may wait to be published; a whole run says less.
-const QUEUE: usize = 1_000;
+/// Progress messages that may wait to be published; a whole run has fewer.
+const QUEUE_LENGTH: usize = 1_000;
 
-/// The server of the page, beside the run.
+/// The server of the page.
 #[derive(Debug)]
 pub struct Watch {
     address: SocketAddr,
-    say: mpsc::Sender<Value>,
+    updates: mpsc::Sender<Value>,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     publishing: tokio::task::JoinHandle<()>,
@@ -55,24 +55,24 @@ impl Watch {
         let address = server.local_addr()?;
         note(format!("follow the run on http://{address}/watch"));
         let app = server.app();
-        let (say, mut said) = mpsc::channel::<Value>(QUEUE);
+        let (updates, mut queued) = mpsc::channel::<Value>(QUEUE_LENGTH);
         let publishing = tokio::spawn(async move {
             let topic: TopicName = TOPIC.parse().expect("a plain word");
-            while let Some(text) = said.recv().await {
-                let draft = json!({ "sender": "compare", "text": text.to_string() });
-                if let Err(error) = app.publish(&topic, draft.to_string().as_bytes()).await {
-                    tracing::warn!(%error, "progress is not shown");
+            while let Some(text) = queued.recv().await {
+                let message = json!({ "sender": "compare", "text": text.to_string() });
+                if let Err(error) = app.publish(&topic, message.to_string().as_bytes()).await {
+                    tracing::warn!(%error, "cannot publish the progress of the run");
                 }
             }
         });
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
-        Ok(Watch { address, say, stop, serving, publishing })
+        Ok(Watch { address, updates, stop, serving, publishing })
     }
 
-    /// Publishes what happens now.
-    pub fn tell(&self, progress: &Progress<'_>) {
-        self.say(match progress {
+    /// Publishes a step of the run.
+    pub fn publish(&self, progress: &Progress<'_>) {
+        self.enqueue(match progress {
             Progress::Calibrating { left } => {
                 json!({ "what": "calibrating", "left_s": left.as_secs_f64() })
             }
@@ -89,32 +89,33 @@ impl Watch {
         });
     }
 
-    fn say(&self, what: Value) {
-        // A full queue would mean that nothing was published for a thousand steps.
-        if self.say.try_send(what).is_err() {
-            tracing::warn!("progress is not shown: too much of it waits to be published");
+    fn enqueue(&self, update: Value) {
+        if self.updates.try_send(update).is_err() {
+            tracing::warn!(
+                "dropped a progress message: {QUEUE_LENGTH} wait to be published already"
+            );
         }
     }
 
-    /// Says that the report is there, and goes on serving it until Ctrl-C.
+    /// Announces the finished report and serves it until Ctrl-C.
     ///
     /// # Errors
-    /// If the system does not tell of signals.
+    /// If the signal handlers cannot be installed.
     pub async fn linger(self, run: &Path) -> anyhow::Result<()> {
-        // First of all: whoever hears that the run is over may interrupt at once.
-        let told_to_stop = super::told_to_stop()?;
+        // Before the announcement: its reader may interrupt the process at once.
+        let stopped = super::shutdown_signal()?;
         let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        self.say(json!({ "what": "finished", "run": name }));
-        note(format!("the run stays on http://{}/watch until Ctrl-C", self.address));
-        told_to_stop.await;
-        drop(self.say);
+        self.enqueue(json!({ "what": "finished", "run": name }));
+        note(format!("the report is served on http://{}/watch until Ctrl-C", self.address));
+        stopped.await;
+        drop(self.updates);
         self.publishing.await?;
         self.stop.cancel();
         Ok(self.serving.await?)
     }
 }
 
-/// The figures of a cell that one looks at first.
+/// The most important figures of a cell.
 fn done(cell: &Cell) -> Value {
     let histogram = &cell.latency_us.0;
     let ms = |micros: u64| micros as f64 / 1e3;

@@ -220,6 +220,16 @@ impl Dialer {
         &self.meter
     }
 
+    pub(super) fn shared_meter(&self) -> Arc<Meter> {
+        self.meter.clone()
+    }
+
+    /// Sleeps until a planned instant, and records how late the sleep ended.
+    pub async fn sleep_until(&self, planned: Instant) {
+        sleep_until(planned).await;
+        self.meter.polled_late(planned.elapsed());
+    }
+
     /// Makes a connection; it takes a round trip, as TCP's handshake does, and TLS another.
     ///
     /// # Errors
@@ -279,6 +289,10 @@ impl WireStream {
         self.frames = Some(Box::new([Frames::up(), Frames::down()]));
         (self.up, self.down) = (Kind::Framing, Kind::Framing);
         self
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Counts bytes as framing from now on, not as HTTP headers; of what was read so far, only

@@ -1,5 +1,8 @@
-//! A request whose answer does not end. The connection is that answer's alone, unless it is one of
-//! HTTP/2, of which it is a stream.
+//! A response that does not end. With HTTP/1.1 it has a connection of its own, with HTTP/2 it is a
+//! stream of a shared one.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -7,23 +10,25 @@ use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
 use super::http::{Open, refused, request};
-use super::{ClientError, Dialer, Kind, head_bytes};
+use super::{ClientError, Dialer, Kind, Meter, head_bytes};
+use crate::message::Frame;
 
-/// The answer, as it comes.
+/// The body of the response, as it arrives.
 #[derive(Debug)]
 pub struct HttpStream {
     body: Incoming,
+    meter: Arc<Meter>,
     _connection: Open,
 }
 
 impl HttpStream {
-    /// `GET path`, counted as a subscriber's request. Of the answer, the head is counted as
-    /// headers and everything after it as framing: chunk heads, and what the caller does not move
-    /// to where it belongs.
+    /// `GET path`, counted as a subscriber's request. Of the response, the head is counted as
+    /// headers and everything after it as framing, until it turns out to be a message.
     ///
     /// # Errors
-    /// If there is no answer, or it is not a 200.
+    /// If there is no response, or it is not a 200.
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, ClientError> {
+        let started = Instant::now();
         let mut connection = match dialer.shared_connection().await {
             Some(shared) => Open::Shared(shared?),
             None => {
@@ -41,10 +46,40 @@ impl HttpStream {
         if response.status() != StatusCode::OK {
             return Err(refused(response).await);
         }
-        Ok(HttpStream { body: response.into_body(), _connection: connection })
+        dialer.meter().ready_after(started.elapsed());
+        let meter = dialer.shared_meter();
+        Ok(HttpStream { body: response.into_body(), meter, _connection: connection })
     }
 
-    /// What comes next; `None` once the answer has ended.
+    /// Decodes a message or event that the body contained, and counts a message as payload.
+    ///
+    /// # Errors
+    /// If it is neither of the two.
+    pub(super) fn frame(&self, json: &str) -> Result<Frame, ClientError> {
+        let frame = Frame::decode(json).map_err(|_| {
+            ClientError::ProtocolError(format!("neither a message nor an event: {json}"))
+        })?;
+        if matches!(frame, Frame::Message(_)) {
+            self.count_payload(json.len());
+        }
+        Ok(frame)
+    }
+
+    /// Counts bytes of the body that were message objects.
+    pub(super) fn count_payload(&self, bytes: usize) {
+        self.meter.move_down(Kind::Framing, Kind::Payload, bytes);
+    }
+
+    /// The next chunk.
+    ///
+    /// # Errors
+    /// If the connection breaks or the body ends.
+    pub(super) async fn next_chunk(&mut self) -> Result<Bytes, ClientError> {
+        let ended = || ClientError::Closed("the stream has ended".to_owned());
+        self.chunk().await?.ok_or_else(ended)
+    }
+
+    /// The next chunk; `None` once the body has ended.
     ///
     /// # Errors
     /// If the connection breaks.

@@ -142,13 +142,13 @@ impl Meter {
     }
 
     /// Counts a connection that became usable `after` its connect was begun.
-    pub fn ready_after(&self, after: Duration) {
+    pub(super) fn ready_after(&self, after: Duration) {
         let mut ready = self.ready_us.lock().expect("no panic under this lock");
         ready.record(after.as_micros() as u64);
     }
 
     /// Counts a poll that was sent `after` its time.
-    pub fn polled_late(&self, after: Duration) {
+    pub(super) fn polled_late(&self, after: Duration) {
         let mut late = self.poll_late_us.lock().expect("no panic under this lock");
         late.record(after.as_micros() as u64);
     }

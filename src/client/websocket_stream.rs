@@ -17,7 +17,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::frames::{self, FrameError, Frames, Said};
 use super::http::{Open, refused, request};
-use super::{ClientError, Dialer, WireStream, head_bytes};
+use super::{ClientError, Dialer, Kind, WireStream, head_bytes};
+use crate::message::Frame;
 
 /// Bytes of a message that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
@@ -74,12 +75,35 @@ impl WebSocket {
         Ok(WebSocket { stream, frames, waiting: Vec::new() })
     }
 
+    /// The next message or event; a message is counted as payload. Nothing is lost if this is
+    /// dropped while it waits.
+    ///
+    /// # Errors
+    /// As [`WebSocket::receive`], or if the text is neither of the two.
+    pub async fn next_frame(&mut self) -> Result<Frame, ClientError> {
+        let read = |text: &str| match Frame::decode(text) {
+            Ok(frame) => Ok((matches!(frame, Frame::Message(_)).then_some(text.len()), frame)),
+            Err(_) => {
+                let error = format!("neither a message nor an event: {text}");
+                Err(ClientError::ProtocolError(error))
+            }
+        };
+        let (payload_bytes, frame) = self.receive(read).await??;
+        self.count_payload(payload_bytes.unwrap_or(0));
+        Ok(frame)
+    }
+
+    /// Counts received bytes that were message objects.
+    pub fn count_payload(&self, bytes: usize) {
+        self.stream.meter().move_down(Kind::Framing, Kind::Payload, bytes);
+    }
+
     /// Waits for a text and returns what `read` makes of it; answers pings and a close meanwhile.
-    /// Nothing is lost if it is dropped while it waits.
+    /// Nothing is lost if this is dropped while it waits.
     ///
     /// # Errors
     /// If the connection is gone or was closed, or the server breaks the protocol.
-    pub async fn hear<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, ClientError> {
+    pub async fn receive<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, ClientError> {
         loop {
             let said = self.frames.hear();
             match said {

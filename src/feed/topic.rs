@@ -46,6 +46,10 @@ impl Topic {
         Ok(Cursor { epoch: self.epoch, offset })
     }
 
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
     /// The newest offset: where a subscription without a cursor begins.
     pub fn head(&self) -> Cursor {
         Cursor { epoch: self.epoch, offset: self.tail.head() }

@@ -1,9 +1,9 @@
-//! The machine's own time, measured before the first cell: a push and a poll over a link so short
-//! that most of what they take beyond it is the machine's.
+//! Measures the machine's own time before the first cell, with pushes and polls over a link with a
+//! short round trip.
 //!
-//! Pushes at a moderate rate tell what a delivery takes; one subscriber that polls again as soon as
-//! it is answered tells what a request and its answer take. Of both the slowest twentieth is left
-//! out, so that one stall of the machine does not stand for all of it.
+//! Pushes at a moderate rate give the time of a delivery. A subscriber that polls without a pause
+//! gives the time of a request with its response. Both are means over the fastest 95 % of samples,
+//! so that a single stall of the machine does not affect them.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::scenario::{Link, Workload};
 use crate::theory::OwnTime;
 use crate::variant::{Pacing, Transport};
 
-/// The link of both measurements.
+/// Round trip of the simulated link in both measurements.
 const ROUND_TRIP: Duration = Duration::from_millis(4);
-/// Share of the values, the largest ones, that is left out.
-const LEFT_OUT: f64 = 0.05;
+/// Share of the samples, the largest ones, that are discarded.
+const DISCARDED_SHARE: f64 = 0.05;
 
-/// How the machine's own time is measured.
+/// The two measurements of the machine's own time.
 #[derive(Debug, Clone)]
 pub struct Calibration {
     push: CellPlan,
@@ -27,8 +27,8 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// On topics whose names begin with `topic_prefix`; with a server that keeps its messages on
-    /// disk if those of the run do, and over the kind of link that the run has.
+    /// Plans the measurements, on topics whose names start with `topic_prefix`. `on_disk` selects
+    /// a server that stores its messages on disk, and `link` the kind of link, as in the run.
     pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool, link: Link) -> Calibration {
         let plan = |transport: Transport, name: &str, workload| CellPlan {
             variant: transport.into(),
@@ -68,15 +68,15 @@ impl Calibration {
         }
     }
 
-    /// How long it takes, about.
+    /// Approximate duration of the measurements.
     pub fn expected_duration(&self) -> Duration {
         self.push.expected_duration() + self.poll.expected_duration()
     }
 
-    /// Measures it.
+    /// Runs both measurements.
     ///
     /// # Errors
-    /// Those of a cell.
+    /// The errors of a cell.
     pub async fn measure(&self, source: &ServerSource) -> anyhow::Result<OwnTime> {
         let (push, _) = self.push.measure(source, &|_| ()).await?;
         let (poll, _) = self.poll.measure(source, &|_| ()).await?;
@@ -87,7 +87,8 @@ impl Calibration {
         });
         let round_trip_s = ROUND_TRIP.as_secs_f64();
         let own = |times_s: Vec<f64>, link_s: f64| Some((trimmed_mean(times_s)? - link_s).max(0.0));
-        let nothing = || anyhow::anyhow!("the machine's own time: nothing was delivered");
+        let nothing =
+            || anyhow::anyhow!("cannot measure the machine's own time: no message was delivered");
         Ok(OwnTime {
             push_s: own(latencies.collect(), round_trip_s / 2.0).ok_or_else(nothing)?,
             round_trip_s: own(between_requests_s(&poll), round_trip_s).ok_or_else(nothing)?,
@@ -95,7 +96,7 @@ impl Calibration {
     }
 }
 
-/// Times between two requests of the traced subscriber, seconds.
+/// Times between consecutive requests of the traced subscriber, seconds.
 fn between_requests_s(cell: &Cell) -> Vec<f64> {
     let is_request = |what: TraceWhat| matches!(what, TraceWhat::Request);
     let requests = cell.trace.events.iter().filter(|event| is_request(event.what));
@@ -103,10 +104,10 @@ fn between_requests_s(cell: &Cell) -> Vec<f64> {
     at_us.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e6).collect()
 }
 
-/// The mean without the largest [`LEFT_OUT`]; absent if there is none.
+/// The mean without the largest [`DISCARDED_SHARE`]; `None` without values.
 fn trimmed_mean(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let kept = values.len() - (values.len() as f64 * LEFT_OUT) as usize;
+    let kept = values.len() - (values.len() as f64 * DISCARDED_SHARE) as usize;
     (kept > 0).then(|| values[..kept].iter().sum::<f64>() / kept as f64)
 }
 
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_stall_does_not_stand_for_the_machine() {
+    fn trimmed_mean_ignores_the_slowest_samples() {
         let mut values = vec![0.001; 95];
         values.extend([0.1; 5]);
         let mean = trimmed_mean(values).expect("there are some");

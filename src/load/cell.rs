@@ -1,8 +1,8 @@
-//! One cell: one transport under one workload, once.
+//! Measures one cell: one transport under one workload, once.
 //!
 //! ```text
-//! server | unused | connect | idle | warm-up | steady state | restart, | drain
-//! starts |        |         |      |         | what counts  | if asked |
+//! server | unused | connect | idle | warm-up | steady state | restart    | drain
+//! starts |        |         |      |         | (measured)   | (optional) |
 //! ```
 
 use std::sync::Arc;
@@ -31,37 +31,37 @@ use crate::scenario::{Link, Workload};
 use crate::text::causes;
 use crate::variant::{Extra, Waiting};
 
-/// How long the server is watched before the first subscriber connects.
+/// Length of the baseline measurement before the first subscriber connects.
 const UNUSED: Duration = Duration::from_millis(250);
-/// Longest that subscribers may take to connect, and messages to arrive after the last one was
-/// published, beyond what the workload itself makes them wait.
+/// Longest time for subscribers to connect, and for messages to arrive after the last publication,
+/// in addition to the delays caused by the workload.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest that publishing may go on after its last planned instant.
+/// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
 /// How long requests may be on their way before client and server are said to disagree, beyond the
 /// round trip ...
 const SETTLE: Duration = Duration::from_secs(2);
 /// ... and where TCP has to repeat what is lost, some of it several times.
 const SETTLE_LOSSY: Duration = Duration::from_secs(15);
-/// Bytes of an answer beyond those of the messages that it may carry.
+/// Limit of a response's bytes in addition to those of its messages.
 const ANSWER_BYTES_SPARE: usize = 64 << 10;
-/// Bytes of a message beside its text: JSON, time, offset, and room for other servers' envelopes.
+/// Bytes of a message in addition to its text: JSON, time, offset, and envelopes of other servers.
 const ENVELOPE_BYTES: usize = 1_024;
-/// Between planning a warm-up and its first publication.
+/// Time from the start of the publisher until its first publication.
 const HEAD_START: Duration = Duration::from_millis(20);
 
 /// Why a cell has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CellError {
-    /// The server cannot be started or reached, or is not one that can be measured.
+    /// The server cannot be started or reached, or is not supported.
     #[error("{}", causes(.0))]
     NoServer(anyhow::Error),
-    /// The server ended, a subscriber or the publisher failed, or a phase did not end.
+    /// The server exited, a subscriber or the publisher failed, or a phase timed out.
     #[error("{}", causes(.0))]
     Failed(anyhow::Error),
 }
 
-/// A phase of a cell, for whoever shows progress.
+/// A phase of a cell, for progress messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Connecting,
@@ -73,7 +73,7 @@ pub enum Phase {
 }
 
 impl CellPlan {
-    /// How long the cell takes, about.
+    /// Approximate duration of the cell.
     pub fn expected_duration(&self) -> Duration {
         let Workload { subscribers, rtt, idle, .. } = &self.workload;
         let connect = *rtt * (3 + subscribers / 256) + Duration::from_micros(300) * *subscribers;
@@ -85,7 +85,7 @@ impl CellPlan {
         UNUSED + connect + *idle + self.workload.publishing() + drain + starting_and_stopping
     }
 
-    /// The longest that a subscriber may let pass between two polls.
+    /// Longest interval between two polls of a subscriber.
     fn poll_interval_max(&self) -> Duration {
         let Workload { poll_interval, poll_interval_max, .. } = self.workload;
         match self.variant.has(Extra::Adaptive) {
@@ -94,14 +94,14 @@ impl CellPlan {
         }
     }
 
-    /// Measures it.
+    /// Measures the cell. Returns the result and the server's version.
     ///
     /// # Errors
-    /// If there is no server to measure, or the measurement fails.
+    /// If the server is unavailable, or the measurement fails.
     pub async fn measure(
         &self,
         source: &ServerSource,
-        tell: &(dyn Fn(Phase) + Sync),
+        on_phase: &(dyn Fn(Phase) + Sync),
     ) -> Result<(Cell, String), CellError> {
         let demand = Demand {
             subscribers: self.workload.subscribers,
@@ -111,7 +111,7 @@ impl CellPlan {
         };
         let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
-        let result = self.measure_on(&mut server, tell).await;
+        let result = self.measure_on(&mut server, on_phase).await;
         server.close().await;
         Ok((result.map_err(CellError::Failed)?, version))
     }
@@ -119,7 +119,7 @@ impl CellPlan {
     async fn measure_on(
         &self,
         server: &mut ServerUnderTest,
-        tell: &(dyn Fn(Phase) + Sync),
+        on_phase: &(dyn Fn(Phase) + Sync),
     ) -> anyhow::Result<Cell> {
         let transport = self.variant.transport;
         let schedule = Arc::new(Schedule::plan(&self.workload, self.seed));
@@ -133,7 +133,7 @@ impl CellPlan {
         let unused_to = Moment::now(server, transport, &meter).await?;
         let kernel_before = kernel::memory_bytes();
 
-        tell(Phase::Connecting);
+        on_phase(Phase::Connecting);
         let fleet = self.launch(server, messages.clone(), meter.clone(), journal.clone());
         let mut watch = Watch { server, fleet };
         let subscribers = u64::from(self.workload.subscribers);
@@ -141,13 +141,13 @@ impl CellPlan {
         let deadline = Instant::now() + self.expected_duration() + PATIENCE;
         watch.until(connected, deadline, "subscribers connect").await?;
 
-        tell(Phase::Idle);
+        on_phase(Phase::Idle);
         let idle_from = Moment::now(watch.server, transport, &meter).await?;
         watch.sleep_until(Instant::now() + self.workload.idle).await?;
         let idle_to = Moment::now(watch.server, transport, &meter).await?;
         let kernel_idle = kernel::memory_bytes();
 
-        tell(Phase::WarmUp);
+        on_phase(Phase::WarmUp);
         let start = Instant::now() + HEAD_START;
         let warm_up = self.workload.warm_up;
         let window = Window { start: warm_up, end: warm_up + self.workload.duration };
@@ -165,7 +165,7 @@ impl CellPlan {
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
         watch.sleep_until(start + window.start).await?;
 
-        tell(Phase::Steady);
+        on_phase(Phase::Steady);
         meter.forget_lateness();
         let steady_from = Moment::now(watch.server, transport, &meter).await?;
         watch.sleep_until(start + window.end).await?;
@@ -176,27 +176,27 @@ impl CellPlan {
         let connections = Connections { opened, ready_us: meter.readiness() };
         let away = match self.workload.restarts() {
             true => {
-                tell(Phase::Restarting);
+                on_phase(Phase::Restarting);
                 Some(self.restart(&mut watch, &schedule, window).await?)
             }
             false => None,
         };
 
-        tell(Phase::Draining);
+        on_phase(Phase::Draining);
         let deadline = start + self.workload.publishing() + PUBLISHING_GRACE;
         let ended = timeout_at(deadline.into(), watch.alongside(&mut publisher)).await;
         let publisher_late_us = ended.with_context(|| {
             let (done, all) = (acknowledged.load(Relaxed), schedule.publications.len());
             format!(
-                "{done} of {all} publications were acknowledged {} s after the last was due: the \
-                 server answers them too slowly for --rate {}",
+                "the server acknowledged {done} of {all} publications within {} s after the last \
+                 planned one; it is too slow for --rate {}",
                 PUBLISHING_GRACE.as_secs(),
                 self.workload.rate
             )
         })????;
         let expected = expected_deliveries(&self.workload, &schedule);
         let is_over = |watch: &Watch| {
-            watch.fleet.delivered() >= expected && self.all_are_back(&watch.fleet, away)
+            watch.fleet.delivered() >= expected && self.all_have_recovered(&watch.fleet, away)
         };
         let _ = watch.wait(is_over, self.all_have_arrived_by()).await;
         let requests = match away {
@@ -226,7 +226,7 @@ impl CellPlan {
     }
 
     /// Restarts the server once every message of the steady state has arrived, so that the restart
-    /// is not in what was measured of it. Returns from when until when the server was away.
+    /// does not affect the measurement. Returns the start and the end of the downtime.
     async fn restart(
         &self,
         watch: &mut Watch<'_>,
@@ -246,18 +246,18 @@ impl CellPlan {
         least + self.workload.mean_rtt()
     }
 
-    /// When what was published until now should be there. What is missing after that is lost, which
-    /// is a result and not an error.
+    /// Deadline for the arrival of the messages published so far. A message that is missing then
+    /// counts as lost; that is a result, not an error.
     fn all_have_arrived_by(&self) -> Instant {
         Instant::now() + self.poll_interval_max() + self.workload.rtt + PATIENCE
     }
 
-    /// Whether everybody who has noticed the restart is over it. Who asks now and then may sleep
-    /// through it.
-    fn all_are_back(&self, fleet: &Fleet, away: Option<[Instant; 2]>) -> bool {
-        let Some([told_at, _]) = away else { return true };
-        let may_sleep = self.variant.transport.waiting() == Waiting::InClient;
-        may_sleep || fleet.back_since(told_at) >= u64::from(self.workload.subscribers)
+    /// Whether all subscribers have recovered from the restart. A short-polling subscriber may not
+    /// have noticed it.
+    fn all_have_recovered(&self, fleet: &Fleet, away: Option<[Instant; 2]>) -> bool {
+        let Some([down_at, _]) = away else { return true };
+        let may_miss_it = self.variant.transport.waiting() == Waiting::InClient;
+        may_miss_it || fleet.recovered_since(down_at) >= u64::from(self.workload.subscribers)
     }
 
     fn launch(
@@ -287,7 +287,7 @@ impl CellPlan {
         }
     }
 
-    /// Bytes of the longest answer that is believed: twice all messages of a topic.
+    /// Limit of a response's bytes: twice all messages of a topic.
     fn answer_bytes_max(&self, messages: &Messages) -> usize {
         let count = (0..self.workload.topics).map(|topic| messages.count(topic)).max().unwrap_or(0);
         let each = self.workload.message_bytes as usize + ENVELOPE_BYTES;

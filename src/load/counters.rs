@@ -1,4 +1,4 @@
-//! Counters at an instant, and waiting with an eye on what must not end meanwhile.
+//! Snapshots of all counters, and waiting while the server and the subscribers are monitored.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crate::packet_link::Snapshot;
 use crate::usage;
 use crate::variant::Transport;
 
-/// Time between two looks at a counter that is waited for.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time between two checks of a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// All counters at one instant.
 pub(super) struct Moment {
@@ -24,9 +24,9 @@ pub(super) struct Moment {
     pub scrape: Scrape,
     /// Of this process, without the packet link's.
     pub own_cpu_s: f64,
-    /// Absent without a packet link.
+    /// `None` without a packet link.
     pub link: Option<Snapshot>,
-    /// Absent where the system does not tell.
+    /// `None` if the system does not report it.
     pub machine: Option<MachineCpu>,
 }
 
@@ -50,29 +50,33 @@ impl Moment {
         cpu_s(self) - cpu_s(earlier)
     }
 
-    /// CPU seconds that the server used since `earlier`; absent if nobody tells, or if a process of
-    /// the server has ended and took its count with it.
+    /// CPU seconds that the server used since `earlier`. `None` if they are unknown, or if a child
+    /// process of the server has ended, whose CPU time is then no longer included.
     pub fn cpu_since(&self, earlier: &Moment) -> Option<f64> {
         let (now, then) = (self.scrape.usage?, earlier.scrape.usage?);
         (now.cpu_s >= then.cpu_s).then_some(now.cpu_s - then.cpu_s)
     }
 }
 
-/// Server and fleet, watched while something else is waited for: if one of them fails, so does the
-/// wait.
+/// Waits for events while monitoring the server and the subscribers: every wait fails if one of
+/// them fails.
 pub(super) struct Watch<'a> {
     pub server: &'a mut ServerUnderTest,
     pub fleet: Fleet,
 }
 
 impl Watch<'_> {
+    /// Waits for `work`.
+    ///
+    /// # Errors
+    /// If the server exits or a subscriber fails first.
     pub async fn alongside<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<T> {
         tokio::select! {
             done = work => Ok(done),
             how = self.server.ended() => bail!(how),
             error = self.fleet.failure() => {
-                // A dying server takes its subscribers with it: say what came first.
-                let ended = tokio::time::timeout(LOOK * 20, self.server.ended()).await;
+                // If the server exits, its subscribers fail as well: report the server.
+                let ended = tokio::time::timeout(CHECK_INTERVAL * 20, self.server.ended()).await;
                 match ended {
                     Ok(how) => bail!(how),
                     Err(_) => Err(anyhow::Error::new(error).context("a subscriber failed")),
@@ -81,23 +85,27 @@ impl Watch<'_> {
         }
     }
 
-    /// Restarts the server; returns when it was told to stop, and when it listened again.
+    /// Restarts the server. Returns when the shutdown was requested and when the server listened
+    /// again.
     pub async fn restart(&mut self) -> anyhow::Result<[Instant; 2]> {
-        let told_at = Instant::now();
+        let down_at = Instant::now();
         tokio::select! {
             restarted = self.server.restart() => restarted?,
             error = self.fleet.failure() => {
                 return Err(anyhow::Error::new(error).context("a subscriber gave up"));
             }
         }
-        Ok([told_at, Instant::now()])
+        Ok([down_at, Instant::now()])
     }
 
     pub async fn sleep_until(&mut self, instant: Instant) -> anyhow::Result<()> {
         self.alongside(sleep_until(instant)).await
     }
 
-    /// Waits for `done`, as long as there is any hope.
+    /// Waits for `done`.
+    ///
+    /// # Errors
+    /// At the deadline, or if the server or a subscriber fails.
     pub async fn until(
         &mut self,
         done: impl Fn(&Watch) -> bool,
@@ -105,12 +113,12 @@ impl Watch<'_> {
         what: &str,
     ) -> anyhow::Result<()> {
         if !self.wait(done, deadline).await? {
-            bail!("gave up waiting until all {what}");
+            bail!("timed out waiting until all {what}");
         }
         Ok(())
     }
 
-    /// Waits for `done`, and says whether that came before the deadline.
+    /// Waits for `done`. Returns `false` at the deadline.
     pub async fn wait(
         &mut self,
         done: impl Fn(&Watch) -> bool,
@@ -120,13 +128,13 @@ impl Watch<'_> {
             if Instant::now() > deadline {
                 return Ok(false);
             }
-            self.sleep_until(Instant::now() + LOOK).await?;
+            self.sleep_until(Instant::now() + CHECK_INTERVAL).await?;
         }
         Ok(true)
     }
 
-    /// Lets no further request out and waits until those on their way have been counted by the
-    /// server too, if it counts, for as long as `patience`. Returns what both have counted in the whole cell.
+    /// Stops sending requests, and waits up to `patience` until the server has counted those in
+    /// flight, if it counts requests. Returns the counts of client and server for the whole cell.
     pub async fn settle(
         &mut self,
         meter: &Meter,
@@ -140,13 +148,13 @@ impl Watch<'_> {
             let now = self.server.scrape(transport).await?.requests;
             let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);
             let sent = meter.requests.load(Relaxed);
-            // A request that was sent twice may have been counted twice.
+            // The server may have counted a retried request twice.
             let allowed = sent..=sent + meter.repeated.load(Relaxed);
             if counted.is_none_or(|counted| allowed.contains(&counted)) || Instant::now() > deadline
             {
                 return Ok((sent, counted));
             }
-            self.sleep_until(Instant::now() + LOOK).await?;
+            self.sleep_until(Instant::now() + CHECK_INTERVAL).await?;
         }
     }
 }

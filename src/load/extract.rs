@@ -1,20 +1,21 @@
-//! How messages stand in the answer of a server that is not ours, and how they are found there.
+//! Extracts the messages from a response of a third-party server.
 
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use crate::client::{Answer, ClientError};
 
-/// How messages stand in an answer.
+/// Where a response contains its messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Messages {
     /// The whole body is one message.
     #[default]
     Body,
-    /// The body is one message, or each part of a `multipart` body is (RFC 2046, section 5.1).
+    /// Each part of a `multipart` body is one message (RFC 2046, section 5.1); a body of another
+    /// type is one message.
     Multipart,
-    /// A JSON pointer (RFC 6901) to an array in the body, of which each element is a message.
+    /// A JSON pointer (RFC 6901) to an array of messages in the body.
     Pointer(String),
 }
 
@@ -27,8 +28,7 @@ impl TryFrom<String> for Messages {
             "multipart" => Ok(Messages::Multipart),
             _ if text.is_empty() || text.starts_with('/') => Ok(Messages::Pointer(text)),
             _ => Err(format!(
-                "'{text}' is not a place for messages; write body, multipart, or a JSON pointer \
-                 such as /messages"
+                "'{text}': must be body, multipart, or a JSON pointer such as /messages"
             )),
         }
     }
@@ -38,7 +38,7 @@ impl Messages {
     /// The messages in `answer`, in order.
     ///
     /// # Errors
-    /// If they do not stand there as they should.
+    /// If the body does not have the expected format.
     pub fn find(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
         let body = String::from_utf8_lossy(&answer.body);
         if body.is_empty() {
@@ -48,7 +48,7 @@ impl Messages {
             Messages::Body => Ok(vec![body.into_owned()]),
             Messages::Multipart => match boundary(answer) {
                 Some(boundary) => parts(&body, &boundary).ok_or_else(|| {
-                    ClientError::ProtocolError("a multipart body cut short".to_owned())
+                    ClientError::ProtocolError("a truncated multipart body".to_owned())
                 }),
                 None => Ok(vec![body.into_owned()]),
             },
@@ -64,10 +64,10 @@ impl Messages {
     }
 }
 
-/// The body of `answer`.
+/// Parses the body of `answer`.
 ///
 /// # Errors
-/// If it is no JSON.
+/// If it is not JSON.
 pub fn json(answer: &Answer) -> Result<serde_json::Value, ClientError> {
     serde_json::from_slice(&answer.body)
         .map_err(|error| ClientError::ProtocolError(error.to_string()))
@@ -82,7 +82,7 @@ fn boundary(answer: &Answer) -> Option<String> {
 }
 
 /// The bodies of the parts; `None` if the last boundary is missing. The line break before a
-/// boundary belongs to it.
+/// boundary is part of the boundary.
 fn parts(body: &str, boundary: &str) -> Option<Vec<String>> {
     let delimiter = format!("\r\n--{boundary}");
     let framed = format!("\r\n{body}");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_one_message_or_none() {
+    fn body_is_one_message_or_none() {
         assert_eq!(find("body", "text/plain", "0..."), some(&["0..."]));
         assert_eq!(find("body", "text/plain", ""), some(&[]));
         assert_eq!(find("multipart", "text/plain", "0..."), some(&["0..."]));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_leads_to_the_messages() {
+    fn json_pointer_selects_the_messages() {
         let body = r#"{"data":{"messages":[{"text":"0"},"1"]}}"#;
         assert_eq!(find("/data/messages", "", body), some(&[r#"{"text":"0"}"#, r#""1""#]));
         assert_eq!(find("", "", "[]"), some(&[]));

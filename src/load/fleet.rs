@@ -1,4 +1,4 @@
-//! Users B: thousands of subscribers, a task and a connection each.
+//! The subscribers of a cell, each with its own task and connection.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,13 +17,14 @@ use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
 use crate::packet_link;
 use crate::scenario::Workload;
-use crate::transport::{Backoff, Outage, Received, Reconnecting, SubscribeOptions, Subscriber};
+use crate::transport::{Backoff, Outage, Reconnecting, SubscribeOptions, Subscriber, Update};
 use crate::variant::{Extra, Pacing, Variant};
 
-/// Connections that are being made at the same time; more would only queue in the server's backlog.
+/// Connections established concurrently; more would only wait in the server's backlog.
 const CONNECTING_MAX: usize = 256;
 
-/// Deliveries to one subscriber that end a cell: this many times the published messages, and more.
+/// A cell fails if a subscriber receives more than `EXCESS_FACTOR` times the published messages
+/// plus `EXCESS_SPARE`.
 const EXCESS_FACTOR: usize = 2;
 const EXCESS_SPARE: usize = 100;
 
@@ -39,7 +40,7 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Shared {
     variant: Variant,
-    /// How to talk to the server, if it is not ours.
+    /// The description of a third-party server.
     target: Option<Arc<Target>>,
     workload: Workload,
     messages: Arc<Messages>,
@@ -59,16 +60,16 @@ pub struct Reach {
     pub link_port: Option<u16>,
 }
 
-/// What one subscriber received, in order of arrival; instants are absolute.
+/// The messages that one subscriber received, in order of arrival.
 #[derive(Debug)]
 pub struct Log {
     pub topic: u32,
     receipts: Vec<(Option<u32>, Instant)>,
-    /// By number: which of the topic's messages have arrived.
+    /// For each message of the topic, whether it has arrived.
     seen: Vec<bool>,
-    /// Gaps and resets it was told of: none belongs in a run.
+    /// Gaps and resets reported by the server; they count as losses.
     pub notices: u64,
-    /// When it was without a server.
+    /// The times without a connection.
     outages: Vec<Outage>,
 }
 
@@ -78,38 +79,40 @@ impl Log {
         Log { topic, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
     }
 
-    /// What arrived when: the message's number in its topic, and the instant.
+    /// The received messages of the topic: number and time of arrival.
     pub fn arrivals(&self) -> impl Iterator<Item = (u32, Instant)> {
         self.receipts.iter().filter_map(|&(number, at)| Some((number?, at)))
     }
 
-    /// Notes that a message arrived, `None` if it is not one of the topic's; whether it is new.
+    /// Records the arrival of a message; `None` means that it is not one of the topic. Returns
+    /// whether it is the first arrival of that message.
     fn receive(&mut self, number: Option<u32>, at: Instant) -> bool {
         self.receipts.push((number, at));
         let seen = number.and_then(|number| self.seen.get_mut(number as usize));
         seen.is_some_and(|seen| !std::mem::replace(seen, true))
     }
 
-    /// An error once far more has arrived than was published: a server that goes on for ever must
-    /// not fill the memory.
+    /// Limits the memory that a server can fill with deliveries.
+    ///
+    /// # Errors
+    /// If far more messages have arrived than are published.
     fn check_excess(&self) -> Result<(), ClientError> {
         let (received, published) = (self.receipts.len(), self.seen.len());
         if received <= EXCESS_FACTOR * published + EXCESS_SPARE {
             return Ok(());
         }
         Err(ClientError::ProtocolError(format!(
-            "{received} deliveries to one subscriber of a topic to which {published} messages are \
-             published"
+            "the server sent {received} messages to a subscriber of a topic with {published} \
+             published messages"
         )))
     }
 
-    /// Whether each of the topic's first `count` messages has arrived, whatever else has.
+    /// Whether each of the topic's first `count` messages has arrived.
     fn has_first(&self, count: usize) -> bool {
         self.seen[..count].iter().all(|seen| *seen)
     }
 
-    /// From when until when it was without a server, if it came back after `instant`: several
-    /// outages in a row are one.
+    /// The outage that ended after `instant`, if any. Several outages are merged into one.
     pub fn outage_since(&self, instant: Instant) -> Option<Outage> {
         let mut since = self.outages.iter().filter(|outage| outage.back_at > instant);
         let first = since.next()?;
@@ -117,41 +120,41 @@ impl Log {
         Some(Outage { lost_at: first.lost_at, back_at })
     }
 
-    /// The receipts, with times since `start`.
+    /// The receipts with times relative to `start`.
     pub fn receipts(&self, start: Instant) -> Vec<Receipt> {
         let since = |at: Instant| at.saturating_duration_since(start);
         self.receipts.iter().map(|&(number, at)| Receipt { number, at: since(at) }).collect()
     }
 }
 
-/// A subscriber of our own server, or of another.
+/// A connected subscriber.
 enum Connected {
     Ours(Box<Subscriber>),
-    /// The same, where the server will be restarted.
-    Returning(Box<Reconnecting>),
+    /// A subscriber that reconnects, for cells with a restart.
+    Reconnecting(Box<Reconnecting>),
     Foreign(target_subscriber::Subscriber),
 }
 
 impl Connected {
-    async fn next(&mut self) -> Result<Received, ClientError> {
+    async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
             Connected::Ours(subscriber) => subscriber.next().await,
-            Connected::Returning(subscriber) => subscriber.next().await,
+            Connected::Reconnecting(subscriber) => subscriber.next().await,
             Connected::Foreign(subscriber) => subscriber.next().await,
         }
     }
 
-    /// The outage that has ended since this was last asked, if there was one.
+    /// The outage that has ended since the last call, if any.
     fn outage(&mut self) -> Option<Outage> {
         match self {
-            Connected::Returning(subscriber) => subscriber.outage(),
+            Connected::Reconnecting(subscriber) => subscriber.outage(),
             Connected::Ours(_) | Connected::Foreign(_) => None,
         }
     }
 }
 
 impl Fleet {
-    /// Starts all subscribers; each connects as soon as it may. The first one writes `journal`.
+    /// Starts all subscribers. The first one records its requests and responses in `journal`.
     pub fn launch(
         variant: Variant,
         Reach { target, link_port }: Reach,
@@ -189,7 +192,7 @@ impl Fleet {
                 Some(journal) => dialer.clone().with_journal(journal),
                 None => dialer.clone(),
             };
-            let phase = phases.next().expect("they do not end");
+            let phase = phases.next().expect("an infinite sequence");
             let topic = number % workload.topics;
             let log = Arc::new(Mutex::new(Log::new(topic, &shared.messages)));
             tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
@@ -198,18 +201,17 @@ impl Fleet {
         Fleet { shared, tasks, logs, failures }
     }
 
-    /// Subscribers that will miss nothing from now on.
+    /// Number of subscribers whose subscription is complete: they miss no later message.
     pub fn subscribed(&self) -> u64 {
         self.shared.subscribed.load(Relaxed)
     }
 
-    /// Published messages that have arrived so far, each once for each subscriber.
+    /// Number of messages received so far by all subscribers, without duplicates.
     pub fn delivered(&self) -> u64 {
         self.shared.delivered.load(Relaxed)
     }
 
-    /// Whether everybody has received as many messages of their topic as `counts` says, by topic,
-    /// and they were the first.
+    /// Whether every subscriber has received the first `counts[topic]` messages of its topic.
     pub fn has_first(&self, counts: &[usize]) -> bool {
         self.logs.iter().all(|log| {
             let log = log.lock().expect("no panic under this lock");
@@ -217,15 +219,15 @@ impl Fleet {
         })
     }
 
-    /// Subscribers that have come back from an outage since `instant`.
-    pub fn back_since(&self, instant: Instant) -> u64 {
-        let is_back = |log: &&Arc<Mutex<Log>>| {
+    /// Number of subscribers that have recovered from an outage since `instant`.
+    pub fn recovered_since(&self, instant: Instant) -> u64 {
+        let has_recovered = |log: &&Arc<Mutex<Log>>| {
             log.lock().expect("no panic under this lock").outage_since(instant).is_some()
         };
-        self.logs.iter().filter(is_back).count() as u64
+        self.logs.iter().filter(has_recovered).count() as u64
     }
 
-    /// Waits for a subscriber to fail, which none should.
+    /// Waits until a subscriber fails.
     pub async fn failure(&mut self) -> ClientError {
         match self.failures.recv().await {
             Some(error) => error,
@@ -233,22 +235,22 @@ impl Fleet {
         }
     }
 
-    /// Sends all of them home and returns what they received, in the order of their numbers.
+    /// Stops all subscribers and returns their logs in the order of their numbers.
     pub async fn stop(mut self) -> Vec<Log> {
-        // They are cut off where they wait: a token would be asked whenever one of them wakes.
+        // Aborting is cheaper than a cancellation token, which every wake-up would have to check.
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {
-            let is_well = ended.map_or_else(|error| error.is_cancelled(), |()| true);
-            assert!(is_well, "a subscriber does not panic");
+            let is_regular = ended.map_or_else(|error| error.is_cancelled(), |()| true);
+            assert!(is_regular, "a subscriber does not panic");
         }
-        let whole = |log| Arc::into_inner(log).expect("its subscriber has ended");
-        let logs = self.logs.into_iter().map(whole);
+        let unwrap = |log| Arc::into_inner(log).expect("its subscriber has ended");
+        let logs = self.logs.into_iter().map(unwrap);
         logs.map(|log| log.into_inner().expect("no panic under this lock")).collect()
     }
 }
 
-/// A random phase, 0 to 1, for each subscriber. Drawn from another stream than the schedule of the
-/// same seed: with its numbers the first subscribers would poll in step with their topics.
+/// A random phase from 0 to 1 for each subscriber. It uses another random stream than the schedule;
+/// with the same stream the first subscribers would poll in step with the publications.
 fn phases(seed: u64) -> impl Iterator<Item = f64> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(1);
@@ -264,11 +266,11 @@ impl Shared {
         phase: f64,
     ) {
         let Err(error) = self.follow(dialer, &log, topic, phase).await;
-        // The first failure ends the cell; there is no room for more, and no need.
+        // The first failure ends the cell; later ones are dropped.
         let _ = self.failed.try_send(error);
     }
 
-    /// Connects and then receives without end.
+    /// Connects, then receives until an error.
     async fn follow(
         &self,
         dialer: Dialer,
@@ -277,7 +279,7 @@ impl Shared {
         phase: f64,
     ) -> Result<Infallible, ClientError> {
         let mut subscriber = {
-            let _turn = self.connecting.acquire().await.expect("never closed");
+            let _permit = self.connecting.acquire().await.expect("never closed");
             self.connect(dialer, self.options(topic, phase)).await?
         };
         self.subscribed.fetch_add(1, Relaxed);
@@ -287,13 +289,13 @@ impl Shared {
             let mut log = log.lock().expect("no panic under this lock");
             log.notices += u64::from(received.gap > 0) + u64::from(received.reset);
             log.outages.extend(subscriber.outage());
-            let mut fresh = 0;
+            let mut first_arrivals = 0;
             for message in &received.messages {
                 let number = self.messages.number(topic, &message.text);
-                fresh += u64::from(log.receive(number, now));
+                first_arrivals += u64::from(log.receive(number, now));
             }
             log.check_excess()?;
-            self.delivered.fetch_add(fresh, Relaxed);
+            self.delivered.fetch_add(first_arrivals, Relaxed);
         }
     }
 
@@ -311,7 +313,7 @@ impl Shared {
             None => {
                 let connecting =
                     Reconnecting::connect(variant, dialer, options, Backoff::default());
-                Connected::Returning(Box::new(connecting.await?))
+                Connected::Reconnecting(Box::new(connecting.await?))
             }
             Some(target) => {
                 let subscriber = target_subscriber::Subscriber::connect(
@@ -339,10 +341,10 @@ impl Shared {
             first_poll: Some(
                 Instant::now() + 3 * rtt + (poll_interval + round_trip).mul_f64(phase),
             ),
-            hold: long_poll_hold,
-            // Holds that all began with the connection would end together, or not at all while it
-            // counts.
-            first_hold: Some(long_poll_hold.mul_f64(phase)),
+            wait: long_poll_hold,
+            // Otherwise all long polls would time out at the same moment, or none would during the
+            // measurement.
+            first_wait: Some(long_poll_hold.mul_f64(phase)),
             ..SubscribeOptions::new(self.messages.topics[topic as usize].clone())
         }
     }
@@ -355,7 +357,7 @@ mod tests {
     use crate::scenario::Process;
 
     #[test]
-    fn duplicates_do_not_pass_for_messages_that_are_missing() {
+    fn duplicates_do_not_count_as_missing_messages() {
         let schedule =
             Schedule { publications: Vec::new(), by_topic: vec![vec![Duration::ZERO; 2]] };
         let messages = Messages::new(&schedule, vec!["a".parse().expect("a name")], 16);
@@ -369,11 +371,11 @@ mod tests {
             log.receive(None, now);
         });
         let error = log.check_excess().expect_err("far too many").to_string();
-        assert!(error.contains("to which 2 messages are published"), "{error}");
+        assert!(error.contains("with 2 published messages"), "{error}");
     }
 
     #[test]
-    fn polls_are_not_in_step_with_their_topics() {
+    fn polls_and_publications_have_independent_phases() {
         let workload = Workload { process: Process::Periodic, topics: 200, ..Workload::default() };
         let schedule = Schedule::plan(&workload, 5);
         let first_s = schedule.by_topic.iter().map(|instants| instants[0].as_secs_f64());

@@ -1,12 +1,12 @@
-//! The profiles of request headers. Published byte ratios hang on them: a browser with cookies
-//! sends ten times what a minimal client does.
+//! Profiles of request headers. Published byte ratios depend on them: a browser with cookies sends
+//! ten times as many header bytes as a minimal client.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::scenario::Headers;
 
-/// What Chromium sends with a same-origin `fetch`, with a session cookie and two of an analytics
-/// script: 562 bytes on the wire.
+/// The headers of a same-origin `fetch` in Chromium, with a session cookie and two cookies of an
+/// analytics script: 562 bytes on the wire.
 const BROWSER: [(&str, &str); 12] = [
     ("connection", "keep-alive"),
     ("sec-ch-ua-platform", "\"Linux\""),
@@ -30,7 +30,7 @@ const BROWSER: [(&str, &str); 12] = [
     ),
 ];
 
-/// The headers that a profile adds to `host`.
+/// The headers of a profile, without `host`.
 pub fn profile(headers: Headers) -> HeaderMap {
     let fields: &[(&'static str, &'static str)] = match headers {
         Headers::Minimal => &[],
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sizes_are_as_stated() {
+    fn browser_profile_has_the_documented_size() {
         let size =
             |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
         let bytes: usize = profile(Headers::Browser).iter().map(size).sum();

@@ -1,7 +1,7 @@
-//! Memory that the kernel spends on connections, which no process's resident memory shows.
+//! Kernel memory of connections, which is not part of any process's resident memory.
 
-/// Slab memory (sockets, their buffers' heads, epoll items) and TCP buffers of the whole machine,
-/// bytes; `None` where the system does not tell. Only differences mean anything.
+/// Slab memory (sockets, buffer headers, epoll items) and TCP buffers of the whole machine, bytes.
+/// `None` if the system does not report them. Only differences are meaningful.
 pub fn memory_bytes() -> Option<u64> {
     let slab_kb = number_after(&std::fs::read_to_string("/proc/meminfo").ok()?, "Slab:")?;
     let sockets = std::fs::read_to_string("/proc/net/sockstat").ok()?;
@@ -10,8 +10,8 @@ pub fn memory_bytes() -> Option<u64> {
     Some(slab_kb * 1024 + pages * rustix::param::page_size() as u64)
 }
 
-/// What each of `connections` added between two looks, both of its ends together. `None` if
-/// something else on the machine freed more meanwhile.
+/// Growth per connection between two readings, for both ends together. `None` if the memory shrank,
+/// because other processes freed some.
 pub fn per_connection(before: Option<u64>, after: Option<u64>, connections: u64) -> Option<u64> {
     after?.checked_sub(before?).map(|bytes| bytes / connections)
 }
@@ -26,14 +26,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_number_behind_a_key() {
+    fn number_after_a_key_is_parsed() {
         let text = "TCP: inuse 5 orphan 0 tw 0 alloc 8 mem 3";
         assert_eq!(number_after(text, "mem"), Some(3));
         assert_eq!(number_after(text, "nothing"), None);
     }
 
     #[test]
-    fn a_shrinking_kernel_says_nothing() {
+    fn shrinking_memory_gives_no_figure() {
         assert_eq!(per_connection(Some(10), Some(30), 2), Some(10));
         assert_eq!(per_connection(Some(30), Some(10), 2), None);
     }

@@ -1,10 +1,10 @@
-//! What a run was made with and on: the program and the machine.
+//! Describes the program and the machine of a run.
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::run::{Machine, Tool};
 
-/// Describes this machine, now.
+/// Describes this machine.
 pub fn machine() -> Machine {
     let kind = RefreshKind::nothing()
         .with_memory(MemoryRefreshKind::nothing().with_ram())
@@ -22,25 +22,24 @@ pub fn machine() -> Machine {
     }
 }
 
-/// CPU time that the processes of the whole machine have used since it started.
+/// CPU time of all processes of the machine since boot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MachineCpu {
-    /// Seconds, summed over the cores: in user space and in the kernel on behalf of processes, and
-    /// what other virtual machines have stolen. Interrupts, which belong to no process, are left
-    /// out.
+    /// Seconds, summed over the cores: user and kernel time of processes, and time stolen by other
+    /// virtual machines. Interrupts belong to no process and are not included.
     pub busy_s: f64,
-    /// Cores that are counted, which may be more than this process may use.
+    /// Number of cores included, possibly more than this process may use.
     pub cores: u32,
 }
 
 impl MachineCpu {
-    /// The count so far; `None` where the system does not tell.
+    /// Reads the current values; `None` if the system does not report them.
     pub fn now() -> Option<MachineCpu> {
         let text = std::fs::read_to_string("/proc/stat").ok()?;
         MachineCpu::parse(&text, rustix::param::clock_ticks_per_second())
     }
 
-    /// Reads `/proc/stat`; see proc_stat(5) for the columns.
+    /// Parses `/proc/stat`; the columns are described in proc_stat(5).
     fn parse(text: &str, ticks_per_second: u64) -> Option<MachineCpu> {
         let mut lines = text.lines().take_while(|line| line.starts_with("cpu"));
         let total = lines.next()?.strip_prefix("cpu ")?;
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn busy_time_is_that_of_processes_and_of_other_machines() {
+    fn busy_time_includes_processes_and_stolen_time() {
         let text = "cpu  100 20 30 4000 500 60 70 8 9 1\ncpu0 1 2 3 4 5 6 7 8 9 1\n\
                     cpu1 1 2 3 4 5 6 7 8 9 1\nintr 5\ncpufoo 1\n";
         assert_eq!(MachineCpu::parse(text, 100), Some(MachineCpu { busy_s: 1.58, cores: 2 }));
@@ -80,13 +79,13 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_machine_is_as_busy_as_one_of_its_processes() {
+    fn busy_time_grows_with_the_time_of_this_process() {
         let (before, own_before) =
-            (MachineCpu::now().expect("Linux tells"), crate::usage::cpu_seconds());
+            (MachineCpu::now().expect("Linux reports it"), crate::usage::cpu_seconds());
         while crate::usage::cpu_seconds() < own_before + 0.3 {
             std::hint::black_box((0..1_000).sum::<u64>());
         }
-        let after = MachineCpu::now().expect("Linux tells");
+        let after = MachineCpu::now().expect("Linux reports it");
         assert!(after.busy_s - before.busy_s > 0.2, "{before:?} {after:?}");
         assert!(after.cores >= 1);
     }

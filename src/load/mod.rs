@@ -1,8 +1,8 @@
-//! The load test: drives each way with the same schedule over the same simulated network, checks
-//! every delivery, and measures.
+//! The load test: runs every transport with the same schedule over the same simulated network,
+//! verifies every delivery, and measures.
 //!
-//! It knows the feed only through the wire, as any client does. What it finds goes into a
-//! [`Run`](crate::run::Run), and it judges nothing: that is the report's.
+//! It uses the feed only over the network, as any client does. The results are stored in a
+//! [`Run`](crate::run::Run); the report evaluates them.
 
 mod calibration;
 mod cell;

@@ -1,4 +1,4 @@
-//! What a cell amounts to: everything that was observed, put together as `run.json` has it.
+//! Computes the result of a cell, in the form of `run.json`, from everything that was observed.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use crate::run::{
 };
 use crate::scenario::Workload;
 
-/// Longest stretch of one subscriber's life that is kept for the timeline.
+/// Longest trace of the first subscriber, for the timeline.
 const TRACE_MAX: Duration = Duration::from_secs(6);
 
-/// A stretch of a cell between two moments.
+/// Snapshots at the start and the end of a phase.
 pub(super) type Between = [Moment; 2];
 
 /// Everything that was observed of a cell.
@@ -32,30 +32,30 @@ pub(super) struct Observed<'a> {
     /// When the warm-up started.
     pub start: Instant,
     pub window: Window,
-    /// Of the simulated link.
+    /// One-way delay of the simulated link.
     pub one_way: Duration,
     pub unused: Between,
     pub idle: Between,
     pub steady: Between,
-    /// The kernel's memory before the first connection and with all of them.
+    /// Kernel memory before the first connection and with all connections.
     pub kernel: [Option<u64>; 2],
     pub publisher_late_us: Histogram,
     pub poll_late_us: Histogram,
-    /// Requests of the whole cell, as counted by the client and, if it counts, by the server.
+    /// Requests of the whole cell, counted by the client and, if known, by the server.
     pub requests: (u64, Option<u64>),
-    /// Requests of the whole cell that were sent a second time.
+    /// Requests of the whole cell that were retried.
     pub repeated: u64,
     /// Whether the server runs on this machine.
     pub is_local: bool,
-    /// Those of the whole cell, but for a restart's.
+    /// Connections of the whole cell, except those after a restart.
     pub connections: Connections,
-    /// When the server was told to stop and when it listened again, if it was restarted.
+    /// When the shutdown was requested and when the server listened again, if it was restarted.
     pub away: Option<[Instant; 2]>,
     pub logs: Vec<Log>,
 }
 
 impl Observed<'_> {
-    /// The cell that `plan` asked for.
+    /// The result of the cell `plan`.
     pub fn into_cell(self, plan: &CellPlan) -> Cell {
         let verdict = self.verdict();
         let [from, to] = &self.steady;
@@ -97,7 +97,7 @@ impl Observed<'_> {
         verdict
     }
 
-    /// What the server spent; absent if nobody tells.
+    /// CPU time and memory of the server, if known.
     fn cost(&self, subscribers: u64) -> Option<ServerCost> {
         let share = |[from, to]: &Between| -> Option<f64> {
             Some(to.cpu_since(from)? / (to.at - from.at).as_secs_f64().max(1e-3))
@@ -116,7 +116,7 @@ impl Observed<'_> {
         })
     }
 
-    /// What other processes used in the steady state; absent if that is not known.
+    /// CPU time of other processes in the steady state, if known.
     fn others(&self) -> Option<OtherLoad> {
         let [from, to] = &self.steady;
         let (before, after) = (from.machine?, to.machine?);
@@ -129,20 +129,20 @@ impl Observed<'_> {
         Some(OtherLoad { cpu_s, cores: after.cores })
     }
 
-    /// What the restart meant to the subscribers, if there was one.
+    /// The effects of the restart on the subscribers, if there was one.
     fn recovery(&self, latency_us: Histogram) -> Option<Recovery> {
-        let [told_at, up_at] = self.away?;
+        let [down_at, up_at] = self.away?;
         let (mut away_us, mut back_us) = (Histogram::new(), Histogram::new());
-        for outage in self.logs.iter().filter_map(|log| log.outage_since(told_at)) {
+        for outage in self.logs.iter().filter_map(|log| log.outage_since(down_at)) {
             let since = |from: Instant| outage.back_at.saturating_duration_since(from);
             away_us.record(since(outage.lost_at).as_micros() as u64);
             back_us.record(since(up_at).as_micros() as u64);
         }
-        let down_us = (up_at - told_at).as_micros() as u64;
+        let down_us = (up_at - down_at).as_micros() as u64;
         Some(Recovery { down_us, away_us, back_us, latency_us })
     }
 
-    /// The first subscriber's life at the beginning of the steady state.
+    /// The trace of the first subscriber at the start of the steady state.
     fn trace(&self) -> Trace {
         let log = &self.logs[0];
         let planned = &self.schedule.by_topic[log.topic as usize];
@@ -151,22 +151,22 @@ impl Observed<'_> {
             Some(after) => after.as_micros() as i64,
             None => -((zero - instant).as_micros() as i64),
         };
-        let asked = self.journal.entries().into_iter().map(|(at, entry)| {
+        let exchanges = self.journal.entries().into_iter().map(|(at, entry)| {
             let what = match entry {
                 Entry::Request => TraceWhat::Request,
                 Entry::Answer { messages } => TraceWhat::Answer { messages: messages as u32 },
             };
             TraceEvent { at_us: micros(at), what }
         });
-        let heard = log.arrivals().filter_map(|(number, at)| {
+        let arrivals = log.arrivals().filter_map(|(number, at)| {
             let planned_us = micros(self.start + *planned.get(number as usize)?);
             Some(TraceEvent { at_us: micros(at), what: TraceWhat::Message { planned_us } })
         });
         let length_us = (self.window.end - self.window.start).min(TRACE_MAX).as_micros() as u64;
-        // A second before: a request that is held when the steady state begins was sent earlier.
+        // One second earlier: a long poll pending at the start was sent before it.
         let shown = -1_000_000..=length_us as i64;
         let mut events: Vec<_> =
-            asked.chain(heard).filter(|event| shown.contains(&event.at_us)).collect();
+            exchanges.chain(arrivals).filter(|event| shown.contains(&event.at_us)).collect();
         events.sort_by_key(|event| event.at_us);
         let published = planned.iter().map(|at| micros(self.start + *at));
         let published_us = published.filter(|at| shown.contains(at)).collect();
@@ -174,7 +174,7 @@ impl Observed<'_> {
     }
 }
 
-/// Messages times their subscribers, warm-up included.
+/// Number of messages times their subscribers, warm-up included.
 pub(super) fn expected_deliveries(workload: &Workload, schedule: &Schedule) -> u64 {
     let subscribers_of = |topic: u32| {
         let whole = workload.subscribers / workload.topics;

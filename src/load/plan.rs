@@ -1,20 +1,19 @@
-//! The plan of a cell: what is to be measured, by which transport, with which seed.
+//! The plan of a cell: variant, workload and seed.
 
 use crate::scenario::Workload;
 use crate::variant::Variant;
 
-/// What is to be measured.
+/// The parameters of one cell.
 #[derive(Debug, Clone)]
 pub struct CellPlan {
     pub variant: Variant,
     pub case: String,
     pub workload: Workload,
     pub repeat: u32,
-    /// For schedule and poll phases: the same for every transport of a repeat.
+    /// Seed of the schedule and the polling phases, the same for all transports of a repeat.
     pub seed: u64,
-    /// Set before the topics' names, where a server outlives the cell.
+    /// Prefix of the topic names, unique per cell if the server is used for several cells.
     pub topic_prefix: String,
-    /// Whether the server keeps its messages on disk: if it is to be restarted, or if this cell
-    /// stands for some in which it is.
+    /// Whether the server stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
 }

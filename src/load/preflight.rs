@@ -1,49 +1,39 @@
-//! Whether this machine can carry a scenario, found out before it runs and not in its middle.
+//! Checks before a run that the limits of this machine allow the scenario.
 
+use crate::usage::raise_connection_limit;
 use anyhow::bail;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// File descriptors of this process beside its subscribers' connections.
-const DESCRIPTORS_SPARE: u64 = 100;
-
-/// Makes sure that `subscribers` connections fit into this process and its server's. Raises the
-/// soft limit on file descriptors as far as needed and allowed; a child inherits it.
+/// Checks that this process and its server can open `subscribers` connections. Raises the soft
+/// limit on file descriptors, which a child process inherits.
 ///
 /// # Errors
-/// Says what there is too little of and what to do about it.
+/// Names the limit that is too low and the remedy.
 pub fn check(subscribers: u32) -> anyhow::Result<()> {
-    let needed = u64::from(subscribers) + DESCRIPTORS_SPARE;
-    let limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    if needed > allowed {
+    let room = raise_connection_limit();
+    if u64::from(subscribers) > room {
         bail!(
-            "{subscribers} subscribers need {needed} file descriptors, and a process may have \
-             {allowed}: lower --subscribers to {}, or raise the limit (ulimit -Hn)",
-            allowed.saturating_sub(DESCRIPTORS_SPARE)
+            "--subscribers {subscribers}: the limit on file descriptors allows {room} connections; \
+             use fewer subscribers or raise the limit (ulimit -Hn)"
         );
-    }
-    if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised)?;
     }
     let ports = ephemeral_ports();
     if u64::from(subscribers) > ports {
         bail!(
-            "{subscribers} subscribers need as many ports, and this machine hands out {ports}: \
-             lower --subscribers, or widen net.ipv4.ip_local_port_range"
+            "--subscribers {subscribers}: needs one local port each, but this machine has {ports}; \
+             use a smaller number or widen net.ipv4.ip_local_port_range"
         );
     }
     Ok(())
 }
 
-/// How many ports the system has for outgoing connections to one address.
+/// Number of local ports for outgoing connections to one address.
 fn ephemeral_ports() -> u64 {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let numbers = range.ok().and_then(|text| {
         let mut numbers = text.split_whitespace().map(str::parse::<u64>);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     });
-    // Where the system does not say: the range that IANA gives (RFC 6335).
+    // Default: the dynamic ports of RFC 6335, section 6.
     let (low, high) = numbers.unwrap_or((49_152, 65_535));
     high.saturating_sub(low) + 1
 }

@@ -1,19 +1,18 @@
-//! What a process that is not ours has used: its CPU time and resident memory, its children's
-//! included, as the system tells.
+//! CPU time and resident memory of another process and its children, read from the system.
 
 use anyhow::Context;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// What a server has used so far.
+/// Resource usage of a server so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
-    /// CPU time of all its threads, seconds.
+    /// CPU time of all threads, seconds.
     pub cpu_s: f64,
-    /// Resident memory now, bytes. Pages that several processes share count in each of them.
+    /// Current resident memory, bytes. Pages shared by several processes are counted for each.
     pub resident_bytes: u64,
 }
 
-/// A process and all that descend from it: a master and its workers.
+/// A process and its descendants, such as a master and its workers.
 #[derive(Debug)]
 pub struct ProcessFamily {
     pid: Pid,
@@ -21,7 +20,7 @@ pub struct ProcessFamily {
 }
 
 impl ProcessFamily {
-    /// The family of the process `pid`.
+    /// The process `pid` and its descendants.
     ///
     /// # Errors
     /// If there is no such process.
@@ -31,15 +30,15 @@ impl ProcessFamily {
         Ok(family)
     }
 
-    /// What its living members have used.
+    /// Sum over the live processes.
     ///
     /// # Errors
-    /// If the process is gone.
+    /// If the process `pid` has ended.
     pub fn usage(&mut self) -> anyhow::Result<Usage> {
         let kind = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
         let is_there = self.system.process(self.pid).is_some();
-        is_there.then_some(()).with_context(|| format!("there is no process {}", self.pid))?;
+        is_there.then_some(()).with_context(|| format!("--pid {}: no such process", self.pid))?;
         let members =
             self.system.processes().values().filter(|process| self.is_member(process.pid()));
         Ok(members.fold(Usage::default(), |sum, process| Usage {
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_family_uses_what_its_members_use() {
+    fn usage_includes_children() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
         let alone = ProcessFamily::of(child.id()).and_then(|mut family| family.usage());
         let together = ProcessFamily::of(std::process::id()).and_then(|mut family| family.usage());

@@ -1,5 +1,5 @@
-//! User A: publishes each message when the schedule says, over connections without any simulated
-//! delay, and records how late it was.
+//! The publisher: publishes each message at its planned time, over connections without simulated
+//! delay, and records its own lateness.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,15 +15,14 @@ use crate::client::clock::sleep_until;
 use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::measure::Histogram;
 
-/// Connections to publish on. A topic has one of them for itself or shares it, so that its messages
-/// stay in order.
+/// Connections for publishing. Each topic uses one connection, so that its messages stay in order.
 const CONNECTIONS_MAX: usize = 16;
-/// Longest that an acknowledgement may take.
-const ANSWER: Duration = Duration::from_secs(30);
-/// Between two attempts to publish a message.
-const RETRY: Duration = Duration::from_millis(20);
+/// Timeout of an acknowledgement.
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shortest time between two attempts to publish a message.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is to be published, where.
+/// The parameters of the publisher.
 #[derive(Debug)]
 pub struct Publishing {
     pub route: Arc<PublishRoute>,
@@ -32,17 +31,18 @@ pub struct Publishing {
     /// When the warm-up starts.
     pub start: Instant,
     pub window: Window,
-    /// How long a server that is away is waited for, message by message.
+    /// How long the publication of a message is retried while the server is down.
     pub patience: Duration,
-    /// Counts what has been acknowledged.
+    /// Number of acknowledged publications.
     pub acknowledged: Arc<AtomicU64>,
 }
 
 impl Publishing {
-    /// Publishes everything; returns actual minus planned instant of the window's publications.
+    /// Publishes all messages. Returns the lateness (actual minus planned time) of the publications
+    /// in the window.
     ///
     /// # Errors
-    /// If a message is not acknowledged, for all the patience, or there is no answer at all.
+    /// If a message is not acknowledged within `patience`, or a request times out.
     pub async fn run(self, dialer: Dialer) -> Result<Histogram, ClientError> {
         let this = Arc::new(self);
         let connections = this.messages.topics.len().min(CONNECTIONS_MAX);
@@ -90,7 +90,7 @@ impl Publishing {
             let Err(error) = self.try_to_publish(http, publication).await else { return Ok(()) };
             match error.passes_in() {
                 Some(wait) if Instant::now() + wait < deadline => {
-                    sleep(wait.max(RETRY)).await;
+                    sleep(wait.max(RETRY_INTERVAL)).await;
                 }
                 _ => return Err(error),
             }
@@ -106,10 +106,13 @@ impl Publishing {
         let topic = &self.messages.topics[publication.topic as usize];
         let body = Bytes::from(self.route.body("A", &text));
         let path = self.route.path(topic);
-        let asking = http.request(self.route.method(), &path, body);
-        // Not tried again: the message may be stored.
-        let unanswered = |_| ClientError::ProtocolError(format!("no answer within {ANSWER:?}"));
-        let answer = timeout(ANSWER, asking).await.map_err(unanswered)??;
+        let request = http.request(self.route.method(), &path, body);
+        // No retry after a timeout: the message may be stored.
+        let timed_out = |_| {
+            let limit = ACKNOWLEDGEMENT_TIMEOUT;
+            ClientError::ProtocolError(format!("publication not acknowledged within {limit:?}"))
+        };
+        let answer = timeout(ACKNOWLEDGEMENT_TIMEOUT, request).await.map_err(timed_out)??;
         if self.route.is_stored(answer.status) { Ok(()) } else { Err(answer.refusal()) }
     }
 }

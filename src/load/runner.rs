@@ -1,4 +1,4 @@
-//! A whole run: every cell of a scenario, repeats interleaved, written down as it goes.
+//! A campaign measures all cells of a scenario, with interleaved repeats.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::scenario::{Link, Scenario};
 use crate::text::causes;
 use crate::variant::Variant;
 
-/// What is to be measured, in order.
+/// All cells of a run, in order.
 #[derive(Debug)]
 pub struct Campaign {
     run: Run,
     source: ServerSource,
-    /// Absent if predictions are to be theory alone.
+    /// `None` if the machine's own time is not measured.
     calibration: Option<Calibration>,
     plans: Vec<CellPlan>,
 }
 
-/// What happens while a campaign is under way.
+/// A progress message of a campaign.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// The machine's own time is measured, which comes first; `left` as below.
+    /// The measurement of the machine's own time starts, before the first cell.
     Calibrating {
         left: Duration,
     },
-    /// A cell begins; `left` is how long it and the rest will take, about.
+    /// A cell starts; `left` is the approximate duration of this cell and the remaining ones.
     Cell {
         number: usize,
         of: usize,
@@ -40,21 +40,21 @@ pub enum Progress<'a> {
         left: Duration,
     },
     Phase(Phase),
-    /// A cell is complete, and the run with it is worth keeping.
+    /// A cell is complete; the run includes it.
     Done(&'a Cell, &'a Run),
-    /// A cell failed; the next one is measured all the same.
+    /// A cell failed; the next one will be measured.
     Failed(&'a FailedCell, &'a Run),
 }
 
-/// Cells in a row that may fail before the run is given up.
+/// Number of consecutive failures that ends the run.
 const FAILURES_IN_A_ROW_MAX: usize = 3;
 
 impl Campaign {
-    /// Plans a run of `scenario`, which begins with measuring the machine's own time if the server
-    /// is one of ours.
+    /// Plans a run of `scenario`. It starts with measuring the machine's own time, except for a
+    /// third-party server.
     ///
     /// # Errors
-    /// If this machine cannot carry it.
+    /// If the limits of this machine are too low, or the server cannot be restarted as required.
     pub fn new(scenario: Scenario, source: ServerSource) -> anyhow::Result<Campaign> {
         let points = scenario.points();
         let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
@@ -68,8 +68,8 @@ impl Campaign {
         let restarts = points.iter().any(|point| point.workload.restarts());
         anyhow::ensure!(
             is_child || !restarts,
-            "workload.restart: only a server that this program starts can be restarted; leave out \
-             --target, or set it to 0s"
+            "workload.restart: only a server started by this program can be restarted; omit --target, \
+             or use --restart 0s"
         );
         anyhow::ensure!(
             is_child || points.iter().all(|point| point.workload.packet_profile().is_none()),
@@ -97,7 +97,7 @@ impl Campaign {
         Ok(Campaign { run, source, calibration, plans })
     }
 
-    /// The same without measuring the machine's own time: predictions then are theory alone.
+    /// Skips measuring the machine's own time; predictions are then theory alone.
     pub fn uncalibrated(self) -> Campaign {
         Campaign { calibration: None, ..self }
     }
@@ -107,22 +107,23 @@ impl Campaign {
         self.plans.iter().any(|plan| plan.workload.link == Link::Packets)
     }
 
-    /// How long all of it takes, about.
+    /// Approximate duration of the run.
     pub fn expected_duration(&self) -> Duration {
         let calibrating = self.calibration.iter().map(Calibration::expected_duration);
         calibrating.chain(self.plans.iter().map(CellPlan::expected_duration)).sum()
     }
 
-    /// Measures all cells, or those before `stop` is ready or the server is gone; the run says so.
-    /// A cell that fails is named in the run, and the next one is measured.
+    /// Measures all cells until `stop` completes, the server is unavailable, or several cells in a
+    /// row fail. The returned run contains the reason. A single failed cell is recorded in the run,
+    /// and the next one is measured.
     pub async fn measure(
         mut self,
         stop: impl Future<Output = ()>,
-        tell: &(dyn Fn(Progress<'_>) + Sync),
+        on_progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Run {
         let mut stop = std::pin::pin!(stop);
         if let Some(calibration) = &self.calibration {
-            tell(Progress::Calibrating { left: self.expected_duration() });
+            on_progress(Progress::Calibrating { left: self.expected_duration() });
             let measuring = calibration.measure(&self.source);
             let stopped = match or_interrupted(&mut stop, measuring).await {
                 Ok(Ok(own_time)) => {
@@ -141,7 +142,7 @@ impl Campaign {
         let mut failures_in_a_row = 0;
         for (index, plan) in self.plans.iter().enumerate() {
             let left = self.plans[index..].iter().map(CellPlan::expected_duration).sum();
-            tell(Progress::Cell {
+            on_progress(Progress::Cell {
                 number: index + 1,
                 of: self.plans.len(),
                 variant: plan.variant,
@@ -149,8 +150,8 @@ impl Campaign {
                 repeat: plan.repeat,
                 left,
             });
-            let tell_phase = |phase| tell(Progress::Phase(phase));
-            let measuring = plan.measure(&self.source, &tell_phase);
+            let on_phase = |phase| on_progress(Progress::Phase(phase));
+            let measuring = plan.measure(&self.source, &on_phase);
             let outcome = or_interrupted(&mut stop, measuring).await;
             self.run.finished_at = Timestamp::now();
             let stopped = match outcome {
@@ -158,16 +159,18 @@ impl Campaign {
                     failures_in_a_row = 0;
                     self.run.server.version = version;
                     self.run.cells.push(cell);
-                    tell(Progress::Done(self.run.cells.last().expect("just pushed"), &self.run));
+                    let cell = self.run.cells.last().expect("just pushed");
+                    on_progress(Progress::Done(cell, &self.run));
                     None
                 }
                 Ok(Err(CellError::Failed(error))) => {
                     failures_in_a_row += 1;
                     self.run.failed.push(failed(plan, causes(&error)));
-                    tell(Progress::Failed(self.run.failed.last().expect("just pushed"), &self.run));
-                    let is_hopeless = failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
+                    let failed = self.run.failed.last().expect("just pushed");
+                    on_progress(Progress::Failed(failed, &self.run));
+                    let gives_up = failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
                     let why = format!("{failures_in_a_row} cells in a row failed");
-                    is_hopeless.then_some((StopReason::Failed, why))
+                    gives_up.then_some((StopReason::Failed, why))
                 }
                 Ok(Err(error @ CellError::NoServer(_))) => {
                     Some((StopReason::Failed, error.to_string()))
@@ -195,10 +198,10 @@ fn failed(plan: &CellPlan, error: String) -> FailedCell {
     }
 }
 
-/// A signal came before some work was done.
+/// The run was interrupted by a signal.
 struct Interrupted;
 
-/// What `work` comes to, unless `stop` is ready before.
+/// The result of `work`, unless `stop` completes first.
 async fn or_interrupted<T>(
     stop: &mut (impl Future<Output = ()> + Unpin),
     work: impl Future<Output = T>,
@@ -210,9 +213,9 @@ async fn or_interrupted<T>(
     }
 }
 
-/// The cells of a scenario. The order of the transports moves on by one with each repeat (A B C,
-/// B C A, ...), so that what drifts on the machine does not favour one of them. A server that
-/// outlives its cells is given other topics by each, whose names begin with `topic_prefix`.
+/// The cells of a scenario. Each repeat rotates the order of the transports by one (A B C, B C A,
+/// ...), so that slow changes of the machine affect all of them. On a server that is used for
+/// several cells, each cell has its own topics, whose names start with `topic_prefix`.
 fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
     let mut plans = Vec::new();
     for repeat in 0..scenario.repeats {

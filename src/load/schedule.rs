@@ -1,6 +1,6 @@
-//! The schedule: every publication of a cell, planned ahead from the seed. The same plan is used
-//! for every transport, and latency is counted from its instants, so that a publisher that falls
-//! behind cannot hide what its subscribers had to wait (no coordinated omission).
+//! The schedule: all publications of a cell, generated in advance from the seed. Every transport
+//! uses the same schedule. Latency is measured from the planned instants, so that a late publisher
+//! increases the measured latency instead of hiding it (no coordinated omission).
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use rand_chacha::ChaCha8Rng;
 use crate::message::TopicName;
 use crate::scenario::{Process, Workload};
 
-/// One message to be published.
+/// One planned publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publication {
     /// Since the start of the warm-up.
     pub at: Duration,
     pub topic: u32,
-    /// Its place among the publications of its topic: 0, 1, 2, ...
+    /// Number within the topic: 0, 1, 2, ...
     pub number: u32,
 }
 
 /// All publications of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// In order of time.
+    /// Ordered by time.
     pub publications: Vec<Publication>,
-    /// For each topic, the instants of its publications.
+    /// For each topic, the times of its publications.
     pub by_topic: Vec<Vec<Duration>>,
 }
 
 impl Schedule {
-    /// Plans warm-up, steady state and restart of `workload`.
+    /// Generates the schedule for warm-up, steady state and restart of `workload`.
     pub fn plan(workload: &Workload, seed: u64) -> Schedule {
         let end = workload.publishing();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -50,10 +50,10 @@ impl Schedule {
     }
 }
 
-/// Instants before `end` at which one topic is published to.
+/// The times of publication of one topic before `end`.
 fn arrivals(process: Process, rate: f64, end: Duration, random: &mut ChaCha8Rng) -> Vec<Duration> {
     let mut instants = Vec::new();
-    // A random phase: topics that all began at 0 would publish in lockstep.
+    // A random phase, so that the topics do not publish in lockstep.
     let mut at = match process {
         Process::Poisson => 0.0,
         Process::Periodic => (random.random::<f64>() - 1.0) / rate,
@@ -71,19 +71,19 @@ fn arrivals(process: Process, rate: f64, end: Duration, random: &mut ChaCha8Rng)
     }
 }
 
-/// The messages of a schedule: where each is published, and its text.
+/// The topics and texts of the messages of a schedule.
 ///
-/// A text is the message's number and a random nonce in base64, padded with dots. A server that
-/// has not been sent a message therefore cannot deliver it, and one that changes it is found out.
+/// A text is the message's number and a random nonce in base64, padded with dots. A server
+/// therefore cannot deliver a message that it did not receive, and a changed message is detected.
 #[derive(Debug)]
 pub struct Messages {
     pub topics: Vec<TopicName>,
-    /// By topic and number. Not from the seed, which the server may know.
+    /// By topic and number. Not derived from the seed, which the server may know.
     nonces: Vec<Vec<u64>>,
     bytes: usize,
 }
 
-/// Bytes of a text before its padding: base64 of a number and a nonce.
+/// Bytes of a text before the padding: base64 of number and nonce.
 const TAG_BYTES: usize = 16;
 
 impl Messages {
@@ -94,12 +94,12 @@ impl Messages {
         Messages { topics, nonces, bytes: bytes as usize }
     }
 
-    /// How many are published to the topic.
+    /// Number of messages published to the topic.
     pub fn count(&self, topic: u32) -> usize {
         self.nonces[topic as usize].len()
     }
 
-    /// The text of a topic's message.
+    /// The text of a message.
     pub fn text(&self, topic: u32, number: u32) -> String {
         let nonce = self.nonces[topic as usize][number as usize];
         let mut tag = [0; 12];
@@ -108,7 +108,7 @@ impl Messages {
         format!("{:.<width$}", BASE64.encode(tag), width = self.bytes)
     }
 
-    /// The number of the topic's message that has this text; `None` if there is none.
+    /// The number of the message with this text in the topic; `None` if there is none.
     pub fn number(&self, topic: u32, text: &str) -> Option<u32> {
         let (tag, padding) = text.split_at_checked(TAG_BYTES)?;
         let is_whole = text.len() == self.bytes && padding.bytes().all(|byte| byte == b'.');
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_makes_it_repeatable() {
+    fn same_seed_gives_the_same_schedule() {
         let workload = workload(Process::Poisson, 0.5);
         assert_eq!(Schedule::plan(&workload, 7), Schedule::plan(&workload, 7));
         assert_ne!(Schedule::plan(&workload, 7), Schedule::plan(&workload, 8));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn periodic_gaps_are_equal_and_phases_are_not() {
+    fn periodic_topics_have_equal_gaps_and_different_phases() {
         let schedule = Schedule::plan(&workload(Process::Periodic, 2.0), 1);
         for instants in &schedule.by_topic {
             assert!(instants[0] < Duration::from_millis(500));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_the_bytes_asked_for_and_is_recognised_in_its_topic_alone() {
+    fn text_has_the_requested_size_and_matches_only_its_topic() {
         let ms = Duration::from_millis;
         let schedule =
             Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(1)], vec![ms(0)]] };
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(messages.number(0, &text), Some(1));
             assert_eq!(messages.number(1, &text), None, "published to another topic");
             let again = Messages::new(&schedule, topics.clone(), bytes);
-            assert_eq!(again.number(0, &text), None, "nonces are drawn anew");
+            assert_eq!(again.number(0, &text), None, "nonces are random");
             for changed in [format!("{text}."), text.replace('.', " ") + "x", "A".repeat(16)] {
                 assert_eq!(messages.number(0, &changed), None, "{changed}");
             }

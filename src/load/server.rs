@@ -1,5 +1,5 @@
-//! The server under test: a child process of our own for each cell, or one that is running already,
-//! ours or not; and what is known of its usage.
+//! The server under test: a child process for each cell, or a server that is already running; and
+//! its resource usage.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -23,84 +23,85 @@ use crate::packet_link::{PacketLink, Profile, Snapshot};
 use crate::text::one_line;
 use crate::variant::Transport;
 
-/// How long a child may take to start or to stop, and a server to answer.
+/// Timeout for a child to start or stop, and for a server to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// File descriptors of a server beside its connections, with room to spare.
+/// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
-/// Largest count that is believed: larger ones are not exact in a float.
+/// Largest accepted counter: larger values are not exact in an `f64`.
 const COUNTER_MAX: f64 = 9e15;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The same behind a packet link, whose packets come to another address.
 const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Where servers come from.
+/// Which server is measured.
 #[derive(Debug, Clone)]
 pub enum ServerSource {
-    /// `PROGRAM serve`, started anew for each cell.
+    /// `PROGRAM serve`, started for each cell.
     Child { program: PathBuf },
-    /// A server of ours that is running.
+    /// A running `poll-vs-push` server.
     Target { dialer: Dialer },
-    /// Another server that is running, talked to as `target` says. What it uses is seen if its
-    /// process, `pid`, runs on this machine.
+    /// A running third-party server described by `target`. Its resource usage is known if `pid` is
+    /// its process on this machine.
     Foreign { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
 }
 
-/// A server that is up.
+/// A running server.
 #[derive(Debug)]
 pub struct ServerUnderTest {
-    /// How to reach it, with nothing between.
+    /// A dialer without simulated delay.
     pub dialer: Dialer,
-    /// What it says of itself, for instance `poll-vs-push/0.1.0`.
+    /// The version that it reports, for example `poll-vs-push/0.1.0`.
     pub version: String,
-    /// How to talk to it, if it is not ours.
+    /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
-    accounts: Accounts,
-    /// The last counters that the server told.
+    usage: UsageSource,
+    /// The previous counters from `/metrics`.
     last: Option<Scrape>,
     /// Between it and its subscribers, if there is one.
     link: Option<PacketLink>,
-    child: Option<Running>,
+    child: Option<ChildServer>,
 }
 
-/// What a server has to be made for.
+/// Requirements on a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand {
     pub subscribers: u32,
-    /// Whether it keeps its messages on disk, as one that will be restarted has to.
+    /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
     /// The packet link in front of it, if there is to be one, and what its randomness follows from.
     pub link: Option<Profile>,
     pub seed: u64,
 }
 
-/// Who tells what the server uses.
+/// Where the resource usage of the server comes from.
 #[derive(Debug)]
-enum Accounts {
-    /// The server itself, on `/metrics`.
-    Asked(HttpConnection),
-    /// The system we share with it.
-    Seen(Option<Box<ProcessFamily>>),
+enum UsageSource {
+    /// `/metrics` of the server.
+    Metrics(HttpConnection),
+    /// The operating system, if the process is known.
+    System(Option<Box<ProcessFamily>>),
 }
 
-/// A child process, which stops when its standard input ends: when we say so, and also when we die.
+/// A child process that stops when its standard input is closed, by [`ChildServer::stop`] or
+/// because this process ends.
 #[derive(Debug)]
-struct Running {
+struct ChildServer {
     process: Child,
-    lifeline: ChildStdin,
+    stdin: ChildStdin,
     launch: Launch,
 }
 
-/// How a child is started, and started again.
+/// The command line of a child, for starts and restarts.
 #[derive(Debug)]
 struct Launch {
     program: PathBuf,
     subscribers: u32,
-    /// Where it keeps its messages, if on disk.
+    /// Data directory of a server that stores its messages on disk.
     data: Option<TempDir>,
 }
 
 impl ServerSource {
-    /// Whether it is reached over TLS.
+    /// Whether the connections to the server use TLS.
     pub fn is_tls(&self) -> bool {
         match self {
             ServerSource::Child { .. } => false,
@@ -110,10 +111,11 @@ impl ServerSource {
         }
     }
 
-    /// Starts the child, or makes sure that the target is one of ours.
+    /// Starts the child, or connects to the running server.
     ///
     /// # Errors
-    /// If it does not start, does not answer, or is something else.
+    /// If the server does not start, does not answer, or is not a `poll-vs-push` server as
+    /// expected.
     pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
         let (dialer, link, child) = match self {
             ServerSource::Foreign { dialer, target, pid } => {
@@ -135,13 +137,13 @@ impl ServerSource {
         let mut control = HttpConnection::new(dialer.clone());
         let version = timeout(PATIENCE, identify(&mut control))
             .await
-            .unwrap_or_else(|_| bail!("it does not answer"))
-            .with_context(|| format!("the server at {} cannot be measured", dialer.url()))?;
+            .unwrap_or_else(|_| bail!("no answer within {PATIENCE:?}"))
+            .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
         Ok(ServerUnderTest {
             dialer,
             version,
             target: None,
-            accounts: Accounts::Asked(control),
+            usage: UsageSource::Metrics(control),
             last: None,
             link,
             child,
@@ -157,14 +159,14 @@ async fn open_foreign(
     let origin = dialer.url();
     timeout(PATIENCE, dialer.dial())
         .await
-        .with_context(|| format!("nobody answers at {origin}"))?
+        .with_context(|| format!("no connection to {origin} within {PATIENCE:?}"))?
         .with_context(|| format!("cannot reach the server at {origin}"))?;
     let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
     Ok(ServerUnderTest {
         dialer: dialer.clone(),
         version: target.name.clone(),
         target: Some(target.clone()),
-        accounts: Accounts::Seen(family),
+        usage: UsageSource::System(family),
         last: None,
         link: None,
         child: None,
@@ -173,12 +175,13 @@ async fn open_foreign(
 
 impl Launch {
     fn new(program: &Path, Demand { subscribers, on_disk, .. }: Demand) -> anyhow::Result<Launch> {
-        let directory = || tempfile::tempdir().context("cannot make a directory for its messages");
+        let directory =
+            || tempfile::tempdir().context("cannot create a data directory for the server");
         let data = on_disk.then(directory).transpose()?;
         Ok(Launch { program: program.to_owned(), subscribers, data })
     }
 
-    async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, Running)> {
+    async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, ChildServer)> {
         let mut command = Command::new(&self.program);
         command
             .args(["serve", "--with-parent", "--listen"])
@@ -196,29 +199,31 @@ impl Launch {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
-            // Ctrl-C is for us; we tell the child when its time has come.
+            // Ctrl-C must not reach the child: this process stops it.
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start the server, {}", self.program.display()))?;
-        let output = process.stdout.take().expect("it was asked for");
-        let lifeline = process.stdin.take().expect("it was asked for");
+        let output = process.stdout.take().expect("piped");
+        let stdin = process.stdin.take().expect("piped");
         let mut line = String::new();
         let mut output = BufReader::new(output);
         let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
-        reading.context("the server did not start in time")?.context("the server said nothing")?;
+        reading
+            .with_context(|| format!("the server did not start within {PATIENCE:?}"))?
+            .context("cannot read the output of the server")?;
         let address = line.trim().strip_prefix("listening on http://");
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
-            bail!("the server did not say where it listens, but '{}'", line.trim());
+            bail!("expected the address of the server in its output, got '{}'", line.trim());
         };
-        Ok((address, Running { process, lifeline, launch: self }))
+        Ok((address, ChildServer { process, stdin, launch: self }))
     }
 }
 
-impl Running {
-    /// Tells it to stop, and waits for it.
+impl ChildServer {
+    /// Stops the process and waits for its end; kills it after a timeout.
     async fn stop(self) -> Launch {
-        let Running { mut process, lifeline, launch } = self;
-        drop(lifeline);
+        let ChildServer { mut process, stdin, launch } = self;
+        drop(stdin);
         if timeout(PATIENCE, process.wait()).await.is_err() {
             let _ = process.kill().await;
         }
@@ -226,7 +231,10 @@ impl Running {
     }
 }
 
-/// What the server calls itself, if it is one of ours.
+/// The version of a `poll-vs-push` server.
+///
+/// # Errors
+/// If it is another server.
 async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Health {
@@ -237,21 +245,20 @@ async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
     match health.filter(|Health { server }| is_version(server)) {
         Some(health) => Ok(health.server),
         None => {
-            let said = answer.refusal();
-            let said = match answer.status.is_success() {
-                true => format!("it answered {} with something else", answer.status),
-                false => said.to_string(),
+            let got = match answer.status.is_success() {
+                true => format!("a {} without a known version", answer.status),
+                false => answer.refusal().to_string(),
             };
             bail!(
-                "it is not a poll-vs-push server: {said} on GET {}/healthz; measure another server \
-                 with `load` and a target file",
+                "not a poll-vs-push server: got {got} for GET {}/healthz; use `load` with a target \
+                 file to measure another server",
                 control.dialer().base_path()
             )
         }
     }
 }
 
-/// Whether `text` is `poll-vs-push/` and a version, fit to be printed.
+/// Whether `text` is `poll-vs-push/` followed by a version that is safe to print.
 fn is_version(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     text.strip_prefix("poll-vs-push/")
@@ -259,7 +266,7 @@ fn is_version(text: &str) -> bool {
 }
 
 impl ServerUnderTest {
-    /// How to publish on it.
+    /// The route for publishing.
     pub fn publish_route(&self) -> Arc<PublishRoute> {
         match &self.target {
             Some(target) => Arc::new(target.publish.clone()),
@@ -267,21 +274,22 @@ impl ServerUnderTest {
         }
     }
 
-    /// Its counters now.
+    /// Reads the current counters.
     ///
     /// # Errors
-    /// If it does not answer, or is gone.
+    /// If the server does not answer, has ended, or returns invalid counters.
     pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
-        let control = match &mut self.accounts {
-            Accounts::Asked(control) => control,
-            Accounts::Seen(family) => {
+        let control = match &mut self.usage {
+            UsageSource::Metrics(control) => control,
+            UsageSource::System(family) => {
                 let usage = family.as_mut().map(|family| family.usage()).transpose()?;
                 return Ok(Scrape { usage, requests: None });
             }
         };
-        let asking = control.request(Method::GET, "/metrics", Bytes::new());
-        let slow = |_| ClientError::ProtocolError("/metrics is not answered".to_owned());
-        let answer = timeout(PATIENCE, asking).await.map_err(slow)??;
+        let request = control.request(Method::GET, "/metrics", Bytes::new());
+        let timed_out =
+            |_| ClientError::ProtocolError(format!("no answer to /metrics within {PATIENCE:?}"));
+        let answer = timeout(PATIENCE, request).await.map_err(timed_out)??;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal().into());
         }
@@ -302,14 +310,14 @@ impl ServerUnderTest {
         self.link.as_ref().map(|_| self.dialer.address().port())
     }
 
-    /// Whether it runs on this machine, as far as its address tells.
+    /// Whether its address is one of this machine.
     pub fn is_local(&self) -> bool {
         let address = self.dialer.address();
         let any: IpAddr = match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        // Nothing is sent: the system chooses the address that it would send from.
+        // Connecting a UDP socket sends nothing; it only selects the local address of the route.
         let route = UdpSocket::bind((any, 0)).and_then(|socket| {
             socket.connect(address)?;
             socket.local_addr()
@@ -317,36 +325,37 @@ impl ServerUnderTest {
         address.ip().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
     }
 
-    /// Waits for a child to end, which it should not before it is told to; says how it ended.
+    /// Waits until a child exits unexpectedly; returns a description.
     pub async fn ended(&mut self) -> String {
         match &mut self.child {
             None => std::future::pending().await,
             Some(child) => match child.process.wait().await {
-                Ok(status) => format!("the server ended in the middle ({status})"),
-                Err(error) => format!("the server is lost: {error}"),
+                Ok(status) => format!("the server exited during the measurement ({status})"),
+                Err(error) => format!("cannot wait for the server process: {error}"),
             },
         }
     }
 
-    /// Stops a child and starts it anew on the same port, with the messages that it has.
+    /// Stops a child and starts it again on the same port, with its stored messages.
     ///
     /// # Errors
-    /// If it does not start again, or is no child.
+    /// If it does not start again, or is not a child.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let child = self.child.take().context("a server that is not ours cannot be restarted")?;
+        let child =
+            self.child.take().context("only a server started by this program can be restarted")?;
         let launch = child.stop().await;
         let mut address = self.dialer.address();
         if self.link.is_some() {
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
         }
-        let (_, child) = launch.start(address).await.context("after its stop")?;
+        let (_, child) = launch.start(address).await.context("cannot restart the server")?;
         self.child = Some(child);
-        // The counters begin anew.
+        // The counters of the new process start at 0.
         self.last = None;
         Ok(())
     }
 
-    /// Stops a child, and waits for it.
+    /// Stops a child and waits for its end.
     pub async fn close(self) {
         if let Some(child) = self.child {
             child.stop().await;
@@ -354,7 +363,7 @@ impl ServerUnderTest {
     }
 }
 
-/// A server's counters at one instant, as far as anybody tells.
+/// The known counters of a server at one instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scrape {
     pub usage: Option<Usage>,
@@ -380,7 +389,8 @@ impl Scrape {
         Ok(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
     }
 
-    /// An error if a counter is lower than it was.
+    /// # Errors
+    /// If a counter has decreased.
     fn check_rises_from(&self, last: &Scrape) -> anyhow::Result<()> {
         let cpu_s = |scrape: &Scrape| scrape.usage.map_or(0.0, |usage| usage.cpu_s);
         let requests = |scrape: &Scrape| scrape.requests.unwrap_or(0) as f64;
@@ -411,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_must_be_finite_and_must_not_fall() {
+    fn counters_must_be_finite_and_not_decrease() {
         let first = scrape("1.5", "7").expect("good counters");
         assert_eq!(first.requests, Some(7));
         for wrong in ["NaN", "inf", "-inf", "+Inf", "-1", "1e300", "", "\x1b[2J"] {
@@ -427,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_fit_to_be_printed() {
+    fn version_with_unsafe_characters_is_rejected() {
         assert!(is_version("poll-vs-push/0.1.0-rc.1+x"));
         for wrong in ["nginx/1", "poll-vs-push/", "poll-vs-push/1\x1b[2J", "poll-vs-push/1 <b>"] {
             assert!(!is_version(wrong), "{wrong}");

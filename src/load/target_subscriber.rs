@@ -5,7 +5,7 @@
 //! since a topic of a run has none when its subscribers come, and they do not resume.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{
@@ -15,12 +15,10 @@ use hyper::{Method, StatusCode};
 
 use super::extract;
 use super::target::{CursorPlace, PollRoute, Target};
-use crate::client::clock::sleep_until;
-use crate::client::{Answer, ClientError, Dialer, HttpConnection, HttpStream, Kind, WebSocket};
+use crate::client::{Answer, ClientError, Dialer, EventStream, HttpConnection, Update, WebSocket};
 use crate::message::{Message, TopicName};
-use crate::transport::sse::events::{Parsed, Parser};
-use crate::transport::{Received, SubscribeOptions};
-use crate::variant::{Pacing, Transport};
+use crate::transport::{PollSchedule, SubscribeOptions};
+use crate::variant::Transport;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -28,7 +26,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub struct Subscriber {
     target: Arc<Target>,
-    dialer: Dialer,
     way: Way,
 }
 
@@ -36,7 +33,7 @@ pub struct Subscriber {
 enum Way {
     Polling(Box<Poller>),
     WebSocket(Box<WebSocket>),
-    Sse(Box<(HttpStream, Parser)>),
+    Sse(Box<EventStream>),
 }
 
 impl Subscriber {
@@ -51,16 +48,15 @@ impl Subscriber {
         options: SubscribeOptions,
     ) -> Result<Subscriber, ClientError> {
         let lacking = || ClientError::ProtocolError(format!("the target file lacks [{transport}]"));
-        let (dialer, way) = match transport {
+        let way = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 let is_short = transport == Transport::ShortPolling;
                 let route = if is_short { &target.short_polling } else { &target.long_polling };
                 let route = route.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
-                let clock = is_short.then(|| PollClock::new(&options));
-                let poller =
-                    Poller::connect(dialer.clone(), route.clone(), &options, clock).await?;
-                (dialer, Way::Polling(Box::new(poller)))
+                let schedule = is_short.then(|| PollSchedule::new(&options));
+                let poller = Poller::connect(dialer, route.clone(), &options, schedule).await?;
+                Way::Polling(Box::new(poller))
             }
             Transport::WebSocket => {
                 let route = target.websocket.as_ref().ok_or_else(lacking)?;
@@ -70,9 +66,9 @@ impl Subscriber {
                     socket.send(&frame).await?;
                 }
                 if route.greeting {
-                    socket.hear(|_| ()).await?;
+                    socket.receive(|_| ()).await?;
                 }
-                (dialer, Way::WebSocket(Box::new(socket)))
+                Way::WebSocket(Box::new(socket))
             }
             Transport::SocketioPolling | Transport::SocketioWebsocket | Transport::Ndjson => {
                 return Err(lacking());
@@ -80,31 +76,31 @@ impl Subscriber {
             Transport::Sse => {
                 let route = target.sse.as_ref().ok_or_else(lacking)?;
                 let dialer = dialer.with_headers(&route.headers);
-                let started = Instant::now();
-                let stream = HttpStream::get(&dialer, &route.path(&options.topic)).await?;
-                dialer.meter().ready_after(started.elapsed());
-                (dialer, Way::Sse(Box::new((stream, Parser::default()))))
+                let stream = EventStream::get(&dialer, &route.path(&options.topic)).await?;
+                Way::Sse(Box::new(stream))
             }
         };
-        Ok(Subscriber { target: target.clone(), dialer, way })
+        Ok(Subscriber { target: target.clone(), way })
     }
 
     /// Waits for what the server says next.
     ///
     /// # Errors
     /// If the connection is gone, or the server says something unheard-of.
-    pub async fn next(&mut self) -> Result<Received, ClientError> {
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
         let messages = match &mut self.way {
             Way::Polling(poller) => poller.next().await?,
-            Way::WebSocket(socket) => vec![socket.hear(str::to_owned).await?],
-            Way::Sse(open) => vec![next_event(&mut open.0, &mut open.1).await?],
+            Way::WebSocket(socket) => vec![socket.receive(str::to_owned).await?],
+            Way::Sse(stream) => vec![stream.next_event().await?.data],
         };
-        let is_pushed = !matches!(self.way, Way::Polling(_));
-        let mut received = Received::default();
+        let mut received = Update::default();
         for message in messages {
             let Some(text) = self.target.text_in(&message) else { continue };
-            if is_pushed {
-                self.dialer.meter().move_down(Kind::Framing, Kind::Payload, message.len());
+            match &self.way {
+                // Counted with the response.
+                Way::Polling(_) => {}
+                Way::WebSocket(socket) => socket.count_payload(message.len()),
+                Way::Sse(stream) => stream.count_payload(message.len()),
             }
             let sender = String::new();
             received.messages.push(Message { offset: 0, published_at: 0, sender, text });
@@ -113,48 +109,18 @@ impl Subscriber {
     }
 }
 
-async fn next_event(stream: &mut HttpStream, parser: &mut Parser) -> Result<String, ClientError> {
-    loop {
-        if let Parsed::Event(event) = parser.next_of(stream).await? {
-            return Ok(event.data);
-        }
-    }
-}
-
-/// Both kinds of polling: with a clock it waits between requests, without one the server makes it
-/// wait.
+/// Both kinds of polling: with a schedule the client waits between requests, without one the server
+/// waits before it responds.
 #[derive(Debug)]
 struct Poller {
     http: HttpConnection,
     route: PollRoute,
     topic: TopicName,
     hold: Duration,
-    clock: Option<PollClock>,
+    schedule: Option<PollSchedule>,
     /// There may be more to ask for at once.
     again: bool,
     cursor: Cursor,
-}
-
-/// When the next poll is due.
-#[derive(Debug)]
-struct PollClock {
-    interval: Duration,
-    pacing: Pacing,
-    next_poll: Instant,
-}
-
-impl PollClock {
-    fn new(options: &SubscribeOptions) -> PollClock {
-        let next_poll = options.first_poll.unwrap_or_else(Instant::now);
-        PollClock { interval: options.interval, pacing: options.pacing, next_poll }
-    }
-
-    fn wind(&mut self) {
-        self.next_poll = match self.pacing {
-            Pacing::AfterResponse => Instant::now() + self.interval,
-            Pacing::FixedRate => (self.next_poll + self.interval).max(Instant::now()),
-        };
-    }
 }
 
 impl Poller {
@@ -162,28 +128,27 @@ impl Poller {
         dialer: Dialer,
         route: PollRoute,
         options: &SubscribeOptions,
-        clock: Option<PollClock>,
+        schedule: Option<PollSchedule>,
     ) -> Result<Poller, ClientError> {
         let mut http = HttpConnection::new(dialer);
         http.open().await?;
         let cursor = Cursor::first(&route.cursor);
-        let (topic, hold) = (options.topic.clone(), options.hold);
-        Ok(Poller { http, route, topic, hold, clock, again: false, cursor })
+        let (topic, hold) = (options.topic.clone(), options.wait);
+        Ok(Poller { http, route, topic, hold, schedule, again: false, cursor })
     }
 
     async fn next(&mut self) -> Result<Vec<String>, ClientError> {
-        if let Some(clock) = &self.clock
+        if let Some(schedule) = &self.schedule
             && !self.again
         {
-            sleep_until(clock.next_poll).await;
-            self.http.dialer().meter().polled_late(clock.next_poll.elapsed());
+            self.http.dialer().sleep_until(schedule.next_poll()).await;
         }
         let messages = self.ask().await?;
         self.again = self.route.until_empty && !messages.is_empty();
-        if let Some(clock) = &mut self.clock
+        if let Some(schedule) = &mut self.schedule
             && !self.again
         {
-            clock.wind();
+            schedule.polled(messages.is_empty());
         }
         Ok(messages)
     }

@@ -1,5 +1,5 @@
-//! Checks every delivery against the schedule before anything is said about timing: what was lost,
-//! what came twice, out of order, or sooner than it can have been sent.
+//! Verifies every delivery against the schedule before any timing is reported: lost, duplicated,
+//! reordered, unknown and early messages.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use super::schedule::Schedule;
 use crate::measure::Histogram;
 use crate::run::Deliveries;
 
-/// One message's arrival at one subscriber.
+/// The arrival of one message at one subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message's number in its topic; `None` if it is none of those that were published.
+    /// The message's number in its topic; `None` if no such message was published.
     pub number: Option<u32>,
     /// Since the start of the warm-up.
     pub at: Duration,
 }
 
-/// The stretch of time that counts, since the start of the warm-up.
+/// The steady state, relative to the start of the warm-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub start: Duration,
@@ -24,26 +24,26 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether `at`, since the start of the warm-up, counts.
+    /// Whether `at`, relative to the start of the warm-up, is in the window.
     pub fn contains(&self, at: Duration) -> bool {
         self.start <= at && at < self.end
     }
 }
 
-/// What all subscribers received, checked.
+/// The verified deliveries of all subscribers.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// The least that a delivery takes: one way across the simulated link.
+    /// Shortest possible latency: the one-way delay of the simulated link.
     pub one_way: Duration,
     pub deliveries: Deliveries,
-    /// Planned publication to receipt, of messages planned in the window.
+    /// Latency (planned publication to receipt) of messages planned in the window.
     pub latency_us: Histogram,
-    /// The same of messages planned after it.
+    /// Latency of messages planned after the window.
     pub latency_after_us: Histogram,
 }
 
 impl Verdict {
-    /// Adds a subscriber of `topic`, with its receipts in order of arrival.
+    /// Adds a subscriber of `topic` with its receipts in order of arrival.
     pub fn add(&mut self, schedule: &Schedule, window: Window, topic: u32, receipts: &[Receipt]) {
         let planned = &schedule.by_topic[topic as usize];
         let mut seen = vec![false; planned.len()];
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_sequence_is_clean_and_only_the_window_counts() {
+    fn complete_sequence_has_no_errors_and_latency_covers_only_the_window() {
         let verdict = check(&[(0, 5), (1, 15), (2, 32), (3, 36)]);
         let wanted =
             Deliveries { expected: 4, received: 4, steady: 2, in_steady: 1, ..Default::default() };
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn loss_repetition_disorder_and_inventions_are_counted() {
+    fn lost_duplicated_reordered_and_unknown_messages_are_counted() {
         let verdict = check(&[(2, 25), (0, 26), (2, 27), (9, 28)]);
         let Deliveries { lost, duplicated, unknown, reordered, received, .. } = verdict.deliveries;
         assert_eq!((lost, duplicated, unknown, reordered, received), (2, 1, 1, 1, 4));
     }
 
     #[test]
-    fn a_delivery_sooner_than_the_link_allows_is_counted() {
+    fn deliveries_faster_than_the_link_are_counted() {
         let ms = Duration::from_millis;
         let schedule =
             Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(10), ms(20)]] };

@@ -1,25 +1,25 @@
-//! A run held against an earlier one: what changed beyond noise, and what cannot be compared.
+//! Compares a run with an earlier one: what changed beyond noise, and what cannot be compared.
 //!
-//! Two figures have changed if they differ by the rule that every claim of the report obeys, see
-//! [`Summary::differs_from`]. The same workload is compared with the same workload only.
+//! A figure has changed if the two values differ by the rule that applies to the whole report, see
+//! [`Summary::differs_from`]. Only equal workloads are compared.
 
 use std::fmt;
 
 use crate::run::Run;
 use crate::scenario::{Scenario, Workload};
+use crate::statistics::Summary;
 use crate::variant::Variant;
 
 use super::figures::{self, Figure};
-use super::stats::Summary;
 use super::{Point, Report, Way};
 
-/// A new run beside an old one.
+/// The differences between an old and a new run.
 pub struct Comparison {
     /// The largest relative change first.
     pub changes: Vec<Change>,
     /// How many figures both runs have.
     pub compared: usize,
-    /// What makes the comparison weaker, or keeps something out of it.
+    /// What limits the comparison.
     pub notes: Vec<String>,
 }
 
@@ -40,10 +40,10 @@ impl Change {
     }
 }
 
-/// Whether any of what `scenario` asks for has a valid measurement in `old`.
+/// Checks that `old` has a valid measurement of something that `scenario` measures.
 ///
 /// # Errors
-/// Says what of the workload differs, or that the measurements do not count.
+/// The workload differs (with the values), or the measurements are void.
 pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
     let old = Report::new(old);
     let points = scenario.points();
@@ -59,7 +59,7 @@ pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
         }
     }
     if is_void {
-        return Err("all that could be compared is void in it".to_owned());
+        return Err("everything that could be compared is void in it".to_owned());
     }
     let differences = points.iter().find_map(|point| {
         let old = old.points.iter().find(|old| old.name == point.case)?;
@@ -73,7 +73,7 @@ pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
     ))
 }
 
-/// The values in which two workloads differ, each as `rate = 5.0 there and 10.0 here`.
+/// The values in which two workloads differ: `rate is 5.0 there and 10.0 here`.
 fn differences(there: &Workload, here: &Workload) -> Vec<String> {
     let values = |workload: &Workload| serde_json::to_value(workload).unwrap_or_default();
     let (there, here) = (values(there), values(here));
@@ -149,7 +149,7 @@ fn circumstances(old: &Run, new: &Run) -> Vec<String> {
     differ("the build", old.tool.profile.clone(), new.tool.profile.clone());
     if old.scenario.repeats < 2 || new.scenario.repeats < 2 {
         notes.push(
-            "one of the runs has a single repeat: only changes beyond a factor of 1.5 are named"
+            "one of the runs has a single repeat, so only changes beyond a factor of 1.5 are listed"
                 .to_owned(),
         );
     }
@@ -189,7 +189,7 @@ mod tests {
     use crate::variant::Transport;
 
     #[test]
-    fn a_run_has_not_changed_from_itself() {
+    fn a_run_does_not_differ_from_itself() {
         let run = fixture::run();
         let comparison = compare(&run, &run);
         assert!(comparison.changes.is_empty() && comparison.notes.is_empty());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_beyond_noise_is_named() {
+    fn a_change_beyond_noise_is_listed() {
         let old = fixture::run();
         let mut new = old.clone();
         for cell in &mut new.cells {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_void_is_not_compared() {
+    fn void_transports_are_not_compared() {
         let old = fixture::run();
         let mut new = old.clone();
         new.cells.iter_mut().for_each(|cell| cell.deliveries.reordered = 2);

@@ -1,11 +1,11 @@
 //! `results.csv`: one line for each case, swept value, transport and figure, in base units.
 //!
-//! A long table rather than a wide one: a new figure adds lines, not columns. A void way has a
-//! single line that says so, and no figures.
+//! A new figure adds lines and no columns. A void transport has a single line with the reason and
+//! no figures.
 
 use super::figures::{self, Figure};
-use super::stats::Summary;
 use super::{Point, Report, Way};
+use crate::statistics::Summary;
 
 const HEADER: &str = "case,subscribers,topics,rate_per_s,rtt_s,poll_interval_s,long_poll_hold_s,\
 message_bytes,transport,status,figure,unit,value,min,max,low95,high95,repeats,predicted\n";
@@ -67,8 +67,8 @@ fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = Strin
     fields.join(",") + "\n"
 }
 
-/// RFC 4180: quotes where the text would be mistaken for syntax. A text that a spreadsheet would
-/// evaluate as a formula gets an apostrophe in front, a number does not.
+/// The field in quotes where RFC 4180 requires them. Text that a spreadsheet would evaluate as a
+/// formula is preceded by an apostrophe; numbers are not.
 fn quoted(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula && text.parse::<f64>().is_err() {

@@ -1,52 +1,45 @@
-//! All warnings about a run, with the cell or transport that each is about.
-//!
-//! A repeat that is void does not count; a transport that got one delivery wrong has no figures at
-//! all. Everything else is a caution: the figures stand, with the warning beside them.
+//! All findings about a run, with the transport, case or repeat that each is about.
 
 use crate::run::{Cell, Run, TcpIpSource};
+use crate::units::{Unit, significant, thousands};
+use crate::validity::{Finding, Severity, cautions, void_reasons};
 use crate::variant::Variant;
 
 use super::figures::{self, Figure};
 use super::{Point, Way};
-use crate::validity::{Finding, Warning, cautions, void_reasons};
 
-/// Largest minus smallest repeat, as a share of the value.
+/// Largest minus smallest repeat, as a share of the value: a caution.
 const WIDE_SPREAD: f64 = 0.25;
-/// Load before the run, as a share of the cores.
+/// Load before the run, as a share of the cores: a caution.
 const OTHER_LOAD_SHARE: f64 = 0.25;
 
-/// Everything that speaks against the run, the gravest first.
+/// All findings, the gravest first.
 pub fn all(run: &Run, points: &[Point]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = of_run(run).collect();
     for cell in &run.cells {
-        let place = || {
-            let point = points
-                .iter()
-                .find(|point| point.name == cell.case && *point.workload == cell.workload);
-            let title = point.map_or(String::new(), |point| point.title(run));
-            let repeat = format!("repeat {}", cell.repeat + 1);
-            place(cell.variant, &[&title, &repeat])
-        };
-        let warnings = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
-        findings.extend(warnings.map(|warning| Finding::new(warning, place())));
+        let same = |point: &&Point| point.name == cell.case && *point.workload == cell.workload;
+        let title = points.iter().find(same).map_or(String::new(), |point| point.title(run));
+        let place = place(cell.variant, &[&title, &format!("repeat {}", cell.repeat + 1)]);
+        let of_cell = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
+        findings.extend(of_cell.map(|finding| finding.at(place.clone())));
     }
-    for failed in &run.failed {
+    findings.extend(run.failed.iter().map(|failed| {
         let repeat = format!("repeat {}", failed.repeat + 1);
-        let at = place(failed.variant, &[&failed.case, &repeat]);
-        let error = failed.error.clone();
-        findings.push(Finding::new(Warning::CellFailed { error }, at));
-    }
+        let text = format!("not measured: {}", failed.error);
+        Finding::new(Severity::Void, text).at(place(failed.variant, &[&failed.case, &repeat]))
+    }));
     for point in points {
         let title = point.title(run);
         for way in point.valid_ways() {
-            let at = place(way.variant, &[&title]);
-            findings.extend(of_way(run, way).map(|warning| Finding::new(warning, at.clone())));
+            let place = place(way.variant, &[&title]);
+            findings.extend(of_way(run, way).map(|finding| finding.at(place.clone())));
         }
     }
-    findings.sort_by_key(|finding| finding.warning.severity());
+    findings.sort_by_key(|finding| finding.severity);
     findings
 }
 
+/// The transport with its case or repeat: `SSE (rate 1/s, repeat 2)`.
 pub(super) fn place(variant: Variant, details: &[&str]) -> String {
     let details: Vec<&str> = details.iter().copied().filter(|text| !text.is_empty()).collect();
     match details.is_empty() {
@@ -60,19 +53,17 @@ pub(super) fn separate<'run>(
     run: &Run,
     measured: Vec<&'run Cell>,
 ) -> (Vec<&'run Cell>, Vec<String>) {
-    let mut valid = Vec::new();
-    let mut reasons = Vec::new();
-    let mut wrong = false;
+    let (mut valid, mut reasons, mut is_wrong) = (Vec::new(), Vec::new(), false);
     for cell in measured {
-        let warnings = void_reasons(run, cell);
-        wrong |= warnings.iter().any(Warning::is_wrong);
-        if warnings.is_empty() {
+        let findings = void_reasons(run, cell);
+        is_wrong |= findings.iter().any(|finding| finding.severity == Severity::Wrong);
+        if findings.is_empty() {
             valid.push(cell);
         }
-        let describe = |warning| format!("repeat {}: {warning}", cell.repeat + 1);
-        reasons.extend(warnings.into_iter().map(describe));
+        let place = format!("repeat {}", cell.repeat + 1);
+        reasons.extend(findings.into_iter().map(|finding| finding.at(&place).to_string()));
     }
-    if wrong {
+    if is_wrong {
         valid.clear();
     }
     (valid, reasons)
@@ -81,41 +72,74 @@ pub(super) fn separate<'run>(
 fn of_run(run: &Run) -> impl Iterator<Item = Finding> {
     let (load, cores) = (run.machine.load_average_before, run.machine.cores);
     let other_load = load > OTHER_LOAD_SHARE * f64::from(cores);
-    let estimated = run.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated);
+    let is_estimated =
+        run.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated);
     let stopped = run.stopped_early.as_ref();
-    let stopped = stopped.map(|stop| Warning::StoppedEarly { reason: stop.text.clone() });
-    let single = run.scenario.repeats == 1;
     [
-        stopped,
-        (run.tool.profile == "debug").then_some(Warning::DebugBuild),
-        other_load.then_some(Warning::OtherLoad { load, cores }),
-        single.then_some(Warning::SingleRepeat),
-        estimated.then_some(Warning::TcpIpEstimated),
+        stopped.map(|stop| format!("the run ended before its last cell: {}", stop.text)),
+        (run.tool.profile == "debug").then(|| {
+            "measured with a debug build, which is slower than a release build".to_owned()
+        }),
+        other_load.then(|| {
+            format!(
+                "the machine was busy before the run: its load average over one minute was {}, on \
+                 {cores} cores",
+                significant(load)
+            )
+        }),
+        (run.scenario.repeats == 1).then(|| {
+            "there is only one repeat, so the spread is unknown and only differences beyond a \
+             factor of 1.5 are claimed"
+                .to_owned()
+        }),
+        is_estimated.then(|| {
+            "TCP/IP bytes are estimated (one segment per write, one acknowledgement for every \
+             second segment) and not counted by the kernel"
+                .to_owned()
+        }),
     ]
     .into_iter()
     .flatten()
-    .map(|warning| Finding::new(warning, ""))
+    .map(|text| Finding::new(Severity::Caution, text))
 }
 
-fn of_way(run: &Run, way: &Way) -> impl Iterator<Item = Warning> {
-    let (valid, of) = (way.cells.len(), run.scenario.repeats);
-    let missing = (valid < of as usize).then_some(Warning::RepeatsMissing { valid, of });
+fn of_way(run: &Run, way: &Way) -> impl Iterator<Item = Finding> {
+    let (valid, all) = (way.cells.len(), run.scenario.repeats);
+    let missing = (valid < all as usize).then(|| format!("only {valid} of {all} repeats count"));
+    [missing, wide_spreads(way), too_few_samples(way)]
+        .into_iter()
+        .flatten()
+        .map(|text| Finding::new(Severity::Caution, text))
+}
+
+fn wide_spreads(way: &Way) -> Option<String> {
     let wide = figures::HEADLINES.iter().filter_map(|figure| {
         let spread = way.summary(figure)?.relative_spread()?;
-        (spread > WIDE_SPREAD).then_some((figure.name, spread))
+        let is_wide = spread > WIDE_SPREAD;
+        is_wide.then(|| format!("{} by {}", figure.name, Unit::Share.show(spread)))
     });
-    let wide: Vec<(&'static str, f64)> = wide.collect();
-    let wide = (!wide.is_empty()).then_some(Warning::SpreadWide { figures: wide });
-    [missing, wide, too_few_samples(way)].into_iter().flatten()
+    let wide: Vec<String> = wide.collect();
+    (!wide.is_empty()).then(|| {
+        format!(
+            "the repeats differ widely (largest minus smallest, as a share of the value): {}",
+            wide.join(", ")
+        )
+    })
 }
 
-fn too_few_samples(way: &Way) -> Option<Warning> {
+fn too_few_samples(way: &Way) -> Option<String> {
     let (deliveries, messages) = (way.latency_us.0.len(), way.published());
-    let unsupported = |figure: &&&Figure| {
+    let is_unsupported = |figure: &&&Figure| {
         figure.section() == "latency"
             && figure.quantile().is_some_and(|p| !figures::supports(p, deliveries, messages))
     };
-    let figures: Vec<&'static str> =
-        figures::ALL.iter().filter(unsupported).map(|figure| figure.name).collect();
-    (!figures.is_empty()).then_some(Warning::TooFewSamples { figures, deliveries, messages })
+    let figures: Vec<&str> =
+        figures::ALL.iter().filter(is_unsupported).map(|figure| figure.name).collect();
+    let [deliveries, messages] = [deliveries, messages].map(|count| thousands(count as i64));
+    (!figures.is_empty()).then(|| {
+        format!(
+            "{} not shown: {deliveries} deliveries of {messages} messages are too few",
+            figures.join(", ")
+        )
+    })
 }

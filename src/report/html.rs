@@ -1,12 +1,11 @@
-//! `report.html`: the document as one file that needs no network, for light and dark screens and
-//! for paper. maud escapes all text: nothing in a scenario can become markup.
+//! Renders the document as `report.html`: one file that needs no network, for light and dark
+//! screens and for paper. maud escapes all text, so nothing in a scenario can become markup.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::Report;
 use super::charts::{Chart, palette};
-use super::document::{Block, Field, Row, Section, Table, Tone, sections};
-use super::prose;
+use super::document::{Block, Field, Row, Section, Table, Tone};
+use super::{Report, prose, sections};
 use crate::text::visible;
 
 const STYLE: &str = include_str!("report.css");
@@ -14,7 +13,7 @@ const STYLE: &str = include_str!("report.css");
 /// The whole page.
 pub fn page(report: &Report) -> String {
     let scenario = &report.run.scenario;
-    let sections = sections(report);
+    let sections = sections::all(report);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -39,20 +38,24 @@ pub fn page(report: &Report) -> String {
     page.into_string()
 }
 
+/// Links to the sections after the decision.
 fn contents(sections: &[Section]) -> Markup {
     html! {
-        nav class="note" aria-label="Contents" {
-            @for section in &sections[1..] {
-                a href=(format!("#{}", section.id)) { (section.title) } " · "
+        nav aria-label="Contents" {
+            h2 { "Evidence" }
+            ol {
+                @for section in &sections[1..] {
+                    li { a href=(format!("#{}", section.id)) { (section.title) } }
+                }
+                li { a href="results.csv" { "Every figure as CSV" } }
             }
-            a href="results.csv" { "results.csv" }
         }
     }
 }
 
 fn of_section(section: &Section) -> Markup {
     html! {
-        section id=(section.id) class=[(section.id == "answer").then_some("answer")] {
+        section id=(section.id) {
             h2 { (section.title) }
             @for block in &section.blocks { (of_block(block)) }
         }
@@ -78,13 +81,17 @@ fn of_block(block: &Block) -> Markup {
                 summary { h3 { (visible(title)) } }
                 @for block in blocks { (of_block(block)) }
             },
+            Block::Links(links) => ul { @for (text, target) in links {
+                li { a href=(target) { (text) } }
+            } },
         }
     }
 }
 
 fn class(tone: Tone) -> Option<&'static str> {
     match tone {
-        Tone::Normal | Tone::Strong => None,
+        Tone::Normal => None,
+        Tone::Strong => Some("strong"),
         Tone::Note => Some("note"),
         Tone::Void => Some("void"),
     }
@@ -92,11 +99,16 @@ fn class(tone: Tone) -> Option<&'static str> {
 
 fn of_table(table: &Table) -> Markup {
     let columns = table.head.len();
-    let style = format!("--ways:{}", columns - table.names);
+    let style = format!("--columns:{}", columns - table.names);
+    let class = match (table.is_numeric, table.names) {
+        (true, 1) => "figures",
+        (true, _) => "wide",
+        (false, _) => "texts",
+    };
     let number = |index: usize| (table.is_numeric && index >= table.names).then_some("number");
     html! {
         div class="scroll" tabindex="0" {
-            table class=[(table.is_numeric && table.names == 1).then_some("figures")] style=(style) {
+            table class=(class) style=(style) {
                 thead { tr { @for (index, field) in table.head.iter().enumerate() {
                     th class=[number(index)] { (of_field(field)) }
                 } } }
@@ -107,7 +119,10 @@ fn of_table(table: &Table) -> Markup {
                             @if index < table.names {
                                 th title=[field.figure] { (of_field(field)) }
                             } @else {
-                                td class=[number(index)] { (of_field(field)) }
+                                // Narrow screens show the head of the column beside the field.
+                                td class=[number(index)] data-head=(table.head[index].text) {
+                                    (of_field(field))
+                                }
                             }
                         },
                     }

@@ -1,10 +1,10 @@
-//! The figures as JSON, for programs that read what a run found: `--json`.
+//! The figures as JSON, for `--json`.
 
 use serde_json::{Value, json};
 
 use super::{Report, Way, figures};
 
-/// The answer, the warnings, and every figure of every way, in base units.
+/// The recommendation, the findings, and every figure of every transport, in base units.
 pub fn document(report: &Report) -> Value {
     let points: Vec<Value> = report
         .points

@@ -1,17 +1,20 @@
-//! `report.md`: the document without its charts, for a pull request or a chat.
+//! Renders the document as `report.md`, without charts.
 
-use super::Report;
-use super::document::{Block, Field, Row, Table, Tone, sections};
+use super::document::{Block, Field, Row, Table, Tone};
+use super::{Report, prose, sections};
 use crate::text::visible;
 
-/// With more workloads, their full tables are left to `results.csv`.
+/// Number of workloads up to which their full tables are included.
 const FULL_TABLES_MAX: usize = 4;
 
 /// The whole file.
 pub fn document(report: &Report) -> String {
     let is_full = report.points.len() <= FULL_TABLES_MAX;
-    let title = format!("# {}\n", escaped(&report.run.scenario.title));
-    let sections = sections(report).into_iter().filter_map(|section| {
+    let scenario = &report.run.scenario;
+    let description = prose::paragraphs(&scenario.description);
+    let description = description.map(|text| format!("{}\n\n", escaped(text)));
+    let title = format!("# {}\n\n{}", escaped(&scenario.title), description.collect::<String>());
+    let sections = sections::all(report).into_iter().filter_map(|section| {
         let body: String = section.blocks.iter().map(|block| of_block(block, is_full)).collect();
         let body = match section.id {
             "figures" if !is_full => "Every figure is in `results.csv`.\n\n".to_owned(),
@@ -20,11 +23,11 @@ pub fn document(report: &Report) -> String {
         let has_text = section.blocks.iter().any(|block| !is_drawn(block));
         has_text.then(|| format!("## {}\n\n{body}", escaped(&section.title)))
     });
-    let text = title + "\n" + &sections.collect::<String>();
+    let text = title + &sections.collect::<String>();
     text.trim_end().to_owned() + "\n"
 }
 
-/// True for what is only there to be looked at: charts, and the headings over them.
+/// True for charts and the headings above them.
 fn is_drawn(block: &Block) -> bool {
     matches!(block, Block::Charts(_) | Block::Heading(_))
 }
@@ -32,6 +35,7 @@ fn is_drawn(block: &Block) -> bool {
 fn of_block(block: &Block, is_full: bool) -> String {
     match block {
         Block::Heading(text) => format!("### {}\n\n", escaped(text)),
+        Block::Paragraph(Tone::Strong | Tone::Void, text) => format!("**{}**\n\n", escaped(text)),
         Block::Paragraph(_, text) => format!("{}\n\n", escaped(text)),
         Block::List(items) => {
             let item = |(tone, text): &(Tone, String)| match tone {
@@ -48,6 +52,10 @@ fn of_block(block: &Block, is_full: bool) -> String {
         }
         Block::Table(table) => of_table(table),
         Block::Charts(_) => String::new(),
+        Block::Links(links) => {
+            let link = |(text, target): &(String, String)| format!("- [{text}]({target})\n");
+            links.iter().map(link).collect::<String>() + "\n"
+        }
         Block::Details(_, _) if !is_full => String::new(),
         Block::Details(title, blocks) => {
             let body: String = blocks.iter().map(|block| of_block(block, is_full)).collect();
@@ -86,7 +94,7 @@ fn line(fields: impl Iterator<Item = String>) -> String {
     format!("| {} |\n", fields.collect::<Vec<_>>().join(" | "))
 }
 
-/// Text that came from a file stays text: no markup, no broken table, on one line.
+/// `text` on one line, with every character escaped that Markdown would interpret.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in visible(&text.split_whitespace().collect::<Vec<_>>().join(" ")).chars() {

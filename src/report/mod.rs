@@ -1,18 +1,20 @@
-//! From `run.json` to what people read: HTML, Markdown, CSV and the terminal's closing table.
+//! The report: turns `run.json` into HTML, Markdown, CSV, JSON and text for the terminal.
 //!
-//! A [`Report`] is a view of a [`Run`]: cells of the same case, workload and transport side by
-//! side, histograms merged over repeats, each figure with its spread and its prediction. The report
-//! measures nothing, opens no socket and reads no clock; [`write_all`] alone touches files.
+//! A [`Report`] is a view of a [`Run`]: cells of the same case, workload and transport together,
+//! histograms merged over repeats, each figure with its spread and its prediction. [`sections`]
+//! arranges it as a document, which each renderer lays out. The report measures nothing, opens no
+//! socket and reads no clock; only [`write_all`] touches files.
 //!
-//! A cell that is void has no figures here: nothing behind this file can print or draw them.
+//! A void cell has no figures here, so that no renderer can show them.
 
-mod answer;
+pub mod advice;
+mod axis;
 pub mod baseline;
-pub mod charts;
+mod charts;
 mod csv;
-pub mod decision;
-mod differences;
-mod document;
+mod decision;
+pub mod document;
+mod figure_table;
 pub mod figures;
 mod findings;
 mod html;
@@ -22,10 +24,9 @@ mod predictions;
 mod prose;
 mod published;
 mod recovery;
-pub mod stats;
-pub mod sweep;
-mod table;
-mod terminal;
+mod sections;
+pub mod terminal;
+mod text_table;
 pub mod threshold;
 mod variants;
 
@@ -40,29 +41,30 @@ use std::path::Path;
 use crate::measure::Histogram;
 use crate::run::{Cell, Run};
 use crate::scenario::{Case, Workload};
+use crate::statistics::{Ranking, Summary, ranking};
 use crate::text::visible;
+use crate::validity::Finding;
 use crate::variant::Variant;
 
-use crate::validity::Finding;
+use axis::Axis;
 use figures::{Expected, Figure};
-use stats::Summary;
-use sweep::Axis;
 pub use terminal::TableStyle;
 
 /// A run, arranged for reading.
 pub struct Report<'run> {
     pub run: &'run Run,
-    /// In the order in which the scenario names them.
+    /// In the order of the scenario.
     pub points: Vec<Point<'run>>,
-    /// What speaks against the figures, the gravest first.
+    /// What limits the use of the figures, the gravest first.
     pub findings: Vec<Finding>,
+    /// Path of the documentation, relative to the report; `None` if it is not there.
+    docs: Option<String>,
 }
 
-/// One workload under which ways were compared.
+/// One workload under which transports were compared.
 pub struct Point<'run> {
     /// The case's name, empty if the scenario has no cases.
     pub name: &'run str,
-    /// The case itself, for its prose and published figures.
     pub case: Option<&'run Case>,
     pub workload: &'run Workload,
     /// In the order of their variants.
@@ -73,13 +75,13 @@ pub struct Point<'run> {
 pub struct Way<'run> {
     pub variant: Variant,
     pub workload: &'run Workload,
-    /// The repeats that count; empty if the way is void.
+    /// The repeats that count; empty if the transport is void.
     pub cells: Vec<&'run Cell>,
-    /// Why repeats (or, if none is left, the way) do not count. Empty if all do.
+    /// Why repeats, or all of them, do not count; empty if all do.
     pub void_reasons: Vec<String>,
     /// Delivery latency of all repeats that count, microseconds.
     pub latency_us: Histogram,
-    /// Absent where theory has no closed form.
+    /// `None` where theory has no closed form.
     pub expected: Option<Expected>,
     summaries: BTreeMap<&'static str, Summary>,
 }
@@ -95,25 +97,20 @@ impl<'run> Report<'run> {
             }
         }
         let findings = findings::all(run, &points);
-        Report { run, points, findings }
+        Report { run, points, findings, docs: None }
     }
 
-    /// True if any cell is void, or nothing was measured: the run answers less than it was asked.
+    /// True if any cell is void, or if nothing was measured.
     pub fn is_void(&self) -> bool {
         self.points.is_empty() || self.findings.iter().any(Finding::is_void)
     }
 
-    /// The variants of the whole report, each once, in order.
-    pub fn variants(&self) -> BTreeSet<Variant> {
-        self.points.iter().flat_map(|point| &point.ways).map(|way| way.variant).collect()
-    }
-
-    /// The answer in a few sentences, each made from the numbers.
+    /// The recommendation with its reasons and limits, one sentence or line each.
     pub fn answer(&self) -> Vec<String> {
-        answer::sentences(self)
+        sections::texts(sections::conclusion(self))
     }
 
-    /// How many of theory's predictions held, and which did not; empty if nothing was predicted.
+    /// How many predictions of theory held, and which did not; empty if nothing was predicted.
     pub fn held(&self) -> Vec<String> {
         predictions::sentences(self)
     }
@@ -138,9 +135,9 @@ impl<'run> Report<'run> {
         json::document(self)
     }
 
-    /// The terminal's closing table: the figures that decide.
-    pub fn summary_table(&self, style: TableStyle) -> String {
-        terminal::table(self, style)
+    /// What the terminal shows after a run: the headline figures, the recommendation, validity.
+    pub fn text(&self, style: TableStyle) -> String {
+        terminal::render(&sections::summary(self), style)
     }
 }
 
@@ -157,7 +154,7 @@ impl<'run> Point<'run> {
         Point { name: &first.case, case, workload: &first.workload, ways: ways.collect() }
     }
 
-    /// What tells this point from the others: its case and swept value. Empty if it is alone.
+    /// The point's case and swept value; empty if there are no other points.
     pub fn title(&self, run: &Run) -> String {
         let swept = Axis::of(&run.scenario, self.name).map(|axis| axis.show(self.workload));
         let parts = [Some(self.name.to_owned()), swept];
@@ -166,26 +163,29 @@ impl<'run> Point<'run> {
         parts.join(", ")
     }
 
-    /// The variant's way, if it was measured here.
+    /// The variant's results, if it was measured here.
     pub fn way(&self, variant: impl Into<Variant>) -> Option<&Way<'run>> {
         let variant = variant.into();
         self.ways.iter().find(|way| way.variant == variant)
     }
 
-    /// The ways that have results.
+    /// The transports that have results.
     pub fn valid_ways(&self) -> impl Iterator<Item = &Way<'run>> {
         self.ways.iter().filter(|way| !way.is_void())
     }
 
-    /// The ways that have `figure`, smallest first.
-    pub fn ranked(&self, figure: &Figure) -> Vec<(&Way<'run>, &Summary)> {
-        let mut ranked: Vec<_> = self
-            .ways
-            .iter()
-            .filter_map(|way| way.summary(figure).map(|summary| (way, summary)))
-            .collect();
-        ranked.sort_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
-        ranked
+    /// The transports that have `figure`, smallest first.
+    pub fn values(&self, figure: &Figure) -> Vec<(&Way<'run>, Summary)> {
+        let value = |way: &Way<'run>| way.summary(figure).copied();
+        let mut values: Vec<_> =
+            self.ways.iter().filter_map(|way| Some((way, value(way)?))).collect();
+        values.sort_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
+        values
+    }
+
+    /// The order of the transports in `figure`, as far as the run establishes it.
+    pub fn ranking(&self, figure: &Figure) -> Ranking<&Way<'run>> {
+        ranking(self.values(figure))
     }
 }
 
@@ -217,12 +217,12 @@ impl<'run> Way<'run> {
         self.cells.is_empty()
     }
 
-    /// The figure over the repeats that count; absent if it could not be told.
+    /// The figure over the repeats that count; `None` if it is unknown or the sample too small.
     pub fn summary(&self, figure: &Figure) -> Option<&Summary> {
         self.summaries.get(figure.name)
     }
 
-    /// What theory expects of the figure, in base units.
+    /// The prediction of the figure, in base units.
     pub fn predicted(&self, figure: &Figure) -> Option<f64> {
         figure.predicted(self.expected.as_ref()?)
     }
@@ -233,8 +233,8 @@ impl<'run> Way<'run> {
     }
 }
 
-/// What theory expects of `cells`, which had this workload: with the messages that their schedules
-/// drew, which differ from the rate that was asked for by chance, and with the machine's own time.
+/// The prediction for `cells` of this workload, with the rate of the messages that their schedules
+/// drew, which differs from the configured rate by chance, and with the machine's processing time.
 fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -> Option<Expected> {
     let published: u64 = cells.iter().map(|cell| cell.published).sum();
     let steady_s: f64 = cells.iter().map(|cell| cell.steady_s).sum();
@@ -251,7 +251,7 @@ fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -
 /// The first file that cannot be written, with its path.
 pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let report = Report::new(run);
+    let report = Report { docs: documentation(dir), ..Report::new(run) };
     let files = [
         ("report.html", report.html()),
         ("report.md", report.markdown()),
@@ -262,4 +262,13 @@ pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The path from `dir` to the `docs` of the checkout that contains it, if one does.
+fn documentation(dir: &Path) -> Option<String> {
+    let dir = dir.canonicalize().ok()?;
+    let has_docs = |folder: &&Path| folder.join("docs/methodology.md").is_file();
+    let folder = dir.ancestors().find(has_docs)?;
+    let depth = dir.strip_prefix(folder).ok()?.components().count();
+    Some(format!("{}docs", "../".repeat(depth)))
 }

@@ -1,15 +1,13 @@
-//! Which predictions held: theory's three figures against every workload, judged by fixed
-//! tolerances, so that nobody has to do it by eye.
+//! Which predictions held: three figures at every workload, judged by fixed tolerances.
 //!
-//! Judged is only what can be: not a latency that is the machine's own time and little else, not a
-//! mean that holds a stall of the machine, not a figure of too few samples. What is not judged is
-//! counted, with the reason.
+//! A prediction is not judged if the latency is mostly the processing time of the machine, if the
+//! machine was disturbed, or if the sample is too small. Those are counted, with the reason.
 
 use crate::run::Cell;
 
 use super::figures::{self, Expected, Figure};
-use super::stats::median;
 use super::{Point, Report, Way, expected, findings};
+use crate::statistics::median;
 use crate::units::thousands;
 use crate::validity;
 
@@ -29,14 +27,14 @@ static JUDGED: [(&Figure, Tolerance); 3] = [
     (&figures::EMPTY_SHARE, Tolerance::Absolute(0.02)),
 ];
 
-/// Standard errors that must fit into a tolerance: one figure in twenty strays further by chance.
+/// Standard errors that must fit into a tolerance; one figure in twenty is further off by chance.
 const STANDARD_ERRORS: f64 = 2.0;
 
-/// What became of one prediction.
+/// The result of one prediction.
 #[derive(Debug, Clone, PartialEq)]
 enum Outcome {
     Held,
-    /// In words, with both values.
+    /// The figure with both values.
     Missed(String),
     NotJudged(Reason),
 }
@@ -52,19 +50,16 @@ enum Reason {
 impl Reason {
     const ALL: [Reason; 3] = [Reason::OwnTime, Reason::Disturbed, Reason::TooFew];
 
-    fn words(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
-            Reason::OwnTime => "latencies that are the machine's own time and little else",
-            Reason::Disturbed => {
-                "figures of cells in which the machine stalled or was full, by the cautions under \
-                 validity"
-            }
-            Reason::TooFew => "figures whose samples are too few for the tolerance",
+            Reason::OwnTime => "latencies that consist mostly of the machine's processing time",
+            Reason::Disturbed => "figures of cells that were disturbed, see Validity",
+            Reason::TooFew => "figures whose sample is too small for the tolerance",
         }
     }
 }
 
-/// The verdict in sentences; empty if nothing was predicted.
+/// The results as sentences; empty if nothing was predicted.
 pub fn sentences(report: &Report) -> Vec<String> {
     let outcomes: Vec<Outcome> = report
         .points
@@ -80,7 +75,7 @@ pub fn sentences(report: &Report) -> Vec<String> {
     let whole = |count: usize| thousands(count as i64);
     let verdict = format!(
         "{} of {} predictions held: mean latencies within 5 %, requests per second within 3 %, \
-         shares of empty answers within 2 points.",
+         shares of empty responses within 2 points.",
         whole(held),
         whole(judged)
     );
@@ -91,7 +86,7 @@ pub fn sentences(report: &Report) -> Vec<String> {
     let left_out = Reason::ALL.into_iter().filter_map(|reason| {
         let of_reason = |outcome: &&Outcome| **outcome == Outcome::NotJudged(reason);
         let count = outcomes.iter().filter(of_reason).count();
-        (count > 0).then(|| format!("Not judged ({}): {}.", whole(count), reason.words()))
+        (count > 0).then(|| format!("Not judged ({}): {}.", whole(count), reason.text()))
     });
     std::iter::once(verdict).chain(missed).chain(left_out).collect()
 }
@@ -113,7 +108,7 @@ fn of_way<'a>(
         let values: Vec<f64> = cells.iter().filter_map(|cell| figure.of_cell(cell)).collect();
         let measured = figure.pooled(&cells).or_else(|| median(&values))?;
         let is_latency = figure.name == figures::LATENCY_MEAN.name;
-        // Push asks for nothing: that is no prediction of how often.
+        // Push sends no requests, so there is nothing to predict.
         if matches!(tolerance, Tolerance::Relative(_)) && predicted == 0.0 && measured == 0.0 {
             return None;
         }
@@ -146,9 +141,9 @@ impl Tolerance {
     }
 }
 
-/// How far the figure may stray by chance alone, in its unit. Messages are taken to be independent,
-/// their deliveries not; of requests about half the variance of independent ones is left once the
-/// messages are drawn, since each is one of a chain.
+/// The standard error of the figure, in its unit. Messages are taken as independent, deliveries of
+/// the same message are not. Given the messages, requests have about half of the variance of
+/// independent ones, since each follows from the one before.
 fn standard_error(figure: &Figure, expected: &Expected, cells: &[&Cell]) -> f64 {
     let sum = |count: fn(&Cell) -> u64| cells.iter().map(|cell| count(cell)).sum::<u64>() as f64;
     if figure.name == figures::LATENCY_MEAN.name {
@@ -171,7 +166,7 @@ mod tests {
     use crate::run::Run;
     use crate::theory::OwnTime;
 
-    /// Enough of everything; the fixture's own work is 0.4 ms a push.
+    /// A large sample. Processing takes 0.4 ms per push in the fixture.
     fn run(rtt: &str) -> Run {
         let mut scenario = fixture::scenario("name = 'x'\ntitle = 'x'\ndescription = 'x'");
         scenario.workload.rtt = crate::units::parse_duration(rtt).expect("a duration");
@@ -181,38 +176,38 @@ mod tests {
         run
     }
 
-    fn verdict(run: &Run) -> Vec<String> {
+    fn results(run: &Run) -> Vec<String> {
         sentences(&Report::new(run))
     }
 
     #[test]
-    fn what_behaves_as_predicted_holds() {
-        let told = verdict(&run("40ms"));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with("7 of 7 predictions held"), "{told:?}");
+    fn figures_as_predicted_hold() {
+        let lines = results(&run("40ms"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("7 of 7 predictions held"), "{lines:?}");
     }
 
     #[test]
-    fn what_does_not_is_named_with_both_values() {
+    fn other_figures_are_named_with_both_values() {
         let mut run = run("40ms");
         for cell in run.cells.iter_mut().filter(|cell| cell.requests.sent > 0) {
             cell.requests.sent = cell.requests.sent * 105 / 100;
         }
-        let told = verdict(&run);
-        assert!(told[0].starts_with("5 of 7 predictions held"), "{told:?}");
+        let lines = results(&run);
+        assert!(lines[0].starts_with("5 of 7 predictions held"), "{lines:?}");
         let missed = "Did not hold: short polling: requests.per_subscriber_per_second 1.01/s, \
                       predicted 0.961/s.";
-        assert!(told.contains(&missed.to_owned()), "{told:?}");
+        assert!(lines.contains(&missed.to_owned()), "{lines:?}");
     }
 
     #[test]
-    fn a_latency_that_is_own_time_is_not_judged() {
-        let told = verdict(&run("0s"));
-        assert!(told[1].starts_with("Not judged (2): latencies"), "{told:?}");
+    fn a_latency_of_mostly_processing_time_is_not_judged() {
+        let lines = results(&run("0s"));
+        assert!(lines[1].starts_with("Not judged (2): latencies"), "{lines:?}");
     }
 
     #[test]
-    fn a_stalled_repeat_is_left_out_and_a_stalled_way_is_not_judged() {
+    fn a_disturbed_repeat_is_left_out_and_a_disturbed_transport_is_not_judged() {
         let mut run = run("40ms");
         let stall = |cell: &mut Cell| {
             (0..5).for_each(|_| cell.generator.publisher_late_us.record(20_000));
@@ -220,11 +215,11 @@ mod tests {
         };
         let is_push = |cell: &&mut Cell| cell.variant == crate::variant::Transport::WebSocket;
         run.cells.iter_mut().filter(is_push).take(1).for_each(stall);
-        assert!(verdict(&run)[0].starts_with("7 of 7 predictions held"), "{:?}", verdict(&run));
+        assert!(results(&run)[0].starts_with("7 of 7 predictions held"), "{:?}", results(&run));
         run.cells.iter_mut().filter(is_push).for_each(stall);
-        let told = verdict(&run);
-        assert!(told[0].starts_with("6 of 6 predictions held"), "{told:?}");
-        assert!(told[1].starts_with("Not judged (1): figures of cells in which"), "{told:?}");
+        let lines = results(&run);
+        assert!(lines[0].starts_with("6 of 6 predictions held"), "{lines:?}");
+        assert!(lines[1].starts_with("Not judged (1): figures of cells that"), "{lines:?}");
     }
 
     #[test]
@@ -234,7 +229,7 @@ mod tests {
             cell.requests.answers /= 100;
             cell.requests.empty_answers /= 100;
         }
-        let told = verdict(&run);
-        assert!(told[1].starts_with("Not judged (1): figures whose samples"), "{told:?}");
+        let lines = results(&run);
+        assert!(lines[1].starts_with("Not judged (1): figures whose sample"), "{lines:?}");
     }
 }

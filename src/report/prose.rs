@@ -1,4 +1,5 @@
-//! The texts of the document that do not depend on figures, and the circumstances of the run.
+//! Texts of the document that do not depend on figures, the circumstances of the run, and helpers
+//! for sentences.
 
 use crate::scenario::{Headers, Link, Process, Workload};
 use crate::theory::OwnTime;
@@ -8,10 +9,11 @@ use crate::variant::Pacing;
 use super::Report;
 use crate::units::{Unit, thousands};
 
-/// How the figures came about, in brief.
+/// How the figures were measured, in brief.
 pub const METHOD: [&str; 8] = [
     "Latency runs from the instant at which the schedule planned a publication to its receipt at \
-     the subscriber, on one monotonic clock, so a late publisher does not hide latency (no coordinated omission).",
+     the subscriber, on one monotonic clock, so a late publisher does not hide latency (no \
+     coordinated omission).",
     "Every transport gets the same schedule over the same simulated link. The link delays each \
      direction of every subscriber's connection; publishing is not delayed.",
     "Only the steady state counts. Every delivery is verified: a message that is lost, duplicated \
@@ -31,8 +33,8 @@ pub const METHOD: [&str; 8] = [
      processing time, as at a round trip of 0, the difference is shown instead of the ratio.",
 ];
 
-/// What decides beside the figures: a property, then what it means for polling, for a streamed
-/// response (SSE), and for a WebSocket.
+/// Properties that decide as often as the figures do, and what each means for polling, for a
+/// streamed response (SSE), and for a WebSocket.
 pub const UNMEASURED: [[&str; 4]; 8] = [
     [
         "proxies and buffering",
@@ -84,12 +86,28 @@ pub const UNMEASURED: [[&str; 4]; 8] = [
     ],
 ];
 
-/// The paragraphs of a text that was written in lines; an empty line separates two.
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(items: impl IntoIterator<Item = String>) -> String {
+    let mut items: Vec<String> = items.into_iter().collect();
+    match items.pop() {
+        None => String::new(),
+        Some(last) if items.is_empty() => last,
+        Some(last) => format!("{} and {last}", items.join(", ")),
+    }
+}
+
+/// `20 ms`, or `20 ms to 30 ms` if the two values are shown differently.
+pub fn range(unit: Unit, low: f64, high: f64) -> String {
+    let (low, high) = (unit.show(low), unit.show(high));
+    if low == high { low } else { format!("{low} to {high}") }
+}
+
+/// The paragraphs of a text in lines; an empty line separates two.
 pub fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty())
 }
 
-/// Name and value of what a reader needs to know to measure it again.
+/// Name and value of what a reader needs to repeat the measurement.
 pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
     let run = report.run;
     let (tool, machine) = (&run.tool, &run.machine);
@@ -110,7 +128,7 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         ("Memory", Unit::Bytes.show(machine.memory_bytes as f64)),
         ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
         ("Load before", format!("{:.2} (load average, one minute)", machine.load_average_before)),
-        ("Own time", own_time(report.run.own_time)),
+        ("Processing time", own_time(report.run.own_time)),
         ("Scenario", format!("{}, seed {}", run.scenario.name, run.scenario.seed)),
         ("Repeats", run.scenario.repeats.to_string()),
     ]
@@ -118,10 +136,11 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
 
 fn own_time(own_time: Option<OwnTime>) -> String {
     let Some(OwnTime { push_s, round_trip_s }) = own_time else {
-        return "not measured: predictions are theory alone".to_owned();
+        return "not measured, so predictions contain none".to_owned();
     };
     format!(
-        "{} a push, {} a request and its answer, beyond the link; measured before the first cell",
+        "{} per push, {} per request with its response, without the link; measured before the first \
+         cell",
         Unit::Seconds.show(push_s),
         Unit::Seconds.show(round_trip_s)
     )
@@ -168,13 +187,16 @@ pub fn workload(workload: &Workload) -> String {
     };
     let restart = match workload.restarts() {
         true => {
-            format!(", then a restart of the server within {}", show_duration(workload.restart))
+            format!(
+                ", followed by a restart of the server within {}",
+                show_duration(workload.restart)
+            )
         }
         false => String::new(),
     };
     format!(
         "{} subscribers on {} topics; messages of {} of text, {} on each topic, published \
-         {process}; {}; short polling every {} {pacing}; long polls held up to {}; \
+         {process}; {}; short polling every {} {pacing}; long polls answered after at most {}; \
          {headers}; steady state {}{restart}.",
         thousands(i64::from(workload.subscribers)),
         thousands(i64::from(workload.topics)),

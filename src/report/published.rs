@@ -1,39 +1,31 @@
-//! Figures that somebody published, beside ours: what a scenario's cases quote, and what they got.
+//! Published figures that a scenario's cases quote, beside those of the run.
 
+use super::document::{Field, Tone};
 use super::threshold::Reference;
 use super::{Point, Report};
 
-/// One published figure beside ours.
-pub struct Row<'a> {
-    pub case: &'a str,
-    pub source: &'a str,
-    pub figure: &'a str,
-    pub value: &'a str,
-    pub ours: String,
-    pub why: &'a str,
-}
-
-/// All of them, in the scenario's order.
-pub fn rows<'a>(report: &'a Report) -> Vec<Row<'a>> {
+/// A row for each: case, source, figure, published value, value of the run, why they may differ.
+pub fn rows(report: &Report) -> Vec<Vec<Field>> {
     let cases = report.run.scenario.cases.iter();
     let rows = cases.flat_map(|case| {
-        case.published.iter().map(|published| Row {
-            case: &case.name,
-            source: &published.source,
-            figure: &published.figure,
-            value: &published.value,
-            ours: published
-                .ours
-                .as_ref()
-                .map_or("—".to_owned(), |name| ours(report, &case.name, name)),
-            why: &published.why,
+        case.published.iter().map(|published| {
+            let ours = published.ours.as_ref();
+            let ours = ours.map_or("—".to_owned(), |name| ours_at(report, &case.name, name));
+            vec![
+                Field::new(&case.name),
+                Field::new(&published.source),
+                Field::new(&published.figure),
+                Field::new(&published.value),
+                Field::toned(ours, Tone::Strong),
+                Field::new(&published.why),
+            ]
         })
     });
     rows.collect()
 }
 
-/// Our figure at every point of the case.
-fn ours(report: &Report, case: &str, name: &str) -> String {
+/// The run's figure at every point of the case.
+fn ours_at(report: &Report, case: &str, name: &str) -> String {
     let Ok(reference) = name.parse::<Reference>() else {
         return format!("unknown figure: {name}");
     };
@@ -60,7 +52,7 @@ mod tests {
     use crate::report::fixture;
 
     #[test]
-    fn a_published_figure_stands_beside_ours() {
+    fn a_published_figure_is_shown_beside_that_of_the_run() {
         let scenario = fixture::scenario(
             "name = 'papers'\ntitle = 'Papers'\ndescription = ''\n[[case]]\nname = 'quoted'\n\
              published = [\n{ source = 'A. Author', figure = 'requests', value = '15', \
@@ -69,7 +61,7 @@ mod tests {
         );
         let run = fixture::run_of(&scenario);
         let report = Report::new(&run);
-        let ours: Vec<String> = rows(&report).into_iter().map(|row| row.ours).collect();
+        let ours: Vec<String> = rows(&report).into_iter().map(|row| row[4].text.clone()).collect();
         assert_eq!(ours, ["0", "unknown figure: nothing"]);
         assert!(report.html().contains("A. Author") && report.markdown().contains("A. Author"));
     }

@@ -1,19 +1,19 @@
-//! What a restart of the server meant, in sentences made from the numbers.
+//! What a restart of the server meant for its subscribers, in sentences.
 
 use super::Point;
 use super::figures;
+use super::prose::{list, range};
 use crate::units::Unit;
 
-/// How long the server was away and how soon each way was back; nothing if it was not restarted.
-/// Ways that lost or doubled a message are void, and so not among them.
+/// How long the server was down and when the subscribers of each transport had recovered. Empty
+/// without a restart. Transports that lost or duplicated a message are void and not included.
 pub fn sentences(point: &Point) -> Vec<String> {
-    let ranked = point.ranked(&figures::RECOVERY_BACK_MEAN);
-    let down = point.ranked(&figures::RECOVERY_DOWN);
+    let down = point.values(&figures::RECOVERY_DOWN);
     let (Some((_, shortest)), Some((_, longest))) = (down.first(), down.last()) else {
         return Vec::new();
     };
-    let [shortest, longest] = [shortest, longest].map(|summary| Unit::Seconds.show(summary.value));
-    let away = if shortest == longest { longest } else { format!("{shortest} to {longest}") };
+    let down = range(Unit::Seconds, shortest.value, longest.value);
+    let ranked = point.values(&figures::RECOVERY_BACK_MEAN);
     let back = ranked.iter().map(|(way, summary)| {
         let last = way.summary(&figures::RECOVERY_BACK_MAX).unwrap_or(summary).value;
         let [mean, last] = [summary.value, last].map(|seconds| Unit::Seconds.show(seconds));
@@ -24,16 +24,17 @@ pub fn sentences(point: &Point) -> Vec<String> {
         };
         format!("{} {mean} (the last {last}{others})", way.variant.label())
     });
-    let back: Vec<String> = back.collect();
-    let mut sentences = vec![format!(
-        "Then the server was restarted, and was away for {away}. By no way that has a result was a \
-         message lost, doubled or out of order."
-    )];
-    if !back.is_empty() {
-        let back = back.join(", ");
-        sentences.push(format!("Subscribers were back, after it listened again: {back}."));
-    }
-    sentences
+    let back = list(back);
+    let back = (!back.is_empty()).then(|| {
+        format!(
+            "Mean time until a subscriber had recovered, after the server listened again: {back}."
+        )
+    });
+    let restarted = format!(
+        "After the steady state the server was restarted and was down for {down}. No transport \
+         with a result lost, duplicated or reordered a message."
+    );
+    std::iter::once(restarted).chain(back).collect()
 }
 
 #[cfg(test)]
@@ -42,15 +43,15 @@ mod tests {
     use crate::report::{Report, fixture};
 
     #[test]
-    fn a_restart_is_told_of_and_only_where_there_was_one() {
+    fn a_restart_is_described_only_if_there_was_one() {
         let scenario = fixture::scenario(
             "name = 'r'\ntitle = 'Restart'\ndescription = ''\nworkload = { restart = '5s' }",
         );
         let run = fixture::run_of(&scenario);
         let report = Report::new(&run);
         insta::assert_snapshot!(sentences(&report.points[0]).join("\n"), @"
-        Then the server was restarted, and was away for 1.2 s. By no way that has a result was a message lost, doubled or out of order.
-        Subscribers were back, after it listened again: short polling 80 ms (the last 80.1 ms; 50 % did not notice), long polling 80 ms (the last 80.1 ms; 50 % did not notice), WebSocket 80 ms (the last 80.1 ms; 50 % did not notice).
+        After the steady state the server was restarted and was down for 1.2 s. No transport with a result lost, duplicated or reordered a message.
+        Mean time until a subscriber had recovered, after the server listened again: short polling 80 ms (the last 80.1 ms; 50 % did not notice), long polling 80 ms (the last 80.1 ms; 50 % did not notice) and WebSocket 80 ms (the last 80.1 ms; 50 % did not notice).
         ");
         assert!(report.markdown().contains("After a restart of the server"));
 

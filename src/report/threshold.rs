@@ -200,9 +200,9 @@ mod tests {
         );
         insta::assert_snapshot!(
             error("websocket.latency.p99 > 80"),
-            @"'80' is not a value here; write a duration such as 80ms, 500us or 1.5s"
+            @"invalid value '80'; expected a duration such as 80ms, 500us or 1.5s"
         );
-        assert!(error("websockets.latency.p99 > 1s").contains("known are short-polling"));
+        assert!(error("websockets.latency.p99 > 1s").contains("expected one of short-polling"));
         let unknown = error("websocket.latency.p98 > 1s");
         assert!(unknown.starts_with("unknown figure 'latency.p98'; known are latency.mean"));
         assert!(unknown.contains("requests.per_message"));

@@ -1,19 +1,20 @@
-//! What a variant changed, held against its plain transport: a sentence for each.
+//! What each variant changes, compared with its plain transport.
 
 use super::figures::{self, Figure};
+use super::prose::list;
 use super::{Point, Way};
 use crate::units::sentence_case;
 
-/// The figures that an extra is meant to change, or must not.
+/// The figures that are compared.
 const FIGURES: [(&Figure, &str); 4] = [
     (&figures::LATENCY_MEAN, "latency"),
     (&figures::REQUESTS_PER_SUBSCRIBER, "requests"),
-    (&figures::BYTES_PER_MESSAGE, "bytes a message"),
-    (&figures::CPU_PER_MESSAGE, "server CPU a message"),
+    (&figures::BYTES_PER_MESSAGE, "bytes per message"),
+    (&figures::CPU_PER_MESSAGE, "server CPU per message"),
 ];
 
-/// `Short polling +gzip, against plain: bytes a message −79 %; no change beyond the spread in
-/// latency.` None for a variant whose plain transport has no result at the point.
+/// `Short polling +gzip: bytes per message −79 %; no established change in latency.` Nothing for a
+/// variant whose plain transport has no result at the point.
 pub fn sentences(point: &Point) -> Vec<String> {
     let against_plain = |way: &Way| {
         let plain = point.way(way.variant.transport)?;
@@ -31,28 +32,20 @@ fn sentence(way: &Way, plain: &Way) -> Option<String> {
         if now.differs_from(then) && then.value > 0.0 {
             changed.push(format!("{name} {}", change(now.value / then.value)));
         } else {
-            same.push(name);
+            same.push(name.to_owned());
         }
     }
-    let same =
-        (!same.is_empty()).then(|| format!("no change beyond the spread in {}", list(&same)));
+    let same = (!same.is_empty()).then(|| format!("no established change in {}", list(same)));
     let parts: Vec<String> = changed.into_iter().chain(same).collect();
     let label = sentence_case(&way.variant.label());
-    (!parts.is_empty()).then(|| format!("{label}, against plain: {}.", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("{label}: {}.", parts.join("; ")))
 }
 
-/// `+12 %`, or from twice on `×2.4`.
+/// `+12 %`, or `×2.4` for a factor of at least 2.
 fn change(factor: f64) -> String {
     match factor {
         factor if factor >= 2.0 => format!("×{factor:.1}"),
         factor => format!("{:+.0} %", (factor - 1.0) * 100.0).replace('-', "−"),
-    }
-}
-
-fn list(names: &[&str]) -> String {
-    match names {
-        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
-        _ => names.concat(),
     }
 }
 
@@ -63,7 +56,7 @@ mod tests {
     use crate::report::{Report, fixture};
 
     #[test]
-    fn a_variant_is_held_against_its_plain_transport() {
+    fn a_variant_is_compared_with_its_plain_transport() {
         let scenario = fixture::scenario(
             "name = 'v'\ntitle = 'Variants'\ndescription = ''\ntransports = ['short-polling', \
              'short-polling+gzip', 'short-polling+h2', 'sse+h2']",
@@ -78,9 +71,9 @@ mod tests {
         }
         let report = Report::new(&run);
         insta::assert_snapshot!(sentences(&report.points[0]).join("\n"), @"
-        Short polling +gzip, against plain: bytes a message −65 %; no change beyond the spread in latency, requests and server CPU a message.
-        Short polling +h2, against plain: requests ×3.0; no change beyond the spread in latency, bytes a message and server CPU a message.
+        Short polling +gzip: bytes per message −65 %; no established change in latency, requests and server CPU per message.
+        Short polling +h2: requests ×3.0; no established change in latency, bytes per message and server CPU per message.
         ");
-        assert!(report.answer().iter().any(|sentence| sentence.contains("against plain")));
+        assert!(report.markdown().contains("## Variants compared with their plain transport"));
     }
 }

@@ -1,9 +1,9 @@
-//! A scenario: what is asked of every transport, read from TOML.
+//! Scenarios: the workloads and transports of a run, read from TOML.
 //!
-//! A file gives a base workload and, if it wants, cases that override some of it and sweeps that
-//! vary one value. All of it is checked here, so that nothing behind this file meets a nonsensical
-//! workload.
+//! A file contains a base workload, and optionally cases that override some of its values and
+//! sweeps that vary one value. All values are validated here.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,32 +23,32 @@ mod friendly {
     pub use jiff::fmt::serde::unsigned_duration::friendly::compact::{optional, required};
 }
 
-/// A question to measure, with the prose that says what it is to show.
+/// A scenario: workloads, transports and a description for the report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// A short name, used in file names: `default`.
+    /// Short name, which appears in file names: `default`.
     pub name: String,
-    /// One line for headings.
+    /// One line, the heading of the report.
     pub title: String,
-    /// What the scenario is to show, as prose.
+    /// Text for the report: what the scenario shows.
     pub description: String,
-    /// The transports to compare, in order; a variant is `short-polling+conditional`.
+    /// The variants to compare, in order, for example `short-polling+conditional`.
     #[serde(default = "all_transports")]
     pub transports: Vec<Variant>,
-    /// How often each cell is measured.
+    /// Number of times each cell is measured.
     #[serde(default = "default_repeats")]
     pub repeats: u32,
-    /// Makes schedule, poll phases and jitter repeatable. Repeat `n` uses `seed + n`.
+    /// Seed of schedule, polling phases and jitter. Repeat `n` uses `seed + n`.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// What is asked, unless a case overrides it.
+    /// The base workload, whose values a case may override.
     #[serde(default)]
     pub workload: Workload,
-    /// Vary one value of the workload (of the cases, if there are any).
+    /// Varies one value of the workload, or of each case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
-    /// Variations of the workload, each measured; none means the workload itself.
+    /// Variations of the workload. Without cases the workload itself is measured.
     #[serde(default, rename = "case", skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
 }
@@ -65,34 +65,34 @@ fn default_seed() -> u64 {
     1
 }
 
-/// What is asked of the server and its subscribers.
+/// A workload: subscribers, messages, link and phases of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
-    /// Subscribers, spread evenly over the topics; each has a connection of its own, but for
-    /// variants on HTTP/2.
+    /// Number of subscribers, distributed evenly over the topics. Each has its own connection,
+    /// except in HTTP/2 variants.
     pub subscribers: u32,
-    /// Topics; a message's fan-out is `subscribers / topics`.
+    /// Number of topics; the fan-out of a message is `subscribers / topics`.
     pub topics: u32,
-    /// Messages per second and topic, so also per subscriber (theory's lambda).
+    /// Messages per second and topic, and so per subscriber (theory's lambda).
     pub rate: f64,
-    /// How publications are spaced.
+    /// Distribution of the publication times.
     pub process: Process,
-    /// Bytes of a message's text.
+    /// Size of a message's text, bytes.
     pub message_bytes: u32,
-    /// Short polling: how long a subscriber waits between polls (theory's T).
+    /// Short polling: interval between polls (theory's T).
     #[serde(with = "friendly::required")]
     pub poll_interval: Duration,
-    /// Adaptive short polling: the longest that the interval grows to while there is nothing; no
-    /// shorter than `poll_interval` in any case.
+    /// Adaptive short polling: upper limit of the interval. A value below `poll_interval` has no
+    /// effect.
     #[serde(with = "friendly::required")]
     pub poll_interval_max: Duration,
-    /// Short polling: what the interval is counted from.
+    /// Short polling: start of the interval.
     pub poll_pacing: Pacing,
-    /// Long polling: how long a request may be held (theory's tau).
+    /// Long polling: timeout after which an empty long poll is answered (theory's tau).
     #[serde(with = "friendly::required")]
     pub long_poll_hold: Duration,
-    /// HTTP/2: subscribers that share a connection.
+    /// HTTP/2: number of subscribers that share a connection.
     pub streams_per_connection: u32,
     /// Round trip of the link, both directions together, without jitter (theory's R).
     #[serde(with = "friendly::required")]
@@ -118,19 +118,19 @@ pub struct Workload {
     /// Packet link: bytes that wait for each limited direction, at most.
     #[serde(skip_serializing_if = "link::is_default_queue")]
     pub queue_bytes: u32,
-    /// Which request headers the subscribers send.
+    /// Request headers of the subscribers.
     pub headers: Headers,
-    /// All subscribers connected, nothing published: what an idle server costs.
+    /// Length of the idle phase: all subscribers connected, nothing published.
     #[serde(with = "friendly::required")]
     pub idle: Duration,
-    /// Messages flow, nothing counts yet.
+    /// Length of the warm-up: messages are published, nothing is counted.
     #[serde(with = "friendly::required")]
     pub warm_up: Duration,
-    /// The steady state: what counts.
+    /// Length of the steady state, the measurement.
     #[serde(with = "friendly::required")]
     pub duration: Duration,
-    /// How long messages go on flowing after the steady state, in which the server is stopped and
-    /// started again; 0 for a server that is left alone.
+    /// Length of publishing after the steady state, during which the server is restarted; 0 for no
+    /// restart.
     #[serde(with = "friendly::required", skip_serializing_if = "Duration::is_zero")]
     pub restart: Duration,
 }
@@ -165,11 +165,11 @@ impl Default for Workload {
     }
 }
 
-/// How publications are spaced in time.
+/// Distribution of the publication times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Process {
-    /// Independent arrivals: exponential gaps.
+    /// Random times with exponential gaps.
     Poisson,
     /// Equal gaps, each topic with a random phase.
     Periodic,
@@ -179,9 +179,9 @@ pub enum Process {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Headers {
-    /// `Host` and what the protocol demands.
+    /// `Host` and the headers required by the protocol.
     Minimal,
-    /// What a browser sends with its cookies.
+    /// The headers of a browser, with cookies.
     Browser,
 }
 
@@ -189,102 +189,102 @@ pub enum Headers {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// A short name, unique in the scenario.
+    /// Short name, unique in the scenario.
     pub name: String,
-    /// What the case is to show, as prose.
+    /// Text for the report: what the case shows.
     #[serde(default)]
     pub description: String,
-    /// Which transports it concerns, if not all of the scenario's.
+    /// The transports of this case, if not all of the scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transports: Option<Vec<Variant>>,
-    /// What differs from the scenario's workload.
+    /// The values that differ from the scenario's workload.
     #[serde(default)]
     pub workload: Overrides,
-    /// Vary one value of the workload.
+    /// Varies one value of the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
-    /// A published figure to put beside the measured one.
+    /// Published figures to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
 }
 
-/// A figure that somebody published, to stand beside ours.
+/// A published figure, shown beside a measured one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// Who and where.
+    /// Authors and publication.
     pub source: String,
-    /// What the figure is, in words.
+    /// Description of the figure.
     pub figure: String,
-    /// As published, unit included.
+    /// The published value with its unit.
     pub value: String,
-    /// The measured figure to compare it with, as `--fail-if` names them.
+    /// The measured figure to compare with, named as in `--fail-if`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ours: Option<String>,
-    /// Why ours differs, or need not.
+    /// Why the two figures differ or agree.
     pub why: String,
 }
 
-/// One workload that is measured with several transports, under one schedule.
+/// A workload with the transports to measure, all under the same schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// The case's name, empty if the scenario has no cases.
+    /// Name of the case, empty if the scenario has no cases.
     pub case: String,
     pub workload: Workload,
     pub transports: Vec<Variant>,
 }
 
-/// A scenario that cannot be used; the text says which key, which line and what would be right.
+/// An invalid scenario; the text names the key or line, and the rule.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     #[error("{0}")]
     Text(String),
-    /// A value that makes no sense, in a table of the file, `workload.` for instance.
+    /// A value out of range, in a table of the file, for example `workload.`.
     #[error("{table}{value}")]
     Value { table: String, value: BadValue },
 }
 
 impl ScenarioError {
-    /// Says what is wrong.
+    /// An error with this text.
     pub(super) fn new(error: impl ToString) -> ScenarioError {
         ScenarioError::Text(error.to_string())
     }
 }
 
-/// A value that makes no sense.
+/// A value out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = {value}: {rule}")]
 pub struct BadValue {
-    /// As in a file: `poll_interval`.
+    /// The key in the file: `poll_interval`.
     pub key: &'static str,
     pub value: String,
-    /// What the value must be.
+    /// The rule that the value violates.
     pub rule: String,
 }
 
 impl BadValue {
-    /// The same for somebody who gave the value as a flag.
+    /// The text for a value given as a flag.
     pub fn of_flag(&self) -> String {
         format!("--{} {}: {}", self.key.replace('_', "-"), self.value, self.rule)
     }
 }
 
 impl Scenario {
-    /// Reads and checks a scenario.
+    /// Parses and validates a scenario.
     ///
     /// # Errors
-    /// Names the line and key that is wrong and says what would be right.
+    /// If the text is invalid; the error names the line and the key.
     pub fn from_toml(text: &str) -> Result<Scenario, ScenarioError> {
         let scenario: Scenario = toml::from_str(text).map_err(ScenarioError::new)?;
         scenario.check()?;
         Ok(scenario)
     }
 
-    /// Leaves out the variants that are not `known`, and the cases of which none is left. If that
-    /// is all of them, [`Scenario::check`] says that there is nothing to measure.
-    pub fn keep_transports(&mut self, known: impl Fn(Variant) -> bool) {
+    /// Removes the variants that are not `supported`, and the cases without a supported variant. If
+    /// none is left, [`Scenario::check`] returns an error.
+    pub fn keep_transports(&mut self, supported: impl Fn(Variant) -> bool) {
         let had_cases = !self.cases.is_empty();
-        let keep = |transports: &mut Vec<Variant>| transports.retain(|variant| known(*variant));
+        let keep = |transports: &mut Vec<Variant>| transports.retain(|variant| supported(*variant));
         keep(&mut self.transports);
         for transports in self.cases.iter_mut().filter_map(|case| case.transports.as_mut()) {
             keep(transports);
@@ -295,7 +295,7 @@ impl Scenario {
         }
     }
 
-    /// Every workload the scenario asks for, in order: each case at each value of its sweep.
+    /// All workloads of the scenario, in order: each case at each value of its sweep.
     pub fn points(&self) -> Vec<Point> {
         let expand = |workload: &Workload, sweep: &Option<Sweep>| match sweep {
             Some(sweep) => sweep.expand(workload),
@@ -324,10 +324,10 @@ impl Scenario {
         self.cases.iter().flat_map(of_case).collect()
     }
 
-    /// Checks what the types cannot: ranges, emptiness, uniqueness.
+    /// Validates ranges, uniqueness and non-empty lists.
     ///
     /// # Errors
-    /// Names the key that is wrong and says what would be right.
+    /// If a value is invalid; the error names the key and the rule.
     pub fn check(&self) -> Result<(), ScenarioError> {
         let name_is_plain = |name: &str| {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
@@ -336,17 +336,20 @@ impl Scenario {
             true => Ok(()),
             false => Err(ScenarioError::new(text)),
         };
-        ensure(name_is_plain(&self.name), "name: use letters, digits and '-' only")?;
+        ensure(name_is_plain(&self.name), "name: must consist of letters, digits and '-'")?;
         let no_table = |value| ScenarioError::Value { table: String::new(), value };
         between("repeats", self.repeats, 1, 100).map_err(no_table)?;
         let mut names = std::collections::HashSet::new();
         for case in &self.cases {
             let at = format!("case '{}': name", case.name);
-            ensure(name_is_plain(&case.name), &format!("{at}: use letters, digits and '-' only"))?;
-            ensure(names.insert(&case.name), &format!("{at}: another case has it already"))?;
+            ensure(
+                name_is_plain(&case.name),
+                &format!("{at}: must consist of letters, digits and '-'"),
+            )?;
+            ensure(names.insert(&case.name), &format!("{at}: already used by another case"))?;
         }
         let points = self.points();
-        ensure(!points.is_empty(), "sweep: name at least one value")?;
+        ensure(!points.is_empty(), "sweep: must have at least one value")?;
         for point in points {
             let at = if point.case.is_empty() {
                 String::new()
@@ -355,8 +358,11 @@ impl Scenario {
             };
             let mut seen = std::collections::HashSet::new();
             let distinct = point.transports.iter().all(|transport| seen.insert(transport));
-            ensure(!point.transports.is_empty(), &format!("{at}transports: name at least one"))?;
-            ensure(distinct, &format!("{at}transports: one is named twice"))?;
+            ensure(
+                !point.transports.is_empty(),
+                &format!("{at}transports: must have at least one"),
+            )?;
+            ensure(distinct, &format!("{at}transports: contains a duplicate"))?;
             let table = format!("{at}workload.");
             point.workload.check().map_err(|value| ScenarioError::Value { table, value })?;
         }
@@ -365,35 +371,36 @@ impl Scenario {
 }
 
 impl Workload {
-    /// Whether the server is stopped and started again.
+    /// Whether the server is restarted.
     pub fn restarts(&self) -> bool {
         !self.restart.is_zero()
     }
 
-    /// Time in which messages are published.
+    /// Total time of publishing.
     pub fn publishing(&self) -> Duration {
         self.warm_up + self.duration + self.restart
     }
 
-    /// Messages a publication fans out to: subscribers per topic.
+    /// Subscribers per topic: the number of deliveries of one message.
     pub fn fan_out(&self) -> f64 {
         f64::from(self.subscribers) / f64::from(self.topics)
     }
 
-    /// Checks that every value makes sense.
+    /// Validates all values.
     ///
     /// # Errors
-    /// Names the key and the value that is wrong and says what would be right.
+    /// If a value is out of range; the error names the key, the value and the rule.
     pub fn check(&self) -> Result<(), BadValue> {
         let ms = Duration::from_millis;
         let hour = ms(3_600_000);
         between("subscribers", self.subscribers, 1, 1_000_000)?;
         if !(1..=self.subscribers).contains(&self.topics) {
-            let rule = "must be at least 1 and at most the number of subscribers".to_owned();
+            let rule =
+                format!("must be between 1 and the number of subscribers ({})", self.subscribers);
             return Err(BadValue { key: "topics", value: self.topics.to_string(), rule });
         }
-        if !(self.rate > 0.0 && self.rate <= RATE_MAX) {
-            let rule = "must be above 0 and at most 10,000 (messages per second and topic)";
+        if !RATES.contains(&self.rate) {
+            let rule = "must be between 0.000001 and 10,000 (messages per second and topic)";
             let (value, rule) = (self.rate.to_string(), rule.to_owned());
             return Err(BadValue { key: "rate", value, rule });
         }
@@ -411,8 +418,8 @@ impl Workload {
         let publications = self.rate * f64::from(self.topics) * self.publishing().as_secs_f64();
         if publications > PUBLICATIONS_MAX {
             let rule = format!(
-                "with {} topics and {} of publishing these are {publications:.0} messages, more \
-                 than the {PUBLICATIONS_MAX:.0} that a cell plans",
+                "with {} topics and {} of publishing this is {publications:.0} messages, more than \
+                 the limit of {PUBLICATIONS_MAX:.0} per cell",
                 self.topics,
                 show_duration(self.publishing())
             );
@@ -431,8 +438,8 @@ fn is_one(number: &u32) -> bool {
 }
 
 /// Messages per second and topic.
-const RATE_MAX: f64 = 10_000.0;
-/// Publications of a cell: each of them is kept in memory.
+pub const RATES: RangeInclusive<f64> = 1e-6..=10_000.0;
+/// Largest number of publications in a cell, which are kept in memory.
 const PUBLICATIONS_MAX: f64 = 1e8;
 
 fn between(key: &'static str, value: u32, low: u32, high: u32) -> Result<(), BadValue> {

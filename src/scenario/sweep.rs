@@ -1,4 +1,4 @@
-//! A sweep: one value of the workload, varied.
+//! Sweeps: a workload with several values of one key.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Workload;
 
-/// One value of the workload, varied. TOML: `sweep = { rate = [0.1, 1, 10] }`.
+/// The values of one key of the workload. TOML: `sweep = { rate = [0.1, 1, 10] }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sweep {
@@ -19,7 +19,7 @@ pub enum Sweep {
 }
 
 impl Sweep {
-    /// `workload` once for each value of the sweep.
+    /// A copy of `workload` for each value of the sweep.
     pub(super) fn expand(&self, workload: &Workload) -> Vec<Workload> {
         fn each<T: Copy>(
             values: &[T],

@@ -13,8 +13,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[cfg(feature = "tls")]
-use tokio::time::timeout;
-#[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
@@ -81,19 +79,22 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         #[cfg(feature = "tls")]
         if let Some(tls) = entrance.tls.clone() {
             app.spawn(async move {
-                let shaking = timeout(host.config.header_timeout, tls.accept(stream));
+                let limit = host.config.header_timeout;
+                let shaking = host.pauses.timeout(limit, tls.accept(stream));
                 let stream = match shaking.await {
                     Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return debug!(%error, "a handshake that came to nothing"),
+                    Ok(Err(error)) => {
+                        return debug!(%error, address = %peer, "the TLS handshake failed");
+                    }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
                 let io = TimeoutStream::new(stream, host.clone(), phase.clone(), admission);
-                protocols.serve(io, service, &phase).await;
+                protocols.serve(io, service, &phase, peer).await;
             });
             continue;
         }
         let io = TimeoutStream::new(stream, host, phase.clone(), admission);
-        app.spawn(async move { protocols.serve(io, service, &phase).await });
+        app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
     drop(entrance);
     app.shut_down().await;
@@ -114,7 +115,7 @@ async fn accept(
                     .set_nodelay(true)
                     .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
                 if let Err(error) = prepared {
-                    debug!(%error, "the connection was gone before it was served");
+                    debug!(%error, address = %peer.ip(), "the connection was closed before it was served");
                     continue;
                 }
                 return (stream, peer.ip().to_canonical(), permit);

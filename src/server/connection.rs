@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -11,14 +12,14 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::protocol::{self, Protocol, Rewind};
 use super::timeout_stream::Phase;
-use crate::app::App;
 use crate::app::metrics::Refusal;
+use crate::app::{App, AwakeTimer};
 
 /// Bytes of one stream of HTTP/2 that wait for its reader.
 const H2_SEND_BYTES: usize = 32 << 10;
@@ -49,11 +50,11 @@ impl Protocols {
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout);
+        http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
         http1.max_buf_size(config.max_header_bytes).half_close(true);
         let mut http2 = http2::Builder::new(Tasks(app.clone()));
         http2
-            .timer(TokioTimer::new())
+            .timer(AwakeTimer(app.pauses.clone()))
             .keep_alive_interval(config.heartbeat)
             .keep_alive_timeout(config.send_timeout)
             .max_concurrent_streams(config.h2_max_streams)
@@ -67,7 +68,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase)
+    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase, address: IpAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -84,21 +85,25 @@ impl Protocols {
         match protocol {
             Protocol::Http1 => {
                 let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
-                self.until_end(connection, |it| it.graceful_shutdown()).await;
+                self.until_end(connection, |it| it.graceful_shutdown(), address).await;
             }
             Protocol::Http2 => {
                 // Its requests overlap, and pings tell whether the client is there.
                 phase.set(Phase::MANY);
                 // In a box, lest each connection's task have the size of the larger kind.
                 let mut connection = Box::pin(self.http2.serve_connection(io, service));
-                self.until_end(connection.as_mut(), |it| it.graceful_shutdown()).await;
+                self.until_end(connection.as_mut(), |it| it.graceful_shutdown(), address).await;
             }
         }
     }
 
     /// Drives a connection to its end, which comes soon after the drain begins.
-    async fn until_end<C>(&self, mut connection: Pin<&mut C>, shut_down: impl FnOnce(Pin<&mut C>))
-    where
+    async fn until_end<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        shut_down: impl FnOnce(Pin<&mut C>),
+        address: IpAddr,
+    ) where
         C: Future<Output = hyper::Result<()>>,
     {
         let ended = tokio::select! {
@@ -114,7 +119,7 @@ impl Protocols {
             } else if error.is_timeout() {
                 self.app.metrics.refused(Refusal::Idle);
             }
-            debug!(%error, "connection ended");
+            debug!(%error, %address, "connection ended");
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::app::token::{BadKey, TokenKey};
 use crate::app::{App, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
+use crate::private::warn_if_exposed;
 use accept::Entrance;
 pub use accept::listen;
 
@@ -74,6 +75,9 @@ impl Server {
         let address = config.listen;
         let listener = TcpListener::from_std(listener)
             .map_err(|source| BindError::Listen { address, source })?;
+        for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
+            warn_if_exposed(file);
+        }
         let token_key = config.token_key.as_deref().map(TokenKey::read).transpose()?;
         #[cfg(feature = "tls")]
         let tls = match (&config.tls_cert, &config.tls_key) {
@@ -133,6 +137,7 @@ impl Server {
         tokio::select! {
             () = accept::serve(entrance, self.app, shutdown) => {}
             () = expire_now_and_then(&app.feed) => {}
+            () = app.pauses.run() => {}
         }
         app.feed.close().await;
     }

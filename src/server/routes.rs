@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
@@ -67,11 +66,11 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// A body of limited length, if it comes within `patience`: hyper's own timeout is over when the
-/// head is there.
+/// A body of limited length, if it comes within `--body-timeout`: hyper's own timeout is over when
+/// the head is there.
 async fn whole<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
-    patience: Duration,
+    app: &App,
 ) -> Result<Vec<u8>, ApiError> {
     let add = async |mut whole: Vec<u8>, mut part: B| {
         while part.has_remaining() {
@@ -80,7 +79,7 @@ async fn whole<B: Buf>(
         }
         Ok(whole)
     };
-    match tokio::time::timeout(patience, body.try_fold(Vec::new(), add)).await {
+    match app.pauses.timeout(app.config.body_timeout, body.try_fold(Vec::new(), add)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
         Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
@@ -95,7 +94,7 @@ async fn store<B: Buf>(
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
     client.may_publish(app, &topic)?;
-    let body = whole(body, app.config.body_timeout).await.inspect_err(|error| {
+    let body = whole(body, app).await.inspect_err(|error| {
         if error.status == StatusCode::REQUEST_TIMEOUT {
             app.metrics.refused(Refusal::SlowBody);
         }

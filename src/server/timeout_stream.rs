@@ -11,10 +11,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep};
 
 use crate::app::metrics::Refusal;
-use crate::app::{App, Place};
+use crate::app::{App, AwakeSleep, Place};
 
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.
@@ -64,9 +63,9 @@ pub(super) struct TimeoutStream<S> {
     app: Arc<App>,
     phase: Arc<Phase>,
     /// Runs while a write is stuck.
-    stuck: Option<Pin<Box<Sleep>>>,
+    stuck: Option<Pin<Box<AwakeSleep>>>,
     /// Runs while a head is on its way.
-    head: Option<Pin<Box<Sleep>>>,
+    head: Option<Pin<Box<AwakeSleep>>>,
     _admission: Admission,
 }
 
@@ -87,7 +86,7 @@ impl<S> TimeoutStream<S> {
             return said;
         }
         let patience = self.app.config.send_timeout;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(self.app.pauses.sleep(patience)));
         ready!(stuck.as_mut().poll(cx));
         self.app.metrics.refused(Refusal::SlowReader);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
@@ -102,26 +101,27 @@ impl<S> Drop for TimeoutStream<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
         let before = buf.filled().len();
-        let said = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.phase.is(Phase::IDLE) && buf.filled().len() > before {
-            self.phase.set(Phase::HEAD);
+        let said = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.phase.is(Phase::IDLE) && buf.filled().len() > before {
+            this.phase.set(Phase::HEAD);
         }
-        if !self.phase.is(Phase::HEAD) {
-            self.head = None;
+        if !this.phase.is(Phase::HEAD) {
+            this.head = None;
             return said;
         }
-        let limit = self.app.config.header_timeout;
-        let head = self.head.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let limit = this.app.config.header_timeout;
+        let head = this.head.get_or_insert_with(|| Box::pin(this.app.pauses.sleep(limit)));
         ready!(match said {
             Poll::Ready(said) => return Poll::Ready(said),
             Poll::Pending => head.as_mut().poll(cx),
         });
-        self.app.metrics.refused(Refusal::SlowHead);
+        this.app.metrics.refused(Refusal::SlowHead);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head takes too long")))
     }
 }

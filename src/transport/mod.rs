@@ -3,24 +3,26 @@
 //! Lay two of the files side by side. They have the same sections in the same order, and what
 //! differs between them is the lesson of this crate: *where the waiting happens*.
 
-mod polling;
-
 pub mod long_polling;
 pub mod ndjson;
+mod poll_response;
+mod poll_schedule;
 mod reconnecting;
 pub mod short_polling;
 pub mod socketio;
 pub mod sse;
-mod streaming;
+mod stream_response;
 pub mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use crate::client::Update;
+pub use poll_schedule::PollSchedule;
 pub use reconnecting::{Backoff, Outage, Reconnecting};
 
-use crate::client::{ClientError, Dialer};
-use crate::message::{Cursor, Event, Frame, Message, TopicName};
+use crate::client::{ClientError, Dialer, PollOptions};
+use crate::message::{Cursor, TopicName};
 use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
 /// Of WebSocket, and of Socket.IO on it.
 use websocket::handshake;
@@ -39,16 +41,16 @@ pub struct SubscribeOptions {
     pub pacing: Pacing,
     /// Short polling: when the first poll after the subscription is due; `None` is at once.
     pub first_poll: Option<Instant>,
-    /// Long polling: how long a request may be held.
-    pub hold: Duration,
-    /// Long polling: how long the first request may be held, if not as long as the others.
-    pub first_hold: Option<Duration>,
+    /// Long polling: how long the server may wait before it responds.
+    pub wait: Duration,
+    /// Long polling: the same for the first poll, if not as long as for the others.
+    pub first_wait: Option<Duration>,
     /// What the client does beyond what its transport needs; set by [`Subscriber::connect`].
     pub extras: Extras,
 }
 
 impl SubscribeOptions {
-    /// Reads `topic` from its head, polls every second, holds for 25 seconds.
+    /// Reads `topic` from its head, polls every second, lets long polls wait for 25 seconds.
     pub fn new(topic: TopicName) -> SubscribeOptions {
         SubscribeOptions {
             topic,
@@ -57,41 +59,25 @@ impl SubscribeOptions {
             interval_max: Duration::from_secs(8),
             pacing: Pacing::AfterResponse,
             first_poll: None,
-            hold: Duration::from_secs(25),
-            first_hold: None,
+            wait: Duration::from_secs(25),
+            first_wait: None,
             extras: Extras::default(),
         }
     }
-}
 
-/// What a subscriber was told at one time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Received {
-    /// New messages, in order; none if an answer was empty.
-    pub messages: Vec<Message>,
-    /// Messages before these that retention had dropped.
-    pub gap: u64,
-    /// The cursor meant nothing to the server; reading goes on at the head.
-    pub reset: bool,
-}
+    /// The path of a request, with the cursor in its query.
+    fn path(&self, route: &str) -> String {
+        let path = format!("/topics/{}/{route}", self.topic);
+        match self.cursor {
+            Some(Cursor { epoch, offset }) => format!("{path}?epoch={epoch}&after={offset}"),
+            None => path,
+        }
+    }
 
-impl Received {
-    /// What a frame says, `cursor` having been moved on by it; `None` if that is nothing to a
-    /// subscriber.
-    fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Received>, ClientError> {
-        Ok(match frame {
-            Frame::Message(message) => {
-                cursor.offset = message.offset;
-                Some(Received { messages: vec![message], ..Received::default() })
-            }
-            Frame::Event(Event::Gap { gap }) => Some(Received { gap, ..Received::default() }),
-            Frame::Event(Event::Reset { epoch, cursor: offset }) => {
-                *cursor = Cursor { epoch, offset };
-                Some(Received { reset: true, ..Received::default() })
-            }
-            Frame::Event(Event::Error { error }) => return Err(ClientError::ProtocolError(error)),
-            Frame::Event(Event::Subscribed { .. } | Event::Published { .. }) => None,
-        })
+    fn poll_options(&self, route: &str) -> PollOptions {
+        let path = format!("/topics/{}/{route}", self.topic);
+        let (cursor, first_wait, extras) = (self.cursor, self.first_wait, self.extras);
+        PollOptions { path, cursor, first_wait, extras }
     }
 }
 
@@ -118,31 +104,31 @@ impl Subscriber {
     ) -> Result<Subscriber, ClientError> {
         let variant = variant.into();
         let options = SubscribeOptions { extras: variant.extras(), ..options };
-        // Whoever was given no connection to share shares one with nobody.
+        // Without a shared connection, open a private one.
         let dialer = match variant.has(Extra::H2) && dialer.shared().is_none() {
             true => dialer.with_shared(Arc::default()),
             false => dialer,
         };
         Ok(match variant.transport {
-            Transport::ShortPolling => {
-                Subscriber::ShortPolling(short_polling::Subscriber::connect(dialer, options).await?)
-            }
+            Transport::ShortPolling => Subscriber::ShortPolling(
+                short_polling::Subscriber::connect(dialer, &options).await?,
+            ),
             Transport::LongPolling => {
-                Subscriber::LongPolling(long_polling::Subscriber::connect(dialer, options).await?)
+                Subscriber::LongPolling(long_polling::Subscriber::connect(dialer, &options).await?)
             }
             Transport::WebSocket => {
-                let subscriber = websocket::Subscriber::connect(dialer, options).await?;
+                let subscriber = websocket::Subscriber::connect(dialer, &options).await?;
                 Subscriber::WebSocket(Box::new(subscriber))
             }
             Transport::Sse => {
-                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, options).await?))
+                Subscriber::Sse(Box::new(sse::Subscriber::connect(dialer, &options).await?))
             }
             transport @ (Transport::SocketioPolling | Transport::SocketioWebsocket) => {
                 let subscriber = socketio::Subscriber::connect(transport, dialer, options).await?;
                 Subscriber::Socketio(Box::new(subscriber))
             }
             Transport::Ndjson => {
-                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, options).await?))
+                Subscriber::Ndjson(Box::new(ndjson::Subscriber::connect(dialer, &options).await?))
             }
         })
     }
@@ -152,7 +138,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone and cannot be made again, or the server says something unheard-of.
-    pub async fn next(&mut self) -> Result<Received, ClientError> {
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
             Subscriber::ShortPolling(subscriber) => subscriber.next().await,
             Subscriber::LongPolling(subscriber) => subscriber.next().await,
@@ -163,39 +149,33 @@ impl Subscriber {
         }
     }
 
-    /// How long the server wants a subscriber that lost its connection to stay away, if it said so.
-    fn retry(&self) -> Option<Duration> {
+    /// How long the server wants a subscriber that lost its connection to wait before it
+    /// reconnects, if the transport can tell.
+    fn reconnect_delay(&self) -> Option<Duration> {
         match self {
-            Subscriber::Sse(subscriber) => Some(subscriber.retry()),
-            Subscriber::ShortPolling(_)
-            | Subscriber::LongPolling(_)
-            | Subscriber::WebSocket(_)
-            | Subscriber::Socketio(_)
-            | Subscriber::Ndjson(_) => None,
+            Subscriber::Sse(subscriber) => Some(subscriber.stream.reconnect_delay()),
+            _ => None,
         }
     }
 
-    /// How long the server, in its last answer, asked the subscriber to stay away, if it did.
-    fn told_to_leave(&self) -> Option<Duration> {
+    /// How long the server, in its last response, asked the subscriber to stay away, if it did.
+    fn retry_after(&self) -> Option<Duration> {
         match self {
-            Subscriber::ShortPolling(subscriber) => subscriber.told_to_leave(),
-            Subscriber::LongPolling(subscriber) => subscriber.told_to_leave(),
-            Subscriber::WebSocket(_)
-            | Subscriber::Sse(_)
-            | Subscriber::Socketio(_)
-            | Subscriber::Ndjson(_) => None,
+            Subscriber::ShortPolling(subscriber) => subscriber.client.retry_after(),
+            Subscriber::LongPolling(subscriber) => subscriber.client.retry_after(),
+            _ => None,
         }
     }
 
     /// How far this subscriber has read: what to resume from.
     pub fn cursor(&self) -> Cursor {
         match self {
-            Subscriber::ShortPolling(subscriber) => subscriber.cursor(),
-            Subscriber::LongPolling(subscriber) => subscriber.cursor(),
-            Subscriber::WebSocket(subscriber) => subscriber.cursor(),
-            Subscriber::Sse(subscriber) => subscriber.cursor(),
+            Subscriber::ShortPolling(subscriber) => subscriber.client.cursor(),
+            Subscriber::LongPolling(subscriber) => subscriber.client.cursor(),
+            Subscriber::WebSocket(subscriber) => subscriber.cursor,
+            Subscriber::Sse(subscriber) => subscriber.cursor,
             Subscriber::Socketio(subscriber) => subscriber.cursor(),
-            Subscriber::Ndjson(subscriber) => subscriber.cursor(),
+            Subscriber::Ndjson(subscriber) => subscriber.cursor,
         }
     }
 }

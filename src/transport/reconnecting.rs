@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Received, SubscribeOptions, Subscriber};
+use super::{SubscribeOptions, Subscriber, Update};
 use crate::client::clock::sleep_until;
 use crate::client::{ClientError, Dialer};
 use crate::message::Cursor;
@@ -89,7 +89,7 @@ impl Reconnecting {
         // A poll that is made up for is due at once, and answered at once: who was away wants to
         // know what there is.
         options.first_poll = None;
-        options.first_hold = Some(Duration::ZERO);
+        options.first_wait = Some(Duration::ZERO);
         Ok(Reconnecting {
             variant,
             dialer,
@@ -108,7 +108,7 @@ impl Reconnecting {
     ///
     /// # Errors
     /// If the server refuses for good or makes no sense, or an outage outlasts the patience.
-    pub async fn next(&mut self) -> Result<Received, ClientError> {
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
         loop {
             if let Some(not_before) = self.not_before {
                 sleep_until(not_before).await;
@@ -123,7 +123,8 @@ impl Reconnecting {
                 Err(error) => error,
             };
             let lost_at = *self.lost_at.get_or_insert_with(Instant::now);
-            let asked_for = self.subscriber.take().and_then(|subscriber| subscriber.retry());
+            let asked_for =
+                self.subscriber.take().and_then(|subscriber| subscriber.reconnect_delay());
             let Some(refused_for) = error.passes_in() else { return Err(error) };
             let wait = self.wait(asked_for.unwrap_or(refused_for));
             if lost_at.elapsed() + wait > self.backoff.patience {
@@ -141,7 +142,7 @@ impl Reconnecting {
 
     /// Leaves a server that has answered, and asked to be left alone for a while.
     fn leave_if_asked(&mut self) {
-        if let Some(asked_for) = self.subscriber.as_ref().and_then(Subscriber::told_to_leave) {
+        if let Some(asked_for) = self.subscriber.as_ref().and_then(Subscriber::retry_after) {
             self.subscriber = None;
             self.lost_at = Some(Instant::now());
             self.not_before = Some(Instant::now() + self.wait(asked_for));
@@ -159,7 +160,7 @@ impl Reconnecting {
     }
 
     /// One step: connects if need be, and hears what there is.
-    async fn attempt(&mut self) -> Result<Received, ClientError> {
+    async fn attempt(&mut self) -> Result<Update, ClientError> {
         if self.subscriber.is_none() {
             let connecting =
                 Subscriber::connect(self.variant, self.dialer.clone(), self.options.clone());
@@ -169,7 +170,7 @@ impl Reconnecting {
             // Who polls has not asked anything yet.
             let polls = [Transport::ShortPolling, Transport::LongPolling];
             if !polls.contains(&self.variant.transport) {
-                return Ok(Received::default());
+                return Ok(Update::default());
             }
         }
         let subscriber = self.subscriber.as_mut().expect("connected just now");

@@ -1,5 +1,5 @@
-//! A transport as it is asked for: plain, or with extras that make the most of it. What a scenario
-//! names, and what a result is of: `short-polling`, `short-polling+conditional+gzip`.
+//! Variants: a transport with optional extras, as named in scenarios and results: `short-polling`,
+//! `short-polling+conditional+gzip`.
 
 mod transport;
 
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 pub use transport::{Pacing, Transport, UnknownTransport, Waiting};
 
-/// What a client may do beyond what its transport needs.
+/// An optional feature of a transport, used by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extra {
-    /// Says which answer it has, so that an empty one need not be sent (RFC 9110, section 13).
+    /// Conditional requests: an empty response is a 304 without a body (RFC 9110, section 13).
     Conditional,
-    /// Asks less often while there is nothing.
+    /// An adaptive interval: polls less often while responses are empty.
     Adaptive,
-    /// Takes large answers compressed.
+    /// Accepts compressed responses.
     Gzip,
-    /// Shares one HTTP/2 connection with others (RFC 9113), by prior knowledge and without TLS.
+    /// Shares one HTTP/2 connection (RFC 9113, with prior knowledge, without TLS).
     H2,
 }
 
 impl Extra {
-    /// Every one, in the order in which names have them.
+    /// All extras, in the order used in names.
     pub const ALL: [Extra; 4] = [Extra::Conditional, Extra::Adaptive, Extra::Gzip, Extra::H2];
 
-    /// What follows the `+`.
+    /// The name after the `+`.
     pub fn name(self) -> &'static str {
         match self {
             Extra::Conditional => "conditional",
@@ -39,7 +39,7 @@ impl Extra {
 }
 
 impl Transport {
-    /// The extras that a client of it can have.
+    /// The extras supported by this transport.
     pub fn extras(self) -> &'static [Extra] {
         match self {
             Transport::ShortPolling => &Extra::ALL,
@@ -55,17 +55,17 @@ impl Transport {
 pub struct Extras(u8);
 
 impl Extras {
-    /// Whether `extra` is among them.
+    /// Whether the set contains `extra`.
     pub fn has(self, extra: Extra) -> bool {
         self.0 & (1 << extra as u8) != 0
     }
 
-    /// These and `extra`.
+    /// The set with `extra` added.
     pub fn with(self, extra: Extra) -> Extras {
         Extras(self.0 | (1 << extra as u8))
     }
 
-    /// Each of them, in the order of [`Extra::ALL`].
+    /// The extras in the order of [`Extra::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Extra> {
         Extra::ALL.into_iter().filter(move |extra| self.has(*extra))
     }
@@ -77,7 +77,7 @@ impl FromIterator<Extra> for Extras {
     }
 }
 
-/// A transport with the extras that its clients have.
+/// A transport with the extras that its clients use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Variant {
@@ -86,17 +86,17 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// Its extras, all of which its transport knows.
+    /// Its extras, all of which the transport supports.
     pub fn extras(self) -> Extras {
         self.extras
     }
 
-    /// Whether its clients have `extra`.
+    /// Whether it has `extra`.
     pub fn has(self, extra: Extra) -> bool {
         self.extras.has(extra)
     }
 
-    /// The name as a reader sees it in a heading: `short polling +conditional`.
+    /// The name for headings: `short polling +conditional`.
     pub fn label(self) -> String {
         let extras = self.extras.iter().map(|extra| format!(" +{}", extra.name()));
         std::iter::once(self.transport.label().to_owned()).chain(extras).collect()
@@ -104,14 +104,14 @@ impl Variant {
 }
 
 impl From<Transport> for Variant {
-    /// The plain one.
+    /// The transport without extras.
     fn from(transport: Transport) -> Variant {
         Variant { transport, extras: Extras::default() }
     }
 }
 
 impl PartialEq<Transport> for Variant {
-    /// Whether this is `transport`, plain.
+    /// Whether this is `transport` without extras.
     fn eq(&self, transport: &Transport) -> bool {
         *self == Variant::from(*transport)
     }
@@ -124,14 +124,14 @@ impl fmt::Display for Variant {
     }
 }
 
-/// A variant's name that cannot be understood.
+/// An invalid name of a variant.
 #[derive(Debug, thiserror::Error)]
 pub enum BadVariant {
     #[error(transparent)]
     Transport(#[from] UnknownTransport),
-    #[error("'{given}': {transport} has no '+{extra}'; it can have {}", list(*transport))]
+    #[error("'{given}': {transport} does not support '+{extra}'; supported: {}", list(*transport))]
     Extra { given: String, transport: Transport, extra: String },
-    #[error("'{given}': +{extra} is named twice")]
+    #[error("'{given}': +{extra} is given twice")]
     Twice { given: String, extra: String },
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_comes_back_with_its_extras_in_order() {
+    fn names_are_parsed_and_printed_with_ordered_extras() {
         let variant: Variant = "short-polling+gzip+conditional".parse().expect("a good name");
         assert_eq!(variant.to_string(), "short-polling+conditional+gzip");
         assert_eq!(variant.label(), "short polling +conditional +gzip");
@@ -197,21 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_a_transport_can_have() {
+    fn errors_list_the_supported_extras() {
         let error = |name: &str| name.parse::<Variant>().expect_err(name).to_string();
-        assert!(error("pigeon+gzip").contains("known are short-polling"));
+        assert!(error("pigeon+gzip").contains("expected one of short-polling"));
         insta::assert_snapshot!(
             error("long-polling+adaptive"),
-            @"'long-polling+adaptive': long-polling has no '+adaptive'; it can have +conditional, +gzip, +h2"
+            @"'long-polling+adaptive': long-polling does not support '+adaptive'; supported: +conditional, +gzip, +h2"
         );
         insta::assert_snapshot!(
             error("websocket+gzip"),
-            @"'websocket+gzip': websocket has no '+gzip'; it can have none"
+            @"'websocket+gzip': websocket does not support '+gzip'; supported: none"
         );
         insta::assert_snapshot!(
             error("long-polling+gzip+gzip"),
-            @"'long-polling+gzip+gzip': +gzip is named twice"
+            @"'long-polling+gzip+gzip': +gzip is given twice"
         );
-        assert!(error("sse+").contains("'sse+': sse has no '+'"));
+        assert!(error("sse+").contains("'sse+': sse does not support '+'"));
     }
 }

@@ -1,33 +1,33 @@
-//! The transports and what tells them apart.
+//! The transports and where each of them waits.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One way of hearing of messages. Every `match` on it is exhaustive, so that adding a way makes
-/// the compiler list each place to edit.
+/// A transport. Every `match` on it is exhaustive, so that for a new transport the compiler lists
+/// all places to edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Transport {
-    /// Ask, be answered at once, sleep, ask again.
+    /// The client polls, receives an immediate response, sleeps, and polls again.
     ShortPolling,
-    /// Ask, be kept waiting until there is something, ask again.
+    /// The client polls; the server responds when there is a message.
     LongPolling,
-    /// Upgrade one HTTP request to a WebSocket; the server sends when there is something.
+    /// One HTTP request is upgraded to a WebSocket, on which the server sends each message.
     WebSocket,
-    /// Ask once; the answer does not end, and the server adds to it when there is something.
+    /// Server-sent events: one response that does not end, to which the server adds each message.
     Sse,
-    /// Socket.IO's protocol in the answers to long polls.
+    /// Socket.IO over long polling.
     SocketioPolling,
-    /// Socket.IO's protocol on a WebSocket.
+    /// Socket.IO over a WebSocket.
     SocketioWebsocket,
-    /// As `Sse`, in lines of JSON.
+    /// Newline-delimited JSON: as `Sse`, with one JSON object per line.
     Ndjson,
 }
 
 impl Transport {
-    /// Every way, in the order in which reports show them.
+    /// All transports, in the order used in reports.
     pub const ALL: [Transport; 7] = [
         Transport::ShortPolling,
         Transport::LongPolling,
@@ -63,7 +63,7 @@ impl Transport {
         }
     }
 
-    /// The name as a reader sees it in a heading: `short polling`.
+    /// The name for headings: `short polling`.
     pub fn label(self) -> &'static str {
         match self {
             Transport::ShortPolling => "short polling",
@@ -77,14 +77,14 @@ impl Transport {
     }
 }
 
-/// Where a message that nobody has asked for yet is waited for: what tells the ways apart.
+/// Where the wait for the next message happens, which distinguishes the transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
     /// In the client, between two requests.
     InClient,
     /// In the server, once for each request.
     PerRequest,
-    /// In the server, on one connection, without end.
+    /// In the server, on one connection, for as long as it lasts.
     PerConnection,
 }
 
@@ -94,9 +94,9 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A transport's name that is not one of ours.
+/// An unknown name of a transport.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown transport '{given}'; known are {}", Transport::ALL.map(Transport::name).join(", "))]
+#[error("unknown transport '{given}'; expected one of {}", Transport::ALL.map(Transport::name).join(", "))]
 pub struct UnknownTransport {
     given: String,
 }
@@ -126,12 +126,12 @@ impl TryFrom<String> for Transport {
     }
 }
 
-/// What a poll interval is counted from.
+/// Start of a polling interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pacing {
-    /// Sleep after each response: the period is interval + round trip.
+    /// The interval starts after each response: the period is interval + round trip.
     AfterResponse,
-    /// A request every interval, as `setInterval` does.
+    /// A request is sent every interval, as with `setInterval`.
     FixedRate,
 }

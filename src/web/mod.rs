@@ -19,7 +19,7 @@ use warp::http::header::{
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::app::batch::is_known;
+use crate::app::respond::etag_matches;
 
 /// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser
 /// refuse any script that would turn a string into markup.
@@ -101,7 +101,7 @@ impl File {
     fn answer(&self, request: &HeaderMap) -> Response {
         let tag = self.tag();
         let text = tag.to_str().expect("hex digits in quotes are text");
-        let known = is_known(request.get_all(IF_NONE_MATCH).iter(), text);
+        let known = etag_matches(request.get_all(IF_NONE_MATCH).iter(), text);
         let mut response = if known {
             let mut response = HttpResponse::new(Default::default());
             *response.status_mut() = StatusCode::NOT_MODIFIED;

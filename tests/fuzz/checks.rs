@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use poll_vs_push::app::token::{Claims, Right, TokenKey};
 use poll_vs_push::client::Answer;
+use poll_vs_push::client::event_stream::{EventParser, Parsed};
 use poll_vs_push::client::frames::{self, FrameError, Frames, Said};
 use poll_vs_push::feed::{Feed, FeedLimits, Retention};
 use poll_vs_push::load::target::Target;
@@ -19,7 +20,7 @@ use poll_vs_push::message::{
     Batch, Cursor, Epoch, Event, Frame, Message, NewMessage, Offset, ReadResult, TopicName,
 };
 use poll_vs_push::scenario::Scenario;
-use poll_vs_push::transport::sse::events::{Parsed, Parser, cursor_of};
+use poll_vs_push::transport::sse::cursor_of;
 use poll_vs_push::units;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -236,7 +237,7 @@ pub fn events(bytes: &[u8]) {
 
 /// All that is said in `parts`, and whether it came to an event that is too long.
 fn parse(parts: &[&[u8]]) -> (Vec<Parsed>, bool) {
-    let mut parser = Parser::up_to(MESSAGE_BYTES_MAX);
+    let mut parser = EventParser::up_to(MESSAGE_BYTES_MAX);
     let is_too_long = parts.iter().any(|part| parser.feed(part).is_err());
     (parser.collect(), is_too_long)
 }

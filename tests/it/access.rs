@@ -1,20 +1,21 @@
 //! Who may: tokens on every transport and from every place that can carry one, and the pages of
 //! other origins.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use poll_vs_push::app::token::{Claims, TokenKey};
+use poll_vs_push::client::Dialer;
 use poll_vs_push::transport::Subscriber;
-use poll_vs_push::variant::Transport;
+use poll_vs_push::variant::{Transport, Variant};
 
-use crate::child::PROGRAM;
+use crate::child::{ChildServer, PROGRAM};
 use crate::socketio::too_many_connections;
-use crate::support::{Raw, Reader, TestServer, draft, options, room, soon};
+use crate::support::{Raw, Reader, TestServer, draft, options, soon};
 
 const KEY: &str = "a key of thirty-two bytes or more";
 
@@ -41,7 +42,13 @@ impl TimeoutStream {
 
 fn claims(subscribe: &str, publish: &str) -> Claims {
     let list = |pattern: &str| vec![pattern.to_owned()];
-    Claims { sub: "A".into(), exp: None, subscribe: list(subscribe), publish: list(publish) }
+    Claims {
+        sub: "A".into(),
+        exp: None,
+        nbf: None,
+        subscribe: list(subscribe),
+        publish: list(publish),
+    }
 }
 
 fn bearer(token: &str) -> HeaderMap {
@@ -49,7 +56,7 @@ fn bearer(token: &str) -> HeaderMap {
 }
 
 #[tokio::test]
-async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
+async fn every_transport_requires_a_valid_token() {
     let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     server.publish("one").await;
@@ -73,7 +80,7 @@ async fn every_transport_asks_for_a_token_and_takes_a_good_one() {
 
 /// The bare path and all below it.
 #[tokio::test]
-async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
+async fn socket_io_requires_a_token_on_every_path() {
     let guarded = TimeoutStream::start().await;
     let token = guarded.token("*", "*");
     for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
@@ -99,7 +106,7 @@ async fn socket_io_asks_for_a_token_on_every_path_that_it_answers_on() {
 }
 
 #[tokio::test]
-async fn publishing_is_a_right_of_its_own() {
+async fn publishing_requires_its_own_permission() {
     let guarded = TimeoutStream::start().await;
     let server = &guarded.server;
     let post = async |token: &str| {
@@ -123,7 +130,7 @@ async fn publishing_is_a_right_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
+async fn browser_websocket_sends_its_token_as_a_subprotocol() {
     let guarded = TimeoutStream::start().await;
     let mut raw = Raw::connect(guarded.server.address).await;
     let token = guarded.token("room", "room");
@@ -140,7 +147,7 @@ async fn a_browsers_websocket_brings_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test]
-async fn a_token_that_ends_ends_the_subscription() {
+async fn expired_token_ends_the_subscription() {
     let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = Some((now + Duration::from_secs(2)).as_secs());
@@ -156,7 +163,7 @@ async fn a_token_that_ends_ends_the_subscription() {
 
 /// Nothing that waits for the client is written once the token has expired.
 #[tokio::test]
-async fn an_expired_token_ends_a_session_before_its_next_write() {
+async fn expired_token_ends_a_session_before_its_next_write() {
     let guarded = TimeoutStream::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = now + Duration::from_secs(2);
@@ -177,7 +184,7 @@ async fn an_expired_token_ends_a_session_before_its_next_write() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
+async fn other_origins_are_rejected_unless_listed() {
     let friend = "https://friend.example";
     let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
     let ask = async |path: &str, origin: &str, more: &str| {
@@ -223,7 +230,7 @@ async fn pages_of_other_origins_are_refused_unless_they_are_listed() {
 
 /// A browser shows a page of another origin no header that is not exposed to it.
 #[tokio::test]
-async fn pages_of_listed_origins_can_poll_conditionally() {
+async fn listed_origins_can_send_conditional_polls() {
     let friend = "https://friend.example";
     let server = TestServer::with(|config| config.allow_origin = vec![friend.to_owned()]).await;
     server.publish("one").await;
@@ -247,52 +254,71 @@ async fn pages_of_listed_origins_can_poll_conditionally() {
     server.stop().await;
 }
 
-/// The whole way: a key in a file, a token from the command, and logs at their wordiest.
-#[test]
-fn a_token_never_shows_in_logs() {
+/// A key in a file, a token from the command, and everything logged that can be.
+#[tokio::test]
+async fn logs_contain_neither_token_nor_key_at_any_level() {
     let directory = tempfile::tempdir().expect("a directory");
-    let key: PathBuf = directory.path().join("key");
+    let (key, log) = (directory.path().join("key"), directory.path().join("log"));
     std::fs::write(&key, KEY).expect("writes");
+    let key = key.to_str().expect("text");
     let made = Command::new(PROGRAM)
-        .args(["token", "--subscribe", "*", "--publish", "*", "--key"])
-        .arg(&key)
+        .args(["token", "--subscribe", "*", "--publish", "*", "--key", key])
         .output()
         .expect("the program starts");
     let token = String::from_utf8(made.stdout).expect("text").trim().to_owned();
     assert_eq!(token.split('.').count(), 3, "{token}");
-    let mut child = Command::new(PROGRAM)
-        .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--token-key"])
-        .arg(&key)
-        .env("RUST_LOG", "trace")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.as_mut().expect("piped");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
-    let address = line.trim().rsplit_once("//").expect("an address").1.to_owned();
-    let ask = |path: &str, headers: &str| {
-        let mut stream = TcpStream::connect(&address).expect("it listens");
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).expect("writes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("reads");
-        answer
-    };
-    let good = ask(&format!("/topics/{}/poll?token={token}", room()), "");
-    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
-    let good = ask("/topics/room/poll", &format!("authorization: Bearer {token}\r\n"));
-    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
-    let bad = ask(&format!("/topics/room/poll?token={token}x"), "");
-    assert!(bad.starts_with("HTTP/1.1 401") && !bad.contains(&token), "{bad}");
-    drop(child.stdin.take());
-    let mut log = String::new();
-    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
-    child.wait().expect("it ends");
+    let arguments = ["--token-key", key, "--log-bytes", "100000000"];
+    let log_file = File::create(&log).expect("a file");
+    let mut server = ChildServer::start_with_log(&arguments, Some("trace"), log_file);
+
+    for status in ["200", "401"] {
+        let token = if status == "200" { token.clone() } else { format!("{token}x") };
+        let protocols = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
+        for (path, headers) in [
+            (format!("/topics/room/poll?token={token}"), String::new()),
+            (format!("/socket.io/?EIO=4&transport=polling&token={token}"), String::new()),
+            ("/topics/room/poll".to_owned(), format!("authorization: Bearer {token}\r\n")),
+            ("/topics/room/ws".to_owned(), Raw::upgrade_headers() + &protocols),
+        ] {
+            let mut raw = Raw::connect(server.address).await;
+            raw.get(&path, &headers).await;
+            let answer = raw.answer().await;
+            let is_expected = answer.status.to_string() == status || answer.status == 101;
+            assert!(is_expected && !answer.body.contains(&token), "{path}: {answer:?}");
+        }
+        let headers = bearer(&token);
+        for variant in ["long-polling+h2", "websocket", "sse", "ndjson", "socketio-websocket"] {
+            let dialer = Dialer::new(server.address).with_headers(&headers);
+            let variant: Variant = variant.parse().expect("a variant");
+            let connected = soon(Subscriber::connect(variant, dialer, options(None))).await;
+            assert_eq!(connected.is_ok(), status == "200", "{variant:?}");
+        }
+    }
+    server.stop();
+    let log = std::fs::read_to_string(&log).expect("text");
+    assert!(log.contains("TRACE"), "nothing was logged at that level");
     let signature = token.rsplit_once('.').expect("three parts").1;
-    assert!(!log.contains(signature), "the log has the token");
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(signature)).collect();
+    assert!(lines.is_empty(), "the log has the token: {lines:?}");
     assert!(!log.contains(KEY), "the log has the key");
+}
+
+#[tokio::test]
+async fn files_with_messages_are_private_and_exposed_keys_are_warned_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let mode = |path: &Path| std::fs::metadata(path).expect("it exists").permissions().mode();
+    std::fs::write(path("key"), KEY).expect("writes");
+    let key = path("key");
+    for (key_mode, is_warned) in [(0o640, true), (0o604, true), (0o600, false), (0o400, false)] {
+        std::fs::set_permissions(&key, Permissions::from_mode(key_mode)).expect("it is ours");
+        let log = File::create(path("log")).expect("a file");
+        let (key, data) = (key.to_str().expect("text"), path("feed"));
+        let arguments = ["--token-key", key, "--data", data.to_str().expect("text")];
+        ChildServer::start_with_log(&arguments, None, log).stop();
+        assert_eq!(mode(&data) & 0o777, 0o700);
+        assert_eq!(mode(&data.join("feed.redb")) & 0o777, 0o600);
+        let log = std::fs::read_to_string(path("log")).expect("text");
+        assert_eq!(log.contains("others may read it"), is_warned, "{key_mode:o}: {log}");
+    }
 }

@@ -1,7 +1,7 @@
-//! The advice: the trivial answers, the limits, and that its margins are where it changes its mind.
+//! Advice: obvious recommendations, limits, and the values at which the recommendation changes.
 
 use poll_vs_push::advise::{
-    Advice, Cost, Costs, Need, Origin, Standing, TOO_CLOSE, advise, choose,
+    Advice, BYTES_TOO_CLOSE, Cost, Costs, Need, Origin, Standing, advise, choose,
 };
 use poll_vs_push::scenario::Headers;
 use poll_vs_push::variant::Transport::{self, Ndjson, ShortPolling, Sse, WebSocket};
@@ -18,6 +18,7 @@ const NEED: Need = Need {
     headers: Headers::Minimal,
     is_tls: false,
     browser_only: false,
+    two_way: false,
     cost: Cost::Cpu,
 };
 
@@ -43,7 +44,7 @@ fn choice(need: Need) -> Option<Transport> {
 }
 
 #[test]
-fn the_obvious_answers() {
+fn obvious_needs_have_obvious_recommendations() {
     let hourly = Need { rate: 1.0 / 3_600.0, staleness_s: 60.0, ..NEED };
     assert_eq!(choice(hourly), Some(ShortPolling));
     assert_eq!(choice(Need { staleness_s: 0.05, ..NEED }), Some(Sse), "as cheap as WebSocket");
@@ -53,11 +54,50 @@ fn the_obvious_answers() {
 }
 
 #[test]
-fn one_transport_is_recommended_even_when_costs_are_close() {
+fn one_transport_is_recommended_even_if_costs_are_close() {
     let advice = advise(&Need { staleness_s: 0.05, ..NEED }, &costs());
     let choice = advice.choice.expect("push is fast enough");
     assert!(choice.close.len() > 1 && choice.close.contains(&WebSocket), "{choice:?}");
     assert_eq!(choice.transport, Sse);
+}
+
+#[test]
+fn bytes_decide_between_costs_that_are_close() {
+    let mut costs = costs();
+    let poll = costs.ways.get_mut(&ShortPolling).expect("the reference has every transport");
+    // As much CPU as push, for several times the bytes.
+    poll.request_cpu_us = 9.5;
+    let need = Need { rate: 1.0, staleness_s: 1.12, ..NEED };
+    let advice = advise(&need, &costs);
+    let choice = advice.choice.as_ref().expect("all are fast enough");
+    assert!(choice.close.contains(&ShortPolling), "{choice:?}");
+    assert_eq!(choice.transport, Sse);
+    let bytes = |transport| advice.way(transport).expect("its cost is known").cost(Cost::Bytes);
+    assert!(bytes(ShortPolling) > bytes(Sse) * BYTES_TOO_CLOSE);
+}
+
+#[test]
+fn messages_in_both_directions_require_one_connection_for_both() {
+    let advice = advise(&Need { staleness_s: 0.05, ..NEED }, &costs());
+    let two_way = advice.alternatives.iter().find(|other| other.need.two_way).expect("it changes");
+    assert_eq!(two_way.becomes, Some(WebSocket));
+    assert_eq!(choice(two_way.need), Some(WebSocket));
+}
+
+/// The report and `advise` must not give opposite answers.
+#[test]
+fn the_reference_recommends_what_the_sample_run_does() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    let text = std::fs::read_to_string(sample).expect("the sample is part of the repository");
+    let run = poll_vs_push::run::Run::from_json(&text).expect("this version wrote it");
+    let answer = poll_vs_push::report::Report::new(&run).answer();
+    let need =
+        Need { subscribers: 1_000, topics: 100, rate: 1.0, staleness_s: 1.06, rtt_s: 0.04, ..NEED };
+    for costs in [Costs::reference(), Costs::from_run(&run)] {
+        let advised = choose(&need, &costs).expect("all are fast enough").transport;
+        let expected = format!("Recommendation: {}.", advised.label());
+        assert!(answer.contains(&expected), "{expected} {answer:?}");
+    }
 }
 
 #[test]
@@ -81,7 +121,7 @@ fn headers_and_tls_cost_bytes_and_browsers_exclude_transports() {
 }
 
 #[test]
-fn polls_are_as_rare_as_the_staleness_allows() {
+fn the_poll_interval_is_as_long_as_the_staleness_allows() {
     let advice = advise(&NEED, &costs());
     let poll = advice.way(ShortPolling).expect("its cost is known");
     assert!((poll.poll_interval_s.expect("it polls") - (2.0 - 0.12)).abs() < 1e-9);
@@ -89,7 +129,7 @@ fn polls_are_as_rare_as_the_staleness_allows() {
 }
 
 #[test]
-fn a_fan_out_asks_for_cores_or_takes_its_time() {
+fn a_large_fan_out_needs_more_cores() {
     let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
     let advice = advise(&crowd, &costs());
     let push = advice.way(WebSocket).expect("its cost is known");
@@ -100,7 +140,7 @@ fn a_fan_out_asks_for_cores_or_takes_its_time() {
 }
 
 #[test]
-fn what_was_measured_is_told_from_what_was_not() {
+fn measured_extrapolated_and_reference_costs_are_distinguished() {
     let small = Need { subscribers: 1_000, ..NEED };
     let advice = advise(&small, &costs());
     assert!(advice.ways.iter().all(|way| way.cpu_standing == Standing::Measured));
@@ -117,7 +157,7 @@ fn advise_with_reference(need: Need) -> Vec<Standing> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn margins_are_where_the_answer_changes(
+    fn the_recommendation_changes_at_its_margins(
         rate_log in -3.0..2.0f64,
         staleness_log in -1.0..2.5f64,
     ) {
@@ -125,10 +165,10 @@ proptest! {
         let advice = advise(&need, &costs());
         for margin in &advice.margins {
             prop_assert!(margin.becomes != choice(need));
-            let moved = margin.knob.moved(&need, margin.factor);
+            let moved = margin.parameter.moved(&need, margin.factor);
             prop_assert_eq!(choice(moved), margin.becomes);
             // Half of the way there, nothing has changed yet.
-            prop_assert_eq!(choice(margin.knob.moved(&need, margin.factor.sqrt())), choice(need));
+            prop_assert_eq!(choice(margin.parameter.moved(&need, margin.factor.sqrt())), choice(need));
         }
     }
 
@@ -147,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_able_is_cheaper_than_the_choice(
+    fn no_fast_enough_transport_is_clearly_cheaper_than_the_choice(
         rate_log in -3.0..2.0f64,
         staleness_log in -1.0..2.5f64,
     ) {
@@ -157,7 +197,7 @@ proptest! {
             let choice = advice.choice.as_ref().expect("push is fast enough for all of these");
             let chosen = advice.way(choice.transport).expect("its cost is known").cost(cost);
             for way in advice.ways.iter().filter(|way| way.too_slow_s.is_none()) {
-                prop_assert!(chosen <= way.cost(cost) * TOO_CLOSE);
+                prop_assert!(chosen <= way.cost(cost) * cost.too_close());
                 prop_assert!(way.latency_max_s <= need.staleness_s + 1e-6);
             }
         }

@@ -53,7 +53,7 @@ async fn until_all_have_heard(browser: &Browser, message: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_arrive_in_every_lane_and_the_counters_are_the_server_s() {
+async fn messages_arrive_in_every_lane_and_counters_match_the_server() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
@@ -90,7 +90,7 @@ async fn messages_arrive_in_every_lane_and_the_counters_are_the_server_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_controls_do_what_they_say() {
+async fn controls_change_rate_round_trip_and_lanes() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
@@ -131,7 +131,7 @@ async fn the_controls_do_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_message_contains_is_never_markup() {
+async fn message_text_is_never_interpreted_as_markup() {
     const MARKUP: &str = "<script>window.hacked = 1</script><img src=x onerror='hacked = 1'>";
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
@@ -166,7 +166,7 @@ async fn what_a_message_contains_is_never_markup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lanes_come_back_after_the_server_and_tell_of_a_gap() {
+async fn lanes_reconnect_after_a_restart_and_show_a_gap() {
     let keep_five = |config: &mut poll_vs_push::app::ServerConfig| config.retain_messages = 5;
     let server = TestServer::with(keep_five).await;
     let Some(browser) = Browser::open(server.address).await else { return };
@@ -196,7 +196,7 @@ async fn the_lanes_come_back_after_the_server_and_tell_of_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_hear_each_other_and_share_six_connections() {
+async fn windows_exchange_messages_and_share_six_connections() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
@@ -226,7 +226,7 @@ async fn windows_hear_each_other_and_share_six_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_phone_and_a_screen_reader_get_all_of_it() {
+async fn page_works_on_a_phone_and_with_a_screen_reader() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true });
@@ -255,7 +255,7 @@ async fn a_phone_and_a_screen_reader_get_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_can_be_followed_and_its_report_opened() {
+async fn run_progress_is_shown_and_its_report_opens() {
     let reports = tempfile::tempdir().expect("a directory");
     let run = reports.path().join("2026-01-01T00-00-00Z");
     std::fs::create_dir(&run).expect("made");
@@ -289,7 +289,7 @@ async fn a_run_can_be_followed_and_its_report_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_source_resumes_by_itself_and_misses_nothing() {
+async fn event_source_resumes_without_losing_messages() {
     // The live page is of another server: its lanes have no part in this.
     let (elsewhere, server) = (TestServer::start().await, TestServer::start().await);
     let wire = Wire::to(server.address).await;

@@ -1,5 +1,6 @@
 //! A server as a process of its own, for tests that kill it or starve it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -31,7 +32,24 @@ impl ChildServer {
 
     /// Starts `command`, which must say where it listens as `serve` does.
     pub fn spawn(mut command: Command) -> ChildServer {
-        command.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("RUST_LOG", "off").stderr(Stdio::piped());
+        ChildServer::spawn_as_it_is(command)
+    }
+
+    /// Starts `poll-vs-push serve` with these further arguments. What it logs at `level`, or at the
+    /// default level, goes to `log`.
+    pub fn start_with_log(arguments: &[&str], level: Option<&str>, log: File) -> ChildServer {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stderr(log);
+        match level {
+            Some(level) => command.env("RUST_LOG", level),
+            None => command.env_remove("RUST_LOG"),
+        };
+        ChildServer::spawn_as_it_is(command)
+    }
+
+    fn spawn_as_it_is(mut command: Command) -> ChildServer {
+        command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -39,7 +57,7 @@ impl ChildServer {
         let said = line.trim().rsplit_once("//").map(|(_, address)| address.parse());
         let Some(Ok(address)) = said else {
             let mut why = String::new();
-            let _ = child.stderr.take().expect("it is piped").read_to_string(&mut why);
+            let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut why));
             panic!("instead of its address the server said '{line}' and: {why}");
         };
         ChildServer { child, address }

@@ -52,7 +52,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn serve_says_where_it_listens_and_stops_at_a_signal() {
+async fn serve_prints_its_address_and_stops_at_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let served = Served::start().await;
         assert_ne!(served.address.port(), 0);
@@ -63,7 +63,7 @@ async fn serve_says_where_it_listens_and_stops_at_a_signal() {
 }
 
 #[tokio::test]
-async fn a_signal_says_goodbye_to_those_who_wait() {
+async fn signal_closes_websockets_and_answers_long_polls() {
     let served = Served::start().await;
     let mut socket = Raw::connect(served.address).await;
     socket.upgrade("/topics/room/ws").await;
@@ -89,7 +89,7 @@ fn contains(text: &[u8], what: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named() {
+async fn port_in_use_is_an_error_with_address_and_flag() {
     let server = TestServer::start().await;
     let address = server.address.to_string();
     let (code, _, error) = run(&["serve", "--listen", &address]).await;
@@ -116,12 +116,12 @@ async fn help_has_examples() {
 }
 
 #[tokio::test]
-async fn what_is_typed_wrong_is_named() {
+async fn invalid_arguments_are_errors_with_flag_and_value() {
     let cases: [(&[&str], &str); 4] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["serve", "--listen", "nowhere"], "--listen"),
-        (&["serve", "--heartbeat", "soon"], "'soon' is not a duration; write for instance 40ms"),
+        (&["serve", "--heartbeat", "soon"], "'soon' is not a duration such as 40ms"),
     ];
     for (args, reason) in cases {
         let (code, _, error) = run(args).await;
@@ -131,7 +131,7 @@ async fn what_is_typed_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn a_token_without_rights_or_without_time_is_refused() {
+async fn token_without_rights_or_lifetime_is_an_error() {
     let cases: [(&[&str], &str); 3] = [
         (&[], "name topics with --subscribe"),
         (&["--subscribe", "a", "--expires", "0s"], "--expires 0s: must be between 1s"),
@@ -145,7 +145,7 @@ async fn a_token_without_rights_or_without_time_is_refused() {
 }
 
 #[tokio::test]
-async fn advice_does_not_depend_on_the_directory() {
+async fn advise_works_in_any_directory() {
     let args = ["advise", "--subscribers", "100", "--rate", "1", "--staleness", "1s"];
     let (code, expected, _) = run(&args).await;
     assert_eq!(code, 0);
@@ -160,7 +160,7 @@ async fn advice_does_not_depend_on_the_directory() {
 }
 
 #[tokio::test]
-async fn advice_and_predictions_name_the_flag_that_is_out_of_range() {
+async fn out_of_range_flags_of_advise_and_predict_are_errors() {
     let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];
     let cases: [(&[&str], &str); 2] = [
         (&advise, "--subscribers 0: must be at least 1"),
@@ -175,7 +175,7 @@ async fn advice_and_predictions_name_the_flag_that_is_out_of_range() {
 
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn who_asks_for_tls_in_vain_is_told_how_to_get_it() {
+async fn tls_flag_without_feature_is_an_error() {
     let serve = ["serve", "--listen", "127.0.0.1:0", "--tls-cert", "c.pem", "--tls-key", "k.pem"];
     let compare = ["compare", "--target", "https://127.0.0.1", "--ca", "cert.pem"];
     for args in [&serve[..], &compare] {
@@ -186,7 +186,7 @@ async fn who_asks_for_tls_in_vain_is_told_how_to_get_it() {
 }
 
 #[test]
-fn durations_of_the_server_have_bounds() {
+fn server_durations_have_limits() {
     let flags = ["heartbeat", "send-timeout", "header-timeout", "body-timeout", "idle-timeout"];
     for flag in flags {
         for bad in ["0s", "1ns", "99999999h"] {

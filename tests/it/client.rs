@@ -135,7 +135,7 @@ async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, S
 }
 
 #[tokio::test]
-async fn the_ledger_of_polls_agrees_with_the_recording() {
+async fn byte_counts_of_polls_match_a_recording() {
     for (transport, route) in
         [(Transport::ShortPolling, "poll"), (Transport::LongPolling, "long-poll")]
     {
@@ -157,7 +157,7 @@ async fn the_ledger_of_polls_agrees_with_the_recording() {
 }
 
 #[tokio::test]
-async fn the_ledger_of_a_websocket_agrees_with_the_recording() {
+async fn byte_counts_of_a_websocket_match_a_recording() {
     // The longer of the two needs a frame header of 4 bytes.
     let long = "x".repeat(200);
     let (up, down, up_sorted, down_sorted) = converse(Transport::WebSocket, ["short", &long]).await;
@@ -171,7 +171,7 @@ async fn the_ledger_of_a_websocket_agrees_with_the_recording() {
 }
 
 #[tokio::test]
-async fn what_a_websocket_client_sends_after_the_handshake_is_framing() {
+async fn websocket_bytes_sent_after_the_handshake_count_as_framing() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(20)).await;
     let relay = Relay::before(&server).await;
     let meter = Arc::new(Meter::default());
@@ -194,7 +194,7 @@ async fn what_a_websocket_client_sends_after_the_handshake_is_framing() {
 }
 
 #[tokio::test]
-async fn requests_and_answers_are_counted_on_both_sides_alike() {
+async fn client_and_server_count_the_same_requests_and_answers() {
     let server = TestServer::start().await;
     for transport in Transport::ALL {
         let meter = Arc::new(Meter::default());
@@ -212,7 +212,7 @@ async fn requests_and_answers_are_counted_on_both_sides_alike() {
 }
 
 #[tokio::test]
-async fn segments_are_those_of_the_kernel_where_it_tells() {
+async fn segments_are_counted_by_the_kernel_if_available() {
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
@@ -234,7 +234,7 @@ async fn segments_are_those_of_the_kernel_where_it_tells() {
 }
 
 #[tokio::test]
-async fn a_link_takes_its_time_both_ways_and_at_the_handshake() {
+async fn simulated_link_delays_both_directions_and_the_handshake() {
     let server = TestServer::start().await;
     let rtt = Duration::from_millis(30);
     let dialer = server.dialer().with_round_trip(rtt);

@@ -17,26 +17,26 @@ macro_rules! suite {
         $(mod $module {
             suite! {
                 @each $variant,
-                a_subscription_without_a_cursor_begins_at_the_head,
+                subscription_without_cursor_starts_at_the_head,
                 resumes_from_a_cursor,
-                an_unknown_topic_is_made_by_its_first_subscriber,
-                a_batch_keeps_the_order_and_the_limit,
-                nothing_new_is_not_something,
-                tells_of_a_gap,
-                a_cursor_of_another_epoch_is_reset,
-                a_cursor_ahead_of_the_head_is_reset,
-                a_bad_query_is_refused_with_reasons,
-                an_abandoned_wait_is_forgotten,
-                a_dropped_wait_loses_nothing,
-                what_is_published_before_the_first_wait_is_heard,
-                what_races_the_wait_is_heard,
-                two_subscribers_hear_the_same,
-                topics_are_apart,
-                a_thousand_at_once,
-                any_text_comes_as_it_was_sent,
-                the_largest_message_arrives,
-                a_message_too_large_is_refused_and_disturbs_nobody,
-                a_simulated_link_changes_nothing_but_the_time,
+                first_subscriber_creates_the_topic,
+                batches_respect_order_and_limit,
+                no_news_is_an_empty_answer_or_none,
+                gap_is_reported,
+                cursor_of_another_epoch_is_reset,
+                cursor_ahead_of_the_head_is_reset,
+                invalid_query_is_rejected_with_a_reason,
+                abandoned_wait_releases_its_resources,
+                cancelled_wait_loses_nothing,
+                message_published_before_the_first_wait_is_delivered,
+                message_published_during_the_wait_is_delivered,
+                two_subscribers_receive_the_same,
+                topics_are_independent,
+                burst_of_a_thousand_messages_is_delivered,
+                any_text_is_delivered_unchanged,
+                largest_message_is_delivered,
+                oversized_message_is_rejected_and_others_are_delivered,
+                simulated_link_changes_only_the_timing,
             }
         })*
     };
@@ -69,7 +69,7 @@ suite! {
 }
 
 #[test]
-fn every_transport_is_covered_and_every_extra_of_it() {
+fn suite_covers_every_transport_and_extra() {
     let covered: Vec<Variant> =
         COVERED.iter().map(|name| name.parse().expect("a variant")).collect();
     for transport in Transport::ALL {
@@ -136,7 +136,7 @@ async fn publish_numbered(server: &TestServer, range: std::ops::RangeInclusive<u
     }
 }
 
-async fn a_subscription_without_a_cursor_begins_at_the_head(variant: Variant) {
+async fn subscription_without_cursor_starts_at_the_head(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=5).await;
     let mut reader = server.subscribe(variant, None).await;
@@ -161,7 +161,7 @@ async fn resumes_from_a_cursor(variant: Variant) {
     server.stop().await;
 }
 
-async fn an_unknown_topic_is_made_by_its_first_subscriber(variant: Variant) {
+async fn first_subscriber_creates_the_topic(variant: Variant) {
     let server = TestServer::start().await;
     assert_eq!(server.app.feed.topic_count(), 0);
     let mut reader = server.subscribe(variant, None).await;
@@ -172,7 +172,7 @@ async fn an_unknown_topic_is_made_by_its_first_subscriber(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_batch_keeps_the_order_and_the_limit(variant: Variant) {
+async fn batches_respect_order_and_limit(variant: Variant) {
     let server = TestServer::with(|config| config.max_batch = 3).await;
     publish_numbered(&server, 1..=10).await;
     let mut reader = server.subscribe(variant, Some(server.at(0))).await;
@@ -187,11 +187,11 @@ async fn a_batch_keeps_the_order_and_the_limit(variant: Variant) {
     server.stop().await;
 }
 
-async fn nothing_new_is_not_something(variant: Variant) {
+async fn no_news_is_an_empty_answer_or_none(variant: Variant) {
     let server = TestServer::start().await;
     publish_numbered(&server, 1..=1).await;
     let options =
-        SubscribeOptions { hold: Duration::from_millis(2), ..options(Some(server.at(1))) };
+        SubscribeOptions { wait: Duration::from_millis(2), ..options(Some(server.at(1))) };
     let mut reader = Reader::connect(variant, server.dialer(), options).await;
     if ways(variant.transport).has_empty_answers {
         for _ in 0..3 {
@@ -206,7 +206,7 @@ async fn nothing_new_is_not_something(variant: Variant) {
     server.stop().await;
 }
 
-async fn tells_of_a_gap(variant: Variant) {
+async fn gap_is_reported(variant: Variant) {
     let server = TestServer::with(|config| config.retain_messages = 3).await;
     publish_numbered(&server, 1..=10).await;
     let mut reader = server.subscribe(variant, Some(server.at(2))).await;
@@ -220,14 +220,14 @@ async fn tells_of_a_gap(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_cursor_of_another_epoch_is_reset(variant: Variant) {
+async fn cursor_of_another_epoch_is_reset(variant: Variant) {
     let server = TestServer::start().await;
     let Cursor { epoch: Epoch(epoch), .. } = server.at(0);
     is_reset(&server, variant, Cursor { epoch: Epoch(!epoch), offset: 2 }).await;
     server.stop().await;
 }
 
-async fn a_cursor_ahead_of_the_head_is_reset(variant: Variant) {
+async fn cursor_ahead_of_the_head_is_reset(variant: Variant) {
     let server = TestServer::start().await;
     is_reset(&server, variant, server.at(99)).await;
     server.stop().await;
@@ -243,7 +243,7 @@ async fn is_reset(server: &TestServer, variant: Variant, cursor: Cursor) {
     assert_eq!(reader.texts(1).await, ["4"]);
 }
 
-async fn a_bad_query_is_refused_with_reasons(variant: Variant) {
+async fn invalid_query_is_rejected_with_a_reason(variant: Variant) {
     let server = TestServer::start().await;
     let mut http = HttpConnection::new(dialer_that_upgrades(&server));
     let cases = [
@@ -251,7 +251,7 @@ async fn a_bad_query_is_refused_with_reasons(variant: Variant) {
         ("after=-1", "after: '-1' is not a whole number"),
         ("after=1.5", "after: '1.5' is not a whole number"),
         ("after=18446744073709551616", "is not a whole number"),
-        ("epoch=12&after=0", "epoch: '12' is not the eight hex digits"),
+        ("epoch=12&after=0", "epoch: '12' is not eight hex digits"),
         ("epoch=ghijklmn&after=0", "epoch: 'ghijklmn' is not"),
         ("after=0&limit=0", "limit: '0' is not at least 1"),
         ("after=0&limit=many", "limit: 'many' is not a whole number"),
@@ -290,7 +290,7 @@ fn dialer_that_upgrades(server: &TestServer) -> Dialer {
     server.dialer().with_headers(&headers.map(header).into_iter().collect())
 }
 
-async fn an_abandoned_wait_is_forgotten(variant: Variant) {
+async fn abandoned_wait_releases_its_resources(variant: Variant) {
     let server = TestServer::start().await;
     let mut silent = server.subscribe(variant, None).await;
     let mut asking = server.subscribe(variant, None).await;
@@ -318,7 +318,7 @@ async fn an_abandoned_wait_is_forgotten(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_dropped_wait_loses_nothing(variant: Variant) {
+async fn cancelled_wait_loses_nothing(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
     let mut texts = Vec::new();
@@ -336,7 +336,7 @@ async fn a_dropped_wait_loses_nothing(variant: Variant) {
     server.stop().await;
 }
 
-async fn what_is_published_before_the_first_wait_is_heard(variant: Variant) {
+async fn message_published_before_the_first_wait_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
     server.publish("early").await;
@@ -345,7 +345,7 @@ async fn what_is_published_before_the_first_wait_is_heard(variant: Variant) {
     server.stop().await;
 }
 
-async fn what_races_the_wait_is_heard(variant: Variant) {
+async fn message_published_during_the_wait_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
     for round in 0..200 {
@@ -362,7 +362,7 @@ async fn what_races_the_wait_is_heard(variant: Variant) {
     server.stop().await;
 }
 
-async fn two_subscribers_hear_the_same(variant: Variant) {
+async fn two_subscribers_receive_the_same(variant: Variant) {
     let server = TestServer::start().await;
     let mut one = server.subscribe(variant, None).await;
     let mut other = server.subscribe(variant, None).await;
@@ -376,7 +376,7 @@ async fn two_subscribers_hear_the_same(variant: Variant) {
     server.stop().await;
 }
 
-async fn topics_are_apart(variant: Variant) {
+async fn topics_are_independent(variant: Variant) {
     let server = TestServer::start().await;
     let elsewhere =
         SubscribeOptions { topic: "elsewhere".parse().expect("a good name"), ..options(None) };
@@ -390,7 +390,7 @@ async fn topics_are_apart(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_thousand_at_once(variant: Variant) {
+async fn burst_of_a_thousand_messages_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
     let (heard, ()) = tokio::join!(reader.texts(1_000), publish_numbered(&server, 1..=1_000));
@@ -401,7 +401,7 @@ async fn a_thousand_at_once(variant: Variant) {
     server.stop().await;
 }
 
-async fn any_text_comes_as_it_was_sent(variant: Variant) {
+async fn any_text_is_delivered_unchanged(variant: Variant) {
     const TEXTS: [&str; 14] = [
         "",
         " ",
@@ -428,7 +428,7 @@ async fn any_text_comes_as_it_was_sent(variant: Variant) {
     server.stop().await;
 }
 
-async fn the_largest_message_arrives(variant: Variant) {
+async fn largest_message_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let text_bytes_max = server.app.config.max_message_bytes - "A".len();
     let mut reader = server.subscribe(variant, None).await;
@@ -442,7 +442,7 @@ async fn the_largest_message_arrives(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_message_too_large_is_refused_and_disturbs_nobody(variant: Variant) {
+async fn oversized_message_is_rejected_and_others_are_delivered(variant: Variant) {
     let server = TestServer::with(|config| config.max_message_bytes = 100).await;
     let mut reader = server.subscribe(variant, None).await;
     for bytes in [100, 10_000] {
@@ -455,7 +455,7 @@ async fn a_message_too_large_is_refused_and_disturbs_nobody(variant: Variant) {
     server.stop().await;
 }
 
-async fn a_simulated_link_changes_nothing_but_the_time(variant: Variant) {
+async fn simulated_link_changes_only_the_timing(variant: Variant) {
     let server = TestServer::start().await;
     let rtt = Duration::from_millis(20);
     let dialer = server.dialer().with_round_trip(rtt);

@@ -67,7 +67,7 @@ fn ended() -> impl Fn((u16, String)) {
 }
 
 #[tokio::test]
-async fn a_handshake_states_heartbeat_and_limits() {
+async fn handshake_contains_heartbeat_and_limits() {
     let server = suite_server().await;
     let mut socket = Raw::connect(server.address).await;
     socket.upgrade(SOCKET).await;
@@ -83,7 +83,7 @@ async fn a_handshake_states_heartbeat_and_limits() {
 }
 
 #[tokio::test]
-async fn a_handshake_with_another_version_transport_or_method_is_refused() {
+async fn handshake_with_wrong_version_transport_or_method_is_rejected() {
     let server = TestServer::start().await;
     for (query, body) in [
         ("transport=polling", None),
@@ -102,7 +102,7 @@ async fn a_handshake_with_another_version_transport_or_method_is_refused() {
 }
 
 #[tokio::test]
-async fn an_invalid_or_misplaced_packet_ends_the_session() {
+async fn invalid_or_unexpected_packet_ends_the_session() {
     let server = TestServer::start().await;
     for body in ["abc", "", "0", "2", "5", "3probe", "4abc", "42[]", "40[]", "bAAAA", "3\u{1e}9"] {
         let path = open(&server, POLLING).await;
@@ -119,7 +119,7 @@ async fn an_invalid_or_misplaced_packet_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_second_poll_at_the_same_time_ends_the_session() {
+async fn concurrent_second_poll_ends_the_session() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     let mut first = begin(&server, &path, None).await;
@@ -134,7 +134,7 @@ async fn a_second_poll_at_the_same_time_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_second_post_at_the_same_time_ends_the_session() {
+async fn concurrent_second_post_ends_the_session() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     let mut first = Raw::connect(server.address).await;
@@ -149,7 +149,7 @@ async fn a_second_post_at_the_same_time_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_cancelled_poll_ends_the_session() {
+async fn cancelled_poll_ends_the_session() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     drop(begin(&server, &path, None).await);
@@ -159,7 +159,7 @@ async fn a_cancelled_poll_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_close_packet_ends_the_session_and_its_poll() {
+async fn close_packet_ends_the_session_and_its_poll() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     exchange(&server, &path, Some("40")).await;
@@ -174,7 +174,7 @@ async fn a_close_packet_ends_the_session_and_its_poll() {
 }
 
 #[tokio::test]
-async fn the_first_ping_comes_after_one_interval_and_must_be_answered() {
+async fn first_ping_comes_after_one_interval_and_must_be_answered() {
     let server = suite_server().await;
     let opened_at = Instant::now();
     let path = open(&server, POLLING).await;
@@ -195,7 +195,7 @@ async fn the_first_ping_comes_after_one_interval_and_must_be_answered() {
 }
 
 #[tokio::test]
-async fn an_upgrade_moves_the_session_to_the_websocket() {
+async fn upgrade_moves_the_session_to_the_websocket() {
     let server = suite_server().await;
     let path = open(&server, POLLING).await;
     let mut poll = begin(&server, &path, None).await;
@@ -217,7 +217,7 @@ async fn an_upgrade_moves_the_session_to_the_websocket() {
 
 /// What a proxy makes of an upgrade must not harm the polls, before or after the probe.
 #[tokio::test]
-async fn a_dropped_upgrade_leaves_the_polls_alone() {
+async fn failed_upgrade_keeps_the_session_on_polling() {
     let server = TestServer::start().await;
     for is_probed in [false, true] {
         let path = open(&server, POLLING).await;
@@ -239,7 +239,7 @@ async fn a_dropped_upgrade_leaves_the_polls_alone() {
 }
 
 #[tokio::test]
-async fn polls_are_held_while_an_upgrade_hangs() {
+async fn polls_wait_while_an_upgrade_is_pending() {
     let server = TestServer::start().await;
     let path = open(&server, POLLING).await;
     let mut socket = socket_for(&server, &path).await;
@@ -266,7 +266,7 @@ async fn polls_are_held_while_an_upgrade_hangs() {
 }
 
 #[tokio::test]
-async fn sessions_are_limited_in_number_and_for_each_address() {
+async fn sessions_are_limited_in_total_and_per_address() {
     let limited = async |total, share, refusal, status| {
         let server = TestServer::with(|config| {
             (config.max_sessions, config.max_sessions_per_address) = (total, share);
@@ -291,7 +291,7 @@ async fn sessions_are_limited_in_number_and_for_each_address() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_polled_ends_after_the_send_timeout() {
+async fn session_without_polls_ends_after_the_send_timeout() {
     let server = TestServer::with(|config| config.send_timeout = Duration::from_millis(200)).await;
     let path = open(&server, POLLING).await;
     exchange(&server, &path, Some("40")).await;
@@ -302,7 +302,7 @@ async fn a_session_that_is_not_polled_ends_after_the_send_timeout() {
 }
 
 #[tokio::test]
-async fn input_is_limited_in_size_and_a_post_in_time() {
+async fn request_size_and_post_time_are_limited() {
     let server = TestServer::with(|config| {
         config.max_message_bytes = 1_000;
         config.body_timeout = Duration::from_millis(100);
@@ -347,7 +347,7 @@ async fn errors_are_shortened() {
 /// A client that sends and does not read: the server stops reading, and its memory is bounded by
 /// what one write and the kernel hold.
 #[tokio::test]
-async fn nothing_is_read_while_a_write_is_stuck() {
+async fn reading_stops_while_a_write_is_blocked() {
     let server = TestServer::with(|config| {
         config.echo = true;
         config.send_timeout = Duration::from_millis(500);
@@ -366,7 +366,7 @@ async fn nothing_is_read_while_a_write_is_stuck() {
 }
 
 #[tokio::test]
-async fn the_suites_applications_answer_with_echo_only() {
+async fn test_suite_namespaces_are_available_only_with_echo() {
     let server = suite_server().await;
     let engine = "/engine.io/?EIO=4&transport=polling";
     let path = open(&server, engine).await;
@@ -417,7 +417,7 @@ async fn attachments_are_limited_in_number_and_size() {
 }
 
 #[tokio::test]
-async fn sessions_leave_within_the_drain_window() {
+async fn sessions_end_within_the_drain_window() {
     let window = Duration::from_millis(800);
     let server = TestServer::with(|config| config.drain_window = window).await;
     let mut polls = Vec::new();

@@ -18,7 +18,7 @@ fn source(name: &str) -> String {
 
 /// The steps that an example prints, without their times. Cargo builds examples for `cargo test`
 /// into `examples/`, next to the program under test.
-fn run(name: &str) -> Vec<String> {
+pub fn run(name: &str) -> Vec<String> {
     let mut path = PathBuf::from(env!("CARGO_BIN_EXE_poll-vs-push"));
     path.pop();
     path.extend(["examples", name]);
@@ -27,12 +27,14 @@ fn run(name: &str) -> Vec<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     let missing = "run all tests, or `cargo build --examples` first";
     assert!(output.status.success(), "{}: {errors} ({missing})", path.display());
-    let step = |line: &str| {
-        let (time, step) = line.split_once(" ms  ").expect("each line has a time");
-        time.trim().parse::<u64>().expect("milliseconds");
-        step.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
     text.lines().map(step).collect()
+}
+
+/// A line that an example prints, without its time.
+pub fn step(line: &str) -> String {
+    let (time, step) = line.split_once(" ms  ").expect("each line has a time");
+    time.trim().parse::<u64>().expect("milliseconds");
+    step.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How many steps begin with this text.

@@ -11,7 +11,7 @@ use poll_vs_push::variant::Transport;
 use crate::support::{Raw, TestServer, eventually, soon};
 
 #[tokio::test]
-async fn stopping_answers_the_requests_that_are_held() {
+async fn shutdown_answers_pending_long_polls() {
     let server = TestServer::start().await;
     let ask = async || {
         let mut http = server.http();
@@ -30,7 +30,7 @@ async fn stopping_answers_the_requests_that_are_held() {
 }
 
 #[tokio::test]
-async fn stopping_takes_no_new_clients() {
+async fn shutdown_accepts_no_new_clients() {
     let server = TestServer::start().await;
     let address = server.address;
     server.stop().await;
@@ -39,7 +39,7 @@ async fn stopping_takes_no_new_clients() {
 }
 
 #[tokio::test]
-async fn stopping_ends_though_clients_hang() {
+async fn shutdown_completes_with_unresponsive_clients() {
     let server = TestServer::with(|config| {
         config.drain_window = Duration::ZERO;
         config.drain_timeout = Duration::from_millis(50);
@@ -64,7 +64,7 @@ async fn stopping_ends_though_clients_hang() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_finish_a_request_is_cut_off() {
+async fn incomplete_request_headers_close_the_connection() {
     let server = TestServer::with(|config| {
         config.header_timeout = Duration::from_millis(50);
         config.idle_timeout = Duration::from_millis(100);
@@ -84,7 +84,7 @@ async fn whoever_does_not_finish_a_request_is_cut_off() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_finish_a_body_is_told_and_cut_off() {
+async fn incomplete_request_body_is_a_408_and_closes_the_connection() {
     let server = TestServer::with(|config| config.body_timeout = Duration::from_millis(50)).await;
     let mut raw = Raw::connect(server.address).await;
     raw.send(
@@ -99,7 +99,7 @@ async fn whoever_does_not_finish_a_body_is_told_and_cut_off() {
 }
 
 #[tokio::test]
-async fn a_long_poll_outlives_the_header_timeout() {
+async fn long_poll_may_last_longer_than_the_header_timeout() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(20)).await;
     let mut raw = Raw::connect(server.address).await;
     raw.get("/topics/room/long-poll?after=0&wait=0.2", "").await;
@@ -108,7 +108,7 @@ async fn a_long_poll_outlives_the_header_timeout() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_waits_until_another_leaves() {
+async fn connection_over_the_limit_waits_for_a_free_slot() {
     let server = TestServer::with(|config| config.max_connections = 2).await;
     let mut inside = [Raw::connect(server.address).await, Raw::connect(server.address).await];
     for raw in &mut inside {
@@ -129,7 +129,7 @@ async fn one_connection_too_many_waits_until_another_leaves() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_keeps_its_place() {
+async fn upgraded_connection_still_counts_against_the_limit() {
     let server = TestServer::with(|config| config.max_connections = 1).await;
     let mut inside = Raw::connect(server.address).await;
     inside.upgrade("/topics/room/ws").await;
@@ -149,7 +149,7 @@ fn bulk() -> String {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_does_not_read_is_dropped_and_delays_nobody() {
+async fn slow_reader_is_disconnected_and_delays_no_other_subscriber() {
     let server = TestServer::with(|config| config.send_timeout = Duration::from_millis(200)).await;
     let mut stuck = Raw::connect_narrow(server.address).await;
     stuck.upgrade("/topics/room/ws").await;
@@ -170,7 +170,7 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_poller_that_does_not_read_is_dropped() {
+async fn slow_reader_of_a_poll_is_disconnected() {
     let server = TestServer::with(|config| {
         config.send_timeout = Duration::from_millis(200);
         // The kernel would take an answer of the usual size whole.
@@ -190,7 +190,7 @@ async fn a_poller_that_does_not_read_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_an_error() {
+async fn port_in_use_is_an_error() {
     let server = TestServer::start().await;
     let config = ServerConfig { listen: server.address, ..ServerConfig::default() };
     let error = Server::bind(config).await.expect_err("the port is taken");

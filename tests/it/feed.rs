@@ -96,7 +96,7 @@ proptest! {
 }
 
 #[test]
-fn a_cursor_of_another_epoch_is_reset_to_the_head() {
+fn cursor_of_another_epoch_is_reset_to_the_head() {
     let topic = topic(Retention::default());
     publish(&topic, "one");
     let slice = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
@@ -107,7 +107,7 @@ fn a_cursor_of_another_epoch_is_reset_to_the_head() {
 /// Publishers and readers race; every reader, reading and waiting as the transports do, sees every
 /// message once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn concurrent_readers_see_everything_once_and_in_order() {
+async fn concurrent_readers_receive_everything_once_and_in_order() {
     const PUBLISHERS: u64 = 4;
     const EACH: u64 = 500;
     const READERS: usize = 50;
@@ -144,7 +144,7 @@ async fn concurrent_readers_see_everything_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn waiting_ends_at_once_when_the_cursor_means_nothing() {
+async fn waiting_with_an_invalid_cursor_returns_at_once() {
     let topic = topic(Retention::default());
     for cursor in [Cursor { epoch: Epoch(8), offset: 0 }, at(1)] {
         tokio::time::timeout(FORGOTTEN, topic.wait_after(cursor)).await.expect("no wait");
@@ -152,7 +152,7 @@ async fn waiting_ends_at_once_when_the_cursor_means_nothing() {
 }
 
 #[tokio::test]
-async fn one_publication_wakes_ten_thousand() {
+async fn one_publication_wakes_ten_thousand_waiters() {
     let topic = topic(Retention::default());
     let wait = |topic: Arc<Topic>| async move { topic.wait_after(at(0)).await };
     let waiters: Vec<_> = (0..10_000).map(|_| tokio::spawn(wait(topic.clone()))).collect();

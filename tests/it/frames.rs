@@ -106,7 +106,7 @@ proptest! {
 }
 
 #[test]
-fn whatever_follows_a_close_is_not_heard() {
+fn frames_after_a_close_are_ignored() {
     let close = |close| written(Frame::close(close));
     let goodbye = CloseFrame { code: CloseCode::Away, reason: "é".into() };
     let after = [close(Some(goodbye)), written(Frame::ping(""))].concat();
@@ -115,7 +115,7 @@ fn whatever_follows_a_close_is_not_heard() {
 }
 
 #[test]
-fn each_broken_rule_has_its_name_and_its_closing_code() {
+fn protocol_violations_have_specific_errors_and_close_codes() {
     use FrameError::*;
     let huge = [&[0x81, 127][..], &u64::MAX.to_be_bytes()].concat();
     let half = [&[0x01, 127][..], &60_000u64.to_be_bytes(), &[b'x'; 60_000]].concat();
@@ -146,13 +146,13 @@ fn each_broken_rule_has_its_name_and_its_closing_code() {
 }
 
 #[test]
-fn a_character_may_be_cut_in_two() {
+fn utf8_character_may_be_split_across_reads() {
     let bytes = [0x01, 1, 0xc3, 0x80, 1, 0xa9];
     assert_eq!(hear([&bytes[..]]), Ok(vec![r#"Text("é")"#.to_owned()]));
 }
 
 #[test]
-fn a_large_message_leaves_no_large_buffer() {
+fn buffer_shrinks_after_a_large_message() {
     let mut frames = Frames::new(BYTES_MAX);
     let idle = frames.room().capacity();
     // A frame may promise what it likes: room is made for what has come.
@@ -166,7 +166,7 @@ fn a_large_message_leaves_no_large_buffer() {
 }
 
 #[test]
-fn what_a_client_says_is_masked() {
+fn client_frames_are_masked() {
     let mask = [1, 2, 3, 4];
     let [mut text, mut pong, mut close] = [Vec::new(), Vec::new(), Vec::new()];
     frames::text("abcde", mask, &mut text);

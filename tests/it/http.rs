@@ -19,7 +19,7 @@ fn json(answer: &Answer) -> Value {
 }
 
 #[tokio::test]
-async fn publishing_tells_where_the_message_was_stored() {
+async fn publish_returns_epoch_and_offset() {
     let server = TestServer::start().await;
     let epoch = server.at(0).epoch;
     for offset in 1..=2 {
@@ -33,7 +33,7 @@ async fn publishing_tells_where_the_message_was_stored() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_refused_with_reasons() {
+async fn rejected_requests_contain_a_reason() {
     let long_name = format!("/topics/{}/messages", "x".repeat(65));
     let cases: &[(&str, &str, &[u8], u16, &str)] = &[
         ("POST", MESSAGES, b"nonsense", 400, "the body must be {"),
@@ -65,7 +65,7 @@ async fn what_is_refused_is_refused_with_reasons() {
 }
 
 #[tokio::test]
-async fn a_body_needs_a_length_and_a_small_one() {
+async fn publish_requires_a_content_length_within_the_limit() {
     let server = TestServer::start().await;
     let cases = [
         ("transfer-encoding: chunked", 411, "Content-Length"),
@@ -90,7 +90,7 @@ async fn a_body_needs_a_length_and_a_small_one() {
 }
 
 #[tokio::test]
-async fn one_topic_too_many_is_refused_for_now() {
+async fn topic_over_the_limit_is_a_503() {
     let server = TestServer::with(|config| config.max_topics = 1).await;
     server.publish("hi").await;
     let answer = server.post("/topics/other/messages", draft("hi")).await;
@@ -103,7 +103,7 @@ async fn one_topic_too_many_is_refused_for_now() {
 }
 
 #[tokio::test]
-async fn a_typed_poll_needs_no_epoch_and_may_ask_for_less() {
+async fn poll_without_epoch_and_with_a_smaller_limit_works() {
     let server = TestServer::with(|config| config.max_batch = 3).await;
     let epoch = server.at(0).epoch;
     for text in ["a", "b", "c", "d"] {
@@ -125,7 +125,7 @@ async fn a_typed_poll_needs_no_epoch_and_may_ask_for_less() {
 }
 
 #[tokio::test]
-async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
+async fn long_poll_times_out_within_the_server_limit() {
     let server = TestServer::with(|config| config.max_hold = Duration::from_millis(5)).await;
     let nothing = json!({ "epoch": server.at(0).epoch, "cursor": 0, "messages": [] });
     for wait in ["0", "0.001", "3600", "1e300"] {
@@ -140,12 +140,12 @@ async fn a_hold_ends_with_nothing_and_never_later_than_the_server_allows() {
 }
 
 #[tokio::test]
-async fn a_first_hold_of_its_own_is_the_first_only() {
+async fn first_wait_applies_only_to_the_first_long_poll() {
     let an_hour = Duration::from_secs(3_600);
     let server = TestServer::with(|config| config.max_hold = an_hour).await;
     let options = SubscribeOptions {
-        hold: an_hour,
-        first_hold: Some(Duration::ZERO),
+        wait: an_hour,
+        first_wait: Some(Duration::ZERO),
         ..options(Some(server.at(0)))
     };
     let dialer = Dialer::new(server.address);
@@ -166,7 +166,7 @@ async fn eventually_held(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn health_says_who_is_there() {
+async fn health_returns_the_server_version() {
     let server = TestServer::start().await;
     let answer = server.get("/healthz").await;
     assert_eq!(answer.status, 200);
@@ -175,7 +175,7 @@ async fn health_says_who_is_there() {
 }
 
 #[tokio::test]
-async fn metrics_agree_with_what_was_done() {
+async fn metrics_match_the_requests_sent() {
     let server = TestServer::start().await;
     let content_type = server.get("/metrics").await.headers["content-type"].clone();
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -91,7 +91,7 @@ fn variant(name: &str) -> Variant {
 }
 
 #[tokio::test]
-async fn all_routes_are_there_and_many_requests_wait_on_one_connection() {
+async fn http2_serves_all_routes_and_many_pending_requests() {
     const WAITING: i64 = 50;
     let server = TestServer::start().await;
     let client = Client::connect(&server).await;
@@ -115,7 +115,7 @@ async fn all_routes_are_there_and_many_requests_wait_on_one_connection() {
 }
 
 #[tokio::test]
-async fn one_request_too_many_waits_for_another_to_end() {
+async fn stream_over_the_limit_waits_for_a_free_one() {
     let server = TestServer::with(|config| config.h2_max_streams = 2).await;
     let client = Client::connect(&server).await;
     // By the first answer the client knows the limit.
@@ -139,7 +139,7 @@ async fn one_request_too_many_waits_for_another_to_end() {
 }
 
 #[tokio::test]
-async fn a_head_too_large_is_refused_and_the_connection_goes_on() {
+async fn oversized_headers_are_rejected_and_the_connection_stays_open() {
     let server = TestServer::start().await;
     let client = Client::connect(&server).await;
     let mut request = client.request("GET", "/healthz", "");
@@ -153,7 +153,7 @@ async fn a_head_too_large_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_preface_that_does_not_end_is_cut_off() {
+async fn incomplete_preface_closes_the_connection() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
     for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let mut raw = Raw::connect(server.address).await;
@@ -166,7 +166,7 @@ async fn a_preface_that_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_held_request_outlasts_the_time_for_a_head() {
+async fn pending_request_may_last_longer_than_the_header_timeout() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
     let client = Client::connect(&server).await;
     let hold = |wait| {
@@ -185,7 +185,7 @@ async fn a_held_request_outlasts_the_time_for_a_head() {
 }
 
 #[tokio::test]
-async fn a_client_that_answers_no_ping_is_gone() {
+async fn client_that_does_not_answer_pings_is_disconnected() {
     let server = TestServer::with(|config| {
         config.heartbeat = Duration::from_millis(20);
         config.send_timeout = Duration::from_millis(20);
@@ -201,7 +201,7 @@ async fn a_client_that_answers_no_ping_is_gone() {
 }
 
 #[tokio::test]
-async fn a_flood_of_requests_taken_back_ends_the_connection() {
+async fn flood_of_cancelled_streams_closes_the_connection() {
     let server = TestServer::start().await;
     let mut flood = OPENING.to_vec();
     for number in 0..500_u32 {
@@ -220,7 +220,7 @@ async fn a_flood_of_requests_taken_back_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answers_what_it_holds_and_says_goodbye() {
+async fn shutdown_answers_pending_streams_and_sends_goaway() {
     let server = TestServer::start().await;
     let client = Client::connect(&server).await;
     let held = client.ask(client.request("GET", "/topics/room/long-poll?after=0", ""));
@@ -240,7 +240,7 @@ async fn a_server_that_stops_answers_what_it_holds_and_says_goodbye() {
 }
 
 #[tokio::test]
-async fn subscribers_share_a_connection_and_every_byte_of_it_is_counted_once() {
+async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
     const SUBSCRIBERS: usize = 5;
     const MESSAGES: usize = 20;
     let server = TestServer::start().await;
@@ -251,7 +251,7 @@ async fn subscribers_share_a_connection_and_every_byte_of_it_is_counted_once() {
         let (meter, shared) = (Arc::new(Meter::default()), Arc::default());
         let mut readers = Vec::new();
         for _ in 0..SUBSCRIBERS {
-            let options = SubscribeOptions { hold: Duration::from_secs(30), ..options(None) };
+            let options = SubscribeOptions { wait: Duration::from_secs(30), ..options(None) };
             readers.push(Reader::connect(variant(name), dialer(&meter, &shared), options).await);
         }
         let mut payload = 0;
@@ -280,7 +280,7 @@ async fn subscribers_share_a_connection_and_every_byte_of_it_is_counted_once() {
 }
 
 #[tokio::test]
-async fn a_broken_shared_connection_is_made_again_by_whoever_asks_first() {
+async fn broken_shared_connection_is_reopened_by_the_next_request() {
     let server = TestServer::start().await;
     let (meter, shared): (Arc<Meter>, Arc<Shared>) = Default::default();
     let dialer = || server.dialer().with_meter(meter.clone()).with_shared(shared.clone());

@@ -34,7 +34,7 @@ fn request(method: &str, path: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_names_its_methods() {
+async fn every_route_lists_its_methods() {
     let server = TestServer::start().await;
     for route in ROUTES {
         let path = example(route);
@@ -55,7 +55,7 @@ async fn every_route_names_its_methods() {
 }
 
 #[tokio::test]
-async fn head_is_get_without_the_body() {
+async fn head_returns_get_without_a_body() {
     let server = TestServer::with(|config| config.echo = true).await;
     for route in ROUTES.iter().filter(|route| names(route).contains(&"HEAD")) {
         let path = example(route);
@@ -78,7 +78,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_host_is_needed_once_and_well_formed() {
+async fn host_header_must_be_single_and_valid() {
     let server = TestServer::start().await;
     for route in ROUTES {
         let (path, method) = (example(route), names(route)[0]);
@@ -96,7 +96,7 @@ async fn a_host_is_needed_once_and_well_formed() {
 }
 
 #[tokio::test]
-async fn a_slash_at_the_end_and_encoded_letters_make_no_difference() {
+async fn trailing_slash_and_percent_encoding_are_normalised() {
     let server = TestServer::start().await;
     for route in ROUTES.iter().filter(|route| route.path != "/") {
         let (path, method) = (example(route), names(route)[0]);
@@ -120,7 +120,7 @@ async fn a_slash_at_the_end_and_encoded_letters_make_no_difference() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_finished_sending_gets_its_response() {
+async fn half_closed_client_gets_its_response() {
     let server = TestServer::start().await;
     let body = draft("hi");
     let length = format!("content-length: {}\r\n", body.len());
@@ -148,7 +148,7 @@ async fn a_client_that_has_finished_sending_gets_its_response() {
 }
 
 #[tokio::test]
-async fn a_long_poll_whose_client_has_left_is_given_up() {
+async fn long_poll_of_a_disconnected_client_is_cancelled() {
     let server = TestServer::start().await;
     let path = "/topics/room/long-poll?after=0&wait=60";
     // Closed; closed with unread data of a next request; reset.
@@ -163,7 +163,7 @@ async fn a_long_poll_whose_client_has_left_is_given_up() {
 }
 
 #[tokio::test]
-async fn every_route_with_a_tag_compares_it_by_the_rules() {
+async fn entity_tags_are_compared_as_specified() {
     let server = TestServer::start().await;
     server.publish("hi").await;
     for path in ["/", "/watch", "/page/main.js", "/topics/room/poll?after=1"] {
@@ -189,7 +189,7 @@ async fn every_route_with_a_tag_compares_it_by_the_rules() {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_checked_alike_wherever_there_is_one() {
+async fn every_websocket_route_validates_upgrades_the_same_way() {
     let server = TestServer::with(|config| config.echo = true).await;
     let good = Raw::upgrade_headers();
     let cases = [
@@ -213,7 +213,7 @@ async fn an_upgrade_is_checked_alike_wherever_there_is_one() {
 }
 
 #[tokio::test]
-async fn foreign_pages_can_send_no_request_that_does_something() {
+async fn cross_site_requests_are_rejected_except_navigation() {
     let server = TestServer::start().await;
     let fetch = |site: &str, mode: &str, dest: &str| {
         format!("sec-fetch-site: {site}\r\nsec-fetch-mode: {mode}\r\nsec-fetch-dest: {dest}\r\n")
@@ -237,7 +237,7 @@ async fn foreign_pages_can_send_no_request_that_does_something() {
 }
 
 #[tokio::test]
-async fn an_empty_last_event_id_is_none() {
+async fn empty_last_event_id_is_ignored() {
     let server = TestServer::start().await;
     for text in ["one", "two"] {
         server.publish(text).await;

@@ -147,7 +147,7 @@ async fn read_topic(http: &mut HttpConnection, topic: &str) -> Vec<(u64, String)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
+async fn killed_server_loses_and_duplicates_no_acknowledged_message() {
     let kills = from_env("KILLS", 20);
     let mut random = ChaCha8Rng::seed_from_u64(from_env("KILL_SEED", 1));
     let directory = tempfile::tempdir().expect("a directory");
@@ -224,7 +224,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
 /// A limit on the size of files stands for the full disk: the system refuses to write on, and
 /// allows it again later.
 #[tokio::test]
-async fn a_full_disk_refuses_publishers_and_nobody_else() {
+async fn full_disk_rejects_publishers_and_still_serves_readers() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("sh");
     // The signal that would end a process at the limit is ignored, as a disk sends none.

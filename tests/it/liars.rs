@@ -1,4 +1,4 @@
-//! The load test against servers that lie: each is refused in one line, and soon.
+//! The load test against misbehaving servers: each fails soon with a one-line error.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::soon;
 
-/// What a server answers to a path, on the connection that it was asked on.
+/// The response of a server to a path.
 type Answers = fn(&str) -> Answer;
 
 enum Answer {
@@ -47,7 +47,7 @@ async fn serve(answers: Answers) -> (SocketAddr, AbortOnDropHandle<()>) {
     (address, AbortOnDropHandle::new(serving))
 }
 
-/// Answers requests without a body until the client leaves.
+/// Answers requests without a body until the client disconnects.
 async fn answer(mut stream: TcpStream, answers: Answers) -> std::io::Result<()> {
     let mut head = Vec::new();
     loop {
@@ -85,12 +85,11 @@ async fn measure(answers: Answers) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_lies_is_refused_in_one_line() {
+async fn misbehaving_server_is_a_one_line_error() {
     let cases: [(Answers, &str); 7] = [
         (
             |_| ok("<!doctype html><title>\x1b[2Jhello</title>"),
-            "it is not a poll-vs-push server: it answered 200 OK with something else on GET \
-             /base/healthz",
+            "not a poll-vs-push server: got a 200 OK without a known version for GET /base/healthz",
         ),
         (
             |_| {
@@ -126,7 +125,7 @@ async fn a_server_that_lies_is_refused_in_one_line() {
     }
 }
 
-/// Answers the first request of each connection, and closes it as soon as the second has come.
+/// Answers the first request of each connection, and closes the connection at the second.
 async fn close_at_reuse(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         for is_first in [true, false] {
@@ -144,7 +143,7 @@ async fn close_at_reuse(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn an_idempotent_request_is_repeated_once_on_a_new_connection_and_a_post_is_not() {
+async fn idempotent_request_is_retried_once_on_a_new_connection_and_post_is_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let meter = Arc::new(Meter::default());
     let address = listener.local_addr().expect("it has one");

@@ -9,7 +9,7 @@ use poll_vs_push::variant::Transport;
 use crate::support::{Raw, TestServer, draft, eventually};
 
 #[tokio::test]
-async fn one_address_has_its_share_of_connections() {
+async fn connections_are_limited_per_address() {
     let server = TestServer::with(|config| {
         config.max_connections_per_address = 2;
         config.limit_loopback = true;
@@ -32,7 +32,7 @@ async fn one_address_has_its_share_of_connections() {
 }
 
 #[tokio::test]
-async fn proxies_on_this_machine_are_not_one_client() {
+async fn loopback_clients_are_not_limited_per_address() {
     let server = TestServer::with(|config| {
         config.max_connections_per_address = 1;
         config.publish_rate = 1;
@@ -46,7 +46,7 @@ async fn proxies_on_this_machine_are_not_one_client() {
 }
 
 #[tokio::test]
-async fn one_waiter_too_many_is_told_to_come_back() {
+async fn long_poll_over_the_limit_gets_retry_after() {
     let server = TestServer::with(|config| config.max_waiters = 1).await;
     let mut held = Raw::connect(server.address).await;
     held.get("/topics/room/long-poll?after=0", "").await;
@@ -64,7 +64,7 @@ async fn one_waiter_too_many_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn one_subscription_too_many_is_refused_before_the_upgrade() {
+async fn subscription_over_the_limit_is_rejected_before_the_upgrade() {
     let server = TestServer::with(|config| config.max_subscriptions = 1).await;
     for (path, headers) in
         [("/topics/room/ws", Raw::upgrade_headers()), ("/topics/room/events", String::new())]
@@ -84,7 +84,7 @@ async fn one_subscription_too_many_is_refused_before_the_upgrade() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_and_counted() {
+async fn oversized_input_is_rejected_and_counted() {
     let server = TestServer::with(|config| {
         config.max_topic_name_bytes = 4;
         config.max_topics = 1;
@@ -111,7 +111,7 @@ async fn what_is_too_large_is_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn a_publisher_in_a_hurry_is_slowed_down() {
+async fn fast_publisher_is_rate_limited() {
     let server = TestServer::with(|config| {
         config.publish_rate = 5;
         config.limit_loopback = true;
@@ -146,7 +146,7 @@ async fn a_publisher_in_a_hurry_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_everybody_go_within_its_window() {
+async fn drain_disconnects_all_clients_within_its_window() {
     const CLIENTS: usize = 20;
     let server = TestServer::with(|config| {
         config.drain_window = Duration::from_millis(200);

@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod book;
 mod browser;
 mod child;
 mod cli;
@@ -13,6 +14,7 @@ mod engineio;
 mod examples;
 mod faults;
 mod feed;
+mod flags;
 mod frames;
 mod hostile;
 mod http;
@@ -27,6 +29,7 @@ mod own_time;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
+mod pause;
 mod polling;
 mod reconnect;
 mod scenarios;
@@ -40,5 +43,6 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod vanish;
 mod websocket;
 mod websocket_client;

@@ -25,7 +25,7 @@ fn descriptors(pid: u32) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
-async fn durable_publishing_beside_a_bare_fsync_loop() {
+async fn durable_publishing_compared_with_a_bare_fsync_loop() {
     const EACH: usize = 100;
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let mut file = std::fs::File::create(directory.path().join("bare")).expect("a file");
@@ -122,7 +122,7 @@ async fn memory_of_idle_socket_io_clients() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
-async fn churn_leaves_nothing_behind() {
+async fn connection_churn_leaks_nothing() {
     const ROUNDS: usize = 10;
     const EACH: usize = 10_000;
     let server = ChildServer::start(&[]);
@@ -144,7 +144,7 @@ async fn churn_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
-async fn ten_slow_ones_among_a_thousand_delay_nobody() {
+async fn ten_slow_subscribers_among_a_thousand_delay_no_other() {
     for slow in [0, 10] {
         let server = TestServer::with(|config| config.send_timeout = Duration::from_secs(2)).await;
         let mut stuck = Vec::new();

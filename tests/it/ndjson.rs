@@ -43,7 +43,7 @@ async fn each_line_is_an_event_or_a_message() {
 }
 
 #[tokio::test]
-async fn the_stream_begins_at_once_has_a_pulse_and_ends_with_the_server() {
+async fn stream_starts_at_once_sends_heartbeats_and_ends_at_shutdown() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(5)).await;
     let mut stream =
         soon(HttpStream::get(&server.dialer(), "/topics/room/stream")).await.expect("a 200");
@@ -58,7 +58,7 @@ async fn the_stream_begins_at_once_has_a_pulse_and_ends_with_the_server() {
 }
 
 #[tokio::test]
-async fn a_message_costs_its_line_end_and_its_chunk() {
+async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
     const COUNT: u64 = 100;
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());

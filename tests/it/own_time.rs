@@ -63,7 +63,7 @@ fn simulate(transport: Transport, workload: &Workload) -> (f64, f64) {
 }
 
 #[test]
-fn own_time_enters_where_the_closed_forms_have_it() {
+fn own_time_is_added_to_delays_and_gaps() {
     let own_time = OwnTime { push_s: PUBLICATION_S + ANSWER_S, round_trip_s: ANSWER_S + REQUEST_S };
     let settings = [
         (0.1, 2_000, 5_000, 20),
@@ -91,7 +91,7 @@ fn own_time_enters_where_the_closed_forms_have_it() {
 }
 
 #[test]
-fn without_own_time_it_is_theory_alone() {
+fn without_own_time_predictions_are_theory_alone() {
     let workload = Workload::default();
     for transport in Transport::ALL {
         let here = OwnTime::default().predict(transport.into(), &workload);

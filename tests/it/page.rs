@@ -44,7 +44,7 @@ async fn every_file_is_served_with_its_type() {
 }
 
 #[tokio::test]
-async fn the_policy_allows_this_host_and_nothing_inline() {
+async fn content_security_policy_allows_only_this_host() {
     let server = TestServer::start().await;
     let answer = server.get("/").await;
     let policy = answer.headers["content-security-policy"].to_str().expect("text");
@@ -54,7 +54,7 @@ async fn the_policy_allows_this_host_and_nothing_inline() {
 }
 
 #[test]
-fn the_page_asks_no_other_host_and_makes_no_markup() {
+fn page_loads_nothing_external_and_creates_no_markup() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/page");
     for name in files() {
         let source = fs::read_to_string(folder.join(&name)).expect("text");
@@ -68,7 +68,7 @@ fn the_page_asks_no_other_host_and_makes_no_markup() {
 }
 
 #[tokio::test]
-async fn a_browser_that_has_a_file_is_not_sent_it_again() {
+async fn cached_files_are_not_sent_again() {
     let server = TestServer::start().await;
     let tag = server.get("/page/main.js").await.headers["etag"].to_str().expect("hex").to_owned();
     let status_with = async |known: &str| {
@@ -83,7 +83,7 @@ async fn a_browser_that_has_a_file_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn the_mirror_shows_headers_but_no_secrets() {
+async fn mirror_returns_headers_without_secrets() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     raw.get("/mirror", "x-plain: seen\r\ncookie: session=secret\r\nauthorization: Bearer s\r\n")

@@ -32,7 +32,7 @@ async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -
 }
 
 #[tokio::test]
-async fn an_answer_that_the_client_has_is_not_sent_again() {
+async fn conditional_poll_without_news_is_a_304() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     for route in ROUTES {
@@ -59,7 +59,7 @@ async fn an_answer_that_the_client_has_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn what_is_new_or_lost_is_told_to_conditional_clients_too() {
+async fn conditional_polls_return_new_messages_and_losses() {
     let server = TestServer::with(|config| config.retain_messages = 2).await;
     let epoch = server.publish("1").await.epoch;
     let tag = format!("\"{epoch}:1\"");
@@ -82,7 +82,7 @@ async fn a_304_costs_its_head_and_nothing_else() {
         let before = server.publish("zero").await.offset;
         server.publish("one").await;
         let options =
-            SubscribeOptions { hold: Duration::from_millis(1), ..options(Some(server.at(before))) };
+            SubscribeOptions { wait: Duration::from_millis(1), ..options(Some(server.at(before))) };
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options).await;
         assert_eq!(reader.texts(1).await, ["one"]);
@@ -101,7 +101,7 @@ async fn a_304_costs_its_head_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn only_a_large_answer_is_compressed_and_only_for_those_who_take_it() {
+async fn only_large_responses_to_gzip_clients_are_compressed() {
     let server = TestServer::with(|config| config.gzip_min_bytes = 400).await;
     let epoch = server.publish("small").await.epoch;
     server.publish(&"large ".repeat(100)).await;
@@ -130,7 +130,7 @@ async fn only_a_large_answer_is_compressed_and_only_for_those_who_take_it() {
 }
 
 #[tokio::test]
-async fn the_ledger_counts_what_was_compressed() {
+async fn byte_counts_are_those_after_compression() {
     let server = TestServer::start().await;
     for _ in 0..50 {
         server.publish(&"much the same ".repeat(10)).await;
@@ -150,7 +150,7 @@ async fn the_ledger_counts_what_was_compressed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_unpacks_without_end_is_refused() {
+async fn decompression_bomb_is_rejected() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     for _ in 0..48 {
         encoder.write_all(&[b' '; 1 << 20]).expect("a Vec takes all");

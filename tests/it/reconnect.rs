@@ -17,7 +17,7 @@ const BACKOFF: Backoff = Backoff {
 };
 
 #[tokio::test]
-async fn every_way_sits_out_a_restart_and_reads_on() {
+async fn every_transport_resumes_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().to_str().expect("UTF-8").to_owned();
     let start = move |listen: &str| {
@@ -66,7 +66,7 @@ async fn every_way_sits_out_a_restart_and_reads_on() {
 }
 
 #[tokio::test]
-async fn patience_has_an_end() {
+async fn reconnecting_gives_up_after_its_limit() {
     for transport in Transport::ALL {
         let server = TestServer::start().await;
         let backoff = Backoff { patience: Duration::ZERO, ..BACKOFF };
@@ -91,7 +91,7 @@ async fn patience_has_an_end() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_never_there_is_not_waited_for() {
+async fn first_connection_is_not_retried() {
     // A port that is taken, so that no other test's server gets it, and on which nobody listens.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");

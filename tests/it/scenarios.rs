@@ -40,7 +40,7 @@ fn shipped() -> Vec<(String, Scenario)> {
 }
 
 #[test]
-fn each_is_named_as_its_file_and_says_what_it_is_to_show() {
+fn scenarios_are_named_as_their_files_and_described() {
     let known: Vec<&str> = LONGEST_S.iter().map(|(name, _)| *name).collect();
     let names: Vec<String> = shipped().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, known);
@@ -53,7 +53,7 @@ fn each_is_named_as_its_file_and_says_what_it_is_to_show() {
 }
 
 #[test]
-fn each_takes_no_longer_than_it_says() {
+fn scenarios_take_no_longer_than_documented() {
     for ((name, scenario), (_, longest_s)) in shipped().into_iter().zip(LONGEST_S) {
         let source = ServerSource::Child { program: PathBuf::new() };
         let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
@@ -64,7 +64,7 @@ fn each_takes_no_longer_than_it_says() {
 }
 
 #[test]
-fn what_is_published_stands_beside_a_figure_that_is_measured() {
+fn published_figures_refer_to_measured_figures() {
     let mut compared = 0;
     for (name, scenario) in shipped() {
         for case in &scenario.cases {
@@ -81,7 +81,7 @@ fn what_is_published_stands_beside_a_figure_that_is_measured() {
 }
 
 #[test]
-fn every_figure_is_named_where_thresholds_are_explained() {
+fn every_figure_is_documented() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scenarios.md"));
     let page = page.expect("it can be read");
     for figure in figures::ALL {

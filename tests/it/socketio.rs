@@ -17,7 +17,7 @@ const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWeb
 
 /// More than one write holds, to a subscriber that begins to read when all is there.
 #[tokio::test]
-async fn a_long_backlog_is_delivered_whole_and_in_order() {
+async fn long_backlog_is_delivered_completely_and_in_order() {
     for transport in WAYS {
         let server = TestServer::start().await;
         let texts: Vec<String> = (0..1_000).map(|number| format!("{number}\r\n\u{1e}é")).collect();
@@ -42,7 +42,7 @@ async fn a_long_backlog_is_delivered_whole_and_in_order() {
 /// A subscriber that reads nothing for a while, with a long backlog. It finds the ping of that time
 /// as it reads on, and answers it.
 #[tokio::test]
-async fn a_ping_reaches_a_subscriber_with_a_long_backlog() {
+async fn ping_reaches_a_subscriber_with_a_long_backlog() {
     for transport in WAYS {
         let heartbeat = Duration::from_secs(2);
         let server = TestServer::with(|config| {
@@ -66,7 +66,7 @@ async fn a_ping_reaches_a_subscriber_with_a_long_backlog() {
 
 /// Some clients hang up on an answer with more packets than sixteen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_polls_answer_holds_at_most_sixteen_packets() {
+async fn poll_response_contains_at_most_sixteen_packets() {
     let server = TestServer::start().await;
     for number in 1..=1_000 {
         server.publish(&number.to_string()).await;
@@ -99,7 +99,7 @@ async fn a_polls_answer_holds_at_most_sixteen_packets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_publishes_and_never_polls_is_dropped() {
+async fn client_that_publishes_but_never_polls_is_disconnected() {
     let server = TestServer::start().await;
     let (mut http, path) = polling_session(&server).await;
     let publish = |id| format!(r#"42{id}["publish",{{"topic":"room","sender":"A","text":""}}]"#);
@@ -146,7 +146,7 @@ pub fn too_many_connections() -> String {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_follows_what_is_queued_before_it() {
+async fn acknowledgement_follows_earlier_queued_packets() {
     let server = TestServer::start().await;
     let (mut http, path) = polling_session(&server).await;
     soon(http.get(&path)).await.expect("connected");
@@ -164,7 +164,7 @@ async fn an_acknowledgement_follows_what_is_queued_before_it() {
 
 /// Whatever it requests on other connections, and however often it connects.
 #[tokio::test]
-async fn an_upgraded_session_gets_a_long_backlog_again_and_again() {
+async fn upgraded_session_receives_repeated_long_backlogs() {
     let server = TestServer::start().await;
     for number in 1..=1_000 {
         server.publish(&number.to_string()).await;
@@ -202,7 +202,7 @@ async fn an_upgraded_session_gets_a_long_backlog_again_and_again() {
 
 /// Every packet by hand, as the protocol's description has it.
 #[tokio::test]
-async fn publishes_with_an_acknowledgement() {
+async fn publish_event_is_acknowledged() {
     let server = TestServer::start().await;
     let (mut http, path) = polling_session(&server).await;
     let mut heard = String::new();
@@ -227,7 +227,7 @@ async fn publishes_with_an_acknowledgement() {
 
 /// After a disconnect packet official clients would not come back by themselves.
 #[tokio::test]
-async fn a_server_that_goes_away_closes_the_transport_and_not_the_client() {
+async fn shutdown_closes_the_transport_so_that_clients_reconnect() {
     for transport in WAYS {
         let server = TestServer::start().await;
         let connecting = Subscriber::connect(transport, server.dialer(), options(None));

@@ -40,7 +40,7 @@ impl Raw {
 }
 
 #[tokio::test]
-async fn the_stream_begins_at_once_and_nobody_may_keep_it() {
+async fn stream_starts_at_once_and_must_not_be_cached() {
     let server = TestServer::start().await;
     let mut raw = open(&server, "", "").await;
     let heard = raw.hear("\n\n").await.to_lowercase();
@@ -57,7 +57,7 @@ async fn the_stream_begins_at_once_and_nobody_may_keep_it() {
 }
 
 #[tokio::test]
-async fn the_header_wins_over_the_query() {
+async fn last_event_id_header_takes_precedence_over_the_query() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     server.publish("two").await;
@@ -69,7 +69,7 @@ async fn the_header_wins_over_the_query() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
+async fn unknown_last_event_id_is_a_reset() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     let stranger = Epoch(epoch.0.wrapping_add(1));
@@ -84,7 +84,7 @@ async fn an_id_that_is_not_ours_is_a_reset_and_not_an_error() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_has_a_pulse() {
+async fn idle_stream_sends_heartbeats() {
     let heartbeat = Duration::from_millis(5);
     let server = TestServer::with(|config| config.heartbeat = heartbeat).await;
     open(&server, "", "").await.hear("\r\n:\n\r\n").await;
@@ -92,7 +92,7 @@ async fn a_quiet_stream_has_a_pulse() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_says_when_to_come_back_and_ends_the_stream() {
+async fn shutdown_sends_retry_and_ends_the_stream() {
     let server = TestServer::start().await;
     let mut raw = open(&server, "", "").await;
     raw.hear("\n\n").await;
@@ -102,7 +102,7 @@ async fn a_server_that_goes_away_says_when_to_come_back_and_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn many_messages_at_once_arrive_in_few_chunks_and_every_byte_is_accounted_for() {
+async fn burst_arrives_in_few_chunks_and_all_bytes_are_counted() {
     const COUNT: usize = 1_000;
     let server = TestServer::start().await;
     let epoch = server.at(0).epoch;

@@ -200,7 +200,7 @@ async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: Feed) {
 }
 
 #[tokio::test]
-async fn a_restart_changes_neither_offsets_nor_epochs_nor_messages() {
+async fn restart_keeps_offsets_epochs_and_messages() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut published: Vec<String> = Vec::new();
     let mut epoch = None;
@@ -263,7 +263,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_second_process_a_foreign_file_and_a_damaged_one_are_told_apart() {
+async fn locked_unknown_and_damaged_files_have_distinct_errors() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path();
     let feed = on_disk(path, Retention::default());
@@ -291,7 +291,7 @@ async fn a_second_process_a_foreign_file_and_a_damaged_one_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_copy_can_be_read_while_the_original_is_gone() {
+async fn copy_of_a_store_can_be_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let feed = on_disk(directory.path(), Retention::default());
     for number in 1..=3 {

@@ -169,7 +169,7 @@ fn write_file(directory: &Path, rows: &[(&str, u32, u64, u64)], messages: &[(u32
 }
 
 #[test]
-fn a_file_in_which_two_topics_share_a_number_is_refused_and_kept() {
+fn file_with_two_topics_of_one_number_is_rejected_and_kept() {
     let directory = tempfile::tempdir().expect("a directory");
     let rows = [("a", 0, 1, 1), ("b", 2, 1, 1), ("c", 2, 1, 1)];
     write_file(directory.path(), &rows, &[(0, 1, 1), (2, 1, 1)]);
@@ -189,7 +189,7 @@ fn a_file_in_which_two_topics_share_a_number_is_refused_and_kept() {
 }
 
 #[test]
-fn a_file_whose_rows_and_messages_disagree_is_refused() {
+fn file_with_inconsistent_rows_is_rejected() {
     type Rows = &'static [(&'static str, u32, u64, u64)];
     type Messages = &'static [(u32, u64, u64)];
     const HUGE: u64 = 1_000_000_000_000_000_000;
@@ -211,7 +211,7 @@ fn a_file_whose_rows_and_messages_disagree_is_refused() {
 }
 
 #[tokio::test]
-async fn an_object_of_another_offset_is_an_error_of_its_reader() {
+async fn object_with_a_wrong_offset_is_a_read_error() {
     let directory = tempfile::tempdir().expect("a directory");
     let messages: Vec<_> = (1..=3).map(|offset| (0, offset, 1)).collect();
     write_file(directory.path(), &[("a", 0, 1, 3)], &messages);
@@ -224,7 +224,7 @@ async fn an_object_of_another_offset_is_an_error_of_its_reader() {
 /// Two messages stamped an hour ahead, then the clock is set right: they expire all the same, and
 /// so do later ones.
 #[tokio::test]
-async fn a_message_stamped_in_the_future_expires() {
+async fn message_with_a_future_timestamp_expires() {
     let directory = tempfile::tempdir().expect("a directory");
     write_file(directory.path(), &[("a", 0, 1, 2)], &[(0, 1, 1), (0, 2, 2)]);
     let database = Database::open(directory.path().join("feed.redb")).expect("opens");

@@ -62,7 +62,7 @@ fn cell(run: &Run, variant: impl Into<Variant>) -> &Cell {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_delivers_everything_once_and_in_order() {
+async fn every_described_transport_delivers_everything_once_and_in_order() {
     let run = measure(TARGET, None).await;
     assert_eq!(run.stopped_early, None);
     assert_eq!(run.server.version, "poll-vs-push");
@@ -84,7 +84,7 @@ async fn every_way_delivers_everything_once_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_process_its_usage_is_known_and_without_a_route_nothing_is_measured() {
+async fn usage_needs_a_pid_and_a_missing_route_fails_the_cell() {
     let described = TARGET.split("[short-polling]").next().expect("it has a beginning");
     let target = format!("{described}[websocket]\npath = '/topics/{{topic}}/ws'\n");
     let run = measure(&target, Some(std::process::id())).await;
@@ -94,7 +94,7 @@ async fn with_a_process_its_usage_is_known_and_without_a_route_nothing_is_measur
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_target_is_said() {
+async fn errors_of_a_target_are_reported() {
     let refusing = TARGET.replace("path = \"/topics/{topic}/messages\"", "path = \"/elsewhere\"");
     let run = measure(&refusing, None).await;
     assert!(run.failed[0].error.contains("404"), "nothing can be published: {:?}", run.failed);

@@ -172,7 +172,7 @@ fn hold_to_simulation(variant: impl Into<Variant>, workload: &Workload, subscrib
 }
 
 #[test]
-fn poisson_messages_behave_as_predicted() {
+fn poisson_messages_match_the_prediction() {
     for (rate, interval_ms, hold_ms, rtt_ms) in [
         (0.4, 1_000, 25_000, 40),
         (1.0, 1_000, 25_000, 40),
@@ -190,7 +190,7 @@ fn poisson_messages_behave_as_predicted() {
 }
 
 #[test]
-fn a_fixed_rate_slower_or_faster_than_the_link_behaves_as_predicted() {
+fn fixed_rate_polling_matches_the_prediction() {
     for (interval_ms, rtt_ms) in [(1_000, 40), (100, 250)] {
         let base = workload(2.0, interval_ms, 25_000, rtt_ms);
         let workload = Workload { poll_pacing: Pacing::FixedRate, ..base };
@@ -203,7 +203,7 @@ fn adaptive() -> Variant {
 }
 
 #[test]
-fn an_adaptive_interval_behaves_as_predicted() {
+fn adaptive_interval_matches_the_prediction() {
     for (rate, interval_ms, longest_ms, rtt_ms) in [
         (1.0, 1_000, 8_000, 40),
         (0.1, 1_000, 30_000, 40),
@@ -230,7 +230,7 @@ fn an_adaptive_interval_behaves_as_predicted() {
 }
 
 #[test]
-fn periodic_messages_behave_as_predicted() {
+fn periodic_messages_match_the_prediction() {
     for (rate, interval_ms, hold_ms, rtt_ms) in [
         (1.0, 1_037, 25_000, 40),
         (0.31, 1_000, 25_000, 100),
@@ -253,7 +253,7 @@ fn periodic_messages_beyond_the_hold_have_no_closed_form() {
 }
 
 #[test]
-fn the_worked_numbers_come_out() {
+fn published_examples_are_reproduced() {
     let near = |value: f64, wanted: f64, digits: i32| {
         assert!((value - wanted).abs() < 0.5 * 10f64.powi(-digits), "{value} is not {wanted}");
     };
@@ -271,7 +271,7 @@ fn the_worked_numbers_come_out() {
 }
 
 #[test]
-fn long_polling_is_a_short_poll_where_every_gap_has_a_message() {
+fn long_polling_without_waiting_equals_short_polling() {
     let busy = workload(1e4, 100, 25_000, 100);
     let prediction = predict(LongPolling, &busy).expect("a closed form");
     assert!((prediction.requests_per_subscriber_s - 10.0).abs() < 1e-6);
@@ -279,7 +279,7 @@ fn long_polling_is_a_short_poll_where_every_gap_has_a_message() {
 }
 
 #[test]
-fn a_quiet_topic_costs_pollers_their_empty_answers_and_push_its_heartbeat() {
+fn idle_topic_costs_empty_answers_or_heartbeats() {
     let sizes = |transport| Sizes::ours(transport, Headers::Minimal);
     let quiet = workload(1e-6, 1_000, 25_000, 0);
     let bytes = |transport| traffic(transport, &quiet, &sizes(transport)).expect("a model").total();

@@ -106,16 +106,16 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn the_reader_of_sources_sees_code_only() {
+fn source_reader_skips_comments_and_strings() {
     let text =
         "let a = \"b \\\" c\"; // d\nlet e = '\"'; let f = r#\"g \"h\" i\"#; /// j\nk(\"l\nm\");";
     let code = code(text);
     assert_eq!(code, "let a = ; \nlet e = ; let f = ; \nk(\n);");
-    assert_eq!(words("use super::{Received, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
+    assert_eq!(words("use super::{Update, SubscribeOptions};").collect::<Vec<_>>().len(), 4);
 }
 
 #[test]
-fn every_file_says_its_role() {
+fn every_file_documents_its_role() {
     let is_silent = |source: &Source| !source.text.starts_with("//! ");
     let complaint =
         |source: Source| format!("{}: begin with `//!` and the file's role", source.path);
@@ -142,7 +142,7 @@ fn files_and_lines_are_short() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn there_are_no_todos() {
     // Put together here, so that this file passes its own test.
     let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     let macros = [concat!("to", "do!"), concat!("db", "g!"), concat!("unimple", "mented!")];
@@ -173,28 +173,28 @@ fn keep_out(folder: &str, forbidden: &[&str], why: &str) {
 }
 
 #[test]
-fn the_feed_knows_no_http() {
+fn feed_does_not_use_http() {
     assert!(!files("src/feed", "rs").is_empty());
     let http = ["hyper", "hyper_util", "warp", "http", "tokio_tungstenite", "server", "transport"];
     keep_out("src/feed", &http, "the feed knows no HTTP");
 }
 
 #[test]
-fn the_load_test_never_reads_the_feed() {
+fn load_test_does_not_use_the_feed() {
     assert!(!files("src/load", "rs").is_empty());
     keep_out("src/load", &["feed", "Feed"], "the load test knows only the wire");
 }
 
 #[test]
-fn the_report_opens_no_socket_and_reads_no_clock() {
+fn report_uses_no_socket_and_no_clock() {
     assert!(!files("src/report", "rs").is_empty());
     let world = ["std::net", "tokio", "hyper", "Instant::now", "SystemTime::now", "Timestamp::now"];
     keep_out("src/report", &world, "a report is made of run.json alone");
 }
 
 #[test]
-fn transports_do_not_know_each_other() {
-    const SHARED: [&str; 3] = ["mod", "polling", "streaming"];
+fn transports_do_not_import_each_other() {
+    const SHARED: [&str; 3] = ["mod", "poll_response", "stream_response"];
     /// The transport a file belongs to: `websocket` for `src/transport/websocket/handshake.rs`.
     fn transport(path: &str) -> &str {
         let inside = path.strip_prefix("src/transport/").expect("below it");
@@ -219,7 +219,7 @@ fn transports_do_not_know_each_other() {
 }
 
 #[test]
-fn every_flag_of_the_server_is_explained() {
+fn every_server_flag_is_documented() {
     let command = <ServerConfig as clap::Args>::augment_args(clap::Command::new("serve"));
     let flags: Vec<_> = command.get_arguments().collect();
     assert!(flags.len() >= 10);
@@ -240,7 +240,7 @@ fn relative_links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn links_between_pages_lead_somewhere() {
+fn links_between_pages_are_valid() {
     let text = "[a](b.md#c) [d](https://e) ![f](g.png \"h\") [i](#j)";
     assert_eq!(relative_links(text).collect::<Vec<_>>(), ["b.md", "g.png"]);
     let mut pages = files("docs", "md");

@@ -65,7 +65,7 @@ async fn poll(dialer: Dialer) {
 }
 
 #[tokio::test]
-async fn every_transport_goes_through_it() {
+async fn every_transport_works_over_tls() {
     let certificate = Certificate::new();
     let server = certificate.server(|_| ()).await;
     for transport in Transport::ALL {
@@ -90,7 +90,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, count: Arc<Atomic
 }
 
 #[tokio::test]
-async fn it_adds_framing_and_nothing_else_and_every_byte_is_counted() {
+async fn tls_adds_only_framing_and_all_bytes_are_counted() {
     let certificate = Certificate::new();
     let server = certificate.server(|_| ()).await;
     server.publish("hello").await;
@@ -128,7 +128,7 @@ async fn it_adds_framing_and_nothing_else_and_every_byte_is_counted() {
 }
 
 #[tokio::test]
-async fn a_client_without_tls_is_told_nothing_and_the_server_lives() {
+async fn plaintext_client_is_disconnected_and_the_server_continues() {
     let certificate = Certificate::new();
     let server = certificate.server(|_| ()).await;
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
@@ -143,7 +143,7 @@ async fn a_client_without_tls_is_told_nothing_and_the_server_lives() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_cut_off() {
+async fn incomplete_tls_handshake_closes_the_connection() {
     let certificate = Certificate::new();
     let server = certificate
         .server(|config| {
@@ -161,7 +161,7 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_subscriber_trusts_one_certificate_only() {
+async fn subscriber_trusts_only_the_given_certificate() {
     let (ours, other) = (Certificate::new(), Certificate::new());
     let server = ours.server(|_| ()).await;
     let no_name = Trust::new(&ours.file("cert.pem"), "example.org").expect("a good name");
@@ -176,7 +176,7 @@ async fn a_subscriber_trusts_one_certificate_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_load_test_measures_through_it() {
+async fn load_test_works_over_tls() {
     const SCENARIO: &str = "
 name = 'tls'
 title = 'TLS'

@@ -29,7 +29,7 @@ fn close(code: u16, reason: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_client_publishes_over_the_socket_and_is_told() {
+async fn publishing_over_a_websocket_is_confirmed() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
     raw.send_frame(TEXT, draft("over the socket").as_bytes()).await;
@@ -43,7 +43,7 @@ async fn a_client_publishes_over_the_socket_and_is_told() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_an_error_and_not_the_end() {
+async fn invalid_publication_is_an_error_and_the_connection_stays_open() {
     let server = TestServer::with(|config| config.max_message_bytes = 100).await;
     let mut raw = subscribed(&server).await;
     let too_large = draft(&"x".repeat(100));
@@ -67,7 +67,7 @@ async fn what_cannot_be_published_is_an_error_and_not_the_end() {
 }
 
 #[tokio::test]
-async fn a_message_in_fragments_is_one_message() {
+async fn fragmented_message_is_reassembled() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
     let text = draft("in three parts");
@@ -85,7 +85,7 @@ async fn a_message_in_fragments_is_one_message() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_with_its_code() {
+async fn close_frame_is_answered_with_its_code() {
     let server = TestServer::start().await;
     for code in [1000, 1001, 3000, 4999] {
         let mut raw = subscribed(&server).await;
@@ -102,7 +102,7 @@ async fn a_close_is_answered_with_its_code() {
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_rules_is_told_which() {
+async fn protocol_violations_are_closed_with_a_specific_code() {
     let unmasked = [&[TEXT, 2][..], b"{}"].concat();
     let cases: [(&str, Vec<u8>, u16); 13] = [
         ("binary", frame(BINARY, b"{}"), 1003),
@@ -130,7 +130,7 @@ async fn whoever_breaks_the_rules_is_told_which() {
 }
 
 #[tokio::test]
-async fn a_frame_too_large_is_refused_before_it_is_there() {
+async fn oversized_frame_is_rejected_by_its_header() {
     let server = TestServer::start().await;
     let size = server.app.config.max_message_bytes_encoded() + 1;
     let whole = frame(TEXT, &vec![b'x'; size]);
@@ -151,7 +151,7 @@ async fn a_frame_too_large_is_refused_before_it_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_no_upgrade_is_refused_with_reasons() {
+async fn invalid_upgrade_is_rejected_with_a_reason() {
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
     let version = "sec-websocket-version: 13\r\n";
     let key = format!("sec-websocket-key: {KEY}\r\n");
@@ -190,7 +190,7 @@ async fn what_is_no_upgrade_is_refused_with_reasons() {
 }
 
 #[tokio::test]
-async fn whoever_upgrades_and_talks_at_once_is_heard() {
+async fn frames_sent_with_the_upgrade_are_processed() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     let request =
@@ -206,7 +206,7 @@ async fn whoever_upgrades_and_talks_at_once_is_heard() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_that_it_goes_away() {
+async fn shutdown_closes_with_1001() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
     server.tell_to_stop();
@@ -218,7 +218,7 @@ async fn a_server_that_stops_says_that_it_goes_away() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_sign_of_life_is_let_go() {
+async fn unresponsive_client_is_disconnected() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(20)).await;
     let mut raw = subscribed(&server).await;
     assert_eq!(raw.frame().await, WireFrame::Ping(vec![]));
@@ -228,7 +228,7 @@ async fn a_client_without_a_sign_of_life_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_answers_pings_stays() {
+async fn client_that_answers_pings_stays_connected() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_secs(1)).await;
     let mut raw = subscribed(&server).await;
     for _ in 0..3 {

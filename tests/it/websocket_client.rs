@@ -21,7 +21,7 @@ type Server = WebSocketStream<TcpStream>;
 
 /// What the subscriber's next text is.
 async fn hear(socket: &mut WebSocket) -> Result<String, ClientError> {
-    soon(socket.hear(str::to_owned)).await
+    soon(socket.receive(str::to_owned)).await
 }
 
 async fn listen() -> (TcpListener, Dialer) {
@@ -82,7 +82,7 @@ fn part(opcode: Data, text: &'static str, is_final: bool) -> Message {
 }
 
 #[tokio::test]
-async fn texts_are_heard_and_pings_answered_also_between_the_parts_of_a_text() {
+async fn texts_are_received_and_pings_answered_between_fragments() {
     let (mut socket, mut server) = pair().await;
     let said = [
         Message::text("one"),
@@ -103,7 +103,7 @@ async fn texts_are_heard_and_pings_answered_also_between_the_parts_of_a_text() {
 }
 
 #[tokio::test]
-async fn a_close_is_heard_and_answered() {
+async fn received_close_is_answered() {
     let goodbye = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
     for (close, said) in [(Some(goodbye), "1001 bye"), (None, "")] {
         let (mut socket, mut server) = pair().await;
@@ -118,7 +118,7 @@ async fn a_close_is_heard_and_answered() {
 }
 
 #[tokio::test]
-async fn a_server_that_leaves_without_a_word_has_closed() {
+async fn end_of_stream_counts_as_close() {
     let (mut socket, server) = pair().await;
     drop(server);
     let closed = hear(&mut socket).await;
@@ -129,7 +129,7 @@ async fn a_server_that_leaves_without_a_word_has_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_the_rules_is_told_which() {
+async fn protocol_violation_of_the_server_is_closed_with_a_specific_code() {
     let huge = [&[0x81, 127][..], &u64::MAX.to_be_bytes()].concat();
     let cases: [(&[u8], u16); 3] = [(&[0x81, 0x80], 1002), (&[0x81, 1, 0xff], 1007), (&huge, 1009)];
     for (bytes, code) in cases {
@@ -143,7 +143,7 @@ async fn a_server_that_breaks_the_rules_is_told_which() {
 }
 
 #[tokio::test]
-async fn what_comes_right_behind_the_upgrade_is_heard_and_counted_as_framing() {
+async fn bytes_after_the_upgrade_are_received_and_counted_as_framing() {
     let head_bytes = upgraded(&derive_accept_key(b"")).len() as u64;
     let answer = |key: &str| {
         [upgraded(&derive_accept_key(key.as_bytes())).as_bytes(), b"\x81\x02hi"].concat()
@@ -154,14 +154,14 @@ async fn what_comes_right_behind_the_upgrade_is_heard_and_counted_as_framing() {
 }
 
 #[tokio::test]
-async fn an_upgrade_must_answer_the_key() {
+async fn upgrade_response_must_contain_the_accept_key() {
     let (socket, _) = connect(|_| upgraded(&derive_accept_key(b"another")).into_bytes()).await;
     let refused = socket.expect_err("not our key");
     assert!(matches!(refused, ClientError::ProtocolError(_)), "{refused}");
 }
 
 #[tokio::test]
-async fn a_refusal_says_why() {
+async fn rejected_upgrade_contains_the_reason() {
     let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 7\r\n\r\nnot you";
     let (socket, _) = connect(|_| answer.into()).await;
     let refused = socket.expect_err("a refusal").to_string();

@@ -1,5 +1,5 @@
-// A feed on npm's ws: POST /topics/NAME publishes, a WebSocket on /topics/NAME hears of it.
-// Serves 127.0.0.1:PORT (any free port without one) and says which; ends with SIGTERM or SIGINT.
+// A feed with npm's ws: POST /topics/NAME publishes, a WebSocket on /topics/NAME subscribes.
+// Listens on 127.0.0.1:PORT (default: a free port) and prints the address; stops on SIGTERM or SIGINT.
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 
@@ -33,11 +33,11 @@ const server = createServer((request, response) => {
 
 const sockets = new WebSocketServer({ server, perMessageDeflate: false });
 sockets.on("connection", (socket, { url }) => {
-  const others = topics.get(url) ?? new Set();
-  topics.set(url, others.add(socket));
+  const subscribers = topics.get(url) ?? new Set();
+  topics.set(url, subscribers.add(socket));
   socket.on("close", () => {
-    others.delete(socket);
-    if (others.size === 0) topics.delete(url);
+    subscribers.delete(socket);
+    if (subscribers.size === 0) topics.delete(url);
   });
   socket.on("error", () => socket.terminate());
   socket.send('{"event":"subscribed"}');

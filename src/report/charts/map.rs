@@ -1,15 +1,17 @@
-//! A map over message rate and tolerated staleness: which way is cheapest where.
+//! A map over message rate and acceptable age: the recommended transport for each.
 
 use maud::{Markup, html};
 
-use crate::report::decision::{Cost, Decision, Verdict};
-use crate::units::Unit;
+use crate::advise::{Choice, Need};
+use crate::report::decision::Model;
+use crate::scenario::Headers;
+use crate::units::{Unit, significant};
 use crate::variant::Transport;
 
 use super::scale::Scale;
 use super::{Chart, WIDTH, frame, palette, px};
 
-const HEIGHT: f64 = 370.0;
+const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = WIDTH - 12.0;
 const TOP: f64 = 8.0;
@@ -23,67 +25,97 @@ const STALENESS_S: (f64, f64) = (0.01, 3_600.0);
 /// A region smaller than this share of the map is not labelled.
 const LABELLED_SHARE: f64 = 0.02;
 
-/// A run of cells in one row that have the same answer.
+/// The recommendation at one place of the map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    transport: Transport,
+    /// True if no other transport is too close to call.
+    is_clear: bool,
+}
+
+/// Adjacent cells of one row with the same recommendation.
 struct Stretch {
-    verdict: Option<Verdict>,
+    place: Option<Place>,
     row: u32,
     columns: std::ops::Range<u32>,
 }
 
 impl Stretch {
-    fn is_of(&self, way: Transport) -> bool {
-        self.verdict.is_some_and(|verdict| verdict.transport == way)
+    fn is_of(&self, transport: Transport) -> bool {
+        self.place.is_some_and(|place| place.transport == transport)
     }
 }
 
-/// The map for one cost.
-pub fn cheapest(decision: &Decision, cost: Cost) -> Chart {
-    let stretches: Vec<Stretch> = (0..ROWS).flat_map(|row| of_row(decision, cost, row)).collect();
-    let (title, unit) = match cost {
-        Cost::ServerCpu => ("Cheapest in server CPU", "CPU time"),
-        Cost::Bytes => ("Cheapest in bytes", "bytes, TCP/IP included"),
-    };
-    let ways: Vec<Transport> = Transport::ALL
+/// The map around `need`, which is marked.
+pub fn recommended(model: &Model, need: Need) -> Chart {
+    let stretches: Vec<Stretch> = (0..ROWS).flat_map(|row| of_row(model, need, row)).collect();
+    let shown: Vec<Transport> = Transport::ALL
         .into_iter()
-        .filter(|way| stretches.iter().any(|stretch| stretch.is_of(*way)))
+        .filter(|transport| stretches.iter().any(|stretch| stretch.is_of(*transport)))
         .collect();
     let body = html! {
         @for stretch in &stretches { (area(stretch)) }
         (axes())
-        @for way in &ways { (label(*way, &stretches)) }
+        @for transport in &shown { (label(*transport, &stretches)) }
+        (mark(need))
     };
-    let source = match cost {
-        Cost::ServerCpu => "Extrapolated from this run's CPU time per request and per message.",
-        Cost::Bytes => "From the model of what crosses the wire.",
+    let headers = match need.headers {
+        Headers::Minimal => "minimal headers",
+        Headers::Browser => "a browser's headers",
     };
-    let names: Vec<&str> = ways.iter().map(|way| way.label()).collect();
+    let title = format!("Recommended by {}, with {headers}", need.cost.label());
+    let names: Vec<&str> = shown.iter().map(|transport| transport.label()).collect();
+    let label = format!("{title}: {}", names.join(", "));
     Chart {
-        title: title.to_owned(),
         note: format!(
-            "The way that needs the least {unit}, if no message may be older than this on arrival. \
-             Short polling gets the longest interval that allows it. Paler: the next way costs \
-             less than 10 % more. Blank: no way is that fast. {source}"
+            "By message rate and acceptable age; the circle marks {} messages/s and {}. Pale: \
+             other transports are too close to call, and the simplest is shown. Blank: none is \
+             fast enough. Extrapolated with this run's costs.",
+            significant(need.rate),
+            Unit::Seconds.show(need.staleness_s)
         ),
-        svg: frame(WIDTH, HEIGHT, &format!("{title}: {}", names.join(", ")), body),
+        title,
+        svg: frame(WIDTH, HEIGHT, &label, body),
         wide: false,
     }
 }
 
-fn of_row(decision: &Decision, cost: Cost, row: u32) -> Vec<Stretch> {
+fn of_row(model: &Model, need: Need, row: u32) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for column in 0..COLUMNS {
         let rate = between(RATES, f64::from(column) + 0.5, f64::from(COLUMNS));
         let staleness_s = between(STALENESS_S, f64::from(row) + 0.5, f64::from(ROWS));
-        let verdict = decision.cheapest(cost, rate, staleness_s);
+        let place = |choice: Choice| Place {
+            transport: choice.transport,
+            is_clear: choice.finalists.len() == 1,
+        };
+        let place = model.choose(&Need { rate, staleness_s, ..need }).map(place);
         match stretches.last_mut() {
-            Some(last) if last.verdict == verdict => last.columns.end = column + 1,
-            _ => stretches.push(Stretch { verdict, row, columns: column..column + 1 }),
+            Some(last) if last.place == place => last.columns.end = column + 1,
+            _ => stretches.push(Stretch { place, row, columns: column..column + 1 }),
         }
     }
     stretches
 }
 
-/// The value `part / whole` of the way through a range, by factors.
+/// A circle at the rate and the acceptable age of `need`, if they are on the map.
+fn mark(need: Need) -> Markup {
+    let is_within = |(low, high): (f64, f64), value: f64| (low..=high).contains(&value);
+    let is_shown = is_within(RATES, need.rate) && is_within(STALENESS_S, need.staleness_s);
+    let (rates, ages) = scales();
+    html! {
+        @if is_shown {
+            circle class="here" cx=(px(rates.at(need.rate))) cy=(px(ages.at(need.staleness_s)))
+                r="6" {}
+        }
+    }
+}
+
+fn scales() -> (Scale, Scale) {
+    (Scale::log(RATES, (LEFT, RIGHT)), Scale::log(STALENESS_S, (BOTTOM, TOP)))
+}
+
+/// The value at `part / whole` of a logarithmic range.
 fn between((low, high): (f64, f64), part: f64, whole: f64) -> f64 {
     low * (high / low).powf(part / whole)
 }
@@ -100,18 +132,18 @@ fn area(stretch: &Stretch) -> Markup {
     let (left, right) = (x(stretch.columns.start.into()), x(stretch.columns.end.into()));
     let (top, bottom) = (y(f64::from(stretch.row) + 1.0), y(stretch.row.into()));
     html! {
-        @if let Some(Verdict { transport, is_clear }) = stretch.verdict {
+        @if let Some(Place { transport, is_clear }) = stretch.place {
             @let shade = if is_clear { "area" } else { "area contested" };
-            // Half a unit more, lest seams show between the rows.
+            // Half a unit more, so that no seams show between the rows.
             rect class=(format!("{shade} {}", palette::class(transport))) x=(px(left)) y=(px(top))
                 width=(px(right - left)) height=(px(bottom - top + 0.5)) {}
         }
     }
 }
 
-/// The way's name in the middle of its widest row near the region's centre.
-fn label(way: Transport, stretches: &[Stretch]) -> Markup {
-    let own: Vec<&Stretch> = stretches.iter().filter(|stretch| stretch.is_of(way)).collect();
+/// The name of the transport in the middle of the row nearest to its region's centre.
+fn label(transport: Transport, stretches: &[Stretch]) -> Markup {
+    let own: Vec<&Stretch> = stretches.iter().filter(|stretch| stretch.is_of(transport)).collect();
     let width = |stretch: &Stretch| f64::from(stretch.columns.end - stretch.columns.start);
     let cells: f64 = own.iter().map(|stretch| width(stretch)).sum();
     if cells < LABELLED_SHARE * f64::from(COLUMNS * ROWS) {
@@ -123,16 +155,15 @@ fn label(way: Transport, stretches: &[Stretch]) -> Markup {
     let middle =
         nearest.map_or(0.0, |nearest| f64::from(nearest.columns.start) + width(nearest) / 2.0);
     html! {
-        text class=(format!("name middle halo {}", palette::class(way)))
+        text class=(format!("name middle halo {}", palette::class(transport)))
             x=(px(x(middle).clamp(LEFT + 50.0, RIGHT - 50.0))) y=(px(y(row) + 5.0)) {
-            (way.label())
+            (transport.label())
         }
     }
 }
 
 fn axes() -> Markup {
-    let rates = Scale::log(RATES, (LEFT, RIGHT));
-    let staleness = Scale::log(STALENESS_S, (BOTTOM, TOP));
+    let (rates, staleness) = scales();
     let named = [
         (0.01, "10 ms"),
         (0.1, "100 ms"),

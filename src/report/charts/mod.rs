@@ -1,36 +1,36 @@
-//! Charts of our own, as SVG inside the page: labelled directly, without legends or scripts.
+//! Charts as SVG inside the page, labelled directly, without legends or scripts.
 //!
-//! A chart draws what the report holds and computes nothing new. Void ways are never handed to it.
+//! A chart draws what the report contains. It never receives void transports.
 
-pub mod bars;
-pub mod bytes;
+pub mod bar_chart;
+pub mod byte_bars;
+pub mod line_chart;
 pub mod map;
 pub mod palette;
 pub mod percentiles;
 pub mod scale;
-pub mod sweep;
 pub mod timeline;
 
 use maud::{Markup, html};
 
 use crate::variant::Variant;
 
-/// A chart and the words around it.
+/// A chart with its title and explanation.
 pub struct Chart {
     pub title: String,
     /// How to read it.
     pub note: String,
     pub svg: Markup,
-    /// True if it wants the whole width of the page.
+    /// True if it needs the whole width of the page.
     pub wide: bool,
 }
 
-/// Width of a chart that stands beside another, in its own units.
+/// Width of a chart beside another, in its own units.
 const WIDTH: f64 = 490.0;
-/// Width of a chart that has a row for itself.
+/// Width of a chart in a row of its own.
 const WIDTH_WIDE: f64 = 1100.0;
 
-/// The frame of every chart; `label` is what a screen reader says.
+/// The frame of every chart; `label` is for screen readers.
 fn frame(width: f64, height: f64, label: &str, body: Markup) -> Markup {
     html! {
         svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label)
@@ -56,7 +56,7 @@ fn path(points: impl IntoIterator<Item = (f64, f64)>) -> String {
     d
 }
 
-/// The variant's name beside the end of its line; its extras stand below.
+/// The variant's name beside the end of its line, with its extras below.
 fn name(variant: Variant, x: f64, y: f64) -> Markup {
     let extras: Vec<String> =
         variant.extras().iter().map(|extra| format!("+{}", extra.name())).collect();
@@ -70,13 +70,14 @@ fn name(variant: Variant, x: f64, y: f64) -> Markup {
     }
 }
 
-/// How far apart the names of variants have to be.
+/// Vertical distance between the names of variants.
 fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
     if variants.into_iter().all(|variant| variant == variant.transport) { 17.0 } else { 29.0 }
 }
 
-/// Moves labels down until each is `gap` below the one before, and then up as far as `bottom` wants
-/// it; the order is kept.
+/// Moves labels down until each is `gap` below the one before, then up until none is below
+/// `bottom`.
+/// The order is kept.
 fn apart(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_do_not_touch() {
+    fn labels_do_not_overlap() {
         let wanted = [50.0, 10.0, 12.0, 51.0];
         assert_eq!(apart(&wanted, 14.0, 100.0), [50.0, 10.0, 24.0, 64.0]);
         assert_eq!(apart(&wanted, 14.0, 55.0), [41.0, 10.0, 24.0, 55.0]);

@@ -1,12 +1,12 @@
 //! A colour for each transport and dashes for its variants, the same in every chart, table and
 //! terminal.
 //!
-//! After Okabe and Ito's colour-blind-safe set, each hue darkened for white paper and lightened
-//! for a dark page until its text has a contrast of 4.5 to 1. Nothing is told by colour alone.
+//! Based on Okabe and Ito's colour-blind-safe set, each hue darkened for a light page and lightened
+//! for a dark page to a contrast of at least 4.5 to 1. No information is in the colour alone.
 
 use crate::variant::{Extra, Transport, Variant};
 
-/// One hue, for a light and for a dark page: red, green, blue.
+/// One hue for light and dark pages: red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Colour {
     pub light: (u8, u8, u8),
@@ -42,8 +42,8 @@ pub fn class(variant: impl Into<Variant>) -> String {
     format!("way-{}", index(variant.into().transport))
 }
 
-/// The `stroke-dasharray` of the variant's lines: a dash for each extra, each of its own length.
-/// None for a plain transport, whose lines are solid.
+/// The `stroke-dasharray` of the variant's lines: a dash of its own length for each extra. `None`
+/// for a plain transport, whose lines are solid.
 pub fn dashes(variant: Variant) -> Option<String> {
     let dash = |extra| match extra {
         Extra::Conditional => "2 3",
@@ -55,7 +55,7 @@ pub fn dashes(variant: Variant) -> Option<String> {
     (!dashes.is_empty()).then(|| dashes.join(" "))
 }
 
-/// The rules behind [`class`], for a light page and (where asked) a dark one.
+/// The CSS rules for [`class`], for light and dark pages.
 pub fn css() -> String {
     let rules = |pick: fn(&Colour) -> (u8, u8, u8)| -> String {
         let rule = |(index, colour): (usize, &Colour)| {
@@ -80,7 +80,7 @@ fn index(transport: Transport) -> usize {
 mod tests {
     use super::*;
 
-    /// WCAG 2's relative luminance.
+    /// Relative luminance of WCAG 2.
     fn luminance((r, g, b): (u8, u8, u8)) -> f64 {
         let linear = |channel: u8| {
             let c = f64::from(channel) / 255.0;

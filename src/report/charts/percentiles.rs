@@ -1,6 +1,6 @@
-//! Delivery latency by percentile, on a scale where each further nine is a step.
+//! Delivery latency by percentile, on a scale with equal steps for each further nine.
 //!
-//! A line ends at the last percentile that the run's messages support.
+//! A line ends at the last percentile that the sample supports.
 
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ const BOTTOM: f64 = HEIGHT - 48.0;
 /// Steps of the curve for each nine.
 const STEPS: f64 = 40.0;
 
-/// The chart of all ways that have results.
+/// The chart of all transports that have results.
 pub fn latency(point: &Point) -> Option<Chart> {
     let ways: Vec<&Way> = point.valid_ways().collect();
     let highest = ways.iter().map(|way| last_quantile(way)).fold(0.9, f64::max);
@@ -47,13 +47,14 @@ pub fn latency(point: &Point) -> Option<Chart> {
         }
     };
     let title = "Delivery latency by percentile";
-    let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    let labels_spoken: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
         title: title.to_owned(),
-        note: "Logarithmic latency from planned publication to receipt. Thin dashes: theory, with the \
-               machine's own time if it was measured. A line ends where the messages get too few."
+        note: "Latency from planned publication to receipt, logarithmic. Thin dashes: prediction, \
+               with the processing time of the machine if it was measured. A line ends where the \
+               sample becomes too small."
             .to_owned(),
-        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", said.join("; ")), body),
+        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", labels_spoken.join("; ")), body),
         wide: false,
     })
 }
@@ -70,7 +71,7 @@ fn spoken(way: &Way) -> String {
     format!("{}: {}", way.variant.label(), parts.join(", "))
 }
 
-/// The highest quantile that the way's messages support.
+/// The highest quantile that the sample supports.
 fn last_quantile(way: &Way) -> f64 {
     let (values, messages) = (way.latency_us.0.len(), way.published());
     let step = |n: u32| 1.0 - 10f64.powf(-f64::from(n) / STEPS);
@@ -81,7 +82,7 @@ fn last_quantile(way: &Way) -> f64 {
         .unwrap_or(0.0)
 }
 
-/// Quantile and latency in seconds, densely.
+/// Quantiles with their latency in seconds.
 fn measured(way: &Way) -> Vec<(f64, f64)> {
     let latency = |p: f64| (way.latency_us.0.value_at_quantile(p).max(1)) as f64 / 1e6;
     quantiles(last_quantile(way)).map(|p| (p, latency(p))).collect()
@@ -121,7 +122,7 @@ fn axes(x: &Scale, y: &Scale) -> Markup {
                 (Unit::Seconds.show(tick))
             }
         }
-        // The axis begins at 0 %, which is too near to 50 % for a label of its own.
+        // No label at 0 %, which is too close to the next one.
         @for tick in x.ticks(8).into_iter().filter(|tick| *tick > 0.0) {
             path class="grid" d=(format!("M{0:.1} {TOP:.1}V{BOTTOM:.1}", x.at(tick))) {}
             text class="tick middle" x=(px(x.at(tick))) y=(px(BOTTOM + 18.0)) { (percent(tick)) }

@@ -1,7 +1,7 @@
-//! A few seconds of one subscriber's life, for each way: where the waiting happens, drawn.
+//! A few seconds of one subscriber for each transport: where the waiting happens.
 //!
-//! Above each way's line are the planned publications, on it the receipts; the slanted stroke
-//! between the two is the delivery latency. Below are the requests, as long as each was open.
+//! Above each line are the planned publications, on it the receipts; the slanted line between them
+//! is the delivery latency. Below it are the requests, from sending to response.
 
 use maud::{Markup, html};
 
@@ -21,16 +21,16 @@ const RECEIVED: f64 = 60.0;
 const REQUESTS: f64 = 68.0;
 const REQUEST_BAR: f64 = 11.0;
 
-/// A request, from its sending to its answer, microseconds.
+/// A request from sending to response, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Open {
     from: i64,
     to: i64,
-    /// Messages in the answer; `None` if the trace ended first.
+    /// Messages in the response; `None` if the trace ended first.
     messages: Option<u32>,
 }
 
-/// The chart of all ways that have results and a trace.
+/// The chart of all transports that have results and a trace.
 pub fn subscriber(point: &Point) -> Option<Chart> {
     let traced = |way: &&Way| way.cells.first().is_some_and(|cell| cell.trace.length_us > 0);
     let ways: Vec<&Way> = point.valid_ways().filter(traced).collect();
@@ -44,14 +44,14 @@ pub fn subscriber(point: &Point) -> Option<Chart> {
         }
     };
     let title = "One subscriber, second by second";
-    let said: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    let spoken_ways: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
     Some(Chart {
         title: title.to_owned(),
-        note: "Each triangle is a publication as planned, each dot its receipt; the more slanted \
-               the stroke between them, the longer the message was on its way. Bars are requests, \
-               from sending to answer: filled if the answer held messages, hollow if it was empty."
+        note: "Triangles are planned publications, dots their receipts; the line between them is \
+               the latency. Bars are requests, from sending to response: filled if the response \
+               contained messages, hollow if it was empty."
             .to_owned(),
-        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", said.join("; ")), body),
+        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", spoken_ways.join("; ")), body),
         wide: true,
     })
 }
@@ -68,7 +68,7 @@ fn is_message(what: &TraceWhat) -> bool {
     matches!(what, TraceWhat::Message { .. })
 }
 
-/// Requests paired with their answers; one that was open at the start is open from the start.
+/// Requests with their responses; one that was open before the trace begins at its start.
 fn requests(trace: &Trace) -> Vec<Open> {
     let mut all = Vec::new();
     let mut open = None;
@@ -110,7 +110,7 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     let trace = &way.cells[0].trace;
     let at = |micros: i64| x.at(micros as f64 / 1e6).clamp(LEFT, RIGHT);
     let messages = trace.events.iter().filter_map(|event| match event.what {
-        // What was received before the picture begins is none of its business.
+        // Messages received before the chart begins are left out.
         TraceWhat::Message { planned_us } => {
             (event.at_us > 0 && event.at_us > planned_us).then_some((planned_us, event.at_us))
         }
@@ -142,12 +142,12 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     }
 }
 
-/// How often the subscriber asked, and how much of the time the server knew it was waiting.
+/// Number of requests, and the share of the time in which one was open.
 fn waiting(trace: &Trace, requests: &[Open]) -> String {
     let open_us: i64 = requests.iter().map(|request| request.to - request.from).sum();
     let share = open_us as f64 / trace.length_us.max(1) as f64;
     match requests.len() {
-        0 => "no request: one connection stays open and the server sends".to_owned(),
+        0 => "no requests: the server sends on one open connection".to_owned(),
         1 => format!("1 request, open {} of the time", Unit::Share.show(share)),
         n => format!("{n} requests, one open {} of the time", Unit::Share.show(share)),
     }
@@ -172,7 +172,7 @@ mod tests {
     use crate::run::TraceEvent;
 
     #[test]
-    fn answers_find_their_requests() {
+    fn responses_are_paired_with_their_requests() {
         let event = |at_us, what| TraceEvent { at_us, what };
         let trace = Trace {
             length_us: 100,

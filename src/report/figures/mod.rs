@@ -111,6 +111,20 @@ impl Figure {
         self.name.split_once('.').map_or(self.name, |(section, _)| section)
     }
 
+    /// A heading for tables without sections.
+    pub fn heading(&self) -> &'static str {
+        match self.name {
+            "latency.mean" => "mean latency",
+            "latency.p50" => "median latency",
+            "latency.p99" => "p99 latency",
+            "requests.per_subscriber_per_second" => "requests per subscriber",
+            "requests.empty_share" => "empty responses",
+            "bytes.per_message" => "bytes per message",
+            "server.cpu_per_message" => "server CPU per message",
+            _ => self.label,
+        }
+    }
+
     /// The figure of one cell, in base units; absent if the cell cannot tell it.
     pub fn of_cell(&self, cell: &Cell) -> Option<f64> {
         match &self.source {

@@ -12,8 +12,8 @@ use super::Subscribe;
 use super::namespaces::{Application, Attachments, CUSTOM, MAIN};
 use super::packet::{Incoming, Kind, Outgoing, Packet};
 use super::session::{Ending, Session};
+use crate::app::Query;
 use crate::app::token::Right;
-use crate::app::{Query, Subscription};
 use crate::message::{Event, Stored};
 
 /// Attachments of one packet, as many as Node's parser takes.
@@ -222,15 +222,15 @@ fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
             ..Query::default()
         };
         let demanded = session.client.demand(app, Right::Subscribe, &topic);
-        let parsed = demanded.and_then(|()| Subscription::parse(app, &asked.topic, &query));
-        let held = parsed.and_then(|it| Ok((it, app.hold(session.carrier())?)));
-        held.map_err(|error| error.message)
+        let subscription = demanded.and_then(|()| {
+            let topic = app.topic(&topic)?;
+            let cursor = query.check(app, &topic)?.cursor.unwrap_or_else(|| topic.head());
+            Ok((topic, cursor, app.hold(session.carrier())?))
+        });
+        subscription.map_err(|error| error.message)
     });
     match subscription {
-        Ok((Subscription { topic, cursor, .. }, guard)) => {
-            let cursor = cursor.unwrap_or_else(|| topic.head());
-            session.subscribe(topic, cursor, guard)
-        }
+        Ok((topic, cursor, guard)) => session.subscribe(topic, cursor, guard),
         Err(error) => session.push(Event::Error { error: shortened(error) }.into()),
     }
 }

@@ -141,7 +141,7 @@ impl Engine {
                 }
                 polls.finish(&self.dialer, self.is_settled).await?;
             },
-            Carrier::WebSocket(socket) => socket.hear(str::to_owned).await,
+            Carrier::WebSocket(socket) => socket.receive(str::to_owned).await,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming as Body;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
@@ -60,8 +60,8 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     let ended = tokio::select! {
         output = session.next(Transport::SocketioPolling) => return output,
         output = alarm(session) => return output,
-        () = session.client.expired() => Ending::EXPIRED,
-        () = app.told_to_leave(session.slot) => Ending::drain(app),
+        () = session.client.token_expired() => Ending::EXPIRED,
+        () = app.drained(session.slot) => Ending::drain(app),
     };
     session.end(ended);
     Err(ended)
@@ -123,7 +123,8 @@ async fn receive_all(session: &Session, body: Body) -> Result<(), ApiError> {
 async fn whole(session: &Session, body: Body) -> Result<Bytes, ApiError> {
     let config = &session.app.config;
     let limit = config.max_message_bytes_encoded();
-    let body = timeout(config.body_timeout, Limited::new(body, limit).collect()).await;
+    let reading = Limited::new(body, limit).collect();
+    let body = session.app.pauses.timeout(config.body_timeout, reading).await;
     let refuse = |refusal, status, text: String| {
         session.app.metrics.refused(refusal);
         ApiError::new(status, text)

@@ -58,7 +58,7 @@ impl Ending {
 
     /// Without a disconnect packet, so that clients reconnect by themselves.
     pub fn drain(app: &App) -> Ending {
-        Ending::new(CLOSE, app.farewell(), "the server is going away")
+        Ending { packet: CLOSE, close: app.drain_end().close_frame() }
     }
 }
 
@@ -92,7 +92,7 @@ pub struct State {
     pub(super) upgrade: Upgrade,
     pub(super) outbox: VecDeque<Outgoing>,
     pub(super) outbox_bytes: usize,
-    /// Since when the outbox has packets that no poll has taken.
+    /// Since when no poll is under way, or the outbox has packets that no poll has taken.
     pub(super) unread_since: Instant,
     /// When the next ping is due, or when the last one was due that is not answered.
     pub(super) ping_at: Instant,
@@ -310,7 +310,7 @@ impl Session {
         if state.carrier != carrier {
             return Err(Ending::MOVED);
         }
-        if self.client.is_expired() {
+        if self.client.check_token().is_err() {
             drop(state);
             self.end(Ending::EXPIRED);
             return Err(Ending::EXPIRED);
@@ -334,7 +334,7 @@ impl Session {
         let limit = ReadLimit { messages, bytes: WRITE_BYTES };
         let result = snapshot.topic.read_after(snapshot.cursor, limit).await;
         let mut state = self.state();
-        let is_carried = state.carrier == carrier && !self.client.is_expired();
+        let is_carried = state.carrier == carrier && self.client.check_token().is_ok();
         let is_current = |it: &&mut Reading| it.number == snapshot.number;
         let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
         let result = match result {
@@ -351,10 +351,7 @@ impl Session {
         }
         reading.cursor = result.cursor;
         drop(state);
-        let Cursor { epoch, offset } = result.cursor;
-        let gap = (result.gap > 0).then_some(Event::Gap { gap: result.gap });
-        let reset = result.reset.then_some(Event::Reset { epoch, cursor: offset });
-        let packets = gap.into_iter().chain(reset).map(Outgoing::from).collect();
+        let packets = result.events().map(Outgoing::from).collect();
         let messages = result.messages;
         self.app.metrics.of(carrier).deliveries.inc_by(messages.len() as u64);
         Ok(Some(Output { packets, messages }))
@@ -375,18 +372,20 @@ impl Session {
     ///
     /// # Errors
     /// If the session has ended, which it does here if the client has not answered a ping within
-    /// `--ping-timeout`, or has not polled for `--send-timeout` what waits for it.
+    /// `--ping-timeout`, or has not polled for `--send-timeout` although packets wait for it or it
+    /// has to answer a ping.
     pub fn tick(&self) -> Result<(), Ending> {
-        let (now, config) = (Instant::now(), &self.app.config);
+        let App { config, pauses, .. } = &*self.app;
+        let now = Instant::now();
         let mut state = self.state();
         if let Some(ending) = state.ended {
             return Err(ending);
         }
         let is_unread = state.carrier == Transport::SocketioPolling
             && !state.is_polling
-            && !state.outbox.is_empty()
-            && now >= state.unread_since + config.send_timeout;
-        let ending = if now >= state.ping_at + config.ping_timeout {
+            && (state.is_pinged || !state.outbox.is_empty())
+            && now >= pauses.deadline(state.unread_since, config.send_timeout);
+        let ending = if now >= pauses.deadline(state.ping_at, config.ping_timeout) {
             Ending::SILENT
         } else if is_unread {
             self.app.metrics.refused(Refusal::SlowReader);
@@ -407,7 +406,10 @@ impl Session {
     /// When [`Session::tick`] has something to do next.
     pub fn tick_at(&self) -> Instant {
         let state = self.state();
-        if state.is_pinged { state.ping_at + self.app.config.ping_timeout } else { state.ping_at }
+        match state.is_pinged {
+            true => self.app.pauses.deadline(state.ping_at, self.app.config.ping_timeout),
+            false => state.ping_at,
+        }
     }
 
     pub fn pong(&self) {

@@ -114,8 +114,8 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
     let mut alarm = pin!(sleep_until(session.tick_at()));
-    let mut told_to_leave = pin!(app.told_to_leave(session.slot));
-    let mut expired = pin!(session.client.expired());
+    let mut drained = pin!(app.drained(session.slot));
+    let mut expired = pin!(session.client.token_expired());
     loop {
         tokio::select! {
             output = session.next(CARRIER) => write(session, socket, output?).await?,
@@ -134,7 +134,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 alarm.as_mut().reset(session.tick_at());
             }
             () = &mut expired => return Err(Ending::EXPIRED),
-            () = &mut told_to_leave => return Err(Ending::drain(app)),
+            () = &mut drained => return Err(Ending::drain(app)),
         }
     }
 }
@@ -188,7 +188,8 @@ async fn in_time(
     session: &Session,
     writing: impl Future<Output = Option<()>>,
 ) -> Result<(), Ending> {
-    match timeout(session.app.config.send_timeout, writing).await {
+    let App { config, pauses, .. } = &*session.app;
+    match pauses.timeout(config.send_timeout, writing).await {
         Ok(written) => written.ok_or(Ending::GONE),
         Err(_) => {
             session.app.metrics.refused(Refusal::SlowReader);

@@ -9,7 +9,7 @@ use super::Subscribe;
 use super::engine::Engine;
 use crate::client::{ClientError, Dialer, Kind};
 use crate::message::{Cursor, Epoch, Event, Message};
-use crate::transport::{Received, SubscribeOptions};
+use crate::transport::{SubscribeOptions, Update};
 use crate::variant::Transport;
 
 /// The client half.
@@ -63,7 +63,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
-    pub async fn next(&mut self) -> Result<Received, ClientError> {
+    pub async fn next(&mut self) -> Result<Update, ClientError> {
         Ok(self.hear().await?.0)
     }
 
@@ -72,18 +72,18 @@ impl Subscriber {
     }
 
     /// The next packet, and whether it was the one that begins the subscription.
-    async fn hear(&mut self) -> Result<(Received, bool), ClientError> {
+    async fn hear(&mut self) -> Result<(Update, bool), ClientError> {
         let packet = self.engine.receive().await?;
         let nonsense = || ClientError::ProtocolError(format!("a packet that says {packet}"));
         let json = packet.strip_prefix(EVENT).ok_or_else(nonsense)?;
         let (name, data): (Cow<str>, &RawValue) =
             serde_json::from_str(json).map_err(|_| nonsense())?;
-        let nothing = Received::default();
+        let nothing = Update::default();
         if name == "message" {
             let message: Message = serde_json::from_str(data.get()).map_err(|_| nonsense())?;
             self.engine.meter().move_down(Kind::Framing, Kind::Payload, data.get().len());
             self.cursor.offset = message.offset;
-            return Ok((Received { messages: vec![message], ..nothing }, false));
+            return Ok((Update { messages: vec![message], ..nothing }, false));
         }
         match serde_json::from_str(data.get()).map_err(|_| nonsense())? {
             Event::Subscribed { epoch, cursor } => {
@@ -92,9 +92,9 @@ impl Subscriber {
             }
             Event::Reset { epoch, cursor } => {
                 self.cursor = Cursor { epoch, offset: cursor };
-                Ok((Received { reset: true, ..nothing }, false))
+                Ok((Update { reset: true, ..nothing }, false))
             }
-            Event::Gap { gap } => Ok((Received { gap, ..nothing }, false)),
+            Event::Gap { gap } => Ok((Update { gap, ..nothing }, false)),
             Event::Error { error } => Err(ClientError::ProtocolError(error)),
             Event::Published { .. } => Err(nonsense()),
         }

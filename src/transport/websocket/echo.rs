@@ -1,22 +1,18 @@
-//! A WebSocket that says back what it hears, so that suites of test cases can try how the protocol
-//! is spoken here. Served only with `--echo`.
+//! A WebSocket that sends back what it receives, so that conformance suites can test the server's
+//! implementation of the protocol. Served only with `--echo`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use futures_util::{SinkExt, StreamExt};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as WsMessage;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::HeaderMap;
+use warp::http::{HeaderMap, StatusCode};
 use warp::reply::Response;
 
-use super::{End, Socket, config, handshake, leave};
+use super::handshake;
+use super::socket::Socket;
 use crate::app::respond::answer;
-use crate::app::{ApiError, App};
+use crate::app::{ApiError, App, Client, End};
 use crate::variant::Transport;
 
 /// `GET /echo`, upgrade.
@@ -25,51 +21,35 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     warp::path!("echo")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Client>())
         .and(warp::ext::optional())
-        .map(move |headers: HeaderMap, upgrade| answer(accept(&app, &headers, upgrade)))
+        .map(move |headers: HeaderMap, client, upgrade| {
+            if !app.config.echo {
+                return ApiError::new(StatusCode::NOT_FOUND, "start the server with --echo").into();
+            }
+            let (response, upgrade) = match handshake::respond(&headers, upgrade) {
+                Ok(accepted) => accepted,
+                Err(refusal) => return *refusal,
+            };
+            answer(app.hold(Transport::WebSocket).map(|guard| {
+                let socket = Socket::accept(app.clone(), client, upgrade);
+                let drain = app.drain.clone();
+                app.spawn(async move {
+                    let _guard = guard;
+                    let Ok(mut socket) = socket.await else { return };
+                    let echoing = drain.run_until_cancelled(echo(&mut socket)).await;
+                    let end = echoing.map_or(End::ClientGone, |Err(end)| end);
+                    socket.close(end).await;
+                });
+                response
+            }))
+        })
         .boxed()
 }
 
-fn accept(
-    app: &Arc<App>,
-    headers: &HeaderMap,
-    upgrade: Option<OnUpgrade>,
-) -> Result<Response, ApiError> {
-    if !app.config.echo {
-        return Err(ApiError::new(
-            warp::http::StatusCode::NOT_FOUND,
-            "start the server with --echo",
-        ));
+async fn echo(socket: &mut Socket) -> Result<Infallible, End> {
+    loop {
+        let frame = socket.receive_frame().await?;
+        socket.write([frame]).await?;
     }
-    let (response, upgrade) = match handshake::respond(headers, upgrade) {
-        Ok(accepted) => accepted,
-        Err(refusal) => return Ok(*refusal),
-    };
-    let held = app.hold(Transport::WebSocket)?;
-    let config = config(app.config.max_message_bytes_encoded());
-    let drain = app.drain.clone();
-    app.spawn(async move {
-        let _held = held;
-        let Ok(upgraded) = upgrade.await else { return };
-        let io = TokioIo::new(upgraded);
-        let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        let end = drain.run_until_cancelled(echo(&mut socket)).await;
-        leave(socket, end.unwrap_or(End::Gone)).await;
-    });
-    Ok(response)
-}
-
-async fn echo(socket: &mut Socket) -> End {
-    while let Some(heard) = socket.next().await {
-        let said = match heard {
-            Ok(frame @ (WsMessage::Text(_) | WsMessage::Binary(_))) => socket.send(frame).await,
-            Ok(WsMessage::Close(_)) => return End::Gone,
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = said {
-            return End::from(error);
-        }
-    }
-    End::Gone
 }

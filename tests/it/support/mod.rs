@@ -13,7 +13,7 @@ use poll_vs_push::app::{ApiError, App, ServerConfig};
 use poll_vs_push::client::{Answer, Dialer, HttpConnection};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::Server;
-use poll_vs_push::transport::{Received, SubscribeOptions, Subscriber};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
 use poll_vs_push::variant::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -176,13 +176,13 @@ impl Reader {
     }
 
     /// What the server says next.
-    pub async fn next(&mut self) -> Received {
+    pub async fn next(&mut self) -> Update {
         soon(self.0.next()).await.expect("an answer")
     }
 
     /// What the server says until there are `count` messages, all in one.
-    pub async fn hear(&mut self, count: usize) -> Received {
-        let mut all = Received::default();
+    pub async fn hear(&mut self, count: usize) -> Update {
+        let mut all = Update::default();
         while all.messages.len() < count {
             let received = self.next().await;
             all.messages.extend(received.messages);

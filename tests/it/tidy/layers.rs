@@ -20,8 +20,8 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "web"],
     &["app"],
     &["scenario", "feed", "client", "packet_link"],
-    &["message", "variant", "measure", "units", "table", "tls", "usage"],
-    &["text"],
+    &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
+    &["text", "private"],
 ];
 
 /// The path of a module without `crate`: `["feed", "store"]`, empty for the root.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ::redb::StorageBackend;
 
 use super::StoreError;
+use crate::private;
 
 /// The name of the file within the directory that `--data` names.
 const FILE_NAME: &str = "feed.redb";
@@ -41,9 +42,10 @@ impl FeedFile {
             file: path.display().to_string(),
             why: error.to_string(),
         };
-        std::fs::create_dir_all(directory).map_err(unreadable)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        private::create_directory(directory).map_err(unreadable)?;
+        private::warn_if_exposed(&path);
+        let mut options = private::creating();
+        options.read(true).write(true).truncate(false);
         FeedFile::take(options.open(&path).map_err(unreadable)?, &path, durability)
     }
 

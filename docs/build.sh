@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds the book into target/site/docs, with the files that its pages link to beside it, and checks
+# that every link of every page leads to a file.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+site=target/site
+rm -rf "$site"
+warnings=$(mdbook build docs 2>&1 | grep -E '^ *(WARN|ERROR)' || true)
+[ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
+cp -r src examples benches load-tests tests CONTRIBUTING.md "$site"
+
+dead=0
+while IFS= read -r -d '' page; do
+    links=$(grep -oE '(href|src)="[^"#?]+' "$page" | cut -d'"' -f2 | sort -u)
+    for link in $links; do
+        case $link in *:*) continue ;; esac
+        if [ ! -e "$(dirname "$page")/$link" ]; then
+            echo "$page: nothing at $link" >&2
+            dead=1
+        fi
+    done
+done < <(find "$site/docs" -name '*.html' ! -path '*/sample/*' ! -name 404.html -print0)
+[ $dead -eq 0 ] && echo "the book is built: $site/docs/index.html"

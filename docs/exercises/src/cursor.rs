@@ -1,0 +1,41 @@
+//! Short polling without losing a message.
+//!
+//! The fault: a subscriber that polls every second sees only some of the messages.
+//!
+//! Hint: who knows how far this subscriber has read? Several messages may be published between two
+//! polls, or none.
+
+/// A topic. The first message has offset 1.
+#[derive(Debug, Default)]
+pub struct Topic {
+    messages: Vec<String>,
+}
+
+impl Topic {
+    pub fn publish(&mut self, text: &str) {
+        self.messages.push(text.to_owned());
+    }
+
+    /// Returns the offset of the newest message, 0 if there is none.
+    pub fn head(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Returns the messages whose offset is greater than `after`, and the offset of the last one.
+    pub fn read_after(&self, after: usize) -> (Vec<String>, usize) {
+        let new = self.messages.get(after..).unwrap_or_default();
+        (new.to_vec(), after + new.len())
+    }
+}
+
+/// A client that polls.
+#[derive(Debug, Default)]
+pub struct Subscriber {}
+
+impl Subscriber {
+    /// Sends one poll and returns the messages of its response.
+    pub fn poll(&mut self, topic: &Topic) -> Vec<String> {
+        let newest = topic.head().saturating_sub(1);
+        topic.read_after(newest).0
+    }
+}

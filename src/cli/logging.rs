@@ -1,0 +1,219 @@
+//! The server's log on standard error, bounded so that no client can fill a disk with it: by
+//! default only lines of this program, of each kind and about each address only so many a minute,
+//! and altogether at most `--log-bytes` a minute. What is left out is counted.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// What is logged unless `RUST_LOG` says otherwise. Libraries warn about what clients do.
+const DEFAULT_FILTER: &str = "poll_vs_push=info";
+/// The field of an event that holds the address of the client that caused it.
+const ADDRESS_FIELD: &str = "address";
+/// Lines of one kind (one place in the code) in a window.
+const LINES_PER_KIND: u32 = 500;
+/// Lines about one address in a window.
+const LINES_PER_ADDRESS: u32 = 50;
+/// Addresses that are told apart in one window; the rest share one count.
+const ADDRESSES: usize = 10_000;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Sends events to standard error: at most `bytes_per_minute`.
+pub fn init(bytes_per_minute: usize) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let limits = Limits::new(bytes_per_minute);
+    let is_styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(Arc::new(Writer { limits: limits.clone() }))
+        // The layer's own message that standard error cannot be written would panic.
+        .log_internal_errors(false)
+        .with_ansi(is_styled)
+        .with_filter(PerKindAndAddress { limits });
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+/// How much has been logged in the present window.
+#[derive(Debug, Clone)]
+struct Limits {
+    bytes_max: usize,
+    window: Arc<Mutex<Window>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    bytes: usize,
+    /// By the name of the event's place in the code.
+    kinds: HashMap<&'static str, u32>,
+    addresses: HashMap<Option<String>, u32>,
+    /// Lines left out in this window, and in those before it that no line has told of yet.
+    suppressed: u64,
+    untold: u64,
+}
+
+impl Window {
+    fn new(since: Instant, untold: u64) -> Window {
+        let (kinds, addresses) = (HashMap::new(), HashMap::new());
+        Window { since, bytes: 0, kinds, addresses, suppressed: 0, untold }
+    }
+
+    /// Counts a line; true if it may be logged.
+    fn allow(&mut self, kind: &'static str, address: Option<String>) -> bool {
+        let mut is_allowed = true;
+        if address.is_some() {
+            let is_known = self.addresses.contains_key(&address);
+            let key = if is_known || self.addresses.len() < ADDRESSES { address } else { None };
+            let lines = self.addresses.entry(key).or_default();
+            *lines = lines.saturating_add(1);
+            is_allowed = *lines <= LINES_PER_ADDRESS;
+        }
+        // A line that its address's limit suppresses does not use up its kind's.
+        if is_allowed {
+            let lines = self.kinds.entry(kind).or_default();
+            *lines = lines.saturating_add(1);
+            is_allowed = *lines <= LINES_PER_KIND;
+        }
+        self.suppressed += u64::from(!is_allowed);
+        is_allowed
+    }
+}
+
+impl Limits {
+    fn new(bytes_max: usize) -> Limits {
+        Limits { bytes_max, window: Arc::new(Mutex::new(Window::new(Instant::now(), 0))) }
+    }
+
+    /// The window that `now` is in.
+    fn window(&self, now: Instant) -> MutexGuard<'_, Window> {
+        let mut window = self.window.lock().expect("no panic under this lock");
+        if now.saturating_duration_since(window.since) >= WINDOW {
+            *window = Window::new(now, window.untold + window.suppressed);
+        }
+        window
+    }
+
+    /// A notice of the lines that were left out before, if there were any, and whether a line of so
+    /// many bytes fits.
+    fn admit(&self, bytes: usize, now: Instant) -> (Option<String>, bool) {
+        let mut window = self.window(now);
+        if window.bytes + bytes > self.bytes_max {
+            window.suppressed += 1;
+            return (None, false);
+        }
+        let untold = std::mem::take(&mut window.untold);
+        let notice = (untold > 0)
+            .then(|| format!("{untold} lines of this log were left out: see --log-bytes\n"));
+        window.bytes += bytes + notice.as_ref().map_or(0, String::len);
+        (notice, true)
+    }
+}
+
+/// Suppresses lines beyond the share of their kind, or of the address that they name.
+struct PerKindAndAddress {
+    limits: Limits,
+}
+
+impl<S> Filter<S> for PerKindAndAddress {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let mut address = Address(None);
+        event.record(&mut address);
+        self.limits.window(Instant::now()).allow(event.metadata().name(), address.0)
+    }
+}
+
+/// Finds the address that an event names.
+struct Address(Option<String>);
+
+impl Visit for Address {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == ADDRESS_FIELD {
+            self.0 = Some(format!("{value:?}"));
+        }
+    }
+}
+
+/// Standard error, until the window's bytes are used up.
+#[derive(Debug)]
+struct Writer {
+    limits: Limits,
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = &'a Writer;
+
+    fn make_writer(&'a self) -> &'a Writer {
+        self
+    }
+}
+
+impl Write for &Writer {
+    /// One line, as tracing-subscriber writes them.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let (notice, fits) = self.limits.admit(line.len(), Instant::now());
+        let mut out = io::stderr().lock();
+        if let Some(notice) = notice {
+            out.write_all(notice.as_bytes())?;
+        }
+        if fits {
+            out.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_and_each_address_has_its_share_of_a_window() {
+        let limits = Limits::new(usize::MAX);
+        let start = Instant::now();
+        let allowed = |kind, address: Option<&str>, at| {
+            let allow = |_: &u32| limits.window(at).allow(kind, address.map(str::to_owned));
+            (0..10_000).filter(allow).count() as u32
+        };
+        assert_eq!(allowed("one", Some("192.0.2.1"), start), LINES_PER_ADDRESS);
+        assert_eq!(allowed("one", Some("192.0.2.2"), start), LINES_PER_ADDRESS);
+        assert_eq!(allowed("one", None, start), LINES_PER_KIND - 2 * LINES_PER_ADDRESS);
+        assert_eq!(allowed("two", None, start), LINES_PER_KIND);
+        assert_eq!(allowed("one", Some("192.0.2.1"), start + WINDOW), LINES_PER_ADDRESS);
+    }
+
+    #[test]
+    fn bytes_of_a_window_are_bounded_and_missing_lines_are_counted_in_the_next() {
+        let limits = Limits::new(1_000);
+        let start = Instant::now();
+        let written = (0..50).filter(|_| limits.admit(100, start).1).count();
+        assert_eq!(written, 10);
+        let (notice, fits) = limits.admit(100, start + WINDOW);
+        assert!(fits && notice.expect("a notice").starts_with("40 lines"));
+        assert_eq!(limits.admit(100, start + WINDOW), (None, true));
+    }
+
+    #[test]
+    fn addresses_beyond_those_told_apart_share_one_count() {
+        let mut window = Window::new(Instant::now(), 0);
+        let allowed = (0..20_000).filter(|it| window.allow("kind", Some(it.to_string()))).count();
+        assert!(allowed as u32 <= LINES_PER_KIND);
+        assert!(window.addresses.len() <= ADDRESSES + 1);
+    }
+}

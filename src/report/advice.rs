@@ -1,0 +1,372 @@
+//! Advice as a document, and the sentences about a recommendation that the report shares with it.
+
+use crate::advise::{
+    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Choice, Cost, Costs, Estimate, Margin,
+    Need, Origin, Parameter, Standing, is_two_way, simplicity,
+};
+use crate::scenario::Headers;
+use crate::units::{Unit, sentence_case, significant, thousands};
+use crate::variant::Transport;
+
+use super::document::{Block, Field, Row, Section, Table};
+use super::prose::list;
+
+/// CPU use, cores, below which CPU does not matter.
+const SMALL_LOAD: f64 = 0.05;
+
+/// The advice for one need.
+pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
+    let recommendation = match recommended(advice) {
+        Some((choice, way)) => {
+            let lines = [Some(verdict(&advice.need, choice, able(advice) == 1, "")), load(advice)];
+            let blocks = lines.into_iter().flatten().map(Block::text);
+            let title = format!("Recommendation: {}{}.", choice.transport.label(), parameters(way));
+            let blocks = std::iter::once(Block::note(question(&advice.need))).chain(blocks);
+            Section::new("recommendation", title, blocks.collect())
+        }
+        None => Section::new(
+            "recommendation",
+            "No transport is fast enough.",
+            vec![
+                Block::note(question(&advice.need)),
+                Block::text(
+                    "The one-way delay, half of the round trip, already exceeds the acceptable \
+                     age, or no transport meets the other conditions.",
+                ),
+            ],
+        ),
+    };
+    let why = recommended(advice).map(|(choice, way)| {
+        Section::new("why", "Why", vec![Block::list(reasons(advice, choice, way))])
+    });
+    let changes = changes(&advice.need, &advice.choice, &advice.margins, &advice.alternatives);
+    let rest = [
+        Section::new("transports", "", vec![Block::Table(table(&advice.ways))]),
+        Section::new("changes", "What would change the recommendation", vec![Block::list(changes)]),
+        Section::new(
+            "sources",
+            "Where the numbers come from",
+            vec![Block::list(sources(advice, costs))],
+        ),
+    ];
+    std::iter::once(recommendation).chain(why).chain(rest).collect()
+}
+
+fn recommended(advice: &Advice) -> Option<(&Choice, &Estimate)> {
+    let choice = advice.choice.as_ref()?;
+    Some((choice, advice.way(choice.transport)?))
+}
+
+fn able(advice: &Advice) -> usize {
+    advice.ways.iter().filter(|way| way.too_slow_s.is_none()).count()
+}
+
+/// The need in a sentence.
+pub fn question(need: &Need) -> String {
+    let headers = match need.headers {
+        Headers::Minimal => "minimal request headers",
+        Headers::Browser => "a browser's request headers",
+    };
+    let conditions = [
+        Some(headers),
+        Some(if need.is_tls { "TLS" } else { "no TLS" }),
+        need.browser_only.then_some("clients in browsers"),
+        need.two_way.then_some("messages in both directions on one connection"),
+    ];
+    let conditions: Vec<&str> = conditions.into_iter().flatten().collect();
+    format!(
+        "For {} subscribers ({} per topic) that each receive {} of {} B, at most {} old; round trip \
+         {}; {}.",
+        thousands(need.subscribers.into()),
+        significant(f64::from(need.subscribers) / f64::from(need.topics)),
+        messages_s(need.rate),
+        thousands(need.message_bytes.into()),
+        Unit::Seconds.show(need.staleness_s),
+        Unit::Seconds.show(need.rtt_s),
+        conditions.join("; "),
+    )
+}
+
+/// `1 message/s`, `2 messages/s`.
+fn messages_s(rate: f64) -> String {
+    let rate = significant(rate);
+    let plural = if rate == "1" { "" } else { "s" };
+    format!("{rate} message{plural}/s")
+}
+
+/// How the transport is to be configured.
+fn parameters(way: &Estimate) -> String {
+    match (way.poll_interval_s, way.hold_s) {
+        (Some(interval_s), _) => {
+            format!(", with a pause of {} after each response", Unit::Seconds.show(interval_s))
+        }
+        (_, Some(hold_s)) => format!(", with a timeout of {}", Unit::Seconds.show(hold_s)),
+        _ => String::new(),
+    }
+}
+
+/// How clear the choice is. `tie` says what else, beside close costs, makes transports tie.
+pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String {
+    let cost = need.cost.label();
+    let labels = |transports: &[Transport]| {
+        list(transports.iter().map(|transport| transport.label().to_owned()))
+    };
+    let name = choice.transport.label();
+    let why = simplicity(choice.transport).1;
+    if is_only {
+        return "No other transport is fast enough.".to_owned();
+    }
+    if choice.close.len() == 1 {
+        return match choice.lead {
+            Some(lead) => format!(
+                "{} needs the least {cost}; the next transport needs {} times as much.",
+                sentence_case(name),
+                significant(lead)
+            ),
+            None => format!("{} needs no {cost} at all.", sentence_case(name)),
+        };
+    }
+    let within = Unit::Share.show(need.cost.too_close() - 1.0);
+    let close = format!(
+        "By {cost}, {} are too close to call (within {within}{tie}).",
+        labels(&choice.close)
+    );
+    let bytes = Unit::Share.show(BYTES_TOO_CLOSE - 1.0);
+    match choice.finalists.as_slice() {
+        [_] => format!("{close} Of these, {name} needs the fewest bytes."),
+        finalists if finalists.len() == choice.close.len() => {
+            format!(
+                "{close} {} is the simplest of them to run, because {why}.",
+                sentence_case(name)
+            )
+        }
+        finalists => format!(
+            "{close} Of these, {} are the cheapest or need the fewest bytes (within {bytes}). {} is \
+             the simplest of them to run, because {why}.",
+            labels(finalists),
+            sentence_case(name)
+        ),
+    }
+}
+
+/// A remark if CPU does not matter.
+fn load(advice: &Advice) -> Option<String> {
+    let able = || advice.ways.iter().filter(|way| way.too_slow_s.is_none());
+    let is_small =
+        advice.need.cost == Cost::Cpu && able().all(|way| way.cpu_cores_busy < SMALL_LOAD);
+    is_small.then(|| {
+        "Every transport that is fast enough uses less than 5 % of one core, so the cost hardly \
+         matters here: choose what is easiest to operate."
+            .to_owned()
+    })
+}
+
+fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
+    let relative = |cost: Cost| {
+        let mut others: Vec<(f64, Transport)> = advice
+            .ways
+            .iter()
+            .filter(|way| way.transport != choice.transport && way.too_slow_s.is_none())
+            .map(|way| (way.cost(cost) / own.cost(cost), way.transport))
+            .filter(|(times, _)| times.is_finite())
+            .collect();
+        others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let others = others.into_iter();
+        others.map(|(times, way)| format!("{} {} times", way.label(), significant(times)))
+    };
+    let reason = |cost: Cost, value: String| {
+        let others = list(relative(cost));
+        let others = if others.is_empty() { others } else { format!(". In comparison: {others}") };
+        format!("{}: {value}{others}.", sentence_case(cost.label()))
+    };
+    let latency = format!(
+        "Latency: {} on average, {} at most. {}",
+        Unit::Seconds.show(own.latency_mean_s),
+        Unit::Seconds.show(own.latency_max_s),
+        slower(advice, choice)
+    );
+    let bytes = own.bytes_up_s + own.bytes_down_s;
+    let cost = match advice.need.cost {
+        Cost::Cpu | Cost::Bytes => {
+            reason(Cost::Cpu, format!("{} cores busy", significant(own.cpu_cores_busy)))
+        }
+        Cost::Requests => reason(Cost::Requests, Unit::PerSecond.show(own.requests_s)),
+        Cost::Memory => reason(Cost::Memory, Unit::Bytes.show(own.memory_bytes)),
+    };
+    let bytes = reason(Cost::Bytes, Unit::BytesPerSecond.show(bytes));
+    let fan_out = (own.fan_out_s > advice.need.staleness_s / 10.0).then(|| {
+        format!(
+            "Fan-out: one message keeps the planned cores busy for {}, since {} subscribers \
+             receive it.",
+            Unit::Seconds.show(own.fan_out_s),
+            thousands(i64::from(advice.need.subscribers / advice.need.topics)),
+        )
+    });
+    [cost, latency.trim_end().to_owned(), bytes].into_iter().chain(fan_out).collect()
+}
+
+/// What short polling would mean, and which transports are too slow.
+fn slower(advice: &Advice, choice: &Choice) -> String {
+    let polling = advice.way(Transport::ShortPolling).filter(|way| way.too_slow_s.is_none());
+    let polling = polling.filter(|_| choice.transport != Transport::ShortPolling).map(|way| {
+        format!(
+            "Short polling would take {} on average, with a pause of {} between polls.",
+            Unit::Seconds.show(way.latency_mean_s),
+            Unit::Seconds.show(way.poll_interval_s.unwrap_or_default())
+        )
+    });
+    let slow = advice.ways.iter().filter_map(|way| {
+        let least = Unit::Seconds.show(way.too_slow_s?);
+        Some(format!("{} (at least {least})", way.transport.label()))
+    });
+    let slow = list(slow);
+    let slow = (!slow.is_empty()).then(|| format!("Too slow in the worst case: {slow}."));
+    polling.into_iter().chain(slow).collect::<Vec<_>>().join(" ")
+}
+
+fn table(ways: &[Estimate]) -> Table {
+    let head = [
+        "transport",
+        "mean latency",
+        "max latency",
+        "requests",
+        "up",
+        "down",
+        "connections",
+        "cores busy",
+        "cores to plan",
+        "memory",
+    ];
+    let row = |way: &Estimate| {
+        let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
+        let fields = [
+            Unit::Seconds.show(way.latency_mean_s),
+            format!("{}{late}", Unit::Seconds.show(way.latency_max_s)),
+            Unit::PerSecond.show(way.requests_s),
+            Unit::BytesPerSecond.show(way.bytes_up_s),
+            Unit::BytesPerSecond.show(way.bytes_down_s),
+            thousands(way.connections.into()),
+            significant(way.cpu_cores_busy),
+            thousands(way.cores as i64),
+            Unit::Bytes.show(way.memory_bytes),
+        ];
+        let name = Field::variant(way.transport);
+        Row::Fields(std::iter::once(name).chain(fields.map(Field::new)).collect())
+    };
+    let rows = ways.iter().map(row).collect();
+    Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
+}
+
+/// The values and conditions that change the recommendation, one line for each.
+pub fn changes(
+    need: &Need,
+    choice: &Option<Choice>,
+    margins: &[Margin],
+    alternatives: &[Alternative],
+) -> Vec<String> {
+    let nothing = (margins.is_empty() && alternatives.is_empty())
+        .then(|| "Nothing, up to a factor of 1,000 in each value.".to_owned());
+    let subscribers =
+        "Number of subscribers: no change, since every cost is proportional to it.".to_owned();
+    let present = choice.as_ref().map(|choice| choice.transport);
+    let margins = margins.iter().map(|margin| of_margin(need, margin));
+    let alternatives =
+        alternatives.iter().map(|alternative| of_alternative(need, present, alternative));
+    margins.chain(alternatives).chain(nothing).chain([subscribers]).collect()
+}
+
+/// `Rate above 2 messages/s (now 1 message/s): short polling.`
+fn of_margin(need: &Need, margin: &Margin) -> String {
+    let direction = if margin.factor > 1.0 { "above" } else { "below" };
+    let (name, show): (&str, fn(f64) -> String) = match margin.parameter {
+        Parameter::Rate => ("Rate", messages_s),
+        Parameter::Staleness => ("Acceptable age", |value| Unit::Seconds.show(value)),
+        Parameter::Rtt => ("Round trip", |value| Unit::Seconds.show(value)),
+        Parameter::MessageBytes => ("Message text", |value| Unit::Bytes.show(value)),
+    };
+    let (at, now) = (show(margin.at), show(margin.parameter.of(need)));
+    format!("{name} {direction} {at} (now {now}): {}.", becomes(margin.becomes))
+}
+
+fn of_alternative(need: &Need, present: Option<Transport>, other: &Alternative) -> String {
+    let becomes = becomes(other.becomes);
+    if other.need.two_way && !need.two_way {
+        let sending = match present.filter(|present| !is_two_way(*present)) {
+            Some(present) => format!(
+                ", which sends on the connection on which it receives; with {}, each message \
+                 sent is a request",
+                present.label()
+            ),
+            None => String::new(),
+        };
+        return format!("Subscribers that also send messages often: {becomes}{sending}.");
+    }
+    let condition = match (other.need.headers, other.need.is_tls) {
+        (headers, _) if headers != need.headers => match headers {
+            Headers::Minimal => "With minimal request headers",
+            Headers::Browser => "With a browser's request headers",
+        },
+        (_, true) => "With TLS",
+        (_, false) => "Without TLS",
+    };
+    format!("{condition}: {becomes}.")
+}
+
+fn becomes(transport: Option<Transport>) -> &'static str {
+    transport.map_or("no transport is fast enough", Transport::label)
+}
+
+fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
+    let is_from_run = costs.ways.values().any(|way| way.origin == Origin::Run);
+    let source = match is_from_run {
+        true => "the run given with --costs",
+        false => "the built-in reference",
+    };
+    let mut lines = vec![
+        "Requests and latency: theory, for messages at random times (Poisson).".to_owned(),
+        "Bytes: measured sizes of heads and messages, and a model of TCP/IP with segments of 1448 \
+         bytes."
+            .to_owned(),
+        format!(
+            "CPU and memory: {source}, {}. TLS and larger headers add bytes, but no CPU, here.",
+            costs.machine
+        ),
+    ];
+    if is_from_run {
+        lines.push(format!("CPU: {}.", standings(advice, |way| way.cpu_standing)));
+        lines.push(format!("Memory: {}.", standings(advice, |way| way.memory_standing)));
+    }
+    lines.push(format!(
+        "Cores to plan: at most {} busy, and each fan-out completed within the acceptable age, if \
+         the work spreads evenly over the cores.",
+        Unit::Share.show(BUSY_SHARE_MAX)
+    ));
+    lines.push(
+        "Memory: growth of the server's resident memory with idle subscribers. Kernel socket \
+         buffers are not included. Polling is assumed to keep its connections open."
+            .to_owned(),
+    );
+    lines
+}
+
+/// `measured for SSE; 2 times the run's range for WebSocket`.
+fn standings(advice: &Advice, of: fn(&Estimate) -> Standing) -> String {
+    let mut groups: Vec<(Standing, Vec<String>)> = Vec::new();
+    for way in &advice.ways {
+        let name = way.transport.label().to_owned();
+        match groups.iter_mut().find(|(standing, _)| *standing == of(way)) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((of(way), vec![name])),
+        }
+    }
+    let group = |(standing, names): (Standing, Vec<String>)| match standing {
+        Standing::Measured => format!("within the range of the run for {}", list(names)),
+        Standing::Extrapolated { factor } => {
+            format!("{} times the range of the run for {}", significant(factor), list(names))
+        }
+        Standing::Reference => {
+            format!("from the built-in reference for {}, not measured by the run", list(names))
+        }
+    };
+    groups.into_iter().map(group).collect::<Vec<_>>().join("; ")
+}

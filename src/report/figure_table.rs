@@ -1,0 +1,126 @@
+//! The tables of the figures: all figures of one point, the headlines of all points, and bytes with
+//! either header profile.
+
+use crate::scenario::Headers;
+use crate::theory::bytes::Sizes;
+use crate::units::Unit;
+use crate::variant::Waiting;
+
+use super::document::{Field, Row, Table, Tone};
+use super::figures::{self, Expected, Figure};
+use super::{Point, Report, Way};
+
+/// Every figure of every transport at one point. Figures that no transport has are left out.
+pub fn all(point: &Point) -> Table {
+    let head = std::iter::once(Field::new("figure")).chain(variants(point)).collect();
+    let mut rows = Vec::new();
+    let mut section = "";
+    for figure in figures::ALL {
+        let has_values = |way: &Way| way.cells.iter().any(|cell| figure.has_values(cell));
+        if !point.ways.iter().any(has_values) {
+            continue;
+        }
+        if figure.section() != section {
+            section = figure.section();
+            rows.push(Row::Section(figures::heading(section)));
+        }
+        let name = Field { figure: Some(figure.name), ..Field::new(figure.label) };
+        let entries = point.ways.iter().map(|way| entry(way, figure));
+        rows.push(Row::Fields(std::iter::once(name).chain(entries).collect()));
+    }
+    Table { head, names: 1, is_numeric: true, rows }
+}
+
+fn variants<'a>(point: &'a Point) -> impl Iterator<Item = Field> + 'a {
+    point.ways.iter().map(|way| Field::variant(way.variant))
+}
+
+fn entry(way: &Way, figure: &Figure) -> Field {
+    if way.is_void() {
+        return Field::void();
+    }
+    let Some(summary) = way.summary(figure) else {
+        let has_values = way.cells.iter().any(|cell| figure.has_values(cell));
+        let too_small = || Field::toned("sample too small", Tone::Note);
+        return if has_values { too_small() } else { Field::none() };
+    };
+    let show = |value: f64| figure.unit.show(value);
+    let (min, max) = (show(summary.min), show(summary.max));
+    let spread = (summary.repeats >= 2 && min != max).then(|| format!("{min} to {max}"));
+    let theory = way.predicted(figure).map(|predicted| {
+        let comparison = comparison(way, figure, summary.value, predicted);
+        let comparison = comparison.map_or(String::new(), |text| format!(" · {text}"));
+        format!("theory {}{comparison}", show(predicted))
+    });
+    let details = spread.into_iter().chain(theory).collect();
+    Field { details, ..Field::toned(show(summary.value), Tone::Strong) }
+}
+
+/// Measured / predicted, or the difference of shares and of latencies that are mostly processing
+/// time; `None` if the prediction is 0.
+fn comparison(way: &Way, figure: &Figure, measured: f64, predicted: f64) -> Option<String> {
+    let is_own_time = way.expected.as_ref().is_some_and(Expected::latency_is_own_time);
+    match figure.unit {
+        Unit::Seconds if is_own_time => (predicted > 0.0).then(|| {
+            let sign = if measured < predicted { "−" } else { "+" };
+            format!("{sign}{}", figure.unit.show((measured - predicted).abs()))
+        }),
+        Unit::Share if (measured - predicted).abs() < 0.000_5 => Some("±0 points".to_owned()),
+        Unit::Share => Some(format!("{:+.1} points", (measured - predicted) * 100.0)),
+        _ => (predicted > 0.0).then(|| format!("×{:.2}", measured / predicted)),
+    }
+}
+
+/// The headline figures of every point, a row for each transport.
+pub fn headlines(report: &Report) -> Table {
+    let has_titles = report.points.len() > 1;
+    let names = if has_titles { &["workload", "transport"][..] } else { &["transport"] };
+    let columns = figures::HEADLINES.iter().map(|figure| Field::new(figure.heading()));
+    let rows = report.points.iter().flat_map(|point| {
+        point.ways.iter().map(move |way| {
+            let title = has_titles.then(|| Field::new(point.title(report.run)));
+            let figures = figures::HEADLINES.iter().map(|figure| match way.summary(figure) {
+                _ if way.is_void() => Field::void(),
+                Some(summary) => Field::new(figure.unit.show(summary.value)),
+                None => Field::none(),
+            });
+            let name = Field::variant(way.variant);
+            Row::Fields(title.into_iter().chain([name]).chain(figures).collect())
+        })
+    });
+    let head = names.iter().map(|name| Field::new(*name)).chain(columns).collect();
+    Table { head, names: names.len(), is_numeric: true, rows: rows.collect() }
+}
+
+/// Bytes per delivered message with minimal and with a browser's request headers. The profile that
+/// was not measured differs by [`Sizes::BROWSER_HEADERS`] per request.
+pub fn header_profiles(point: &Point) -> Table {
+    let measured = point.workload.headers;
+    let head = ["transport", "requests per message", "minimal headers", "a browser's headers"];
+    let row = |way: &Way| {
+        let bytes = way.summary(&figures::BYTES_PER_MESSAGE)?.value;
+        let requests = match way.variant.transport.waiting() {
+            Waiting::PerConnection => 0.0,
+            _ => way.summary(&figures::REQUESTS_PER_MESSAGE)?.value,
+        };
+        let added = Sizes::BROWSER_HEADERS * requests;
+        let (minimal, browser) = match measured {
+            Headers::Minimal => (bytes, bytes + added),
+            Headers::Browser => (bytes - added, bytes),
+        };
+        let field = |bytes: f64, headers| {
+            let tone = if headers == measured { Tone::Strong } else { Tone::Normal };
+            Field::toned(Unit::Bytes.show(bytes), tone)
+        };
+        Some(Row::Fields(vec![
+            Field::variant(way.variant),
+            Field::new(Unit::Count.show(requests)),
+            field(minimal, Headers::Minimal),
+            field(browser, Headers::Browser),
+        ]))
+    };
+    // HTTP/2 compresses headers that repeat, so that the profile adds less than its size.
+    let is_h1 = |way: &&Way| !way.variant.has(crate::variant::Extra::H2);
+    let rows = point.valid_ways().filter(is_h1).filter_map(row).collect();
+    Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
+}

@@ -1,0 +1,280 @@
+//! Decides whether the figures of a cell count: what voids a cell, and what only limits its use.
+//!
+//! A cell is void if its deliveries were wrong, or if the load generator was the limit rather than
+//! the server. Everything else is a caution: the figures are shown with the finding beside them.
+
+use std::fmt;
+
+use crate::measure::Histogram;
+use crate::run::{Cell, Run};
+use crate::units::{Unit, significant, thousands};
+
+/// What a finding means for the figures, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Deliveries or counts are wrong: no repeat of the transport counts.
+    Wrong,
+    /// The cell does not count.
+    Void,
+    /// The cell counts, but its mean contains effects that the model leaves out, so it is not
+    /// compared with theory.
+    Disturbed,
+    /// The figures count, with this in mind.
+    Caution,
+}
+
+/// Something that limits the use of figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub severity: Severity,
+    /// The transport, case and repeat concerned; empty for the whole run.
+    pub place: String,
+    text: String,
+}
+
+impl Finding {
+    /// A finding about the whole run.
+    pub fn new(severity: Severity, text: impl Into<String>) -> Finding {
+        Finding { severity, place: String::new(), text: text.into() }
+    }
+
+    /// The same about `place`.
+    pub fn at(self, place: impl Into<String>) -> Finding {
+        Finding { place: place.into(), ..self }
+    }
+
+    /// True if figures are left out because of it.
+    pub fn is_void(&self) -> bool {
+        self.severity <= Severity::Void
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.place.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.place, self.text)
+    }
+}
+
+/// Lateness of the publisher at p90, seconds, that voids a cell with a short latency.
+const PUBLISHER_LATE_S: f64 = 0.005;
+/// The same as a share of the median latency, where that allows more.
+const PUBLISHER_LATE_SHARE: f64 = 0.25;
+/// Mean lateness of the publisher as a share of the mean latency: a caution.
+const LATENESS_SHARE: f64 = 0.05;
+/// Lateness of polls at p99 as a share of their interval: a caution.
+const POLL_LATE_SHARE: f64 = 0.05;
+/// Lateness of polls at p99 as a share of their interval that voids.
+const POLL_LATE_SHARE_VOID: f64 = 0.5;
+/// Lateness of the packet link at p99, seconds, that voids a cell with a short round trip.
+const LINK_LATE_S: f64 = 0.002;
+/// The same as a share of the round trip, where that allows more.
+const LINK_LATE_SHARE: f64 = 0.05;
+/// CPU use of the generator that voids, as a share of the cores that it has threads for.
+const SATURATED_SHARE: f64 = 0.85;
+/// CPU use of generator and server, as a share of the cores, above which latency contains queueing.
+const FULL_SHARE: f64 = 0.9;
+/// CPU use of other processes in the steady state, cores: a caution.
+const OTHERS_BUSY: f64 = 0.1;
+
+/// Why the cell does not count; empty if it does.
+pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Finding> {
+    findings(run, cell).filter(Finding::is_void).collect()
+}
+
+/// What limits the use of the cell's figures without voiding it.
+pub fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
+    findings(run, cell).filter(|finding| !finding.is_void())
+}
+
+/// True if the cell counts, but its mean is not comparable with theory.
+pub fn is_disturbed(run: &Run, cell: &Cell) -> bool {
+    cautions(run, cell).any(|finding| finding.severity == Severity::Disturbed)
+}
+
+fn findings(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
+    let parts = [
+        wrong_deliveries(cell),
+        limits_of_the_generator(run, cell),
+        lateness(cell),
+        vec![link_behind(cell), polls_late(cell), machine_full(run, cell), others_busy(cell)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    ];
+    parts.into_iter().flatten()
+}
+
+fn wrong_deliveries(cell: &Cell) -> Vec<Finding> {
+    let counts = cell.deliveries;
+    let of_expected = [
+        (counts.lost, "deliveries were lost"),
+        (counts.duplicated, "deliveries were duplicates"),
+        (counts.reordered, "deliveries were out of order"),
+        (counts.early, "deliveries arrived earlier than the delay of the link allows"),
+    ];
+    let expected = thousands(counts.expected as i64);
+    let wrong = of_expected.into_iter().filter(|(count, _)| *count != 0).map(|(count, what)| {
+        let count = thousands(count as i64);
+        Finding::new(Severity::Wrong, format!("{count} of {expected} {what}"))
+    });
+    let unknown = (counts.unknown != 0).then(|| {
+        let count = thousands(counts.unknown as i64);
+        let text = format!(
+            "{count} messages were received that were never published, in addition to {expected} \
+             expected deliveries"
+        );
+        Finding::new(Severity::Wrong, text)
+    });
+    let client = cell.requests.client_total;
+    let server = cell.requests.server_total.unwrap_or(client);
+    // The server may have counted a repeated request twice.
+    let agree = (client..=client.saturating_add(cell.requests.repeated)).contains(&server);
+    let disagree = (!agree).then(|| {
+        let [client, server] = [client, server].map(|count| thousands(count as i64));
+        let text = format!("the subscribers counted {client} requests, the server {server}");
+        Finding::new(Severity::Wrong, text)
+    });
+    wrong.chain(unknown).chain(disagree).collect()
+}
+
+fn limits_of_the_generator(run: &Run, cell: &Cell) -> Vec<Finding> {
+    let nothing = (cell.deliveries.steady == 0)
+        .then(|| Finding::new(Severity::Void, "nothing was delivered in the steady state"));
+    let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
+    let used = cell.generator.cpu_s / cell.steady_s;
+    let saturated = (used > SATURATED_SHARE * f64::from(cores)).then(|| {
+        let text = format!(
+            "the load generator used {} of {cores} core{}, so it was the limit instead of the \
+             server",
+            significant(used),
+            if cores == 1 { "" } else { "s" }
+        );
+        Finding::new(Severity::Void, text)
+    });
+    let repeated = (cell.requests.repeated != 0).then(|| {
+        let text = format!(
+            "{} requests were repeated because the server had closed their connection",
+            thousands(cell.requests.repeated as i64)
+        );
+        Finding::new(Severity::Caution, text)
+    });
+    [nothing, saturated, repeated].into_iter().flatten().collect()
+}
+
+fn lateness(cell: &Cell) -> Vec<Finding> {
+    let late_us = &cell.generator.publisher_late_us;
+    let (p90_s, p99_s) = (quantile_s(late_us, 0.9), quantile_s(late_us, 0.99));
+    let limit_s = publisher_late_max_s(cell);
+    let void = p90_s.filter(|p90_s| *p90_s > limit_s).map(|p90_s| {
+        let text = format!(
+            "10 % of the publications were at least {} behind schedule (limit: {}), so the load \
+             generator was the limit",
+            show_s(p90_s),
+            show_s(limit_s)
+        );
+        Finding::new(Severity::Void, text)
+    });
+    let hiccups = p99_s.filter(|p99_s| *p99_s > limit_s).map(|p99_s| {
+        let text = format!(
+            "1 % of the publications were at least {} behind schedule, which the highest \
+             percentiles contain",
+            show_s(p99_s)
+        );
+        Finding::new(Severity::Disturbed, text)
+    });
+    let (mean_s, latency_s) = (late_us.0.mean() / 1e6, cell.latency_us.0.mean() / 1e6);
+    let mean = (mean_s > LATENESS_SHARE * latency_s).then(|| {
+        let text = format!(
+            "publications were {} behind schedule on average, which the mean latency of {} contains",
+            show_s(mean_s),
+            show_s(latency_s)
+        );
+        Finding::new(Severity::Caution, text)
+    });
+    [void, mean, hiccups].into_iter().flatten().collect()
+}
+
+/// A packet link that did not do what it was asked to, if it did not.
+fn link_behind(cell: &Cell) -> Option<Finding> {
+    let link = cell.link.as_ref()?;
+    let p99_s = quantile_s(&link.late_us, 0.99).unwrap_or(0.0);
+    let limit_s = (LINK_LATE_SHARE * cell.workload.rtt.as_secs_f64()).max(LINK_LATE_S);
+    (p99_s > limit_s || link.missed > 0).then(|| {
+        let text = format!(
+            "the packet link fell behind: 1 % of the packets were at least {} late (limit: {}), and \
+             {} were dropped because the link was too slow",
+            show_s(p99_s),
+            show_s(limit_s),
+            thousands(link.missed as i64)
+        );
+        Finding::new(Severity::Void, text)
+    })
+}
+
+fn polls_late(cell: &Cell) -> Option<Finding> {
+    let p99_s = quantile_s(&cell.generator.poll_late_us, 0.99)?;
+    let interval_s = cell.workload.poll_interval.as_secs_f64();
+    let severity = match p99_s / interval_s {
+        share if share > POLL_LATE_SHARE_VOID => Severity::Void,
+        share if share > POLL_LATE_SHARE => Severity::Disturbed,
+        _ => return None,
+    };
+    let text = format!(
+        "1 % of the polls were at least {} behind schedule, at an interval of {}",
+        show_s(p99_s),
+        show_s(interval_s)
+    );
+    Some(Finding::new(severity, text))
+}
+
+fn machine_full(run: &Run, cell: &Cell) -> Option<Finding> {
+    let cores = run.machine.cores;
+    let server_s = cell.server.filter(|_| run.server.is_child).map_or(0.0, |server| server.cpu_s);
+    let used = (cell.generator.cpu_s + server_s) / cell.steady_s;
+    (used > FULL_SHARE * f64::from(cores)).then(|| {
+        let text = format!(
+            "server and load generator used {} of {cores} cores, so latency contains queueing for \
+             a core",
+            significant(used)
+        );
+        Finding::new(Severity::Disturbed, text)
+    })
+}
+
+/// Other processes on the machine, if they used enough to matter. The generator has a thread for
+/// each core that it may use, the server the other cores; others could use what either left of its
+/// share without disturbing it.
+fn others_busy(cell: &Cell) -> Option<Finding> {
+    let others = cell.others?;
+    let used = others.cpu_s / cell.steady_s;
+    let cores = f64::from(others.cores);
+    let threads = cell.generator.threads.map_or(cores, f64::from).min(cores);
+    let generator_left = threads - cell.generator.cpu_s / cell.steady_s;
+    let server_s = cell.server.map_or(0.0, |server| server.cpu_s);
+    let server_left = (cores - threads).max(1.0) - server_s / cell.steady_s;
+    let left = generator_left.min(server_left).max(0.0);
+    let severity = if used > left { Severity::Void } else { Severity::Disturbed };
+    (used > OTHERS_BUSY).then(|| {
+        let text = format!(
+            "other processes used {} cores in the steady state; load generator and server left {}",
+            significant(used),
+            significant(left)
+        );
+        Finding::new(severity, text)
+    })
+}
+
+/// Lateness of the publisher up to which the figures are valid, seconds.
+fn publisher_late_max_s(cell: &Cell) -> f64 {
+    let median_s = quantile_s(&cell.latency_us, 0.5).unwrap_or(0.0);
+    (PUBLISHER_LATE_SHARE * median_s).max(PUBLISHER_LATE_S)
+}
+
+fn quantile_s(histogram: &Histogram, p: f64) -> Option<f64> {
+    (!histogram.0.is_empty()).then(|| histogram.0.value_at_quantile(p) as f64 / 1e6)
+}
+
+fn show_s(seconds: f64) -> String {
+    Unit::Seconds.show(seconds)
+}

@@ -1,0 +1,246 @@
+//! A server that is stopped for longer than every timeout, and continued: it cuts off nobody who
+//! was there all the time.
+
+use std::time::Duration;
+
+use poll_vs_push::client::{Dialer, HttpConnection, Meter};
+use poll_vs_push::message::Message;
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::{Transport, Variant};
+use rustix::process::{Pid, Signal, kill_process};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::child::ChildServer;
+use crate::support::{Raw, WireFrame, options, publish, soon};
+
+/// Longer than each of the timeouts in [`start`].
+const PAUSE: Duration = Duration::from_secs(4);
+
+fn start() -> ChildServer {
+    let timeouts = ["--heartbeat", "--ping-timeout", "--send-timeout", "--header-timeout"];
+    let flags: Vec<&str> = timeouts.iter().flat_map(|flag| [*flag, "1s"]).collect();
+    ChildServer::start(&[&flags, &["--idle-timeout", "2s"][..]].concat())
+}
+
+fn signal(server: &ChildServer, signal: Signal) {
+    kill_process(Pid::from_child(&server.child), signal).expect("it is ours");
+}
+
+/// Stops the server for [`PAUSE`]; `meanwhile` is what clients do as soon as it has stopped.
+async fn pause<T>(server: &ChildServer, meanwhile: impl Future<Output = T>) -> T {
+    signal(server, Signal::STOP);
+    let done = meanwhile.await;
+    tokio::time::sleep(PAUSE).await;
+    signal(server, Signal::CONT);
+    done
+}
+
+fn variants() -> Vec<Variant> {
+    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"];
+    let by_http2 = by_http2.map(|name| name.parse().expect("a variant"));
+    Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
+}
+
+/// Receives messages until one has the text `last`.
+async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|text| text != last) {
+        let received = subscriber.next().await.expect("it is not cut off");
+        texts.extend(received.messages.into_iter().map(|Message { text, .. }| text));
+    }
+    texts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_server_keeps_the_clients_of_every_transport() {
+    let server = start();
+    let mut receiving = Vec::new();
+    for variant in variants() {
+        let meter = Arc::new(Meter::default());
+        let dialer = Dialer::new(server.address).with_meter(meter.clone());
+        let subscribing = Subscriber::connect(variant, dialer, options(None));
+        let subscriber = soon(subscribing).await.expect("subscribes");
+        let task = tokio::spawn(receive_until(subscriber, "after the second"));
+        receiving.push((variant, meter, AbortOnDropHandle::new(task)));
+    }
+    for text in ["after the first", "after the second"] {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        pause(&server, async {}).await;
+        let mut http = HttpConnection::new(Dialer::new(server.address));
+        publish(&mut http, text).await;
+    }
+    for (variant, meter, task) in receiving {
+        let texts = soon(task).await.unwrap_or_else(|error| panic!("{variant}: {error}"));
+        assert_eq!(texts, ["after the first", "after the second"], "{variant}");
+        assert_eq!(meter.tally().opened, 1, "{variant} had to connect again");
+    }
+}
+
+/// As many clients as make it all but certain that a server which looks at its timers first, or at
+/// random, cuts off one of them.
+const CLIENTS: usize = 10;
+
+/// Reads frames, and answers pings, until the server has sent one that contains `wanted`.
+async fn receive_by_websocket(mut raw: Raw, pings: &str, wanted: &str) {
+    loop {
+        match raw.frame().await {
+            WireFrame::Ping(payload) => raw.send_frame(0x8a, &payload).await,
+            WireFrame::Text(text) if text == pings => raw.send_frame(0x81, b"3").await,
+            WireFrame::Text(text) if text.contains(wanted) => return,
+            WireFrame::Text(_) => {}
+            other => panic!("{other:?}: the client was cut off"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pings_answered_during_a_pause_count_on_websockets() {
+    let server = start();
+    let mut sockets = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::connect(server.address).await;
+        raw.upgrade("/topics/room/ws").await;
+        sockets.push((raw, false));
+        let mut raw = Raw::connect(server.address).await;
+        raw.upgrade("/socket.io/?EIO=4&transport=websocket").await;
+        raw.send_frame(0x81, b"40").await;
+        raw.send_frame(0x81, br#"42["subscribe",{"topic":"room"}]"#).await;
+        sockets.push((raw, true));
+    }
+    for (raw, is_socket_io) in &mut sockets {
+        let ping =
+            if *is_socket_io { WireFrame::Text("2".into()) } else { WireFrame::Ping(vec![]) };
+        while raw.frame().await != ping {}
+    }
+    let answering = async {
+        for (raw, is_socket_io) in &mut sockets {
+            match is_socket_io {
+                true => raw.send_frame(0x81, b"3").await,
+                false => raw.send_frame(0x8a, b"").await,
+            }
+        }
+    };
+    pause(&server, answering).await;
+    let receiving = sockets.into_iter().map(|(raw, is_socket_io)| {
+        let pings = if is_socket_io { "2" } else { "no such text" };
+        receive_by_websocket(raw, pings, "after the pause")
+    });
+    let publishing = async {
+        // Time for heartbeats that would cut somebody off.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let mut http = HttpConnection::new(Dialer::new(server.address));
+        publish(&mut http, "after the pause").await;
+    };
+    tokio::join!(publishing, futures_util::future::join_all(receiving));
+}
+
+#[tokio::test]
+async fn pings_answered_during_a_pause_count_when_polling_socket_io() {
+    let server = start();
+    let mut sessions = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::connect(server.address).await;
+        raw.get("/socket.io/?EIO=4&transport=polling", "").await;
+        let open = raw.answer().await.body;
+        let id: serde_json::Value = serde_json::from_str(&open[1..]).expect("JSON");
+        let id = id["sid"].as_str().expect("an id").to_owned();
+        let path = format!("/socket.io/?EIO=4&transport=polling&sid={id}");
+        raw.get(&path, "").await;
+        sessions.push((raw, path));
+    }
+    for (raw, _) in &mut sessions {
+        assert_eq!(raw.answer().await.body, "2");
+    }
+    let answering = async {
+        for (raw, path) in &mut sessions {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n");
+            raw.send(head + "\r\n3").await;
+        }
+    };
+    pause(&server, answering).await;
+    for (raw, path) in &mut sessions {
+        let answer = raw.answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"), "{path}");
+        raw.get(path, "").await;
+        let answer = raw.answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "2"), "{path}");
+    }
+}
+
+/// HTTP/2 in bytes: the preface and settings, and a GET of `/topics/room/events` on stream 1
+/// (RFC 9113 and RFC 7541: `:method: GET`, `:scheme: http`, then literals without indexing).
+fn request_by_http2() -> Vec<u8> {
+    let (path, authority) = ("/topics/room/events", "localhost");
+    let mut headers = vec![0x82, 0x86];
+    for (name, value) in [(0x04, path), (0x01, authority)] {
+        headers.extend([name, value.len() as u8]);
+        headers.extend(value.as_bytes());
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    bytes.extend([0, 0, headers.len() as u8, HEADERS, END_STREAM | END_HEADERS, 0, 0, 0, 1]);
+    bytes.extend(headers);
+    bytes
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+/// The next frame: its type, flags and payload.
+async fn frame(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
+    let mut head = [0; 9];
+    soon(stream.read_exact(&mut head)).await.expect("it is not cut off");
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    soon(stream.read_exact(&mut payload)).await.expect("a whole frame");
+    (head[3], head[4], payload)
+}
+
+fn pong(payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, 8, PING, ACK, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn pings_answered_during_a_pause_count_on_http2() {
+    let server = start();
+    let mut streams = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+        stream.write_all(&request_by_http2()).await.expect("it reads");
+        streams.push(stream);
+    }
+    let mut pings = Vec::new();
+    for stream in &mut streams {
+        pings.push(loop {
+            if let (PING, 0, payload) = frame(stream).await {
+                break payload;
+            }
+        });
+    }
+    let answering = async {
+        for (stream, ping) in streams.iter_mut().zip(&pings) {
+            stream.write_all(&pong(ping)).await.expect("the kernel takes it");
+        }
+    };
+    pause(&server, answering).await;
+    let mut http = HttpConnection::new(Dialer::new(server.address));
+    publish(&mut http, "after the pause").await;
+    for mut stream in streams {
+        loop {
+            match frame(&mut stream).await {
+                (PING, 0, payload) => stream.write_all(&pong(&payload)).await.expect("open"),
+                (GOAWAY, ..) => panic!("the client was cut off"),
+                (DATA, _, data) if String::from_utf8_lossy(&data).contains("after the pause") => {
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+}
