@@ -14,7 +14,8 @@
 //! server          theory                accept loop, authentication, routes; closed forms
 //! transport       web                   one file for each transport; the live page
 //! app                                   state that a server's connections share
-//! scenario  feed  client  packet_link   scenarios in TOML; topics and stores; connections; a network
+//! scenario  feed  client                scenarios in TOML; topics and stores; connections
+//! packet_link                           a network of packets under the load test
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text    private                       escaping of untrusted text; private files

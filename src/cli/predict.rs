@@ -110,8 +110,8 @@ struct Figures {
     latency_p50_s: Option<f64>,
     latency_p99_s: Option<f64>,
     latency_max_s: Option<f64>,
-    /// Share of the deliveries that a lost packet delays by a retransmission timeout or more; absent
-    /// without loss.
+    /// Share of the deliveries that a lost packet delays by a retransmission timeout or more;
+    /// absent without loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_timeout_share: Option<f64>,
     /// Absent where bytes have no model.

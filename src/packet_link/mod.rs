@@ -1,8 +1,8 @@
 //! The packet-level link: real TCP between server and subscribers, over a network of our own.
 //!
-//! The process moves into a network namespace of its own ([`enter`]). There a TUN device hands every
-//! packet to a thread ([`PacketLink`]), which holds, drops or queues it and writes it back with
-//! source and destination swapped. A subscriber connects to an address behind the device; the
+//! The process moves into a network namespace of its own ([`enter`]). There a TUN device hands
+//! every packet to a thread ([`PacketLink`]), which holds, drops or queues it and writes it back
+//! with source and destination swapped. A subscriber connects to an address behind the device; the
 //! packet comes back to the device's own address, where the server listens. The checksums stay
 //! right, since they are sums. Each subscriber has an address, and with it an access link, of its
 //! own. Nobody needs privileges, and the namespace ends with the processes in it.
@@ -35,8 +35,8 @@ pub use unsupported::{PacketLink, enter};
 
 /// Bytes of the largest packet: that of Ethernet.
 pub const PACKET_BYTES_MAX: u32 = 1_500;
-/// Subscribers that can have an address of their own: those of a /16 but the device's, the network's
-/// and the broadcast address.
+/// Subscribers that can have an address of their own: those of a /16 but the device's, the
+/// network's and the broadcast address.
 pub const SUBSCRIBERS_MAX: u32 = 65_533;
 
 /// The device's address; its network is 10.9.0.0/16.

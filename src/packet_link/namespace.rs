@@ -26,8 +26,9 @@ pub fn enter() -> Result<(), Unavailable> {
     unshare().map_err(|error| no_namespace(&error))?;
     tun::bring_up_loopback().map_err(|error| no_network("bring up its loopback", &error))?;
     Tun::create(DEVICE).map_err(|error| no_network("make a TUN device there", &error))?;
-    // Otherwise the kernel starts connections with what it learnt from earlier ones, of other cells.
-    // Where this cannot be set, cells affect each other a little; that is no reason to give up.
+    // Otherwise the kernel starts connections with what it learnt from earlier ones, of other
+    // cells. Where this cannot be set, cells affect each other a little; that is no reason to give
+    // up.
     let _ = fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1");
     Ok(())
 }

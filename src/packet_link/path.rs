@@ -11,7 +11,8 @@ use super::PathCounts;
 pub struct Profile {
     /// Least delay in each direction.
     pub one_way: Duration,
-    /// Each packet is held up to this much longer, uniformly; packets of a subscriber stay in order.
+    /// Each packet is held up to this much longer, uniformly; packets of a subscriber stay in
+    /// order.
     pub jitter: Duration,
     pub loss: Loss,
     /// Bits per second to the subscriber; `None` is without limit.

@@ -148,7 +148,8 @@ struct Request(libc::ifreq);
 
 impl Request {
     fn named(name: &CStr) -> Request {
-        // SAFETY: every field of the struct is a number, or a union of such, for which zero is fine.
+        // SAFETY: every field of the struct is a number, or a union of such, for which zero is
+        // fine.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes_with_nul()) {
             *to = *from as c_char;

@@ -4,8 +4,8 @@
 //! Nothing follows a lost segment that would tell its sender, so it waits for TCP's retransmission
 //! timeout (RFC 6298): the smoothed round trip and four deviations, of which Linux takes 200 ms at
 //! least; twice as long for each further loss of the same segment. A lost acknowledgement delays
-//! nothing: the segment is sent again in vain. Where another segment does follow within some 200 ms,
-//! its selective acknowledgement reveals the loss earlier (RACK, RFC 8985).
+//! nothing: the segment is sent again in vain. Where another segment does follow within some 200
+//! ms, its selective acknowledgement reveals the loss earlier (RACK, RFC 8985).
 
 use super::{Cycle, Delay, Gap, Network, Prediction, long_poll, short_poll};
 use crate::scenario::{Process, Workload};
@@ -84,8 +84,8 @@ impl Loss {
         Loss { first, timeout_s, mean_s: (!is_burst && share < 0.5).then_some(mean_s) }
     }
 
-    /// `prediction` of a poller some of whose gaps are longer by a timeout: those in which the request
-    /// or the answer before it was lost.
+    /// `prediction` of a poller some of whose gaps are longer by a timeout: those in which the
+    /// request or the answer before it was lost.
     fn slow_down(&self, prediction: &Prediction, cycle: &Cycle) -> Prediction {
         let slow = Cycle { gap_s: cycle.gap_s + self.timeout_s, ..*cycle };
         let slow_share = 1.0 - (1.0 - self.first).powi(2);
@@ -109,9 +109,9 @@ impl Loss {
         self.first * (-rate * alone_s).exp()
     }
 
-    /// The same of messages that a long poll answers, where the gap between two polls is `gap_s` and
-    /// the mean cycle `cycle_s`: those of a lost answer, and those that come while the next request
-    /// waits for its turn, or for that answer's, by more than a timeout.
+    /// The same of messages that a long poll answers, where the gap between two polls is `gap_s`
+    /// and the mean cycle `cycle_s`: those of a lost answer, and those that come while the next
+    /// request waits for its turn, or for that answer's, by more than a timeout.
     pub fn late_answers(&self, gap_s: f64, cycle_s: f64) -> f64 {
         let late_s = gap_s + self.timeout_s - TIMEOUT_MIN_S;
         self.first * (1.0 + 2.0 * late_s / cycle_s)

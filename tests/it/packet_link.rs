@@ -1,5 +1,6 @@
-//! The packet link, as its user runs it: real TCP through it takes the time that it must, loses what
-//! it is asked to lose, and leaves nothing behind. Skipped, with a word, where the system forbids it.
+//! The packet link, as its user runs it: real TCP through it takes the time that it must, loses
+//! what it is asked to lose, and leaves nothing behind. Skipped, with a word, where the system
+//! forbids it.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -19,7 +19,8 @@ const LAYERS: &[&[&str]] = &[
     &["server", "theory"],
     &["transport", "web"],
     &["app"],
-    &["scenario", "feed", "client", "packet_link"],
+    &["scenario", "feed", "client"],
+    &["packet_link"],
     &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
     &["text", "private"],
 ];
