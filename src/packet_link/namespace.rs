@@ -11,8 +11,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::tun::{self, CLONE_DEVICE, Tun};
 use super::{DEVICE, Unavailable};
 
-const MODPROBE: &str = "load the kernel's module with `sudo modprobe tun`; in a container, start it \
-                        with `--device /dev/net/tun`";
+const MODPROBE: &str = "load the kernel's module with `sudo modprobe tun`; in a container, start \
+                        it with `--device /dev/net/tun`";
 
 /// Moves this process into a network namespace of its own, in which packet links can be made and
 /// which has a loopback device and nothing else. As an ordinary user it also moves into a user
