@@ -17,6 +17,7 @@
 //! transport                             one file for each transport
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
+//! packet_link                           a network of packets under the load test
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text    private                       escaping of untrusted text; private files
@@ -40,6 +41,7 @@ pub mod load;
 pub mod measure;
 pub mod message;
 pub mod model;
+pub mod packet_link;
 pub mod private;
 pub mod report;
 pub mod run;

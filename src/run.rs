@@ -156,6 +156,9 @@ pub struct Cell {
     /// Absent if the server's usage is unknown.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// Absent without a packet link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUse>,
     /// Absent if the system does not report it, or if the server runs on this machine and its CPU
     /// time is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -307,11 +310,38 @@ pub struct Generator {
     pub publisher_late_us: Histogram,
     /// Actual minus planned instant of a poll, microseconds; empty without polling.
     pub poll_late_us: Histogram,
-    /// CPU seconds of the generator's process in the steady state.
+    /// CPU seconds of the generator's process in the steady state, without a packet link's.
     pub cpu_s: f64,
     /// Number of threads. Absent from older runs, which used one per core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// What the packet link did in the steady state, and what that cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkUse {
+    /// CPU seconds of the link's thread: its own work, and the kernel's on receipt of what it hands
+    /// back. Not part of the generator's.
+    pub cpu_s: f64,
+    /// From subscriber to server.
+    pub up: LinkPackets,
+    /// From server to subscriber.
+    pub down: LinkPackets,
+    /// Packets that were lost although the link was not asked to lose them: it fell behind.
+    pub missed: u64,
+    /// Actual minus planned instant at which packets arrived, microseconds.
+    pub late_us: Histogram,
+}
+
+/// Packets of one direction, acknowledgements and retransmissions included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPackets {
+    /// That entered the link.
+    pub packets: u64,
+    /// Of these, dropped as the loss demands.
+    pub lost: u64,
+    /// Of these, dropped because a queue was full.
+    pub overflowed: u64,
 }
 
 /// CPU time of processes other than generator and server in the steady state.

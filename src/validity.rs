@@ -66,6 +66,10 @@ const LATENESS_SHARE: f64 = 0.05;
 const POLL_LATE_SHARE: f64 = 0.05;
 /// Lateness of polls at p99 as a share of their interval that voids.
 const POLL_LATE_SHARE_VOID: f64 = 0.5;
+/// Lateness of the packet link at p99, seconds, that voids a cell with a short round trip.
+const LINK_LATE_S: f64 = 0.002;
+/// The same as a share of the round trip, where that allows more.
+const LINK_LATE_SHARE: f64 = 0.05;
 /// CPU use of the generator that voids, as a share of the cores that it has threads for.
 const SATURATED_SHARE: f64 = 0.85;
 /// CPU use of generator and server, as a share of the cores, above which latency contains queueing.
@@ -93,7 +97,7 @@ fn findings(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
         wrong_deliveries(cell),
         limits_of_the_generator(run, cell),
         lateness(cell),
-        vec![polls_late(cell), machine_full(run, cell), others_busy(cell)]
+        vec![link_behind(cell), polls_late(cell), machine_full(run, cell), others_busy(cell)]
             .into_iter()
             .flatten()
             .collect(),
@@ -189,6 +193,23 @@ fn lateness(cell: &Cell) -> Vec<Finding> {
         Finding::new(Severity::Caution, text)
     });
     [void, mean, hiccups].into_iter().flatten().collect()
+}
+
+/// A packet link that did not do what it was asked to, if it did not.
+fn link_behind(cell: &Cell) -> Option<Finding> {
+    let link = cell.link.as_ref()?;
+    let p99_s = quantile_s(&link.late_us, 0.99).unwrap_or(0.0);
+    let limit_s = (LINK_LATE_SHARE * cell.workload.rtt.as_secs_f64()).max(LINK_LATE_S);
+    (p99_s > limit_s || link.missed > 0).then(|| {
+        let text = format!(
+            "the packet link fell behind: 1 % of the packets were at least {} late (limit: {}), and \
+             {} were dropped because the link was too slow",
+            show_s(p99_s),
+            show_s(limit_s),
+            thousands(link.missed as i64)
+        );
+        Finding::new(Severity::Void, text)
+    })
 }
 
 fn polls_late(cell: &Cell) -> Option<Finding> {

@@ -17,11 +17,12 @@ use super::target_url::TargetUrl;
 use super::watch::Watch;
 use crate::client::Dialer;
 use crate::load::{Campaign, Progress, ServerSource};
+use crate::packet_link;
 use crate::report::baseline;
 use crate::report::threshold::{Reference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
-use crate::scenario::{Overrides, Scenario, ScenarioError};
+use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
 use crate::text::causes;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
@@ -118,6 +119,7 @@ impl Common {
     ) -> anyhow::Result<ExitCode> {
         let scenario = self.scenario(supports)?;
         self.check_restart(&scenario, &source)?;
+        self.check_link(&scenario, &source)?;
         self.check_thresholds(&scenario)?;
         let baseline = self.baseline.as_deref().map(|path| super::read_run("--baseline", path));
         let baseline = baseline.transpose()?;
@@ -129,10 +131,15 @@ impl Common {
         if self.no_calibration {
             campaign = campaign.uncalibrated();
         }
+        // Before the namespace, which nobody outside of it can reach.
+        let watched = self.watch.map(Watch::listen).transpose()?;
+        if campaign.uses_packet_link() {
+            packet_link::enter()?;
+        }
         let directory = RunDirectory::create(self.output.as_deref())?;
         let runtime = super::load_runtime()?;
-        let start = |listen| runtime.block_on(Watch::start(listen, directory.path()));
-        let watch = self.watch.map(start).transpose()?;
+        let start = |listener| runtime.block_on(Watch::start(listener, directory.path()));
+        let watch = watched.map(start).transpose()?;
         let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
         if run.cells.is_empty() {
             return nothing_measured(&run);
@@ -177,6 +184,19 @@ impl Common {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A packet link leads to a server in the same network namespace.
+    fn check_link(&self, scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
+        let has_packets =
+            scenario.points().iter().any(|point| point.workload.link == Link::Packets);
+        if has_packets && !matches!(source, ServerSource::Child { .. }) {
+            return Err(usage(
+                "--link packets: it leads to a server that this program starts; leave out --target, \
+                 or use --link in-process",
+            ));
+        }
+        Ok(())
     }
 
     /// Rejects a `--fail-if` with a figure that the run does not measure.

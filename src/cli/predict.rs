@@ -104,11 +104,15 @@ struct Figures {
     requests_per_message: f64,
     empty_share: Option<f64>,
     messages_per_answer: Option<f64>,
-    latency_mean_s: f64,
-    latency_p50_s: f64,
-    latency_p99_s: f64,
-    latency_max_s: f64,
-    /// `None` where bytes have no model.
+    latency_mean_s: Option<f64>,
+    latency_p50_s: Option<f64>,
+    latency_p99_s: Option<f64>,
+    latency_max_s: Option<f64>,
+    /// Share of the deliveries that a lost packet delays by a retransmission timeout or more;
+    /// absent without loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_timeout_share: Option<f64>,
+    /// Absent where bytes have no model.
     bytes_up_s: Option<f64>,
     bytes_down_s: Option<f64>,
 }
@@ -176,6 +180,8 @@ impl Figures {
     fn of(variant: Variant, workload: &Workload) -> Option<Self> {
         let transport = variant.transport;
         let prediction = predict(variant, workload)?;
+        let quantile_s =
+            |p: f64| prediction.knows_quantiles().then(|| prediction.latency_quantile_s(p));
         let subscribers = f64::from(workload.subscribers);
         let sizes = Sizes::ours(transport, workload.headers);
         let carried = traffic(transport, workload, &sizes).filter(|_| variant == transport);
@@ -185,16 +191,20 @@ impl Figures {
             requests_per_message: prediction.requests_per_message,
             empty_share: prediction.empty_share,
             messages_per_answer: prediction.messages_per_answer,
-            latency_mean_s: prediction.latency_mean_s(),
-            latency_p50_s: prediction.latency_quantile_s(0.5),
-            latency_p99_s: prediction.latency_quantile_s(0.99),
-            latency_max_s: prediction.latency_max_s(),
+            latency_mean_s: prediction.knows_mean().then(|| prediction.latency_mean_s()),
+            latency_p50_s: quantile_s(0.5),
+            latency_p99_s: quantile_s(0.99),
+            latency_max_s: quantile_s(1.0),
+            latency_timeout_share: prediction.network.and_then(|network| network.late_share),
             bytes_up_s: carried.map(|carried| subscribers * carried.up.total()),
             bytes_down_s: carried.map(|carried| subscribers * carried.down.total()),
         })
     }
 
     fn cells(&self) -> [String; 10] {
+        let time = |time_s: Option<f64>| {
+            time_s.map_or(NONE.to_owned(), |time_s| Unit::Seconds.show(time_s))
+        };
         let bytes = |bytes_s| Unit::BytesPerSecond.show(bytes_s);
         let share = |share| match share {
             share if share < 1e-4 => "0 %".to_owned(),
@@ -205,10 +215,10 @@ impl Figures {
             Unit::PerSecond.show(self.requests_per_subscriber_s),
             Unit::Count.show(self.requests_per_message),
             self.empty_share.map_or(NONE.to_owned(), share),
-            Unit::Seconds.show(self.latency_mean_s),
-            Unit::Seconds.show(self.latency_p50_s),
-            Unit::Seconds.show(self.latency_p99_s),
-            Unit::Seconds.show(self.latency_max_s),
+            time(self.latency_mean_s),
+            time(self.latency_p50_s),
+            time(self.latency_p99_s),
+            time(self.latency_max_s),
             self.bytes_up_s.map_or(NONE.to_owned(), bytes),
             self.bytes_down_s.map_or(NONE.to_owned(), bytes),
         ]

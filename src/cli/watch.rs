@@ -1,7 +1,7 @@
 //! `compare --watch`: shows the progress of a run in a browser. The progress is published to a
 //! topic of a separate server, which takes no part in the measurement.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context;
@@ -15,7 +15,7 @@ use crate::app::ServerConfig;
 use crate::load::Progress;
 use crate::message::TopicName;
 use crate::run::Cell;
-use crate::server::Server;
+use crate::server::{self, Server};
 
 /// The topic that the page subscribes to; its scripts contain the name.
 const TOPIC: &str = "compare";
@@ -33,16 +33,25 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Serves the page on `listen`, with the reports in the parent directory of `run`.
+    /// Takes the port that the page will be served on.
     ///
     /// # Errors
     /// If the address is in use.
-    pub async fn start(listen: SocketAddr, run: &Path) -> anyhow::Result<Watch> {
+    pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+        server::listen(address).with_context(|| {
+            format!("cannot show the run on {address}; name another address with --watch")
+        })
+    }
+
+    /// Serves the page on `listener`, and the reports that lie beside `run`'s directory.
+    ///
+    /// # Errors
+    /// If the server cannot be made.
+    pub async fn start(listener: TcpListener, run: &Path) -> anyhow::Result<Watch> {
         let reports = run.parent().map(Path::to_path_buf);
+        let listen = listener.local_addr()?;
         let config = ServerConfig { listen, reports, ..ServerConfig::default() };
-        let server = Server::bind(config).await.with_context(|| {
-            format!("--watch {listen}: cannot serve the page; use another address")
-        })?;
+        let server = Server::on(listener, config).context("cannot show the run")?;
         let address = server.local_addr()?;
         note(format!("follow the run on http://{address}/watch"));
         let app = server.app();

@@ -101,6 +101,11 @@ impl Dialer {
         Some(Dialer { addresses: Addresses::from(addresses), ..Dialer::new(first) })
     }
 
+    /// Connects to `address` instead; what requests say of their host stays.
+    pub fn with_address(self, address: SocketAddr) -> Dialer {
+        Dialer { addresses: Addresses::from(address), ..self }
+    }
+
     /// Sets `base_path`, without a `/` at its end, before the path of every request.
     pub fn with_base_path(self, base_path: &str) -> Dialer {
         Dialer { base_path: Arc::from(base_path.trim_end_matches('/')), ..self }

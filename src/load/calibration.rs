@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ServerSource;
 use super::plan::CellPlan;
 use crate::run::{Cell, TraceWhat};
-use crate::scenario::Workload;
+use crate::scenario::{Link, Workload};
 use crate::theory::OwnTime;
 use crate::variant::{Pacing, Transport};
 
@@ -28,8 +28,8 @@ pub struct Calibration {
 
 impl Calibration {
     /// Plans the measurements, on topics whose names start with `topic_prefix`. `on_disk` selects
-    /// a server that stores its messages on disk, as in the run.
-    pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool) -> Calibration {
+    /// a server that stores its messages on disk, and `link` the kind of link, as in the run.
+    pub fn plan(seed: u64, topic_prefix: &str, on_disk: bool, link: Link) -> Calibration {
         let plan = |transport: Transport, name: &str, workload| CellPlan {
             variant: transport.into(),
             case: String::new(),
@@ -41,6 +41,7 @@ impl Calibration {
         };
         let base = Workload {
             rtt: ROUND_TRIP,
+            link,
             idle: Duration::ZERO,
             warm_up: Duration::from_millis(300),
             ..Workload::default()

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::counters::{Moment, Watch};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Reach};
 use super::headers;
 use super::kernel;
 use super::outcome::{Observed, expected_deliveries};
@@ -27,7 +27,7 @@ use crate::client::clock::sleep_until;
 use crate::client::{ANSWER_BYTES_MAX, Journal, Meter};
 use crate::message::TopicName;
 use crate::run::{Cell, Connections};
-use crate::scenario::Workload;
+use crate::scenario::{Link, Workload};
 use crate::text::causes;
 use crate::variant::{Extra, Waiting};
 
@@ -38,6 +38,11 @@ const UNUSED: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
+/// How long requests may be on their way before client and server are said to disagree, beyond the
+/// round trip ...
+const SETTLE: Duration = Duration::from_secs(2);
+/// ... and where TCP has to repeat what is lost, some of it several times.
+const SETTLE_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
 const ANSWER_BYTES_SPARE: usize = 64 << 10;
 /// Bytes of a message in addition to its text: JSON, time, offset, and envelopes of other servers.
@@ -98,7 +103,12 @@ impl CellPlan {
         source: &ServerSource,
         on_phase: &(dyn Fn(Phase) + Sync),
     ) -> Result<(Cell, String), CellError> {
-        let demand = Demand { subscribers: self.workload.subscribers, on_disk: self.on_disk };
+        let demand = Demand {
+            subscribers: self.workload.subscribers,
+            on_disk: self.on_disk,
+            link: self.workload.packet_profile(),
+            seed: self.seed,
+        };
         let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
         let result = self.measure_on(&mut server, on_phase).await;
@@ -190,7 +200,7 @@ impl CellPlan {
         };
         let _ = watch.wait(is_over, self.all_have_arrived_by()).await;
         let requests = match away {
-            None => watch.settle(&meter, transport, &unused_from).await?,
+            None => watch.settle(&meter, transport, &unused_from, self.settling()).await?,
             Some(_) => (meter.tally().requests, None),
         };
         let observed = Observed {
@@ -230,6 +240,12 @@ impl CellPlan {
         watch.restart().await
     }
 
+    /// How long a request may be on its way to the server.
+    fn settling(&self) -> Duration {
+        let least = if self.workload.is_lossy() { SETTLE_LOSSY } else { SETTLE };
+        least + self.workload.mean_rtt()
+    }
+
     /// Deadline for the arrival of the messages published so far. A message that is missing then
     /// counts as lost; that is a result, not an error.
     fn all_have_arrived_by(&self) -> Instant {
@@ -254,12 +270,21 @@ impl CellPlan {
         let dialer = server
             .dialer
             .clone()
-            .with_round_trip(self.workload.rtt)
+            .with_round_trip(self.in_process_rtt())
             .with_headers(&headers::profile(self.workload.headers))
             .with_answer_bytes_max(self.answer_bytes_max(&messages))
             .with_meter(meter);
         let target = server.target.clone();
-        Fleet::launch(self.variant, target, &self.workload, messages, &dialer, journal, self.seed)
+        let reach = Reach { target, link_port: server.link_port() };
+        Fleet::launch(self.variant, reach, &self.workload, messages, &dialer, journal, self.seed)
+    }
+
+    /// What the in-process link is to add; the packet link is in front of the server already.
+    fn in_process_rtt(&self) -> Duration {
+        match self.workload.link {
+            Link::InProcess => self.workload.rtt,
+            Link::Packets => Duration::ZERO,
+        }
     }
 
     /// Limit of a response's bytes: twice all messages of a topic.

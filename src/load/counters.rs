@@ -10,11 +10,10 @@ use super::machine::MachineCpu;
 use super::server::{Scrape, ServerUnderTest};
 use crate::client::clock::sleep_until;
 use crate::client::{Meter, Tally};
+use crate::packet_link::Snapshot;
 use crate::usage;
 use crate::variant::Transport;
 
-/// Longest time for requests in flight before the counts of client and server are compared.
-const SETTLE: Duration = Duration::from_secs(2);
 /// Time between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -23,7 +22,10 @@ pub(super) struct Moment {
     pub at: Instant,
     pub tally: Tally,
     pub scrape: Scrape,
+    /// Of this process, without the packet link's.
     pub own_cpu_s: f64,
+    /// `None` without a packet link.
+    pub link: Option<Snapshot>,
     /// `None` if the system does not report it.
     pub machine: Option<MachineCpu>,
 }
@@ -34,10 +36,18 @@ impl Moment {
         transport: Transport,
         meter: &Meter,
     ) -> anyhow::Result<Moment> {
-        let (at, tally, own_cpu_s) = (Instant::now(), meter.tally(), usage::cpu_seconds());
+        let (at, tally, link) = (Instant::now(), meter.tally(), server.link_snapshot());
+        let link_cpu_s = link.as_ref().map_or(0.0, |link| link.cpu_s);
+        let own_cpu_s = usage::cpu_seconds() - link_cpu_s;
         let machine = MachineCpu::now();
         let scrape = server.scrape(transport).await?;
-        Ok(Moment { at, tally, scrape, own_cpu_s, machine })
+        Ok(Moment { at, tally, scrape, own_cpu_s, link, machine })
+    }
+
+    /// CPU seconds that the packet link used since `earlier`; 0 without one.
+    pub fn link_cpu_since(&self, earlier: &Moment) -> f64 {
+        let cpu_s = |moment: &Moment| moment.link.as_ref().map_or(0.0, |link| link.cpu_s);
+        cpu_s(self) - cpu_s(earlier)
     }
 
     /// CPU seconds that the server used since `earlier`. `None` if they are unknown, or if a child
@@ -123,16 +133,17 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    /// Stops sending requests, and waits until the server has counted those in flight, if it counts
-    /// requests. Returns the counts of client and server for the whole cell.
+    /// Stops sending requests, and waits up to `patience` until the server has counted those in
+    /// flight, if it counts requests. Returns the counts of client and server for the whole cell.
     pub async fn settle(
         &mut self,
         meter: &Meter,
         transport: Transport,
         before: &Moment,
+        patience: Duration,
     ) -> anyhow::Result<(u64, Option<u64>)> {
         meter.hush.cancel();
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + patience;
         loop {
             let now = self.server.scrape(transport).await?.requests;
             let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);

@@ -15,6 +15,7 @@ use super::target::Target;
 use super::target_subscriber;
 use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
+use crate::packet_link;
 use crate::scenario::Workload;
 use crate::transport::{Backoff, Outage, Reconnecting, SubscribeOptions, Subscriber, Update};
 use crate::variant::{Extra, Pacing, Variant};
@@ -47,6 +48,16 @@ struct Shared {
     subscribed: AtomicU64,
     delivered: AtomicU64,
     failed: mpsc::Sender<ClientError>,
+}
+
+/// How the subscribers reach the server, and talk to it.
+#[derive(Debug)]
+pub struct Reach {
+    /// How to talk to the server, if it is not ours.
+    pub target: Option<Arc<Target>>,
+    /// The server's port behind the packet link, if there is one: each subscriber, or each group of
+    /// those who share a connection, has an address of its own there.
+    pub link_port: Option<u16>,
 }
 
 /// The messages that one subscriber received, in order of arrival.
@@ -146,7 +157,7 @@ impl Fleet {
     /// Starts all subscribers. The first one records its requests and responses in `journal`.
     pub fn launch(
         variant: Variant,
-        target: Option<Arc<Target>>,
+        Reach { target, link_port }: Reach,
         workload: &Workload,
         messages: Arc<Messages>,
         dialer: &Dialer,
@@ -168,8 +179,14 @@ impl Fleet {
         let (mut tasks, mut logs) = (JoinSet::new(), Vec::new());
         let (mut dialer, mut journal) = (dialer.clone(), Some(journal));
         for number in 0..workload.subscribers {
-            if variant.has(Extra::H2) && number % workload.streams_per_connection == 0 {
+            let is_first_of_group = number % workload.streams_per_connection == 0;
+            if variant.has(Extra::H2) && is_first_of_group {
                 dialer = dialer.with_shared(Arc::default());
+            }
+            if let Some(port) = link_port
+                && (is_first_of_group || !variant.has(Extra::H2))
+            {
+                dialer = dialer.with_address((packet_link::address(number), port).into());
             }
             let dialer = match journal.take() {
                 Some(journal) => dialer.clone().with_journal(journal),

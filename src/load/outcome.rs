@@ -12,9 +12,10 @@ use super::schedule::Schedule;
 use super::verifier::{Verdict, Window};
 use crate::client::{Entry, Journal, Tally};
 use crate::measure::Histogram;
+use crate::packet_link::PathCounts;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, OtherLoad, Recovery, Requests, ServerCost, TcpIpSource,
-    Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, LinkPackets, LinkUse, OtherLoad, Recovery, Requests,
+    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -82,6 +83,7 @@ impl Observed<'_> {
                 publisher_late_us: self.publisher_late_us,
                 poll_late_us: self.poll_late_us,
             },
+            link: link_use(&self.steady),
         }
     }
 
@@ -122,7 +124,7 @@ impl Observed<'_> {
             true => to.cpu_since(from)?,
             false => 0.0,
         };
-        let ours_s = to.own_cpu_s - from.own_cpu_s + server_s;
+        let ours_s = to.own_cpu_s - from.own_cpu_s + to.link_cpu_since(from) + server_s;
         let cpu_s = (after.busy_s - before.busy_s - ours_s).max(0.0);
         Some(OtherLoad { cpu_s, cores: after.cores })
     }
@@ -197,6 +199,23 @@ fn requests(
         client_total,
         server_total,
     }
+}
+
+/// What the packet link did, if there was one.
+fn link_use([from, to]: &Between) -> Option<LinkUse> {
+    let (before, after) = (from.link.as_ref()?, to.link.as_ref()?);
+    let counts = after.counts.since(&before.counts);
+    let path = |counts: PathCounts| {
+        let PathCounts { packets, lost, overflowed } = counts;
+        LinkPackets { packets, lost, overflowed }
+    };
+    Some(LinkUse {
+        cpu_s: to.link_cpu_since(from),
+        up: path(counts.up),
+        down: path(counts.down),
+        missed: counts.missed,
+        late_us: after.late_us.clone(),
+    })
 }
 
 fn bytes(steady: &Tally) -> Bytes {

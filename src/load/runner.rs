@@ -9,7 +9,7 @@ use super::cell::{CellError, Phase};
 use super::plan::CellPlan;
 use super::{ServerSource, machine, preflight};
 use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
-use crate::scenario::Scenario;
+use crate::scenario::{Link, Scenario};
 use crate::text::causes;
 use crate::variant::Variant;
 
@@ -64,15 +64,22 @@ impl Campaign {
             true => String::new(),
             false => format!("{:08x}-", rand::random::<u32>()),
         };
+        let is_all_packets = points.iter().all(|point| point.workload.link == Link::Packets);
         let restarts = points.iter().any(|point| point.workload.restarts());
         anyhow::ensure!(
             is_child || !restarts,
             "workload.restart: only a server started by this program can be restarted; omit --target, \
              or use --restart 0s"
         );
+        anyhow::ensure!(
+            is_child || points.iter().all(|point| point.workload.packet_profile().is_none()),
+            "workload.link: a packet link leads to a server that this program starts; leave out \
+             --target, or set it to in-process"
+        );
         let is_ours = !matches!(source, ServerSource::Foreign { .. });
+        let link = if is_all_packets { Link::Packets } else { Link::InProcess };
         let calibration =
-            is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix, restarts));
+            is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix, restarts, link));
         let plans = plan(&scenario, &topic_prefix);
         let run = Run {
             schema: SCHEMA_VERSION,
@@ -93,6 +100,11 @@ impl Campaign {
     /// Skips measuring the machine's own time; predictions are then theory alone.
     pub fn uncalibrated(self) -> Campaign {
         Campaign { calibration: None, ..self }
+    }
+
+    /// Whether a cell needs the packet link, so that the process has to be in a namespace for it.
+    pub fn uses_packet_link(&self) -> bool {
+        self.plans.iter().any(|plan| plan.workload.link == Link::Packets)
     }
 
     /// Approximate duration of the run.

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::process::{ProcessFamily, Usage};
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
+use crate::packet_link::{PacketLink, Profile, Snapshot};
 use crate::text::one_line;
 use crate::variant::Transport;
 
@@ -29,6 +30,8 @@ const CONNECTIONS_SPARE: u32 = 100;
 /// Largest accepted counter: larger values are not exact in an `f64`.
 const COUNTER_MAX: f64 = 9e15;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// The same behind a packet link, whose packets come to another address.
+const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Which server is measured.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct ServerUnderTest {
     usage: UsageSource,
     /// The previous counters from `/metrics`.
     last: Option<Scrape>,
+    /// Between it and its subscribers, if there is one.
+    link: Option<PacketLink>,
     child: Option<ChildServer>,
 }
 
@@ -63,6 +68,9 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
+    /// The packet link in front of it, if there is to be one, and what its randomness follows from.
+    pub link: Option<Profile>,
+    pub seed: u64,
 }
 
 /// Where the resource usage of the server comes from.
@@ -109,15 +117,21 @@ impl ServerSource {
     /// If the server does not start, does not answer, or is not a `poll-vs-push` server as
     /// expected.
     pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
-        let (dialer, child) = match self {
+        let (dialer, link, child) = match self {
             ServerSource::Foreign { dialer, target, pid } => {
                 return open_foreign(dialer, target, *pid).await;
             }
-            ServerSource::Target { dialer } => (dialer.clone(), None),
+            ServerSource::Target { dialer } => (dialer.clone(), None, None),
             ServerSource::Child { program } => {
                 let launch = Launch::new(program, demand)?;
-                let (address, child) = launch.start(ANY_PORT).await?;
-                (Dialer::new(address), Some(child))
+                let listen = if demand.link.is_some() { ANY_ADDRESS_AND_PORT } else { ANY_PORT };
+                let (mut address, child) = launch.start(listen).await?;
+                if address.ip().is_unspecified() {
+                    address.set_ip(Ipv4Addr::LOCALHOST.into());
+                }
+                let start = |profile| PacketLink::start(profile, address.port(), demand.seed);
+                let link = demand.link.map(start).transpose()?;
+                (Dialer::new(address), link, Some(child))
             }
         };
         let mut control = HttpConnection::new(dialer.clone());
@@ -131,6 +145,7 @@ impl ServerSource {
             target: None,
             usage: UsageSource::Metrics(control),
             last: None,
+            link,
             child,
         })
     }
@@ -153,12 +168,13 @@ async fn open_foreign(
         target: Some(target.clone()),
         usage: UsageSource::System(family),
         last: None,
+        link: None,
         child: None,
     })
 }
 
 impl Launch {
-    fn new(program: &Path, Demand { subscribers, on_disk }: Demand) -> anyhow::Result<Launch> {
+    fn new(program: &Path, Demand { subscribers, on_disk, .. }: Demand) -> anyhow::Result<Launch> {
         let directory =
             || tempfile::tempdir().context("cannot create a data directory for the server");
         let data = on_disk.then(directory).transpose()?;
@@ -172,6 +188,10 @@ impl Launch {
             .arg(listen.to_string())
             .arg("--max-connections")
             .arg((self.subscribers + CONNECTIONS_SPARE).to_string());
+        if listen.ip().is_unspecified() && std::env::var_os("RUST_LOG").is_none() {
+            // It warns that anybody may reach it; in the link's namespace there is nobody else.
+            command.env("RUST_LOG", "error");
+        }
         if let Some(data) = &self.data {
             command.args(["--restarting", "--data"]).arg(data.path());
         }
@@ -280,6 +300,16 @@ impl ServerUnderTest {
         Ok(scrape)
     }
 
+    /// What the packet link did so far, if there is one.
+    pub fn link_snapshot(&self) -> Option<Snapshot> {
+        self.link.as_ref().map(PacketLink::snapshot)
+    }
+
+    /// Its port behind the packet link, if there is one.
+    pub fn link_port(&self) -> Option<u16> {
+        self.link.as_ref().map(|_| self.dialer.address().port())
+    }
+
     /// Whether its address is one of this machine.
     pub fn is_local(&self) -> bool {
         let address = self.dialer.address();
@@ -314,8 +344,11 @@ impl ServerUnderTest {
         let child =
             self.child.take().context("only a server started by this program can be restarted")?;
         let launch = child.stop().await;
-        let (_, child) =
-            launch.start(self.dialer.address()).await.context("cannot restart the server")?;
+        let mut address = self.dialer.address();
+        if self.link.is_some() {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let (_, child) = launch.start(address).await.context("cannot restart the server")?;
         self.child = Some(child);
         // The counters of the new process start at 0.
         self.last = None;

@@ -176,6 +176,7 @@ pub enum Axis {
     MessageBytes,
     PollInterval,
     Rtt,
+    Loss,
 }
 
 impl Axis {
@@ -189,6 +190,7 @@ impl Axis {
             Sweep::MessageBytes(_) => Axis::MessageBytes,
             Sweep::PollInterval(_) => Axis::PollInterval,
             Sweep::Rtt(_) => Axis::Rtt,
+            Sweep::Loss(_) => Axis::Loss,
         })
     }
 
@@ -200,6 +202,7 @@ impl Axis {
             Axis::MessageBytes => "bytes of a message's text",
             Axis::PollInterval => "poll interval",
             Axis::Rtt => "round trip",
+            Axis::Loss => "packets lost in each direction",
         }
     }
 
@@ -210,6 +213,7 @@ impl Axis {
             Axis::Subscribers => Unit::Count,
             Axis::MessageBytes => Unit::Bytes,
             Axis::PollInterval | Axis::Rtt => Unit::Seconds,
+            Axis::Loss => Unit::Share,
         }
     }
 
@@ -221,6 +225,7 @@ impl Axis {
             Axis::MessageBytes => f64::from(workload.message_bytes),
             Axis::PollInterval => workload.poll_interval.as_secs_f64(),
             Axis::Rtt => workload.rtt.as_secs_f64(),
+            Axis::Loss => workload.loss / 100.0,
         }
     }
 
@@ -233,6 +238,7 @@ impl Axis {
             Axis::MessageBytes => workload.message_bytes = value.round() as u32,
             Axis::PollInterval => workload.poll_interval = Duration::from_secs_f64(value),
             Axis::Rtt => workload.rtt = Duration::from_secs_f64(value),
+            Axis::Loss => workload.loss = 100.0 * value,
         }
         workload
     }
@@ -246,6 +252,7 @@ impl Axis {
             Axis::MessageBytes => format!("messages of {value}"),
             Axis::PollInterval => format!("poll interval {value}"),
             Axis::Rtt => format!("round trip {value}"),
+            Axis::Loss => format!("loss {value}"),
         }
     }
 }

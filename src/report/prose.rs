@@ -1,7 +1,7 @@
 //! Texts of the document that do not depend on figures, the circumstances of the run, and helpers
 //! for sentences.
 
-use crate::scenario::{Headers, Process, Workload};
+use crate::scenario::{Headers, Link, Process, Workload};
 use crate::theory::OwnTime;
 use crate::units::show_duration;
 use crate::variant::Pacing;
@@ -146,6 +146,31 @@ fn own_time(own_time: Option<OwnTime>) -> String {
     )
 }
 
+/// The link in a few words.
+fn link(workload: &Workload) -> String {
+    let mut parts = vec![format!("round trip {}", show_duration(workload.rtt))];
+    if workload.link == Link::Packets {
+        parts.push("packet link".to_owned());
+    }
+    if !workload.jitter.is_zero() {
+        parts.push(format!("jitter up to {} each way", show_duration(workload.jitter)));
+    }
+    if workload.is_lossy() {
+        let bursts = match workload.loss_burst {
+            1 => String::new(),
+            burst => format!(" in bursts of {burst} on average"),
+        };
+        parts.push(format!("{} % of the packets lost each way{bursts}", workload.loss));
+    }
+    let limits = [("to", workload.bandwidth_down_kbit), ("from", workload.bandwidth_up_kbit)];
+    for (direction, kbit) in limits {
+        if let Some(kbit) = kbit {
+            parts.push(format!("{} kbit/s {direction} each subscriber", thousands(kbit.into())));
+        }
+    }
+    parts.join(", ")
+}
+
 /// The workload in a sentence.
 pub fn workload(workload: &Workload) -> String {
     let process = match workload.process {
@@ -171,13 +196,13 @@ pub fn workload(workload: &Workload) -> String {
     };
     format!(
         "{} subscribers on {} topics; messages of {} of text, {} on each topic, published \
-         {process}; round trip {}; short polling every {} {pacing}; long polls answered after at most {}; \
+         {process}; {}; short polling every {} {pacing}; long polls answered after at most {}; \
          {headers}; steady state {}{restart}.",
         thousands(i64::from(workload.subscribers)),
         thousands(i64::from(workload.topics)),
         Unit::Bytes.show(f64::from(workload.message_bytes)),
         Unit::PerSecond.show(workload.rate),
-        show_duration(workload.rtt),
+        link(workload),
         show_duration(workload.poll_interval),
         show_duration(workload.long_poll_hold),
         show_duration(workload.duration),

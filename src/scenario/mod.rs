@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::units::{show_duration, thousands};
 use crate::variant::{Pacing, Transport, Variant};
 
+mod link;
 mod overrides;
 mod sweep;
 
+pub use link::Link;
 pub use overrides::Overrides;
 pub use sweep::Sweep;
 
@@ -92,9 +94,30 @@ pub struct Workload {
     pub long_poll_hold: Duration,
     /// HTTP/2: number of subscribers that share a connection.
     pub streams_per_connection: u32,
-    /// Round-trip time of the simulated link (theory's R).
+    /// Round trip of the link, both directions together, without jitter (theory's R).
     #[serde(with = "friendly::required")]
     pub rtt: Duration,
+    /// What carries bytes between subscribers and server.
+    #[serde(skip_serializing_if = "Link::is_in_process")]
+    pub link: Link,
+    /// Packet link: each packet is held up to this much longer than half the round trip.
+    #[serde(with = "friendly::required", skip_serializing_if = "Duration::is_zero")]
+    pub jitter: Duration,
+    /// Packet link: packets lost in each direction, percent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub loss: f64,
+    /// Packet link: mean number of packets lost in a row; 1 for independent losses.
+    #[serde(skip_serializing_if = "is_one")]
+    pub loss_burst: u32,
+    /// Packet link: bits per second to each subscriber, in thousands; absent for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_down_kbit: Option<u32>,
+    /// Packet link: bits per second from each subscriber, in thousands; absent for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_up_kbit: Option<u32>,
+    /// Packet link: bytes that wait for each limited direction, at most.
+    #[serde(skip_serializing_if = "link::is_default_queue")]
+    pub queue_bytes: u32,
     /// Request headers of the subscribers.
     pub headers: Headers,
     /// Length of the idle phase: all subscribers connected, nothing published.
@@ -126,6 +149,13 @@ impl Default for Workload {
             long_poll_hold: Duration::from_secs(25),
             streams_per_connection: 10,
             rtt: Duration::from_millis(40),
+            link: Link::InProcess,
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            loss_burst: 1,
+            bandwidth_down_kbit: None,
+            bandwidth_up_kbit: None,
+            queue_bytes: link::QUEUE_BYTES,
             headers: Headers::Minimal,
             idle: Duration::from_millis(750),
             warm_up: Duration::from_secs(1),
@@ -380,6 +410,7 @@ impl Workload {
         within("long_poll_hold", self.long_poll_hold, ms(1), ms(60_000))?;
         between("streams_per_connection", self.streams_per_connection, 1, 100)?;
         within("rtt", self.rtt, Duration::ZERO, ms(10_000))?;
+        link::check(self)?;
         within("idle", self.idle, Duration::ZERO, hour)?;
         within("warm_up", self.warm_up, Duration::ZERO, hour)?;
         within("duration", self.duration, ms(100), ms(86_400_000))?;
@@ -396,6 +427,14 @@ impl Workload {
         }
         Ok(())
     }
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Messages per second and topic.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Headers, Process, Workload, friendly};
+use super::{Headers, Link, Process, Workload, friendly};
 use crate::units::parse_duration;
 use crate::variant::Pacing;
 
@@ -52,10 +52,38 @@ pub struct Overrides {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams_per_connection: Option<u32>,
-    /// Round trip of the simulated link
+    /// Round trip of the link
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub rtt: Option<Duration>,
+    /// What carries bytes between subscribers and server
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+    /// Packet link: each packet is held up to this much longer
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Duration>,
+    /// Packet link: percent of the packets lost in each direction
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Packet link: mean number of packets lost in a row; 1 for independent losses
+    #[arg(long, value_name = "PACKETS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_burst: Option<u32>,
+    /// Packet link: bandwidth to each subscriber, thousand bits per second
+    #[arg(long, value_name = "KBIT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_down_kbit: Option<u32>,
+    /// Packet link: bandwidth from each subscriber, thousand bits per second
+    #[arg(long, value_name = "KBIT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_up_kbit: Option<u32>,
+    /// Packet link: bytes that wait for a limited direction, at most
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<u32>,
     /// Which request headers the subscribers send
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +125,13 @@ impl Overrides {
         set(&mut workload.long_poll_hold, self.long_poll_hold);
         set(&mut workload.streams_per_connection, self.streams_per_connection);
         set(&mut workload.rtt, self.rtt);
+        set(&mut workload.link, self.link);
+        set(&mut workload.jitter, self.jitter);
+        set(&mut workload.loss, self.loss);
+        set(&mut workload.loss_burst, self.loss_burst);
+        set(&mut workload.bandwidth_down_kbit, self.bandwidth_down_kbit.map(Some));
+        set(&mut workload.bandwidth_up_kbit, self.bandwidth_up_kbit.map(Some));
+        set(&mut workload.queue_bytes, self.queue_bytes);
         set(&mut workload.headers, self.headers);
         set(&mut workload.idle, self.idle);
         set(&mut workload.warm_up, self.warm_up);
@@ -123,6 +158,13 @@ impl Overrides {
             long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
             streams_per_connection: stronger.streams_per_connection.or(self.streams_per_connection),
             rtt: stronger.rtt.or(self.rtt),
+            link: stronger.link.or(self.link),
+            jitter: stronger.jitter.or(self.jitter),
+            loss: stronger.loss.or(self.loss),
+            loss_burst: stronger.loss_burst.or(self.loss_burst),
+            bandwidth_down_kbit: stronger.bandwidth_down_kbit.or(self.bandwidth_down_kbit),
+            bandwidth_up_kbit: stronger.bandwidth_up_kbit.or(self.bandwidth_up_kbit),
+            queue_bytes: stronger.queue_bytes.or(self.queue_bytes),
             headers: stronger.headers.or(self.headers),
             idle: stronger.idle.or(self.idle),
             warm_up: stronger.warm_up.or(self.warm_up),

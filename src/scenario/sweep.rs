@@ -15,6 +15,7 @@ pub enum Sweep {
     MessageBytes(Vec<u32>),
     PollInterval(#[serde(with = "friendly_list")] Vec<Duration>),
     Rtt(#[serde(with = "friendly_list")] Vec<Duration>),
+    Loss(Vec<f64>),
 }
 
 impl Sweep {
@@ -38,6 +39,7 @@ impl Sweep {
             Sweep::MessageBytes(values) => each(values, workload, |w, v| w.message_bytes = v),
             Sweep::PollInterval(values) => each(values, workload, |w, v| w.poll_interval = v),
             Sweep::Rtt(values) => each(values, workload, |w, v| w.rtt = v),
+            Sweep::Loss(values) => each(values, workload, |w, v| w.loss = v),
         }
     }
 }

@@ -30,7 +30,11 @@ const BACKLOG: i32 = 4096;
 /// After a failed accept (out of file descriptors, say) a moment for some to be closed.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes the port of `address`; port 0 takes any free one.
+///
+/// # Errors
+/// If it is in use, or the address is not one of this machine.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server takes its port back from connections that are still in TIME_WAIT.
     #[cfg(unix)]
@@ -38,7 +42,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Where connections come in.

@@ -28,6 +28,7 @@ use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use crate::private::warn_if_exposed;
 use accept::Entrance;
+pub use accept::listen;
 
 /// A server that has its port and does not serve yet.
 #[derive(Debug)]
@@ -63,8 +64,18 @@ impl Server {
     /// that cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
-        let listener =
-            accept::listen(address).map_err(|source| BindError::Listen { address, source })?;
+        let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
+        Server::on(listener, config)
+    }
+
+    /// Opens the feed, to be served on a port that is [taken](listen) already.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`], but for the address. Must be called within a runtime.
+    pub fn on(listener: std::net::TcpListener, config: ServerConfig) -> Result<Server, BindError> {
+        let address = config.listen;
+        let listener = TcpListener::from_std(listener)
+            .map_err(|source| BindError::Listen { address, source })?;
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
             warn_if_exposed(file);
         }

@@ -11,6 +11,7 @@ pub mod bytes;
 pub mod crossover;
 pub mod cycle;
 mod delay;
+pub mod loss;
 pub mod own_time;
 
 use std::time::Duration;
@@ -40,12 +41,36 @@ pub struct Prediction {
     pub empty_share: Option<f64>,
     /// Mean number of messages in an answer, empty ones included; absent where there are none.
     pub messages_per_answer: Option<f64>,
+    /// What the packets that the link loses or queues change; absent for a link that does neither.
+    pub network: Option<Network>,
+}
+
+/// What a prediction knows of a link that loses or queues packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Network {
+    /// Mean delay that a delivery's own retransmissions add, seconds; absent where the mean latency
+    /// is not known: with losses in bursts, with a limited bandwidth.
+    pub retransmission_s: Option<f64>,
+    /// Share of the deliveries that arrive a retransmission timeout late or later; absent where it
+    /// is not known.
+    pub late_share: Option<f64>,
 }
 
 impl Prediction {
-    /// Mean delivery latency, seconds.
+    /// Mean delivery latency, seconds; without what the network adds, if that is not known.
     pub fn latency_mean_s(&self) -> f64 {
-        self.delay.mean_s()
+        let added_s = self.network.and_then(|network| network.retransmission_s);
+        self.delay.mean_s() + added_s.unwrap_or(0.0)
+    }
+
+    /// Whether [`Prediction::latency_mean_s`] is all that is to be expected.
+    pub fn knows_mean(&self) -> bool {
+        self.network.is_none_or(|network| network.retransmission_s.is_some())
+    }
+
+    /// Whether quantiles and maximum are known: not on a link that loses or queues packets.
+    pub fn knows_quantiles(&self) -> bool {
+        self.network.is_none()
     }
 
     /// Delivery latency that a share `p` (0 to 1) of the messages does not exceed, seconds.
@@ -65,6 +90,7 @@ impl Prediction {
             requests_per_message: 0.0,
             empty_share: None,
             messages_per_answer: None,
+            network: None,
         }
     }
 
@@ -88,6 +114,7 @@ impl Prediction {
             requests_per_message: requests_s / rate,
             empty_share: Some(empty_share),
             messages_per_answer: Some(rate / requests_s),
+            network: None,
         }
     }
 }
@@ -99,6 +126,15 @@ impl Prediction {
 /// than a hold is long, and an adaptive interval under periodic messages.
 pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Prediction> {
     let variant = variant.into();
+    let prediction = without_network(variant, workload)?;
+    Some(match workload.has_network() {
+        true => loss::with_network(prediction, variant, workload),
+        false => prediction,
+    })
+}
+
+/// [`predict`] for a link that loses and queues nothing.
+fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> {
     match variant.transport.waiting() {
         Waiting::InClient if variant.has(Extra::Adaptive) => match workload.process {
             Process::Poisson => Some(Prediction::backing_off(&adaptive_poll(workload))),
@@ -106,7 +142,7 @@ pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Predi
         },
         Waiting::InClient => Prediction::polling(&short_poll(workload), workload.process),
         Waiting::PerRequest => Prediction::polling(&long_poll(workload), workload.process),
-        Waiting::PerConnection => Some(Prediction::push(workload.rtt.as_secs_f64() / 2.0)),
+        Waiting::PerConnection => Some(Prediction::push(workload.mean_rtt().as_secs_f64() / 2.0)),
     }
 }
 
@@ -117,7 +153,7 @@ pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Predi
 pub fn short_poll(workload: &Workload) -> Cycle {
     Cycle {
         rate: workload.rate,
-        one_way_s: workload.rtt.as_secs_f64() / 2.0,
+        one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
         gap_s: period_s(workload, workload.poll_interval),
         hold_s: 0.0,
     }
@@ -130,14 +166,14 @@ pub fn adaptive_poll(workload: &Workload) -> Ladder {
     let intervals = std::iter::successors(Some(workload.poll_interval), doubled);
     Ladder {
         rate: workload.rate,
-        one_way_s: workload.rtt.as_secs_f64() / 2.0,
+        one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
         periods_s: intervals.map(|interval| period_s(workload, interval)).collect(),
     }
 }
 
 /// From one short poll to the next, seconds.
 fn period_s(workload: &Workload, interval: Duration) -> f64 {
-    let (interval_s, rtt_s) = (interval.as_secs_f64(), workload.rtt.as_secs_f64());
+    let (interval_s, rtt_s) = (interval.as_secs_f64(), workload.mean_rtt().as_secs_f64());
     match workload.poll_pacing {
         Pacing::AfterResponse => interval_s + rtt_s,
         Pacing::FixedRate => interval_s.max(rtt_s),
@@ -149,7 +185,7 @@ fn period_s(workload: &Workload, interval: Duration) -> f64 {
 /// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as
 /// long as messages come more often than heartbeats, that makes no difference.
 pub fn long_poll(workload: &Workload) -> Cycle {
-    let rtt_s = workload.rtt.as_secs_f64();
+    let rtt_s = workload.mean_rtt().as_secs_f64();
     Cycle {
         rate: workload.rate,
         one_way_s: rtt_s / 2.0,

@@ -30,7 +30,7 @@ impl OwnTime {
     /// What `variant` ought to do under `workload` on this machine; absent where [`predict`] is.
     pub fn predict(&self, variant: Variant, workload: &Workload) -> Option<Prediction> {
         let mut prediction = predict(variant, &self.slowed(workload))?;
-        prediction.delay.one_way_s = workload.rtt.as_secs_f64() / 2.0 + self.push_s;
+        prediction.delay.one_way_s = workload.mean_rtt().as_secs_f64() / 2.0 + self.push_s;
         Some(prediction)
     }
 

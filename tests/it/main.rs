@@ -27,6 +27,8 @@ mod measure;
 mod model;
 mod ndjson;
 mod own_time;
+#[cfg(target_os = "linux")]
+mod packet_link;
 mod page;
 mod pause;
 mod polling;

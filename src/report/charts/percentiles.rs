@@ -90,6 +90,9 @@ fn measured(way: &Way) -> Vec<(f64, f64)> {
 
 fn predicted(way: &Way, highest: f64) -> Option<Vec<(f64, f64)>> {
     let prediction = &way.expected.as_ref()?.prediction;
+    if !prediction.knows_quantiles() {
+        return None;
+    }
     let curve: Vec<(f64, f64)> =
         quantiles(highest).map(|p| (p, prediction.latency_quantile_s(p))).collect();
     curve.iter().all(|(_, latency)| *latency > 0.0).then_some(curve)

@@ -3,8 +3,11 @@
 use std::sync::LazyLock;
 
 use crate::measure::{Histogram, Ledger};
-use crate::run::{Cell, Recovery};
+use crate::run::{Cell, LinkPackets, Recovery};
+use crate::scenario::Workload;
 use crate::theory::bytes::Flow;
+use crate::theory::loss::TIMEOUT_MIN_S;
+use crate::theory::predict;
 
 use super::{Expected, Figure, Source, Statistic};
 use crate::units::Unit;
@@ -17,6 +20,7 @@ pub static ALL: &[&Figure] = &[
     &LATENCY_P99,
     &LATENCY_P999,
     &LATENCY_MAX,
+    &LATENCY_TIMEOUT_SHARE,
     &REQUESTS_PER_SECOND,
     &REQUESTS_PER_SUBSCRIBER,
     &REQUESTS_PER_MESSAGE,
@@ -38,6 +42,11 @@ pub static ALL: &[&Figure] = &[
     &CONNECTIONS_OPENED,
     &CONNECTIONS_READY_MEAN,
     &CONNECTIONS_READY_P99,
+    &LINK_LOST,
+    &LINK_OVERFLOWED,
+    &LINK_PACKETS,
+    &LINK_CPU,
+    &LINK_LATE_P99,
     &RECOVERY_DOWN,
     &RECOVERY_NOTICED,
     &RECOVERY_AWAY_MEAN,
@@ -122,42 +131,35 @@ pub static LATENCY_MEAN: Figure = of(
     "mean",
     latency,
     Statistic::Mean,
-    Some(|e| Some(e.prediction.latency_mean_s())),
+    Some(|e| e.prediction.knows_mean().then(|| e.prediction.latency_mean_s())),
 );
 pub static LATENCY_P50: Figure = of(
     "latency.p50",
     "p50 (median)",
     latency,
     Statistic::Quantile(0.5),
-    Some(|e| Some(e.prediction.latency_quantile_s(0.5))),
+    Some(|e| quantile_s(e, 0.5)),
 );
-pub static LATENCY_P90: Figure = of(
-    "latency.p90",
-    "p90",
-    latency,
-    Statistic::Quantile(0.9),
-    Some(|e| Some(e.prediction.latency_quantile_s(0.9))),
-);
-pub static LATENCY_P99: Figure = of(
-    "latency.p99",
-    "p99",
-    latency,
-    Statistic::Quantile(0.99),
-    Some(|e| Some(e.prediction.latency_quantile_s(0.99))),
-);
+pub static LATENCY_P90: Figure =
+    of("latency.p90", "p90", latency, Statistic::Quantile(0.9), Some(|e| quantile_s(e, 0.9)));
+pub static LATENCY_P99: Figure =
+    of("latency.p99", "p99", latency, Statistic::Quantile(0.99), Some(|e| quantile_s(e, 0.99)));
 pub static LATENCY_P999: Figure = of(
     "latency.p99.9",
     "p99.9",
     latency,
     Statistic::Quantile(0.999),
-    Some(|e| Some(e.prediction.latency_quantile_s(0.999))),
+    Some(|e| quantile_s(e, 0.999)),
 );
-pub static LATENCY_MAX: Figure = of(
-    "latency.max",
-    "maximum",
-    latency,
-    Statistic::Max,
-    Some(|e| Some(e.prediction.latency_max_s())),
+pub static LATENCY_MAX: Figure =
+    of("latency.max", "maximum", latency, Statistic::Max, Some(|e| quantile_s(e, 1.0)));
+
+pub static LATENCY_TIMEOUT_SHARE: Figure = computed(
+    "latency.timeout_share",
+    "late by a retransmission timeout or more",
+    Unit::Share,
+    timeout_share,
+    Some(|e| e.prediction.network?.late_share),
 );
 
 pub static REQUESTS_PER_SECOND: Figure = computed(
@@ -310,6 +312,45 @@ pub static CONNECTIONS_READY_P99: Figure = of(
     None,
 );
 
+pub static LINK_LOST: Figure = computed(
+    "link.lost_share",
+    "packets lost, both directions",
+    Unit::Share,
+    |cell| link_share(cell, |packets| packets.lost),
+    Some(|e| e.loss),
+);
+pub static LINK_OVERFLOWED: Figure = computed(
+    "link.overflowed_share",
+    "packets dropped by a full queue",
+    Unit::Share,
+    |cell| link_share(cell, |packets| packets.overflowed),
+    None,
+);
+pub static LINK_PACKETS: Figure = computed(
+    "link.packets_per_message",
+    "packets per delivered message",
+    Unit::Count,
+    |cell| per_message(cell, link_packets(cell, |packets| packets.packets)?),
+    None,
+);
+pub static LINK_CPU: Figure = computed(
+    "link.cpu_busy",
+    "CPU of the link itself, of one core",
+    Unit::Share,
+    |cell| over(cell.link.as_ref()?.cpu_s, cell.steady_s),
+    None,
+);
+pub static LINK_LATE_P99: Figure = of(
+    "link.late_p99",
+    "packets behind their schedule, p99",
+    |cell| {
+        static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
+        cell.link.as_ref().map_or(&NONE, |link| &link.late_us)
+    },
+    Statistic::Quantile(0.99),
+    None,
+);
+
 pub static RECOVERY_DOWN: Figure = computed(
     "recovery.server_down",
     "server away, from the order to stop until it listens",
@@ -375,6 +416,37 @@ const HEAP_STEP_BYTES: f64 = 128.0 * 1024.0;
 
 /// The steps in which the kernel accounts for socket memory.
 const PAGE_BYTES: f64 = 4096.0;
+
+fn quantile_s(expected: &Expected, p: f64) -> Option<f64> {
+    let prediction = &expected.prediction;
+    prediction.knows_quantiles().then(|| prediction.latency_quantile_s(p))
+}
+
+/// Share of the deliveries that took longer than the way and the shortest retransmission timeout;
+/// absent without loss, and where a delivery may take as long without one.
+fn timeout_share(cell: &Cell) -> Option<f64> {
+    if !cell.workload.is_lossy() {
+        return None;
+    }
+    let lossless = Workload { loss: 0.0, ..cell.workload.clone() };
+    let late_s = lossless.mean_rtt().as_secs_f64() / 2.0 + TIMEOUT_MIN_S;
+    if predict(cell.variant, &lossless)?.latency_max_s() >= late_s {
+        return None;
+    }
+    let latencies = &cell.latency_us.0;
+    let is_late = |micros: u64| micros as f64 / 1e6 >= late_s;
+    let late = latencies.iter_recorded().filter(|value| is_late(value.value_iterated_to()));
+    over(late.map(|value| value.count_at_value()).sum::<u64>() as f64, latencies.len() as f64)
+}
+
+fn link_packets(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+    let link = cell.link.as_ref()?;
+    Some((count(&link.up) + count(&link.down)) as f64)
+}
+
+fn link_share(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+    over(link_packets(cell, count)?, link_packets(cell, |packets| packets.packets)?)
+}
 
 fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
     per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)

@@ -40,6 +40,8 @@ pub struct Expected {
     /// Messages per second that one subscriber receives.
     pub rate: f64,
     pub subscribers: u32,
+    /// Share of the packets that a packet link is to lose; absent without one.
+    pub loss: Option<f64>,
     /// The machine's own time of a push, which is part of every latency; 0 if it is unknown.
     own_push_s: f64,
 }
@@ -61,6 +63,7 @@ impl Expected {
             traffic: sizes.and_then(|sizes| traffic(transport, &own_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
+            loss: workload.packet_profile().map(|profile| profile.loss.share),
             own_push_s: own_time.push_s,
         })
     }
@@ -208,6 +211,7 @@ pub fn heading(section: &str) -> &'static str {
         "bytes" => "Bytes on the subscribers' connections",
         "server" => "Server",
         "connections" => "Connections, whole cell",
+        "link" => "Packet link, steady state",
         "recovery" => "After a restart of the server",
         "generator" => "Load generator",
         other => unreachable!("the section {other} has no heading"),

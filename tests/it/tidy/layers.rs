@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     &["app"],
     &["scenario", "feed", "client"],
+    &["packet_link"],
     &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
     &["text", "private"],
 ];

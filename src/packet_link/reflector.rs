@@ -1,0 +1,247 @@
+//! The thread that is the network: it takes packets from the TUN device, and hands them back later,
+//! or never.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::path::{Fate, Path};
+use super::tun::{self, Tun};
+use super::{Counts, DEVICE, PACKET_BYTES_MAX, Profile, Snapshot, Unavailable};
+use crate::measure::Histogram;
+
+/// Packets that are on their way at the same time, at most; more are counted as missed.
+const HELD_MAX: usize = 200_000;
+/// Packets that are read before those that are due are handed back.
+const READ_AT_ONCE: usize = 64;
+/// Longest sleep: how long stopping may take.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+
+/// A packet link, until it is dropped.
+#[derive(Debug)]
+pub struct PacketLink {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_over: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// What the thread has seen so far.
+#[derive(Debug)]
+struct Seen {
+    counts: Counts,
+    cpu_s: f64,
+    late_us: Histogram,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { counts: Counts::default(), cpu_s: 0.0, late_us: Histogram::new() }
+    }
+}
+
+impl PacketLink {
+    /// Starts a link to the server that listens on `server_port` of every address; the process must
+    /// have [entered](super::enter) its namespace. Losses and jitter follow from `seed`.
+    ///
+    /// # Errors
+    /// If there can be no device, or no thread.
+    pub fn start(profile: Profile, server_port: u16, seed: u64) -> Result<PacketLink, Unavailable> {
+        let failed = |error: io::Error| Unavailable {
+            reason: format!("the link cannot be started: {error}"),
+            remedy: "see whether the machine has memory and threads left".to_owned(),
+        };
+        let tun = Tun::create(DEVICE).map_err(failed)?;
+        let shared = Arc::new(Shared::default());
+        let mut reflector = Reflector {
+            tun,
+            profile,
+            server_port,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            started: Instant::now(),
+            paths: Vec::new(),
+            held: BinaryHeap::new(),
+            spare: Vec::new(),
+            entered: 0,
+            counts: Counts::default(),
+            late: Vec::new(),
+        };
+        let of_thread = shared.clone();
+        let run = move || {
+            wake_punctually();
+            while !of_thread.is_over.load(Relaxed) {
+                reflector.turn();
+                reflector.publish(&of_thread);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("packet link".to_owned())
+            .spawn(run)
+            .map_err(failed)?;
+        Ok(PacketLink { shared, thread: Some(thread) })
+    }
+
+    /// What has happened so far; lateness only since this was last called.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut seen = self.shared.seen.lock().expect("no panic under this lock");
+        let late_us = std::mem::replace(&mut seen.late_us, Histogram::new());
+        let missed = seen.counts.missed + tun::missed();
+        Snapshot { counts: Counts { missed, ..seen.counts }, cpu_s: seen.cpu_s, late_us }
+    }
+}
+
+impl Drop for PacketLink {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A packet on its way. The order is that of arrival; ties in that of entry.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    due: Duration,
+    number: u64,
+    packet: Vec<u8>,
+}
+
+/// The state of the thread.
+struct Reflector {
+    tun: Tun,
+    profile: Profile,
+    server_port: u16,
+    random: ChaCha8Rng,
+    started: Instant,
+    /// Up and down, by the low bits of the subscriber's address.
+    paths: Vec<[Path; 2]>,
+    held: BinaryHeap<Reverse<Held>>,
+    /// Buffers for packets to come.
+    spare: Vec<Vec<u8>>,
+    entered: u64,
+    counts: Counts,
+    /// How late packets were handed back in this turn.
+    late: Vec<Duration>,
+}
+
+impl Reflector {
+    /// Waits until there is something to do, and does it.
+    fn turn(&mut self) {
+        let now = self.started.elapsed();
+        let next = self.held.peek().map_or(SLEEP_MAX, |Reverse(held)| held.due.saturating_sub(now));
+        wait_readable(&self.tun, next.min(SLEEP_MAX));
+        for _ in 0..READ_AT_ONCE {
+            if !self.take_one() {
+                break;
+            }
+        }
+        self.hand_back();
+    }
+
+    /// Takes a packet from the device; whether there was one.
+    fn take_one(&mut self) -> bool {
+        let mut packet = self.spare.pop().unwrap_or_default();
+        packet.resize(PACKET_BYTES_MAX as usize, 0);
+        let Ok(bytes) = self.tun.read(&mut packet) else {
+            self.spare.push(packet);
+            return false;
+        };
+        packet.truncate(bytes);
+        match self.admit(&mut packet) {
+            Some(due) if self.held.len() < HELD_MAX => {
+                self.entered += 1;
+                self.held.push(Reverse(Held { due, number: self.entered, packet }));
+            }
+            Some(_) => self.counts.missed += 1,
+            None => self.spare.push(packet),
+        }
+        true
+    }
+
+    /// Turns the packet round; when it is due, if it is not dropped.
+    fn admit(&mut self, packet: &mut [u8]) -> Option<Duration> {
+        // Whatever else the kernel says on a new device (IPv6's router solicitations) goes nowhere.
+        let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+        let segment = TcpHeaderSlice::from_slice(packet.get(header.slice().len()..)?).ok()?;
+        let is_up = segment.destination_port() == self.server_port;
+        let [_, _, high, low] = header.destination();
+        let (from, to) = packet.split_at_mut(16);
+        from[12..16].swap_with_slice(&mut to[..4]);
+
+        let subscriber = usize::from(u16::from_be_bytes([high, low]));
+        if self.paths.len() <= subscriber {
+            self.paths.resize_with(subscriber + 1, Default::default);
+        }
+        let [up, down] = &mut self.paths[subscriber];
+        let (path, bit_s, counts) = match is_up {
+            true => (up, self.profile.up_bit_s, &mut self.counts.up),
+            false => (down, self.profile.down_bit_s, &mut self.counts.down),
+        };
+        let now = self.started.elapsed();
+        match path.pass(&self.profile, bit_s, now, packet.len(), counts, &mut self.random) {
+            Fate::Arrives(due) => Some(due),
+            Fate::Lost | Fate::Overflows => None,
+        }
+    }
+
+    /// Hands back what is due.
+    fn hand_back(&mut self) {
+        loop {
+            let now = self.started.elapsed();
+            match self.held.peek() {
+                Some(Reverse(held)) if held.due <= now => {}
+                _ => return,
+            }
+            let Some(Reverse(held)) = self.held.pop() else { return };
+            self.late.push(now - held.due);
+            if self.tun.write(&held.packet).is_err() {
+                self.counts.missed += 1;
+            }
+            self.spare.push(held.packet);
+        }
+    }
+
+    /// Makes visible what has happened in a turn.
+    fn publish(&mut self, shared: &Shared) {
+        let cpu = clock_gettime(ClockId::ThreadCPUTime);
+        let mut seen = shared.seen.lock().expect("no panic under this lock");
+        seen.cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        seen.counts = self.counts;
+        for late in self.late.drain(..) {
+            seen.late_us.record(late.as_micros() as u64);
+        }
+    }
+}
+
+/// Sleeps until a packet waits or the time is over.
+fn wait_readable(tun: &Tun, time: Duration) {
+    let mut wanted = libc::pollfd { fd: tun.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: time.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: the pointers are to live local variables, the count is that of the former, and no
+    // signal mask is given. It fails at worst when a signal comes, as if the time were over.
+    unsafe { libc::ppoll(&raw mut wanted, 1, &raw const timeout, std::ptr::null()) };
+}
+
+/// Lets the kernel wake this thread when it asks to be woken, not some 50 us later.
+fn wake_punctually() {
+    // SAFETY: no pointer is passed; the setting is that of this thread alone.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+}

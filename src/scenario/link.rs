@@ -1,0 +1,125 @@
+//! The link between subscribers and server: which kind, and what its properties may be.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BadValue, Workload, between, within};
+use crate::packet_link::{Loss, PACKET_BYTES_MAX, Profile, SUBSCRIBERS_MAX};
+use crate::units::{show_duration, thousands};
+
+/// What carries bytes between subscribers and server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// A delay in the load test, above TCP: no loss, no limit of bandwidth.
+    #[default]
+    InProcess,
+    /// A network of packets, below TCP (Linux).
+    Packets,
+}
+
+impl Link {
+    pub(super) fn is_in_process(&self) -> bool {
+        *self == Link::InProcess
+    }
+}
+
+/// Bytes that wait for a limited direction unless it is said otherwise: 64 packets.
+pub(super) const QUEUE_BYTES: u32 = 96_000;
+/// Largest bandwidth, kbit/s.
+const BANDWIDTH_MAX: u32 = 10_000_000;
+/// Largest loss in bursts, percent.
+const BURST_LOSS_MAX: f64 = 50.0;
+
+pub(super) fn is_default_queue(bytes: &u32) -> bool {
+    *bytes == QUEUE_BYTES
+}
+
+/// Checks the keys of the link.
+pub(super) fn check(workload: &Workload) -> Result<(), BadValue> {
+    within("jitter", workload.jitter, Duration::ZERO, Duration::from_secs(10))?;
+    let loss = workload.loss;
+    let bad_loss =
+        |rule: &str| Err(BadValue { key: "loss", value: loss.to_string(), rule: rule.to_owned() });
+    if !(0.0..=100.0).contains(&loss) {
+        return bad_loss("must be between 0 and 100 (percent of the packets in each direction)");
+    }
+    between("loss_burst", workload.loss_burst, 1, 1_000)?;
+    if workload.loss_burst > 1 && loss > BURST_LOSS_MAX {
+        return bad_loss("must be at most 50 with a loss_burst above 1");
+    }
+    for (key, kbit) in [
+        ("bandwidth_down_kbit", workload.bandwidth_down_kbit),
+        ("bandwidth_up_kbit", workload.bandwidth_up_kbit),
+    ] {
+        if let Some(kbit) = kbit {
+            between(key, kbit, 1, BANDWIDTH_MAX)?;
+        }
+    }
+    if workload.queue_bytes < PACKET_BYTES_MAX {
+        let rule =
+            format!("must be at least a packet, {} bytes", thousands(PACKET_BYTES_MAX.into()));
+        return Err(BadValue { key: "queue_bytes", value: workload.queue_bytes.to_string(), rule });
+    }
+    match workload.link {
+        Link::Packets if workload.subscribers > SUBSCRIBERS_MAX => {
+            let rule = format!(
+                "must be at most {} with a link of packets, on which each has an address of its own",
+                thousands(SUBSCRIBERS_MAX.into())
+            );
+            let value = workload.subscribers.to_string();
+            Err(BadValue { key: "subscribers", value, rule })
+        }
+        Link::Packets => Ok(()),
+        Link::InProcess => without_packets(workload),
+    }
+}
+
+/// The in-process link has a round trip and nothing else.
+fn without_packets(workload: &Workload) -> Result<(), BadValue> {
+    let base = Workload::default();
+    let kbit = |value: Option<u32>| value.map(|kbit| kbit.to_string());
+    let differing = [
+        ("jitter", (workload.jitter != base.jitter).then(|| show_duration(workload.jitter))),
+        ("loss", (workload.loss != base.loss).then(|| workload.loss.to_string())),
+        ("bandwidth_down_kbit", kbit(workload.bandwidth_down_kbit)),
+        ("bandwidth_up_kbit", kbit(workload.bandwidth_up_kbit)),
+    ];
+    let wrong = differing.into_iter().find_map(|(key, value)| Some((key, value?)));
+    wrong.map_or(Ok(()), |(key, value)| {
+        let rule = "needs link = packets (--link packets)".to_owned();
+        Err(BadValue { key, value, rule })
+    })
+}
+
+impl Workload {
+    /// What the packet link is to do; absent for another link.
+    pub fn packet_profile(&self) -> Option<Profile> {
+        let bit_s = |kbit: Option<u32>| kbit.map(|kbit| 1_000 * u64::from(kbit));
+        (self.link == Link::Packets).then(|| Profile {
+            one_way: self.rtt / 2,
+            jitter: self.jitter,
+            loss: Loss { share: self.loss / 100.0, burst_packets: f64::from(self.loss_burst) },
+            down_bit_s: bit_s(self.bandwidth_down_kbit),
+            up_bit_s: bit_s(self.bandwidth_up_kbit),
+            queue_bytes: self.queue_bytes.into(),
+        })
+    }
+
+    /// Whether the link loses or queues packets.
+    pub fn has_network(&self) -> bool {
+        let limits = [self.bandwidth_down_kbit, self.bandwidth_up_kbit];
+        self.is_lossy() || limits.into_iter().any(|limit| limit.is_some())
+    }
+
+    /// Whether TCP has to repeat what the link drops.
+    pub fn is_lossy(&self) -> bool {
+        self.loss > 0.0
+    }
+
+    /// Mean round trip, jitter included.
+    pub fn mean_rtt(&self) -> Duration {
+        self.rtt + self.jitter
+    }
+}
