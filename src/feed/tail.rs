@@ -2,12 +2,13 @@
 //! The memory store keeps nothing else; in front of a store on disk this is what nearly every read
 //! is answered from.
 
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::log::{Log, ReadLimit, Retention, unix_micros};
+use super::retained::Retained;
 use crate::message::{Message, NewMessage, Offset};
 
 /// A log with a lock around it and a bell on it.
@@ -21,8 +22,9 @@ pub struct Tail {
 
 impl Tail {
     /// Holds no message, and goes on after `head`.
-    pub(super) fn after(head: Offset, retention: Retention) -> Self {
-        Tail { log: RwLock::new(Log::after(head, retention)), head: watch::Sender::new(head) }
+    pub(super) fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
+        let log = RwLock::new(Log::after(head, retention, retained));
+        Tail { log, head: watch::Sender::new(head) }
     }
 
     /// Gives the draft the next offset and appends it. For a store that decides by this order.
@@ -55,6 +57,16 @@ impl Tail {
     /// The newest offset.
     pub fn head(&self) -> Offset {
         self.read().head()
+    }
+
+    /// When the oldest message was stored; `None` if there is none.
+    pub(super) fn oldest_at(&self) -> Option<u64> {
+        self.read().oldest_at()
+    }
+
+    /// See [`Log::make_room`].
+    pub(super) fn make_room(&self, until: u64) {
+        self.log.write().expect("no panic under this lock").make_room(until);
     }
 
     /// Drops what is older than the retention's age.

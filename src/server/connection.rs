@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::protocol::{self, Protocol, Rewind};
+use super::response_body::run_stream;
 use super::timeout_stream::Phase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer};
@@ -41,7 +42,7 @@ pub(super) struct Tasks(Arc<App>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        self.0.spawn(run_stream(self.0.clone(), stream));
     }
 }
 

@@ -9,6 +9,7 @@ mod auth;
 mod connection;
 mod host;
 mod protocol;
+mod response_body;
 pub mod route_table;
 mod routes;
 mod timeout_stream;
