@@ -12,9 +12,11 @@
 
 mod log;
 mod retained;
+mod shared;
 pub mod store;
 mod tail;
 mod topic;
+mod waiters;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -25,6 +27,7 @@ use crate::message::{Epoch, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
 use retained::Retained;
+pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
 pub use topic::Topic;
@@ -160,19 +163,18 @@ impl Feed {
         }
     }
 
-    /// Drops topics that nobody published to or uses, and what is older than the retention's age.
-    /// To be called now and then: a topic that nobody publishes to has no other occasion.
+    /// Drops topics that nobody published to or uses, what is older than the retention's age, and
+    /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes to has no other occasion.
     pub async fn expire(&self) {
         self.drop_unused_topics();
-        if self.limits.retention.age == Duration::MAX {
-            return;
-        }
         let topics: Vec<_> =
             self.topics.read().expect("no panic under this lock").values().cloned().collect();
         for topic in topics {
             topic.expire();
         }
-        self.store.expire().await;
+        if self.limits.retention.age != Duration::MAX {
+            self.store.expire().await;
+        }
     }
 
     fn drop_unused_topics(&self) {

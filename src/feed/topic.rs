@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::FeedLimits;
 use super::log::ReadLimit;
 use super::retained::Retained;
+use super::shared::{RecentReads, SharedRead};
 use super::store::{Store, StoreError};
 use super::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, ReadResult, TopicName};
@@ -17,6 +18,7 @@ pub struct Topic {
     epoch: Epoch,
     tail: Arc<Tail>,
     store: Arc<dyn Store>,
+    recent_reads: RecentReads,
     /// Bytes in one slice, at most.
     slice_bytes: usize,
     /// The head when the topic was opened, if nothing was ever published to it.
@@ -36,8 +38,9 @@ impl Topic {
         let tail = Arc::new(Tail::after(offset, kept, retained.clone()));
         let slice_bytes = limits.slice_bytes;
         let begins_at = store.begins_at();
+        let recent_reads = RecentReads::default();
         let (name, store) = (name.clone(), store.clone());
-        Ok(Topic { name, epoch, tail, store, slice_bytes, begins_at })
+        Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at })
     }
 
     /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.
@@ -68,18 +71,27 @@ impl Topic {
     /// A cursor that retention has overtaken gets what is left and the size of the gap. One of
     /// another epoch, or ahead of the head, gets a reset to the head.
     ///
+    /// Subscribers at the same place share what this returns, and its encodings.
+    ///
     /// # Errors
     /// If the store has what is asked for, and cannot read it.
     pub async fn read_after(
         &self,
         cursor: Cursor,
         limit: impl Into<ReadLimit>,
-    ) -> Result<ReadResult, StoreError> {
+    ) -> Result<SharedRead, StoreError> {
         let limit = limit.into().within(self.slice_bytes);
+        let is_current = cursor.epoch == self.epoch;
+        if is_current
+            && let Some(read) = self.recent_reads.find(self.tail.head(), cursor.offset, limit)
+        {
+            return Ok(read);
+        }
         let (head, read) = self.tail.read_after(cursor.offset, limit);
-        let Some((mut gap, mut messages)) = read.filter(|_| cursor.epoch == self.epoch) else {
+        let Some((mut gap, mut messages)) = read.filter(|_| is_current) else {
             let cursor = Cursor { epoch: self.epoch, offset: head };
-            return Ok(ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true });
+            let result = ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true };
+            return Ok(result.into());
         };
         // Only a cursor that memory no longer covers has to wait, for the store to read its file.
         if gap > 0 {
@@ -89,7 +101,9 @@ impl Topic {
             }
         }
         let offset = cursor.offset + gap + messages.len() as u64;
-        Ok(ReadResult { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })
+        let result =
+            ReadResult { cursor: Cursor { offset, ..cursor }, messages, gap, reset: false };
+        Ok(self.recent_reads.share(head, cursor.offset, limit, result))
     }
 
     /// Returns as soon as [`Topic::read_after`] has something to say about `cursor`: a message, or
@@ -100,9 +114,11 @@ impl Topic {
         }
     }
 
-    /// Drops from memory what is older than the retention's age.
+    /// Drops from memory what is older than the retention's age, and what was kept for
+    /// subscribers that read it at about the same time.
     pub(super) fn expire(&self) {
         self.tail.expire();
+        self.recent_reads.clear();
     }
 
     /// When the oldest message in memory was stored; `None` if there is none.

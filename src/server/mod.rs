@@ -8,6 +8,7 @@ mod accept;
 mod auth;
 mod connection;
 mod host;
+mod parking;
 mod protocol;
 mod response_body;
 pub mod route_table;

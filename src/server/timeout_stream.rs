@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +20,8 @@ use crate::app::{App, AwakeSleep, Place};
 #[derive(Debug)]
 pub(super) struct Phase {
     now: AtomicU8,
+    /// A write, or a flush, waits for the peer to read.
+    is_blocked: AtomicBool,
 }
 
 impl Phase {
@@ -33,7 +35,12 @@ impl Phase {
     pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<Phase> {
-        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD) })
+        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD), is_blocked: AtomicBool::new(false) })
+    }
+
+    /// True if the last write, or flush, could not be completed.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Relaxed)
     }
 
     pub fn set(&self, phase: u8) {
@@ -82,9 +89,12 @@ impl<S> TimeoutStream<S> {
         said: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if said.is_ready() {
-            self.stuck = None;
+            if self.stuck.take().is_some() {
+                self.phase.is_blocked.store(false, Relaxed);
+            }
             return said;
         }
+        self.phase.is_blocked.store(true, Relaxed);
         let patience = self.app.config.send_timeout;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(self.app.pauses.sleep(patience)));
         ready!(stuck.as_mut().poll(cx));
@@ -150,7 +160,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            self.phase.is_blocked.store(true, Relaxed);
+        } else if self.stuck.is_none() && self.phase.is_blocked() {
+            self.phase.is_blocked.store(false, Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
