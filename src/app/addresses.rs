@@ -8,15 +8,19 @@ use std::time::Instant;
 
 /// The connections of each address.
 #[derive(Debug)]
-pub struct Connections {
+pub struct AddressShares {
     limit: usize,
     /// No entry for an address without connections, so it is bounded by them.
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
-impl Connections {
+impl AddressShares {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Connections { limit, open: Mutex::default() })
+        Arc::new(AddressShares { limit, open: Mutex::default() })
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// A place for one more connection, until it is dropped; `None` if the address has its share.
@@ -34,7 +38,7 @@ impl Connections {
 /// One connection of an address.
 #[derive(Debug)]
 pub struct Place {
-    connections: Arc<Connections>,
+    connections: Arc<AddressShares>,
     address: IpAddr,
 }
 
@@ -113,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_it_is_left() {
-        let connections = Connections::new(2);
+        let connections = AddressShares::new(2);
         let one = connections.enter(address(1)).expect("room");
         let _two = connections.enter(address(1)).expect("room");
         assert!(connections.enter(address(1)).is_none());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use warp::http::StatusCode;
 
+use super::memory::Account;
 use super::metrics::Refusal;
 use super::peer::{Finished, Peer};
 use super::token::{BadToken, Claims, NO_TOKEN, Right};
@@ -18,6 +19,8 @@ use crate::message::TopicName;
 pub struct Sender {
     pub address: IpAddr,
     pub peer: Peer,
+    /// What the connection is charged for.
+    pub account: Account,
 }
 
 /// How long a client that has closed its sending side is still held, in a poll or a stream. Most
@@ -74,6 +77,11 @@ impl Client {
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
         }
         Ok(())
+    }
+
+    /// What the client's connection is charged for.
+    pub fn account(&self) -> &Account {
+        &self.sender.account
     }
 
     /// The address, if the limits of one address apply to it.
@@ -139,7 +147,11 @@ mod tests {
                 publish: all.clone(),
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
-            let sender = Sender { address: listen.ip(), peer: Peer::default() };
+            let sender = Sender {
+                address: listen.ip(),
+                peer: Peer::default(),
+                account: guarded.memory.account(None),
+            };
             Client { sender, claims }
         };
         for right in [Right::Subscribe, Right::Publish] {

@@ -34,6 +34,22 @@ pub struct ServerConfig {
     /// Sessions of Socket.IO of one client address
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
+    /// Long polls of one client address held at the same time
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    pub max_waiters_per_address: usize,
+    /// Streams of one client address held at the same time, of all transports together
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    pub max_subscriptions_per_address: usize,
+    /// Bytes that the server holds for one connection: requests that it answers and responses that
+    /// the client has not read
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes)]
+    pub max_held_bytes: usize,
+    /// Bytes that the server holds for the connections of one client address
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes)]
+    pub max_held_bytes_per_address: usize,
+    /// Bytes that the server holds for all clients
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes)]
+    pub max_held_bytes_total: usize,
     /// Messages that one client address may publish in a second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
     pub publish_rate: u32,
@@ -95,6 +111,10 @@ pub struct ServerConfig {
     /// Bytes that a topic keeps for those who read later
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
     pub retain_bytes: usize,
+    /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
+    /// they stay in the file
+    #[arg(long, value_name = "BYTES", default_value_t = 48 << 20, value_parser = retained_bytes)]
+    pub retain_total_bytes: usize,
     /// Time that a topic keeps a message; without it, as long as the other bounds allow
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
@@ -219,7 +239,15 @@ impl ServerConfig {
             Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
         };
         let slice_bytes = self.max_batch_bytes;
-        Feed::of(store, FeedLimits { topics: self.max_topics, retention, slice_bytes })
+        Feed::of(
+            store,
+            FeedLimits {
+                topics: self.max_topics,
+                retention,
+                slice_bytes,
+                total_bytes: self.retain_total_bytes,
+            },
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::addresses::Place;
 use crate::usage;
 use crate::variant::Transport;
 
@@ -59,10 +60,13 @@ pub enum Refusal {
     Host,
     Origin,
     Token,
+    WaitersPerAddress,
+    SubscriptionsPerAddress,
+    HeldBytes,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 17] = [
+    const ALL: [Refusal; 20] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -80,6 +84,9 @@ impl Refusal {
         Refusal::Host,
         Refusal::Origin,
         Refusal::Token,
+        Refusal::WaitersPerAddress,
+        Refusal::SubscriptionsPerAddress,
+        Refusal::HeldBytes,
     ];
 
     fn label(self) -> Because {
@@ -101,6 +108,9 @@ impl Refusal {
             Refusal::Host => "host",
             Refusal::Origin => "origin",
             Refusal::Token => "token",
+            Refusal::WaitersPerAddress => "waiters-per-address",
+            Refusal::SubscriptionsPerAddress => "subscriptions-per-address",
+            Refusal::HeldBytes => "held-bytes",
         };
         Because { reason }
     }
@@ -121,20 +131,24 @@ pub struct TransportMetrics {
 
 impl TransportMetrics {
     /// Counts one more held subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn hold(&self, limit: usize) -> Option<SubscriberGuard> {
+    pub(super) fn hold(&self, limit: usize, place: Option<Place>) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
-        let held = SubscriberGuard(self.waiting.clone());
+        let held = SubscriberGuard { waiting: self.waiting.clone(), _place: place };
         (before < limit as i64).then_some(held)
     }
 }
 
 /// A held subscriber, counted as long as this lives.
 #[derive(Debug)]
-pub struct SubscriberGuard(Gauge);
+pub struct SubscriberGuard {
+    waiting: Gauge,
+    /// Its share of what its address may hold.
+    _place: Option<Place>,
+}
 
 impl Drop for SubscriberGuard {
     fn drop(&mut self) {
-        self.0.dec();
+        self.waiting.dec();
     }
 }
 

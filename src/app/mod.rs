@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod end;
 mod heartbeat;
+pub mod memory;
 pub mod metrics;
 pub mod peer;
 pub mod respond;
@@ -27,10 +28,11 @@ use crate::feed::{Feed, NoTopic, Topic};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
 use addresses::Rates;
+use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
-pub use addresses::{Connections, Place};
+pub use addresses::{AddressShares, Place};
 pub use client::{Client, Sender};
 pub use config::ServerConfig;
 pub use end::{End, TOO_SLOW};
@@ -58,6 +60,10 @@ pub struct App {
     pub(crate) publish_rates: Rates,
     /// What tokens are checked with; without one, everybody may do everything.
     pub(crate) token_key: Option<TokenKey>,
+    waiters: Arc<AddressShares>,
+    subscriptions: Arc<AddressShares>,
+    /// What is held for clients that have not read it.
+    pub memory: Arc<ClientMemory>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
     /// Cancelled when the drain's time is over: those who have not left are cut off.
@@ -73,6 +79,13 @@ impl App {
         Ok(App {
             feed: config.open_feed()?,
             publish_rates: Rates::new(config.publish_rate),
+            waiters: AddressShares::new(config.max_waiters_per_address),
+            subscriptions: AddressShares::new(config.max_subscriptions_per_address),
+            memory: ClientMemory::new(ClientMemoryLimits {
+                connection: config.max_held_bytes,
+                address: config.max_held_bytes_per_address,
+                server: config.max_held_bytes_total,
+            }),
             token_key,
             metrics: Metrics::new(),
             pauses: Arc::default(),
@@ -144,8 +157,8 @@ impl App {
     /// Counts a subscriber as held until what this returns is dropped.
     ///
     /// # Errors
-    /// If the server holds as many already as it may.
-    pub fn hold(&self, transport: Transport) -> Result<SubscriberGuard, ApiError> {
+    /// If the server, or the address of the client, has as many as it may.
+    pub fn hold(&self, transport: Transport, client: &Client) -> Result<SubscriberGuard, ApiError> {
         let (limit, refusal) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 (self.config.max_waiters, Refusal::Waiters)
@@ -156,11 +169,23 @@ impl App {
             | Transport::SocketioWebsocket
             | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
         };
-        self.metrics.of(transport).hold(limit).ok_or_else(|| {
+        let refuse = |refusal, status, whose: &str, limit: usize| {
             self.metrics.refused(refusal);
-            let text = format!("the server holds {limit} subscribers, which is its limit");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
-        })
+            ApiError::new(status, format!("the server holds {limit} {whose}, which is its limit"))
+        };
+        let (shares, share_refusal) = match refusal {
+            Refusal::Waiters => (&self.waiters, Refusal::WaitersPerAddress),
+            _ => (&self.subscriptions, Refusal::SubscriptionsPerAddress),
+        };
+        let place = client.limited_address(self).map(|address| shares.enter(address));
+        if let Some(None) = place {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let whose = "subscribers of one address";
+            return Err(refuse(share_refusal, status, whose, shares.limit()));
+        }
+        let guard = self.metrics.of(transport).hold(limit, place.flatten());
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit))
     }
 
     /// Stores a message that came as JSON, by whatever way it came.
@@ -180,6 +205,7 @@ impl App {
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         let cursor = self.topic(topic)?.publish(draft).await?;
+        self.feed.make_room();
         self.metrics.published.inc();
         Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
     }

@@ -145,7 +145,7 @@ impl Subscription {
             wait: cursor.map_or(Duration::ZERO, |_| wait.mul_f64(rand::random_range(WAIT_SHARE))),
             heartbeat,
             topic,
-            _guard: is_counted.then(|| app.hold(transport)).transpose()?,
+            _guard: is_counted.then(|| app.hold(transport, &request.client)).transpose()?,
             app: app.clone(),
             client: request.client,
             transport,

@@ -1,9 +1,12 @@
 //! The bounded log of one topic: plain data, no waiting and no locks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+
+use super::retained::{MESSAGE_OVERHEAD, Retained, TOPIC_OVERHEAD};
 
 use crate::message::Offset;
 
@@ -90,6 +93,8 @@ pub(super) struct Log {
     messages: VecDeque<Entry>,
     bytes: usize,
     head: Offset,
+    /// What the logs of all topics keep together.
+    retained: Arc<Retained>,
 }
 
 #[derive(Debug)]
@@ -101,8 +106,9 @@ struct Entry {
 
 impl Log {
     /// Holds no message, and goes on after `head`.
-    pub fn after(head: Offset, retention: Retention) -> Self {
-        Log { retention, messages: VecDeque::new(), bytes: 0, head }
+    pub fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
+        retained.add(TOPIC_OVERHEAD);
+        Log { retention, messages: VecDeque::new(), bytes: 0, head, retained }
     }
 
     /// The newest offset, 0 if nothing was ever appended.
@@ -119,12 +125,12 @@ impl Log {
     pub fn push(&mut self, offset: Offset, stored_at: u64, message: Bytes) {
         if offset != self.head + 1 {
             // What lies between is in the store, but not here.
-            self.messages.clear();
-            self.bytes = 0;
+            self.clear();
         }
         self.clamp_stamps(stored_at);
         self.head = offset;
         self.bytes += message.len();
+        self.retained.add(message.len() + MESSAGE_OVERHEAD);
         self.messages.push_back(Entry { stored_at, message });
         while self.retention.is_exceeded_by(self.messages.len(), self.bytes) {
             self.drop_oldest();
@@ -156,6 +162,30 @@ impl Log {
     fn drop_oldest(&mut self) {
         let dropped = self.messages.pop_front().expect("whoever drops has looked");
         self.bytes -= dropped.message.len();
+        self.retained.subtract(dropped.message.len() + MESSAGE_OVERHEAD);
+        if self.messages.is_empty() {
+            // An empty topic keeps no room for messages.
+            self.messages = VecDeque::new();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.retained.subtract(self.bytes + self.messages.len() * MESSAGE_OVERHEAD);
+        self.messages = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// When the oldest message was stored; `None` if there is none.
+    pub fn oldest_at(&self) -> Option<u64> {
+        self.messages.front().map(|oldest| oldest.stored_at)
+    }
+
+    /// Drops messages that were stored at `until` or before, as long as all topics together keep
+    /// too much.
+    pub fn make_room(&mut self, until: u64) {
+        while self.retained.is_near() && self.oldest_at().is_some_and(|oldest| oldest <= until) {
+            self.drop_oldest();
+        }
     }
 
     /// Messages after `after`, at most `limit` of them, and how many before them are not here.
@@ -166,5 +196,12 @@ impl Log {
         let messages = self.messages.range(skip..).map(|entry| Ok(entry.message.clone()));
         let Ok::<_, std::convert::Infallible>(messages) = limit.of(messages);
         (gap, messages)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.clear();
+        self.retained.subtract(TOPIC_OVERHEAD);
     }
 }

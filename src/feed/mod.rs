@@ -11,19 +11,22 @@
 //! process.
 
 mod log;
+mod retained;
 mod shared;
 pub mod store;
 mod tail;
 mod topic;
 mod waiters;
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use crate::message::{Epoch, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
+use retained::Retained;
 pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
@@ -38,11 +41,14 @@ pub struct FeedLimits {
     pub retention: Retention,
     /// Bytes of messages in one answer to a reader; one message is answered whatever its size.
     pub slice_bytes: usize,
+    /// Bytes of memory that the messages of all topics take together.
+    pub total_bytes: usize,
 }
 
 impl Default for FeedLimits {
     fn default() -> Self {
-        FeedLimits { topics: 10_000, retention: Retention::default(), slice_bytes: 1 << 20 }
+        let (retention, slice_bytes) = (Retention::default(), 1 << 20);
+        FeedLimits { topics: 10_000, retention, slice_bytes, total_bytes: 48 << 20 }
     }
 }
 
@@ -52,6 +58,9 @@ pub struct Feed {
     store: Arc<dyn Store>,
     limits: FeedLimits,
     topics: RwLock<HashMap<TopicName, Arc<Topic>>>,
+    retained: Arc<Retained>,
+    /// Held while room is made.
+    making_room: Mutex<()>,
 }
 
 /// Why there is no such topic to be had.
@@ -70,7 +79,7 @@ impl Feed {
     /// An empty feed in memory. `epoch` must differ from the epochs of earlier lives.
     pub fn new(epoch: Epoch, limits: FeedLimits) -> Self {
         let store = Arc::new(MemoryStore::new(epoch));
-        Feed { store, limits, topics: RwLock::default() }
+        Feed::with_topics(store, limits, |_| Ok(HashMap::new())).expect("there is nothing to open")
     }
 
     /// The feed that `store` keeps, with every topic that it holds, be they more than the limit.
@@ -78,12 +87,25 @@ impl Feed {
     /// # Errors
     /// If a topic cannot be opened.
     pub fn of(store: Arc<dyn Store>, limits: FeedLimits) -> Result<Self, StoreError> {
-        let open = |name| {
-            let topic = Topic::open(&name, &store, &limits)?;
-            Ok((name, Arc::new(topic)))
-        };
-        let topics = store.topics().into_iter().map(open).collect::<Result<_, StoreError>>()?;
-        Ok(Feed { store, limits, topics: RwLock::new(topics) })
+        let names = store.topics();
+        let opened = store.clone();
+        Feed::with_topics(store, limits, |retained| {
+            let open = |name| {
+                let topic = Topic::open(&name, &opened, &limits, retained)?;
+                Ok((name, Arc::new(topic)))
+            };
+            names.into_iter().map(open).collect()
+        })
+    }
+
+    fn with_topics(
+        store: Arc<dyn Store>,
+        limits: FeedLimits,
+        open: impl FnOnce(&Arc<Retained>) -> Result<HashMap<TopicName, Arc<Topic>>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let retained = Arc::new(Retained::new(limits.total_bytes));
+        let topics = RwLock::new(open(&retained)?);
+        Ok(Feed { store, limits, topics, retained, making_room: Mutex::default() })
     }
 
     /// The topic of that name, made if there is none yet: whoever comes first, publisher or
@@ -98,7 +120,11 @@ impl Feed {
         }
         let mut topics = self.topics.write().expect("no panic under this lock");
         if topics.len() >= self.limits.topics && !topics.contains_key(name) {
-            topics.retain(|_, topic| Arc::strong_count(topic) > 1 || topic.has_begun());
+            topics.retain(|_, topic| {
+                let is_empty = || topic.oldest_at().is_none();
+                let is_forgotten = || is_empty() && self.store.forget(topic.head().offset);
+                Arc::strong_count(topic) > 1 || (topic.has_begun() && !is_forgotten())
+            });
             if topics.len() >= self.limits.topics {
                 return Err(NoTopic::TooMany { limit: self.limits.topics });
             }
@@ -106,7 +132,7 @@ impl Feed {
         if let Some(topic) = topics.get(name) {
             return Ok(topic.clone());
         }
-        let topic = Arc::new(Topic::open(name, &self.store, &self.limits)?);
+        let topic = Arc::new(Topic::open(name, &self.store, &self.limits, &self.retained)?);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
     }
@@ -116,9 +142,31 @@ impl Feed {
         self.topics.read().expect("no panic under this lock").len()
     }
 
-    /// Drops what is older than the retention's age, and what topics keep of recent reads. To be
-    /// called now and then: a topic that nobody publishes to has no other occasion.
+    /// Drops the oldest messages of all topics if they take too much memory together. To be called
+    /// after a publication.
+    pub fn make_room(&self) {
+        if !self.retained.is_exceeded() {
+            return;
+        }
+        // One at a time is enough, and the others need not wait for it.
+        let Ok(_making_room) = self.making_room.try_lock() else { return };
+        let topics: Vec<_> =
+            self.topics.read().expect("no panic under this lock").values().cloned().collect();
+        let oldest_of = |index: usize| topics[index].oldest_at().map(|at| Reverse((at, index)));
+        let mut oldest: BinaryHeap<_> = (0..topics.len()).filter_map(oldest_of).collect();
+        while self.retained.is_near()
+            && let Some(Reverse((_, index))) = oldest.pop()
+        {
+            // What is older than the oldest message of any other topic.
+            topics[index].make_room(oldest.peek().map_or(u64::MAX, |Reverse((at, _))| *at));
+            oldest.extend(oldest_of(index));
+        }
+    }
+
+    /// Drops topics that nobody published to or uses, what is older than the retention's age, and
+    /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes to has no other occasion.
     pub async fn expire(&self) {
+        self.drop_unused_topics();
         let topics: Vec<_> =
             self.topics.read().expect("no panic under this lock").values().cloned().collect();
         for topic in topics {
@@ -126,6 +174,14 @@ impl Feed {
         }
         if self.limits.retention.age != Duration::MAX {
             self.store.expire().await;
+        }
+    }
+
+    fn drop_unused_topics(&self) {
+        let mut topics = self.topics.write().expect("no panic under this lock");
+        topics.retain(|_, topic| Arc::strong_count(topic) > 1 || topic.has_begun());
+        if topics.len() < topics.capacity() / 4 {
+            topics.shrink_to_fit();
         }
     }
 
@@ -138,7 +194,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::NewMessage;
+    use crate::message::{Cursor, NewMessage};
 
     fn name(text: &str) -> TopicName {
         text.parse().expect("a good name")
@@ -156,5 +212,76 @@ mod tests {
         assert_eq!(feed.topic(&name("one-more")).unwrap_err(), NoTopic::TooMany { limit: 2 });
         assert_eq!(feed.topic(&name("held")).expect("still there").head(), held.head());
         assert_eq!(feed.topic(&name("used")).expect("still there").head().offset, 1);
+    }
+
+    fn message(text: &str) -> NewMessage {
+        NewMessage { sender: "A".into(), text: text.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_messages_of_all_topics_are_dropped_first() {
+        const TOTAL: usize = 64 << 10;
+        let feed = Feed::new(Epoch(1), FeedLimits { total_bytes: TOTAL, ..FeedLimits::default() });
+        let text = "x".repeat(1_000);
+        let names: Vec<_> = (0..4).map(|number| name(&format!("topic-{number}"))).collect();
+        for round in 0..50_usize {
+            feed.topic(&names[round % 4])
+                .expect("room")
+                .publish(message(&text))
+                .await
+                .expect("kept");
+            feed.make_room();
+            assert!(!feed.retained.is_exceeded());
+        }
+        let mut kept = Vec::new();
+        for name in &names {
+            let topic = feed.topic(name).expect("it exists");
+            let all = Cursor { offset: 0, ..topic.head() };
+            let read = topic.read_after(all, 1_000).await.expect("in memory");
+            assert_eq!(
+                read.gap + read.messages.len() as u64,
+                topic.head().offset,
+                "no silent loss"
+            );
+            kept.push(read.messages.len());
+        }
+        let (most, least) = (kept.iter().max().expect("four"), kept.iter().min().expect("four"));
+        assert!(*least > 0 && most - least <= 1, "{kept:?}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_topic_makes_room_for_another_and_its_old_cursors_get_a_gap() {
+        let retention = Retention { age: Duration::ZERO, ..Retention::default() };
+        let feed =
+            Feed::new(Epoch(1), FeedLimits { topics: 1, retention, ..FeedLimits::default() });
+        for _ in 0..3 {
+            feed.topic(&name("old")).expect("room").publish(message("hi")).await.expect("kept");
+        }
+        let cursor = feed.topic(&name("old")).expect("it exists").head();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        feed.expire().await;
+        let begins_at = feed.topic(&name("new")).expect("'old' is forgotten").head();
+        assert_eq!(begins_at, cursor);
+        let old = feed.topic(&name("old")).expect("'new' is unused");
+        old.publish(message("back")).await.expect("kept");
+        let lost = Cursor { offset: 1, ..cursor };
+        let read = old.read_after(lost, 10).await.expect("in memory");
+        assert_eq!((read.reset, read.cursor.offset), (false, 4));
+        assert_eq!(read.gap + read.messages.len() as u64, 3, "no silent loss");
+    }
+
+    #[tokio::test]
+    async fn topics_that_nobody_published_to_are_freed() {
+        let feed = Feed::new(Epoch(1), FeedLimits::default());
+        let held = feed.topic(&name("held")).expect("room");
+        for number in 0..1_000 {
+            feed.topic(&name(&format!("polled-{number}"))).expect("room");
+        }
+        feed.expire().await;
+        assert_eq!(feed.topic_count(), 1);
+        assert!(feed.topics.read().expect("no panic").capacity() < 100);
+        drop(held);
+        feed.expire().await;
+        assert_eq!(feed.topic_count(), 0);
     }
 }

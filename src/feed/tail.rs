@@ -4,12 +4,13 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::log::{Log, ReadLimit, Retention, unix_micros};
+use super::retained::Retained;
 use super::waiters::{Registration, Waiters};
 use crate::message::{Message, NewMessage, Offset};
 
@@ -24,8 +25,8 @@ pub struct Tail {
 
 impl Tail {
     /// Holds no message, and goes on after `head`.
-    pub(super) fn after(head: Offset, retention: Retention) -> Self {
-        let log = RwLock::new(Log::after(head, retention));
+    pub(super) fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
+        let log = RwLock::new(Log::after(head, retention, retained));
         Tail { log, head: AtomicU64::new(head), waiters: Waiters::default() }
     }
 
@@ -54,6 +55,16 @@ impl Tail {
     /// The newest offset.
     pub fn head(&self) -> Offset {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// When the oldest message was stored; `None` if there is none.
+    pub(super) fn oldest_at(&self) -> Option<u64> {
+        self.read().oldest_at()
+    }
+
+    /// See [`Log::make_room`].
+    pub(super) fn make_room(&self, until: u64) {
+        self.log.write().expect("no panic under this lock").make_room(until);
     }
 
     /// Drops what is older than the retention's age.

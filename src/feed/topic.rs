@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::FeedLimits;
 use super::log::ReadLimit;
+use super::retained::Retained;
 use super::shared::{RecentReads, SharedRead};
 use super::store::{Store, StoreError};
 use super::tail::Tail;
@@ -20,6 +21,8 @@ pub struct Topic {
     recent_reads: RecentReads,
     /// Bytes in one slice, at most.
     slice_bytes: usize,
+    /// The head when the topic was opened, if nothing was ever published to it.
+    begins_at: Offset,
 }
 
 impl Topic {
@@ -28,12 +31,16 @@ impl Topic {
         name: &TopicName,
         store: &Arc<dyn Store>,
         limits: &FeedLimits,
+        retained: &Arc<Retained>,
     ) -> Result<Self, StoreError> {
         let Cursor { epoch, offset } = store.head(name)?;
-        let tail = Arc::new(Tail::after(offset, store.tail_retention(limits.retention)));
+        let kept = store.tail_retention(limits.retention);
+        let tail = Arc::new(Tail::after(offset, kept, retained.clone()));
         let slice_bytes = limits.slice_bytes;
+        let begins_at = store.begins_at();
+        let recent_reads = RecentReads::default();
         let (name, store) = (name.clone(), store.clone());
-        Ok(Topic { name, epoch, tail, store, recent_reads: RecentReads::default(), slice_bytes })
+        Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at })
     }
 
     /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.
@@ -114,8 +121,19 @@ impl Topic {
         self.recent_reads.clear();
     }
 
+    /// When the oldest message in memory was stored; `None` if there is none.
+    pub(super) fn oldest_at(&self) -> Option<u64> {
+        self.tail.oldest_at()
+    }
+
+    /// Drops messages that were stored at `until` or before from memory, as long as all topics
+    /// together keep too much.
+    pub(super) fn make_room(&self, until: u64) {
+        self.tail.make_room(until);
+    }
+
     /// True if a message was ever published.
     pub(super) fn has_begun(&self) -> bool {
-        self.tail.head() > Offset::MIN
+        self.tail.head() > self.begins_at
     }
 }

@@ -22,10 +22,10 @@ use super::routes;
 use super::timeout_stream::{Admission, Phase, TimeoutStream};
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, limit_silence};
-use crate::app::{App, Connections, Sender, ServerConfig};
+use crate::app::{AddressShares, App, Sender, ServerConfig};
 use crate::transport::socketio;
 
-/// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
+/// AddressShares that the kernel completes before we accept them; a ramp of thousands needs room.
 const BACKLOG: i32 = 4096;
 /// After a failed accept (out of file descriptors, say) a moment for some to be closed.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ pub(super) struct Entrance {
 
 pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
-    let connections = Connections::new(app.config.max_connections_per_address);
+    let connections = AddressShares::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
     let service = socketio::beside(&app, routes);
     let protocols = Arc::new(Protocols::of(&app));
@@ -73,7 +73,11 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         let admission = Admission { _permit: permit, _place: place.flatten() };
         let phase = Phase::new();
         let stream = PeerStream::new(stream);
-        let sender = Sender { address: peer, peer: stream.peer() };
+        let sender = Sender {
+            address: peer,
+            peer: stream.peer(),
+            account: app.memory.account(is_limited.then_some(peer)),
+        };
         let service = authenticate(app.clone(), service.clone(), sender, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]

@@ -11,17 +11,19 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, VARY,
-    WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    SEC_WEBSOCKET_PROTOCOL, VARY, WWW_AUTHENTICATE,
 };
 
 use super::host::{AllowedOrigins, host_of};
+use super::response_body::ResponseBody;
 use super::route_table::{Access, Route, normalized, topic_of};
 use super::timeout_stream::Phase;
+use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
 use crate::app::token::{Claims, NO_TOKEN, TokenKey};
 use crate::app::{ApiError, App, Client, Sender};
@@ -46,20 +48,23 @@ pub fn authenticate<S, B>(
     phase: Arc<Phase>,
 ) -> impl Service<
     Request<Incoming>,
-    Response = Response<Either<B, Full<Bytes>>>,
+    Response = Response<ResponseBody<Either<B, Full<Bytes>>>>,
     Error = Infallible,
     Future: Send,
 >
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    B: Send + Unpin,
 {
     service_fn(move |mut request: Request<Incoming>| {
         phase.set(Phase::SERVING);
         let origin = request.headers().get(ORIGIN).cloned();
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let is_head = request.method() == Method::HEAD;
-        let admitted = admit(&app, &mut request, &sender).map(|client| {
+        let mut charge = sender.account.charge();
+        let held = charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
+        let admitted = held.and_then(|()| admit(&app, &mut request, &sender)).map(|client| {
             request.extensions_mut().insert(client);
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
@@ -68,7 +73,7 @@ where
             }
             inner.call(request)
         });
-        let (app, phase) = (app.clone(), phase.clone());
+        let (app, phase, account) = (app.clone(), phase.clone(), sender.account.clone());
         async move {
             let mut response = match admitted {
                 Ok(answering) => answering.await?.map(Either::Left),
@@ -83,9 +88,36 @@ where
             } else {
                 phase.set(Phase::IDLE);
             }
-            Ok(if is_head { without_body(response) } else { response })
+            let response = if is_head { without_body(response) } else { response };
+            let (head, body) = response.into_parts();
+            Ok(match ResponseBody::new(body, charge) {
+                Ok(body) => Response::from_parts(head, body),
+                Err(over) => {
+                    let refusal = over_limit(&app, over).map(|body| Either::Right(Full::new(body)));
+                    refusal.map(|body| ResponseBody::uncharged(body, account.charge()))
+                }
+            })
         }
     })
+}
+
+/// Memory that a request takes on HTTP/2 while it is answered, where a connection has many.
+fn held_bytes<B>(request: &Request<B>) -> usize {
+    const STREAM_BYTES: usize = 4 << 10;
+    const HEADER_BYTES: usize = 64;
+    if request.version() != Version::HTTP_2 {
+        return 0;
+    }
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + HEADER_BYTES
+    };
+    STREAM_BYTES + request.headers().iter().map(header).sum::<usize>()
+}
+
+/// The response if the server holds as much for the client as it may.
+fn over_limit(app: &App, over: OverLimit) -> Box<Response<Bytes>> {
+    app.metrics.refused(Refusal::HeldBytes);
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &over.to_string())
 }
 
 /// The headers of a response, with the length of the body that GET would have had.

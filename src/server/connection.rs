@@ -23,6 +23,7 @@ use tracing::debug;
 
 use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
+use super::response_body::run_stream;
 use super::timeout_stream::Phase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer, WhenWoken};
@@ -51,7 +52,7 @@ pub(super) struct Tasks(Arc<App>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        self.0.spawn(run_stream(self.0.clone(), stream));
     }
 }
 

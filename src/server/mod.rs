@@ -10,6 +10,7 @@ mod connection;
 mod host;
 mod parking;
 mod protocol;
+mod response_body;
 pub mod route_table;
 mod routes;
 mod timeout_stream;

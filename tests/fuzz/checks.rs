@@ -72,7 +72,7 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
     const EPOCH: Epoch = Epoch(1);
     const LIMIT: usize = 3;
     let retention = Retention { messages: 5, bytes: 1000, age: Duration::MAX };
-    let limits = FeedLimits { topics: 1, retention, slice_bytes: 300 };
+    let limits = FeedLimits { topics: 1, retention, slice_bytes: 300, ..FeedLimits::default() };
     let topic = Feed::new(EPOCH, limits).topic(&"room".parse().expect("a good name"));
     let topic = topic.expect("room for one");
     for text in texts.chunks(40).take(20) {

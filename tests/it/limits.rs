@@ -84,6 +84,47 @@ async fn subscription_over_the_limit_is_rejected_before_the_upgrade() {
 }
 
 #[tokio::test]
+async fn waiters_and_subscriptions_are_limited_per_address() {
+    let server = TestServer::with(|config| {
+        config.max_waiters_per_address = 1;
+        config.max_subscriptions_per_address = 2;
+        config.limit_loopback = true;
+    })
+    .await;
+    let upgrade = Raw::upgrade_headers();
+    let mut poll = Raw::connect(server.address).await;
+    poll.get("/topics/room/long-poll?after=0", "").await;
+    let mut socket = Raw::connect(server.address).await;
+    socket.upgrade("/topics/room/ws").await;
+    let mut stream = Raw::connect(server.address).await;
+    stream.get("/topics/room/events", "").await;
+    eventually("held", || {
+        let held = [Transport::LongPolling, Transport::WebSocket, Transport::Sse];
+        held.into_iter().all(|transport| server.waiting(transport) == 1)
+    })
+    .await;
+    for (path, headers) in [
+        ("/topics/room/long-poll?after=0", ""),
+        ("/topics/room/ws", upgrade.as_str()),
+        ("/topics/room/stream", ""),
+        ("/topics/room/events", ""),
+    ] {
+        let mut refused = Raw::connect(server.address).await;
+        refused.get(path, headers).await;
+        let answer = refused.answer().await;
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")), "{path}");
+    }
+    assert_eq!(server.app.metrics.refusals(Refusal::WaitersPerAddress), 1);
+    assert_eq!(server.app.metrics.refusals(Refusal::SubscriptionsPerAddress), 3);
+    drop((poll, socket, stream));
+    eventually("left", || server.waiting(Transport::WebSocket) == 0).await;
+    let mut again = Raw::connect(server.address).await;
+    again.upgrade("/topics/room/ws").await;
+    drop(again);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn oversized_input_is_rejected_and_counted() {
     let server = TestServer::with(|config| {
         config.max_topic_name_bytes = 4;

@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod attacks;
 mod book;
 mod browser;
 mod child;

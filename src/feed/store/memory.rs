@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Older, Pending, Store, StoreError};
 use crate::feed::log::{ReadLimit, Retention};
@@ -12,12 +13,14 @@ use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 #[derive(Debug)]
 pub struct MemoryStore {
     epoch: Epoch,
+    /// The largest head of the topics that were forgotten.
+    begins_at: AtomicU64,
 }
 
 impl MemoryStore {
     /// An empty store. `epoch` must differ from the epochs of earlier lives.
     pub fn new(epoch: Epoch) -> Self {
-        MemoryStore { epoch }
+        MemoryStore { epoch, begins_at: AtomicU64::new(0) }
     }
 }
 
@@ -27,7 +30,16 @@ impl Store for MemoryStore {
     }
 
     fn head(&self, _: &TopicName) -> Result<Cursor, StoreError> {
-        Ok(Cursor { epoch: self.epoch, offset: 0 })
+        Ok(Cursor { epoch: self.epoch, offset: self.begins_at() })
+    }
+
+    fn begins_at(&self) -> Offset {
+        self.begins_at.load(Relaxed)
+    }
+
+    fn forget(&self, head: Offset) -> bool {
+        self.begins_at.fetch_max(head, Relaxed);
+        true
     }
 
     fn tail_retention(&self, kept: Retention) -> Retention {

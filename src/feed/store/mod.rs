@@ -35,6 +35,17 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// If that cannot be read.
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError>;
 
+    /// The head of a topic that nobody ever published to.
+    fn begins_at(&self) -> Offset {
+        0
+    }
+
+    /// Forgets a topic that keeps no messages and has this head. Topics begin after it from now on,
+    /// so that an old cursor is told of a gap if the topic comes back. False if the store cannot.
+    fn forget(&self, _head: Offset) -> bool {
+        false
+    }
+
     /// What the [`Tail`] of a topic holds in memory, if the topic is to keep `kept`.
     fn tail_retention(&self, kept: Retention) -> Retention;
 

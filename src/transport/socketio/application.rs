@@ -225,7 +225,7 @@ fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
         let subscription = demanded.and_then(|()| {
             let topic = app.topic(&topic)?;
             let cursor = query.check(app, &topic)?.cursor.unwrap_or_else(|| topic.head());
-            Ok((topic, cursor, app.hold(session.carrier())?))
+            Ok((topic, cursor, app.hold(session.carrier(), &session.client)?))
         });
         subscription.map_err(|error| error.message)
     });

@@ -10,8 +10,8 @@ use warp::http::StatusCode;
 use super::namespaces::Application;
 use super::session::{Registration, Session};
 use crate::app::metrics::Refusal;
+use crate::app::{AddressShares, Place};
 use crate::app::{ApiError, App, Client};
-use crate::app::{Connections, Place};
 use crate::variant::Transport;
 
 /// All sessions of a server.
@@ -19,7 +19,7 @@ use crate::variant::Transport;
 pub struct Sessions {
     by_id: Mutex<HashMap<u128, Arc<Session>>>,
     room: Arc<Semaphore>,
-    addresses: Arc<Connections>,
+    addresses: Arc<AddressShares>,
 }
 
 impl Sessions {
@@ -27,7 +27,7 @@ impl Sessions {
         Arc::new(Sessions {
             by_id: Mutex::default(),
             room: Arc::new(Semaphore::new(app.config.max_sessions)),
-            addresses: Connections::new(app.config.max_sessions_per_address),
+            addresses: AddressShares::new(app.config.max_sessions_per_address),
         })
     }
 

@@ -39,6 +39,7 @@ async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * limit)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
     let io = TokioIo::new(upgrade.await.ok()?);
@@ -242,7 +243,7 @@ impl Session {
         if succeeded {
             state.carrier = Transport::SocketioWebsocket;
             if let Some(reading) = &mut state.reading
-                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket)
+                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket, &self.client)
             {
                 reading.guard = guard;
             }

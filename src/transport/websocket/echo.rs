@@ -31,7 +31,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
                 Ok(accepted) => accepted,
                 Err(refusal) => return *refusal,
             };
-            answer(app.hold(Transport::WebSocket).map(|guard| {
+            answer(app.hold(Transport::WebSocket, &client).map(|guard| {
                 let socket = Socket::accept(app.clone(), client, upgrade, None);
                 let drain = app.drain.clone();
                 app.spawn(async move {

@@ -1,0 +1,231 @@
+//! Memory that the server holds on behalf of its clients: requests that are not answered, and
+//! responses and messages that are not read. It is counted for each connection, each address and
+//! the whole server, so that a client that makes the server queue anything meets a limit.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
+
+/// Bytes in use, and their limit.
+#[derive(Debug)]
+struct Level {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Level {
+    fn new(limit: usize) -> Level {
+        Level { used: AtomicUsize::new(0), limit }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Relaxed);
+        let fits = before <= self.limit && bytes <= self.limit - before;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// The limits of one connection, one address and all clients together, bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientMemoryLimits {
+    pub connection: usize,
+    pub address: usize,
+    pub server: usize,
+}
+
+/// The accounts of all clients.
+#[derive(Debug)]
+pub struct ClientMemory {
+    limits: ClientMemoryLimits,
+    server: Level,
+    /// Those of addresses with connections.
+    addresses: Mutex<HashMap<IpAddr, Weak<AddressLevel>>>,
+}
+
+/// The level of an address, as long as it has a connection.
+#[derive(Debug)]
+struct AddressLevel {
+    level: Level,
+    address: IpAddr,
+    memory: Weak<ClientMemory>,
+}
+
+impl Drop for AddressLevel {
+    fn drop(&mut self) {
+        let Some(memory) = self.memory.upgrade() else { return };
+        let mut addresses = memory.addresses.lock().expect("no panic under this lock");
+        // By now there may be a new one of the same address.
+        if addresses.get(&self.address).is_some_and(|it| it.strong_count() == 0) {
+            addresses.remove(&self.address);
+        }
+    }
+}
+
+impl ClientMemory {
+    pub fn new(limits: ClientMemoryLimits) -> Arc<ClientMemory> {
+        let server = Level::new(limits.server);
+        Arc::new(ClientMemory { limits, server, addresses: Mutex::default() })
+    }
+
+    /// The account of a connection. `address` is `None` if the limit of one address does not apply.
+    pub fn account(self: &Arc<Self>, address: Option<IpAddr>) -> Account {
+        Account(Arc::new(Levels {
+            connection: Level::new(self.limits.connection),
+            address: address.map(|address| self.level_of(address)),
+            memory: self.clone(),
+        }))
+    }
+
+    fn level_of(self: &Arc<Self>, address: IpAddr) -> Arc<AddressLevel> {
+        let mut addresses = self.addresses.lock().expect("no panic under this lock");
+        let known = addresses.get(&address).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let level = Level::new(self.limits.address);
+            let level = Arc::new(AddressLevel { level, address, memory: Arc::downgrade(self) });
+            addresses.insert(address, Arc::downgrade(&level));
+            level
+        })
+    }
+
+    /// Bytes held for all clients now.
+    pub fn used(&self) -> usize {
+        self.server.used.load(Relaxed)
+    }
+}
+
+/// What one connection is charged for.
+#[derive(Debug, Clone)]
+pub struct Account(Arc<Levels>);
+
+#[derive(Debug)]
+struct Levels {
+    connection: Level,
+    address: Option<Arc<AddressLevel>>,
+    memory: Arc<ClientMemory>,
+}
+
+impl Levels {
+    fn all(&self) -> impl Iterator<Item = &Level> {
+        let address = self.address.iter().map(|address| &address.level);
+        [&self.connection].into_iter().chain(address).chain([&self.memory.server])
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let refused = self.all().position(|level| !level.take(bytes));
+        if let Some(refused) = refused {
+            self.all().take(refused).for_each(|level| level.give_back(bytes));
+        }
+        refused.is_none()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.all().for_each(|level| level.give_back(bytes));
+    }
+}
+
+impl Account {
+    /// A charge of no bytes yet.
+    pub fn charge(&self) -> Charge {
+        Charge { levels: self.0.clone(), bytes: 0 }
+    }
+}
+
+/// Bytes that a connection is charged for until this is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    levels: Arc<Levels>,
+    bytes: usize,
+}
+
+/// A client has no room for what it would be charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server holds as much for this client as it may; read what was sent before")]
+pub struct OverLimit;
+
+impl Charge {
+    /// Charges for `bytes` instead of what was charged for before.
+    ///
+    /// # Errors
+    /// If a limit would be exceeded; the charge then is as it was.
+    pub fn set(&mut self, bytes: usize) -> Result<(), OverLimit> {
+        if bytes > self.bytes && !self.levels.take(bytes - self.bytes) {
+            return Err(OverLimit);
+        }
+        if bytes < self.bytes {
+            self.levels.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Charges for `bytes` more.
+    ///
+    /// # Errors
+    /// As [`Charge::set`].
+    pub fn grow(&mut self, bytes: usize) -> Result<(), OverLimit> {
+        self.set(self.bytes.saturating_add(bytes))
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.levels.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const LIMITS: ClientMemoryLimits =
+        ClientMemoryLimits { connection: 100, address: 150, server: 200 };
+
+    fn address(number: u32) -> Option<IpAddr> {
+        Some(Ipv4Addr::from_bits(number).into())
+    }
+
+    #[test]
+    fn each_level_has_its_limit() {
+        let memory = ClientMemory::new(LIMITS);
+        let (one, two) = (memory.account(address(1)), memory.account(address(1)));
+        let (mut first, mut second) = (one.charge(), two.charge());
+        assert_eq!(first.set(101), Err(OverLimit), "one connection");
+        assert_eq!(first.set(100), Ok(()));
+        assert_eq!(second.set(51), Err(OverLimit), "one address");
+        assert_eq!(second.set(50), Ok(()));
+        let other = memory.account(None);
+        let mut third = other.charge();
+        assert_eq!(third.grow(51), Err(OverLimit), "the server");
+        assert_eq!(third.grow(50), Ok(()));
+        assert_eq!(memory.used(), 200);
+        first.set(10).expect("less than before");
+        assert_eq!((third.grow(50), memory.used()), (Ok(()), 160));
+        drop((first, second, third));
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn addresses_without_connections_are_forgotten() {
+        let memory = ClientMemory::new(LIMITS);
+        let one = memory.account(address(1));
+        let again = memory.account(address(1));
+        memory.account(address(2));
+        assert_eq!(memory.addresses.lock().expect("no panic").len(), 1);
+        drop((one, again));
+        assert!(memory.addresses.lock().expect("no panic").is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! Bodies of responses on their way to a client. Each is charged to its connection while the client
+//! has not read it, and on HTTP/2 a stream whose client does not open the flow-control window is
+//! reset after `--send-timeout`: other streams keep such a connection alive, so that a timeout of
+//! its writes would never notice.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::sleep;
+
+use crate::app::App;
+use crate::app::memory::{Charge, OverLimit};
+use crate::app::metrics::Refusal;
+
+/// Bytes that are not charged on HTTP/1, where a connection sends one response at a time.
+const FREE_BYTES: usize = 4 << 10;
+/// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
+/// room for all before it.
+const PIECE_BYTES: usize = 16 << 10;
+/// A body that ends within so many bytes is handed over whole. Of a larger one the last byte is a
+/// piece of its own, which cannot leave before the window has had room for the rest: HTTP/2 would
+/// otherwise hold the rest of the body without a limit of time.
+const LAST_PIECE_BYTES: usize = 512;
+
+/// A body that its connection is charged for.
+#[derive(Debug)]
+pub(super) struct ResponseBody<B> {
+    body: B,
+    /// Of the request, and of the body if its size is known; else of the last chunk too.
+    charge: Charge,
+    request_bytes: usize,
+    is_whole: bool,
+    /// On HTTP/2.
+    progress: Option<Arc<Progress>>,
+    /// What is left of the last chunk.
+    rest: Bytes,
+}
+
+impl<B: Body<Data = Bytes>> ResponseBody<B> {
+    /// Charges for `body` in addition to `charge`, which is for the request.
+    ///
+    /// # Errors
+    /// If the client has no room for it.
+    pub fn new(body: B, mut charge: Charge) -> Result<ResponseBody<B>, OverLimit> {
+        let progress = Progress::of_this_stream();
+        let request_bytes = charge.bytes();
+        let size = body.size_hint().exact();
+        if let Some(bytes) = size.map(|bytes| bytes as usize)
+            && (progress.is_some() || bytes > FREE_BYTES)
+        {
+            charge.grow(bytes)?;
+        }
+        let is_whole = size.is_some();
+        Ok(ResponseBody { body, charge, request_bytes, is_whole, progress, rest: Bytes::new() })
+    }
+
+    /// A small body that the client gets whatever is held for it.
+    pub fn uncharged(body: B, charge: Charge) -> ResponseBody<B> {
+        let progress = Progress::of_this_stream();
+        ResponseBody {
+            body,
+            charge,
+            request_bytes: 0,
+            is_whole: true,
+            progress,
+            rest: Bytes::new(),
+        }
+    }
+
+    /// The next piece of `rest`.
+    fn piece(&mut self) -> Bytes {
+        let bytes = match self.rest.len() {
+            bytes if bytes > PIECE_BYTES => PIECE_BYTES,
+            bytes if bytes > LAST_PIECE_BYTES => bytes - 1,
+            bytes => bytes,
+        };
+        self.rest.split_to(bytes)
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let body = &mut *self;
+        if body.rest.is_empty() {
+            let frame = Pin::new(&mut body.body).poll_frame(cx);
+            if frame.is_pending() {
+                body.progress.iter().for_each(|progress| progress.waits_for_body());
+            }
+            let frame = match ready!(frame) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            if !body.is_whole {
+                let charged = if data.len() > FREE_BYTES { data.len() } else { 0 };
+                body.charge.set(body.request_bytes + charged)?;
+            }
+            body.rest = data;
+        }
+        let piece = match &body.progress {
+            None => std::mem::take(&mut body.rest),
+            Some(progress) => {
+                progress.hands_over();
+                body.piece()
+            }
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.body.size_hint().exact() {
+            Some(bytes) => SizeHint::with_exact(bytes + self.rest.len() as u64),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+/// How far a stream of HTTP/2 has got with its response.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Pieces handed over; 0 while the response, or its next part, is awaited.
+    pieces: AtomicUsize,
+    last: AtomicUsize,
+}
+
+tokio::task_local! {
+    /// That of the stream whose task this is.
+    static PROGRESS: Arc<Progress>;
+}
+
+impl Progress {
+    fn of_this_stream() -> Option<Arc<Progress>> {
+        PROGRESS.try_with(Arc::clone).ok()
+    }
+
+    fn hands_over(&self) {
+        self.pieces.store(self.last.fetch_add(1, Relaxed) + 1, Relaxed);
+    }
+
+    fn waits_for_body(&self) {
+        self.pieces.store(0, Relaxed);
+    }
+}
+
+/// Runs the task of one stream of HTTP/2 to its end, or until its client has not made room for the
+/// next piece of the response for `--send-timeout`. Dropping the task then resets the stream.
+pub(super) async fn run_stream(app: Arc<App>, stream: impl Future<Output = ()>) {
+    let progress = Arc::new(Progress::default());
+    let mut stream = pin!(PROGRESS.scope(progress.clone(), stream));
+    let mut timer = None;
+    let is_stalled = poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        let pieces = progress.pieces.load(Relaxed);
+        if pieces == 0 {
+            timer = None;
+            return Poll::Pending;
+        }
+        let (since, sleep) =
+            timer.get_or_insert_with(|| (pieces, Box::pin(sleep(app.config.send_timeout))));
+        if *since != pieces {
+            (*since, *sleep) = (pieces, Box::pin(tokio::time::sleep(app.config.send_timeout)));
+        }
+        sleep.as_mut().poll(cx).map(|()| true)
+    });
+    if is_stalled.await {
+        app.metrics.refused(Refusal::SlowReader);
+    }
+}
