@@ -1,4 +1,4 @@
-//! The sender of a request, and what it may do.
+//! The client that sent a request, and what it may do.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::message::TopicName;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub struct Remote {
     pub address: IpAddr,
     pub peer: Peer,
 }
@@ -27,15 +27,15 @@ const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 /// Who sends a request: among its extensions, for routes that ask.
 #[derive(Debug, Clone)]
 pub struct Client {
-    sender: Sender,
+    remote: Remote,
     /// `None` if the server asks for no tokens, or for none on the path.
     claims: Option<Arc<Claims>>,
 }
 
 impl Client {
-    /// The sender of a request; `claims` are those of the token that it has shown.
-    pub fn new(sender: Sender, claims: Option<Claims>) -> Client {
-        Client { sender, claims: claims.map(Arc::new) }
+    /// The client at `remote`; `claims` are those of the token that it has shown.
+    pub fn new(remote: Remote, claims: Option<Claims>) -> Client {
+        Client { remote, claims: claims.map(Arc::new) }
     }
 
     /// Checks a right that is not clear from the path.
@@ -43,7 +43,7 @@ impl Client {
     /// # Errors
     /// If there is no token where the server asks for one, it does not grant the right, or it has
     /// expired since it was shown.
-    pub fn demand(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
+    pub fn authorize(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
         let (status, text) = match &self.claims {
             None if app.token_key.is_none() => return Ok(()),
             None => (StatusCode::UNAUTHORIZED, NO_TOKEN.to_owned()),
@@ -64,8 +64,8 @@ impl Client {
     ///
     /// # Errors
     /// If the token does not grant it, or it is one too many for now.
-    pub fn may_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
-        self.demand(app, Right::Publish, topic)?;
+    pub fn authorize_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
+        self.authorize(app, Right::Publish, topic)?;
         let limited = self.limited_address(app);
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
@@ -78,8 +78,8 @@ impl Client {
 
     /// The address, if the limits of one address apply to it.
     pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
-        let is_limited = app.config.limit_loopback || !self.sender.address.is_loopback();
-        is_limited.then_some(self.sender.address)
+        let is_limited = app.config.limit_loopback || !self.remote.address.is_loopback();
+        is_limited.then_some(self.remote.address)
     }
 
     /// Checks that the token has not expired since the request came.
@@ -93,7 +93,7 @@ impl Client {
 
     /// Resolves when the client is gone, or one second after it has finished sending.
     pub async fn has_left(&self) {
-        if self.sender.peer.finished().await == Finished::Sending {
+        if self.remote.peer.finished().await == Finished::Sending {
             tokio::time::sleep(HALF_CLOSED_HOLD).await;
         }
     }
@@ -139,14 +139,14 @@ mod tests {
                 publish: all.clone(),
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
-            let sender = Sender { address: listen.ip(), peer: Peer::default() };
-            Client { sender, claims }
+            let remote = Remote { address: listen.ip(), peer: Peer::default() };
+            Client { remote, claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
-            client(None).demand(&open, right, &topic).expect("everybody may");
-            client(Some(None)).demand(&guarded, right, &topic).expect("the token grants it");
+            client(None).authorize(&open, right, &topic).expect("everybody may");
+            client(Some(None)).authorize(&guarded, right, &topic).expect("the token grants it");
             for exp in [None, Some(Some(1))] {
-                let refusal = client(exp).demand(&guarded, right, &topic).expect_err("no right");
+                let refusal = client(exp).authorize(&guarded, right, &topic).expect_err("no right");
                 assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
             }
         }

@@ -16,7 +16,7 @@ use crate::variant::Transport;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTransport {
+struct TransportLabel {
     transport: &'static str,
 }
 
@@ -31,11 +31,11 @@ pub struct Metrics {
     pub published: Counter,
     /// Topics that exist, as of the last look.
     pub topics: Gauge,
-    refused: Family<Because, Counter>,
+    refused: Family<ReasonLabel, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Because {
+struct ReasonLabel {
     reason: &'static str,
 }
 
@@ -82,7 +82,7 @@ impl Refusal {
         Refusal::Token,
     ];
 
-    fn label(self) -> Because {
+    fn label(self) -> ReasonLabel {
         let reason = match self {
             Refusal::ConnectionsPerAddress => "connections-per-address",
             Refusal::Waiters => "waiters",
@@ -102,7 +102,7 @@ impl Refusal {
             Refusal::Origin => "origin",
             Refusal::Token => "token",
         };
-        Because { reason }
+        ReasonLabel { reason }
     }
 }
 
@@ -121,7 +121,7 @@ pub struct TransportMetrics {
 
 impl TransportMetrics {
     /// Counts one more held subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn hold(&self, limit: usize) -> Option<SubscriberGuard> {
+    pub(super) fn admit(&self, limit: usize) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
         let held = SubscriberGuard(self.waiting.clone());
         (before < limit as i64).then_some(held)
@@ -144,10 +144,10 @@ impl Metrics {
         let mut root = Registry::default();
         root.register_collector(Box::new(ProcessUsage));
         let registry = root.sub_registry_with_prefix("poll_vs_push");
-        let requests = Family::<OfTransport, Counter>::default();
-        let empty_answers = Family::<OfTransport, Counter>::default();
-        let deliveries = Family::<OfTransport, Counter>::default();
-        let waiting = Family::<OfTransport, Gauge>::default();
+        let requests = Family::<TransportLabel, Counter>::default();
+        let empty_answers = Family::<TransportLabel, Counter>::default();
+        let deliveries = Family::<TransportLabel, Counter>::default();
+        let waiting = Family::<TransportLabel, Gauge>::default();
         registry.register("requests", "HTTP requests of subscribers", requests.clone());
         registry.register("empty_answers", "Answers without a message", empty_answers.clone());
         registry.register("deliveries", "Messages sent, one a subscriber", deliveries.clone());
@@ -158,14 +158,14 @@ impl Metrics {
         registry.register("published", "Messages stored", published.clone());
         let topics = Gauge::default();
         registry.register("topics", "Topics that exist now", topics.clone());
-        let refused = Family::<Because, Counter>::default();
+        let refused = Family::<ReasonLabel, Counter>::default();
         registry.register("refused", "Clients that met a limit, by the limit", refused.clone());
         for refusal in Refusal::ALL {
             // A counter that is there from the start, at zero, can be watched from the start.
             drop(refused.get_or_create(&refusal.label()));
         }
         let of = |transport: Transport| {
-            let label = OfTransport { transport: transport.name() };
+            let label = TransportLabel { transport: transport.name() };
             TransportMetrics {
                 requests: requests.get_or_create_owned(&label),
                 empty_answers: empty_answers.get_or_create_owned(&label),

@@ -8,7 +8,7 @@ mod end;
 mod heartbeat;
 pub mod metrics;
 pub mod peer;
-pub mod respond;
+pub mod response;
 mod subscription;
 pub mod token;
 
@@ -31,12 +31,12 @@ use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
 pub use addresses::{Connections, Place};
-pub use client::{Client, Sender};
+pub use client::{Client, Remote};
 pub use config::ServerConfig;
 pub use end::{End, TOO_SLOW};
 pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
 pub use metrics::Metrics;
-pub use respond::ApiError;
+pub use response::ApiError;
 pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
@@ -60,7 +60,7 @@ pub struct App {
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
     /// Cancelled when the drain's time is over: those who have not left are cut off.
-    cut: CancellationToken,
+    abort: CancellationToken,
 }
 
 impl App {
@@ -79,7 +79,7 @@ impl App {
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
         })
     }
 
@@ -96,7 +96,7 @@ impl App {
 
     /// Runs the task of a connection until it ends, or until the drain's time is over.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(connection.with_cancellation_token_owned(self.cut.clone()));
+        self.tasks.spawn(connection.with_cancellation_token_owned(self.abort.clone()));
     }
 
     /// Reads the name of a topic, within the limit of this server.
@@ -136,7 +136,7 @@ impl App {
     ///
     /// # Errors
     /// If the server holds as many already as it may.
-    pub fn hold(&self, transport: Transport) -> Result<SubscriberGuard, ApiError> {
+    pub fn admit_subscriber(&self, transport: Transport) -> Result<SubscriberGuard, ApiError> {
         let (limit, refusal) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 (self.config.max_waiters, Refusal::Waiters)
@@ -147,7 +147,7 @@ impl App {
             | Transport::SocketioWebsocket
             | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
         };
-        self.metrics.of(transport).hold(limit).ok_or_else(|| {
+        self.metrics.of(transport).admit(limit).ok_or_else(|| {
             self.metrics.refused(refusal);
             let text = format!("the server holds {limit} subscribers, which is its limit");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -184,7 +184,7 @@ impl App {
         let patience = self.config.drain_window + self.config.drain_timeout;
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             warn!(left = self.tasks.len(), "clients that did not leave are cut off");
-            self.cut.cancel();
+            self.abort.cancel();
             self.tasks.wait().await;
         }
     }

@@ -30,7 +30,7 @@ const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// If the system refuses an option.
-pub fn limit_silence(
+pub fn set_keepalive(
     stream: &TcpStream,
     send_timeout: Duration,
     heartbeat: Duration,

@@ -13,18 +13,18 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ClientError;
-use super::addresses::Addresses;
 use super::clock::sleep_until;
+use super::happy_eyeballs::Addresses;
 use super::http2::Http2;
-use super::http2_frames::Frames;
+use super::http2_frames::FrameCounter;
 #[cfg(feature = "tls")]
-use super::tls_stream::Carrier;
-use super::{Kind, Link, Meter, Shared};
+use super::tls_stream::MaybeTlsStream;
+use super::{ByteKind, Link, Meter, Shared};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
 
 #[cfg(not(feature = "tls"))]
-type Carrier = Link<tokio::net::TcpStream>;
+type MaybeTlsStream = Link<tokio::net::TcpStream>;
 
 /// Bytes of an answer's body that are accepted unless it is said otherwise: as many as a topic
 /// keeps, unless it is told to keep more.
@@ -202,10 +202,10 @@ impl Dialer {
     /// Counts a complete answer and, in its body, the message objects' bytes and the rest.
     pub fn answered(&self, messages: usize, payload_bytes: usize, envelope_bytes: usize) {
         // Of HTTP/2 the frames tell what is a header.
-        let counted = if self.shared.is_some() { Kind::Framing } else { Kind::Headers };
+        let counted = if self.shared.is_some() { ByteKind::Framing } else { ByteKind::Headers };
         self.meter.answered(messages);
-        self.meter.move_down(counted, Kind::Payload, payload_bytes);
-        self.meter.move_down(counted, Kind::Framing, envelope_bytes);
+        self.meter.move_down(counted, ByteKind::Payload, payload_bytes);
+        self.meter.move_down(counted, ByteKind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
             journal.note(Entry::Answer { messages });
         }
@@ -236,15 +236,15 @@ impl Dialer {
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);
         let socket = stream.as_raw_fd();
-        let carrier = Link::new(stream, self.one_way);
+        let stream = Link::new(stream, self.one_way);
         #[cfg(feature = "tls")]
-        let carrier = Carrier::on(carrier, self.trust.as_deref(), &self.meter).await?;
+        let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;
         self.meter.sockets.add(socket);
         Ok(WireStream {
-            carrier,
+            stream,
             socket,
-            up: Kind::Headers,
-            down: Kind::Headers,
+            up: ByteKind::Headers,
+            down: ByteKind::Headers,
             read: 0,
             frames: None,
             meter: self.meter.clone(),
@@ -261,28 +261,28 @@ impl Dialer {
 /// A connection to the server: counted as the subscriber writes and reads, delayed below that.
 #[derive(Debug)]
 pub struct WireStream {
-    carrier: Carrier,
+    stream: MaybeTlsStream,
     socket: RawFd,
     /// What a byte usually is for, by direction.
-    up: Kind,
-    down: Kind,
+    up: ByteKind,
+    down: ByteKind,
     read: usize,
     /// Up and down, of a connection that speaks HTTP/2.
-    frames: Option<Box<[Frames; 2]>>,
+    frames: Option<Box<[FrameCounter; 2]>>,
     meter: Arc<Meter>,
 }
 
 impl WireStream {
     /// Counts what is received as `kind`, from the first byte on.
-    pub fn with_answers_as(mut self, kind: Kind) -> WireStream {
+    pub fn with_answers_as(mut self, kind: ByteKind) -> WireStream {
         self.down = kind;
         self
     }
 
     /// Counts as headers what frames of HTTP/2 say are headers, and all else as framing.
     pub(super) fn with_frames(mut self) -> WireStream {
-        self.frames = Some(Box::new([Frames::up(), Frames::down()]));
-        (self.up, self.down) = (Kind::Framing, Kind::Framing);
+        self.frames = Some(Box::new([FrameCounter::up(), FrameCounter::down()]));
+        (self.up, self.down) = (ByteKind::Framing, ByteKind::Framing);
         self
     }
 
@@ -293,10 +293,10 @@ impl WireStream {
     /// Counts bytes as framing from now on, not as HTTP headers; of what was read so far, only
     /// `head_bytes` were headers. For connections that have left HTTP behind.
     pub fn leave_http(&mut self, head_bytes: usize) {
-        self.up = Kind::Framing;
-        self.down = Kind::Framing;
+        self.up = ByteKind::Framing;
+        self.down = ByteKind::Framing;
         let early = self.read.saturating_sub(head_bytes);
-        self.meter.move_down(Kind::Headers, Kind::Framing, early);
+        self.meter.move_down(ByteKind::Headers, ByteKind::Framing, early);
     }
 }
 
@@ -313,13 +313,13 @@ impl AsyncRead for WireStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.carrier).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let count = buf.filled().len() - before;
         self.read += count;
         self.meter.count_down(self.down, count);
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[1].header_bytes(&buf.filled()[before..]);
-            self.meter.move_down(Kind::Framing, Kind::Headers, header_bytes);
+            self.meter.move_down(ByteKind::Framing, ByteKind::Headers, header_bytes);
         }
         Poll::Ready(Ok(()))
     }
@@ -331,20 +331,20 @@ impl AsyncWrite for WireStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.carrier).poll_write(cx, buf))?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.meter.count_up(self.up, count);
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[0].header_bytes(&buf[..count]);
-            self.meter.move_up(Kind::Framing, Kind::Headers, header_bytes);
+            self.meter.move_up(ByteKind::Framing, ByteKind::Headers, header_bytes);
         }
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.carrier).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.carrier).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -42,7 +42,7 @@ pub enum ClientError {
 impl ClientError {
     /// How long to stay away before trying again, as far as the server said so; `None` if trying
     /// again cannot help.
-    pub fn passes_in(&self) -> Option<Duration> {
+    pub fn retry_delay(&self) -> Option<Duration> {
         match self {
             ClientError::Connect(_)
             | ClientError::Broken(_)
@@ -115,12 +115,12 @@ mod tests {
         let refused =
             |status, retry_after| ClientError::Refused { status, body: String::new(), retry_after };
         let wait = Some(Duration::from_secs(3));
-        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).passes_in(), wait);
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).retry_delay(), wait);
         let now = Some(Duration::ZERO);
-        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).passes_in(), now);
-        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).passes_in(), None);
-        assert_eq!(ClientError::Closed(String::new()).passes_in(), now);
-        assert_eq!(ClientError::ProtocolError(String::new()).passes_in(), None);
+        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).retry_delay(), now);
+        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).retry_delay(), None);
+        assert_eq!(ClientError::Closed(String::new()).retry_delay(), now);
+        assert_eq!(ClientError::ProtocolError(String::new()).retry_delay(), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{ClientError, retry_after};
 use super::http2::Http2;
-use super::{Dialer, Kind, WireStream};
+use super::{ByteKind, Dialer, WireStream};
 use crate::text::one_line;
 
 /// Bytes of the body of a refusal that are read, and for how long.
@@ -50,22 +50,22 @@ impl Answer {
 #[derive(Debug)]
 pub struct HttpConnection {
     dialer: Dialer,
-    open: Option<Open>,
+    open: Option<Connection>,
     retry_after: Option<Duration>,
 }
 
 /// A connection that speaks HTTP, driven as long as this lives.
 #[derive(Debug)]
-pub(super) enum Open {
+pub(super) enum Connection {
     /// HTTP/1.1, a subscriber's own.
     Own { requests: SendRequest<Full<Bytes>>, _driver: AbortOnDropHandle<()> },
     /// HTTP/2, a share of it.
     Shared(Arc<Http2>),
 }
 
-impl Open {
+impl Connection {
     /// Speaks HTTP/1.1 on `stream`.
-    pub async fn on(stream: WireStream) -> Result<Open, ClientError> {
+    pub async fn on(stream: WireStream) -> Result<Connection, ClientError> {
         let (requests, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -74,14 +74,14 @@ impl Open {
             // Its errors reach whoever has sent the request.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Open::Own { requests, _driver: AbortOnDropHandle::new(driver) })
+        Ok(Connection::Own { requests, _driver: AbortOnDropHandle::new(driver) })
     }
 
     /// Whether requests can still be made on it; waits for the last one's end, if one has to.
     async fn is_usable(&mut self) -> bool {
         match self {
-            Open::Own { requests, .. } => requests.ready().await.is_ok(),
-            Open::Shared(shared) => shared.is_usable(),
+            Connection::Own { requests, .. } => requests.ready().await.is_ok(),
+            Connection::Shared(shared) => shared.is_usable(),
         }
     }
 
@@ -98,8 +98,8 @@ impl Open {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendFailed> {
         match self {
-            Open::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
-            Open::Shared(shared) => Ok(shared.try_send(request).await?),
+            Connection::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
+            Connection::Shared(shared) => Ok(shared.try_send(request).await?),
         }
     }
 }
@@ -186,7 +186,7 @@ impl HttpConnection {
     /// # Errors
     /// If there is no answer, or it is not a 200.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
+        self.dialer.meter().move_up(ByteKind::Headers, ByteKind::Framing, body.len());
         self.ask(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
     }
 
@@ -245,8 +245,8 @@ impl HttpConnection {
         }
         self.open = None;
         self.open = Some(match self.dialer.shared_connection().await {
-            Some(shared) => Open::Shared(shared?),
-            None => Open::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
+            Some(shared) => Connection::Shared(shared?),
+            None => Connection::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
         });
         Ok(false)
     }

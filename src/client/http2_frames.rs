@@ -11,7 +11,7 @@ const CONTINUATION: u8 = 0x9;
 
 /// One direction of a connection, followed frame by frame however it is cut.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct FrameCounter {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
     /// Bytes that are left of what the last head announced.
@@ -19,15 +19,15 @@ pub(super) struct Frames {
     is_header_block: bool,
 }
 
-impl Frames {
+impl FrameCounter {
     /// From client to server.
-    pub fn up() -> Frames {
-        Frames { left: PREFACE_BYTES, ..Frames::down() }
+    pub fn up() -> FrameCounter {
+        FrameCounter { left: PREFACE_BYTES, ..FrameCounter::down() }
     }
 
     /// From server to client.
-    pub fn down() -> Frames {
-        Frames { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
+    pub fn down() -> FrameCounter {
+        FrameCounter { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
     }
 
     /// How many of the next `bytes` are of header blocks. The others are frame heads, the data of
@@ -72,11 +72,11 @@ mod tests {
         let down = frames.concat();
         let up = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), down.clone()].concat();
         for cut in [1, 2, 8, 9, 10, 1_000] {
-            let count = |mut frames: Frames, bytes: &[u8]| -> usize {
+            let count = |mut frames: FrameCounter, bytes: &[u8]| -> usize {
                 bytes.chunks(cut).map(|part| frames.header_bytes(part)).sum()
             };
-            assert_eq!(count(Frames::down(), &down), 75, "{cut}");
-            assert_eq!(count(Frames::up(), &up), 75, "{cut}");
+            assert_eq!(count(FrameCounter::down(), &down), 75, "{cut}");
+            assert_eq!(count(FrameCounter::up(), &up), 75, "{cut}");
         }
     }
 }

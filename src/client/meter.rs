@@ -16,7 +16,7 @@ use crate::measure::{Histogram, Ledger};
 
 /// What a byte on a connection was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ByteKind {
     /// Message objects.
     Payload,
     /// What a transport wraps around them.
@@ -48,7 +48,7 @@ pub struct Meter {
     /// From the start of a connect to the end of the handshake.
     ready_us: Mutex<Histogram>,
     /// Once cancelled, no new request is sent: the one that would be sent waits for ever.
-    pub hush: CancellationToken,
+    pub stop_requests: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +59,11 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn of(&self, kind: Kind) -> &AtomicI64 {
+    fn of(&self, kind: ByteKind) -> &AtomicI64 {
         match kind {
-            Kind::Payload => &self.payload,
-            Kind::Framing => &self.framing,
-            Kind::Headers => &self.headers,
+            ByteKind::Payload => &self.payload,
+            ByteKind::Framing => &self.framing,
+            ByteKind::Headers => &self.headers,
         }
     }
 
@@ -91,26 +91,26 @@ pub struct Tally {
 const SEGMENT_HEADER_BYTES: u64 = 52;
 
 impl Meter {
-    pub(super) fn count_up(&self, kind: Kind, bytes: usize) {
+    pub(super) fn count_up(&self, kind: ByteKind, bytes: usize) {
         self.up.of(kind).fetch_add(bytes as i64, Relaxed);
         self.writes_up.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn count_down(&self, kind: Kind, bytes: usize) {
+    pub(super) fn count_down(&self, kind: ByteKind, bytes: usize) {
         self.down.of(kind).fetch_add(bytes as i64, Relaxed);
         self.reads_down.fetch_add(1, Relaxed);
     }
 
     /// Counts bytes of TLS around what is counted beside this; less than nothing takes back.
     #[cfg(feature = "tls")]
-    pub(super) fn count_seal(&self, up: i64, down: i64) {
+    pub(super) fn count_tls(&self, up: i64, down: i64) {
         self.up.framing.fetch_add(up, Relaxed);
         self.down.framing.fetch_add(down, Relaxed);
     }
 
     /// Counts a request that is about to be sent. Never returns once the meter is hushed.
     pub(super) async fn admit_request(&self) {
-        if self.hush.is_cancelled() {
+        if self.stop_requests.is_cancelled() {
             std::future::pending::<()>().await;
         }
         self.requests.fetch_add(1, Relaxed);
@@ -122,13 +122,13 @@ impl Meter {
     }
 
     /// Says that `bytes` that were received are of another kind than they were counted under.
-    pub fn move_down(&self, from: Kind, to: Kind, bytes: usize) {
+    pub fn move_down(&self, from: ByteKind, to: ByteKind, bytes: usize) {
         self.down.of(from).fetch_sub(bytes as i64, Relaxed);
         self.down.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
     /// The same of `bytes` that were sent.
-    pub fn move_up(&self, from: Kind, to: Kind, bytes: usize) {
+    pub fn move_up(&self, from: ByteKind, to: ByteKind, bytes: usize) {
         self.up.of(from).fetch_sub(bytes as i64, Relaxed);
         self.up.of(to).fetch_add(bytes as i64, Relaxed);
     }

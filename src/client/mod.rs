@@ -5,12 +5,11 @@
 //! are built on a [`Dialer`] (makes connections), an [`HttpConnection`] (asks on one), an
 //! [`HttpStream`] (whose answer does not end) and a [`WebSocket`].
 
-mod addresses;
 pub mod clock;
 mod dialer;
 mod error;
 pub mod event_stream;
-pub mod frames;
+mod happy_eyeballs;
 mod http;
 mod http2;
 mod http2_frames;
@@ -24,6 +23,7 @@ mod timer;
 #[cfg(feature = "tls")]
 mod tls_stream;
 mod update;
+pub mod websocket_frames;
 mod websocket_stream;
 
 pub use dialer::{ANSWER_BYTES_MAX, Dialer, Entry, Journal, WireStream};
@@ -34,7 +34,7 @@ pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use line_stream::LineStream;
 pub use link::Link;
-pub use meter::{Kind, Meter, Tally};
+pub use meter::{ByteKind, Meter, Tally};
 pub use poll_client::{PollClient, PollOptions};
 pub use update::{Update, subscribed_at};
 pub use websocket_stream::WebSocket;

@@ -15,9 +15,9 @@ use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_util::io::poll_read_buf;
 
-use super::frames::{self, FrameError, Frames, Said};
-use super::http::{Open, refused, request};
-use super::{ClientError, Dialer, Kind, WireStream, head_bytes};
+use super::http::{Connection, refused, request};
+use super::websocket_frames::{self as frames, FrameError, FrameReader, ServerFrame};
+use super::{ByteKind, ClientError, Dialer, WireStream, head_bytes};
 use crate::message::Frame;
 
 /// Bytes of a message that a subscriber accepts.
@@ -30,8 +30,8 @@ const WAITING_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug)]
 pub struct WebSocket {
     stream: WireStream,
-    frames: Frames,
-    /// Frames of ours, as far as the kernel has not taken them.
+    frames: FrameReader,
+    /// FrameReader of ours, as far as the kernel has not taken them.
     waiting: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ impl WebSocket {
     pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, ClientError> {
         let started = Instant::now();
         let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-        let mut connection = Open::on(stream).await?;
+        let mut connection = Connection::on(stream).await?;
         let mut request = request(dialer, Method::GET, path, Default::default())?;
         let key = generate_key();
         let headers = request.headers_mut();
@@ -69,9 +69,9 @@ impl WebSocket {
         stream.leave_http(head_bytes);
         dialer.meter().ready_after(started.elapsed());
         let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.answer_bytes_max());
-        let mut frames = Frames::new(received_bytes_max);
+        let mut frames = FrameReader::new(received_bytes_max);
         // What the server said right behind its answer.
-        frames.room().extend_from_slice(&parts.read_buf);
+        frames.read_buffer().extend_from_slice(&parts.read_buf);
         Ok(WebSocket { stream, frames, waiting: Vec::new() })
     }
 
@@ -95,7 +95,7 @@ impl WebSocket {
 
     /// Counts received bytes that were message objects.
     pub fn count_payload(&self, bytes: usize) {
-        self.stream.meter().move_down(Kind::Framing, Kind::Payload, bytes);
+        self.stream.meter().move_down(ByteKind::Framing, ByteKind::Payload, bytes);
     }
 
     /// Waits for a text and returns what `read` makes of it; answers pings and a close meanwhile.
@@ -105,13 +105,13 @@ impl WebSocket {
     /// If the connection is gone or was closed, or the server breaks the protocol.
     pub async fn receive<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, ClientError> {
         loop {
-            let said = self.frames.hear();
+            let said = self.frames.next_frame();
             match said {
-                Ok(Some(Said::Text(text))) => return Ok(read(text)),
-                Ok(Some(Said::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {
+                Ok(Some(ServerFrame::Text(text))) => return Ok(read(text)),
+                Ok(Some(ServerFrame::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {
                     frames::pong(payload, rand::random(), &mut self.waiting);
                 }
-                Ok(Some(Said::Close(close))) => {
+                Ok(Some(ServerFrame::Close(close))) => {
                     let said = close.map(|(code, reason)| format!("{code} {reason}"));
                     let code = close.map(|(code, _)| code);
                     self.leave(code).await;
@@ -156,7 +156,7 @@ impl WebSocket {
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }
-        poll_read_buf(Pin::new(&mut self.stream), cx, self.frames.room())
+        poll_read_buf(Pin::new(&mut self.stream), cx, self.frames.read_buffer())
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -131,7 +131,7 @@ impl Watch<'_> {
         transport: Transport,
         before: &Moment,
     ) -> anyhow::Result<(u64, Option<u64>)> {
-        meter.hush.cancel();
+        meter.stop_requests.cancel();
         let deadline = Instant::now() + SETTLE;
         loop {
             let now = self.server.scrape(transport).await?.requests;

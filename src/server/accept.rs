@@ -19,10 +19,10 @@ use tracing::{debug, warn};
 use super::auth::authenticate;
 use super::connection::Protocols;
 use super::routes;
-use super::timeout_stream::{Admission, Phase, TimeoutStream};
+use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
 use crate::app::metrics::Refusal;
-use crate::app::peer::{PeerStream, limit_silence};
-use crate::app::{App, Connections, Sender, ServerConfig};
+use crate::app::peer::{PeerStream, set_keepalive};
+use crate::app::{App, Connections, Remote, ServerConfig};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
@@ -42,13 +42,13 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Where connections come in.
-pub(super) struct Entrance {
-    pub listener: TcpListener,
+pub(super) struct Listener {
+    pub tcp: TcpListener,
     #[cfg(feature = "tls")]
     pub tls: Option<TlsAcceptor>,
 }
 
-pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
+pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = Connections::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
@@ -57,7 +57,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
-            accepted = accept(&app, &entrance.listener, &room) => accepted,
+            accepted = accept(&app, &listener.tcp, &room) => accepted,
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
@@ -67,13 +67,13 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
             continue;
         }
         let admission = Admission { _permit: permit, _place: place.flatten() };
-        let phase = Phase::new();
+        let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
-        let sender = Sender { address: peer, peer: stream.peer() };
-        let service = authenticate(app.clone(), service.clone(), sender, phase.clone());
+        let remote = Remote { address: peer, peer: stream.peer() };
+        let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
-        if let Some(tls) = entrance.tls.clone() {
+        if let Some(tls) = listener.tls.clone() {
             app.spawn(async move {
                 let limit = host.config.header_timeout;
                 let shaking = host.pauses.timeout(limit, tls.accept(stream));
@@ -92,7 +92,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         let io = TimeoutStream::new(stream, host, phase.clone(), admission);
         app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
-    drop(entrance);
+    drop(listener);
     app.shut_down().await;
 }
 
@@ -109,7 +109,7 @@ async fn accept(
                 let ServerConfig { send_timeout, heartbeat, .. } = app.config;
                 let prepared = stream
                     .set_nodelay(true)
-                    .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
+                    .and_then(|()| set_keepalive(&stream, send_timeout, heartbeat));
                 if let Err(error) = prepared {
                     debug!(%error, address = %peer.ip(), "the connection was closed before it was served");
                     continue;

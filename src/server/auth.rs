@@ -21,10 +21,10 @@ use warp::http::header::{
 
 use super::host::{AllowedOrigins, host_of};
 use super::route_table::{Access, Route, normalized, topic_of};
-use super::timeout_stream::Phase;
+use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::token::{Claims, NO_TOKEN, TokenKey};
-use crate::app::{ApiError, App, Client, Sender};
+use crate::app::{ApiError, App, Client, Remote};
 
 /// The WebSocket subprotocol that a browser names beside the one that carries its token.
 const SUBPROTOCOL: &str = "poll-vs-push";
@@ -42,8 +42,8 @@ pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{to
 pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: S,
-    sender: Sender,
-    phase: Arc<Phase>,
+    remote: Remote,
+    phase: Arc<ConnectionPhase>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<Either<B, Full<Bytes>>>,
@@ -55,11 +55,11 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
     service_fn(move |mut request: Request<Incoming>| {
-        phase.set(Phase::SERVING);
+        phase.set(ConnectionPhase::SERVING);
         let origin = request.headers().get(ORIGIN).cloned();
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let is_head = request.method() == Method::HEAD;
-        let admitted = admit(&app, &mut request, &sender).map(|client| {
+        let admitted = admit(&app, &mut request, &remote).map(|client| {
             request.extensions_mut().insert(client);
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
@@ -81,7 +81,7 @@ where
                     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
                 }
             } else {
-                phase.set(Phase::IDLE);
+                phase.set(ConnectionPhase::IDLE);
             }
             Ok(if is_head { without_body(response) } else { response })
         }
@@ -111,7 +111,7 @@ where
 fn admit<B>(
     app: &App,
     request: &mut Request<B>,
-    sender: &Sender,
+    remote: &Remote,
 ) -> Result<Client, Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
@@ -145,7 +145,7 @@ fn admit<B>(
         })?,
         None => None,
     };
-    Ok(Client::new(sender.clone(), claims))
+    Ok(Client::new(remote.clone(), claims))
 }
 
 /// Answers OPTIONS, and refuses a method that the route does not have (RFC 9110, section 15.5.6).

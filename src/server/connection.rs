@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::protocol::{self, Protocol, Rewind};
-use super::timeout_stream::Phase;
+use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer};
 
@@ -68,8 +68,13 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase, address: IpAddr)
-    where
+    pub async fn serve<I, S, B>(
+        &self,
+        mut io: I,
+        service: S,
+        phase: &ConnectionPhase,
+        address: IpAddr,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S::Future: 'static,
@@ -89,7 +94,7 @@ impl Protocols {
             }
             Protocol::Http2 => {
                 // Its requests overlap, and pings tell whether the client is there.
-                phase.set(Phase::MANY);
+                phase.set(ConnectionPhase::MANY);
                 // In a box, lest each connection's task have the size of the larger kind.
                 let mut connection = Box::pin(self.http2.serve_connection(io, service));
                 self.until_end(connection.as_mut(), |it| it.graceful_shutdown(), address).await;

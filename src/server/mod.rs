@@ -26,7 +26,7 @@ use crate::app::{App, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use crate::private::warn_if_exposed;
-use accept::Entrance;
+use accept::Listener;
 
 /// A server that has its port and does not serve yet.
 #[derive(Debug)]
@@ -118,13 +118,13 @@ impl Server {
     /// the drain's time is over.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let app = self.app.clone();
-        let entrance = Entrance {
-            listener: self.listener,
+        let listener = Listener {
+            tcp: self.listener,
             #[cfg(feature = "tls")]
             tls: self.tls.map(Into::into),
         };
         tokio::select! {
-            () = accept::serve(entrance, self.app, shutdown) => {}
+            () = accept::serve(listener, self.app, shutdown) => {}
             () = expire_now_and_then(&app.feed) => {}
             () = app.pauses.run() => {}
         }

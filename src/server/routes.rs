@@ -13,7 +13,7 @@ use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
 use crate::app::metrics::Refusal;
-use crate::app::respond::{answer, json_answer};
+use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
 use crate::web;
@@ -61,14 +61,14 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::ext::get::<Client>())
         .then(move |topic: String, body, client: Client| {
             let app = app.clone();
-            async move { answer(store(&app, &client, &topic, body).await) }
+            async move { to_response(store(&app, &client, &topic, body).await) }
         })
         .boxed()
 }
 
 /// A body of limited length, if it comes within `--body-timeout`: hyper's own timeout is over when
 /// the head is there.
-async fn whole<B: Buf>(
+async fn read_body<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
     app: &App,
 ) -> Result<Vec<u8>, ApiError> {
@@ -93,15 +93,15 @@ async fn store<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
-    client.may_publish(app, &topic)?;
-    let body = whole(body, app).await.inspect_err(|error| {
+    client.authorize_publish(app, &topic)?;
+    let body = read_body(body, app).await.inspect_err(|error| {
         if error.status == StatusCode::REQUEST_TIMEOUT {
             app.metrics.refused(Refusal::SlowBody);
         }
     })?;
     let stored = app.publish(&topic, &body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
-    Ok(json_answer(StatusCode::CREATED, json))
+    Ok(json_response(StatusCode::CREATED, json))
 }
 
 /// `GET /metrics`: the counters, for Prometheus.
@@ -124,7 +124,7 @@ fn healthz() -> BoxedFilter<(Response,)> {
     let body = format!(r#"{{"status":"ok","server":"{SERVER_NAME}"}}"#);
     warp::path!("healthz")
         .and(warp::get())
-        .map(move || json_answer(StatusCode::OK, body.clone()))
+        .map(move || json_response(StatusCode::OK, body.clone()))
         .boxed()
 }
 

@@ -18,11 +18,11 @@ use crate::app::{App, AwakeSleep, Place};
 /// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
 /// between two requests and the time of a head; a client may idle for long, and not dawdle.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(super) struct ConnectionPhase {
     now: AtomicU8,
 }
 
-impl Phase {
+impl ConnectionPhase {
     /// The first head is awaited, or a later one has begun.
     pub const HEAD: u8 = 0;
     /// A request is being answered, or was an upgrade.
@@ -32,12 +32,12 @@ impl Phase {
     /// Any of these at the same time, on a connection of HTTP/2. It stays so.
     pub const MANY: u8 = 3;
 
-    pub fn new() -> Arc<Phase> {
-        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD) })
+    pub fn new() -> Arc<ConnectionPhase> {
+        Arc::new(ConnectionPhase { now: AtomicU8::new(ConnectionPhase::HEAD) })
     }
 
     pub fn set(&self, phase: u8) {
-        let goes_on = |now| (now != Phase::MANY).then_some(phase);
+        let goes_on = |now| (now != ConnectionPhase::MANY).then_some(phase);
         // That it stays as it is is no failure.
         let _ = self.now.fetch_update(Relaxed, Relaxed, goes_on);
     }
@@ -61,7 +61,7 @@ pub(super) struct Admission {
 pub(super) struct TimeoutStream<S> {
     stream: S,
     app: Arc<App>,
-    phase: Arc<Phase>,
+    phase: Arc<ConnectionPhase>,
     /// Runs while a write is stuck.
     stuck: Option<Pin<Box<AwakeSleep>>>,
     /// Runs while a head is on its way.
@@ -70,7 +70,12 @@ pub(super) struct TimeoutStream<S> {
 }
 
 impl<S> TimeoutStream<S> {
-    pub fn new(stream: S, app: Arc<App>, phase: Arc<Phase>, admission: Admission) -> Self {
+    pub fn new(
+        stream: S,
+        app: Arc<App>,
+        phase: Arc<ConnectionPhase>,
+        admission: Admission,
+    ) -> Self {
         app.metrics.open_connections.inc();
         TimeoutStream { stream, app, phase, stuck: None, head: None, _admission: admission }
     }
@@ -108,10 +113,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let said = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is(Phase::IDLE) && buf.filled().len() > before {
-            this.phase.set(Phase::HEAD);
+        if this.phase.is(ConnectionPhase::IDLE) && buf.filled().len() > before {
+            this.phase.set(ConnectionPhase::HEAD);
         }
-        if !this.phase.is(Phase::HEAD) {
+        if !this.phase.is(ConnectionPhase::HEAD) {
             this.head = None;
             return said;
         }

@@ -24,17 +24,17 @@ pub struct Backoff {
     /// Longest wait before the first attempt.
     pub first: Duration,
     /// Longest wait before any attempt.
-    pub longest: Duration,
+    pub delay_max: Duration,
     /// Longest outage that is sat out.
-    pub patience: Duration,
+    pub outage_max: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
         Backoff {
             first: Duration::from_millis(200),
-            longest: Duration::from_secs(10),
-            patience: Duration::from_secs(60),
+            delay_max: Duration::from_secs(10),
+            outage_max: Duration::from_secs(60),
         }
     }
 }
@@ -43,7 +43,7 @@ impl Backoff {
     /// The bound of the wait before attempt `number`, counted from 0.
     pub fn bound(&self, number: u32) -> Duration {
         let doubled = 2_u32.checked_pow(number).and_then(|factor| self.first.checked_mul(factor));
-        doubled.unwrap_or(self.longest).min(self.longest)
+        doubled.unwrap_or(self.delay_max).min(self.delay_max)
     }
 }
 
@@ -125,9 +125,9 @@ impl Reconnecting {
             let lost_at = *self.lost_at.get_or_insert_with(Instant::now);
             let asked_for =
                 self.subscriber.take().and_then(|subscriber| subscriber.reconnect_delay());
-            let Some(refused_for) = error.passes_in() else { return Err(error) };
+            let Some(refused_for) = error.retry_delay() else { return Err(error) };
             let wait = self.wait(asked_for.unwrap_or(refused_for));
-            if lost_at.elapsed() + wait > self.backoff.patience {
+            if lost_at.elapsed() + wait > self.backoff.outage_max {
                 return Err(error);
             }
             self.attempts += 1;
@@ -165,7 +165,7 @@ impl Reconnecting {
             let connecting =
                 Subscriber::connect(self.variant, self.dialer.clone(), self.options.clone());
             let slow = |_| ClientError::Connect(io::ErrorKind::TimedOut.into());
-            let connected = timeout(self.backoff.patience, connecting).await.map_err(slow)?;
+            let connected = timeout(self.backoff.outage_max, connecting).await.map_err(slow)?;
             self.subscriber = Some(connected?);
             // Who polls has not asked anything yet.
             let polls = [Transport::ShortPolling, Transport::LongPolling];
@@ -196,6 +196,6 @@ mod tests {
         let backoff = Backoff::default();
         let bounds: Vec<_> = (0..7).map(|number| backoff.bound(number).as_millis()).collect();
         assert_eq!(bounds, [200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
-        assert_eq!(backoff.bound(u32::MAX), backoff.longest);
+        assert_eq!(backoff.bound(u32::MAX), backoff.delay_max);
     }
 }

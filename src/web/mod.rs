@@ -19,7 +19,7 @@ use warp::http::header::{
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::app::respond::etag_matches;
+use crate::app::response::etag_matches;
 
 /// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser
 /// refuse any script that would turn a string into markup.

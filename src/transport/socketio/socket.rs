@@ -241,7 +241,7 @@ impl Session {
         if succeeded {
             state.carrier = Transport::SocketioWebsocket;
             if let Some(reading) = &mut state.reading
-                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket)
+                && let Ok(guard) = self.app.admit_subscriber(Transport::SocketioWebsocket)
             {
                 reading.guard = guard;
             }

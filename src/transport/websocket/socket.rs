@@ -16,7 +16,7 @@ use warp::http::HeaderMap;
 use warp::reply::Response;
 
 use super::handshake;
-use crate::app::respond::answer;
+use crate::app::response::to_response;
 use crate::app::{App, Client, End, SubscribeRequest, Subscription};
 use crate::message::{Event, ReadResult};
 use crate::variant::Transport;
@@ -60,7 +60,7 @@ where
                 });
                 response
             });
-            answer(accepted)
+            to_response(accepted)
         })
         .boxed()
 }

@@ -16,7 +16,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 
 /// What a server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said<'a> {
+pub enum ServerFrame<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     /// To be answered with a pong of the same payload.
@@ -66,7 +66,7 @@ impl FrameError {
 
 /// Turns bytes into what the server says.
 #[derive(Debug)]
-pub struct Frames {
+pub struct FrameReader {
     /// What was received; the first `taken` bytes of it were heard.
     buffer: Vec<u8>,
     taken: usize,
@@ -77,16 +77,16 @@ pub struct Frames {
     bytes_max: usize,
 }
 
-impl Frames {
+impl FrameReader {
     /// Nothing received yet; a message may have `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Frames {
+    pub fn new(bytes_max: usize) -> FrameReader {
         let (buffer, parts) = (Vec::new(), Vec::new());
-        Frames { buffer, taken: 0, begun: None, parts, is_closed: false, bytes_max }
+        FrameReader { buffer, taken: 0, begun: None, parts, is_closed: false, bytes_max }
     }
 
     /// Where to append what is received next. There is room for some; it grows with what comes, not
     /// with what a frame promises.
-    pub fn room(&mut self) -> &mut Vec<u8> {
+    pub fn read_buffer(&mut self) -> &mut Vec<u8> {
         self.buffer.drain(..take(&mut self.taken));
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
             self.buffer = Vec::new();
@@ -101,7 +101,7 @@ impl Frames {
     ///
     /// # Errors
     /// If the server breaks a rule.
-    pub fn hear(&mut self) -> Result<Option<Said<'_>>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<ServerFrame<'_>>, FrameError> {
         if self.begun.is_none() {
             self.parts = Vec::new();
         }
@@ -125,30 +125,30 @@ impl Frames {
             };
             if opcode.is_control() {
                 self.is_closed = opcode == Opcode::Close;
-                return said(opcode, payload).map(Some);
+                return decode(opcode, payload).map(Some);
             }
             if header.is_final && self.begun.is_none() {
-                return said(opcode, payload).map(Some);
+                return decode(opcode, payload).map(Some);
             }
             self.parts.extend_from_slice(payload);
             self.begun = (!header.is_final).then_some(opcode);
             if header.is_final {
-                return said(opcode, &self.parts).map(Some);
+                return decode(opcode, &self.parts).map(Some);
             }
         }
         Ok(None)
     }
 }
 
-fn said(opcode: Opcode, payload: &[u8]) -> Result<Said<'_>, FrameError> {
+fn decode(opcode: Opcode, payload: &[u8]) -> Result<ServerFrame<'_>, FrameError> {
     let text = |bytes| from_utf8(bytes).map_err(|_| FrameError::NotUtf8);
     Ok(match opcode {
-        Opcode::Text => Said::Text(text(payload)?),
-        Opcode::Continuation | Opcode::Binary => Said::Binary(payload),
-        Opcode::Ping => Said::Ping(payload),
-        Opcode::Pong => Said::Pong(payload),
+        Opcode::Text => ServerFrame::Text(text(payload)?),
+        Opcode::Continuation | Opcode::Binary => ServerFrame::Binary(payload),
+        Opcode::Ping => ServerFrame::Ping(payload),
+        Opcode::Pong => ServerFrame::Pong(payload),
         Opcode::Close => match payload {
-            [] => Said::Close(None),
+            [] => ServerFrame::Close(None),
             [_] => return Err(FrameError::HalfACode),
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
@@ -156,7 +156,7 @@ fn said(opcode: Opcode, payload: &[u8]) -> Result<Said<'_>, FrameError> {
                 if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
                     return Err(FrameError::BadCode(code));
                 }
-                Said::Close(Some((code, text(reason)?)))
+                ServerFrame::Close(Some((code, text(reason)?)))
             }
         },
     })

@@ -53,7 +53,10 @@ impl From<StoreError> for ApiError {
 }
 
 /// JSON that nobody between server and client may keep: yesterday's poll is not today's.
-pub fn json_answer<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse<B> {
+pub fn json_response<B: From<Bytes>>(
+    status: StatusCode,
+    body: impl Into<Bytes>,
+) -> HttpResponse<B> {
     let mut response = HttpResponse::new(B::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -66,7 +69,7 @@ impl ApiError {
     /// The answer, in whatever body.
     pub fn into_response<B: From<Bytes>>(self) -> HttpResponse<B> {
         let body = json!({ "error": self.message }).to_string();
-        let mut response = json_answer(self.status, body);
+        let mut response = json_response(self.status, body);
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -91,7 +94,7 @@ pub fn etag_matches<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &
 }
 
 /// The answer, or the error as an answer.
-pub fn answer(result: Result<Response, ApiError>) -> Response {
+pub fn to_response(result: Result<Response, ApiError>) -> Response {
     result.unwrap_or_else(Response::from)
 }
 
