@@ -1,4 +1,4 @@
-//! Answers: JSON for what went well, and for what did not a JSON error with the right status.
+//! Responses: JSON, and errors as JSON with the right status.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,8 +10,7 @@ use crate::feed::NoTopic;
 use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
-/// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
-/// right.
+/// An error response: `{"error": "..."}`. The message says what is wrong and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -52,7 +51,7 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// JSON that nobody between server and client may keep: yesterday's poll is not today's.
+/// A JSON response that caches must not store.
 pub fn json_response<B: From<Bytes>>(
     status: StatusCode,
     body: impl Into<Bytes>,
@@ -66,7 +65,7 @@ pub fn json_response<B: From<Bytes>>(
 }
 
 impl ApiError {
-    /// The answer, in whatever body.
+    /// The response, with any type of body.
     pub fn into_response<B: From<Bytes>>(self) -> HttpResponse<B> {
         let body = json!({ "error": self.message }).to_string();
         let mut response = json_response(self.status, body);
@@ -93,7 +92,7 @@ pub fn etag_matches<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &
     })
 }
 
-/// The answer, or the error as an answer.
+/// The response, or the error as a response.
 pub fn to_response(result: Result<Response, ApiError>) -> Response {
     result.unwrap_or_else(Response::from)
 }

@@ -1,6 +1,6 @@
-//! What the bytes of an HTTP/2 connection are for, as its frames tell (RFC 9113, section 4.1).
+//! Counts which bytes of an HTTP/2 connection are header blocks (RFC 9113, section 4.1).
 
-/// What a client begins with, before its first frame.
+/// The connection preface of a client.
 const PREFACE_BYTES: usize = 24;
 /// Length, type, flags, stream.
 const HEAD_BYTES: usize = 9;
@@ -9,12 +9,12 @@ const HEADERS: u8 = 0x1;
 const PUSH_PROMISE: u8 = 0x5;
 const CONTINUATION: u8 = 0x9;
 
-/// One direction of a connection, followed frame by frame however it is cut.
+/// One direction of a connection. It may be read in any fragmentation.
 #[derive(Debug)]
 pub(super) struct FrameCounter {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// Bytes that are left of what the last head announced.
+    /// Remaining bytes of the present frame.
     left: usize,
     is_header_block: bool,
 }
@@ -30,8 +30,8 @@ impl FrameCounter {
         FrameCounter { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
     }
 
-    /// How many of the next `bytes` are of header blocks. The others are frame heads, the data of
-    /// requests and answers, and what keeps the connection going.
+    /// How many of the next `bytes` belong to header blocks. The others are frame heads, bodies and
+    /// control frames.
     pub fn header_bytes(&mut self, mut bytes: &[u8]) -> usize {
         let mut count = 0;
         while !bytes.is_empty() {

@@ -33,7 +33,7 @@ impl HttpStream {
             Some(shared) => Connection::Shared(shared?),
             None => {
                 let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-                Connection::on(stream.with_answers_as(ByteKind::Framing)).await?
+                Connection::on(stream.with_responses_as(ByteKind::Framing)).await?
             }
         };
         let request = request(dialer, Method::GET, path, Bytes::new())?;

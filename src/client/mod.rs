@@ -1,9 +1,10 @@
-//! The subscriber's end of the network: one connection a subscriber, or one that several share;
-//! every byte counted, every direction delayed as the simulated link says.
+//! The subscriber's connections: every byte is counted, and each direction is delayed by the
+//! simulated link.
 //!
-//! A pooling client would hide what this crate is to show, so the client halves of the transports
-//! are built on a [`Dialer`] (makes connections), an [`HttpConnection`] (asks on one), an
-//! [`HttpStream`] (whose answer does not end) and a [`WebSocket`].
+//! A pooling HTTP client would hide the connections, which this project measures. So the client
+//! halves of the transports use these types: a [`Dialer`] opens connections; [`PollClient`] polls on
+//! one; [`EventStream`] and [`LineStream`] read a response that does not end; [`WebSocket`] reads
+//! frames. They decode messages and count them.
 
 pub mod clock;
 mod dialer;

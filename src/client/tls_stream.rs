@@ -1,5 +1,5 @@
-//! A connection under TLS, or not. The bytes that TLS adds, its handshake among them, are counted
-//! as framing.
+//! A connection with or without TLS. The bytes that TLS adds, with those of its handshake, are
+//! counted as framing.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use super::{Link, Meter};
 use crate::tls::Trust;
 
-/// What carries a subscriber's bytes.
+/// The stream of a subscriber.
 #[derive(Debug)]
 pub(super) enum MaybeTlsStream {
     Plain(Link<TcpStream>),
@@ -21,7 +21,7 @@ pub(super) enum MaybeTlsStream {
 }
 
 impl MaybeTlsStream {
-    /// Shakes hands on `link` if there is somebody to trust.
+    /// Does a TLS handshake on `link`, if `trust` is given.
     pub async fn on(
         link: Link<TcpStream>,
         trust: Option<&Trust>,
@@ -45,7 +45,7 @@ impl AsyncRead for MaybeTlsStream {
             MaybeTlsStream::Tls(stream) => {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
-                // Whoever reads counts what is in the seal.
+                // The reader counts the decrypted bytes.
                 stream.get_ref().0.count(0, before as i64 - buf.filled().len() as i64);
                 Poll::Ready(Ok(()))
             }
@@ -84,7 +84,7 @@ impl AsyncWrite for MaybeTlsStream {
     }
 }
 
-/// The link below TLS: all that crosses it is counted.
+/// The link below TLS, which counts all bytes.
 #[derive(Debug)]
 pub(super) struct CountedLink {
     link: Link<TcpStream>,

@@ -1,4 +1,4 @@
-//! A connection that has left HTTP for WebSocket (RFC 6455), the subscriber's end of it.
+//! The subscriber's end of a WebSocket (RFC 6455).
 
 use std::io;
 use std::pin::Pin;
@@ -22,8 +22,7 @@ use crate::message::Frame;
 
 /// Bytes of a message that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
-/// Bytes that wait to be sent beyond which a ping is not answered: the answers before are on their
-/// way.
+/// Bytes waiting to be sent beyond which pings are not answered: earlier pongs are still waiting.
 const WAITING_BYTES_MAX: usize = 4 << 10;
 
 /// An open WebSocket.
@@ -36,8 +35,8 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// Connects and upgrades, counted as one request of a subscriber. The heads are counted as
-    /// headers, everything after them as framing.
+    /// Connects and upgrades, counted as one request of a subscriber. Bytes after the response are
+    /// counted as framing, until they turn out to be a message.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
@@ -59,18 +58,18 @@ impl WebSocket {
         }
         let accept = derive_accept_key(key.as_bytes());
         if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|said| *said != accept) {
-            let what = "an upgrade that does not answer the key".to_owned();
+            let what = "the upgrade has a wrong Sec-WebSocket-Accept".to_owned();
             return Err(ClientError::ProtocolError(what));
         }
         let head_bytes = head_bytes(response.status(), response.headers());
         let upgraded = hyper::upgrade::on(response).await?.downcast::<TokioIo<WireStream>>();
-        let parts = upgraded.expect("it is the stream that the connection is on");
+        let parts = upgraded.expect("it is the stream of the connection");
         let mut stream = parts.io.into_inner();
         stream.leave_http(head_bytes);
         dialer.meter().ready_after(started.elapsed());
         let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.answer_bytes_max());
         let mut frames = FrameReader::new(received_bytes_max);
-        // What the server said right behind its answer.
+        // What the server sent right after its response.
         frames.read_buffer().extend_from_slice(&parts.read_buf);
         Ok(WebSocket { stream, frames, waiting: Vec::new() })
     }
@@ -114,17 +113,17 @@ impl WebSocket {
                 Ok(Some(ServerFrame::Close(close))) => {
                     let said = close.map(|(code, reason)| format!("{code} {reason}"));
                     let code = close.map(|(code, _)| code);
-                    self.leave(code).await;
+                    self.close(code).await;
                     return Err(ClientError::Closed(said.unwrap_or_default()));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     if std::future::poll_fn(|cx| self.poll_receive(cx)).await? == 0 {
-                        return Err(ClientError::Closed("without a word".to_owned()));
+                        return Err(ClientError::Closed("without a close frame".to_owned()));
                     }
                 }
                 Err(broken) => {
-                    self.leave(Some(broken.closing_code())).await;
+                    self.close(Some(broken.closing_code())).await;
                     return Err(broken.into());
                 }
             }
@@ -140,8 +139,8 @@ impl WebSocket {
         Ok(std::future::poll_fn(|cx| self.poll_send(cx)).await?)
     }
 
-    /// Says goodbye, if the kernel takes it at once: nobody waits for what comes after.
-    async fn leave(&mut self, code: Option<u16>) {
+    /// Sends a close frame if the kernel accepts it at once; nothing waits for the answer.
+    async fn close(&mut self, code: Option<u16>) {
         frames::close(code, rand::random(), &mut self.waiting);
         std::future::poll_fn(|cx| {
             let _ = self.poll_send(cx);
@@ -150,9 +149,9 @@ impl WebSocket {
         .await;
     }
 
-    /// How many bytes have come; none at the end of the connection.
+    /// The number of bytes received; zero at the end of the connection.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // A server that does not read is heard all the same.
+        // A server that does not read can still be read from.
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }

@@ -1,5 +1,5 @@
-//! The accept loop. `warp::serve` has one of its own, but it sets no `TCP_NODELAY`, gives a client
-//! for ever to send its request and limits nothing, so the routes are served from here.
+//! The accept loop. That of `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor limits,
+//! so the server has its own.
 
 use std::future::Future;
 use std::io;
@@ -25,14 +25,14 @@ use crate::app::peer::{PeerStream, set_keepalive};
 use crate::app::{App, Connections, Remote, ServerConfig};
 use crate::transport::socketio;
 
-/// Connections that the kernel completes before we accept them; a ramp of thousands needs room.
+/// Connections that the kernel completes before they are accepted: thousands may connect at once.
 const BACKLOG: i32 = 4096;
-/// After a failed accept (out of file descriptors, say) a moment for some to be closed.
+/// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server takes its port back from connections that are still in TIME_WAIT.
+    // So that a restarted server can bind while old connections are in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -41,7 +41,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Where connections come in.
+/// The listening socket.
 pub(super) struct Listener {
     pub tcp: TcpListener,
     #[cfg(feature = "tls")]
@@ -96,7 +96,8 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
     app.shut_down().await;
 }
 
-/// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
+/// The next connection, once there are fewer than `--max-connections`. Further ones wait in the
+/// backlog of the kernel.
 async fn accept(
     app: &App,
     listener: &TcpListener,

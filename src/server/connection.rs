@@ -1,4 +1,4 @@
-//! Serves one connection to its end, by HTTP/1.1 or HTTP/2, whichever the client speaks.
+//! Serves one connection to its end, with HTTP/1.1 or HTTP/2 as the client chooses.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,13 +21,13 @@ use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer};
 
-/// Bytes of one stream of HTTP/2 that wait for its reader.
+/// Bytes that are buffered for one HTTP/2 stream.
 const H2_SEND_BYTES: usize = 32 << 10;
-/// Bytes that a client may send on one stream of HTTP/2, and on a connection's streams together,
-/// before they are read.
+/// The flow-control window of an HTTP/2 stream, and of a connection: bytes that a client may send
+/// before the server has read them.
 const H2_WINDOW_BYTES: u32 = 64 << 10;
 
-/// What a server speaks.
+/// The HTTP versions, configured.
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
     app: Arc<App>,
@@ -35,7 +35,7 @@ pub(super) struct Protocols {
     http2: http2::Builder<Tasks>,
 }
 
-/// Runs the tasks of HTTP/2's streams, as long as any task of the server may run.
+/// Spawns the tasks of HTTP/2 streams on the server's task tracker.
 #[derive(Debug, Clone)]
 pub(super) struct Tasks(Arc<App>);
 
@@ -46,7 +46,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 }
 
 impl Protocols {
-    /// Both, with the limits of `app`.
+    /// Both versions, with the limits of `app`.
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
@@ -93,16 +93,16 @@ impl Protocols {
                 self.until_end(connection, |it| it.graceful_shutdown(), address).await;
             }
             Protocol::Http2 => {
-                // Its requests overlap, and pings tell whether the client is there.
+                // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
-                // In a box, lest each connection's task have the size of the larger kind.
+                // Boxed, so that the task of an HTTP/1.1 connection does not have the size of this.
                 let mut connection = Box::pin(self.http2.serve_connection(io, service));
                 self.until_end(connection.as_mut(), |it| it.graceful_shutdown(), address).await;
             }
         }
     }
 
-    /// Drives a connection to its end, which comes soon after the drain begins.
+    /// Drives a connection to its end, and shuts it down gracefully when the drain begins.
     async fn until_end<C>(
         &self,
         mut connection: Pin<&mut C>,

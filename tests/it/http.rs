@@ -69,7 +69,7 @@ async fn publish_requires_a_content_length_within_the_limit() {
     let server = TestServer::start().await;
     let cases = [
         ("transfer-encoding: chunked", 411, "Content-Length"),
-        ("content-length: 1000000000", 413, "larger than any message"),
+        ("content-length: 1000000000", 413, "exceeds --max-message-bytes"),
     ];
     for (header, status, reason) in cases {
         let mut raw = Raw::connect(server.address).await;

@@ -111,7 +111,7 @@ async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> 
     let options =
         SubscribeOptions { cursor: Some(begin), interval, ..SubscribeOptions::new(topic) };
     let backoff = Backoff {
-        first: Duration::from_millis(5),
+        first_delay_max: Duration::from_millis(5),
         delay_max: Duration::from_millis(50),
         outage_max: FORGOTTEN,
     };

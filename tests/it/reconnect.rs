@@ -11,7 +11,7 @@ use crate::child::ChildServer;
 use crate::support::{TestServer, options, publish, soon};
 
 const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(5),
+    first_delay_max: Duration::from_millis(5),
     delay_max: Duration::from_millis(50),
     outage_max: Duration::from_secs(60),
 };
