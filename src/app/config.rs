@@ -67,8 +67,8 @@ pub struct ServerConfig {
     /// Time in which a client must read what is sent to it, or its connection is closed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub send_timeout: Duration,
-    /// Time between two heartbeats on an idle connection. A WebSocket is closed if it does not answer
-    /// a ping before the next one, an HTTP/2 connection if it does not within --send-timeout
+    /// Time between two heartbeats on an idle connection. A WebSocket is closed if it does not
+    /// answer a ping before the next one, an HTTP/2 connection if it does not within --send-timeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = timeout)]
     pub heartbeat: Duration,
     /// Time in which a Socket.IO client must answer a ping, which is sent every --heartbeat
@@ -122,8 +122,8 @@ pub struct ServerConfig {
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
     /// Host name that requests may name although the server listens on loopback and requires no
-    /// tokens, as behind a proxy; repeatable, '*' is any. Without it only localhost and IP addresses
-    /// are accepted, which prevents DNS rebinding
+    /// tokens, as behind a proxy; repeatable, '*' is any. Without it only localhost and IP
+    /// addresses are accepted, which prevents DNS rebinding
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
     /// File with the key that verifies tokens, at least 32 bytes; without it every client may read

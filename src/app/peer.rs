@@ -88,7 +88,8 @@ pub enum Finished {
 impl Peer {
     /// Resolves when the peer has finished sending or is gone; never while it may send more.
     pub async fn finished(&self) -> Finished {
-        // A request on HTTP/2 has no socket of its own: the end of the connection drops this future.
+        // A request on HTTP/2 has no socket of its own: the end of the connection drops this
+        // future.
         let Some(socket) = self.0.upgrade() else { return pending().await };
         let socket: &TcpStream = (*socket).as_ref();
         match socket.peek(&mut [0]).await {

@@ -1,5 +1,6 @@
-//! Precise sleeps. Tokio's timers have a resolution of a millisecond and round up, which would add up
-//! to 10 % to the simulated delays; this clock is as precise as the kernel's timers (some 50 µs).
+//! Precise sleeps. Tokio's timers have a resolution of a millisecond and round up, which would add
+//! up to 10 % to the simulated delays; this clock is as precise as the kernel's timers (some 50
+//! µs).
 //!
 //! Each runtime has one clock: a task that sleeps until the earliest deadline and wakes the tasks
 //! whose deadlines have passed. No other thread has to wake up.
@@ -19,9 +20,9 @@ use super::timer::Timer;
 /// How late an alarm may be: the default timer slack of Linux for sleeping threads. Alarms that are
 /// due within it share one wake-up.
 const SLACK: Duration = Duration::from_micros(50);
-/// Shortest time between two wake-ups. The receivers of a fan-out set their alarms some microseconds
-/// apart, and a wake-up for each would cost more than receiving the message. A single alarm is not
-/// delayed by it.
+/// Shortest time between two wake-ups. The receivers of a fan-out set their alarms some
+/// microseconds apart, and a wake-up for each would cost more than receiving the message. A single
+/// alarm is not delayed by it.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Wakes a task at an instant. The task must check the time again, since an alarm that is no longer

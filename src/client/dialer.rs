@@ -145,7 +145,8 @@ impl Dialer {
         self.shared.as_ref()
     }
 
-    /// The shared HTTP/2 connection, opened if it is not open; `None` without [`Dialer::with_shared`].
+    /// The shared HTTP/2 connection, opened if it is not open; `None` without
+    /// [`Dialer::with_shared`].
     pub(super) async fn shared_connection(&self) -> Option<Result<Arc<Http2>, ClientError>> {
         let connect = async { Ok(self.dial().await.map_err(ClientError::Connect)?.with_frames()) };
         Some(self.shared.as_ref()?.connection(connect).await)
@@ -190,7 +191,8 @@ impl Dialer {
         &self.headers
     }
 
-    /// Counts a request before it is sent. Never returns once the meter's `stop_requests` is cancelled.
+    /// Counts a request before it is sent. Never returns once the meter's `stop_requests` is
+    /// cancelled.
     pub async fn admit_request(&self) {
         self.meter.admit_request().await;
         if let Some(journal) = &self.journal {
@@ -290,8 +292,8 @@ impl WireStream {
         &self.meter
     }
 
-    /// Counts bytes as framing from now on, for a connection that was upgraded. Of the bytes read so
-    /// far, only `head_bytes` were headers.
+    /// Counts bytes as framing from now on, for a connection that was upgraded. Of the bytes read
+    /// so far, only `head_bytes` were headers.
     pub fn leave_http(&mut self, head_bytes: usize) {
         self.up = ByteKind::Framing;
         self.down = ByteKind::Framing;

@@ -40,8 +40,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// How long to wait before a retry, as the server requested, else zero; `None` if a retry cannot
-    /// succeed.
+    /// How long to wait before a retry, as the server requested, else zero; `None` if a retry
+    /// cannot succeed.
     pub fn retry_delay(&self) -> Option<Duration> {
         match self {
             ClientError::Connect(_)

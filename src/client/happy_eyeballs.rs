@@ -80,8 +80,8 @@ impl Addresses {
     }
 }
 
-/// IPv4 and IPv6 addresses alternately (RFC 8305, section 4), IPv4 first: `localhost` often resolves
-/// to ::1 first, where few servers listen.
+/// IPv4 and IPv6 addresses alternately (RFC 8305, section 4), IPv4 first: `localhost` often
+/// resolves to ::1 first, where few servers listen.
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let (four, six): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv4);
     let longer = four.len().max(six.len());

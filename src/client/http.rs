@@ -251,9 +251,9 @@ impl HttpConnection {
         Ok(false)
     }
 
-    /// Sends a request. A server may close an idle connection at the moment in which the client uses
-    /// it again: a request that fails then is repeated once on a new connection, if it is idempotent
-    /// (RFC 9112, section 9.3.1) or cannot have reached the server.
+    /// Sends a request. A server may close an idle connection at the moment in which the client
+    /// uses it again: a request that fails then is repeated once on a new connection, if it is
+    /// idempotent (RFC 9112, section 9.3.1) or cannot have reached the server.
     async fn send_with_retry(
         &mut self,
         is_reused: bool,

@@ -16,8 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::ClientError;
 
-/// A shared connection. The first request opens it, the next request after a failure opens it again,
-/// and it is closed when no subscriber uses it.
+/// A shared connection. The first request opens it, the next request after a failure opens it
+/// again, and it is closed when no subscriber uses it.
 #[derive(Debug, Default)]
 pub struct Shared(Mutex<Weak<Http2>>);
 

@@ -97,8 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Reads from the socket what has arrived, and sends it across the link. The delay begins when it
-    /// is read, so this is called whenever the socket may be readable.
+    /// Reads from the socket what has arrived, and sends it across the link. The delay begins when
+    /// it is read, so this is called whenever the socket may be readable.
     fn collect_inbound(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.ended && !self.inbound.is_full() {
             let mut space = [MaybeUninit::uninit(); READ_BYTES];

@@ -206,15 +206,15 @@ impl Tally {
         self.segments.is_some()
     }
 
-    /// Bytes from subscribers to server, by kind. Where the kernel does not count segments, they are
-    /// estimated: one for each write, and an acknowledgement for each read.
+    /// Bytes from subscribers to server, by kind. Where the kernel does not count segments, they
+    /// are estimated: one for each write, and an acknowledgement for each read.
     pub fn up(&self) -> Ledger {
         let guess = self.writes_up + self.reads_down;
         ledger(self.up, self.segments.map_or(guess, |segments| segments.out))
     }
 
-    /// Bytes from server to subscribers, by kind. Where the kernel does not count segments, they are
-    /// estimated: one for each read, with acknowledgements piggybacked.
+    /// Bytes from server to subscribers, by kind. Where the kernel does not count segments, they
+    /// are estimated: one for each read, with acknowledgements piggybacked.
     pub fn down(&self) -> Ledger {
         ledger(self.down, self.segments.map_or(self.reads_down, |segments| segments.received))
     }

@@ -2,9 +2,9 @@
 //! simulated link.
 //!
 //! A pooling HTTP client would hide the connections, which this project measures. So the client
-//! halves of the transports use these types: a [`Dialer`] opens connections; [`PollClient`] polls on
-//! one; [`EventStream`] and [`LineStream`] read a response that does not end; [`WebSocket`] reads
-//! frames. They decode messages and count them.
+//! halves of the transports use these types: a [`Dialer`] opens connections; [`PollClient`] polls
+//! on one; [`EventStream`] and [`LineStream`] read a response that does not end; [`WebSocket`]
+//! reads frames. They decode messages and count them.
 
 pub mod clock;
 mod dialer;

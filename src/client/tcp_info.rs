@@ -1,5 +1,5 @@
-//! Counts the segments that the kernel sent and received on the client's sockets (Linux, `TCP_INFO`),
-//! from which the bytes of TCP and IP headers follow.
+//! Counts the segments that the kernel sent and received on the client's sockets (Linux,
+//! `TCP_INFO`), from which the bytes of TCP and IP headers follow.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;

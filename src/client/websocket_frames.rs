@@ -1,5 +1,5 @@
-//! WebSocket frames (RFC 6455, section 5) as a client reads and writes them. There is no socket here:
-//! the result depends on the bytes alone, in any fragmentation.
+//! WebSocket frames (RFC 6455, section 5) as a client reads and writes them. There is no socket
+//! here: the result depends on the bytes alone, in any fragmentation.
 //!
 //! The server uses tungstenite. This reader exists so that a delivery costs the load test little
 //! compared with the server: one buffer, many frames per read, no copy of a text.
@@ -152,7 +152,8 @@ fn decode(opcode: Opcode, payload: &[u8]) -> Result<ServerFrame<'_>, FrameError>
             [_] => return Err(FrameError::HalfACode),
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
-                // Codes of the RFC that may be sent, codes registered since, and codes for private use.
+                // Codes of the RFC that may be sent, codes registered since, and codes for private
+                // use.
                 if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
                     return Err(FrameError::BadCode(code));
                 }

@@ -30,7 +30,7 @@ const WAITING_BYTES_MAX: usize = 4 << 10;
 pub struct WebSocket {
     stream: WireStream,
     frames: FrameReader,
-    /// FrameReader of ours, as far as the kernel has not taken them.
+    /// Bytes that are not written yet.
     waiting: Vec<u8>,
 }
 

@@ -45,8 +45,8 @@ impl Authority {
     }
 
     /// True if a server that is meant for its own machine may serve a request for this host, given
-    /// the names of `--allow-host`. This prevents DNS rebinding, with which the page of another site
-    /// reaches the server under the site's own name.
+    /// the names of `--allow-host`. This prevents DNS rebinding, with which the page of another
+    /// site reaches the server under the site's own name.
     pub fn is_acceptable_on_loopback(&self, allowed: &[String]) -> bool {
         let listed = |name: &String| name == "*" || name.eq_ignore_ascii_case(&self.host);
         self.is_local_or_address() || allowed.iter().any(listed)

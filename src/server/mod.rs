@@ -1,7 +1,7 @@
 //! The server: all transports on one feed, behind an accept loop of its own.
 //!
-//! [`Server::bind`] opens the port. [`Server::serve`] serves until its shutdown future is ready, and
-//! then drains: no new connections are accepted, WebSockets are closed, waiting polls get their
+//! [`Server::bind`] opens the port. [`Server::serve`] serves until its shutdown future is ready,
+//! and then drains: no new connections are accepted, WebSockets are closed, waiting polls get their
 //! responses, and connections that are open after `--drain-timeout` are dropped.
 
 mod accept;

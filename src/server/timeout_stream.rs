@@ -1,5 +1,6 @@
-//! The stream of a connection with its timeouts for reading and writing. It also owns what must live
-//! as long as the connection, upgraded or not: its share of the limits, its count in the gauge.
+//! The stream of a connection with its timeouts for reading and writing. It also owns what must
+//! live as long as the connection, upgraded or not: its share of the limits, its count in the
+//! gauge.
 
 use std::future::Future;
 use std::io;
@@ -14,8 +15,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeSleep, Place};
 
-/// What a connection is doing. hyper has one timeout for both the idle time between requests and the
-/// time of the headers; here they differ, since a client may be idle for long.
+/// What a connection is doing. hyper has one timeout for both the idle time between requests and
+/// the time of the headers; here they differ, since a client may be idle for long.
 #[derive(Debug)]
 pub(super) struct ConnectionPhase {
     now: AtomicU8,

@@ -1,10 +1,11 @@
 //! A subscriber that reconnects: when its connection breaks or its server shuts down, it waits,
 //! connects again and resumes from its cursor.
 //!
-//! All clients of a server lose it at the same instant. If they all reconnected at the same instant,
-//! they would overload it. So each uses exponential backoff with full jitter (Brooker, "Exponential
-//! Backoff And Jitter"): a random part of a bound that doubles with every attempt, on top of what
-//! the server has requested by `Retry-After` (RFC 9110) or the `retry` field of an event stream.
+//! All clients of a server lose it at the same instant. If they all reconnected at the same
+//! instant, they would overload it. So each uses exponential backoff with full jitter (Brooker,
+//! "Exponential Backoff And Jitter"): a random part of a bound that doubles with every attempt, on
+//! top of what the server has requested by `Retry-After` (RFC 9110) or the `retry` field of an
+//! event stream.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -72,8 +73,8 @@ pub struct Reconnecting {
 }
 
 impl Reconnecting {
-    /// Connects and subscribes, without a retry: if a server cannot be reached at all, its address is
-    /// probably wrong.
+    /// Connects and subscribes, without a retry: if a server cannot be reached at all, its address
+    /// is probably wrong.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
