@@ -159,6 +159,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| format!("'{text}' is negative; expected 0s or more"))
 }
 
+/// Reads a whole number between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what the bounds are.
+pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    let [low, high] = [low, high].map(|bound| thousands(bound as i64));
+    number.ok_or_else(|| format!("must be a whole number between {low} and {high}"))
+}
+
+/// Reads a duration between `low` and `high`, as of a flag.
+///
+/// # Errors
+/// Says what was wrong, or what the bounds are.
+pub fn duration(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    let bounds = || format!("must be between {} and {}", show_duration(low), show_duration(high));
+    (low..=high).contains(&duration).then_some(duration).ok_or_else(bounds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

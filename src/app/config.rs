@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, Retention};
 use crate::message::{Epoch, TopicName};
-use crate::units::parse_duration;
+use crate::units::{count, duration};
 
 /// Server limits and options.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -17,25 +17,25 @@ pub struct ServerConfig {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3030")]
     pub listen: SocketAddr,
     /// Open connections; further ones wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_connections: usize,
     /// Open connections of one client address; further ones are closed at once
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_connections_per_address: usize,
     /// Long polls that wait at the same time; further ones get 503
-    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_waiters: usize,
     /// Subscriptions of each streaming transport: WebSocket, SSE, NDJSON, Socket.IO
-    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_subscriptions: usize,
     /// Socket.IO sessions, subscribed or not
-    #[arg(long, value_name = "N", default_value_t = 19_900)]
+    #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_sessions: usize,
     /// Socket.IO sessions of one client address
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
     /// Messages that one client address may publish per second
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
     pub publish_rate: u32,
     /// Apply the limits per address to loopback addresses too, which proxies and load tests use
     #[arg(long)]
@@ -44,7 +44,7 @@ pub struct ServerConfig {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub header_timeout: Duration,
     /// Largest request headers, bytes, at least 8192
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = head_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = header_bytes)]
     pub max_header_bytes: usize,
     /// Time in which a client must send the body of a request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
@@ -53,51 +53,52 @@ pub struct ServerConfig {
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = timeout)]
     pub idle_timeout: Duration,
     /// Largest message, sender and text together, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, value_parser = message_bytes)]
     pub max_message_bytes: usize,
     /// Messages in one response
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_batch: usize,
     /// Smallest response that is compressed for clients that accept gzip, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 10)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 10, value_parser = gzip_bytes)]
     pub gzip_min_bytes: usize,
     /// Longest wait of a long poll, whatever the client requests
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = bounded_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait)]
     pub max_hold: Duration,
     /// Time in which a client must read what is sent to it, or its connection is closed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub send_timeout: Duration,
     /// Time between two heartbeats on an idle connection. A WebSocket is closed if it does not
     /// answer a ping before the next one, an HTTP/2 connection if it does not within --send-timeout
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = heartbeat)]
     pub heartbeat: Duration,
     /// Time in which a Socket.IO client must answer a ping, which is sent every --heartbeat
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = heartbeat)]
     pub ping_timeout: Duration,
     /// Open requests on one HTTP/2 connection
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = number::<u32>)]
     pub h2_max_streams: u32,
     /// HTTP/2 requests that a client may reset before they are accepted; one more closes the
     /// connection
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::<usize>)]
     pub h2_max_resets: usize,
     /// Longest topic name, bytes, at most 64
-    #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES, value_parser = name_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES)]
+    #[arg(value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,
     /// Topics of the server
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number::<usize>)]
     pub max_topics: usize,
     /// Messages that a topic retains
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
     /// Bytes that a topic retains
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
     pub retain_bytes: usize,
     /// Time that a topic retains a message; unlimited if not given
-    #[arg(long, value_name = "DURATION", value_parser = bounded_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
     /// Bytes of messages in one response
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = batch_bytes)]
     pub max_batch_bytes: usize,
     /// Directory to store messages in; without it they are lost when the server stops
     #[arg(long, value_name = "DIR")]
@@ -106,14 +107,14 @@ pub struct ServerConfig {
     #[arg(long, value_name = "WHICH", default_value = "full")]
     pub durability: Durability,
     /// Longest time that the server waits for connections to close when it stops
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = bounded_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = wait)]
     pub drain_timeout: Duration,
     /// Directory with the reports that the live page shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
     /// Time over which connections are closed when the server stops, each at a random instant, so
     /// that clients do not reconnect at the same time; --drain-timeout begins after it
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = bounded_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = wait)]
     pub drain_window: Duration,
     /// Close WebSockets with 1012 (service restart) instead of 1001 when the server stops
     #[arg(long)]
@@ -142,36 +143,57 @@ pub struct ServerConfig {
     pub tls_key: Option<PathBuf>,
 }
 
-/// The longest duration that a flag accepts, so that no sum or timer overflows.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The shortest timeout and heartbeat, which is the resolution of the timers.
-const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+// The bounds of the flags. No sum, product or timer made of values within them overflows.
 
-fn bounded_duration(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text)?;
-    let is_within = duration <= DURATION_MAX;
-    is_within.then_some(duration).ok_or_else(|| format!("'{text}' is more than 365 days"))
+fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    count(text, 1, 100_000_000)
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
-    let duration = bounded_duration(text)?;
-    let is_within = duration >= TIMEOUT_MIN;
-    is_within.then_some(duration).ok_or_else(|| format!("'{text}' is less than 1ms"))
+fn header_bytes(text: &str) -> Result<usize, String> {
+    // hyper takes no smaller buffer.
+    count(text, 8 << 10, 16 << 20)
 }
 
-fn positive(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a whole number from 1".to_owned())
+fn message_bytes(text: &str) -> Result<usize, String> {
+    count(text, 1, 16 << 20)
+}
+
+fn batch_bytes(text: &str) -> Result<usize, String> {
+    count(text, 1, 1 << 30)
+}
+
+fn gzip_bytes(text: &str) -> Result<usize, String> {
+    count(text, 0, 1 << 30)
 }
 
 fn name_bytes(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=TopicName::MAX_BYTES).contains(number));
-    number.ok_or_else(|| format!("a whole number from 1 to {}", TopicName::MAX_BYTES))
+    count(text, 1, TopicName::MAX_BYTES as u64)
 }
 
-/// hyper accepts no smaller buffer.
-fn head_bytes(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| *number >= 8 << 10);
-    number.ok_or_else(|| "a whole number from 8192".to_owned())
+fn retained_messages(text: &str) -> Result<usize, String> {
+    count(text, 1, 1_000_000_000)
+}
+
+fn retained_bytes(text: &str) -> Result<usize, String> {
+    count(text, 1, 1 << 40)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A timer is no finer.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+fn wait(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, 365 * DAY)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text, TIMEOUT_MIN, 365 * DAY)
+}
+
+/// Clients of Socket.IO wait for `--heartbeat` and `--ping-timeout` together, by a timer of
+/// JavaScript, which has 31 bits for milliseconds: 24 days.
+fn heartbeat(text: &str) -> Result<Duration, String> {
+    duration(text, TIMEOUT_MIN, 10 * DAY)
 }
 
 impl ServerConfig {

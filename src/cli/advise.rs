@@ -8,7 +8,7 @@ use super::output::{print, usage};
 use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, terminal};
-use crate::scenario::Headers;
+use crate::scenario::{Headers, RATES};
 use crate::units::{parse_duration, show_duration};
 
 /// Recommend the cheapest transport that is fast enough
@@ -109,16 +109,16 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             "must be at least 1 and at most the number of subscribers",
         ),
         (
-            *rate > 0.0 && *rate <= 10_000.0,
+            RATES.contains(rate),
             "rate",
             rate.to_string(),
-            "must be above 0 and at most 10,000 (messages per second)",
+            "must be between 0.000001 and 10,000 (messages per second)",
         ),
         (
-            !staleness.is_zero() && *staleness <= DAY,
+            (STALENESS_MIN..=DAY).contains(staleness),
             "staleness",
             show_duration(*staleness),
-            "must be above 0s and at most 1d",
+            "must be between 1us and 1d",
         ),
         (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
         (
@@ -149,6 +149,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
     })
 }
 
+const STALENESS_MIN: Duration = Duration::from_micros(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const RTT_MAX: Duration = Duration::from_secs(10);
 const MESSAGE_BYTES_MAX: u32 = 1_000_000;

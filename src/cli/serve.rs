@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt;
+use tracing::warn;
 
 use super::{logging, output};
 use crate::app::ServerConfig;
 use crate::server::Server;
+use crate::usage::raise_connection_limit;
 
 /// Serve one message feed over every transport
 #[derive(Debug, clap::Args)]
@@ -35,8 +37,9 @@ pub struct Args {
 }
 
 /// Serves until a signal, then drains the connections.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     logging::init(args.log_bytes);
+    limit_connections(&mut args.config);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
         let server = Server::bind(args.config).await?;
@@ -47,6 +50,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A pending read of standard input cannot be cancelled and would block an orderly shutdown.
     runtime.shutdown_background();
     served
+}
+
+/// Raises the limit on file descriptors as far as the system allows, and lowers `--max-connections`
+/// to it. Further clients then wait to be accepted.
+fn limit_connections(config: &mut ServerConfig) {
+    let room = usize::try_from(raise_connection_limit()).unwrap_or(usize::MAX).max(1);
+    let given = config.max_connections;
+    if room < given {
+        warn!(
+            "--max-connections {given}: the limit on file descriptors allows only {room} \
+             connections; raise it (ulimit -Hn)"
+        );
+        config.max_connections = room;
+    }
 }
 
 /// Completes at SIGINT, at SIGTERM and, if `with_parent`, at the end of standard input.

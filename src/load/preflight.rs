@@ -1,30 +1,20 @@
 //! Checks before a run that the limits of this machine allow the scenario.
 
+use crate::usage::raise_connection_limit;
 use anyhow::bail;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// File descriptors of this process in addition to the subscribers' connections.
-const DESCRIPTORS_SPARE: u64 = 100;
 
 /// Checks that this process and its server can open `subscribers` connections. Raises the soft
-/// limit on file descriptors if necessary; a child process inherits it.
+/// limit on file descriptors, which a child process inherits.
 ///
 /// # Errors
 /// Names the limit that is too low and the remedy.
 pub fn check(subscribers: u32) -> anyhow::Result<()> {
-    let needed = u64::from(subscribers) + DESCRIPTORS_SPARE;
-    let limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    if needed > allowed {
+    let room = raise_connection_limit();
+    if u64::from(subscribers) > room {
         bail!(
-            "--subscribers {subscribers}: needs {needed} file descriptors, but the limit per process \
-             is {allowed}; use --subscribers {} or raise the limit (ulimit -Hn)",
-            allowed.saturating_sub(DESCRIPTORS_SPARE)
+            "--subscribers {subscribers}: the limit on file descriptors allows {room} connections; \
+             use fewer subscribers or raise the limit (ulimit -Hn)"
         );
-    }
-    if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised)?;
     }
     let ports = ephemeral_ports();
     if u64::from(subscribers) > ports {

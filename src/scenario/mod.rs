@@ -3,6 +3,7 @@
 //! A file contains a base workload, and optionally cases that override some of its values and
 //! sweeps that vary one value. All values are validated here.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -364,11 +365,12 @@ impl Workload {
         let hour = ms(3_600_000);
         between("subscribers", self.subscribers, 1, 1_000_000)?;
         if !(1..=self.subscribers).contains(&self.topics) {
-            let rule = "must be at least 1 and at most the number of subscribers".to_owned();
+            let rule =
+                format!("must be between 1 and the number of subscribers ({})", self.subscribers);
             return Err(BadValue { key: "topics", value: self.topics.to_string(), rule });
         }
-        if !(self.rate > 0.0 && self.rate <= RATE_MAX) {
-            let rule = "must be above 0 and at most 10,000 (messages per second and topic)";
+        if !RATES.contains(&self.rate) {
+            let rule = "must be between 0.000001 and 10,000 (messages per second and topic)";
             let (value, rule) = (self.rate.to_string(), rule.to_owned());
             return Err(BadValue { key: "rate", value, rule });
         }
@@ -396,8 +398,8 @@ impl Workload {
     }
 }
 
-/// Largest rate, messages per second and topic.
-const RATE_MAX: f64 = 10_000.0;
+/// Messages per second and topic.
+pub const RATES: RangeInclusive<f64> = 1e-6..=10_000.0;
 /// Largest number of publications in a cell, which are kept in memory.
 const PUBLICATIONS_MAX: f64 = 1e8;
 

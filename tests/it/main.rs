@@ -14,6 +14,7 @@ mod engineio;
 mod examples;
 mod faults;
 mod feed;
+mod flags;
 mod frames;
 mod hostile;
 mod http;

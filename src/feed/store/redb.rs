@@ -6,12 +6,14 @@
 
 mod archive;
 mod file;
+mod stamps;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -64,6 +66,9 @@ impl RedbStore {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
+        if retention.age < Duration::MAX {
+            archive.order_stamps(&rows)?;
+        }
         archive.begin_life(durability)?;
         let epoch = archive.epoch()?;
         let heads = rows.iter().map(|(name, row)| (name.clone(), row.head)).collect();

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::file::{Durability, FeedFile};
+use super::stamps::{self, Messages};
 use super::{Older, StoreError};
 use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
@@ -360,7 +361,7 @@ impl Archive {
                 });
                 let offset = kept.head + 1;
                 let (stored_at, message) = encode(offset, message);
-                clamp_stamps(&mut messages, kept, stored_at)?;
+                stamps::clamp(&mut messages, kept.keys(), stored_at).map_err(failed)?;
                 let key = (kept.number, offset);
                 messages.insert(key, (stored_at, &message[..])).map_err(failed)?;
                 kept.head = offset;
@@ -377,6 +378,18 @@ impl Archive {
         Ok(all_written)
     }
 
+    /// Puts the stamps of all messages in order, as files of older versions may lack.
+    pub(super) fn order_stamps(&self, rows: &Rows) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut messages = write.open_table(MESSAGES).map_err(failed)?;
+            for (_, kept) in rows.iter() {
+                stamps::order(&mut messages, kept.keys(), unix_micros()).map_err(failed)?;
+            }
+        }
+        write.commit().map_err(failed)
+    }
+
     /// Drops what is too old, in every topic. `rows` follows once the commit is made.
     pub(super) fn expire(&self, rows: &mut Rows, retention: Retention) -> Result<(), StoreError> {
         let mut changed = HashMap::new();
@@ -387,7 +400,7 @@ impl Archive {
             let now = unix_micros();
             for (topic, before) in rows.iter() {
                 let mut kept = *before;
-                let clamped = clamp_stamps(&mut messages, &kept, now)?;
+                let clamped = stamps::clamp(&mut messages, kept.keys(), now).map_err(failed)?;
                 trim(&mut messages, &mut kept, retention)?;
                 if clamped || kept != *before {
                     write_row(&mut topics, topic, &kept)?;
@@ -404,32 +417,12 @@ impl Archive {
     }
 }
 
-type Messages<'a> = Table<'a, (u32, Offset), (u64, &'static [u8])>;
 type Topics<'a> = Table<'a, &'static str, (u32, Offset, Offset, u64)>;
 
 fn write_row(topics: &mut Topics<'_>, topic: &TopicName, kept: &Kept) -> Result<(), StoreError> {
     let row = (kept.number, kept.oldest, kept.head, kept.bytes);
     topics.insert(topic.as_str(), row).map_err(failed)?;
     Ok(())
-}
-
-/// Sets the stamps of a topic's newest messages to `now` where they are later, as they are after
-/// the clock was set back. So stamps are always in order, and a message stamped in the future does
-/// not keep itself and its successors from expiring. Returns whether there were any.
-fn clamp_stamps(messages: &mut Messages<'_>, kept: &Kept, now: u64) -> Result<bool, StoreError> {
-    let mut late = Vec::new();
-    for entry in messages.range(kept.keys()).map_err(failed)?.rev() {
-        let (key, stored) = entry.map_err(failed)?;
-        let (stored_at, message) = stored.value();
-        if stored_at <= now {
-            break;
-        }
-        late.push((key.value(), message.to_vec()));
-    }
-    for (key, message) in &late {
-        messages.insert(*key, (now, &message[..])).map_err(failed)?;
-    }
-    Ok(!late.is_empty())
 }
 
 /// Drops the oldest messages of a topic until `retention` is kept.
