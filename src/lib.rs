@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! cli                                   one file for each command
-//! report                                run.json -> HTML, Markdown, CSV, terminal
+//! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
+//! web                                   the pages that a server shows
+//! model                                 the advice as a page with controls
 //! advise                                which transport suits one workload
 //! load            validity              the load test; what voids or qualifies a result
 //! run                                   the schema of run.json
-//! server          theory                accept loop, authentication, routes; closed forms
-//! transport       web                   one file for each transport; the live page
+//! theory                                closed forms
+//! transport                             one file for each transport
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
 //! message variant measure units         messages; transports by name; histograms; units
@@ -37,6 +39,7 @@ pub mod feed;
 pub mod load;
 pub mod measure;
 pub mod message;
+pub mod model;
 pub mod private;
 pub mod report;
 pub mod run;

@@ -105,6 +105,11 @@ fn scaled(value: f64, units: &[(&str, f64)]) -> String {
     format!("{} {name}", significant(value / factor))
 }
 
+/// An amount of money without its currency: with cents below a thousand.
+pub fn money(amount: f64) -> String {
+    if amount.abs() < 999.995 { format!("{amount:.2}") } else { thousands(amount.round() as i64) }
+}
+
 /// At most three significant digits; above a thousand whole numbers, with separators.
 pub fn significant(value: f64) -> String {
     if value == 0.0 {

@@ -39,6 +39,11 @@ pub struct Estimate {
     pub messages_per_answer: Option<f64>,
     /// Connections that stay open.
     pub connections: u32,
+    /// Requests, or connections of a push transport, that are open at the server at one time, on
+    /// average. A short poll is open for as long as the CPU needs to answer it.
+    pub open_requests: f64,
+    /// A message as it is delivered, without framing, bytes.
+    pub message_bytes: f64,
     /// From all subscribers to the server, bytes per second.
     pub bytes_up_s: f64,
     /// From the server to all subscribers, bytes per second.
@@ -112,7 +117,7 @@ impl Estimate {
         let is = |which| transport == which;
         Some(Estimate {
             transport,
-            too_slow_s: Some(nature.fastest_s).filter(|fastest_s| *fastest_s >= need.staleness_s),
+            too_slow_s: too_slow_s(transport, need, nature.fastest_s),
             poll_interval_s: is(Transport::ShortPolling)
                 .then_some(workload.poll_interval.as_secs_f64()),
             hold_s: is(Transport::LongPolling).then_some(workload.long_poll_hold.as_secs_f64()),
@@ -123,6 +128,16 @@ impl Estimate {
             messages_s,
             messages_per_answer: prediction.messages_per_answer,
             connections: need.subscribers,
+            open_requests: match transport.waiting() {
+                Waiting::InClient => requests_s * costs.request_cpu_us / 1e6,
+                // Without a request at the server during each round trip. What is less than the
+                // error of this difference is none.
+                Waiting::PerRequest => Some(subscribers - requests_s * need.rtt_s)
+                    .filter(|open| *open > 1e-6 * subscribers)
+                    .unwrap_or(0.0),
+                Waiting::PerConnection => subscribers,
+            },
+            message_bytes: f64::from(need.message_bytes) + sizes.message_object,
             bytes_up_s: subscribers * (carried.up.total() + tls_up),
             bytes_down_s: subscribers * (carried.down.total() + tls_down),
             cpu_cores_busy,
@@ -152,8 +167,17 @@ impl Estimate {
     }
 }
 
+/// The lowest worst-case latency, or that of the given interval, if it exceeds the acceptable age.
+fn too_slow_s(transport: Transport, need: &Need, fastest_s: f64) -> Option<f64> {
+    let chosen_s = need.poll_interval_s.filter(|_| transport.waiting() == Waiting::InClient);
+    match chosen_s.map(|interval_s| interval_s + 1.5 * need.rtt_s) {
+        Some(worst_s) => Some(worst_s).filter(|worst_s| *worst_s > need.staleness_s),
+        None => Some(fastest_s).filter(|fastest_s| *fastest_s >= need.staleness_s),
+    }
+}
+
 /// Overhead of a TLS 1.3 record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
-const TLS_RECORD_BYTES: f64 = 22.0;
+pub const TLS_RECORD_BYTES: f64 = 22.0;
 
 /// `sizes`, which are for minimal headers, with those of `headers`. Only polling sends request
 /// heads in the steady state.
@@ -214,7 +238,8 @@ impl Nature {
 /// The workload for theory: the longest poll interval that the acceptable age allows, and the usual
 /// long-poll timeout.
 fn workload(need: &Need) -> Workload {
-    let interval_s = (need.staleness_s - 1.5 * need.rtt_s).max(0.0);
+    let longest_s = (need.staleness_s - 1.5 * need.rtt_s).max(0.0);
+    let interval_s = need.poll_interval_s.unwrap_or(longest_s);
     Workload {
         subscribers: need.subscribers,
         topics: need.topics,

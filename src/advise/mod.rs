@@ -7,6 +7,7 @@
 mod costs;
 mod estimate;
 mod margin;
+pub mod prices;
 
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::scenario::Headers;
 use crate::variant::Transport;
 
 pub use costs::{Costs, Origin, WayCosts};
-pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing};
+pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing, TLS_RECORD_BYTES};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
 /// A workload and what it requires.
@@ -29,6 +30,9 @@ pub struct Need {
     pub staleness_s: f64,
     /// Round trip between subscriber and server, seconds.
     pub rtt_s: f64,
+    /// Sleep of a short poll after each response, seconds; as long as the staleness allows if
+    /// absent.
+    pub poll_interval_s: Option<f64>,
     /// Bytes of a message's text.
     pub message_bytes: u32,
     /// Headers of each request.
@@ -182,7 +186,8 @@ pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
     able.map(candidate).collect()
 }
 
-fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
+/// What each transport that `need` allows would take.
+pub fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
     let is_allowed = |transport: Transport| {
         (!need.browser_only || has_browser_client(transport))
             && (!need.two_way || is_two_way(transport))
@@ -226,7 +231,7 @@ pub fn simplicity(transport: Transport) -> (u8, &'static str) {
 
 /// True if a browser has a client for it: `fetch`, `EventSource`, `WebSocket`, or the Socket.IO
 /// library. NDJSON needs a parser of your own.
-fn has_browser_client(transport: Transport) -> bool {
+pub fn has_browser_client(transport: Transport) -> bool {
     match transport {
         Transport::Ndjson => false,
         Transport::ShortPolling

@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use serde_json::json;
+
 use super::output::{print, usage};
+use crate::advise::prices::PriceList;
 use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
-use crate::report::{advice, terminal};
+use crate::report::{advice, bills, terminal};
 use crate::scenario::{Headers, RATES};
 use crate::units::{parse_duration, show_duration};
 
@@ -21,6 +25,8 @@ Examples:
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --browser --tls
   poll-vs-push advise --subscribers 200 --rate 20 --staleness 100ms --two-way
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --costs reports/latest/run.json
+  poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s \
+      --prices load-tests/prices/virtual-machine.toml
 
 The CPU and memory cost of one request, message and subscriber comes from a reference that is built
 in, or from the run given with --costs. The output names the machine.")]
@@ -62,6 +68,12 @@ pub struct Args {
     /// Take costs from this run instead of the built-in reference
     #[arg(long, value_name = "RUN.JSON")]
     costs: Option<PathBuf>,
+    /// Pause of short polling after each response [default: the longest that --staleness allows]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    interval: Option<Duration>,
+    /// Add the monthly bill of each transport under this price list
+    #[arg(long, value_name = "FILE.TOML")]
+    prices: Option<PathBuf>,
     /// Print the costs as TOML, and no advice
     #[arg(long, conflicts_with = "json")]
     print_costs: bool,
@@ -76,15 +88,26 @@ pub struct Args {
 /// If a value is out of range, or the run cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let costs = costs(args.costs.as_deref())?;
+    let prices = args.prices.as_deref().map(price_list).transpose()?;
     let text = if args.print_costs {
         toml::to_string(&costs)?
     } else {
         let advice = advise(&need(&args)?, &costs);
         match args.json {
-            true => serde_json::to_string_pretty(
-                &serde_json::json!({ "advice": advice, "costs": costs }),
-            )?,
-            false => terminal::render(&advice::sections(&advice, &costs), TableStyle::of_stdout()),
+            true => {
+                let mut json = json!({ "advice": advice, "costs": costs });
+                if let Some(list) = &prices {
+                    let bill = |way| list.bill(way, &advice.need);
+                    json["prices"] = json!(list);
+                    json["bills"] = json!(advice.ways.iter().map(bill).collect::<Vec<_>>());
+                }
+                serde_json::to_string_pretty(&json)?
+            }
+            false => {
+                let mut sections = advice::sections(&advice, &costs);
+                sections.extend(prices.map(|list| bills::section(&list, &advice)));
+                terminal::render(&sections, TableStyle::of_stdout())
+            }
         }
     };
     print(&text)?;
@@ -96,6 +119,13 @@ fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
         None => Ok(Costs::reference()),
         Some(path) => Ok(Costs::from_run(&super::read_run(path)?)),
     }
+}
+
+fn price_list(path: &Path) -> anyhow::Result<PriceList> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--prices {shown}: cannot read the price list"))?;
+    PriceList::parse(&text).map_err(|error| usage(format!("--prices {shown}: {error}")))
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {
@@ -122,6 +152,12 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         ),
         (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
         (
+            args.interval.is_none_or(|interval| !interval.is_zero() && interval <= DAY),
+            "interval",
+            show_duration(args.interval.unwrap_or_default()),
+            "must be above 0s and at most 1d",
+        ),
+        (
             *message_bytes <= MESSAGE_BYTES_MAX,
             "message-bytes",
             message_bytes.to_string(),
@@ -140,6 +176,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         rate: args.rate,
         staleness_s: args.staleness.as_secs_f64(),
         rtt_s: args.rtt.as_secs_f64(),
+        poll_interval_s: args.interval.map(|interval| interval.as_secs_f64()),
         message_bytes: args.message_bytes,
         headers: args.headers.unwrap_or(default_headers),
         is_tls: args.tls,

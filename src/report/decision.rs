@@ -92,6 +92,7 @@ fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
         rate: workload.rate,
         staleness_s: cycle.one_way_s + cycle.gap_s,
         rtt_s: workload.rtt.as_secs_f64(),
+        poll_interval_s: None,
         message_bytes: workload.message_bytes,
         headers: workload.headers,
         is_tls: run.server.is_tls,

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts::{Chart, palette};
 use super::document::{Block, Field, Row, Section, Table, Tone};
-use super::{Report, prose, sections};
+use super::{Report, prose, sections, what_if};
 use crate::text::visible;
 
 const STYLE: &str = include_str!("report.css");
@@ -32,6 +32,7 @@ pub fn page(report: &Report) -> String {
                     (of_section(section))
                     @if index == 0 { (contents(&sections)) }
                 }
+                (what_if::section(report))
             } }
         }
     };
@@ -47,6 +48,7 @@ fn contents(sections: &[Section]) -> Markup {
                 @for section in &sections[1..] {
                     li { a href=(format!("#{}", section.id)) { (section.title) } }
                 }
+                li { a href=(format!("#{}", what_if::ID)) { (what_if::TITLE) } }
                 li { a href="results.csv" { "Every figure as CSV" } }
             }
         }

@@ -10,6 +10,7 @@
 pub mod advice;
 mod axis;
 pub mod baseline;
+pub mod bills;
 mod charts;
 mod csv;
 mod decision;
@@ -29,6 +30,7 @@ pub mod terminal;
 mod text_table;
 pub mod threshold;
 mod variants;
+mod what_if;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -9,6 +9,7 @@ mod reports;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -20,6 +21,7 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::response::etag_matches;
+use crate::model;
 
 /// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser
 /// refuse any script that would turn a string into markup.
@@ -71,15 +73,28 @@ const FILES: &[File] = files![
     "wire_view.js"
 ];
 
-/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /page/{file}`:
-/// what both are made of.
+/// The page `/model`, generated once, and its files.
+static MODEL: LazyLock<String> = LazyLock::new(model::page);
+static MODEL_FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let page = File { name: "model.html", body: &MODEL };
+    model::files().map(|(name, body)| File { name, body }).chain([page]).collect()
+});
+
+fn find(name: &str) -> Option<&'static File> {
+    FILES.iter().chain(MODEL_FILES.iter()).find(|file| file.name == name)
+}
+
+/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /model`: the
+/// advice with controls. `GET /page/{file}`: what they are made of.
 pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
-    let find = |name: &str| FILES.iter().find(|file| file.name == name);
-    let lanes = warp::path::end().map(move || find("index.html"));
-    let runs = warp::path!("watch").map(move || find("watch.html"));
-    let part = warp::path!("page" / String).map(move |name: String| find(&name));
+    let lanes = warp::path::end().map(|| find("index.html"));
+    let runs = warp::path!("watch").map(|| find("watch.html"));
+    let model = warp::path!("model").map(|| find("model.html"));
+    let part = warp::path!("page" / String).map(|name: String| find(&name));
     lanes
         .or(runs)
+        .unify()
+        .or(model)
         .unify()
         .or(part)
         .unify()

@@ -5,8 +5,12 @@
 //! site.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
@@ -17,6 +21,7 @@ use warp::reply::Response;
 
 use crate::app::ApiError;
 use crate::app::response::{json_response, to_response};
+use crate::model;
 
 /// What a run writes, and as what it is shown.
 const FILES: [(&str, &str); 4] = [
@@ -25,9 +30,16 @@ const FILES: [(&str, &str); 4] = [
     ("results.csv", "text/plain; charset=utf-8"),
     ("run.json", "application/json"),
 ];
-/// A report brings its own style, and needs nothing else.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox";
+/// A report brings its own style, and one script, the model's, which is known by its hash. It is
+/// shown in a sandbox without access to this site.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = BASE64.encode(Sha256::digest(model::script()));
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; \
+         img-src data:; frame-ancestors 'none'; sandbox allow-scripts"
+    );
+    HeaderValue::try_from(policy).expect("plain text is a valid header")
+});
 /// Runs in the list: the newest.
 const LISTED_MAX: usize = 100;
 
@@ -94,7 +106,7 @@ fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, Api
     let mut response = HttpResponse::new(body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)

@@ -1,10 +1,11 @@
 //! Advice: obvious recommendations, limits, and the values at which the recommendation changes.
 
+use poll_vs_push::advise::prices::{HOURS_PER_MONTH, Meter, PriceList};
 use poll_vs_push::advise::{
     Advice, BYTES_TOO_CLOSE, Cost, Costs, Need, Origin, Standing, advise, choose,
 };
 use poll_vs_push::scenario::Headers;
-use poll_vs_push::variant::Transport::{self, Ndjson, ShortPolling, Sse, WebSocket};
+use poll_vs_push::variant::Transport::{self, LongPolling, Ndjson, ShortPolling, Sse, WebSocket};
 use poll_vs_push::variant::Waiting;
 use proptest::prelude::*;
 
@@ -14,6 +15,7 @@ const NEED: Need = Need {
     rate: 0.5,
     staleness_s: 2.0,
     rtt_s: 0.08,
+    poll_interval_s: None,
     message_bytes: 100,
     headers: Headers::Minimal,
     is_tls: false,
@@ -202,4 +204,79 @@ proptest! {
             }
         }
     }
+}
+
+/// 1,000 subscribers of one message every 10 s: 2,628,000 s in a month.
+///
+/// WebSocket on a gateway at 1.00 per million messages, counted for each 32,768 bytes, 0.25 per
+/// million connection minutes and 0.09 per GB:
+/// - messages: 1,000 x 0.1 x 2,628,000 = 262.8 million, of 40,067.1 bytes, so two each: 525.60
+/// - connection minutes: 1,000 x 43,800 = 43.8 million: 10.95
+/// - traffic: see the assertion, which takes the estimate's bytes: 0.09 for each GB.
+#[test]
+fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
+    let need = Need {
+        subscribers: 1_000,
+        topics: 1,
+        rate: 0.1,
+        message_bytes: 40_000,
+        cost: Cost::Bytes,
+        ..NEED
+    };
+    let advice = advise(&need, &Costs::reference());
+    let list = &PriceList::built_in()[2];
+    let way = advice.way(WebSocket).expect("known");
+    let bill = list.bill(way, &need).expect("it carries WebSockets");
+    let amount = |meter| bill.items.iter().find(|item| item.meter == meter).expect("billed").amount;
+    assert!((amount(Meter::Messages) - 525.60).abs() < 1e-6, "{bill:?}");
+    assert!((amount(Meter::ConnectionMinutes) - 10.95).abs() < 1e-6, "{bill:?}");
+    let gb = way.bytes_down_s * 2_628_000.0 / 1e9;
+    assert!((amount(Meter::GbOut) - 0.09 * gb).abs() < 1e-6, "{bill:?}");
+    assert!(gb > 262.8e6 * 40_067.1 / 1e9 / 1e3, "{gb}");
+    assert!((bill.total - bill.items.iter().map(|item| item.amount).sum::<f64>()).abs() < 1e-9);
+    assert_eq!(
+        bill.dominant,
+        Some(if 0.09 * gb > 525.60 { Meter::GbOut } else { Meter::Messages })
+    );
+    assert_eq!(list.bill(advice.way(ShortPolling).expect("known"), &need), None, "not offered");
+}
+
+/// Short polling on functions at 0.20 per million requests: a sleep of 9.94 s and a round trip of
+/// 40 ms make a period of 9.98 s, so 1,000 subscribers send 1,000 x 2,628,000 / 9.98 = 263,326,653
+/// requests a month: 52.67. On a machine: one core for 730 hours at 0.0408 is 29.78.
+#[test]
+fn bill_of_short_polling_equals_the_one_computed_by_hand() {
+    let need = Need {
+        subscribers: 1_000,
+        topics: 1,
+        rate: 0.1,
+        rtt_s: 0.04,
+        poll_interval_s: Some(9.94),
+        staleness_s: 10.0,
+        ..NEED
+    };
+    let advice = advise(&need, &Costs::reference());
+    let way = advice.way(ShortPolling).expect("known");
+    let lists = PriceList::built_in();
+    let bill = |index: usize| lists[index].bill(way, &need).expect("it carries polls");
+    let requests = bill(1).items[0];
+    assert_eq!(requests.meter, Meter::Requests);
+    assert!((requests.quantity - 263_326_653.3).abs() < 1.0, "{requests:?}");
+    assert!((requests.amount - 52.665).abs() < 0.001, "{requests:?}");
+    let cores = *bill(0).items.iter().find(|item| item.meter == Meter::CoreHours).expect("billed");
+    assert!((cores.amount - 0.0408 * HOURS_PER_MONTH).abs() < 1e-9 && way.cores == 1.0);
+    // The functions are not paid for while nobody polls; a long poll is paid for while it waits.
+    let long = lists[1].bill(advice.way(LongPolling).expect("known"), &need).expect("carried");
+    assert_eq!(long.dominant, Some(Meter::ConnectionMinutes), "{long:?}");
+}
+
+#[test]
+fn poll_interval_that_exceeds_the_staleness_is_too_slow() {
+    let slow = |poll_interval_s| {
+        let need = Need { poll_interval_s, ..NEED };
+        advise(&need, &costs()).way(ShortPolling).expect("known").too_slow_s
+    };
+    assert_eq!(slow(None), None);
+    assert_eq!(slow(Some(1.0)), None);
+    assert_eq!(slow(Some(2.0)), Some(2.12));
 }

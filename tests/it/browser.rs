@@ -1,6 +1,7 @@
 //! The live page in a real browser: what it shows is what happens.
 
 mod driver;
+mod model;
 mod wire;
 
 use std::collections::BTreeMap;

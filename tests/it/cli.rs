@@ -199,3 +199,34 @@ fn server_durations_have_limits() {
         }
     }
 }
+
+#[tokio::test]
+async fn advise_prints_bills_and_refuses_bad_price_lists() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let workload = ["advise", "--subscribers", "1000", "--rate", "0.1", "--staleness", "5s"];
+    for name in ["virtual-machine", "serverless", "websocket-gateway"] {
+        let path = format!("{root}/load-tests/prices/{name}.toml");
+        let args = [&workload[..], &["--prices", &path]].concat();
+        let (code, out, error) = run(&args).await;
+        assert_eq!((code, error.as_str()), (0, ""), "{name}");
+        assert!(out.contains("Monthly bill: ") && out.contains("https://"), "{out}");
+        let (_, out, _) = run(&[&args[..], &["--json"]].concat()).await;
+        let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        let bills = json["bills"].as_array().expect("a list");
+        assert_eq!(bills.len(), json["advice"]["ways"].as_array().expect("a list").len());
+        assert!(bills.iter().any(|bill| bill["total"].as_f64() > Some(0.0)), "{bills:?}");
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("undated.toml").display().to_string();
+    let text = std::fs::read_to_string(format!("{root}/load-tests/prices/virtual-machine.toml"))
+        .expect("text");
+    let undated = text.replacen("date = \"2026-11-25\"", "", 1);
+    std::fs::write(&path, undated).expect("written");
+    let (code, _, error) = run(&[&workload[..], &["--prices", &path]].concat()).await;
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains(&format!("--prices {path}: date is missing")), "{error}");
+    let (code, _, error) = run(&[&workload[..], &["--prices", "/nowhere.toml"]].concat()).await;
+    assert!(code != 0 && error.contains("--prices /nowhere.toml: cannot read"), "{error}");
+    let (code, _, error) = run(&[&workload[..], &["--interval", "0s"]].concat()).await;
+    assert!(code == 2 && error.contains("--interval"), "{error}");
+}

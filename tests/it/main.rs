@@ -24,6 +24,7 @@ mod kill;
 mod liars;
 mod limits;
 mod measure;
+mod model;
 mod ndjson;
 mod own_time;
 mod page;

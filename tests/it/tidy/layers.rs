@@ -12,12 +12,14 @@ use super::{Source, code, files, none};
 /// The modules of the crate from top to bottom. A module imports only from lines below its own.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["report"],
+    &["report", "server"],
+    &["web"],
+    &["model"],
     &["advise"],
     &["load", "validity"],
     &["run"],
-    &["server", "theory"],
-    &["transport", "web"],
+    &["theory"],
+    &["transport"],
     &["app"],
     &["scenario", "feed", "client"],
     &["message", "variant", "measure", "units", "statistics", "tls", "usage"],

@@ -1,0 +1,333 @@
+//! Price lists and monthly bills: what the traffic and the machines of an [`Estimate`] cost under a
+//! list of prices per request, GB, connection minute, core hour and message.
+//!
+//! A list is a TOML file. It has a date, and so has each of its numbers, with the source that it
+//! was taken from. Free tiers, volume discounts and taxes are not modelled.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::{Estimate, Need};
+use crate::variant::Transport;
+
+/// A month: 365 days of 24 hours divided by 12.
+pub const HOURS_PER_MONTH: f64 = 730.0;
+
+/// The price lists that come with the program, in the order in which they are offered.
+const BUILT_IN: [&str; 3] = [
+    include_str!("../../load-tests/prices/virtual-machine.toml"),
+    include_str!("../../load-tests/prices/serverless.toml"),
+    include_str!("../../load-tests/prices/websocket-gateway.toml"),
+];
+
+/// What a provider charges for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Meter {
+    /// HTTP requests, per million.
+    Requests,
+    /// Bytes from the server to the subscribers, per GB of 10^9 bytes.
+    GbOut,
+    /// Minutes during which a connection or a request of a subscriber is open, per million.
+    ConnectionMinutes,
+    /// Hours of the cores to plan with, per hour of one core.
+    CoreHours,
+    /// Messages delivered to subscribers, per million.
+    Messages,
+}
+
+impl Meter {
+    pub const ALL: [Meter; 5] = [
+        Meter::Requests,
+        Meter::GbOut,
+        Meter::ConnectionMinutes,
+        Meter::CoreHours,
+        Meter::Messages,
+    ];
+
+    /// What is counted, as a reader sees it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Meter::Requests => "requests",
+            Meter::GbOut => "traffic out",
+            Meter::ConnectionMinutes => "connection time",
+            Meter::CoreHours => "cores",
+            Meter::Messages => "messages",
+        }
+    }
+
+    /// What the price is for, as a reader sees it.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Meter::Requests => "per million requests",
+            Meter::GbOut => "per GB",
+            Meter::ConnectionMinutes => "per million connection minutes",
+            Meter::CoreHours => "per core and hour",
+            Meter::Messages => "per million messages",
+        }
+    }
+
+    /// How many of the counted things the price is for.
+    fn per(self) -> f64 {
+        match self {
+            Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
+            Meter::GbOut => 1e9,
+            Meter::CoreHours => 1.0,
+        }
+    }
+
+    /// How many of the counted things one transport uses in a month.
+    fn monthly(self, way: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
+        const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
+        match self {
+            Meter::Requests => way.requests_s * SECONDS,
+            Meter::GbOut => way.bytes_down_s * SECONDS,
+            Meter::ConnectionMinutes => way.open_requests * SECONDS / 60.0,
+            Meter::CoreHours => way.cores * HOURS_PER_MONTH,
+            Meter::Messages => {
+                let of_each =
+                    counted_bytes.map_or(1.0, |bytes| (way.message_bytes / bytes).ceil().max(1.0));
+                f64::from(need.subscribers) * need.rate * of_each * SECONDS
+            }
+        }
+    }
+}
+
+/// The price of one [`Meter`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// In the list's currency.
+    pub price: f64,
+    /// The page that the number was read on.
+    pub source: String,
+    /// The day of the source, or the day on which it was read if it shows none.
+    pub date: Date,
+    /// Messages only: a message counts once for each started amount of so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_bytes: Option<f64>,
+    /// How the number follows from the source, where it is not written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What one kind of platform charges.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PriceList {
+    pub title: String,
+    /// The day on which the list was put together.
+    pub date: Date,
+    pub currency: String,
+    /// What the list covers and what it leaves out.
+    pub about: String,
+    /// The transports that the platform can carry.
+    pub transports: Vec<Transport>,
+    pub prices: BTreeMap<Meter, Price>,
+}
+
+/// A price list as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    title: Option<String>,
+    date: Option<String>,
+    currency: Option<String>,
+    #[serde(default)]
+    about: String,
+    transports: Option<Vec<Transport>>,
+    #[serde(default)]
+    prices: BTreeMap<Meter, WrittenPrice>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPrice {
+    price: Option<f64>,
+    source: Option<String>,
+    date: Option<String>,
+    counted_bytes: Option<f64>,
+    note: Option<String>,
+}
+
+impl PriceList {
+    /// Those that come with the program: a virtual machine, a serverless platform, a managed
+    /// WebSocket gateway.
+    pub fn built_in() -> Vec<PriceList> {
+        BUILT_IN.map(|text| PriceList::parse(text).expect("a test reads these files")).to_vec()
+    }
+
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// What is missing or out of range, with its key.
+    pub fn parse(text: &str) -> Result<PriceList, String> {
+        let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
+        let title = required(written.title, "title", "name the kind of platform")?;
+        let date = required(written.date, "date", "give the day on which the numbers were read")?;
+        let currency = required(written.currency, "currency", "for example \"USD\"")?;
+        if written.prices.is_empty() {
+            return Err(format!("no prices: add at least one of {}", keys()));
+        }
+        let price = |(meter, price): (Meter, WrittenPrice)| Ok((meter, price.check(meter)?));
+        Ok(PriceList {
+            title,
+            date: parse_date(&date, "date")?,
+            currency,
+            about: written.about,
+            transports: written.transports.unwrap_or(Transport::ALL.to_vec()),
+            prices: written.prices.into_iter().map(price).collect::<Result<_, String>>()?,
+        })
+    }
+
+    /// What a month of `way` costs; absent for a transport that the platform cannot carry.
+    pub fn bill(&self, way: &Estimate, need: &Need) -> Option<Bill> {
+        if !self.transports.contains(&way.transport) {
+            return None;
+        }
+        let item = |(meter, price): (&Meter, &Price)| {
+            let quantity = meter.monthly(way, need, price.counted_bytes);
+            Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
+        };
+        let items: Vec<Item> = self.prices.iter().map(item).collect();
+        let total = items.iter().map(|item| item.amount).sum();
+        let most = items.iter().max_by(|a, b| a.amount.total_cmp(&b.amount)).copied();
+        let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.meter);
+        Some(Bill { transport: way.transport, items, total, dominant })
+    }
+}
+
+/// One transport's month.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bill {
+    pub transport: Transport,
+    pub items: Vec<Item>,
+    /// In the list's currency.
+    pub total: f64,
+    /// What costs the most; absent if nothing costs anything.
+    pub dominant: Option<Meter>,
+}
+
+impl Bill {
+    /// The share of the total that the dominant item has, 0 to 1.
+    pub fn dominant_share(&self) -> f64 {
+        let most = self.items.iter().map(|item| item.amount).fold(0.0, f64::max);
+        if self.total > 0.0 { most / self.total } else { 0.0 }
+    }
+}
+
+/// One line of a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Item {
+    pub meter: Meter,
+    /// How many of the counted things, in ones: requests, bytes, minutes, hours, messages.
+    pub quantity: f64,
+    pub amount: f64,
+}
+
+impl WrittenPrice {
+    fn check(self, meter: Meter) -> Result<Price, String> {
+        let key = |name: &str| format!("prices.{}.{name}", key(meter));
+        let price = self.price.ok_or_else(|| format!("{} is missing", key("price")))?;
+        if !(price.is_finite() && price >= 0.0) {
+            return Err(format!("{} = {price}: must be a number of at least 0", key("price")));
+        }
+        let source = required(self.source, &key("source"), "give the page that states the number")?;
+        if !["https://", "http://"].iter().any(|scheme| source.starts_with(scheme)) {
+            return Err(format!("{} = \"{source}\": must be a URL (https://...)", key("source")));
+        }
+        let date = required(self.date, &key("date"), "give the day of the source")?;
+        let bytes = self.counted_bytes;
+        let is_valid = |bytes: f64| meter == Meter::Messages && bytes >= 1.0;
+        if bytes.is_some_and(|bytes| !is_valid(bytes)) {
+            let given = bytes.unwrap_or_default();
+            let rule = "applies to messages only, and must be at least 1";
+            return Err(format!("{} = {given}: {rule}", key("counted_bytes")));
+        }
+        let date = parse_date(&date, &key("date"))?;
+        Ok(Price { price, source, date, counted_bytes: bytes, note: self.note })
+    }
+}
+
+fn required(text: Option<String>, key: &str, remedy: &str) -> Result<String, String> {
+    text.filter(|text| !text.trim().is_empty()).ok_or_else(|| format!("{key} is missing: {remedy}"))
+}
+
+fn parse_date(text: &str, key: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| format!("{key} = \"{text}\": must be a date such as \"2026-11-25\""))
+}
+
+/// The key of a meter in a file.
+fn key(meter: Meter) -> &'static str {
+    match meter {
+        Meter::Requests => "requests",
+        Meter::GbOut => "gb-out",
+        Meter::ConnectionMinutes => "connection-minutes",
+        Meter::CoreHours => "core-hours",
+        Meter::Messages => "messages",
+    }
+}
+
+fn keys() -> String {
+    Meter::ALL.map(|meter| format!("[prices.{}]", key(meter))).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"
+        title = "T"
+        date = "2026-11-25"
+        currency = "USD"
+        [prices.requests]
+        price = 2.0
+        source = "https://example.org/"
+        date = "2026-11-24"
+    "#;
+
+    #[test]
+    fn built_in_lists_have_a_source_and_a_date_for_each_number() {
+        let lists = PriceList::built_in();
+        assert_eq!(lists.len(), 3);
+        for list in &lists {
+            assert!(list.prices.values().all(|price| price.date <= list.date), "{list:?}");
+        }
+        let metered: Vec<Meter> =
+            lists.iter().flat_map(|list| list.prices.keys().copied()).collect();
+        assert!(Meter::ALL.iter().all(|meter| metered.contains(meter)), "{metered:?}");
+    }
+
+    #[test]
+    fn bad_lists_are_refused_with_key_and_remedy() {
+        assert!(PriceList::parse(LIST).is_ok());
+        let refused = |from: &str, to: &str| {
+            let text = LIST.replacen(from, to, 1);
+            assert_ne!(text, LIST);
+            PriceList::parse(&text).expect_err(to)
+        };
+        for (from, to, wanted) in [
+            ("date = \"2026-11-25\"", "", "date is missing: give the day"),
+            ("2026-11-25", "last week", "date = \"last week\": must be a date such as"),
+            ("title = \"T\"", "", "title is missing"),
+            ("currency = \"USD\"", "currency = \" \"", "currency is missing"),
+            ("price = 2.0", "price = -2.0", "prices.requests.price = -2: must be a number of at"),
+            ("price = 2.0", "price = nan", "prices.requests.price = NaN: must be"),
+            ("price = 2.0", "price = inf", "prices.requests.price = inf: must be"),
+            ("price = 2.0", "", "prices.requests.price is missing"),
+            ("price = 2.0", "price = \"two\"", "invalid type"),
+            ("source = \"https://example.org/\"", "", "prices.requests.source is missing"),
+            ("https://example.org/", "a friend", "must be a URL"),
+            ("date = \"2026-11-24\"", "", "prices.requests.date is missing"),
+            ("price = 2.0", "price = 2.0\ncounted_bytes = 5", "applies to messages only"),
+            ("[prices.requests]", "[prices.reqests]", "unknown variant"),
+            ("title", "tilte", "unknown field"),
+        ] {
+            let error = refused(from, to);
+            assert!(error.contains(wanted), "{to}: {error}");
+        }
+        let none = PriceList::parse(LIST.split("[prices").next().expect("a head"));
+        assert!(none.expect_err("no prices").contains("[prices.gb-out]"));
+    }
+}

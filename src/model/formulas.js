@@ -1,0 +1,317 @@
+// The formulas of the advice in JavaScript: requests, latency, bytes, cores and money of every
+// transport for one workload. They follow src/theory and src/advise line by line; a test runs both
+// on thousands of random workloads and compares every figure. Fields of `need` and of an estimate
+// have the names that they have there, units included.
+//
+// `model` is what src/model/mod.rs writes: {transports, publish_cpu_us, ways,
+// prices, constants, ...}.
+
+const POLLING = ["short-polling", "long-polling", "socketio-polling"];
+const isPushing = (transport) => !POLLING.includes(transport);
+
+/** The estimates of all transports that `need` allows, in the order of reports. */
+export function estimates(need, model) {
+  return model.transports
+    .filter((transport) => !need.browser_only || model.constants.browser_clients[transport])
+    .filter((transport) => !need.two_way || model.constants.two_way[transport])
+    .map((transport) => estimate(transport, need, model));
+}
+
+/** What one transport would take. */
+export function estimate(transport, need, model) {
+  const { constants, publish_cpu_us } = model;
+  const costs = model.ways[transport];
+  const sizes = withHeaders(transport, need, costs.sizes, constants);
+  const longest = Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
+  const interval = nanoseconds(need.poll_interval_s ?? longest);
+  const prediction = predict(transport, need, interval, constants);
+  const carried = traffic(transport, need, prediction, sizes);
+  const [recordsUp, recordsDown] = need.is_tls
+    ? tlsRecords(transport, need.rate, prediction.requests_s, sizes)
+    : [0, 0];
+
+  const { subscribers } = need;
+  const requests_s = subscribers * prediction.requests_s;
+  // A ping is sent and its pong is read: taken for two messages.
+  const pings = isPushing(transport) ? 2 / sizes.heartbeat_s : 0;
+  const messages_s = subscribers * (need.rate + pings);
+  const publications_s = need.rate * need.topics;
+  const cpu =
+    requests_s * costs.request_cpu_us +
+    messages_s * costs.message_cpu_us +
+    publications_s * publish_cpu_us;
+  const busy = cpu / 1e6;
+  // Short polls come at random; everybody else is served at the same time.
+  const atOnce = transport === "short-polling" ? 0 : subscribers / need.topics;
+  const fanOutCpu = atOnce * ((costs.request_cpu_us + costs.message_cpu_us) / 1e6);
+  const worst = prediction.max_s;
+  const timeLeft = need.staleness_s - worst;
+  const forFanOut = timeLeft > 0 ? fanOutCpu / timeLeft : 0;
+  const cores = Math.max(1, Math.ceil(Math.max(busy / constants.busy_share_max, forFanOut)));
+  const fanOut = fanOutCpu / cores;
+  return {
+    transport,
+    too_slow_s: tooSlow(transport, need),
+    poll_interval_s: transport === "short-polling" ? interval : null,
+    hold_s: transport === "long-polling" ? constants.hold_s : null,
+    latency_mean_s: prediction.mean_s + fanOut / 2,
+    latency_max_s: worst + fanOut,
+    fan_out_s: fanOut,
+    requests_s,
+    messages_s,
+    messages_per_answer: prediction.messages_per_answer,
+    connections: subscribers,
+    open_requests: openRequests(transport, need, requests_s, costs),
+    message_bytes: need.message_bytes + sizes.message_object,
+    bytes_up_s: subscribers * (carried.up + recordsUp * constants.tls_record_bytes),
+    bytes_down_s: subscribers * (carried.down + recordsDown * constants.tls_record_bytes),
+    cpu_cores_busy: busy,
+    cores,
+    memory_bytes: subscribers * costs.memory_bytes,
+  };
+}
+
+/** Durations are whole nanoseconds in Rust. */
+const nanoseconds = (seconds) => Math.round(seconds * 1e9) / 1e9;
+
+function withHeaders(transport, need, sizes, constants) {
+  const more = need.headers === "browser" && !isPushing(transport) ? constants.browser_headers : 0;
+  return { ...sizes, request_head: sizes.request_head + more };
+}
+
+/** The worst delay that the transport can promise, if that is more than what is tolerated. */
+function tooSlow(transport, need) {
+  if (transport === "short-polling" && need.poll_interval_s !== null) {
+    const worst = need.poll_interval_s + 1.5 * need.rtt_s;
+    return worst > need.staleness_s ? worst : null;
+  }
+  const fastest = isPushing(transport) ? need.rtt_s / 2 : 1.5 * need.rtt_s;
+  return fastest >= need.staleness_s ? fastest : null;
+}
+
+function openRequests(transport, need, requests_s, costs) {
+  if (transport === "short-polling") return (requests_s * costs.request_cpu_us) / 1e6;
+  if (isPushing(transport)) return need.subscribers;
+  const open = need.subscribers - requests_s * need.rtt_s;
+  return open > 1e-6 * need.subscribers ? open : 0;
+}
+
+/** Requests and latency of one subscriber for messages at random instants (theory/cycle.rs). */
+function predict(transport, need, interval, constants) {
+  const { rate } = need;
+  const rtt = nanoseconds(need.rtt_s);
+  const oneWay = rtt / 2;
+  if (isPushing(transport)) {
+    const none = { requests_s: 0, empty_share: null, messages_per_answer: null };
+    return { ...none, mean_s: oneWay, max_s: oneWay };
+  }
+  // A gap without a request at the server, then a hold.
+  const isShort = transport === "short-polling";
+  const gap = isShort ? interval + rtt : rtt;
+  const hold = isShort ? 0 : constants.mean_hold_share * constants.hold_s;
+  const meanHold = -Math.expm1(-rate * hold) / rate;
+  const length = gap + Math.exp(-(rate * gap)) * meanHold;
+  const gapShare = gap > 0 ? gap / length : 0;
+  const requests_s = 1 / length;
+  return {
+    requests_s,
+    empty_share: Math.exp(-rate * (gap + hold)),
+    messages_per_answer: rate / requests_s,
+    mean_s: oneWay + (gapShare * gap) / 2,
+    max_s: gapShare > 0 ? oneWay + gap : oneWay,
+  };
+}
+
+/** Bytes per second of one subscriber, both directions (theory/bytes.rs). */
+function traffic(transport, need, prediction, sizes) {
+  const { rate } = need;
+  const messageBytes = need.message_bytes + sizes.message_object;
+  if (isPushing(transport))
+    return pushed(wrapping(transport, messageBytes), rate, messageBytes, sizes);
+  const { up, down } = polled(prediction, rate, messageBytes, sizes);
+  const acknowledgements = prediction.requests_s * sizes.segment_head;
+  // Nothing carries the acknowledgement of a short poll's response, or of a request that is held.
+  if (transport === "short-polling") return { up: up + acknowledgements, down };
+  const heldShare = Math.exp(-rate * nanoseconds(need.rtt_s));
+  return { up, down: down + acknowledgements * heldShare };
+}
+
+const segments = (bytes, sizes) => Math.max(1, Math.ceil(bytes / sizes.segment_payload));
+const frameHeader = (bytes) => (bytes <= 125 ? 2 : bytes <= 65_535 ? 4 : 10);
+
+function polled(prediction, rate, messageBytes, sizes) {
+  const { requests_s, empty_share } = prediction;
+  const full_s = requests_s * (1 - empty_share);
+  const head = sizes.response_head + sizes.envelope;
+  const fullAnswer = head + (rate * messageBytes) / full_s;
+  const answerSegments =
+    full_s * segments(fullAnswer, sizes) + (requests_s - full_s) * segments(head, sizes);
+  const requestSegments = requests_s * segments(sizes.request_head, sizes);
+  const commas = rate - full_s;
+  return {
+    up: requests_s * sizes.request_head + requestSegments * sizes.segment_head,
+    down:
+      rate * messageBytes +
+      (requests_s * sizes.envelope + commas) +
+      requests_s * sizes.response_head +
+      answerSegments * sizes.segment_head,
+  };
+}
+
+/** Bytes around a message, of a heartbeat, and of the answer to it. */
+function wrapping(transport, messageBytes) {
+  const MASK = 4;
+  const frames = (packet) => {
+    const ping = Math.min(packet, 1) + frameHeader(1);
+    return { message: packet + frameHeader(messageBytes + packet), ping, pong: ping + MASK };
+  };
+  // A chunk's length in hexadecimal and two line ends.
+  const chunk = (bytes) => Math.floor(Math.log(bytes) / Math.log(16)) + 1 + 4;
+  switch (transport) {
+    case "websocket":
+      return frames(0);
+    case "socketio-websocket":
+      return frames('42["message",]'.length);
+    case "sse": {
+      const event = 17 + 7;
+      return { message: event + chunk(messageBytes + event), ping: 2 + chunk(2), pong: 0 };
+    }
+    case "ndjson":
+      return { message: 1 + chunk(messageBytes + 1), ping: 1 + chunk(1), pong: 0 };
+    default:
+      throw new Error(`no formula for ${transport}`);
+  }
+}
+
+function pushed({ message, ping, pong }, rate, messageBytes, sizes) {
+  const pings_s = 1 / sizes.heartbeat_s;
+  const messageSegments = rate * segments(messageBytes + message, sizes);
+  // The pong acknowledges the ping, and is acknowledged in turn.
+  const acknowledgements = pong > 0 ? pings_s : 0;
+  return {
+    up: pings_s * pong + (rate + pings_s) * sizes.segment_head,
+    down:
+      rate * messageBytes +
+      (rate * message + pings_s * ping) +
+      (messageSegments + pings_s + acknowledgements) * sizes.segment_head,
+  };
+}
+
+/** TLS records per second of one subscriber, up and down. */
+function tlsRecords(transport, rate, requests_s, sizes) {
+  const pings_s = 1 / sizes.heartbeat_s;
+  switch (transport) {
+    case "websocket":
+    case "socketio-websocket":
+      return [pings_s, rate + pings_s];
+    case "sse":
+    case "ndjson":
+      return [0, rate + pings_s];
+    default:
+      return [requests_s, requests_s];
+  }
+}
+
+const HOURS_PER_MONTH = 730;
+const SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600;
+
+/** What is billed: how much of it one transport uses in a month, and what the price is for. */
+const METERS = {
+  "requests": { per: 1e6, monthly: (way) => way.requests_s * SECONDS_PER_MONTH },
+  "gb-out": { per: 1e9, monthly: (way) => way.bytes_down_s * SECONDS_PER_MONTH },
+  "connection-minutes": {
+    per: 1e6,
+    monthly: (way) => (way.open_requests * SECONDS_PER_MONTH) / 60,
+  },
+  "core-hours": { per: 1, monthly: (way) => way.cores * HOURS_PER_MONTH },
+  "messages": {
+    per: 1e6,
+    monthly(way, need, { counted_bytes }) {
+      const ofEach = counted_bytes ? Math.max(1, Math.ceil(way.message_bytes / counted_bytes)) : 1;
+      return need.subscribers * need.rate * ofEach * SECONDS_PER_MONTH;
+    },
+  },
+};
+
+/** A month of one transport; null if the platform of that price list cannot carry it. */
+export function bill(list, way, need) {
+  if (!list.transports.includes(way.transport)) return null;
+  const meters = Object.keys(METERS).filter((meter) => list.prices[meter]);
+  const items = meters.map((meter) => {
+    const price = list.prices[meter];
+    const quantity = METERS[meter].monthly(way, need, price);
+    return { meter, quantity, amount: (quantity / METERS[meter].per) * price.price };
+  });
+  const total = items.reduce((sum, { amount }) => sum + amount, 0);
+  const most = items.reduce((a, b) => (b.amount >= a.amount ? b : a));
+  return { transport: way.transport, items, total, dominant: most.amount > 0 ? most.meter : null };
+}
+
+/**
+ * The choice among the transports that are fast enough: by `need.cost`, which is `cost(way)`, then
+ * by bytes, then by simplicity. `close` are those whose cost is too close to the lowest to decide,
+ * `finalists` those of them whose bytes do not decide either. Null if no transport is fast enough.
+ */
+export function choose(ways, cost, need, { too_close, bytes_too_close, simplicity }) {
+  const able = ways
+    .filter((way) => way.too_slow_s === null && cost(way) !== null)
+    .map((way) => ({ ...way, cost: cost(way), bytes: way.bytes_up_s + way.bytes_down_s }))
+    .sort((a, b) => a.cost - b.cost);
+  if (able.length === 0) return null;
+  const [cheapest, next] = able;
+  const close = able.filter((way) => way.cost <= cheapest.cost * too_close[need.cost]);
+  const fewest = Math.min(...close.map(({ bytes }) => bytes));
+  const isFrugal = (way) => way.cost === cheapest.cost || way.bytes <= fewest * bytes_too_close;
+  const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
+  const rank = ({ transport }) => simplicity.indexOf(transport);
+  const lead = next ? next.cost / cheapest.cost : NaN;
+  return {
+    transport: finalists.reduce((a, b) => (rank(b) < rank(a) ? b : a)).transport,
+    close: close.map(({ transport }) => transport),
+    finalists: finalists.map(({ transport }) => transport),
+    lead: Number.isFinite(lead) ? lead : null,
+  };
+}
+
+/** Values of a need that may turn out different, by the names that the advice has for them. */
+const PARAMETERS = {
+  "rate": "rate",
+  "staleness": "staleness_s",
+  "rtt": "rtt_s",
+  "message-bytes": "message_bytes",
+};
+const FACTOR_MAX = 1000;
+const MARGIN_STEPS = 120;
+
+/** Where the choice changes if one value of the need moves and the others stay. */
+export function margins(need, model, cost) {
+  const directions = Object.keys(PARAMETERS).flatMap((parameter) => [
+    [parameter, FACTOR_MAX],
+    [parameter, 1 / FACTOR_MAX],
+  ]);
+  const found = ([parameter, furthest]) => nearest(need, model, cost, parameter, furthest);
+  return directions.map(found).filter(Boolean);
+}
+
+function nearest(need, model, cost, parameter, furthest) {
+  const name = PARAMETERS[parameter];
+  const becomes = (factor) => {
+    const value = need[name] * factor;
+    const moved = { ...need, [name]: name === "message_bytes" ? Math.round(value) : value };
+    const ways = estimates(moved, model);
+    return choose(ways, (way) => cost(way, moved), moved, model.constants)?.transport ?? null;
+  };
+  const step = furthest ** (1 / MARGIN_STEPS);
+  const present = becomes(1);
+  let changed = 1;
+  while (becomes(step ** changed) === present) {
+    if (++changed > MARGIN_STEPS) return null;
+  }
+  let [same, other] = [step ** (changed - 1), step ** changed];
+  for (let round = 0; round < 20; round++) {
+    const middle = Math.sqrt(same * other);
+    if (becomes(middle) === present) same = middle;
+    else other = middle;
+  }
+  return { parameter, at: need[name] * other, factor: other, becomes: becomes(other) };
+}

@@ -1,0 +1,178 @@
+//! The advice as something to play with: controls for a workload, and requests, delays, bytes,
+//! cores, memory and money of every transport at once, computed in the browser.
+//!
+//! The scripts are in this folder. They are served one by one for the page `/model`, and put into
+//! one for a report, which is a single file. Their numbers come from [`data`], and their formulas
+//! are those of `theory` and `advise`: a test compares both.
+
+use std::collections::BTreeMap;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::{Value, json};
+
+use crate::advise::prices::{Meter, PriceList};
+use crate::advise::{
+    BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, TLS_RECORD_BYTES, has_browser_client,
+    is_two_way, simplicity,
+};
+use crate::scenario::{Headers, Workload};
+use crate::theory::MEAN_HOLD_SHARE;
+use crate::theory::bytes::Sizes;
+use crate::variant::Transport;
+
+/// The scripts in the order in which one file needs them: what is imported comes first.
+const SCRIPTS: [(&str, &str); 4] = [
+    ("formulas.js", include_str!("formulas.js")),
+    ("text.js", include_str!("text.js")),
+    ("charts.js", include_str!("charts.js")),
+    ("page.js", include_str!("page.js")),
+];
+/// The style of [`section`]; colours of text and page come from the page that it is on.
+pub const STYLE: &str = include_str!("model.css");
+
+/// The files behind `/model`, by name.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SCRIPTS.into_iter().chain([("model.css", STYLE)])
+}
+
+/// The workload that the page begins with.
+pub const NEED: Need = Need {
+    subscribers: 10_000,
+    topics: 100,
+    rate: 0.5,
+    staleness_s: 2.0,
+    rtt_s: 0.04,
+    poll_interval_s: None,
+    message_bytes: 100,
+    headers: Headers::Browser,
+    is_tls: true,
+    browser_only: true,
+    two_way: false,
+    cost: Cost::Cpu,
+};
+
+/// All scripts as one: without imports, since all names are in one scope.
+pub fn script() -> String {
+    let mut script = String::new();
+    for (_, text) in SCRIPTS {
+        let mut is_import = false;
+        for line in text.lines() {
+            is_import |= line.starts_with("import ");
+            if !is_import {
+                script.push_str(line.strip_prefix("export ").unwrap_or(line));
+                script.push('\n');
+            }
+            is_import &= !line.ends_with(';');
+        }
+    }
+    script
+}
+
+/// What the scripts need to know: costs, price lists, constants, and the workload to begin with.
+pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
+    let each = |value: fn(Transport) -> Value| -> BTreeMap<&str, Value> {
+        Transport::ALL.map(|transport| (transport.name(), value(transport))).into()
+    };
+    let meters = |text: fn(Meter) -> &'static str| -> BTreeMap<String, &str> {
+        let name = |meter| json!(meter).as_str().expect("a word").to_owned();
+        Meter::ALL.map(|meter| (name(meter), text(meter))).into()
+    };
+    let mut simplest = Transport::ALL;
+    simplest.sort_by_key(|transport| simplicity(*transport).0);
+    json!({
+        "machine": costs.machine,
+        "publish_cpu_us": costs.publish_cpu_us,
+        "ways": costs.ways,
+        "transports": costs.ways.keys().collect::<Vec<_>>(),
+        "prices": prices,
+        "need": need,
+        "labels": each(|transport| transport.label().into()),
+        "why": each(|transport| simplicity(transport).1.into()),
+        "meters": meters(Meter::label),
+        "units": meters(Meter::unit),
+        "constants": {
+            "busy_share_max": BUSY_SHARE_MAX,
+            "tls_record_bytes": TLS_RECORD_BYTES,
+            "mean_hold_share": MEAN_HOLD_SHARE,
+            "hold_s": Workload::default().long_poll_hold.as_secs_f64(),
+            "browser_headers": Sizes::BROWSER_HEADERS,
+            "too_close": {
+                "cpu": Cost::Cpu.too_close(),
+                "memory": Cost::Memory.too_close(),
+                "bytes": Cost::Bytes.too_close(),
+                "requests": Cost::Requests.too_close(),
+                // A bill is mostly made of what is counted exactly.
+                "money": Cost::Bytes.too_close(),
+            },
+            "bytes_too_close": BYTES_TOO_CLOSE,
+            "simplicity": simplest,
+            "browser_clients": each(|transport| has_browser_client(transport).into()),
+            "two_way": each(|transport| is_two_way(transport).into()),
+        },
+    })
+}
+
+/// What the scripts fill, with their data. The scripts and [`STYLE`] are the caller's to add.
+pub fn section(data: &Value) -> Markup {
+    // A script element ends at the first `</`, whatever the JSON means by it.
+    let json = data.to_string().replace('<', "\\u003c");
+    html! {
+        div #model { p { "The model needs JavaScript, which this page does not run." } }
+        script #model-data type="application/json" { (PreEscaped(json)) }
+    }
+}
+
+/// The page `/model`, with the costs and prices that come with the program.
+pub fn page() -> String {
+    let data = data(&Costs::reference(), &PriceList::built_in(), &NEED);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Poll vs push: the model" }
+                link rel="icon" href="/page/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/page/style.css";
+                link rel="stylesheet" href="/page/model.css";
+                script type="module" src="/page/page.js" {}
+            }
+            body {
+                header {
+                    h1 { "Which transport, and at what cost?" }
+                    p.lead {
+                        "Set your workload; everything else follows. The numbers are those of "
+                        code { "poll-vs-push advise" }
+                        ", computed here. See them happen on " a href="/" { "the live page" } "."
+                    }
+                }
+                main { (section(&data)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_script_has_neither_imports_nor_exports() {
+        let script = script();
+        for line in script.lines() {
+            assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+            assert!(!line.contains("from \"./"), "{line}");
+        }
+        assert!(!script.contains("</script") && script.contains("function estimate("));
+    }
+
+    #[test]
+    fn data_cannot_end_the_element_that_holds_it() {
+        let mut costs = Costs::reference();
+        costs.machine = "</script><script>".to_owned();
+        let text = section(&data(&costs, &[], &NEED)).into_string();
+        assert_eq!(text.matches("</script>").count(), 1, "{text}");
+    }
+}

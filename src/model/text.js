@@ -1,0 +1,41 @@
+// Numbers as people read them, in the style of src/units.rs.
+
+/** Three significant digits; whole numbers with separators from a thousand on. */
+export function significant(value) {
+  if (value === 0) return "0";
+  if (Math.abs(value) >= 999.5) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(3)));
+}
+
+const scaled = (units) => (value) => {
+  const [name, factor] = units.find(([, least]) => Math.abs(value) >= least) ?? units.at(-1);
+  return `${significant(value / factor)} ${name}`;
+};
+
+const bytes = (end) => [
+  [`TB${end}`, 1e12],
+  [`GB${end}`, 1e9],
+  [`MB${end}`, 1e6],
+  [`kB${end}`, 1e3],
+  [`B${end}`, 1],
+];
+export const showBytes = scaled(bytes(""));
+export const showBytesPerSecond = scaled(bytes("/s"));
+export const showSeconds = (value) =>
+  value === 0
+    ? "0 ms"
+    : scaled([
+        ["h", 3600],
+        ["min", 60],
+        ["s", 1],
+        ["ms", 1e-3],
+        ["µs", 1e-6],
+      ])(value);
+export const showPerSecond = (value) => `${significant(value)}/s`;
+
+/** An amount of money: cents below a thousand. */
+export function showMoney(value, currency) {
+  const digits = Math.abs(value) < 1000 ? 2 : 0;
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return `${value.toLocaleString("en-US", options)} ${currency}`;
+}

@@ -1,0 +1,161 @@
+//! The model page's formulas against those of the program: the same workloads through both.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use poll_vs_push::advise::prices::PriceList;
+use poll_vs_push::advise::{Cost, Costs, Need, advise, choose, estimates};
+use poll_vs_push::model;
+use poll_vs_push::scenario::Headers;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{TestServer, soon};
+
+const WORKLOADS: usize = 3_000;
+/// Workloads whose margins are compared: each of them takes thousands of estimates.
+const WITH_MARGINS: usize = 60;
+const TOLERANCE: f64 = 1e-9;
+/// Margins are found by bisection, and sums that differ in the last bit may end it one step apart.
+const MARGIN_TOLERANCE: f64 = 1e-4;
+const MISSING: &str = "\nSKIPPED: no node, so the model page's formulas are not compared. Debian: apt install nodejs\n";
+
+const DRIVER: &str = r#"
+import { readFileSync } from "node:fs";
+const { model, needs, with_margins } = JSON.parse(readFileSync(process.argv[2]));
+const COSTS = {
+  cpu: (way) => way.cpu_cores_busy,
+  bytes: (way) => way.bytes_up_s + way.bytes_down_s,
+  requests: (way) => way.requests_s,
+  memory: (way) => way.memory_bytes,
+};
+const answers = needs.map((need, index) => {
+  const ways = estimates(need, model);
+  return {
+    ways,
+    choice: choose(ways, COSTS[need.cost], need, model.constants),
+    bills: model.prices.map((list) => ways.map((way) => bill(list, way, need))),
+    margins: index < with_margins ? margins(need, model, COSTS[need.cost]) : null,
+  };
+});
+process.stdout.write(JSON.stringify(answers));
+"#;
+
+/// Workloads over all that the page's controls allow, many at the bounds.
+fn workloads() -> Vec<Need> {
+    let mut rng = ChaCha8Rng::seed_from_u64(17);
+    let mut log = move |low: f64, high: f64| low * (high / low).powf(rng.random::<f64>());
+    let mut picks = ChaCha8Rng::seed_from_u64(19);
+    let costs = [Cost::Cpu, Cost::Bytes, Cost::Requests, Cost::Memory];
+    let workload = |_| {
+        let subscribers = log(1.0, 1e7) as u32;
+        let poll_interval_s = log(0.01, 1e4);
+        Need {
+            subscribers,
+            topics: (log(1.0, 1e6) as u32).min(subscribers),
+            rate: log(1e-4, 1e3),
+            staleness_s: log(0.01, 86_400.0),
+            rtt_s: if picks.random::<f64>() < 0.1 { 0.0 } else { log(0.001, 10.0) },
+            poll_interval_s: picks.random::<bool>().then_some(poll_interval_s),
+            message_bytes: if picks.random::<f64>() < 0.1 { 0 } else { log(1.0, 1e6) as u32 },
+            headers: if picks.random() { Headers::Browser } else { Headers::Minimal },
+            is_tls: picks.random(),
+            browser_only: picks.random(),
+            two_way: picks.random(),
+            cost: costs[picks.random_range(0..costs.len())],
+        }
+    };
+    (0..WORKLOADS).map(workload).collect()
+}
+
+/// What the page's formulas say; absent where there is nothing to run them with.
+async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> Option<Vec<Value>> {
+    let model = model::data(costs, prices, &needs[0]);
+    let mut input = tempfile::NamedTempFile::new().expect("a file");
+    let given = json!({ "model": model, "needs": needs, "with_margins": WITH_MARGINS });
+    write!(input, "{given}").expect("written");
+    let (_, formulas) = model::files().find(|(name, _)| *name == "formulas.js").expect("there");
+    let mut script = tempfile::Builder::new().suffix(".mjs").tempfile().expect("a file");
+    write!(script, "{formulas}{DRIVER}").expect("written");
+    let mut node = Command::new("node");
+    node.arg(script.path()).arg(input.path()).stdin(Stdio::null()).kill_on_drop(true);
+    let Ok(output) = soon(node.output()).await else {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{MISSING}");
+        // Not by `eprintln!`, which the test runner keeps to itself.
+        let _ = std::io::stderr().write_all(MISSING.as_bytes());
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).expect("a list"))
+}
+
+/// Panics unless every field of `ours` is in `theirs` with the same value, numbers within reason.
+fn assert_same(ours: &Value, theirs: &Value, tolerance: f64, what: &str) {
+    match (ours, theirs) {
+        (Value::Object(fields), Value::Object(_)) => {
+            for (name, ours) in fields {
+                assert_same(ours, &theirs[name], tolerance, &format!("{what}.{name}"));
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            assert_eq!(ours.len(), theirs.len(), "{what}");
+            for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+                assert_same(ours, theirs, tolerance, &format!("{what}[{index}]"));
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().expect("finite"), b.as_f64().expect("finite"));
+            let error = (a - b).abs() / a.abs().max(b.abs()).max(f64::MIN_POSITIVE);
+            assert!(error <= tolerance || a == b, "{what}: {a} in Rust, {b} in JavaScript");
+        }
+        _ => assert_eq!(ours, theirs, "{what}"),
+    }
+}
+
+#[tokio::test]
+async fn javascript_and_rust_agree_on_random_workloads() {
+    let (needs, costs, prices) = (workloads(), Costs::reference(), PriceList::built_in());
+    let Some(answers) = in_javascript(&needs, &costs, &prices).await else { return };
+    assert_eq!(answers.len(), needs.len());
+    for (index, (need, theirs)) in needs.iter().zip(&answers).enumerate() {
+        let estimates = estimates(need, &costs);
+        let what = |part: &str| format!("{need:?}\n{part}");
+        let mut ways = json!(estimates);
+        for way in ways.as_array_mut().expect("a list") {
+            let way = way.as_object_mut().expect("fields");
+            // How well costs are known is not shown on the page.
+            way.retain(|name, _| !name.ends_with("standing"));
+        }
+        assert_same(&ways, &theirs["ways"], TOLERANCE, &what("ways"));
+        assert_same(&json!(choose(need, &costs)), &theirs["choice"], TOLERANCE, &what("choice"));
+        let bills: Vec<Vec<_>> = prices
+            .iter()
+            .map(|list| estimates.iter().map(|way| list.bill(way, need)).collect())
+            .collect();
+        assert_same(&json!(bills), &theirs["bills"], TOLERANCE, &what("bills"));
+        if index < WITH_MARGINS {
+            let margins = json!(advise(need, &costs).margins);
+            assert_same(&margins, &theirs["margins"], MARGIN_TOLERANCE, &what("margins"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn model_page_is_served_with_its_files() {
+    let server = TestServer::start().await;
+    let page = server.get("/model").await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    let text = String::from_utf8(page.body.to_vec()).expect("text");
+    for (name, _) in model::files() {
+        assert_eq!(server.get(&format!("/page/{name}")).await.status, 200, "{name}");
+    }
+    for list in PriceList::built_in() {
+        assert!(text.contains(&list.title), "{}", list.title);
+    }
+    server.stop().await;
+}
