@@ -4,7 +4,7 @@
 //! continues, although its clients have answered in time: what they sent has not been read yet. So
 //! a client counts as silent only if the process has run for the whole timeout.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -90,10 +90,16 @@ impl PauseDetector {
         limit: Duration,
         future: F,
     ) -> Result<F::Output, Elapsed> {
-        let (start, mut future) = (Instant::now(), pin!(future));
+        let mut future = pin!(future);
+        // Most writes are ready at once, and need no timer.
+        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+            return Ok(output);
+        }
+        let start = Instant::now();
         let mut deadline = start + limit;
         loop {
-            match timeout_at(deadline, future.as_mut()).await {
+            // In a box, so that idle subscribers keep no room for a timer.
+            match Box::pin(timeout_at(deadline, future.as_mut())).await {
                 Ok(output) => return Ok(output),
                 Err(elapsed) => {
                     deadline = self.deadline(start, limit);

@@ -11,12 +11,12 @@ pub mod peer;
 pub mod response;
 mod subscription;
 pub mod token;
+mod when_woken;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, Interval};
-use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -38,6 +38,7 @@ pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector};
 pub use metrics::Metrics;
 pub use response::ApiError;
 pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};
+pub use when_woken::WhenWoken;
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
 pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
@@ -96,7 +97,15 @@ impl App {
 
     /// Runs the task of a connection until it ends, or until `--drain-timeout` has passed.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(connection.with_cancellation_token_owned(self.abort.clone()));
+        // A token's future takes two locks whenever it is polled.
+        let mut abort = WhenWoken::new(Box::pin(self.abort.clone().cancelled_owned()));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = connection => {}
+                () = &mut abort => {}
+            }
+        });
     }
 
     /// Parses the name of a topic.

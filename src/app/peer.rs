@@ -67,7 +67,8 @@ impl PeerStream {
     }
 
     fn socket(&self) -> &TcpStream {
-        (*self.write).as_ref()
+        // Of the two halves the one that is found with fewer cache misses.
+        self.read.as_ref()
     }
 }
 

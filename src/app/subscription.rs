@@ -2,6 +2,7 @@
 //! query in the same way for every transport.
 
 use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use warp::{Filter, Rejection};
 
 use super::metrics::{SubscriberGuard, TransportMetrics};
-use super::{ApiError, App, Client, DrainSlot, End};
+use super::{ApiError, App, Client, DrainSlot, End, WhenWoken};
 use crate::feed::{ReadLimit, Topic};
 use crate::message::{BadInput, Cursor, Stored};
 use crate::variant::Transport;
@@ -101,7 +102,7 @@ pub struct Subscription {
     pub wait: Duration,
     pub(super) app: Arc<App>,
     pub(super) client: Client,
-    transport: Transport,
+    pub transport: Transport,
     drain_slot: DrainSlot,
     _guard: Option<SubscriberGuard>,
 }
@@ -135,7 +136,11 @@ impl Subscription {
 
     /// Resolves when the server has to end the subscription, and says why. Call it once and poll
     /// the future again: each one has its place in a list behind a lock.
-    pub async fn ended(&self) -> End {
+    pub fn ended(&self) -> WhenWoken<Pin<Box<impl Future<Output = End> + Send + Sync + '_>>> {
+        WhenWoken::new(Box::pin(self.wait_for_end()))
+    }
+
+    async fn wait_for_end(&self) -> End {
         let client_gone = async {
             if self.transport == Transport::WebSocket {
                 return pending().await; // The end of the connection shows when it is read.

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::json;
 
-use super::output::{print, usage};
+use super::output::{print, read_file, usage};
 use crate::advise::prices::PriceList;
 use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
@@ -117,14 +116,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
     match given {
         None => Ok(Costs::reference()),
-        Some(path) => Ok(Costs::from_run(&super::read_run(path)?)),
+        Some(path) => Ok(Costs::from_run(&super::read_run("--costs", path)?)),
     }
 }
 
 fn price_list(path: &Path) -> anyhow::Result<PriceList> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--prices {shown}: cannot read the price list"))?;
+    let text = read_file("--prices", path)?;
     PriceList::parse(&text).map_err(|error| usage(format!("--prices {shown}: {error}")))
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::output::{
-    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, print, print_styled, usage,
+    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, print, print_styled, read_file, usage,
 };
 use super::progress::ProgressLine;
 use super::target_url::TargetUrl;
@@ -119,7 +119,8 @@ impl Common {
         let scenario = self.scenario(supports)?;
         self.check_restart(&scenario, &source)?;
         self.check_thresholds(&scenario)?;
-        let baseline = self.baseline.as_deref().map(super::read_run).transpose()?;
+        let baseline = self.baseline.as_deref().map(|path| super::read_run("--baseline", path));
+        let baseline = baseline.transpose()?;
         if let (Some(old), Some(path)) = (&baseline, &self.baseline) {
             baseline::check_comparable(old, &scenario)
                 .map_err(|reason| usage(format!("--baseline {}: {reason}", path.display())))?;
@@ -225,20 +226,21 @@ impl Common {
     fn tls_dialer(&self, target: &TargetUrl) -> anyhow::Result<Dialer> {
         let no_ca = || usage("an https:// target requires --ca, the certificate to trust");
         let ca = self.ca.as_ref().ok_or_else(no_ca)?;
-        Ok(target.dialer()?.with_trust(Trust::new(ca, &target.name)?))
+        let trust = Trust::new(ca, &target.name);
+        let trust = trust.map_err(|error| usage(format!("--ca: {}", causes(&error.into()))))?;
+        Ok(target.dialer()?.with_trust(trust))
     }
 
     #[cfg(not(feature = "tls"))]
     fn tls_dialer(&self, _: &TargetUrl) -> anyhow::Result<Dialer> {
-        bail!(crate::NO_TLS)
+        Err(usage(crate::NO_TLS))
     }
 
     fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+                let text = read_file("--scenario", path)?;
                 let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
                 Scenario::from_toml(&text).map_err(wrong)?
             }

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 
+use super::output::usage;
 use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, Kept, StoreError};
 use crate::message::{Epoch, Message, TopicName};
+use crate::text::causes;
 
 /// List the stored topics and messages of a server
 #[derive(Debug, clap::Args)]
@@ -40,7 +42,8 @@ const READ_LIMIT: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
 
 /// Prints the topics or messages.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let archive = Archive::open_existing(&args.directory)?;
+    let archive =
+        Archive::open_existing(&args.directory).map_err(|error| usage(causes(&error.into())))?;
     let epoch = archive.epoch()?;
     let all = archive.rows()?;
     // If some topics share a number, list all topics, and read only the others.

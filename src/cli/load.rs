@@ -4,10 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
-
 use super::compare::Common;
-use super::output::usage;
+use super::output::{read_file, usage};
 use crate::load::ServerSource;
 use crate::load::target::Target;
 
@@ -40,8 +38,7 @@ pub struct Args {
 /// Measures the server and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = &args.target_file;
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the target file {}", path.display()))?;
+    let text = read_file("--target-file", path)?;
     let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
     let target = Target::from_toml(&text).map_err(wrong)?;
     let known = target.transports();

@@ -19,7 +19,6 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,8 +99,11 @@ fn load_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-fn read_run(path: &Path) -> anyhow::Result<Run> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Run::from_json(&text).with_context(|| format!("in {}", path.display()))
+/// Reads a run; `name` is the flag that names it, or empty.
+fn read_run(name: &str, path: &Path) -> anyhow::Result<Run> {
+    let text = output::read_file(name, path)?;
+    let file = path.display();
+    Run::from_json(&text).map_err(|error| {
+        output::usage(format!("{name} {file}: {}", causes(&error.into())).trim_start())
+    })
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -26,6 +27,16 @@ pub struct UsageError(String);
 /// The usage error with this text.
 pub fn usage(text: impl Display) -> anyhow::Error {
     UsageError(text.to_string()).into()
+}
+
+/// Reads a file that the command line names: `name` is the flag before it, or empty.
+///
+/// # Errors
+/// A usage error if it cannot be read.
+pub fn read_file(name: &str, path: &Path) -> anyhow::Result<String> {
+    let file = path.display();
+    std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("{name} {file}: cannot be read: {error}").trim_start()))
 }
 
 /// Prints lines to standard output, with control characters escaped.

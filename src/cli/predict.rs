@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde::Serialize;
 
-use super::output::{print, usage};
+use super::output::{print, read_file, usage};
 use crate::report::document::{Block, Field, Row, Section, Table};
 use crate::report::{TableStyle, terminal};
 use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
@@ -64,10 +63,9 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
             transports: Transport::ALL.map(Variant::from).to_vec(),
         }],
         Some(path) => {
-            let at = || path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(at)?;
-            let scenario = Scenario::from_toml(&text);
-            scenario.map_err(|error| usage(format!("{}: {error}", path.display())))?.points()
+            let text = read_file("--scenario", path)?;
+            let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
+            Scenario::from_toml(&text).map_err(wrong)?.points()
         }
     };
     for point in &mut points {

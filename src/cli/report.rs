@@ -22,7 +22,7 @@ pub struct Args {
 
 /// Reads a run and writes its report.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let run = super::read_run(&args.run)?;
+    let run = super::read_run("", &args.run)?;
     let beside = || args.run.parent().unwrap_or(Path::new(".")).to_path_buf();
     let directory = args.output.unwrap_or_else(beside);
     let at = || format!("--output {}: cannot write the report", directory.display());

@@ -7,7 +7,8 @@ use tracing::warn;
 
 use super::{logging, output};
 use crate::app::ServerConfig;
-use crate::server::Server;
+use crate::server::{BindError, Server};
+use crate::text::causes;
 use crate::usage::raise_connection_limit;
 
 /// Serve one message feed over every transport
@@ -42,7 +43,7 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     limit_connections(&mut args.config);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
-        let server = Server::bind(args.config).await?;
+        let server = Server::bind(args.config).await.map_err(bind_error)?;
         output::print(&format!("listening on {}://{}", server.scheme(), server.local_addr()?))?;
         server.serve(shutdown_signal(args.with_parent)?).await;
         Ok(ExitCode::SUCCESS)
@@ -50,6 +51,14 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     // A pending read of standard input cannot be cancelled and would block an orderly shutdown.
     runtime.shutdown_background();
     served
+}
+
+/// A key or certificate that cannot be used is an error of the command line.
+fn bind_error(error: BindError) -> anyhow::Error {
+    match error {
+        BindError::Listen { .. } | BindError::Store(_) => error.into(),
+        _ => output::usage(causes(&error.into())),
+    }
 }
 
 /// Raises the limit on file descriptors as far as the system allows, and lowers `--max-connections`

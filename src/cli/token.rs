@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output::{print, usage};
 use crate::app::token::{Claims, TokenKey};
+use crate::text::causes;
 use crate::units::{parse_duration, show_duration};
 
 /// Create a token for a server started with --token-key
@@ -56,6 +57,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let end = SystemTime::now().duration_since(UNIX_EPOCH)? + expires;
     let claims = Claims { sub: subject, exp: Some(end.as_secs()), nbf: None, subscribe, publish };
-    print(&TokenKey::read(&key)?.sign(&claims))?;
+    let key =
+        TokenKey::read(&key).map_err(|error| usage(format!("--key: {}", causes(&error.into()))))?;
+    print(&key.sign(&claims))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,9 +11,11 @@
 //! process.
 
 mod log;
+mod shared;
 pub mod store;
 mod tail;
 mod topic;
+mod waiters;
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -22,6 +24,7 @@ use std::time::Duration;
 use crate::message::{Epoch, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
+pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
 pub use topic::Topic;
@@ -113,18 +116,17 @@ impl Feed {
         self.topics.read().expect("no panic under this lock").len()
     }
 
-    /// Drops what is older than the retention's age. To be called now and then: a topic that
-    /// nobody publishes to has no other occasion.
+    /// Drops what is older than the retention's age, and what topics keep of recent reads. To be
+    /// called now and then: a topic that nobody publishes to has no other occasion.
     pub async fn expire(&self) {
-        if self.limits.retention.age == Duration::MAX {
-            return;
-        }
         let topics: Vec<_> =
             self.topics.read().expect("no panic under this lock").values().cloned().collect();
         for topic in topics {
             topic.expire();
         }
-        self.store.expire().await;
+        if self.limits.retention.age != Duration::MAX {
+            self.store.expire().await;
+        }
     }
 
     /// Stores whatever is still on its way, and lets go of the store.

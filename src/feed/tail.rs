@@ -2,27 +2,31 @@
 //! The memory store keeps nothing else; in front of a store on disk this is what nearly every read
 //! is answered from.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::log::{Log, ReadLimit, Retention, unix_micros};
+use super::waiters::{Registration, Waiters};
 use crate::message::{Message, NewMessage, Offset};
 
-/// A log with a lock around it and a bell on it.
+/// A log behind a lock, and the tasks that wait for its next message.
 #[derive(Debug)]
 pub struct Tail {
     log: RwLock<Log>,
-    /// Mirrors the log's head, for those who wait. It is set after the log, so whoever it wakes
-    /// finds the message there.
-    head: watch::Sender<Offset>,
+    /// The log's head, to be read without the lock. It is set under the lock.
+    head: AtomicU64,
+    waiters: Waiters,
 }
 
 impl Tail {
     /// Holds no message, and goes on after `head`.
     pub(super) fn after(head: Offset, retention: Retention) -> Self {
-        Tail { log: RwLock::new(Log::after(head, retention)), head: watch::Sender::new(head) }
+        let log = RwLock::new(Log::after(head, retention));
+        Tail { log, head: AtomicU64::new(head), waiters: Waiters::default() }
     }
 
     /// Gives the draft the next offset and appends it. For a store that decides by this order.
@@ -31,30 +35,25 @@ impl Tail {
         let offset = log.head() + 1;
         let (stored_at, message) = encode(offset, draft);
         log.push(offset, stored_at, message);
+        self.head.store(offset, Ordering::Release);
         drop(log);
-        self.announce(offset);
+        self.waiters.wake_all();
         offset
     }
 
     /// Appends a message that the store has given its offset, and has stored. Calls must come in
     /// the order of the offsets.
     pub fn push(&self, offset: Offset, stored_at: u64, message: Bytes) {
-        self.log.write().expect("no panic under this lock").push(offset, stored_at, message);
-        self.announce(offset);
-    }
-
-    /// Wakes everybody who waits for this offset.
-    fn announce(&self, offset: Offset) {
-        self.head.send_if_modified(|head| {
-            let newer = offset > *head;
-            *head = offset.max(*head);
-            newer
-        });
+        let mut log = self.log.write().expect("no panic under this lock");
+        log.push(offset, stored_at, message);
+        self.head.store(offset, Ordering::Release);
+        drop(log);
+        self.waiters.wake_all();
     }
 
     /// The newest offset.
     pub fn head(&self) -> Offset {
-        self.read().head()
+        self.head.load(Ordering::Acquire)
     }
 
     /// Drops what is older than the retention's age.
@@ -74,10 +73,8 @@ impl Tail {
     }
 
     /// Returns once the head is beyond `offset`; dropping it is safe.
-    pub(super) async fn wait_beyond(&self, offset: Offset) {
-        let mut head = self.head.subscribe();
-        let newer = head.wait_for(|head| *head > offset).await;
-        newer.expect("the sender lives as long as the tail");
+    pub(super) fn wait_beyond(&self, offset: Offset) -> impl Future<Output = ()> {
+        WaitBeyond { tail: self, offset, registration: None }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Log> {
@@ -90,4 +87,38 @@ pub fn encode(offset: Offset, draft: NewMessage) -> (u64, Bytes) {
     let NewMessage { sender, text } = draft;
     let published_at = unix_micros();
     (published_at, Message { offset, published_at, sender, text }.encode())
+}
+
+/// See [`Tail::wait_beyond`].
+struct WaitBeyond<'a> {
+    tail: &'a Tail,
+    offset: Offset,
+    registration: Option<Registration>,
+}
+
+impl Future for WaitBeyond<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let is_over = || self.tail.head() > self.offset;
+        if is_over() {
+            return Poll::Ready(());
+        }
+        match self.tail.waiters.register(self.registration, cx.waker(), is_over) {
+            None => Poll::Ready(()),
+            registration => {
+                self.registration = registration;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for WaitBeyond<'_> {
+    fn drop(&mut self) {
+        // After a wake-up there is nothing to remove, and no lock to take.
+        if let Some(registration) = self.registration.filter(|_| self.tail.head() <= self.offset) {
+            self.tail.waiters.remove(registration);
+        }
+    }
 }

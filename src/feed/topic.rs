@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::FeedLimits;
 use super::log::ReadLimit;
+use super::shared::{RecentReads, SharedRead};
 use super::store::{Store, StoreError};
 use super::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, ReadResult, TopicName};
@@ -16,6 +17,7 @@ pub struct Topic {
     epoch: Epoch,
     tail: Arc<Tail>,
     store: Arc<dyn Store>,
+    recent_reads: RecentReads,
     /// Bytes in one slice, at most.
     slice_bytes: usize,
 }
@@ -30,7 +32,8 @@ impl Topic {
         let Cursor { epoch, offset } = store.head(name)?;
         let tail = Arc::new(Tail::after(offset, store.tail_retention(limits.retention)));
         let slice_bytes = limits.slice_bytes;
-        Ok(Topic { name: name.clone(), epoch, tail, store: store.clone(), slice_bytes })
+        let (name, store) = (name.clone(), store.clone());
+        Ok(Topic { name, epoch, tail, store, recent_reads: RecentReads::default(), slice_bytes })
     }
 
     /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.
@@ -61,18 +64,27 @@ impl Topic {
     /// A cursor that retention has overtaken gets what is left and the size of the gap. One of
     /// another epoch, or ahead of the head, gets a reset to the head.
     ///
+    /// Subscribers at the same place share what this returns, and its encodings.
+    ///
     /// # Errors
     /// If the store has what is asked for, and cannot read it.
     pub async fn read_after(
         &self,
         cursor: Cursor,
         limit: impl Into<ReadLimit>,
-    ) -> Result<ReadResult, StoreError> {
+    ) -> Result<SharedRead, StoreError> {
         let limit = limit.into().within(self.slice_bytes);
+        let is_current = cursor.epoch == self.epoch;
+        if is_current
+            && let Some(read) = self.recent_reads.find(self.tail.head(), cursor.offset, limit)
+        {
+            return Ok(read);
+        }
         let (head, read) = self.tail.read_after(cursor.offset, limit);
-        let Some((mut gap, mut messages)) = read.filter(|_| cursor.epoch == self.epoch) else {
+        let Some((mut gap, mut messages)) = read.filter(|_| is_current) else {
             let cursor = Cursor { epoch: self.epoch, offset: head };
-            return Ok(ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true });
+            let result = ReadResult { cursor, messages: Vec::new(), gap: 0, reset: true };
+            return Ok(result.into());
         };
         // Only a cursor that memory no longer covers has to wait, for the store to read its file.
         if gap > 0 {
@@ -82,7 +94,9 @@ impl Topic {
             }
         }
         let offset = cursor.offset + gap + messages.len() as u64;
-        Ok(ReadResult { cursor: Cursor { epoch: self.epoch, offset }, messages, gap, reset: false })
+        let result =
+            ReadResult { cursor: Cursor { offset, ..cursor }, messages, gap, reset: false };
+        Ok(self.recent_reads.share(head, cursor.offset, limit, result))
     }
 
     /// Returns as soon as [`Topic::read_after`] has something to say about `cursor`: a message, or
@@ -93,9 +107,11 @@ impl Topic {
         }
     }
 
-    /// Drops from memory what is older than the retention's age.
+    /// Drops from memory what is older than the retention's age, and what was kept for
+    /// subscribers that read it at about the same time.
     pub(super) fn expire(&self) {
         self.tail.expire();
+        self.recent_reads.clear();
     }
 
     /// True if a message was ever published.

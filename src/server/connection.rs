@@ -1,11 +1,14 @@
 //! Serves one connection to its end, with HTTP/1.1 or HTTP/2 as the client chooses.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::rt::bounds::Http2ServerConnExec;
@@ -13,19 +16,26 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::sleep;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::debug;
 
+use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
 use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
-use crate::app::{App, AwakeTimer};
+use crate::app::{App, AwakeTimer, WhenWoken};
 
 /// Bytes that are buffered for one HTTP/2 stream.
 const H2_SEND_BYTES: usize = 32 << 10;
 /// The flow-control window of an HTTP/2 stream, and of a connection: bytes that a client may send
 /// before the server has read them.
 const H2_WINDOW_BYTES: u32 = 64 << 10;
+
+/// How long a connection waits for a response before it is parked. A busy feed responds sooner, so
+/// that parking would save nothing.
+const PARK_AFTER: Duration = Duration::from_millis(100);
 
 /// The HTTP versions, configured.
 #[derive(Debug, Clone)]
@@ -77,8 +87,9 @@ impl Protocols {
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S::Future: 'static,
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Unpin + Send + 'static,
         Tasks: Http2ServerConnExec<S::Future, B>,
     {
         let detected = tokio::select! {
@@ -86,45 +97,155 @@ impl Protocols {
             () = self.app.drain.cancelled() => return,
         };
         let Ok((protocol, first)) = detected else { return };
-        let io = TokioIo::new(Rewind::new(first, io));
+        let io = Rewind::new(first, io);
         match protocol {
-            Protocol::Http1 => {
-                let connection = pin!(self.http1.serve_connection(io, service).with_upgrades());
-                self.until_end(connection, |it| it.graceful_shutdown(), address).await;
-            }
+            Protocol::Http1 => self.serve_http1(io, service, phase, address).await,
             Protocol::Http2 => {
                 // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
                 // Boxed, so that the task of an HTTP/1.1 connection does not have the size of this.
-                let mut connection = Box::pin(self.http2.serve_connection(io, service));
-                self.until_end(connection.as_mut(), |it| it.graceful_shutdown(), address).await;
+                Box::pin(self.serve_http2(io, service, address)).await;
             }
         }
     }
 
-    /// Drives a connection to its end, and shuts it down gracefully when the drain begins.
-    async fn until_end<C>(
-        &self,
-        mut connection: Pin<&mut C>,
-        shut_down: impl FnOnce(Pin<&mut C>),
-        address: IpAddr,
-    ) where
-        C: Future<Output = hyper::Result<()>>,
+    async fn serve_http2<I, S, B>(&self, io: I, service: S, address: IpAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S::Future: 'static,
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+        Tasks: Http2ServerConnExec<S::Future, B>,
     {
+        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = self.app.drain.cancelled() => {
-                shut_down(connection.as_mut());
+                Pin::new(&mut connection).graceful_shutdown();
                 connection.await
             }
         };
-        if let Err(error) = ended {
-            if error.is_parse_too_large() {
-                self.app.metrics.refused(Refusal::HeaderBytes);
-            } else if error.is_timeout() {
-                self.app.metrics.refused(Refusal::Idle);
-            }
-            debug!(%error, %address, "connection ended");
+        self.log_end(ended, address);
+    }
+
+    /// Serves requests by hyper, except while the client waits.
+    async fn serve_http1<I, S, B>(
+        &self,
+        mut io: Rewind<I>,
+        service: S,
+        phase: &ConnectionPhase,
+        address: IpAddr,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Unpin + Send + 'static,
+    {
+        let slot = Slot::new();
+        let mut service = Parking::new(service, slot.clone());
+        loop {
+            let connection = self.http1.serve_connection(TokioIo::new(io), service);
+            let mut connection = Box::new(connection.with_upgrades());
+            let ended = self.until_parked(&mut *connection, &slot, phase).await;
+            let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
+                return self.log_end(ended.unwrap_or(Ok(())), address);
+            };
+            let (unread, mut stream) = parts.io.into_inner().into_parts();
+            service = parts.service;
+            let mut first = match slot.take() {
+                UnderWay::Response(response, head) => slot.respond(response, &head).await,
+                UnderWay::Stream(body, head) => {
+                    let written = write_stream(&mut stream, body, &head).await;
+                    phase.set(ConnectionPhase::IDLE);
+                    match written {
+                        Ok(true) if !self.app.drain.is_cancelled() => BytesMut::new(),
+                        Ok(_) => return drop(stream.shutdown().await),
+                        Err(error) => return debug!(%error, %address, "connection ended"),
+                    }
+                }
+                UnderWay::Nothing => BytesMut::new(),
+            };
+            first.extend_from_slice(&parts.read_buf);
+            first.extend_from_slice(&unread);
+            io = Rewind::new(first.freeze(), stream);
         }
+    }
+
+    /// Drives a connection to its end, which comes soon after the drain begins; or until its client
+    /// waits, and nothing is left to be written: `None`.
+    async fn until_parked<C, F, B>(
+        &self,
+        connection: &mut C,
+        slot: &Slot<F, B>,
+        phase: &ConnectionPhase,
+    ) -> Option<hyper::Result<()>>
+    where
+        C: Future<Output = hyper::Result<()>> + Drain + Unpin,
+    {
+        // Both in boxes, which a parked connection does not keep.
+        let mut drain = Some(WhenWoken::new(Box::pin(self.app.drain.clone().cancelled_owned())));
+        let mut delay = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            // Not before the first poll: hyper would close a connection that has read nothing yet,
+            // while a response waits to be written on it.
+            if begins(&mut drain, cx) {
+                drain = None;
+                connection.drain();
+                if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
+            }
+            if phase.is_blocked() {
+                return Poll::Pending;
+            }
+            if slot.has_stream() {
+                return Poll::Ready(None);
+            }
+            if !slot.has_response() {
+                delay = None;
+                return Poll::Pending;
+            }
+            let delay = delay.get_or_insert_with(|| Box::pin(sleep(PARK_AFTER)));
+            delay.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    fn log_end(&self, ended: hyper::Result<()>, address: IpAddr) {
+        let Err(error) = ended else { return };
+        if error.is_parse_too_large() {
+            self.app.metrics.refused(Refusal::HeaderBytes);
+        } else if error.is_timeout() {
+            self.app.metrics.refused(Refusal::Idle);
+        }
+        debug!(%error, %address, "connection ended");
+    }
+}
+
+/// The beginning of the drain, unless it has been seen.
+type DrainBegins = Option<WhenWoken<Pin<Box<WaitForCancellationFutureOwned>>>>;
+
+fn begins(drain: &mut DrainBegins, cx: &mut std::task::Context<'_>) -> bool {
+    drain.as_mut().is_some_and(|drain| Pin::new(drain).poll(cx).is_ready())
+}
+
+/// A connection that can be told to end after the response under way.
+trait Drain {
+    fn drain(&mut self);
+}
+
+impl<I, S, B> Drain for http1::UpgradeableConnection<I, S>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    fn drain(&mut self) {
+        Pin::new(self).graceful_shutdown();
     }
 }

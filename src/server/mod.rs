@@ -8,6 +8,7 @@ mod accept;
 mod auth;
 mod connection;
 mod host;
+mod parking;
 mod protocol;
 pub mod route_table;
 mod routes;

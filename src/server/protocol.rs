@@ -48,6 +48,11 @@ impl<S> Rewind<S> {
     pub fn new(first: Bytes, stream: S) -> Self {
         Rewind { first, stream }
     }
+
+    /// What has been read and not said again, and the stream.
+    pub fn into_parts(self) -> (Bytes, S) {
+        (self.first, self.stream)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +20,8 @@ use crate::app::{App, AwakeSleep, Place};
 #[derive(Debug)]
 pub(super) struct ConnectionPhase {
     now: AtomicU8,
+    /// A write, or a flush, waits for the peer to read.
+    is_blocked: AtomicBool,
 }
 
 impl ConnectionPhase {
@@ -33,7 +35,15 @@ impl ConnectionPhase {
     pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<ConnectionPhase> {
-        Arc::new(ConnectionPhase { now: AtomicU8::new(ConnectionPhase::HEAD) })
+        Arc::new(ConnectionPhase {
+            now: AtomicU8::new(ConnectionPhase::HEAD),
+            is_blocked: AtomicBool::new(false),
+        })
+    }
+
+    /// True if the last write, or flush, could not be completed.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Relaxed)
     }
 
     pub fn set(&self, phase: u8) {
@@ -87,9 +97,12 @@ impl<S> TimeoutStream<S> {
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if result.is_ready() {
-            self.blocked = None;
+            if self.blocked.take().is_some() {
+                self.phase.is_blocked.store(false, Relaxed);
+            }
             return result;
         }
+        self.phase.is_blocked.store(true, Relaxed);
         let time_limit = self.app.config.send_timeout;
         let blocked =
             self.blocked.get_or_insert_with(|| Box::pin(self.app.pauses.sleep(time_limit)));
@@ -159,7 +172,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            self.phase.is_blocked.store(true, Relaxed);
+        } else if self.blocked.is_none() && self.phase.is_blocked() {
+            self.phase.is_blocked.store(false, Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

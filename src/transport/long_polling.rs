@@ -27,8 +27,8 @@ use warp::reply::Response;
 use super::{SubscribeOptions, Update, poll_response};
 use crate::app::{App, Subscription};
 use crate::client::{ClientError, Dialer, PollClient};
+use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
-use crate::message::ReadResult;
 use crate::variant::Transport;
 
 /// The server half.
@@ -37,7 +37,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 }
 
 /// Responds when there is a message, or empty when `wait` has passed or the subscription ends.
-async fn long_poll(subscription: Arc<Subscription>) -> Result<ReadResult, StoreError> {
+async fn long_poll(subscription: Arc<Subscription>) -> Result<SharedRead, StoreError> {
     let topic = &subscription.topic;
     // WAIT: here, in the server, once for each request.
     tokio::select! {

@@ -25,7 +25,7 @@ use crate::client::{ClientError, Dialer, PollOptions};
 use crate::message::{Cursor, TopicName};
 use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
 /// Of WebSocket, and of Socket.IO on it.
-use websocket::handshake;
+use websocket::{frames, handshake};
 
 /// The options of a subscriber, for all transports; each uses those that apply to it.
 #[derive(Debug, Clone)]

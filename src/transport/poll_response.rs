@@ -21,6 +21,7 @@ use warp::reply::Response;
 use crate::app::metrics::Refusal;
 use crate::app::response::{etag_matches, json_response, to_response};
 use crate::app::{ApiError, App, SubscribeRequest, Subscription};
+use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
 use crate::message::ReadResult;
 use crate::variant::Transport;
@@ -33,7 +34,7 @@ pub(super) fn route<F>(
     read: impl Fn(Arc<Subscription>) -> F + Clone + Send + Sync + 'static,
 ) -> BoxedFilter<(Response,)>
 where
-    F: Future<Output = Result<ReadResult, StoreError>> + Send,
+    F: Future<Output = Result<SharedRead, StoreError>> + Send,
 {
     let app = app.clone();
     SubscribeRequest::filter(name)
@@ -60,7 +61,7 @@ fn respond(
     app: &App,
     subscription: &Subscription,
     conditions: &RequestConditions,
-    result: &ReadResult,
+    result: &SharedRead,
 ) -> Result<Response, ApiError> {
     subscription.check_token().map_err(|end| {
         app.metrics.refused(Refusal::Token);
@@ -114,7 +115,7 @@ fn batch_response(
     app: &App,
     subscription: &Subscription,
     conditions: &RequestConditions,
-    result: &ReadResult,
+    result: &SharedRead,
 ) -> Response {
     let metrics = subscription.metrics();
     let tag = tag(result);
@@ -126,7 +127,8 @@ fn batch_response(
         metrics.empty_answers.inc();
     }
     metrics.deliveries.inc_by(result.messages.len() as u64);
-    let body = result.encode_batch();
+    // Both kinds of polling send the same.
+    let body = result.encoded(Transport::ShortPolling, ReadResult::encode_batch);
     if body.len() < app.config.gzip_min_bytes {
         return tagged(json_response(StatusCode::OK, body), &tag);
     }

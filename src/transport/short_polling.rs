@@ -22,8 +22,8 @@ use warp::reply::Response;
 use super::{PollSchedule, SubscribeOptions, Update, poll_response};
 use crate::app::{App, Subscription};
 use crate::client::{ClientError, Dialer, PollClient};
+use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
-use crate::message::ReadResult;
 use crate::variant::Transport;
 
 /// The server half.
@@ -32,7 +32,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 }
 
 /// Responds at once.
-async fn poll(subscription: Arc<Subscription>) -> Result<ReadResult, StoreError> {
+async fn poll(subscription: Arc<Subscription>) -> Result<SharedRead, StoreError> {
     let topic = &subscription.topic;
     topic.read_after(subscription.cursor, subscription.limit).await
 }

@@ -19,6 +19,7 @@ use warp::{Filter, Reply as _};
 
 use crate::app::response::to_response;
 use crate::app::{App, End, SubscribeRequest, Subscription};
+use crate::feed::SharedRead;
 use crate::message::{Cursor, Epoch, Event, Offset, ReadResult};
 use crate::variant::Transport;
 
@@ -144,6 +145,21 @@ fn chunks(
     })
 }
 
+/// The chunk that a subscriber is sent of a read, the same for all subscribers.
+fn encode<F: Format>(result: &ReadResult) -> Bytes {
+    let Cursor { epoch, offset } = result.cursor;
+    let mut chunk = F::new(epoch);
+    for event in result.events() {
+        let moves_cursor = matches!(event, Event::Reset { .. });
+        chunk.event(moves_cursor.then_some(offset), &event);
+    }
+    let count = result.messages.len() as u64;
+    for (offset, message) in (offset - count + 1..).zip(&result.messages) {
+        chunk.message(offset, message);
+    }
+    chunk.finish()
+}
+
 /// Writes events to one client.
 pub(super) struct StreamWriter<F> {
     subscription: Arc<Subscription>,
@@ -169,28 +185,19 @@ impl<F: Format> StreamWriter<F> {
         let mut chunk = F::new(epoch);
         chunk.retry(RECONNECT_DELAY);
         chunk.event(Some(offset), &Event::Subscribed { epoch, cursor: offset });
-        self.put(chunk, 0).await
+        self.put(chunk.finish(), 0).await
     }
 
     /// Sends what was read, as one chunk.
-    pub async fn send(&mut self, result: ReadResult) -> Result<(), End> {
-        let Cursor { epoch, offset } = result.cursor;
-        let mut chunk = F::new(epoch);
-        for event in result.events() {
-            let moves_cursor = matches!(event, Event::Reset { .. });
-            chunk.event(moves_cursor.then_some(offset), &event);
-        }
-        let count = result.messages.len() as u64;
-        for (offset, message) in (offset - count + 1..).zip(&result.messages) {
-            chunk.message(offset, message);
-        }
-        self.put(chunk, count).await
+    pub async fn send(&mut self, result: SharedRead) -> Result<(), End> {
+        let chunk = result.encoded(self.subscription.transport, encode::<F>);
+        self.put(chunk, result.messages.len() as u64).await
     }
 
     /// Hands over a chunk with `count` messages. Resolves when hyper asks for the next one.
-    async fn put(&mut self, chunk: F, count: u64) -> Result<(), End> {
+    async fn put(&mut self, chunk: Bytes, count: u64) -> Result<(), End> {
         self.subscription.check_token()?;
-        *self.lock() = Some(chunk.finish());
+        *self.lock() = Some(chunk);
         self.subscription.metrics().deliveries.inc_by(count);
         poll_fn(|_| if self.lock().is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
         Ok(())

@@ -17,6 +17,7 @@
 //! a connection, a task and small buffers for each subscriber, and sends a ping every --heartbeat.
 
 mod echo;
+pub(super) mod frames;
 pub(super) mod handshake;
 mod socket;
 

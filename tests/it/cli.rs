@@ -180,7 +180,7 @@ async fn tls_flag_without_feature_is_an_error() {
     let compare = ["compare", "--target", "https://127.0.0.1", "--ca", "cert.pem"];
     for args in [&serve[..], &compare] {
         let (code, _, error) = run(args).await;
-        assert_eq!(code, 1, "{args:?}");
+        assert_eq!(code, 2, "{args:?}");
         assert!(error.contains("--features tls"), "{error}");
     }
 }
@@ -197,6 +197,29 @@ fn server_durations_have_limits() {
             assert_eq!(output.status.code(), Some(2), "--{flag} {bad}: {text}");
             assert!(text.contains(&format!("--{flag}")) && text.contains(bad), "{text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn missing_files_are_usage_errors_that_name_flag_and_file() {
+    let target = ["--target", "http://127.0.0.1:1", "--target-file", "/nowhere/t.toml"];
+    let workload = ["--subscribers", "10", "--rate", "1", "--staleness", "1s"];
+    let cases: [(&[&str], &[&str], &str); 9] = [
+        (&["compare", "--scenario", "/nowhere/s.toml"], &[], "--scenario /nowhere/s.toml: "),
+        (&["compare", "--baseline", "/nowhere/run.json"], &[], "--baseline /nowhere/run.json: "),
+        (&["predict", "--scenario", "/nowhere/s.toml"], &[], "--scenario /nowhere/s.toml: "),
+        (&["load"], &target, "--target-file /nowhere/t.toml: "),
+        (&["advise", "--costs", "/nowhere/run.json"], &workload, "--costs /nowhere/run.json: "),
+        (&["report", "/nowhere/run.json"], &[], "error: /nowhere/run.json: "),
+        (&["inspect", "/nowhere"], &[], "/nowhere"),
+        (&["token", "--key", "/nowhere/key", "--subscribe", "a"], &[], "'/nowhere/key'"),
+        (&["serve", "--token-key", "/nowhere/key"], &[], "'/nowhere/key'"),
+    ];
+    for (arguments, more, message) in cases {
+        let (code, _, error) = run(&[arguments, more].concat()).await;
+        assert_eq!(code, 2, "{arguments:?}: {error}");
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert_eq!(error.matches("No such file").count(), 1, "{arguments:?}: {error}");
     }
 }
 
@@ -226,7 +249,7 @@ async fn advise_prints_bills_and_refuses_bad_price_lists() {
     assert_eq!(code, 2, "{error}");
     assert!(error.contains(&format!("--prices {path}: date is missing")), "{error}");
     let (code, _, error) = run(&[&workload[..], &["--prices", "/nowhere.toml"]].concat()).await;
-    assert!(code != 0 && error.contains("--prices /nowhere.toml: cannot read"), "{error}");
+    assert!(code == 2 && error.contains("--prices /nowhere.toml: cannot be read"), "{error}");
     let (code, _, error) = run(&[&workload[..], &["--interval", "0s"]].concat()).await;
     assert!(code == 2 && error.contains("--interval"), "{error}");
 }

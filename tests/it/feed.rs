@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use poll_vs_push::feed::{Feed, FeedLimits, Retention, Topic};
+use poll_vs_push::feed::{Feed, FeedLimits, Retention, SharedRead, Topic};
 use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn publish(topic: &Topic, text: &str) -> Cursor {
     publishing.now_or_never().expect("memory is at once").expect("stored")
 }
 
-fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> ReadResult {
+fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> SharedRead {
     topic.read_after(cursor, limit).now_or_never().expect("memory is at once").expect("readable")
 }
 
@@ -88,7 +88,7 @@ proptest! {
         let topic = topic(Retention { bytes: bound, ..Retention::default() });
         for size in sizes {
             publish(&topic, &"x".repeat(size));
-            let kept = read_after(&topic, at(0), usize::MAX).messages;
+            let kept = read_after(&topic, at(0), usize::MAX).messages.clone();
             let bytes: usize = kept.iter().map(|message| message.len()).sum();
             prop_assert!(bytes <= bound || kept.len() == 1);
         }

@@ -5,6 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use crate::feed::SharedRead;
+use crate::message::ReadResult;
+use crate::transport::frames::{BINARY, TEXT, push_frame};
+use crate::variant::Transport;
+
 /// Separates the packets of one body (Engine.IO, "Packet encoding").
 pub const SEPARATOR: u8 = b'\x1e';
 /// What precedes and follows the JSON of a message of the feed.
@@ -63,31 +68,21 @@ impl Outgoing {
 
 impl From<Outgoing> for Output {
     fn from(packet: Outgoing) -> Output {
-        Output { packets: vec![packet], messages: Vec::new() }
+        Output { packets: vec![packet], messages: None }
     }
 }
 
-/// What is written to a client at one time: packets, then messages of the feed, as stored.
+/// What is written to a client at one time: packets, then messages of the feed.
 #[derive(Debug, Default)]
 pub struct Output {
     pub packets: Vec<Outgoing>,
-    pub messages: Vec<Bytes>,
+    pub messages: Option<SharedRead>,
 }
 
 impl Output {
-    fn capacity(&self) -> usize {
-        let messages = self.messages.iter().map(|message| message.len() + 24);
-        self.packets.iter().map(|packet| 2 * packet.len() + 12).chain(messages).sum()
-    }
-
     /// The body of a poll's response.
-    pub fn payload(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.capacity());
-        let separate = |body: &mut Vec<u8>| {
-            if !body.is_empty() {
-                body.push(SEPARATOR);
-            }
-        };
+    pub fn payload(&self) -> Bytes {
+        let mut body = Vec::new();
         for packet in &self.packets {
             separate(&mut body);
             match packet {
@@ -98,47 +93,61 @@ impl Output {
                 }
             }
         }
-        for message in &self.messages {
-            separate(&mut body);
-            body.extend_from_slice(MESSAGE_PREFIX);
-            body.extend_from_slice(message);
-            body.extend_from_slice(MESSAGE_SUFFIX);
+        let messages = self.messages_as(Transport::SocketioPolling, |body, message| {
+            separate(body);
+            message.iter().for_each(|part| body.extend_from_slice(part));
+        });
+        if body.is_empty() {
+            return messages;
         }
-        body
+        if !messages.is_empty() {
+            separate(&mut body);
+        }
+        body.extend_from_slice(&messages);
+        body.into()
     }
 
     /// WebSocket frames, one for each packet.
-    pub fn frames(&self) -> Vec<u8> {
-        let mut frames = Vec::with_capacity(self.capacity());
+    pub fn frames(&self) -> Bytes {
+        let mut frames = Vec::new();
         for packet in &self.packets {
             match packet {
-                Outgoing::Text(text) => push_frame(&mut frames, 0x81, &[text.as_bytes()]),
-                Outgoing::Binary(bytes) => push_frame(&mut frames, 0x82, &[bytes]),
+                Outgoing::Text(text) => push_frame(&mut frames, TEXT, &[text.as_bytes()]),
+                Outgoing::Binary(bytes) => push_frame(&mut frames, BINARY, &[bytes]),
             }
         }
-        for message in &self.messages {
-            push_frame(&mut frames, 0x81, &[MESSAGE_PREFIX, message, MESSAGE_SUFFIX]);
+        let messages = self.messages_as(Transport::SocketioWebsocket, |frames, message| {
+            push_frame(frames, TEXT, &message);
+        });
+        if frames.is_empty() {
+            return messages;
         }
-        frames
+        frames.extend_from_slice(&messages);
+        frames.into()
+    }
+
+    /// The messages, each appended by `append`, once for all subscribers of `transport`.
+    fn messages_as(
+        &self,
+        transport: Transport,
+        append: impl Fn(&mut Vec<u8>, [&[u8]; 3]),
+    ) -> Bytes {
+        let encode = |result: &ReadResult| {
+            let size: usize = result.messages.iter().map(|message| message.len() + 24).sum();
+            let mut encoded = Vec::with_capacity(size);
+            for message in &result.messages {
+                append(&mut encoded, [MESSAGE_PREFIX, message, MESSAGE_SUFFIX]);
+            }
+            encoded.into()
+        };
+        self.messages.as_ref().map_or_else(Bytes::new, |read| read.encoded(transport, encode))
     }
 }
 
-/// Appends an unmasked frame (RFC 6455, section 5.2). `first` has FIN and opcode.
-fn push_frame(frames: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    frames.push(first);
-    match length {
-        0..=125 => frames.push(length as u8),
-        126..=0xffff => {
-            frames.push(126);
-            frames.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            frames.push(127);
-            frames.extend_from_slice(&(length as u64).to_be_bytes());
-        }
+fn separate(body: &mut Vec<u8>) {
+    if !body.is_empty() {
+        body.push(SEPARATOR);
     }
-    parts.iter().for_each(|part| frames.extend_from_slice(part));
 }
 
 /// The types of Socket.IO packets that clients and server exchange.
@@ -212,6 +221,7 @@ impl<'a> Packet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Cursor, Epoch};
 
     #[test]
     fn packets_are_written_as_they_are_read() {
@@ -244,16 +254,22 @@ mod tests {
 
     #[test]
     fn output_is_encoded_as_a_body_and_as_frames() {
+        let cursor = Cursor { epoch: Epoch(1), offset: 2 };
+        let messages = vec![Bytes::from_static(b"{}"); 2];
+        let read = ReadResult { cursor, messages, gap: 0, reset: false };
         let output = Output {
             packets: vec![Outgoing::Text("2".into()), Outgoing::Binary(Bytes::from_static(b"\0"))],
-            messages: vec![Bytes::from_static(b"{}"); 2],
+            messages: Some(read.into()),
         };
-        assert_eq!(output.payload(), b"2\x1ebAA==\x1e42[\"message\",{}]\x1e42[\"message\",{}]");
+        assert_eq!(
+            output.payload(),
+            &b"2\x1ebAA==\x1e42[\"message\",{}]\x1e42[\"message\",{}]"[..]
+        );
         let message = b"\x81\x1042[\"message\",{}]";
         assert_eq!(output.frames(), [b"\x81\x012\x82\x01\0", &message[..], &message[..]].concat());
         for (length, head) in [(125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let packets = vec![Outgoing::Text("x".repeat(length))];
-            let frames = Output { packets, messages: vec![] }.frames();
+            let frames = Output { packets, messages: None }.frames();
             assert_eq!(frames.len(), length + head);
         }
     }

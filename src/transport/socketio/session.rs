@@ -316,7 +316,7 @@ impl Session {
             return Err(Ending::EXPIRED);
         }
         let packets = state.pop(POLL_PACKETS);
-        Ok((!packets.is_empty()).then_some(Output { packets, messages: Vec::new() }))
+        Ok((!packets.is_empty()).then_some(Output { packets, messages: None }))
     }
 
     /// What there is after the cursor of `snapshot`. Moves the cursor, unless the client has
@@ -352,9 +352,8 @@ impl Session {
         reading.cursor = result.cursor;
         drop(state);
         let packets = result.events().map(Outgoing::from).collect();
-        let messages = result.messages;
-        self.app.metrics.of(carrier).deliveries.inc_by(messages.len() as u64);
-        Ok(Some(Output { packets, messages }))
+        self.app.metrics.of(carrier).deliveries.inc_by(result.messages.len() as u64);
+        Ok(Some(Output { packets, messages: Some(result) }))
     }
 
     /// Ends the session. Its client learns of it from the poll under way, or from its WebSocket.

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
-use crate::app::App;
 use crate::app::metrics::Refusal;
+use crate::app::{App, WhenWoken};
 use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an upgrade may take, as in Node's server.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WhenWoken<WebSocketStream<TokioIo<Upgraded>>>;
 
 async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
     let limit = app.config.max_message_bytes_encoded();
@@ -42,7 +42,8 @@ async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
     let io = TokioIo::new(upgrade.await.ok()?);
-    Some(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await)
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    Some(WhenWoken::new(socket))
 }
 
 /// Serves a session that begins on a WebSocket.
@@ -89,7 +90,7 @@ async fn expect(socket: &mut Socket, text: &str) -> Option<()> {
     loop {
         match socket.next().await?.ok()? {
             Frame::Text(got) => return (got.as_str() == text).then_some(()),
-            Frame::Ping(_) | Frame::Pong(_) => socket.flush().await.ok()?,
+            Frame::Ping(_) | Frame::Pong(_) => socket.get_mut().flush().await.ok()?,
             _ => return None,
         }
     }
@@ -114,7 +115,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
     let mut alarm = pin!(sleep_until(session.tick_at()));
-    let mut drained = pin!(app.drained(session.slot));
+    let mut drained = WhenWoken::new(Box::pin(app.drained(session.slot)));
     let mut expired = pin!(session.client.token_expired());
     loop {
         tokio::select! {
@@ -172,16 +173,16 @@ async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result
     let frames = output.frames();
     in_time(session, async {
         // An answer to a ping may be half written.
-        socket.flush().await.ok()?;
-        socket.get_mut().write_all(&frames).await.ok()?;
-        socket.get_mut().flush().await.ok()
+        socket.get_mut().flush().await.ok()?;
+        socket.get_mut().get_mut().write_all(&frames).await.ok()?;
+        socket.get_mut().get_mut().flush().await.ok()
     })
     .await
 }
 
 /// Writes the answers to a client's pings, so that nothing is read while they cannot be written.
 async fn flush(session: &Session, socket: &mut Socket) -> Result<(), Ending> {
-    in_time(session, async { socket.flush().await.ok() }).await
+    in_time(session, async { socket.get_mut().flush().await.ok() }).await
 }
 
 async fn in_time(
@@ -202,7 +203,7 @@ async fn in_time(
 /// Closes a WebSocket, and waits a little for the client to do the same.
 async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
     let closing = async {
-        let _ = socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
+        let _ = socket.get_mut().close(Some(CloseFrame { code, reason: reason.into() })).await;
         while let Some(Ok(_)) = socket.next().await {}
     };
     let _ = timeout(CLOSE_TIMEOUT, closing).await;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Interval, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message as Frame, Utf8Bytes};
 use warp::Filter;
@@ -15,9 +17,11 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
+use super::frames::{TEXT, push_frame};
 use super::handshake;
 use crate::app::response::to_response;
-use crate::app::{App, Client, End, SubscribeRequest, Subscription};
+use crate::app::{App, Client, End, SubscribeRequest, Subscription, WhenWoken};
+use crate::feed::SharedRead;
 use crate::message::{Event, ReadResult};
 use crate::variant::Transport;
 
@@ -67,7 +71,11 @@ where
 
 /// The server's end of an upgraded connection.
 pub(super) struct Socket {
-    stream: WebSocketStream<TokioIo<Upgraded>>,
+    stream: WhenWoken<WebSocketStream<TokioIo<Upgraded>>>,
+    /// tungstenite may have something to write.
+    has_unflushed: bool,
+    /// What [`Socket::send`] has not written yet. It precedes any other frame.
+    unwritten: Bytes,
     app: Arc<App>,
     client: Client,
     heartbeat: Interval,
@@ -91,7 +99,9 @@ impl Socket {
             .max_frame_size(Some(message_bytes_max));
         let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let heartbeat = app.heartbeat();
-        Ok(Socket { stream, app, client, heartbeat, is_silent: false })
+        let stream = WhenWoken::new(stream);
+        let (unwritten, has_unflushed, is_silent) = (Bytes::new(), false, false);
+        Ok(Socket { stream, has_unflushed, unwritten, app, client, heartbeat, is_silent })
     }
 
     /// Sends the first event: where the subscription begins.
@@ -100,14 +110,19 @@ impl Socket {
         self.send_event(Event::Subscribed { epoch: cursor.epoch, cursor: cursor.offset }).await
     }
 
-    /// Sends what was read: many frames, one flush.
-    pub async fn send(&mut self, result: ReadResult) -> Result<(), End> {
-        let count = result.messages.len() as u64;
-        let events = result.events().map(|event| Frame::text(event.encode()));
-        let text = |bytes| Utf8Bytes::try_from(bytes).expect("messages are encoded as JSON");
-        let messages = result.messages.into_iter().map(|bytes| Frame::Text(text(bytes)));
-        self.write(events.chain(messages)).await?;
-        self.app.metrics.of(Transport::WebSocket).deliveries.inc_by(count);
+    /// Sends what was read: many frames, encoded once for all subscribers, in one write.
+    pub async fn send(&mut self, result: SharedRead) -> Result<(), End> {
+        // A frame of tungstenite's may be half written.
+        if self.has_unflushed {
+            self.write([]).await?;
+        }
+        self.client.check_token()?;
+        let App { config, pauses, metrics, .. } = &*self.app;
+        self.unwritten = result.encoded(Transport::WebSocket, encode);
+        let writing = self.stream.get_mut().get_mut().write_all_buf(&mut self.unwritten);
+        let written = pauses.timeout(config.send_timeout, writing).await;
+        written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
+        metrics.of(Transport::WebSocket).deliveries.inc_by(result.messages.len() as u64);
         Ok(())
     }
 
@@ -130,6 +145,8 @@ impl Socket {
             tokio::select! {
                 frame = self.stream.next() => {
                     self.is_silent = false;
+                    // tungstenite may have queued a pong.
+                    self.has_unflushed = true;
                     match frame.ok_or(End::ClientGone)?? {
                         frame @ (Frame::Text(_) | Frame::Binary(_)) => return Ok(frame),
                         Frame::Close(_) => return Err(End::ClientGone),
@@ -153,16 +170,20 @@ impl Socket {
 
     /// Sends `frames`. Everything but the close frame passes here.
     pub async fn write(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
+        let stream = self.stream.get_mut();
         let writing = async {
             for frame in frames {
                 self.client.check_token()?;
-                self.stream.feed(frame).await?;
+                stream.feed(frame).await?;
             }
             self.client.check_token()?;
-            Ok(self.stream.flush().await?)
+            Ok::<_, End>(stream.flush().await?)
         };
         let App { config, pauses, .. } = &*self.app;
-        pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)?
+        self.has_unflushed = true;
+        pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)??;
+        self.has_unflushed = false;
+        Ok(())
     }
 
     /// Tells the client the reason, if it can be reached, and waits a little for its answer.
@@ -170,13 +191,24 @@ impl Socket {
         if let Some(refusal) = end.refusal() {
             self.app.metrics.refused(refusal);
         }
+        let stream = self.stream.get_mut();
         let closing = async {
+            let _ = stream.get_mut().write_all_buf(&mut self.unwritten).await;
             if let Some((code, reason)) = end.close_frame() {
-                let _ = self.stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
+                let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
             }
             // tungstenite answers a close, and ends the stream once both sides have sent one.
-            while let Some(Ok(_)) = self.stream.next().await {}
+            while let Some(Ok(_)) = stream.next().await {}
         };
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
     }
+}
+
+/// The frames that a subscriber is sent of a read.
+fn encode(result: &ReadResult) -> Bytes {
+    let size: usize = result.messages.iter().map(|message| message.len() + 10).sum();
+    let mut frames = Vec::with_capacity(size);
+    result.events().for_each(|it| push_frame(&mut frames, TEXT, &[it.encode().as_bytes()]));
+    result.messages.iter().for_each(|message| push_frame(&mut frames, TEXT, &[message]));
+    frames.into()
 }

@@ -1,0 +1,192 @@
+//! The tasks that wait for the next message of a topic, kept in vectors. A linked list through the
+//! tasks' own memory, as in `tokio::sync::Notify`, costs a cache miss more for each of thousands of
+//! tasks that a message wakes.
+
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
+
+/// Lists with a lock each, so that threads that wait do not all contend for one.
+const SHARDS: usize = 8;
+
+/// All tasks that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// How often all were woken. A place is valid in the round that it was taken in.
+    round: u64,
+    places: Vec<Place>,
+    /// The first place in the list of those that are free.
+    free: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Taken(Waker),
+    /// The next free place.
+    Free(Option<u32>),
+}
+
+/// Where a task is registered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Registration {
+    shard: u8,
+    place: u32,
+    round: u64,
+}
+
+impl Waiters {
+    /// Registers `waker`, or replaces the one registered as `current`, unless `is_over`. That is
+    /// called under the lock, so a wake-up after it is not missed.
+    pub fn register(
+        &self,
+        current: Option<Registration>,
+        waker: &Waker,
+        is_over: impl FnOnce() -> bool,
+    ) -> Option<Registration> {
+        // Tasks are far apart in memory, so their addresses spread over the shards.
+        let number = current.map_or((waker.data() as usize >> 7) % SHARDS, |it| it.shard.into());
+        let mut shard = self.lock(number);
+        if is_over() {
+            return None;
+        }
+        if let Some(current) = current
+            && current.round == shard.round
+        {
+            if let Some(Place::Taken(known)) = shard.places.get_mut(current.place as usize) {
+                known.clone_from(waker);
+            }
+            return Some(current);
+        }
+        let round = shard.round;
+        let taken = Place::Taken(waker.clone());
+        let place = match shard.free {
+            Some(place) => {
+                let place_was = std::mem::replace(&mut shard.places[place as usize], taken);
+                if let Place::Free(next) = place_was {
+                    shard.free = next;
+                }
+                place
+            }
+            None => {
+                shard.places.push(taken);
+                u32::try_from(shard.places.len() - 1).expect("fewer tasks than memory has room for")
+            }
+        };
+        Some(Registration { shard: number as u8, place, round })
+    }
+
+    /// Forgets a task that does not wait any more.
+    pub fn remove(&self, registration: Registration) {
+        let mut shard = self.lock(registration.shard.into());
+        if registration.round == shard.round {
+            let free = Place::Free(shard.free.replace(registration.place));
+            let removed = std::mem::replace(&mut shard.places[registration.place as usize], free);
+            drop(shard);
+            drop(removed);
+        }
+    }
+
+    /// Wakes all tasks that are registered.
+    pub fn wake_all(&self) {
+        for number in 0..SHARDS {
+            let mut shard = self.lock(number);
+            if shard.places.is_empty() {
+                continue;
+            }
+            shard.round += 1;
+            shard.free = None;
+            let mut places = std::mem::take(&mut shard.places);
+            // A waker may run any code, so none is called under the lock.
+            drop(shard);
+            let count = places.len();
+            for place in places.drain(..) {
+                if let Place::Taken(waker) = place {
+                    waker.wake();
+                }
+            }
+            // The room is used again by as many tasks, unless most have left.
+            let mut shard = self.lock(number);
+            if shard.places.capacity() == 0 && places.capacity() <= 4 * count {
+                shard.places = places;
+            }
+        }
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.shards[shard].lock().expect("no panic under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::<Count>::default();
+        (count.clone(), count.into())
+    }
+
+    #[test]
+    fn all_registered_tasks_are_woken_once() {
+        let waiters = Waiters::default();
+        let tasks: Vec<_> = (0..100).map(|_| waker()).collect();
+        let places: Vec<_> = tasks
+            .iter()
+            .map(|(_, waker)| waiters.register(None, waker, || false).expect("not over"))
+            .collect();
+        for (place, (_, waker)) in places.iter().zip(&tasks).take(10) {
+            waiters.register(Some(*place), waker, || false).expect("not over");
+        }
+        places.iter().skip(90).for_each(|place| waiters.remove(*place));
+        waiters.wake_all();
+        waiters.wake_all();
+        for (index, (count, _)) in tasks.iter().enumerate() {
+            assert_eq!(count.0.load(SeqCst), usize::from(index < 90), "{index}");
+        }
+    }
+
+    #[test]
+    fn places_of_removed_tasks_are_used_again() {
+        let waiters = Waiters::default();
+        let (count, waker) = waker();
+        for _ in 0..1000 {
+            let place = waiters.register(None, &waker, || false).expect("not over");
+            waiters.remove(place);
+        }
+        let places: usize = (0..SHARDS).map(|shard| waiters.lock(shard).places.len()).sum();
+        assert_eq!(places, 1);
+        waiters.wake_all();
+        assert_eq!(count.0.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_registration_of_an_earlier_round_removes_nobody() {
+        let waiters = Waiters::default();
+        let (count, waker) = waker();
+        let old = waiters.register(None, &waker, || false).expect("not over");
+        waiters.wake_all();
+        let new = waiters.register(Some(old), &waker, || false).expect("not over");
+        waiters.remove(old);
+        waiters.wake_all();
+        assert_eq!(count.0.load(SeqCst), 2);
+        waiters.remove(new);
+        assert!(waiters.register(None, &waker, || true).is_none());
+    }
+}
