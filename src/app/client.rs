@@ -1,4 +1,4 @@
-//! The sender of a request, and what it may do.
+//! The client that sent a request, and what it may do.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -14,39 +14,38 @@ use super::token::{BadToken, Claims, NO_TOKEN, Right};
 use super::{ApiError, App, End};
 use crate::message::TopicName;
 
-/// Where a connection comes from.
+/// The remote end of a connection.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub struct Remote {
     pub address: IpAddr,
     pub peer: Peer,
     /// What the connection is charged for.
     pub account: Account,
 }
 
-/// How long a client that has closed its sending side is still held, in a poll or a stream. Most
-/// such clients have left altogether, which cannot be told before something is sent to them.
+/// How long a poll or a stream continues after the client has closed its sending side. Most such
+/// clients are gone, which the server cannot know before it sends something to them.
 const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 
-/// Who sends a request: among its extensions, for routes that ask.
+/// The client that sent a request. It is one of the extensions of the request.
 #[derive(Debug, Clone)]
 pub struct Client {
-    sender: Sender,
-    /// `None` if the server asks for no tokens, or for none on the path.
+    remote: Remote,
+    /// `None` if the server requires no tokens, or none on this path.
     claims: Option<Arc<Claims>>,
 }
 
 impl Client {
-    /// The sender of a request; `claims` are those of the token that it has shown.
-    pub fn new(sender: Sender, claims: Option<Claims>) -> Client {
-        Client { sender, claims: claims.map(Arc::new) }
+    /// The client at `remote`; `claims` are those of its token.
+    pub fn new(remote: Remote, claims: Option<Claims>) -> Client {
+        Client { remote, claims: claims.map(Arc::new) }
     }
 
-    /// Checks a right that is not clear from the path.
+    /// Checks a right on a topic that is not in the path.
     ///
     /// # Errors
-    /// If there is no token where the server asks for one, it does not grant the right, or it has
-    /// expired since it was shown.
-    pub fn demand(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
+    /// If a required token is missing, does not grant the right, or has expired meanwhile.
+    pub fn authorize(&self, app: &App, right: Right, topic: &TopicName) -> Result<(), ApiError> {
         let (status, text) = match &self.claims {
             None if app.token_key.is_none() => return Ok(()),
             None => (StatusCode::UNAUTHORIZED, NO_TOKEN.to_owned()),
@@ -63,17 +62,18 @@ impl Client {
         Err(ApiError::new(status, text))
     }
 
-    /// Checks the right and the rate of a publication.
+    /// Checks the right to publish, and the rate.
     ///
     /// # Errors
-    /// If the token does not grant it, or it is one too many for now.
-    pub fn may_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
-        self.demand(app, Right::Publish, topic)?;
+    /// If the token does not grant the right, or the address exceeds `--publish-rate`.
+    pub fn authorize_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
+        self.authorize(app, Right::Publish, topic)?;
         let limited = self.limited_address(app);
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
             let rate = app.config.publish_rate;
-            let text = format!("{rate} messages a second are the limit of one address; try again");
+            let text =
+                format!("the limit of one address is {rate} messages per second; try again later");
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
         }
         Ok(())
@@ -81,16 +81,16 @@ impl Client {
 
     /// What the client's connection is charged for.
     pub fn account(&self) -> &Account {
-        &self.sender.account
+        &self.remote.account
     }
 
-    /// The address, if the limits of one address apply to it.
+    /// The address, if the limits per address apply to it.
     pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
-        let is_limited = app.config.limit_loopback || !self.sender.address.is_loopback();
-        is_limited.then_some(self.sender.address)
+        let is_limited = app.config.limit_loopback || !self.remote.address.is_loopback();
+        is_limited.then_some(self.remote.address)
     }
 
-    /// Checks that the token has not expired since the request came.
+    /// Checks that the token has not expired since the request was authenticated.
     ///
     /// # Errors
     /// If it has.
@@ -101,7 +101,7 @@ impl Client {
 
     /// Resolves when the client is gone, or one second after it has finished sending.
     pub async fn has_left(&self) {
-        if self.sender.peer.finished().await == Finished::Sending {
+        if self.remote.peer.finished().await == Finished::Sending {
             tokio::time::sleep(HALF_CLOSED_HOLD).await;
         }
     }
@@ -124,9 +124,8 @@ mod tests {
     use crate::app::ServerConfig;
     use crate::server::Server;
 
-    /// Whatever way a request may have come by a client without claims.
     #[tokio::test]
-    async fn who_showed_no_token_or_one_that_is_over_may_do_nothing() {
+    async fn missing_or_expired_token_grants_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
         let key = directory.path().join("key");
         std::fs::write(&key, [b'k'; 32]).expect("writes");
@@ -147,18 +146,18 @@ mod tests {
                 publish: all.clone(),
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
-            let sender = Sender {
+            let remote = Remote {
                 address: listen.ip(),
                 peer: Peer::default(),
                 account: guarded.memory.account(None),
             };
-            Client { sender, claims }
+            Client { remote, claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
-            client(None).demand(&open, right, &topic).expect("everybody may");
-            client(Some(None)).demand(&guarded, right, &topic).expect("the token grants it");
+            client(None).authorize(&open, right, &topic).expect("everybody may");
+            client(Some(None)).authorize(&guarded, right, &topic).expect("the token grants it");
             for exp in [None, Some(Some(1))] {
-                let refusal = client(exp).demand(&guarded, right, &topic).expect_err("no right");
+                let refusal = client(exp).authorize(&guarded, right, &topic).expect_err("no right");
                 assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
             }
         }

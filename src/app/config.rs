@@ -1,4 +1,4 @@
-//! Every limit of the server: its name as a flag, its unit and its default.
+//! The limits and options of the server: flag, unit and default of each.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,34 +10,34 @@ use crate::feed::{Feed, FeedLimits, Retention};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration};
 
-/// What a server may spend, and on whom.
+/// Server limits and options.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ServerConfig {
     /// Address to listen on; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3030")]
     pub listen: SocketAddr,
-    /// Connections open at the same time; further ones wait to be accepted
+    /// Open connections; further ones wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_connections: usize,
-    /// Connections of one client address; further ones are closed at once
+    /// Open connections of one client address; further ones are closed at once
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_connections_per_address: usize,
-    /// Long polls held at the same time; further ones are told to come back later
+    /// Long polls that wait at the same time; further ones get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_waiters: usize,
-    /// Streams held at the same time, of each transport: WebSocket, SSE, NDJSON, Socket.IO
+    /// Subscriptions of each streaming transport: WebSocket, SSE, NDJSON, Socket.IO
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_subscriptions: usize,
-    /// Sessions of Socket.IO at the same time, subscribed or not
+    /// Socket.IO sessions, subscribed or not
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_sessions: usize,
-    /// Sessions of Socket.IO of one client address
+    /// Socket.IO sessions of one client address
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
-    /// Long polls of one client address held at the same time
+    /// Long polls of one client address that wait at the same time
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_waiters_per_address: usize,
-    /// Streams of one client address held at the same time, of all transports together
+    /// Subscriptions of one client address, of all streaming transports together
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
@@ -50,113 +50,112 @@ pub struct ServerConfig {
     /// Bytes that the server holds for all clients
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes)]
     pub max_held_bytes_total: usize,
-    /// Messages that one client address may publish in a second
+    /// Messages that one client address may publish per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
     pub publish_rate: u32,
-    /// Apply the limits of one address to this machine's too, from which proxies and load tests
-    /// come
+    /// Apply the limits per address to loopback addresses too, which proxies and load tests use
     #[arg(long)]
     pub limit_loopback: bool,
-    /// Time a client has for the head of a request
+    /// Time in which a client must send the headers of a request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub header_timeout: Duration,
-    /// Largest head of a request, bytes, at least 8192
+    /// Largest request headers, bytes, at least 8192
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 10, value_parser = header_bytes)]
     pub max_header_bytes: usize,
-    /// Time a client has for the body of a request
+    /// Time in which a client must send the body of a request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub body_timeout: Duration,
-    /// Time that a connection may idle between two requests
+    /// Time that a connection may be idle between two requests
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = timeout)]
     pub idle_timeout: Duration,
-    /// Largest sender and text of a message together, bytes
+    /// Largest message, sender and text together, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, value_parser = message_bytes)]
     pub max_message_bytes: usize,
-    /// Messages in one answer
+    /// Messages in one response
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
     pub max_batch: usize,
-    /// An answer of so many bytes is sent compressed to those who take it so
+    /// Smallest response that is compressed for clients that accept gzip, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 10, value_parser = gzip_bytes)]
     pub gzip_min_bytes: usize,
-    /// Longest that a long poll is held, whatever it asks for
+    /// Longest wait of a long poll, whatever the client requests
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = wait)]
     pub max_hold: Duration,
-    /// Time a client has to take what is sent to it before it is dropped as too slow
+    /// Time in which a client must read what is sent to it, or its connection is closed
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub send_timeout: Duration,
-    /// Time between two signs of life on a quiet stream. A WebSocket silent for two is gone, and so
-    /// is a connection of HTTP/2 that does not answer one within --send-timeout
+    /// Time between two heartbeats on an idle connection. A WebSocket is closed if it does not
+    /// answer a ping before the next one, an HTTP/2 connection if it does not within --send-timeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = heartbeat)]
     pub heartbeat: Duration,
-    /// Time that a client of Socket.IO has to answer a ping, which is sent every --heartbeat
+    /// Time in which a Socket.IO client must answer a ping, which is sent every --heartbeat
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = heartbeat)]
     pub ping_timeout: Duration,
-    /// Requests that a client may have open at the same time on one connection of HTTP/2
+    /// Open requests on one HTTP/2 connection
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = number::<u32>)]
     pub h2_max_streams: u32,
-    /// Requests by HTTP/2 that a client may take back before they are looked at; at one more the
-    /// connection is closed
+    /// HTTP/2 requests that a client may reset before they are accepted; one more closes the
+    /// connection
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::<usize>)]
     pub h2_max_resets: usize,
-    /// Longest name of a topic, bytes, at most 64
+    /// Longest topic name, bytes, at most 64
     #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES)]
     #[arg(value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,
-    /// Topics that exist at the same time
+    /// Topics of the server
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number::<usize>)]
     pub max_topics: usize,
-    /// Messages that a topic keeps for those who read later
+    /// Messages that a topic retains
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
-    /// Bytes that a topic keeps for those who read later
+    /// Bytes that a topic retains
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
     pub retain_bytes: usize,
     /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
     /// they stay in the file
     #[arg(long, value_name = "BYTES", default_value_t = 48 << 20, value_parser = retained_bytes)]
     pub retain_total_bytes: usize,
-    /// Time that a topic keeps a message; without it, as long as the other bounds allow
+    /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
-    /// Bytes of messages in one answer
+    /// Bytes of messages in one response
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = batch_bytes)]
     pub max_batch_bytes: usize,
-    /// Directory to keep the messages in; without it they are gone when the server stops
+    /// Directory to store messages in; without it they are lost when the server stops
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// What a publisher's acknowledgement promises
+    /// What the acknowledgement of a published message guarantees
     #[arg(long, value_name = "WHICH", default_value = "full")]
     pub durability: Durability,
-    /// Longest that the server waits for its clients to leave when it stops
+    /// Longest time that the server waits for connections to close when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = wait)]
     pub drain_timeout: Duration,
-    /// Directory whose reports the page lists and shows; without it none
+    /// Directory with the reports that the live page shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
-    /// Time over which clients are told to leave, each at a random instant of it, so that they do
-    /// not all come back at once; it comes before --drain-timeout
+    /// Time over which connections are closed when the server stops, each at a random instant, so
+    /// that clients do not reconnect at the same time; --drain-timeout begins after it
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = wait)]
     pub drain_window: Duration,
-    /// Say that the server comes back: WebSockets are closed with 1012, not with 1001
+    /// Close WebSockets with 1012 (service restart) instead of 1001 when the server stops
     #[arg(long)]
     pub restarting: bool,
-    /// Origin whose pages may use this server, beside its own; repeatable, '*' is any
+    /// Origin whose pages may use this server, besides its own; repeatable, '*' is any
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Host name under which this server may be reached although it listens on loopback and asks
-    /// for no tokens, as behind a proxy; repeatable, '*' is any. Without it localhost and IP
-    /// addresses only, so that no foreign page can reach the server by DNS rebinding
+    /// Host name that requests may name although the server listens on loopback and requires no
+    /// tokens, as behind a proxy; repeatable, '*' is any. Without it only localhost and IP
+    /// addresses are accepted, which prevents DNS rebinding
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// File with the key that tokens are signed with, 32 bytes or more; without it everybody may
-    /// read and publish
+    /// File with the key that verifies tokens, at least 32 bytes; without it every client may read
+    /// and publish
     #[arg(long, value_name = "FILE")]
     pub token_key: Option<PathBuf>,
-    /// Serve /echo too, a WebSocket that says back what it hears, and the applications of the test
-    /// suites of Engine.IO (/engine.io) and Socket.IO (/socket.io)
+    /// Also serve the endpoints of conformance suites: a WebSocket echo (/echo), the test
+    /// applications of Engine.IO (/engine.io) and Socket.IO (/socket.io)
     #[arg(long)]
     pub echo: bool,
-    /// Certificate chain, PEM; with it the server speaks TLS only
+    /// Certificate chain, PEM; with it the server accepts TLS only
     #[arg(long, value_name = "FILE", requires = "tls_key", hide = cfg!(not(feature = "tls")))]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM
@@ -218,13 +217,13 @@ fn heartbeat(text: &str) -> Result<Duration, String> {
 }
 
 impl ServerConfig {
-    /// Largest JSON of a draft that can be within [`ServerConfig::max_message_bytes`]: JSON may
-    /// write a character of the text in six bytes.
+    /// Largest JSON of a message within [`ServerConfig::max_message_bytes`]: JSON may escape one
+    /// byte as six.
     pub fn max_message_bytes_encoded(&self) -> usize {
         self.max_message_bytes.saturating_mul(6).saturating_add(1024)
     }
 
-    /// The feed, as `--data` and the flags of its bounds describe it.
+    /// Opens the feed that `--data` and the limits describe.
     ///
     /// # Errors
     /// If the store cannot be opened.

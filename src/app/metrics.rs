@@ -1,4 +1,4 @@
-//! What the server counts, in the text format that Prometheus scrapes.
+//! Counters and gauges of the server, in the text format of Prometheus.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::variant::Transport;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTransport {
+struct TransportLabel {
     transport: &'static str,
 }
 
@@ -30,17 +30,17 @@ pub struct Metrics {
     pub open_connections: Gauge,
     /// Messages stored.
     pub published: Counter,
-    /// Topics that exist, as of the last look.
+    /// Topics that exist, as of the last scrape.
     pub topics: Gauge,
-    refused: Family<Because, Counter>,
+    refused: Family<ReasonLabel, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Because {
+struct ReasonLabel {
     reason: &'static str,
 }
 
-/// Why a client did not get what it wanted: the limit that it met.
+/// Why a client was refused: the limit that it exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     ConnectionsPerAddress,
@@ -89,7 +89,7 @@ impl Refusal {
         Refusal::HeldBytes,
     ];
 
-    fn label(self) -> Because {
+    fn label(self) -> ReasonLabel {
         let reason = match self {
             Refusal::ConnectionsPerAddress => "connections-per-address",
             Refusal::Waiters => "waiters",
@@ -112,33 +112,33 @@ impl Refusal {
             Refusal::SubscriptionsPerAddress => "subscriptions-per-address",
             Refusal::HeldBytes => "held-bytes",
         };
-        Because { reason }
+        ReasonLabel { reason }
     }
 }
 
-/// The share of one transport.
+/// Counters of one transport.
 #[derive(Debug, Clone)]
 pub struct TransportMetrics {
-    /// HTTP requests, upgrades included, whatever their answer.
+    /// HTTP requests, upgrades included, whatever the response.
     pub requests: Counter,
-    /// Answers without a message.
+    /// Responses without a message.
     pub empty_answers: Counter,
-    /// Messages handed to the kernel, once for each subscriber.
+    /// Messages sent, once for each subscriber.
     pub deliveries: Counter,
-    /// Subscribers that the server holds now: open WebSockets and streams, waiting long polls.
+    /// Open subscriptions: WebSockets, streams, long polls that wait.
     pub waiting: Gauge,
 }
 
 impl TransportMetrics {
-    /// Counts one more held subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn hold(&self, limit: usize, place: Option<Place>) -> Option<SubscriberGuard> {
+    /// Counts a subscriber until the guard is dropped; `None` if there are `limit`.
+    pub(super) fn admit(&self, limit: usize, place: Option<Place>) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
         let held = SubscriberGuard { waiting: self.waiting.clone(), _place: place };
         (before < limit as i64).then_some(held)
     }
 }
 
-/// A held subscriber, counted as long as this lives.
+/// A subscriber that is counted until this is dropped.
 #[derive(Debug)]
 pub struct SubscriberGuard {
     waiting: Gauge,
@@ -158,28 +158,36 @@ impl Metrics {
         let mut root = Registry::default();
         root.register_collector(Box::new(ProcessUsage));
         let registry = root.sub_registry_with_prefix("poll_vs_push");
-        let requests = Family::<OfTransport, Counter>::default();
-        let empty_answers = Family::<OfTransport, Counter>::default();
-        let deliveries = Family::<OfTransport, Counter>::default();
-        let waiting = Family::<OfTransport, Gauge>::default();
+        let requests = Family::<TransportLabel, Counter>::default();
+        let empty_answers = Family::<TransportLabel, Counter>::default();
+        let deliveries = Family::<TransportLabel, Counter>::default();
+        let waiting = Family::<TransportLabel, Gauge>::default();
         registry.register("requests", "HTTP requests of subscribers", requests.clone());
-        registry.register("empty_answers", "Answers without a message", empty_answers.clone());
-        registry.register("deliveries", "Messages sent, one a subscriber", deliveries.clone());
-        registry.register("waiting", "Subscribers held by the server now", waiting.clone());
+        registry.register("empty_answers", "Responses without a message", empty_answers.clone());
+        registry.register(
+            "deliveries",
+            "Messages sent, once for each subscriber",
+            deliveries.clone(),
+        );
+        registry.register("waiting", "Open subscriptions and waiting polls", waiting.clone());
         let open_connections = Gauge::default();
         registry.register("open_connections", "TCP connections now open", open_connections.clone());
         let published = Counter::default();
         registry.register("published", "Messages stored", published.clone());
         let topics = Gauge::default();
         registry.register("topics", "Topics that exist now", topics.clone());
-        let refused = Family::<Because, Counter>::default();
-        registry.register("refused", "Clients that met a limit, by the limit", refused.clone());
+        let refused = Family::<ReasonLabel, Counter>::default();
+        registry.register(
+            "refused",
+            "Clients refused, by the limit that they exceeded",
+            refused.clone(),
+        );
         for refusal in Refusal::ALL {
-            // A counter that is there from the start, at zero, can be watched from the start.
+            // Exported from the start, at zero, so that dashboards and alerts find it.
             drop(refused.get_or_create(&refusal.label()));
         }
         let of = |transport: Transport| {
-            let label = OfTransport { transport: transport.name() };
+            let label = TransportLabel { transport: transport.name() };
             TransportMetrics {
                 requests: requests.get_or_create_owned(&label),
                 empty_answers: empty_answers.get_or_create_owned(&label),
@@ -191,17 +199,17 @@ impl Metrics {
         Metrics { registry: root, transports, open_connections, published, topics, refused }
     }
 
-    /// The share of `transport`.
+    /// The counters of `transport`.
     pub fn of(&self, transport: Transport) -> &TransportMetrics {
         &self.transports[transport as usize]
     }
 
-    /// Counts a client that met a limit.
+    /// Counts a refusal.
     pub fn refused(&self, refusal: Refusal) {
         self.refused.get_or_create(&refusal.label()).inc();
     }
 
-    /// How many have met that limit.
+    /// How many clients were refused for that reason.
     pub fn refusals(&self, refusal: Refusal) -> u64 {
         self.refused.get_or_create(&refusal.label()).get()
     }
@@ -220,8 +228,8 @@ impl Default for Metrics {
     }
 }
 
-/// The process's own usage, looked up at each scrape; the names are those every client library
-/// gives them.
+/// CPU and memory of the process, read at each scrape, under the names that Prometheus client
+/// libraries use.
 #[derive(Debug)]
 struct ProcessUsage;
 

@@ -9,7 +9,7 @@ mod heartbeat;
 pub mod memory;
 pub mod metrics;
 pub mod peer;
-pub mod respond;
+pub mod response;
 mod subscription;
 pub mod token;
 mod when_woken;
@@ -33,19 +33,19 @@ use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
 pub use addresses::{AddressShares, Place};
-pub use client::{Client, Sender};
+pub use client::{Client, Remote};
 pub use config::ServerConfig;
 pub use end::{End, TOO_SLOW};
 pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector, heartbeat};
 pub use metrics::Metrics;
-pub use respond::ApiError;
+pub use response::ApiError;
 pub use subscription::{Query, ReadOptions, SubscribeRequest, Subscription};
 pub use when_woken::WhenWoken;
 
 /// The name and version that the server gives in its `server` header and on `/healthz`.
 pub const SERVER_NAME: &str = concat!("poll-vs-push/", env!("CARGO_PKG_VERSION"));
 
-/// What every route shares.
+/// State shared by all routes.
 #[derive(Debug)]
 pub struct App {
     pub feed: Feed,
@@ -53,12 +53,12 @@ pub struct App {
     pub metrics: Metrics,
     /// Whether the process was stopped while its clients waited.
     pub pauses: Arc<PauseDetector>,
-    /// Cancelled when the server drains: whoever holds a client lets it go.
+    /// Cancelled when the server drains: subscriptions end.
     pub drain: CancellationToken,
     drained_at: OnceLock<Instant>,
-    /// Who has published how much lately.
+    /// Limits how often each address publishes.
     pub(crate) publish_rates: Rates,
-    /// What tokens are checked with; without one, everybody may do everything.
+    /// Verifies tokens; without it none is required.
     pub(crate) token_key: Option<TokenKey>,
     waiters: Arc<AddressShares>,
     subscriptions: Arc<AddressShares>,
@@ -66,12 +66,12 @@ pub struct App {
     pub memory: Arc<ClientMemory>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
-    /// Cancelled when the drain's time is over: those who have not left are cut off.
-    cut: CancellationToken,
+    /// Cancelled after `--drain-timeout`: connections that are still open are dropped.
+    abort: CancellationToken,
 }
 
 impl App {
-    /// Opens the feed that `config` describes; nothing is counted yet.
+    /// Opens the feed that `config` describes. All counters are zero.
     ///
     /// # Errors
     /// If the store cannot be opened.
@@ -93,41 +93,41 @@ impl App {
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
         })
     }
 
-    /// The heartbeat of a connection that is held: the first is one period from now.
+    /// The timer for heartbeats on one connection. It first fires after one period.
     pub fn heartbeat(&self) -> Interval {
         heartbeat::heartbeat(self.config.heartbeat)
     }
 
-    /// True if only this machine is meant to be served: the address is loopback, and no token is
-    /// asked for.
+    /// True if the server is meant for clients on this machine only: it listens on loopback and
+    /// requires no token.
     pub fn serves_own_machine_only(&self) -> bool {
         self.token_key.is_none() && self.config.listen.ip().is_loopback()
     }
 
-    /// Runs the task of a connection until it ends, or until the drain's time is over.
+    /// Runs the task of a connection until it ends, or until `--drain-timeout` has passed.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         // A token's future takes two locks whenever it is polled.
-        let mut cut = WhenWoken::new(Box::pin(self.cut.clone().cancelled_owned()));
+        let mut abort = WhenWoken::new(Box::pin(self.abort.clone().cancelled_owned()));
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = connection => {}
-                () = &mut cut => {}
+                () = &mut abort => {}
             }
         });
     }
 
-    /// Reads the name of a topic, within the limit of this server.
+    /// Parses the name of a topic.
     ///
     /// # Errors
-    /// If it is no name, or too long.
+    /// If it is not a valid name, or longer than the server allows.
     pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
         let name: TopicName = text.parse()?;
-        // A client cannot ask for these: it takes them out of a path (RFC 3986, section 5.2.4).
+        // Clients remove these from a path (RFC 3986, section 5.2.4).
         if [".", ".."].contains(&name.as_str()) {
             self.metrics.refused(Refusal::TopicName);
             let text = format!("'{name}' cannot be a topic: clients remove it from a path");
@@ -136,16 +136,16 @@ impl App {
         let limit = self.config.max_topic_name_bytes;
         if name.as_str().len() > limit {
             self.metrics.refused(Refusal::TopicName);
-            let text = format!("the names of topics have at most {limit} characters here");
+            let text = format!("topic names may have at most {limit} characters on this server");
             return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
         }
         Ok(name)
     }
 
-    /// The topic of that name, made if there is none.
+    /// The topic of that name, created if it does not exist.
     ///
     /// # Errors
-    /// If it would be one too many, or the store cannot open it.
+    /// If the server has `--max-topics`, or the store cannot open the topic.
     pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, ApiError> {
         let topic = self.feed.topic(name);
         if let Err(NoTopic::TooMany { .. }) = topic {
@@ -154,11 +154,15 @@ impl App {
         Ok(topic?)
     }
 
-    /// Counts a subscriber as held until what this returns is dropped.
+    /// Counts a subscriber until the returned guard is dropped.
     ///
     /// # Errors
-    /// If the server, or the address of the client, has as many as it may.
-    pub fn hold(&self, transport: Transport, client: &Client) -> Result<SubscriberGuard, ApiError> {
+    /// If the limit on subscribers of the server, or of the client's address, is reached.
+    pub fn admit_subscriber(
+        &self,
+        transport: Transport,
+        client: &Client,
+    ) -> Result<SubscriberGuard, ApiError> {
         let (limit, refusal) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 (self.config.max_waiters, Refusal::Waiters)
@@ -171,7 +175,7 @@ impl App {
         };
         let refuse = |refusal, status, whose: &str, limit: usize| {
             self.metrics.refused(refusal);
-            ApiError::new(status, format!("the server holds {limit} {whose}, which is its limit"))
+            ApiError::new(status, format!("the server has {limit} {whose}, which is its limit"))
         };
         let (shares, share_refusal) = match refusal {
             Refusal::Waiters => (&self.waiters, Refusal::WaitersPerAddress),
@@ -183,43 +187,47 @@ impl App {
             let whose = "subscribers of one address";
             return Err(refuse(share_refusal, status, whose, shares.limit()));
         }
-        let guard = self.metrics.of(transport).hold(limit, place.flatten());
+        let guard = self.metrics.of(transport).admit(limit, place.flatten());
         let status = StatusCode::SERVICE_UNAVAILABLE;
         guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit))
     }
 
-    /// Stores a message that came as JSON, by whatever way it came.
+    /// Stores a message that a client sent as JSON, on any transport.
     ///
     /// # Errors
-    /// If the JSON is not a draft, the text too large, the topic one too many, or the store fails.
+    /// If the JSON is not a message, the message is too large, the server has `--max-topics`, or
+    /// the store fails.
     pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
-        let draft: NewMessage = serde_json::from_slice(json).map_err(|error| {
+        let message: NewMessage = serde_json::from_slice(json).map_err(|error| {
             let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
             ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
         })?;
-        let size = draft.sender.len() + draft.text.len();
+        let size = message.sender.len() + message.text.len();
         if size > self.config.max_message_bytes {
             self.metrics.refused(Refusal::MessageBytes);
             let limit = self.config.max_message_bytes;
             let text = format!("sender and text have {size} bytes together; the limit is {limit}");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let cursor = self.topic(topic)?.publish(draft).await?;
+        let cursor = self.topic(topic)?.publish(message).await?;
         self.feed.make_room();
         self.metrics.published.inc();
         Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
     }
 
-    /// Shuts down gracefully: begins the drain, waits for the connections as long as the
-    /// configuration allows, and cuts off those that are left.
+    /// Shuts down gracefully: begins the drain, waits for the connections to end for as long as the
+    /// configuration allows, and drops the others.
     pub async fn shut_down(&self) {
         let _ = self.drained_at.set(Instant::now());
         self.drain.cancel();
         self.tasks.close();
-        let patience = self.config.drain_window + self.config.drain_timeout;
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            warn!(left = self.tasks.len(), "clients that did not leave are cut off");
-            self.cut.cancel();
+        let time_limit = self.config.drain_window + self.config.drain_timeout;
+        if tokio::time::timeout(time_limit, self.tasks.wait()).await.is_err() {
+            warn!(
+                left = self.tasks.len(),
+                "dropping connections that are still open after --drain-timeout"
+            );
+            self.abort.cancel();
             self.tasks.wait().await;
         }
     }

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// How often a socket with unread data is asked whether its peer has gone.
+/// Time between two checks whether the peer of a socket with unread data is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest values that Linux takes (TCP_USER_TIMEOUT is an `int` of milliseconds, and
 /// MAX_TCP_KEEPIDLE is 32,767 s), and the longest time between two probes that is of use.
@@ -26,11 +26,11 @@ const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 const PROBES_AFTER_MAX: Duration = Duration::from_secs(32_767);
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// Makes the kernel end a connection whose peer has vanished without a word.
+/// Makes the kernel close a connection whose peer has vanished.
 ///
 /// # Errors
 /// If the system refuses an option.
-pub fn limit_silence(
+pub fn set_keepalive(
     stream: &TcpStream,
     send_timeout: Duration,
     heartbeat: Duration,
@@ -48,7 +48,7 @@ pub fn limit_silence(
     socket.set_tcp_keepalive(&probing)
 }
 
-/// The stream of an accepted connection.
+/// An accepted connection.
 #[derive(Debug)]
 pub struct PeerStream {
     read: OwnedReadHalf,
@@ -61,7 +61,7 @@ impl PeerStream {
         PeerStream { read, write: Arc::new(write) }
     }
 
-    /// The handle by which the connection can be watched. It does not keep the socket open.
+    /// A handle to observe the connection with. It does not keep the socket open.
     pub fn peer(&self) -> Peer {
         Peer(Arc::downgrade(&self.write))
     }
@@ -76,11 +76,11 @@ impl PeerStream {
 #[derive(Debug, Clone, Default)]
 pub struct Peer(Weak<OwnedWriteHalf>);
 
-/// What was noticed of a peer that will send nothing more.
+/// How a peer has finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
-    /// It has closed its sending side or all of the connection: the two look alike until something
-    /// is sent to it.
+    /// It has closed its sending side, or the whole connection: the server cannot tell before it
+    /// sends something.
     Sending,
     /// The connection is broken.
     Gone,
@@ -89,7 +89,8 @@ pub enum Finished {
 impl Peer {
     /// Resolves when the peer has finished sending or is gone; never while it may send more.
     pub async fn finished(&self) -> Finished {
-        // Without a socket of its own, as on HTTP/2, the connection's end drops whoever waits here.
+        // A request on HTTP/2 has no socket of its own: the end of the connection drops this
+        // future.
         let Some(socket) = self.0.upgrade() else { return pending().await };
         let socket: &TcpStream = (*socket).as_ref();
         match socket.peek(&mut [0]).await {
@@ -97,7 +98,7 @@ impl Peer {
             Ok(_) => {}
             Err(_) => return Finished::Gone,
         }
-        // Unread data, of a next request or of TLS, hides the end from `peek`.
+        // Unread data, of a pipelined request or of TLS, hides the end from `peek`.
         loop {
             match socket.ready(Interest::READABLE).await {
                 Ok(ready) if ready.is_error() || ready.is_write_closed() => return Finished::Gone,

@@ -145,7 +145,9 @@ impl Subscription {
             wait: cursor.map_or(Duration::ZERO, |_| wait.mul_f64(rand::random_range(WAIT_SHARE))),
             heartbeat,
             topic,
-            _guard: is_counted.then(|| app.hold(transport, &request.client)).transpose()?,
+            _guard: is_counted
+                .then(|| app.admit_subscriber(transport, &request.client))
+                .transpose()?,
             app: app.clone(),
             client: request.client,
             transport,
@@ -184,11 +186,11 @@ impl Subscription {
     /// Stores a message that the client sent on its connection.
     ///
     /// # Errors
-    /// As [`Client::may_publish`] and [`App::publish`].
+    /// As [`Client::authorize_publish`] and [`App::publish`].
     pub fn publish(&self, json: &[u8]) -> impl Future<Output = Result<Stored, ApiError>> + Send {
         // Boxed, so that an idle subscriber does not keep room for it.
         Box::pin(async {
-            self.client.may_publish(&self.app, self.topic.name())?;
+            self.client.authorize_publish(&self.app, self.topic.name())?;
             self.app.publish(self.topic.name(), json).await
         })
     }

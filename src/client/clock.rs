@@ -1,9 +1,9 @@
-//! Sleeps that end when they should. Tokio's timers have a resolution of a millisecond and round
-//! up, which would add up to 10 % to the delays simulated here; this clock is as exact as the
-//! kernel's (some 50 µs).
+//! Precise sleeps. Tokio's timers have a resolution of a millisecond and round up, which would add
+//! up to 10 % to the simulated delays; this clock is as precise as the kernel's timers (some 50
+//! µs).
 //!
-//! Each runtime has one of its own: a task that waits for the earliest deadline of all and wakes
-//! whoever asked for it. No thread but the runtime's has to wake for an alarm.
+//! Each runtime has one clock: a task that sleeps until the earliest deadline and wakes the tasks
+//! whose deadlines have passed. No other thread has to wake up.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -17,16 +17,16 @@ use tokio::runtime::{Handle, Id};
 
 use super::timer::Timer;
 
-/// How late an alarm may ring: as late as Linux wakes a thread that sleeps, unless it is told
-/// otherwise. What is due meanwhile rings with it, at the cost of one wake-up.
+/// How late an alarm may be: the default timer slack of Linux for sleeping threads. Alarms that are
+/// due within it share one wake-up.
 const SLACK: Duration = Duration::from_micros(50);
-/// Shortest time between two rings. The receivers of a fan-out set their alarms some microseconds
-/// apart, and a wake-up for each would cost more than receiving does. An alarm that has no such
-/// neighbours is not held up by it.
+/// Shortest time between two wake-ups. The receivers of a fan-out set their alarms some
+/// microseconds apart, and a wake-up for each would cost more than receiving the message. A single
+/// alarm is not delayed by it.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// An alarm: wakes a task at an instant. Whoever is woken looks at the time again, since an alarm
-/// that is not needed any more rings all the same.
+/// Wakes a task at an instant. The task must check the time again, since an alarm that is no longer
+/// needed still wakes it.
 #[derive(Debug, Default)]
 pub struct Alarm {
     set: Option<(Instant, Waker)>,
@@ -34,15 +34,15 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Has the task of `cx` woken at `deadline`, unless that is arranged already.
+    /// Wakes the task of `cx` at `deadline`, unless that is set already.
     pub fn set(&mut self, deadline: Instant, cx: &Context<'_>) {
-        let arranged = self
+        let is_set = self
             .set
             .as_ref()
             .is_some_and(|(instant, waker)| *instant == deadline && waker.will_wake(cx.waker()));
-        if !arranged {
+        if !is_set {
             self.set = Some((deadline, cx.waker().clone()));
-            self.clock.get_or_insert_with(Clock::of_this_runtime).ring_at(deadline, cx.waker());
+            self.clock.get_or_insert_with(Clock::of_this_runtime).wake_at(deadline, cx.waker());
         }
     }
 }
@@ -83,9 +83,9 @@ struct Clock {
 #[derive(Debug, Default)]
 struct Alarms {
     queue: BinaryHeap<Reverse<Entry>>,
-    /// Tells entries of the same instant apart, in order of arrival.
+    /// Orders entries of the same instant by arrival.
     count: u64,
-    /// The end of the pause after the last ring.
+    /// The end of the pause after the last wake-up.
     pause_ends: Option<Instant>,
 }
 
@@ -96,10 +96,10 @@ struct Entry {
     waker: Waker,
 }
 
-/// A clock goes as long as its runtime.
-struct Going(Id);
+/// Removes the clock when its runtime ends.
+struct RemoveOnDrop(Id);
 
-impl Drop for Going {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         CLOCKS.lock().expect("no panic under this lock").remove(&self.0);
     }
@@ -111,10 +111,10 @@ impl Clock {
         let mut clocks = CLOCKS.lock().expect("no panic under this lock");
         let start = || {
             let clock = Arc::new(Clock { timer: Timer::new(), alarms: Mutex::default() });
-            let going = Going(runtime.id());
+            let guard = RemoveOnDrop(runtime.id());
             let this = clock.clone();
             runtime.spawn(async move {
-                let _going = going;
+                let _guard = guard;
                 this.run().await;
             });
             clock
@@ -122,7 +122,7 @@ impl Clock {
         clocks.entry(runtime.id()).or_insert_with(start).clone()
     }
 
-    fn ring_at(&self, deadline: Instant, waker: &Waker) {
+    fn wake_at(&self, deadline: Instant, waker: &Waker) {
         let mut alarms = self.alarms.lock().expect("no panic under this lock");
         let is_earliest =
             alarms.queue.peek().is_none_or(|Reverse(earliest)| deadline < earliest.deadline);
@@ -134,7 +134,7 @@ impl Clock {
         }
     }
 
-    /// Under the lock of the alarms, so that the timer is set for the earliest of them.
+    /// The caller holds the lock of the alarms, so that the timer is set for the earliest of them.
     fn set_timer(&self, alarms: &Alarms, now: Instant) {
         if let Some(Reverse(earliest)) = alarms.queue.peek() {
             let due = earliest.deadline + SLACK;
@@ -146,7 +146,7 @@ impl Clock {
     async fn run(&self) {
         let mut due = Vec::new();
         loop {
-            self.timer.ring().await;
+            self.timer.expired().await;
             self.take_due(&mut due);
             due.drain(..).for_each(Waker::wake);
         }

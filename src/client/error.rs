@@ -1,4 +1,4 @@
-//! Errors of a subscriber's connection, and how long to wait before trying again.
+//! Errors of a subscriber's connection, and how long to wait before a retry.
 
 use std::io;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use hyper::{Method, StatusCode};
 
 use crate::text::one_line;
 
-/// Longest `Retry-After` that is believed.
+/// Longest `Retry-After` that is respected.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
-/// Why a subscriber did not get what it asked for.
+/// Why a request or a stream failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("cannot reach the server: {0}")]
@@ -28,21 +28,21 @@ pub enum ClientError {
     #[error("the server refused: {status} {body}")]
     Refused {
         status: StatusCode,
-        /// What the server gave as its reason, on one line and without control characters.
+        /// The reason that the server gave, on one line and without control characters.
         body: String,
-        /// How long to stay away, if the server said so.
+        /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
-    #[error("the server's answer makes no sense: {}", one_line(.0))]
+    #[error("the server sent an invalid response: {}", one_line(.0))]
     ProtocolError(String),
     #[error("the server closed the connection: {}", one_line(.0))]
     Closed(String),
 }
 
 impl ClientError {
-    /// How long to stay away before trying again, as far as the server said so; `None` if trying
-    /// again cannot help.
-    pub fn passes_in(&self) -> Option<Duration> {
+    /// How long to wait before a retry, as the server requested, else zero; `None` if a retry
+    /// cannot succeed.
+    pub fn retry_delay(&self) -> Option<Duration> {
         match self {
             ClientError::Connect(_)
             | ClientError::Broken(_)
@@ -60,7 +60,7 @@ impl ClientError {
         }
     }
 
-    /// That an answer with this head was not the one that was wanted.
+    /// The error that reports a response with this status.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError {
         let body = match headers.get(LOCATION).filter(|_| status.is_redirection()) {
             Some(location) => {
@@ -72,8 +72,8 @@ impl ClientError {
     }
 }
 
-/// What the body of a refusal says, in one line: the `error` of a JSON object, the type and size of
-/// a page, or the beginning of any other text.
+/// The reason in the body of an error response, on one line: the `error` of a JSON object, the size
+/// of an HTML page, or the beginning of other text.
 fn reason(headers: &HeaderMap, body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Reason {
@@ -85,17 +85,17 @@ fn reason(headers: &HeaderMap, body: &[u8]) -> String {
     let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
     let text = String::from_utf8_lossy(&body[..body.len().min(4 << 10)]);
     match content_type.contains("html") || text.trim_start().starts_with('<') {
-        true => format!("(a page of {} bytes)", body.len()),
+        true => format!("(an HTML page of {} bytes)", body.len()),
         false => one_line(&text),
     }
 }
 
-/// The `Retry-After` of an answer, if it is in seconds (RFC 9110, section 10.2.3), up to
+/// The `Retry-After` of a response, if it is in seconds (RFC 9110, section 10.2.3), up to
 /// [`RETRY_AFTER_MAX`].
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // A number that does not fit is larger than any bound.
+    // A number that does not fit exceeds the limit.
     let seconds = || text.parse().unwrap_or(u64::MAX);
     is_number.then(|| Duration::from_secs(seconds()).min(RETRY_AFTER_MAX))
 }
@@ -111,20 +111,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_errors_are_retried() {
         let refused =
             |status, retry_after| ClientError::Refused { status, body: String::new(), retry_after };
         let wait = Some(Duration::from_secs(3));
-        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).passes_in(), wait);
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, wait).retry_delay(), wait);
         let now = Some(Duration::ZERO);
-        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).passes_in(), now);
-        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).passes_in(), None);
-        assert_eq!(ClientError::Closed(String::new()).passes_in(), now);
-        assert_eq!(ClientError::ProtocolError(String::new()).passes_in(), None);
+        assert_eq!(refused(StatusCode::TOO_MANY_REQUESTS, None).retry_delay(), now);
+        assert_eq!(refused(StatusCode::UNAUTHORIZED, None).retry_delay(), None);
+        assert_eq!(ClientError::Closed(String::new()).retry_delay(), now);
+        assert_eq!(ClientError::ProtocolError(String::new()).retry_delay(), None);
     }
 
     #[test]
-    fn a_retry_after_is_bounded() {
+    fn retry_after_is_limited() {
         let wait = |text: &'static str| {
             retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a value"))]))
         };
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_line_without_markup_or_terminal_escapes() {
+    fn error_is_one_line_without_markup_or_terminal_escapes() {
         let headers = |name, value: &'static str| {
             HeaderMap::from_iter([(name, value.parse().expect("a value"))])
         };
@@ -147,7 +147,7 @@ mod tests {
         };
         let html = headers(CONTENT_TYPE, "text/html");
         let page = text(StatusCode::NOT_FOUND, &html, "<!doctype html><title>404</title>");
-        assert_eq!(page, "the server refused: 404 Not Found (a page of 33 bytes)");
+        assert_eq!(page, "the server refused: 404 Not Found (an HTML page of 33 bytes)");
         let none = HeaderMap::new();
         let json = text(StatusCode::FORBIDDEN, &none, r#"{"error":"no\u001b[2J\nway"}"#);
         assert_eq!(json, "the server refused: 403 Forbidden no\\u{1b}[2J way");

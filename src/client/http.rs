@@ -1,5 +1,5 @@
-//! The HTTP connection that a subscriber asks on, kept alive between requests and made anew if the
-//! server has closed it: one of its own, or its share of one.
+//! The HTTP connection of a subscriber: kept alive between requests, and opened again if the server
+//! has closed it. It is HTTP/1.1 of its own, or shared HTTP/2.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{ClientError, retry_after};
 use super::http2::Http2;
-use super::{Dialer, Kind, WireStream};
+use super::{ByteKind, Dialer, WireStream};
 use crate::text::one_line;
 
-/// Bytes of the body of a refusal that are read, and for how long.
+/// Bytes of the body of an error response that are read, and the time limit for it.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a response's head that are read: hyper fails a connection whose head is longer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// A complete answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -40,48 +40,48 @@ impl Answer {
         if self.status == StatusCode::OK { Ok(self.body) } else { Err(self.refusal()) }
     }
 
-    /// That this was not the answer that was wanted.
+    /// The error that reports this response.
     pub fn refusal(&self) -> ClientError {
         ClientError::refused(self.status, &self.headers, &self.body)
     }
 }
 
-/// A connection on which one request at a time is made.
+/// A connection for one request at a time.
 #[derive(Debug)]
 pub struct HttpConnection {
     dialer: Dialer,
-    open: Option<Open>,
+    open: Option<Connection>,
     retry_after: Option<Duration>,
 }
 
-/// A connection that speaks HTTP, driven as long as this lives.
+/// An open HTTP connection, with the task that drives it.
 #[derive(Debug)]
-pub(super) enum Open {
-    /// HTTP/1.1, a subscriber's own.
+pub(super) enum Connection {
+    /// HTTP/1.1, of one subscriber.
     Own { requests: SendRequest<Full<Bytes>>, _driver: AbortOnDropHandle<()> },
-    /// HTTP/2, a share of it.
+    /// HTTP/2, shared with other subscribers.
     Shared(Arc<Http2>),
 }
 
-impl Open {
-    /// Speaks HTTP/1.1 on `stream`.
-    pub async fn on(stream: WireStream) -> Result<Open, ClientError> {
+impl Connection {
+    /// Opens HTTP/1.1 on `stream`.
+    pub async fn on(stream: WireStream) -> Result<Connection, ClientError> {
         let (requests, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {
-            // Its errors reach whoever has sent the request.
+            // The sender of a request gets the errors, too.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Open::Own { requests, _driver: AbortOnDropHandle::new(driver) })
+        Ok(Connection::Own { requests, _driver: AbortOnDropHandle::new(driver) })
     }
 
-    /// Whether requests can still be made on it; waits for the last one's end, if one has to.
+    /// Whether it accepts another request; waits for the end of the last one.
     async fn is_usable(&mut self) -> bool {
         match self {
-            Open::Own { requests, .. } => requests.ready().await.is_ok(),
-            Open::Shared(shared) => shared.is_usable(),
+            Connection::Own { requests, .. } => requests.ready().await.is_ok(),
+            Connection::Shared(shared) => shared.is_usable(),
         }
     }
 
@@ -92,14 +92,14 @@ impl Open {
         self.try_send(request).await.map_err(|failed| failed.cause.into())
     }
 
-    /// Sends `request`; an error tells whether any of it can have reached the server.
+    /// Sends `request`. An error says whether it can have reached the server.
     async fn try_send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendFailed> {
         match self {
-            Open::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
-            Open::Shared(shared) => Ok(shared.try_send(request).await?),
+            Connection::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
+            Connection::Shared(shared) => Ok(shared.try_send(request).await?),
         }
     }
 }
@@ -119,11 +119,11 @@ impl<T> From<TrySendError<T>> for SendFailed {
     }
 }
 
-/// That `response` was not the answer that was wanted.
+/// The error that reports an unexpected response.
 pub(super) async fn refused(response: Response<Incoming>) -> ClientError {
     let (head, mut body) = response.into_parts();
     let mut read = Vec::new();
-    // What has come when the body is too long, slow or cut short says enough.
+    // If the body is too long, too slow or cut short, its beginning is used.
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
@@ -143,11 +143,11 @@ pub(super) fn request(
     path: &str,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, ClientError> {
-    let unfit = |_| ClientError::ProtocolError(format!("'{path}' cannot be the path of a request"));
+    let unfit = |_| ClientError::ProtocolError(format!("'{path}' is not a valid request path"));
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.headers_mut() = dialer.headers().clone();
-    // HTTP/2 has no `host`: the whole address goes into fields of its own.
+    // HTTP/2 has pseudo-header fields instead of `host`.
     let host = dialer.shared().and_then(|_| request.headers_mut().remove(HOST));
     let base = dialer.base_path();
     *request.uri_mut() = match host.as_ref().and_then(|host| host.to_str().ok()) {
@@ -159,7 +159,7 @@ pub(super) fn request(
 }
 
 impl HttpConnection {
-    /// A connection that is made when it is first needed.
+    /// A connection that is opened by the first request.
     pub fn new(dialer: Dialer) -> Self {
         HttpConnection { dialer, open: None, retry_after: None }
     }
@@ -168,33 +168,33 @@ impl HttpConnection {
         &self.dialer
     }
 
-    /// How long the server's last answer asks to stay away, whether it was a refusal or not.
+    /// The `Retry-After` of the last response, whatever its status.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// `GET path`, counted as a subscriber's request; the body of a 200.
+    /// `GET path`, counted as a request of a subscriber. Returns the body.
     ///
     /// # Errors
-    /// If there is no answer, or it is not a 200.
+    /// If there is no response, or its status is not 200.
     pub async fn get(&mut self, path: &str) -> Result<Bytes, ClientError> {
-        self.ask(Method::GET, path, &HeaderMap::new(), Bytes::new()).await?.accepted()
+        self.counted_request(Method::GET, path, &HeaderMap::new(), Bytes::new()).await?.accepted()
     }
 
-    /// `POST path`, counted as a subscriber's request, its body as framing; the body of a 200.
+    /// `POST path`, counted as a request of a subscriber, its body as framing. Returns the body.
     ///
     /// # Errors
-    /// If there is no answer, or it is not a 200.
+    /// If there is no response, or its status is not 200.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        self.dialer.meter().move_up(Kind::Headers, Kind::Framing, body.len());
-        self.ask(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
+        self.dialer.meter().move_up(ByteKind::Headers, ByteKind::Framing, body.len());
+        self.counted_request(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
     }
 
-    /// A request with `more` headers, counted as a subscriber's; any answer.
+    /// Sends a request with `more` headers, counted as a request of a subscriber.
     ///
     /// # Errors
-    /// If there is no answer.
-    pub async fn ask(
+    /// If there is no response.
+    pub async fn counted_request(
         &mut self,
         method: Method,
         path: &str,
@@ -204,14 +204,14 @@ impl HttpConnection {
         let started = self.open.is_none().then(Instant::now);
         let is_reused = self.connect().await?;
         self.dialer.admit_request().await;
-        let answer = self.send_once_or_twice(is_reused, method, path, more, body).await?;
+        let answer = self.send_with_retry(is_reused, method, path, more, body).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
         }
         Ok(answer)
     }
 
-    /// Makes the connection now, not when it is first needed; usable is then what is connected.
+    /// Opens the connection now, not with the first request.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -222,10 +222,10 @@ impl HttpConnection {
         Ok(())
     }
 
-    /// Any request that is not a subscriber's: publishing, asking for metrics.
+    /// Sends a request that is not counted, for instance to publish or to read metrics.
     ///
     /// # Errors
-    /// If there is no answer.
+    /// If there is no response.
     pub async fn request(
         &mut self,
         method: Method,
@@ -233,10 +233,10 @@ impl HttpConnection {
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let is_reused = self.connect().await?;
-        self.send_once_or_twice(is_reused, method, path, &HeaderMap::new(), body).await
+        self.send_with_retry(is_reused, method, path, &HeaderMap::new(), body).await
     }
 
-    /// Makes the connection unless there is one that the server still holds; whether there was.
+    /// Opens the connection unless it is open. Returns whether it was.
     async fn connect(&mut self) -> Result<bool, ClientError> {
         if let Some(open) = &mut self.open
             && open.is_usable().await
@@ -245,16 +245,16 @@ impl HttpConnection {
         }
         self.open = None;
         self.open = Some(match self.dialer.shared_connection().await {
-            Some(shared) => Open::Shared(shared?),
-            None => Open::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
+            Some(shared) => Connection::Shared(shared?),
+            None => Connection::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
         });
         Ok(false)
     }
 
-    /// Sends a request. A server may close a kept connection at any time, also in the instant in
-    /// which it is used again: a request that fails there is repeated once, on a new connection, if
-    /// it is idempotent (RFC 9112, section 9.3.1) or cannot have reached the server.
-    async fn send_once_or_twice(
+    /// Sends a request. A server may close an idle connection at the moment in which the client
+    /// uses it again: a request that fails then is repeated once on a new connection, if it is
+    /// idempotent (RFC 9112, section 9.3.1) or cannot have reached the server.
+    async fn send_with_retry(
         &mut self,
         is_reused: bool,
         method: Method,
@@ -280,7 +280,7 @@ impl HttpConnection {
         self.send(method, path, more, body).await?.map_err(|failed| failed.cause.into())
     }
 
-    /// The answer to a request, or how the connection failed before there was one.
+    /// The response, or how the connection failed before there was one.
     async fn send(
         &mut self,
         method: Method,
@@ -303,7 +303,7 @@ impl HttpConnection {
         let body = Limited::new(body, bytes_max).collect().await;
         let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
             Ok(_) => ClientError::ProtocolError(format!(
-                "the body of an answer has more than {bytes_max} bytes"
+                "the response body has more than {bytes_max} bytes"
             )),
             Err(error) => ClientError::Broken(error),
         })?;
@@ -311,7 +311,7 @@ impl HttpConnection {
     }
 }
 
-/// Bytes of a response's head on the wire, from its status line to the empty line.
+/// Bytes of the status line and the headers of a response, with the empty line.
 pub fn head_bytes(status: StatusCode, headers: &HeaderMap) -> usize {
     let reason = status.canonical_reason().unwrap_or_default();
     let status_line = "HTTP/1.1 101 ".len() + reason.len() + 2;

@@ -1,5 +1,5 @@
-//! One HTTP/2 connection that several subscribers share (RFC 9113): their requests are streams of
-//! it. The server is known to speak it, so that nothing is negotiated.
+//! One HTTP/2 connection that several subscribers share (RFC 9113); each request is a stream. The
+//! server is known to support HTTP/2, so there is no negotiation.
 
 use std::sync::{Arc, Weak};
 
@@ -16,13 +16,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::ClientError;
 
-/// The place of a shared connection: made by whoever needs it first, made anew by whoever finds it
-/// broken, and closed when nobody is left.
+/// A shared connection. The first request opens it, the next request after a failure opens it
+/// again, and it is closed when no subscriber uses it.
 #[derive(Debug, Default)]
 pub struct Shared(Mutex<Weak<Http2>>);
 
 impl Shared {
-    /// The connection, or a new one on the stream of `connect` if there is none that works.
+    /// The connection, opened on the stream of `connect` if there is no usable one.
     pub(super) async fn connection<S>(
         &self,
         connect: impl Future<Output = Result<S, ClientError>>,
@@ -30,17 +30,17 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut place = self.0.lock().await;
-        if let Some(open) = place.upgrade().filter(|open| open.is_usable()) {
+        let mut connection = self.0.lock().await;
+        if let Some(open) = connection.upgrade().filter(|open| open.is_usable()) {
             return Ok(open);
         }
         let open = Arc::new(Http2::on(connect.await?).await?);
-        *place = Arc::downgrade(&open);
+        *connection = Arc::downgrade(&open);
         Ok(open)
     }
 }
 
-/// A connection that speaks HTTP/2, driven as long as this lives.
+/// An open HTTP/2 connection, with the task that drives it.
 #[derive(Debug)]
 pub(super) struct Http2 {
     requests: SendRequest<Full<Bytes>>,
@@ -55,7 +55,7 @@ impl Http2 {
         let (requests, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
-            // Its errors reach whoever has sent a request.
+            // The sender of a request gets the errors, too.
             let _ = connection.await;
         });
         Ok(Http2 { requests, _driver: AbortOnDropHandle::new(driver) })

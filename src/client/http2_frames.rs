@@ -1,6 +1,6 @@
-//! What the bytes of an HTTP/2 connection are for, as its frames tell (RFC 9113, section 4.1).
+//! Counts which bytes of an HTTP/2 connection are header blocks (RFC 9113, section 4.1).
 
-/// What a client begins with, before its first frame.
+/// The connection preface of a client.
 const PREFACE_BYTES: usize = 24;
 /// Length, type, flags, stream.
 const HEAD_BYTES: usize = 9;
@@ -9,29 +9,29 @@ const HEADERS: u8 = 0x1;
 const PUSH_PROMISE: u8 = 0x5;
 const CONTINUATION: u8 = 0x9;
 
-/// One direction of a connection, followed frame by frame however it is cut.
+/// One direction of a connection. It may be read in any fragmentation.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct FrameCounter {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// Bytes that are left of what the last head announced.
+    /// Remaining bytes of the present frame.
     left: usize,
     is_header_block: bool,
 }
 
-impl Frames {
+impl FrameCounter {
     /// From client to server.
-    pub fn up() -> Frames {
-        Frames { left: PREFACE_BYTES, ..Frames::down() }
+    pub fn up() -> FrameCounter {
+        FrameCounter { left: PREFACE_BYTES, ..FrameCounter::down() }
     }
 
     /// From server to client.
-    pub fn down() -> Frames {
-        Frames { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
+    pub fn down() -> FrameCounter {
+        FrameCounter { head: [0; HEAD_BYTES], head_bytes: 0, left: 0, is_header_block: false }
     }
 
-    /// How many of the next `bytes` are of header blocks. The others are frame heads, the data of
-    /// requests and answers, and what keeps the connection going.
+    /// How many of the next `bytes` belong to header blocks. The others are frame heads, bodies and
+    /// control frames.
     pub fn header_bytes(&mut self, mut bytes: &[u8]) -> usize {
         let mut count = 0;
         while !bytes.is_empty() {
@@ -72,11 +72,11 @@ mod tests {
         let down = frames.concat();
         let up = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), down.clone()].concat();
         for cut in [1, 2, 8, 9, 10, 1_000] {
-            let count = |mut frames: Frames, bytes: &[u8]| -> usize {
+            let count = |mut frames: FrameCounter, bytes: &[u8]| -> usize {
                 bytes.chunks(cut).map(|part| frames.header_bytes(part)).sum()
             };
-            assert_eq!(count(Frames::down(), &down), 75, "{cut}");
-            assert_eq!(count(Frames::up(), &up), 75, "{cut}");
+            assert_eq!(count(FrameCounter::down(), &down), 75, "{cut}");
+            assert_eq!(count(FrameCounter::up(), &up), 75, "{cut}");
         }
     }
 }

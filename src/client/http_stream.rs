@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::http::{Open, refused, request};
-use super::{ClientError, Dialer, Kind, Meter, head_bytes};
+use super::http::{Connection, refused, request};
+use super::{ByteKind, ClientError, Dialer, Meter, head_bytes};
 use crate::message::Frame;
 
 /// The body of the response, as it arrives.
@@ -18,7 +18,7 @@ use crate::message::Frame;
 pub struct HttpStream {
     body: Incoming,
     meter: Arc<Meter>,
-    _connection: Open,
+    _connection: Connection,
 }
 
 impl HttpStream {
@@ -30,10 +30,10 @@ impl HttpStream {
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, ClientError> {
         let started = Instant::now();
         let mut connection = match dialer.shared_connection().await {
-            Some(shared) => Open::Shared(shared?),
+            Some(shared) => Connection::Shared(shared?),
             None => {
                 let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-                Open::on(stream.with_answers_as(Kind::Framing)).await?
+                Connection::on(stream.with_responses_as(ByteKind::Framing)).await?
             }
         };
         let request = request(dialer, Method::GET, path, Bytes::new())?;
@@ -41,7 +41,7 @@ impl HttpStream {
         let response = connection.send(request).await?;
         if dialer.shared().is_none() {
             let bytes = head_bytes(response.status(), response.headers());
-            dialer.meter().move_down(Kind::Framing, Kind::Headers, bytes);
+            dialer.meter().move_down(ByteKind::Framing, ByteKind::Headers, bytes);
         }
         if response.status() != StatusCode::OK {
             return Err(refused(response).await);
@@ -67,7 +67,7 @@ impl HttpStream {
 
     /// Counts bytes of the body that were message objects.
     pub(super) fn count_payload(&self, bytes: usize) {
-        self.meter.move_down(Kind::Framing, Kind::Payload, bytes);
+        self.meter.move_down(ByteKind::Framing, ByteKind::Payload, bytes);
     }
 
     /// The next chunk.

@@ -1,8 +1,7 @@
-//! The simulated link: whatever enters a direction comes out of it after the one-way delay, in
-//! order and complete. Without it every way looks alike on loopback, where a round trip takes no
-//! time.
+//! The simulated link: delays all bytes of each direction by the one-way delay. Without it all
+//! transports look alike on loopback, where a round trip takes almost no time.
 //!
-//! What it cannot show: loss and its retransmissions, bandwidth, TCP's slow start and its window.
+//! It does not simulate loss, bandwidth, or TCP's slow start and window.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,8 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Alarm;
 
-/// Bytes on their way in one direction, at most; then the sender has to wait, as behind a full
-/// socket buffer.
+/// Bytes in flight in one direction; at the limit the sender waits, as for a full socket buffer.
 const IN_FLIGHT_BYTES_MAX: usize = 1 << 20;
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 8 << 10;
@@ -29,12 +27,12 @@ pub struct Link<S> {
     delay: Duration,
     outbound: Flight,
     inbound: Flight,
-    /// The peer has closed its direction; what is in flight still arrives.
+    /// The peer has closed its direction; bytes in flight still arrive.
     ended: bool,
     alarm: Alarm,
 }
 
-/// What is on its way in one direction.
+/// The bytes in flight in one direction.
 #[derive(Debug, Default)]
 struct Flight {
     parts: VecDeque<(Instant, Bytes)>,
@@ -55,7 +53,7 @@ impl Flight {
         self.parts.front().map(|(due, _)| *due)
     }
 
-    /// What has arrived and not been taken.
+    /// The next bytes that have arrived.
     fn arrived(&self, now: Instant) -> Option<&Bytes> {
         self.parts.front().filter(|(due, _)| *due <= now).map(|(_, part)| part)
     }
@@ -71,7 +69,7 @@ impl Flight {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// A link over `stream`; with no delay it passes everything straight through.
+    /// A link over `stream`. Without a delay it forwards all calls.
     pub fn new(stream: S, delay: Duration) -> Self {
         Link {
             stream,
@@ -83,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Hands to the socket what has crossed the link. Ready once nothing is on its way out.
+    /// Writes to the socket what has crossed the link. Ready once no outbound bytes are in flight.
     fn deliver_outbound(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.outbound.parts.is_empty() {
             return Poll::Ready(Ok(()));
@@ -99,8 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Takes from the socket what has come, and sends it on its way across the link. The instant
-    /// counts at which it is taken, so this is called whenever the socket may have something.
+    /// Reads from the socket what has arrived, and sends it across the link. The delay begins when
+    /// it is read, so this is called whenever the socket may be readable.
     fn collect_inbound(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.ended && !self.inbound.is_full() {
             let mut space = [MaybeUninit::uninit(); READ_BYTES];
@@ -135,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<S> {
         if this.delay.is_zero() {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
-        // A failed write shows itself to the reader too: nobody else may be polling.
+        // The reader gets the error of a failed write, since no task may be writing.
         if let Poll::Ready(Err(error)) = this.deliver_outbound(cx) {
             return Poll::Ready(Err(error));
         }
@@ -175,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
         if has_room { Poll::Ready(Ok(buf.len())) } else { Poll::Pending }
     }
 
-    /// Like a socket's: what was written is on its way, no more.
+    /// Returns at once, as for a socket.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -183,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.deliver_outbound(cx)?.is_pending() {
-            // Nobody reads any more: what has come in has nothing to wake for.
+            // The stream is no longer read, so inbound bytes need no alarm.
             if let Some(due) = this.outbound.next_due() {
                 this.alarm.set(due, cx);
             }
@@ -202,7 +200,7 @@ mod tests {
     const DELAY: Duration = Duration::from_millis(5);
 
     #[tokio::test]
-    async fn both_directions_take_the_delay_and_lose_nothing() {
+    async fn both_directions_are_delayed_and_complete() {
         let (near, mut far) = duplex(1 << 16);
         let mut near = Link::new(near, DELAY);
         let sent_at = Instant::now();
@@ -225,30 +223,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_waits_for_what_is_on_its_way() {
+    async fn shutdown_waits_for_outbound_bytes() {
         let (near, mut far) = duplex(64);
         let mut near = Link::new(near, DELAY);
-        near.write_all(b"last words").await.expect("room");
+        near.write_all(b"the end").await.expect("room");
         near.shutdown().await.expect("closes");
-        let mut heard = Vec::new();
-        far.read_to_end(&mut heard).await.expect("a clean end");
-        assert_eq!(heard, b"last words");
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.expect("a clean end");
+        assert_eq!(received, b"the end");
     }
 
     #[tokio::test]
-    async fn shutdown_does_not_wait_for_what_nobody_reads() {
+    async fn shutdown_does_not_wait_for_inbound_bytes() {
         let (near, mut far) = duplex(64);
         let mut near = Link::new(near, DELAY);
-        far.write_all(b"unheard").await.expect("room");
+        far.write_all(b"unread").await.expect("room");
         let mut byte = [0];
-        // Begins to read, so that it is on its way, and gives up before it is there.
+        // Reads from the socket, and is cancelled before the delay has passed.
         let reading = tokio::time::timeout(Duration::ZERO, near.read(&mut byte));
         assert!(reading.await.is_err(), "it takes the delay");
         sleep_until(Instant::now() + 2 * DELAY).await;
-        near.write_all(b"last words").await.expect("room");
+        near.write_all(b"the end").await.expect("room");
         near.shutdown().await.expect("closes");
-        let mut heard = Vec::new();
-        far.read_to_end(&mut heard).await.expect("a clean end");
-        assert_eq!(heard, b"last words");
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.expect("a clean end");
+        assert_eq!(received, b"the end");
     }
 }

@@ -1,9 +1,7 @@
-//! What a group of subscribers counts together: requests, answers, and every byte by what it was
-//! for.
+//! The counters of a group of subscribers: requests, responses, and every byte by its purpose.
 //!
-//! A stream counts each byte as it passes, under the kind that is usual for it (HTTP headers, say).
-//! Whoever understands more moves bytes from there to where they belong. So the kinds always add up
-//! to what went through the socket.
+//! A stream counts each byte under a default kind, such as HTTP headers. Code that knows more moves
+//! bytes to another kind. So the sum over the kinds is always what went through the socket.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -14,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::tcp_info::{Segments, Sockets};
 use crate::measure::{Histogram, Ledger};
 
-/// What a byte on a connection was for.
+/// The purpose of a byte on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ByteKind {
     /// Message objects.
     Payload,
     /// What a transport wraps around them.
@@ -30,13 +28,13 @@ pub enum Kind {
 pub struct Meter {
     /// HTTP requests sent, upgrades included.
     pub requests: AtomicU64,
-    /// Answers received (an upgrade's 101 is none).
+    /// Responses received; the 101 of an upgrade does not count.
     pub answers: AtomicU64,
     /// Of those, the ones without a message.
     pub empty_answers: AtomicU64,
     /// Requests sent again because the connection they were first sent on was closed.
     pub repeated: AtomicU64,
-    /// TCP connections made.
+    /// TCP connections opened.
     pub opened: AtomicU64,
     up: Kinds,
     down: Kinds,
@@ -47,8 +45,8 @@ pub struct Meter {
     poll_late_us: Mutex<Histogram>,
     /// From the start of a connect to the end of the handshake.
     ready_us: Mutex<Histogram>,
-    /// Once cancelled, no new request is sent: the one that would be sent waits for ever.
-    pub hush: CancellationToken,
+    /// Once cancelled, no request is sent: the next one waits forever.
+    pub stop_requests: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +57,11 @@ struct Kinds {
 }
 
 impl Kinds {
-    fn of(&self, kind: Kind) -> &AtomicI64 {
+    fn of(&self, kind: ByteKind) -> &AtomicI64 {
         match kind {
-            Kind::Payload => &self.payload,
-            Kind::Framing => &self.framing,
-            Kind::Headers => &self.headers,
+            ByteKind::Payload => &self.payload,
+            ByteKind::Framing => &self.framing,
+            ByteKind::Headers => &self.headers,
         }
     }
 
@@ -72,7 +70,7 @@ impl Kinds {
     }
 }
 
-/// The counts of a [`Meter`] at one instant. The difference of two is what happened in between.
+/// The counts of a [`Meter`] at one instant; the difference of two covers the time between them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub requests: u64,
@@ -87,53 +85,53 @@ pub struct Tally {
     segments: Option<Segments>,
 }
 
-/// TCP and IPv4 headers with the timestamp option, bytes a segment.
+/// Bytes of TCP and IPv4 headers with the timestamp option, per segment.
 const SEGMENT_HEADER_BYTES: u64 = 52;
 
 impl Meter {
-    pub(super) fn count_up(&self, kind: Kind, bytes: usize) {
+    pub(super) fn count_up(&self, kind: ByteKind, bytes: usize) {
         self.up.of(kind).fetch_add(bytes as i64, Relaxed);
         self.writes_up.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn count_down(&self, kind: Kind, bytes: usize) {
+    pub(super) fn count_down(&self, kind: ByteKind, bytes: usize) {
         self.down.of(kind).fetch_add(bytes as i64, Relaxed);
         self.reads_down.fetch_add(1, Relaxed);
     }
 
-    /// Counts bytes of TLS around what is counted beside this; less than nothing takes back.
+    /// Counts bytes that TLS adds to those that are counted otherwise; may be negative.
     #[cfg(feature = "tls")]
-    pub(super) fn count_seal(&self, up: i64, down: i64) {
+    pub(super) fn count_tls(&self, up: i64, down: i64) {
         self.up.framing.fetch_add(up, Relaxed);
         self.down.framing.fetch_add(down, Relaxed);
     }
 
-    /// Counts a request that is about to be sent. Never returns once the meter is hushed.
+    /// Counts a request before it is sent. Never returns once `stop_requests` is cancelled.
     pub(super) async fn admit_request(&self) {
-        if self.hush.is_cancelled() {
+        if self.stop_requests.is_cancelled() {
             std::future::pending::<()>().await;
         }
         self.requests.fetch_add(1, Relaxed);
     }
 
-    /// Counts a request that is sent a second time.
+    /// Counts a request that is sent again.
     pub(super) fn repeated(&self) {
         self.repeated.fetch_add(1, Relaxed);
     }
 
-    /// Says that `bytes` that were received are of another kind than they were counted under.
-    pub fn move_down(&self, from: Kind, to: Kind, bytes: usize) {
+    /// Moves received bytes to another kind.
+    pub fn move_down(&self, from: ByteKind, to: ByteKind, bytes: usize) {
         self.down.of(from).fetch_sub(bytes as i64, Relaxed);
         self.down.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
-    /// The same of `bytes` that were sent.
-    pub fn move_up(&self, from: Kind, to: Kind, bytes: usize) {
+    /// Moves sent bytes to another kind.
+    pub fn move_up(&self, from: ByteKind, to: ByteKind, bytes: usize) {
         self.up.of(from).fetch_sub(bytes as i64, Relaxed);
         self.up.of(to).fetch_add(bytes as i64, Relaxed);
     }
 
-    /// Counts a complete answer.
+    /// Counts a complete response.
     pub(super) fn answered(&self, messages: usize) {
         self.answers.fetch_add(1, Relaxed);
         if messages == 0 {
@@ -141,13 +139,13 @@ impl Meter {
         }
     }
 
-    /// Counts a connection that became usable `after` its connect was begun.
+    /// Records the time from the start of a connect until the connection was usable.
     pub(super) fn ready_after(&self, after: Duration) {
         let mut ready = self.ready_us.lock().expect("no panic under this lock");
         ready.record(after.as_micros() as u64);
     }
 
-    /// Counts a poll that was sent `after` its time.
+    /// Records how late a poll was sent.
     pub(super) fn polled_late(&self, after: Duration) {
         let mut late = self.poll_late_us.lock().expect("no panic under this lock");
         late.record(after.as_micros() as u64);
@@ -158,7 +156,7 @@ impl Meter {
         self.poll_late_us.lock().expect("no panic under this lock").clone()
     }
 
-    /// Starts the record of [`Meter::lateness`] anew.
+    /// Clears the record of [`Meter::lateness`].
     pub fn forget_lateness(&self) {
         *self.poll_late_us.lock().expect("no panic under this lock") = Histogram::new();
     }
@@ -208,15 +206,15 @@ impl Tally {
         self.segments.is_some()
     }
 
-    /// Bytes from subscribers to server, by kind. Where the kernel does not count segments: one a
-    /// write, and an acknowledgement for each read.
+    /// Bytes from subscribers to server, by kind. Where the kernel does not count segments, they
+    /// are estimated: one for each write, and an acknowledgement for each read.
     pub fn up(&self) -> Ledger {
         let guess = self.writes_up + self.reads_down;
         ledger(self.up, self.segments.map_or(guess, |segments| segments.out))
     }
 
-    /// Bytes from server to subscribers, by kind. Where the kernel does not count segments: one a
-    /// read, acknowledgements ride on answers.
+    /// Bytes from server to subscribers, by kind. Where the kernel does not count segments, they
+    /// are estimated: one for each read, with acknowledgements piggybacked.
     pub fn down(&self) -> Ledger {
         ledger(self.down, self.segments.map_or(self.reads_down, |segments| segments.received))
     }

@@ -1,16 +1,16 @@
-//! The subscriber's end of the network: one connection a subscriber, or one that several share;
-//! every byte counted, every direction delayed as the simulated link says.
+//! The subscriber's connections: every byte is counted, and each direction is delayed by the
+//! simulated link.
 //!
-//! A pooling client would hide what this crate is to show, so the client halves of the transports
-//! are built on a [`Dialer`] (makes connections), an [`HttpConnection`] (asks on one), an
-//! [`HttpStream`] (whose answer does not end) and a [`WebSocket`].
+//! A pooling HTTP client would hide the connections, which this project measures. So the client
+//! halves of the transports use these types: a [`Dialer`] opens connections; [`PollClient`] polls
+//! on one; [`EventStream`] and [`LineStream`] read a response that does not end; [`WebSocket`]
+//! reads frames. They decode messages and count them.
 
-mod addresses;
 pub mod clock;
 mod dialer;
 mod error;
 pub mod event_stream;
-pub mod frames;
+mod happy_eyeballs;
 mod http;
 mod http2;
 mod http2_frames;
@@ -24,6 +24,7 @@ mod timer;
 #[cfg(feature = "tls")]
 mod tls_stream;
 mod update;
+pub mod websocket_frames;
 mod websocket_stream;
 
 pub use dialer::{ANSWER_BYTES_MAX, Dialer, Entry, Journal, WireStream};
@@ -34,7 +35,7 @@ pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use line_stream::LineStream;
 pub use link::Link;
-pub use meter::{Kind, Meter, Tally};
+pub use meter::{ByteKind, Meter, Tally};
 pub use poll_client::{PollClient, PollOptions};
 pub use update::{Update, subscribed_at};
 pub use websocket_stream::WebSocket;

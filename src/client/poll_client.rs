@@ -108,7 +108,8 @@ impl PollClient {
     }
 
     async fn get(&mut self, path: &str) -> Result<Update, ClientError> {
-        let answer = self.http.ask(Method::GET, path, &self.headers, Bytes::new()).await?;
+        let answer =
+            self.http.counted_request(Method::GET, path, &self.headers, Bytes::new()).await?;
         match answer.status {
             StatusCode::OK => self.read(&answer),
             StatusCode::NOT_MODIFIED => {

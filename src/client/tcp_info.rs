@@ -1,5 +1,5 @@
-//! How many segments the kernel sent and received on our sockets (Linux, `TCP_INFO`), so that the
-//! cost of TCP and IP headers is counted and not guessed.
+//! Counts the segments that the kernel sent and received on the client's sockets (Linux,
+//! `TCP_INFO`), from which the bytes of TCP and IP headers follow.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;
@@ -18,7 +18,7 @@ impl Segments {
     }
 }
 
-/// The open sockets of a meter, and what the closed ones had counted.
+/// The open sockets of a meter, and the counts of the closed ones.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(Mutex<Inner>);
 
@@ -64,7 +64,7 @@ fn segments_of(socket: RawFd) -> Option<Segments> {
     let mut info = [0u32; WORDS];
     let mut length = size_of_val(&info) as libc::socklen_t;
     // SAFETY: the pointers are to live local variables, and `length` is the size of the buffer. A
-    // descriptor that is no TCP socket makes the call fail, nothing else.
+    // descriptor that is no TCP socket makes the call fail.
     let result = unsafe {
         libc::getsockopt(
             socket,

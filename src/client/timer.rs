@@ -1,5 +1,5 @@
-//! A timer of the runtime's own. On Linux it is the kernel's (`timerfd`), exact to some
-//! microseconds; elsewhere tokio's, which rounds up to a millisecond.
+//! The timer of a runtime's clock. On Linux it is a `timerfd`, precise to some microseconds;
+//! elsewhere it is tokio's, which rounds up to a millisecond.
 
 #[cfg(target_os = "linux")]
 pub(super) use exact::Timer;
@@ -22,17 +22,17 @@ mod exact {
     pub struct Timer(AsyncFd<OwnedFd>);
 
     impl Timer {
-        /// One that rings on the runtime that the caller is in.
+        /// A timer on the current runtime.
         pub fn new() -> Timer {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let fd = timerfd_create(TimerfdClockId::Monotonic, flags);
-            let fd = fd.expect("the system lets us have one descriptor");
+            let fd = fd.expect("a file descriptor is available");
             // SAFETY: the descriptor is open, and the `AsyncFd` owns it until it is dropped.
             let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
             Timer(registered.expect("the runtime drives descriptors"))
         }
 
-        /// Rings once `after` from now, and not when it was to ring before.
+        /// Expires once, `after` from now, instead of when it was set to expire before.
         pub fn set(&self, after: Duration) {
             // Zero would mean never.
             let after = after.max(Duration::from_nanos(1));
@@ -43,11 +43,11 @@ mod exact {
             timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &time).expect("a good time");
         }
 
-        /// Waits until it rings.
-        pub async fn ring(&self) {
-            let rung = self.0.readable().await;
-            // Setting it again is what takes back that it may be read.
-            rung.expect("the runtime lives as long as whoever waits").clear_ready();
+        /// Waits until it expires.
+        pub async fn expired(&self) {
+            let readable = self.0.readable().await;
+            // Setting the timer again resets the descriptor, so it need not be read.
+            readable.expect("the runtime is running").clear_ready();
         }
     }
 }
@@ -63,18 +63,18 @@ mod rounded {
     pub struct Timer(watch::Sender<Option<Instant>>);
 
     impl Timer {
-        /// One that rings on the runtime that the caller is in.
+        /// A timer on the current runtime.
         pub fn new() -> Timer {
             Timer(watch::Sender::new(None))
         }
 
-        /// Rings once `after` from now, and not when it was to ring before.
+        /// Expires once, `after` from now, instead of when it was set to expire before.
         pub fn set(&self, after: Duration) {
             self.0.send_replace(Some(Instant::now() + after));
         }
 
-        /// Waits until it rings.
-        pub async fn ring(&self) {
+        /// Waits until it expires.
+        pub async fn expired(&self) {
             let mut changes = self.0.subscribe();
             loop {
                 let due = *changes.borrow_and_update();

@@ -1,5 +1,5 @@
-//! A connection under TLS, or not. The bytes that TLS adds, its handshake among them, are counted
-//! as framing.
+//! A connection with or without TLS. The bytes that TLS adds, with those of its handshake, are
+//! counted as framing.
 
 use std::io;
 use std::pin::Pin;
@@ -13,39 +13,39 @@ use tokio_rustls::client::TlsStream;
 use super::{Link, Meter};
 use crate::tls::Trust;
 
-/// What carries a subscriber's bytes.
+/// The stream of a subscriber.
 #[derive(Debug)]
-pub(super) enum Carrier {
+pub(super) enum MaybeTlsStream {
     Plain(Link<TcpStream>),
-    Sealed(Box<TlsStream<Counted>>),
+    Tls(Box<TlsStream<CountedLink>>),
 }
 
-impl Carrier {
-    /// Shakes hands on `link` if there is somebody to trust.
+impl MaybeTlsStream {
+    /// Does a TLS handshake on `link`, if `trust` is given.
     pub async fn on(
         link: Link<TcpStream>,
         trust: Option<&Trust>,
         meter: &Arc<Meter>,
-    ) -> io::Result<Carrier> {
-        let Some(trust) = trust else { return Ok(Carrier::Plain(link)) };
-        let counted = Counted { link, meter: meter.clone() };
+    ) -> io::Result<MaybeTlsStream> {
+        let Some(trust) = trust else { return Ok(MaybeTlsStream::Plain(link)) };
+        let counted = CountedLink { link, meter: meter.clone() };
         let stream = trust.connector.connect(trust.name.clone(), counted).await?;
-        Ok(Carrier::Sealed(Box::new(stream)))
+        Ok(MaybeTlsStream::Tls(Box::new(stream)))
     }
 }
 
-impl AsyncRead for Carrier {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Carrier::Plain(link) => Pin::new(link).poll_read(cx, buf),
-            Carrier::Sealed(stream) => {
+            MaybeTlsStream::Plain(link) => Pin::new(link).poll_read(cx, buf),
+            MaybeTlsStream::Tls(stream) => {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
-                // Whoever reads counts what is in the seal.
+                // The reader counts the decrypted bytes.
                 stream.get_ref().0.count(0, before as i64 - buf.filled().len() as i64);
                 Poll::Ready(Ok(()))
             }
@@ -53,15 +53,15 @@ impl AsyncRead for Carrier {
     }
 }
 
-impl AsyncWrite for Carrier {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Carrier::Plain(link) => Pin::new(link).poll_write(cx, buf),
-            Carrier::Sealed(stream) => {
+            MaybeTlsStream::Plain(link) => Pin::new(link).poll_write(cx, buf),
+            MaybeTlsStream::Tls(stream) => {
                 let count = ready!(Pin::new(&mut *stream).poll_write(cx, buf))?;
                 stream.get_ref().0.count(-(count as i64), 0);
                 Poll::Ready(Ok(count))
@@ -71,33 +71,33 @@ impl AsyncWrite for Carrier {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Carrier::Plain(link) => Pin::new(link).poll_flush(cx),
-            Carrier::Sealed(stream) => Pin::new(stream).poll_flush(cx),
+            MaybeTlsStream::Plain(link) => Pin::new(link).poll_flush(cx),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Carrier::Plain(link) => Pin::new(link).poll_shutdown(cx),
-            Carrier::Sealed(stream) => Pin::new(stream).poll_shutdown(cx),
+            MaybeTlsStream::Plain(link) => Pin::new(link).poll_shutdown(cx),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
-/// The link below TLS: all that crosses it is counted.
+/// The link below TLS, which counts all bytes.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedLink {
     link: Link<TcpStream>,
     meter: Arc<Meter>,
 }
 
-impl Counted {
+impl CountedLink {
     fn count(&self, up: i64, down: i64) {
-        self.meter.count_seal(up, down);
+        self.meter.count_tls(up, down);
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for CountedLink {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,7 +110,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for CountedLink {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! A connection that has left HTTP for WebSocket (RFC 6455), the subscriber's end of it.
+//! The subscriber's end of a WebSocket (RFC 6455).
 
 use std::io;
 use std::pin::Pin;
@@ -15,36 +15,35 @@ use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_util::io::poll_read_buf;
 
-use super::frames::{self, FrameError, Frames, Said};
-use super::http::{Open, refused, request};
-use super::{ClientError, Dialer, Kind, WireStream, head_bytes};
+use super::http::{Connection, refused, request};
+use super::websocket_frames::{self as frames, FrameError, FrameReader, ServerFrame};
+use super::{ByteKind, ClientError, Dialer, WireStream, head_bytes};
 use crate::message::Frame;
 
 /// Bytes of a message that a subscriber accepts.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
-/// Bytes that wait to be sent beyond which a ping is not answered: the answers before are on their
-/// way.
+/// Bytes waiting to be sent beyond which pings are not answered: earlier pongs are still waiting.
 const WAITING_BYTES_MAX: usize = 4 << 10;
 
 /// An open WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
     stream: WireStream,
-    frames: Frames,
-    /// Frames of ours, as far as the kernel has not taken them.
+    frames: FrameReader,
+    /// Bytes that are not written yet.
     waiting: Vec<u8>,
 }
 
 impl WebSocket {
-    /// Connects and upgrades, counted as one request of a subscriber. The heads are counted as
-    /// headers, everything after them as framing.
+    /// Connects and upgrades, counted as one request of a subscriber. Bytes after the response are
+    /// counted as framing, until they turn out to be a message.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, ClientError> {
         let started = Instant::now();
         let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-        let mut connection = Open::on(stream).await?;
+        let mut connection = Connection::on(stream).await?;
         let mut request = request(dialer, Method::GET, path, Default::default())?;
         let key = generate_key();
         let headers = request.headers_mut();
@@ -59,19 +58,19 @@ impl WebSocket {
         }
         let accept = derive_accept_key(key.as_bytes());
         if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|said| *said != accept) {
-            let what = "an upgrade that does not answer the key".to_owned();
+            let what = "the upgrade has a wrong Sec-WebSocket-Accept".to_owned();
             return Err(ClientError::ProtocolError(what));
         }
         let head_bytes = head_bytes(response.status(), response.headers());
         let upgraded = hyper::upgrade::on(response).await?.downcast::<TokioIo<WireStream>>();
-        let parts = upgraded.expect("it is the stream that the connection is on");
+        let parts = upgraded.expect("it is the stream of the connection");
         let mut stream = parts.io.into_inner();
         stream.leave_http(head_bytes);
         dialer.meter().ready_after(started.elapsed());
         let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.answer_bytes_max());
-        let mut frames = Frames::new(received_bytes_max);
-        // What the server said right behind its answer.
-        frames.room().extend_from_slice(&parts.read_buf);
+        let mut frames = FrameReader::new(received_bytes_max);
+        // What the server sent right after its response.
+        frames.read_buffer().extend_from_slice(&parts.read_buf);
         Ok(WebSocket { stream, frames, waiting: Vec::new() })
     }
 
@@ -95,7 +94,7 @@ impl WebSocket {
 
     /// Counts received bytes that were message objects.
     pub fn count_payload(&self, bytes: usize) {
-        self.stream.meter().move_down(Kind::Framing, Kind::Payload, bytes);
+        self.stream.meter().move_down(ByteKind::Framing, ByteKind::Payload, bytes);
     }
 
     /// Waits for a text and returns what `read` makes of it; answers pings and a close meanwhile.
@@ -105,26 +104,26 @@ impl WebSocket {
     /// If the connection is gone or was closed, or the server breaks the protocol.
     pub async fn receive<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, ClientError> {
         loop {
-            let said = self.frames.hear();
+            let said = self.frames.next_frame();
             match said {
-                Ok(Some(Said::Text(text))) => return Ok(read(text)),
-                Ok(Some(Said::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {
+                Ok(Some(ServerFrame::Text(text))) => return Ok(read(text)),
+                Ok(Some(ServerFrame::Ping(payload))) if self.waiting.len() < WAITING_BYTES_MAX => {
                     frames::pong(payload, rand::random(), &mut self.waiting);
                 }
-                Ok(Some(Said::Close(close))) => {
+                Ok(Some(ServerFrame::Close(close))) => {
                     let said = close.map(|(code, reason)| format!("{code} {reason}"));
                     let code = close.map(|(code, _)| code);
-                    self.leave(code).await;
+                    self.close(code).await;
                     return Err(ClientError::Closed(said.unwrap_or_default()));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     if std::future::poll_fn(|cx| self.poll_receive(cx)).await? == 0 {
-                        return Err(ClientError::Closed("without a word".to_owned()));
+                        return Err(ClientError::Closed("without a close frame".to_owned()));
                     }
                 }
                 Err(broken) => {
-                    self.leave(Some(broken.closing_code())).await;
+                    self.close(Some(broken.closing_code())).await;
                     return Err(broken.into());
                 }
             }
@@ -140,8 +139,8 @@ impl WebSocket {
         Ok(std::future::poll_fn(|cx| self.poll_send(cx)).await?)
     }
 
-    /// Says goodbye, if the kernel takes it at once: nobody waits for what comes after.
-    async fn leave(&mut self, code: Option<u16>) {
+    /// Sends a close frame if the kernel accepts it at once; nothing waits for the answer.
+    async fn close(&mut self, code: Option<u16>) {
         frames::close(code, rand::random(), &mut self.waiting);
         std::future::poll_fn(|cx| {
             let _ = self.poll_send(cx);
@@ -150,13 +149,13 @@ impl WebSocket {
         .await;
     }
 
-    /// How many bytes have come; none at the end of the connection.
+    /// The number of bytes received; zero at the end of the connection.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // A server that does not read is heard all the same.
+        // A server that does not read can still be read from.
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }
-        poll_read_buf(Pin::new(&mut self.stream), cx, self.frames.room())
+        poll_read_buf(Pin::new(&mut self.stream), cx, self.frames.read_buffer())
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -142,7 +142,7 @@ impl Watch<'_> {
         before: &Moment,
         patience: Duration,
     ) -> anyhow::Result<(u64, Option<u64>)> {
-        meter.hush.cancel();
+        meter.stop_requests.cancel();
         let deadline = Instant::now() + patience;
         loop {
             let now = self.server.scrape(transport).await?.requests;

@@ -88,7 +88,7 @@ impl Publishing {
         let deadline = Instant::now() + self.patience;
         loop {
             let Err(error) = self.try_to_publish(http, publication).await else { return Ok(()) };
-            match error.passes_in() {
+            match error.retry_delay() {
                 Some(wait) if Instant::now() + wait < deadline => {
                     sleep(wait.max(RETRY_INTERVAL)).await;
                 }

@@ -156,7 +156,7 @@ impl Poller {
     async fn ask(&mut self) -> Result<Vec<String>, ClientError> {
         let path = self.cursor.path(self.route.path(&self.topic, self.hold.as_secs_f64()));
         let more = &self.cursor.headers;
-        let answer = self.http.ask(Method::GET, &path, more, Bytes::new()).await?;
+        let answer = self.http.counted_request(Method::GET, &path, more, Bytes::new()).await?;
         let mut messages = Vec::new();
         if answer.status == StatusCode::OK {
             messages = self.route.messages.find(&answer)?;

@@ -1,5 +1,5 @@
-//! The accept loop. `warp::serve` has one of its own, but it sets no `TCP_NODELAY`, gives a client
-//! for ever to send its request and limits nothing, so the routes are served from here.
+//! The accept loop. That of `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor
+//! limits, so the server has its own.
 
 use std::future::Future;
 use std::io;
@@ -19,15 +19,15 @@ use tracing::{debug, warn};
 use super::auth::authenticate;
 use super::connection::Protocols;
 use super::routes;
-use super::timeout_stream::{Admission, Phase, TimeoutStream};
+use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
 use crate::app::metrics::Refusal;
-use crate::app::peer::{PeerStream, limit_silence};
-use crate::app::{AddressShares, App, Sender, ServerConfig};
+use crate::app::peer::{PeerStream, set_keepalive};
+use crate::app::{AddressShares, App, Remote, ServerConfig};
 use crate::transport::socketio;
 
-/// AddressShares that the kernel completes before we accept them; a ramp of thousands needs room.
+/// Connections that the kernel completes before they are accepted: thousands may connect at once.
 const BACKLOG: i32 = 4096;
-/// After a failed accept (out of file descriptors, say) a moment for some to be closed.
+/// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 /// Takes the port of `address`; port 0 takes any free one.
@@ -36,7 +36,7 @@ const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 /// If it is in use, or the address is not one of this machine.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server takes its port back from connections that are still in TIME_WAIT.
+    // So that a restarted server can bind while old connections are in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -45,14 +45,14 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Where connections come in.
-pub(super) struct Entrance {
-    pub listener: TcpListener,
+/// The listening socket.
+pub(super) struct Listener {
+    pub tcp: TcpListener,
     #[cfg(feature = "tls")]
     pub tls: Option<TlsAcceptor>,
 }
 
-pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Future<Output = ()>) {
+pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = AddressShares::new(app.config.max_connections_per_address);
     let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
@@ -61,7 +61,7 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
-            accepted = accept(&app, &entrance.listener, &room) => accepted,
+            accepted = accept(&app, &listener.tcp, &room) => accepted,
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
@@ -71,17 +71,17 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
             continue;
         }
         let admission = Admission { _permit: permit, _place: place.flatten() };
-        let phase = Phase::new();
+        let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
-        let sender = Sender {
+        let remote = Remote {
             address: peer,
             peer: stream.peer(),
             account: app.memory.account(is_limited.then_some(peer)),
         };
-        let service = authenticate(app.clone(), service.clone(), sender, phase.clone());
+        let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
-        if let Some(tls) = entrance.tls.clone() {
+        if let Some(tls) = listener.tls.clone() {
             app.spawn(async move {
                 let limit = host.config.header_timeout;
                 let shaking = host.pauses.timeout(limit, tls.accept(stream));
@@ -100,11 +100,12 @@ pub(super) async fn serve(entrance: Entrance, app: Arc<App>, shutdown: impl Futu
         let io = TimeoutStream::new(stream, host, phase.clone(), admission);
         app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
-    drop(entrance);
+    drop(listener);
     app.shut_down().await;
 }
 
-/// The next connection, once there is room for it. Those without room wait in the kernel's backlog.
+/// The next connection, once there are fewer than `--max-connections`. Further ones wait in the
+/// backlog of the kernel.
 async fn accept(
     app: &App,
     listener: &TcpListener,
@@ -117,7 +118,7 @@ async fn accept(
                 let ServerConfig { send_timeout, heartbeat, .. } = app.config;
                 let prepared = stream
                     .set_nodelay(true)
-                    .and_then(|()| limit_silence(&stream, send_timeout, heartbeat));
+                    .and_then(|()| set_keepalive(&stream, send_timeout, heartbeat));
                 if let Err(error) = prepared {
                     debug!(%error, address = %peer.ip(), "the connection was closed before it was served");
                     continue;

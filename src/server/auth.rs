@@ -1,6 +1,5 @@
-//! What every request passes before any route: which host it is for, which page it comes from
-//! (`Origin`), whether its route has its method, and who sends it (token). One place for all
-//! transports, so that none can forget it.
+//! The middleware that every request passes before it reaches a route: it checks the host, the
+//! origin of the page, the method and the token, in one place for all transports.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -22,30 +21,29 @@ use warp::http::header::{
 use super::host::{AllowedOrigins, host_of};
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Route, normalized, topic_of};
-use super::timeout_stream::Phase;
+use super::timeout_stream::ConnectionPhase;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
 use crate::app::token::{Claims, NO_TOKEN, TokenKey};
-use crate::app::{ApiError, App, Client, Sender};
+use crate::app::{ApiError, App, Client, Remote};
 
-/// The WebSocket subprotocol that a browser names beside the one that carries its token.
+/// The WebSocket subprotocol that a browser offers besides the one that contains its token.
 const SUBPROTOCOL: &str = "poll-vs-push";
-/// What the subprotocol that carries a token begins with: a page's script can set no header.
+/// The prefix of a subprotocol that contains a token: scripts cannot set headers of a WebSocket.
 const TOKEN_SUBPROTOCOL: &str = "token.";
-/// What a page of another origin may send beyond what every page may: a token, JSON, and the place
-/// it has read to, as a cursor or as what it has of a conditional poll.
+/// Headers that a page of another origin may send: for tokens, JSON, conditional polls and cursors.
 const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-event-id";
-/// What such a page may read: what its next conditional poll names, and when to come back.
+/// Headers that such a page may read: for conditional polls, and when to retry.
 const EXPOSED_HEADERS: &str = "etag, retry-after";
 /// The text of 404.
 pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
 
-/// The service of one connection: `inner`, for requests that are admitted.
+/// The service of one connection: `inner` for requests that pass all checks.
 pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: S,
-    sender: Sender,
-    phase: Arc<Phase>,
+    remote: Remote,
+    phase: Arc<ConnectionPhase>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<ResponseBody<Either<B, Full<Bytes>>>>,
@@ -58,13 +56,13 @@ where
     B: Send + Unpin,
 {
     service_fn(move |mut request: Request<Incoming>| {
-        phase.set(Phase::SERVING);
+        phase.set(ConnectionPhase::SERVING);
         let origin = request.headers().get(ORIGIN).cloned();
         let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
         let is_head = request.method() == Method::HEAD;
-        let mut charge = sender.account.charge();
+        let mut charge = remote.account.charge();
         let held = charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
-        let admitted = held.and_then(|()| admit(&app, &mut request, &sender)).map(|client| {
+        let admitted = held.and_then(|()| admit(&app, &mut request, &remote)).map(|client| {
             request.extensions_mut().insert(client);
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
@@ -86,7 +84,7 @@ where
                     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
                 }
             } else {
-                phase.set(Phase::IDLE);
+                phase.set(ConnectionPhase::IDLE);
             }
             let response = if is_head { without_body(response) } else { response };
             let (head, body) = response.into_parts();
@@ -143,7 +141,7 @@ where
 fn admit<B>(
     app: &App,
     request: &mut Request<B>,
-    sender: &Sender,
+    remote: &Remote,
 ) -> Result<Client, Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
@@ -151,7 +149,7 @@ fn admit<B>(
         && !host.as_ref().is_none_or(|it| it.is_acceptable_on_loopback(&app.config.allow_host))
     {
         app.metrics.refused(Refusal::Host);
-        let text = "this server answers to localhost and IP addresses; see --allow-host";
+        let text = "this server accepts only localhost and IP addresses as host; see --allow-host";
         return Err(refusal(StatusCode::MISDIRECTED_REQUEST, text));
     }
     if !AllowedOrigins(&app.config.allow_origin).accept(request.headers(), host.as_ref()) {
@@ -177,10 +175,10 @@ fn admit<B>(
         })?,
         None => None,
     };
-    Ok(Client::new(sender.clone(), claims))
+    Ok(Client::new(remote.clone(), claims))
 }
 
-/// Answers OPTIONS, and refuses a method that the route does not have (RFC 9110, section 15.5.6).
+/// Responds to OPTIONS, and rejects methods that the route lacks (RFC 9110, section 15.5.6).
 fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Response<Bytes>>> {
     let allow = || HeaderValue::try_from(route.allow()).expect("names of methods are valid");
     if request.method() == Method::OPTIONS {
@@ -191,14 +189,14 @@ fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Respon
     }
     if !route.allows(request.method()) {
         let mut refusal =
-            refusal(StatusCode::METHOD_NOT_ALLOWED, "this route has other methods: see Allow");
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: see the Allow header");
         refusal.headers_mut().insert(ALLOW, allow());
         return Err(refusal);
     }
     Ok(())
 }
 
-/// What the request's token claims, if its route needs one; or why it may not pass.
+/// The claims of the request's token, if the route requires one; or the reason for a rejection.
 fn claims_for<B>(
     key: &TokenKey,
     route: &Route,
@@ -222,11 +220,11 @@ fn claims_for<B>(
     Ok(Some(claims))
 }
 
-/// The token, from the first place that has one: header, subprotocol, query.
+/// The token: from the header, else a subprotocol, else the query.
 fn token_of<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
     let headers = request.headers();
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    // The scheme's case does not matter (RFC 9110, section 11.1).
+    // The scheme is case-insensitive (RFC 9110, section 11.1).
     let bearer = authorization
         .and_then(|text| text.split_once(' '))
         .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()));
@@ -243,7 +241,7 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// Lets the page read the answer, if it is from elsewhere and allowed.
+/// Lets a page of an allowed origin read the response.
 fn allow_origin(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     let Some(origin) = origin else { return };
     headers.append(VARY, HeaderValue::from_static("origin"));
@@ -253,7 +251,7 @@ fn allow_origin(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap)
     }
 }
 
-/// What a browser asks before it sends a request with a token across origins.
+/// The response to a CORS preflight request.
 fn preflight() -> Box<Response<Bytes>> {
     let response = Response::builder()
         .status(StatusCode::NO_CONTENT)

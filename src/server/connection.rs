@@ -1,4 +1,4 @@
-//! Serves one connection to its end, by HTTP/1.1 or HTTP/2, whichever the client speaks.
+//! Serves one connection to its end, with HTTP/1.1 or HTTP/2 as the client chooses.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -24,21 +24,21 @@ use tracing::debug;
 use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
 use super::response_body::run_stream;
-use super::timeout_stream::Phase;
+use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer, WhenWoken};
 
-/// Bytes of one stream of HTTP/2 that wait for its reader.
+/// Bytes that are buffered for one HTTP/2 stream.
 const H2_SEND_BYTES: usize = 32 << 10;
-/// Bytes that a client may send on one stream of HTTP/2, and on a connection's streams together,
-/// before they are read.
+/// The flow-control window of an HTTP/2 stream, and of a connection: bytes that a client may send
+/// before the server has read them.
 const H2_WINDOW_BYTES: u32 = 64 << 10;
 
-/// How long a response is awaited before its connection is parked. A busy feed answers sooner, and
-/// parking would be in vain.
+/// How long a connection waits for a response before it is parked. A busy feed responds sooner, so
+/// that parking would save nothing.
 const PARK_AFTER: Duration = Duration::from_millis(100);
 
-/// What a server speaks.
+/// The HTTP versions, configured.
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
     app: Arc<App>,
@@ -46,7 +46,7 @@ pub(super) struct Protocols {
     http2: http2::Builder<Tasks>,
 }
 
-/// Runs the tasks of HTTP/2's streams, as long as any task of the server may run.
+/// Spawns the tasks of HTTP/2 streams on the server's task tracker.
 #[derive(Debug, Clone)]
 pub(super) struct Tasks(Arc<App>);
 
@@ -57,7 +57,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 }
 
 impl Protocols {
-    /// Both, with the limits of `app`.
+    /// Both versions, with the limits of `app`.
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
@@ -79,8 +79,13 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve<I, S, B>(&self, mut io: I, service: S, phase: &Phase, address: IpAddr)
-    where
+    pub async fn serve<I, S, B>(
+        &self,
+        mut io: I,
+        service: S,
+        phase: &ConnectionPhase,
+        address: IpAddr,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S::Future: Send + 'static,
@@ -97,9 +102,9 @@ impl Protocols {
         match protocol {
             Protocol::Http1 => self.serve_http1(io, service, phase, address).await,
             Protocol::Http2 => {
-                // Its requests overlap, and pings tell whether the client is there.
-                phase.set(Phase::MANY);
-                // In a box, lest each connection's task have the size of the larger kind.
+                // Its requests overlap, and pings show whether the client is alive.
+                phase.set(ConnectionPhase::MANY);
+                // Boxed, so that the task of an HTTP/1.1 connection does not have the size of this.
                 Box::pin(self.serve_http2(io, service, address)).await;
             }
         }
@@ -129,7 +134,7 @@ impl Protocols {
         &self,
         mut io: Rewind<I>,
         service: S,
-        phase: &Phase,
+        phase: &ConnectionPhase,
         address: IpAddr,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -153,7 +158,7 @@ impl Protocols {
                 UnderWay::Response(response, head) => slot.respond(response, &head).await,
                 UnderWay::Stream(body, head) => {
                     let written = write_stream(&mut stream, body, &head).await;
-                    phase.set(Phase::IDLE);
+                    phase.set(ConnectionPhase::IDLE);
                     match written {
                         Ok(true) if !self.app.drain.is_cancelled() => BytesMut::new(),
                         Ok(_) => return drop(stream.shutdown().await),
@@ -174,7 +179,7 @@ impl Protocols {
         &self,
         connection: &mut C,
         slot: &Slot<F, B>,
-        phase: &Phase,
+        phase: &ConnectionPhase,
     ) -> Option<hyper::Result<()>>
     where
         C: Future<Output = hyper::Result<()>> + Drain + Unpin,

@@ -1,11 +1,11 @@
-//! Which host a request is for and which page it comes from: `Host`, `Origin`, `Sec-Fetch-Site`.
+//! The host and the origin of a request: `Host`, `Origin`, `Sec-Fetch-Site`.
 
 use std::net::IpAddr;
 
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Request, Version};
 
-/// The host and port of a request or an origin. A missing port stands for the scheme's default.
+/// Host and port of a request or an origin. A missing port is the default of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// In lower case; an IPv6 address without its brackets.
@@ -14,7 +14,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Reads `host[:port]`; `None` if it is not that (RFC 9110, section 7.2: no user, no path).
+    /// Parses `host[:port]` (RFC 9110, section 7.2: no user, no path).
     pub fn parse(text: &str) -> Option<Authority> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -37,16 +37,16 @@ impl Authority {
         Some(Authority { host: host.to_ascii_lowercase(), port })
     }
 
-    /// True for names and addresses that a page of another site cannot have made its own: an IP
-    /// address, `localhost` and names below it (RFC 6761, section 6.3).
+    /// True for hosts that no other site can own: an IP address, `localhost` and names below it
+    /// (RFC 6761, section 6.3).
     fn is_local_or_address(&self) -> bool {
         let host = self.host.trim_end_matches('.');
         host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok()
     }
 
-    /// True if a server that may be reached under the names `allowed`, and is only meant for its
-    /// own machine, may answer a request for this host. It defends against DNS rebinding, by which
-    /// a foreign page reaches the server under the page's own name.
+    /// True if a server that is meant for its own machine may serve a request for this host, given
+    /// the names of `--allow-host`. This prevents DNS rebinding, with which the page of another
+    /// site reaches the server under the site's own name.
     pub fn is_acceptable_on_loopback(&self, allowed: &[String]) -> bool {
         let listed = |name: &String| name == "*" || name.eq_ignore_ascii_case(&self.host);
         self.is_local_or_address() || allowed.iter().any(listed)
@@ -79,7 +79,7 @@ pub fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>, &'static st
     }
 }
 
-/// A page's origin, taken apart.
+/// The origin of a page.
 #[derive(Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,

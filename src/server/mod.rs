@@ -1,8 +1,8 @@
-//! The server: every transport mounted on one feed, behind an accept loop of our own.
+//! The server: all transports on one feed, behind an accept loop of its own.
 //!
-//! [`Server::bind`] takes the port, [`Server::serve`] serves until it is told to stop and then
-//! drains: no new connections, every WebSocket closed with 1001, every held request answered, and
-//! an end to the waiting for those who do not leave.
+//! [`Server::bind`] opens the port. [`Server::serve`] serves until its shutdown future is ready,
+//! and then drains: no new connections are accepted, WebSockets are closed, waiting polls get their
+//! responses, and connections that are open after `--drain-timeout` are dropped.
 
 mod accept;
 mod auth;
@@ -28,10 +28,10 @@ use crate::app::{App, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use crate::private::warn_if_exposed;
-use accept::Entrance;
+use accept::Listener;
 pub use accept::listen;
 
-/// A server that has its port and does not serve yet.
+/// A server that has opened its port and does not serve yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -40,14 +40,16 @@ pub struct Server {
     tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
 }
 
-/// Why there is no server.
+/// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("cannot listen on {address}; name another with --listen, port 0 takes any free one")]
+    #[error(
+        "cannot listen on {address}; choose another address with --listen (port 0 is any free port)"
+    )]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot open the feed")]
     Store(#[from] StoreError),
-    #[error("cannot use the key of the tokens")]
+    #[error("cannot use the token key")]
     TokenKey(#[from] BadKey),
     #[cfg(feature = "tls")]
     #[error("cannot use the certificate")]
@@ -58,11 +60,11 @@ pub enum BindError {
 }
 
 impl Server {
-    /// Takes the port that `config` names, port 0 takes any free one; and opens the feed.
+    /// Opens the port in `config` (port 0 is any free port) and the feed.
     ///
     /// # Errors
-    /// If the address is in use or not ours, the store cannot be opened, or there is a certificate
-    /// that cannot be used.
+    /// If the address cannot be bound, the store cannot be opened, or the token key or certificate
+    /// cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
         let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
@@ -105,15 +107,15 @@ impl Server {
         })
     }
 
-    /// The address it listens on, with the port it was given.
+    /// The address that it listens on, with the actual port.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system call fails.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// What comes before the colon of its address.
+    /// The scheme of its URLs.
     pub fn scheme(&self) -> &'static str {
         #[cfg(feature = "tls")]
         if self.tls.is_some() {
@@ -122,35 +124,34 @@ impl Server {
         "http"
     }
 
-    /// The state behind the routes, for tests and benches that look inside.
+    /// The state behind the routes, for tests and benches.
     pub fn app(&self) -> Arc<App> {
         self.app.clone()
     }
 
-    /// Serves until `shutdown` is ready, then drains. Returns when the last connection is gone or
-    /// the drain's time is over.
+    /// Serves until `shutdown` is ready, then drains. Returns when all connections have ended.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let app = self.app.clone();
-        let entrance = Entrance {
-            listener: self.listener,
+        let listener = Listener {
+            tcp: self.listener,
             #[cfg(feature = "tls")]
             tls: self.tls.map(Into::into),
         };
         tokio::select! {
-            () = accept::serve(entrance, self.app, shutdown) => {}
-            () = expire_now_and_then(&app.feed) => {}
+            () = accept::serve(listener, self.app, shutdown) => {}
+            () = expire_periodically(&app.feed) => {}
             () = app.pauses.run() => {}
         }
         app.feed.close().await;
     }
 }
 
-/// Time between two looks for messages that are too old.
-const SWEEP: Duration = Duration::from_secs(5);
+/// Time between two searches for messages older than `--retain-age`.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
-async fn expire_now_and_then(feed: &Feed) {
+async fn expire_periodically(feed: &Feed) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
         feed.expire().await;
     }
 }

@@ -1,5 +1,5 @@
-//! Which HTTP a client speaks, told by its first words: HTTP/2 begins with a line that no request
-//! of HTTP/1.1 can be (RFC 9113, section 3.4).
+//! Detects HTTP/1.1 or HTTP/2 from the first bytes: HTTP/2 begins with a preface that is no valid
+//! HTTP/1.1 request (RFC 9113, section 3.4).
 
 use std::io;
 use std::pin::Pin;
@@ -8,21 +8,21 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-/// What a client of HTTP/2 begins with.
+/// The connection preface of an HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client speaks.
+/// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Reads until it is clear what the peer speaks, and no byte more than the preface has; also what
-/// was read.
+/// Reads until the version is known, at most as many bytes as the preface has. Returns the bytes
+/// read, too.
 ///
 /// # Errors
-/// If the stream breaks, or ends without a word.
+/// If the stream breaks or ends before that.
 pub(super) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, Bytes)> {
     let mut first = [0; PREFACE.len()];
     let mut count = 0;
@@ -36,7 +36,7 @@ pub(super) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(
     Ok((protocol, Bytes::copy_from_slice(&first[..count])))
 }
 
-/// A stream whose first words have been heard, and are said again.
+/// A stream of which bytes were read ahead: they are read again first.
 #[derive(Debug)]
 pub(super) struct Rewind<S> {
     first: Bytes,
@@ -68,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         buf.put_slice(&self.first[..count]);
         self.first.advance(count);
         if self.first.is_empty() {
-            // Gives the memory back, which an empty slice of it would keep.
+            // Frees the memory, which an empty slice would keep.
             self.first = Bytes::new();
         }
         Poll::Ready(Ok(()))
@@ -112,28 +112,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_heard_is_said_again_however_it_comes() {
-        let said: [(&[u8], Protocol); 4] = [
+    async fn bytes_read_ahead_are_read_again_in_any_fragmentation() {
+        let cases: [(&[u8], Protocol); 4] = [
             (b"GET / HTTP/1.1\r\n\r\n", Protocol::Http1),
             (b"PUT /topics", Protocol::Http1),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", Protocol::Http2),
             (b"PRI * HTTP/2.0\r\n\r\nno", Protocol::Http1),
         ];
-        for (said, wanted) in said {
+        for (sent, expected) in cases {
             for part in [1, 5, 100] {
                 let (mut near, mut far) = tokio::io::duplex(part);
-                let saying = async move {
-                    near.write_all(said).await.expect("it is heard");
+                let sending = async move {
+                    near.write_all(sent).await.expect("the other end reads");
                 };
-                let hearing = async {
-                    let (protocol, first) = detect(&mut far).await.expect("something was said");
-                    let mut heard = Rewind::new(first, far);
-                    let mut again = Vec::new();
-                    heard.read_to_end(&mut again).await.expect("to the end");
-                    (protocol, again)
+                let receiving = async {
+                    let (protocol, first) = detect(&mut far).await.expect("bytes were sent");
+                    let mut rewound = Rewind::new(first, far);
+                    let mut received = Vec::new();
+                    rewound.read_to_end(&mut received).await.expect("reads to the end");
+                    (protocol, received)
                 };
-                let ((protocol, again), ()) = tokio::join!(hearing, saying);
-                assert_eq!((protocol, &again[..]), (wanted, said));
+                let ((protocol, received), ()) = tokio::join!(receiving, sending);
+                assert_eq!((protocol, &received[..]), (expected, sent));
             }
         }
         assert!(detect(&mut tokio::io::empty()).await.is_err());

@@ -1,4 +1,4 @@
-//! The routes: every transport, publishing, and what operators ask for.
+//! The routes: transports, publishing, metrics and health.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
 use crate::app::metrics::Refusal;
-use crate::app::respond::{answer, json_answer};
+use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
 use crate::web;
 
-/// Everything the server answers.
+/// All routes.
 pub(super) fn all(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static + use<>
@@ -61,14 +61,14 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::ext::get::<Client>())
         .then(move |topic: String, body, client: Client| {
             let app = app.clone();
-            async move { answer(store(&app, &client, &topic, body).await) }
+            async move { to_response(store(&app, &client, &topic, body).await) }
         })
         .boxed()
 }
 
-/// A body of limited length, if it comes within `--body-timeout`: hyper's own timeout is over when
-/// the head is there.
-async fn whole<B: Buf>(
+/// Reads a body of limited length within `--body-timeout`: hyper's own timeout ends with the
+/// headers.
+async fn read_body<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
     app: &App,
 ) -> Result<Vec<u8>, ApiError> {
@@ -82,7 +82,10 @@ async fn whole<B: Buf>(
     match app.pauses.timeout(app.config.body_timeout, body.try_fold(Vec::new(), add)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come")),
+        Err(_) => Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive within --body-timeout",
+        )),
     }
 }
 
@@ -93,18 +96,18 @@ async fn store<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
-    client.may_publish(app, &topic)?;
-    let body = whole(body, app).await.inspect_err(|error| {
+    client.authorize_publish(app, &topic)?;
+    let body = read_body(body, app).await.inspect_err(|error| {
         if error.status == StatusCode::REQUEST_TIMEOUT {
             app.metrics.refused(Refusal::SlowBody);
         }
     })?;
     let stored = app.publish(&topic, &body).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
-    Ok(json_answer(StatusCode::CREATED, json))
+    Ok(json_response(StatusCode::CREATED, json))
 }
 
-/// `GET /metrics`: the counters, for Prometheus.
+/// `GET /metrics`: the counters in the format of Prometheus.
 fn metrics(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     let app = app.clone();
     warp::path!("metrics")
@@ -119,27 +122,27 @@ fn metrics(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// `GET /healthz`: that the server is up, and which it is.
+/// `GET /healthz`: that the server is up, with its name and version.
 fn healthz() -> BoxedFilter<(Response,)> {
     let body = format!(r#"{{"status":"ok","server":"{SERVER_NAME}"}}"#);
     warp::path!("healthz")
         .and(warp::get())
-        .map(move || json_answer(StatusCode::OK, body.clone()))
+        .map(move || json_response(StatusCode::OK, body.clone()))
         .boxed()
 }
 
-/// What no route took.
+/// The response to a request that no filter accepted.
 fn refuse(app: &App, rejection: &Rejection) -> ApiError {
     use warp::reject::{LengthRequired, PayloadTooLarge};
     let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
         app.metrics.refused(Refusal::MessageBytes);
-        (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than any message may be")
+        (StatusCode::PAYLOAD_TOO_LARGE, "the body exceeds --max-message-bytes")
     } else if rejection.find::<LengthRequired>().is_some() {
-        (StatusCode::LENGTH_REQUIRED, "send the body with a Content-Length")
+        (StatusCode::LENGTH_REQUIRED, "the request must have a Content-Length")
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)
     } else {
-        (StatusCode::BAD_REQUEST, "the request cannot be understood")
+        (StatusCode::BAD_REQUEST, "the request is malformed")
     };
     ApiError::new(status, text)
 }

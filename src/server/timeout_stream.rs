@@ -1,6 +1,6 @@
-//! A connection's stream with what must live as long as the connection does, through an upgrade and
-//! beyond: its place among the allowed connections, its count in the gauge, and the patience with a
-//! peer that does not read.
+//! The stream of a connection with its timeouts for reading and writing. It also owns what must
+//! live as long as the connection, upgraded or not: its share of the limits, its count in the
+//! gauge.
 
 use std::future::Future;
 use std::io;
@@ -15,27 +15,30 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeSleep, Place};
 
-/// What a connection is doing, as far as its service can tell. hyper has one timeout for the time
-/// between two requests and the time of a head; a client may idle for long, and not dawdle.
+/// What a connection is doing. hyper has one timeout for both the idle time between requests and
+/// the time of the headers; here they differ, since a client may be idle for long.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(super) struct ConnectionPhase {
     now: AtomicU8,
     /// A write, or a flush, waits for the peer to read.
     is_blocked: AtomicBool,
 }
 
-impl Phase {
-    /// The first head is awaited, or a later one has begun.
+impl ConnectionPhase {
+    /// The first request has not arrived completely, or the headers of a later one have begun.
     pub const HEAD: u8 = 0;
-    /// A request is being answered, or was an upgrade.
+    /// A request is being processed, or was an upgrade.
     pub const SERVING: u8 = 1;
     /// Between two requests.
     pub const IDLE: u8 = 2;
-    /// Any of these at the same time, on a connection of HTTP/2. It stays so.
+    /// An HTTP/2 connection, where all of these overlap. It never changes.
     pub const MANY: u8 = 3;
 
-    pub fn new() -> Arc<Phase> {
-        Arc::new(Phase { now: AtomicU8::new(Phase::HEAD), is_blocked: AtomicBool::new(false) })
+    pub fn new() -> Arc<ConnectionPhase> {
+        Arc::new(ConnectionPhase {
+            now: AtomicU8::new(ConnectionPhase::HEAD),
+            is_blocked: AtomicBool::new(false),
+        })
     }
 
     /// True if the last write, or flush, could not be completed.
@@ -44,9 +47,9 @@ impl Phase {
     }
 
     pub fn set(&self, phase: u8) {
-        let goes_on = |now| (now != Phase::MANY).then_some(phase);
-        // That it stays as it is is no failure.
-        let _ = self.now.fetch_update(Relaxed, Relaxed, goes_on);
+        let next = |now| (now != ConnectionPhase::MANY).then_some(phase);
+        // An error means that the phase is `MANY`, which never changes.
+        let _ = self.now.fetch_update(Relaxed, Relaxed, next);
     }
 
     fn is(&self, phase: u8) -> bool {
@@ -54,7 +57,7 @@ impl Phase {
     }
 }
 
-/// What a connection holds as long as it is open.
+/// The share of the limits that an open connection takes.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub _permit: OwnedSemaphorePermit,
@@ -62,42 +65,48 @@ pub(super) struct Admission {
     pub _place: Option<Place>,
 }
 
-/// A stream whose writes fail with `TimedOut` once the peer has taken nothing for as long as
-/// `--send-timeout` says, and its reads when a head takes longer than `--header-timeout`.
+/// A stream whose writes fail with `TimedOut` when the peer has read nothing for `--send-timeout`,
+/// and whose reads fail when the headers take longer than `--header-timeout`.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<S> {
     stream: S,
     app: Arc<App>,
-    phase: Arc<Phase>,
-    /// Runs while a write is stuck.
-    stuck: Option<Pin<Box<AwakeSleep>>>,
-    /// Runs while a head is on its way.
+    phase: Arc<ConnectionPhase>,
+    /// Runs while a write is blocked.
+    blocked: Option<Pin<Box<AwakeSleep>>>,
+    /// Runs while headers are arriving.
     head: Option<Pin<Box<AwakeSleep>>>,
     _admission: Admission,
 }
 
 impl<S> TimeoutStream<S> {
-    pub fn new(stream: S, app: Arc<App>, phase: Arc<Phase>, admission: Admission) -> Self {
+    pub fn new(
+        stream: S,
+        app: Arc<App>,
+        phase: Arc<ConnectionPhase>,
+        admission: Admission,
+    ) -> Self {
         app.metrics.open_connections.inc();
-        TimeoutStream { stream, app, phase, stuck: None, head: None, _admission: admission }
+        TimeoutStream { stream, app, phase, blocked: None, head: None, _admission: admission }
     }
 
-    /// Passes on what the stream said to a write, unless it has been saying "later" for too long.
+    /// Returns the result of a write, or an error if writing has been blocked for too long.
     fn written(
         &mut self,
         cx: &mut Context<'_>,
-        said: Poll<io::Result<usize>>,
+        result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if said.is_ready() {
-            if self.stuck.take().is_some() {
+        if result.is_ready() {
+            if self.blocked.take().is_some() {
                 self.phase.is_blocked.store(false, Relaxed);
             }
-            return said;
+            return result;
         }
         self.phase.is_blocked.store(true, Relaxed);
-        let patience = self.app.config.send_timeout;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(self.app.pauses.sleep(patience)));
-        ready!(stuck.as_mut().poll(cx));
+        let time_limit = self.app.config.send_timeout;
+        let blocked =
+            self.blocked.get_or_insert_with(|| Box::pin(self.app.pauses.sleep(time_limit)));
+        ready!(blocked.as_mut().poll(cx));
         self.app.metrics.refused(Refusal::SlowReader);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
@@ -117,22 +126,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let said = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is(Phase::IDLE) && buf.filled().len() > before {
-            this.phase.set(Phase::HEAD);
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.phase.is(ConnectionPhase::IDLE) && buf.filled().len() > before {
+            this.phase.set(ConnectionPhase::HEAD);
         }
-        if !this.phase.is(Phase::HEAD) {
+        if !this.phase.is(ConnectionPhase::HEAD) {
             this.head = None;
-            return said;
+            return result;
         }
         let limit = this.app.config.header_timeout;
         let head = this.head.get_or_insert_with(|| Box::pin(this.app.pauses.sleep(limit)));
-        ready!(match said {
-            Poll::Ready(said) => return Poll::Ready(said),
+        ready!(match result {
+            Poll::Ready(result) => return Poll::Ready(result),
             Poll::Pending => head.as_mut().poll(cx),
         });
         this.app.metrics.refused(Refusal::SlowHead);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head takes too long")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the headers did not arrive within --header-timeout",
+        )))
     }
 }
 
@@ -142,8 +154,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let said = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(cx, said)
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, result)
     }
 
     fn poll_write_vectored(
@@ -151,8 +163,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let said = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.written(cx, said)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,7 +175,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_pending() {
             self.phase.is_blocked.store(true, Relaxed);
-        } else if self.stuck.is_none() && self.phase.is_blocked() {
+        } else if self.blocked.is_none() && self.phase.is_blocked() {
             self.phase.is_blocked.store(false, Relaxed);
         }
         flushed

@@ -1,7 +1,7 @@
-//! The ways in which a subscriber can hear of a message: one file each, both halves in it.
+//! The transports: one file for each, with its server half and its client half.
 //!
-//! Lay two of the files side by side. They have the same sections in the same order, and what
-//! differs between them is the lesson of this crate: *where the waiting happens*.
+//! Compare two of the files. They have the same sections in the same order, and they differ in what
+//! this project is about: *where the waiting happens*.
 
 pub mod long_polling;
 pub mod ndjson;
@@ -27,11 +27,11 @@ use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
 /// Of WebSocket, and of Socket.IO on it.
 use websocket::{frames, handshake};
 
-/// What a subscriber asks for, the same for every transport; each takes what concerns it.
+/// The options of a subscriber, for all transports; each uses those that apply to it.
 #[derive(Debug, Clone)]
 pub struct SubscribeOptions {
     pub topic: TopicName,
-    /// Where to read on; `None` begins at the head.
+    /// Where to continue; `None` begins at the head.
     pub cursor: Option<Cursor>,
     /// Short polling: time between polls.
     pub interval: Duration,
@@ -45,7 +45,7 @@ pub struct SubscribeOptions {
     pub wait: Duration,
     /// Long polling: the same for the first poll, if not as long as for the others.
     pub first_wait: Option<Duration>,
-    /// What the client does beyond what its transport needs; set by [`Subscriber::connect`].
+    /// Options of the variant; set by [`Subscriber::connect`].
     pub extras: Extras,
 }
 
@@ -81,7 +81,7 @@ impl SubscribeOptions {
     }
 }
 
-/// A subscriber by any transport, in any variant.
+/// A subscriber on any transport, in any variant.
 #[derive(Debug)]
 pub enum Subscriber {
     ShortPolling(short_polling::Subscriber),
@@ -133,11 +133,11 @@ impl Subscriber {
         })
     }
 
-    /// Waits, each transport in its way, for what the server says next. May be dropped while it
-    /// waits; a request under way is then abandoned.
+    /// Waits for the next update. May be dropped while it waits; a request in progress is then
+    /// cancelled.
     ///
     /// # Errors
-    /// If the connection is gone and cannot be made again, or the server says something unheard-of.
+    /// If the connection breaks and cannot be opened again, or the server sends something invalid.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
             Subscriber::ShortPolling(subscriber) => subscriber.next().await,

@@ -19,7 +19,7 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::metrics::Refusal;
-use crate::app::respond::{answer, etag_matches, json_answer};
+use crate::app::response::{etag_matches, json_response, to_response};
 use crate::app::{ApiError, App, SubscribeRequest, Subscription};
 use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
@@ -50,7 +50,7 @@ where
                     let result = read(subscription.clone()).await?;
                     respond(&app, &subscription, &conditions, &result)
                 };
-                answer(respond.await)
+                to_response(respond.await)
             }
         })
         .boxed()
@@ -130,12 +130,12 @@ fn batch_response(
     // Both kinds of polling send the same.
     let body = result.encoded(Transport::ShortPolling, ReadResult::encode_batch);
     if body.len() < app.config.gzip_min_bytes {
-        return tagged(json_answer(StatusCode::OK, body), &tag);
+        return tagged(json_response(StatusCode::OK, body), &tag);
     }
     let mut response = match conditions.accepts_gzip {
         // Weak, since the same batch has another representation.
         true => tagged(compressed(&body), &format!("W/{tag}")),
-        false => tagged(json_answer(StatusCode::OK, body), &tag),
+        false => tagged(json_response(StatusCode::OK, body), &tag),
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     response
@@ -170,7 +170,7 @@ fn compressed(body: &Bytes) -> Response {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 2), Compression::fast());
     encoder.write_all(body).expect("a Vec takes all bytes");
     let compressed = encoder.finish().expect("a Vec takes all bytes");
-    let mut response = json_answer(StatusCode::OK, compressed);
+    let mut response = json_response(StatusCode::OK, compressed);
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }

@@ -56,7 +56,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::handshake;
-use crate::app::respond::answer;
+use crate::app::response::to_response;
 use crate::app::{ApiError, App, Client};
 use crate::message::{Epoch, Offset};
 use crate::variant::Transport;
@@ -112,7 +112,7 @@ where
         };
         let answering = route(&app, &sessions, application, request);
         let answering = answering.unwrap_or_else(|error| future::ready(Err(error)).boxed());
-        future::Either::Left(answering.map(|answered| Ok(answer(answered))))
+        future::Either::Left(answering.map(|answered| Ok(to_response(answered))))
     })
 }
 

@@ -17,7 +17,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
-use crate::app::respond::answer;
+use crate::app::response::to_response;
 use crate::app::{self, App, End, SubscribeRequest, Subscription};
 use crate::feed::SharedRead;
 use crate::message::{Cursor, Epoch, Event, Offset, ReadResult};
@@ -77,7 +77,7 @@ where
                 subscription.cursor = F::cursor(&headers).unwrap_or(subscription.cursor);
                 Arc::new(subscription)
             });
-            answer(subscription.map(|subscription| {
+            to_response(subscription.map(|subscription| {
                 let writer = StreamWriter::new(subscription.clone());
                 let chunk = writer.chunk.clone();
                 let serving = serve(subscription, writer.clone());

@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 use warp::http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
 use warp::reply::Response;
 
-use crate::app::respond::json_answer;
+use crate::app::response::json_response;
 
 /// One line of the head.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ pub(super) fn route() -> BoxedFilter<(Response,)> {
                 })
                 .collect();
             let json = serde_json::to_vec(&lines).expect("strings and numbers always encode");
-            json_answer(StatusCode::OK, json)
+            json_response(StatusCode::OK, json)
         })
         .boxed()
 }

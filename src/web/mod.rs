@@ -20,7 +20,7 @@ use warp::http::header::{
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::app::respond::etag_matches;
+use crate::app::response::etag_matches;
 use crate::model;
 
 /// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser

@@ -20,7 +20,7 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::ApiError;
-use crate::app::respond::{answer, json_answer};
+use crate::app::response::{json_response, to_response};
 use crate::model;
 
 /// What a run writes, and as what it is shown.
@@ -55,14 +55,17 @@ pub(super) fn route(directory: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     let listed = directory.clone();
     let list = warp::path!("reports").and(warp::get()).then(move || {
         let directory = listed.clone();
-        async move { answer(blocking(move || Ok(list(directory.as_deref()))).await) }
+        async move { to_response(blocking(move || Ok(list(directory.as_deref()))).await) }
     });
-    let file = warp::path!("reports" / String / String).and(warp::get()).then(
-        move |run: String, file: String| {
-            let directory = directory.clone();
-            async move { answer(blocking(move || show(directory.as_deref(), &run, &file)).await) }
-        },
-    );
+    let file =
+        warp::path!("reports" / String / String).and(warp::get()).then(
+            move |run: String, file: String| {
+                let directory = directory.clone();
+                async move {
+                    to_response(blocking(move || show(directory.as_deref(), &run, &file)).await)
+                }
+            },
+        );
     list.or(file).unify().boxed()
 }
 
@@ -91,7 +94,7 @@ fn list(directory: Option<&Path>) -> Response {
     // A run's name is the time at which it began.
     runs.sort_by(|a, b| b.name.cmp(&a.name));
     runs.truncate(LISTED_MAX);
-    json_answer(StatusCode::OK, serde_json::to_vec(&runs).expect("strings always encode"))
+    json_response(StatusCode::OK, serde_json::to_vec(&runs).expect("strings always encode"))
 }
 
 fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, ApiError> {

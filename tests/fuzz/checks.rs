@@ -13,7 +13,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use poll_vs_push::app::token::{Claims, Right, TokenKey};
 use poll_vs_push::client::Answer;
 use poll_vs_push::client::event_stream::{EventParser, Parsed};
-use poll_vs_push::client::frames::{self, FrameError, Frames, Said};
+use poll_vs_push::client::websocket_frames::{
+    self as frames, FrameError, FrameReader, ServerFrame,
+};
 use poll_vs_push::feed::{Feed, FeedLimits, Retention};
 use poll_vs_push::load::target::Target;
 use poll_vs_push::message::{
@@ -195,19 +197,19 @@ pub fn frames(bytes: &[u8]) {
     said[1] &= 0x7f;
     let mask = said.len() - text.len() - 4;
     said.drain(mask..mask + 4);
-    let mut frames = Frames::new(text.len());
-    frames.room().extend_from_slice(&said);
-    assert_eq!(frames.hear(), Ok(Some(Said::Text(&text))));
+    let mut frames = FrameReader::new(text.len());
+    frames.read_buffer().extend_from_slice(&said);
+    assert_eq!(frames.next_frame(), Ok(Some(ServerFrame::Text(&text))));
 }
 
 /// The results for `parts`, received one after the other, and the error at the end.
 fn hear(parts: &[&[u8]]) -> (Vec<String>, Option<FrameError>) {
-    let mut frames = Frames::new(MESSAGE_BYTES_MAX);
+    let mut frames = FrameReader::new(MESSAGE_BYTES_MAX);
     let mut heard = Vec::new();
     for part in parts {
-        frames.room().extend_from_slice(part);
+        frames.read_buffer().extend_from_slice(part);
         loop {
-            match frames.hear() {
+            match frames.next_frame() {
                 Ok(Some(said)) => heard.push(format!("{said:?}")),
                 Ok(None) => break,
                 Err(error) => return (heard, Some(error)),

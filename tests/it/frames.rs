@@ -1,7 +1,7 @@
 //! The frame reader of the subscriber: it gives the same results for any split of the bytes. The
 //! frames are written by tungstenite, which is independent of the reader.
 
-use poll_vs_push::client::frames::{self, FrameError, Frames};
+use poll_vs_push::client::websocket_frames::{self as frames, FrameError, FrameReader};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -12,11 +12,11 @@ const BYTES_MAX: usize = 100_000;
 
 /// The results for `parts`, received one after the other.
 fn hear<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>, FrameError> {
-    let mut frames = Frames::new(BYTES_MAX);
+    let mut frames = FrameReader::new(BYTES_MAX);
     let mut heard = Vec::new();
     for part in parts {
-        frames.room().extend_from_slice(part);
-        while let Some(said) = frames.hear()? {
+        frames.read_buffer().extend_from_slice(part);
+        while let Some(said) = frames.next_frame()? {
             heard.push(format!("{said:?}"));
         }
     }
@@ -153,15 +153,15 @@ fn utf8_character_may_be_split_across_reads() {
 
 #[test]
 fn buffer_shrinks_after_a_large_message() {
-    let mut frames = Frames::new(BYTES_MAX);
-    let idle = frames.room().capacity();
+    let mut frames = FrameReader::new(BYTES_MAX);
+    let idle = frames.read_buffer().capacity();
     // Memory is allocated for received bytes, not for the length in a frame's header.
-    frames.room().extend_from_slice(&[0x81, 127, 0, 0, 0, 0, 0, 1, 0x00, 0x00]);
-    assert_eq!(frames.hear(), Ok(None));
-    assert_eq!(frames.room().capacity(), idle);
-    frames.room().extend_from_slice(&[b'x'; 65_536]);
-    assert!(frames.hear().is_ok_and(|said| said.is_some()));
-    assert_eq!(frames.room().capacity(), idle);
+    frames.read_buffer().extend_from_slice(&[0x81, 127, 0, 0, 0, 0, 0, 1, 0x00, 0x00]);
+    assert_eq!(frames.next_frame(), Ok(None));
+    assert_eq!(frames.read_buffer().capacity(), idle);
+    frames.read_buffer().extend_from_slice(&[b'x'; 65_536]);
+    assert!(frames.next_frame().is_ok_and(|said| said.is_some()));
+    assert_eq!(frames.read_buffer().capacity(), idle);
     assert!(idle <= 4096, "{idle}");
 }
 

@@ -48,10 +48,10 @@ async fn rejected_requests_contain_a_reason() {
         ("POST", "/topics//messages", br#"{}"#, 404, "no such route"),
         ("POST", "/nowhere", br#"{}"#, 404, "no such route"),
         ("GET", "/topics/room/poll/more", b"", 404, "no such route"),
-        ("GET", MESSAGES, b"", 405, "see Allow"),
-        ("POST", "/topics/room/poll", b"", 405, "see Allow"),
-        ("DELETE", "/topics/room/long-poll", b"", 405, "see Allow"),
-        ("POST", "/metrics", b"", 405, "see Allow"),
+        ("GET", MESSAGES, b"", 405, "see the Allow header"),
+        ("POST", "/topics/room/poll", b"", 405, "see the Allow header"),
+        ("DELETE", "/topics/room/long-poll", b"", 405, "see the Allow header"),
+        ("POST", "/metrics", b"", 405, "see the Allow header"),
     ];
     let server = TestServer::start().await;
     for (method, path, body, status, reason) in cases {
@@ -69,7 +69,7 @@ async fn publish_requires_a_content_length_within_the_limit() {
     let server = TestServer::start().await;
     let cases = [
         ("transfer-encoding: chunked", 411, "Content-Length"),
-        ("content-length: 1000000000", 413, "larger than any message"),
+        ("content-length: 1000000000", 413, "exceeds --max-message-bytes"),
     ];
     for (header, status, reason) in cases {
         let mut raw = Raw::connect(server.address).await;

@@ -111,9 +111,9 @@ async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> 
     let options =
         SubscribeOptions { cursor: Some(begin), interval, ..SubscribeOptions::new(topic) };
     let backoff = Backoff {
-        first: Duration::from_millis(5),
-        longest: Duration::from_millis(50),
-        patience: FORGOTTEN,
+        first_delay_max: Duration::from_millis(5),
+        delay_max: Duration::from_millis(50),
+        outage_max: FORGOTTEN,
     };
     let connecting = Reconnecting::connect(transport, Dialer::new(address), options, backoff);
     connecting.await.expect("the server is up")

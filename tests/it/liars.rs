@@ -99,7 +99,7 @@ async fn misbehaving_server_is_a_one_line_error() {
             "302 Found to http://other/x",
         ),
         (|_| ok("{\"server\":\"poll-vs-push/\\u001b[2J\"}"), "not a poll-vs-push server"),
-        (|_| Answer::Endless, "the body of an answer has more than"),
+        (|_| Answer::Endless, "the response body has more than"),
         (
             |path| if path == "/base/healthz" { healthy() } else { metrics("NaN") },
             "/metrics: process_cpu_seconds_total is 'NaN', not a count",
@@ -114,7 +114,7 @@ async fn misbehaving_server_is_a_one_line_error() {
                 "/base/metrics" => metrics("1"),
                 _ => Answer::Endless,
             },
-            "the body of an answer has more than",
+            "the response body has more than",
         ),
     ];
     for (answers, message) in cases {

@@ -26,7 +26,7 @@ async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -
     let value = value.parse().expect("a value");
     let headers = [(name.parse().expect("a name"), value)].into_iter().collect();
     let mut http = server.http();
-    let asking = http.ask("GET".parse().expect("a method"), path, &headers, "".into());
+    let asking = http.counted_request("GET".parse().expect("a method"), path, &headers, "".into());
     soon(asking).await.expect("an answer")
 }
 

@@ -11,9 +11,9 @@ use crate::child::ChildServer;
 use crate::support::{TestServer, options, publish, soon};
 
 const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(5),
-    longest: Duration::from_millis(50),
-    patience: Duration::from_secs(60),
+    first_delay_max: Duration::from_millis(5),
+    delay_max: Duration::from_millis(50),
+    outage_max: Duration::from_secs(60),
 };
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn every_transport_resumes_after_a_restart() {
 async fn reconnecting_gives_up_after_its_limit() {
     for transport in Transport::ALL {
         let server = TestServer::start().await;
-        let backoff = Backoff { patience: Duration::ZERO, ..BACKOFF };
+        let backoff = Backoff { outage_max: Duration::ZERO, ..BACKOFF };
         let dialer = Dialer::new(server.address);
         let connecting = Reconnecting::connect(transport, dialer, options(None), backoff);
         let mut subscriber = soon(connecting).await.expect("the server is up");

@@ -166,10 +166,10 @@ async fn invalid_upgrade_is_rejected_with_a_reason() {
         (
             format!("{upgrade}{key}sec-websocket-version: 8\r\n"),
             426,
-            "only 13",
+            "must be 13",
             Some(("sec-websocket-version", "13")),
         ),
-        (format!("{upgrade}{key}"), 426, "only 13", Some(("sec-websocket-version", "13"))),
+        (format!("{upgrade}{key}"), 426, "must be 13", Some(("sec-websocket-version", "13"))),
         (format!("{upgrade}{version}"), 400, "Sec-WebSocket-Key", None),
         (format!("{upgrade}{version}sec-websocket-key: short\r\n"), 400, "Sec-WebSocket-Key", None),
     ];

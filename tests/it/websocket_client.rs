@@ -123,7 +123,7 @@ async fn end_of_stream_counts_as_close() {
     drop(server);
     let closed = hear(&mut socket).await;
     assert!(
-        matches!(&closed, Err(ClientError::Closed(why)) if why == "without a word"),
+        matches!(&closed, Err(ClientError::Closed(why)) if why == "without a close frame"),
         "{closed:?}"
     );
 }

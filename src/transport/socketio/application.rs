@@ -221,11 +221,11 @@ fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
             after: asked.after.map(|offset| offset.to_string()),
             ..Query::default()
         };
-        let demanded = session.client.demand(app, Right::Subscribe, &topic);
+        let demanded = session.client.authorize(app, Right::Subscribe, &topic);
         let subscription = demanded.and_then(|()| {
             let topic = app.topic(&topic)?;
             let cursor = query.check(app, &topic)?.cursor.unwrap_or_else(|| topic.head());
-            Ok((topic, cursor, app.hold(session.carrier(), &session.client)?))
+            Ok((topic, cursor, app.admit_subscriber(session.carrier(), &session.client)?))
         });
         subscription.map_err(|error| error.message)
     });
@@ -244,7 +244,7 @@ async fn publish(
     let stored = async {
         let Publish { topic, draft } = argument(arguments)?;
         let topic = app.topic_name(&topic).map_err(|error| error.message)?;
-        client.may_publish(app, &topic).map_err(|error| error.message)?;
+        client.authorize_publish(app, &topic).map_err(|error| error.message)?;
         app.publish(&topic, draft.to_string().as_bytes()).await.map_err(|error| error.message)
     };
     let acknowledgement = match stored.await {

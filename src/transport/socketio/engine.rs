@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::PATH;
-use crate::client::{ClientError, Dialer, HttpConnection, Kind, Meter, WebSocket};
+use crate::client::{ByteKind, ClientError, Dialer, HttpConnection, Meter, WebSocket};
 
 const OPEN: char = '0';
 const CLOSE: char = '1';
@@ -177,7 +177,7 @@ impl Polls {
             answer => answer?,
         };
         if !is_poll {
-            dialer.meter().move_down(Kind::Headers, Kind::Framing, body.len());
+            dialer.meter().move_down(ByteKind::Headers, ByteKind::Framing, body.len());
             return Ok(());
         }
         let text = std::str::from_utf8(&body)
@@ -187,7 +187,7 @@ impl Polls {
         if messages > 0 || is_settled {
             dialer.answered(messages, 0, body.len());
         } else {
-            dialer.meter().move_down(Kind::Headers, Kind::Framing, body.len());
+            dialer.meter().move_down(ByteKind::Headers, ByteKind::Framing, body.len());
         }
         self.arrived.extend(text.split(SEPARATOR).map(str::to_owned));
         Ok(())

@@ -243,7 +243,8 @@ impl Session {
         if succeeded {
             state.carrier = Transport::SocketioWebsocket;
             if let Some(reading) = &mut state.reading
-                && let Ok(guard) = self.app.hold(Transport::SocketioWebsocket, &self.client)
+                && let Ok(guard) =
+                    self.app.admit_subscriber(Transport::SocketioWebsocket, &self.client)
             {
                 reading.guard = guard;
             }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Subscribe;
 use super::engine::Engine;
-use crate::client::{ClientError, Dialer, Kind};
+use crate::client::{ByteKind, ClientError, Dialer};
 use crate::message::{Cursor, Epoch, Event, Message};
 use crate::transport::{SubscribeOptions, Update};
 use crate::variant::Transport;
@@ -81,7 +81,7 @@ impl Subscriber {
         let nothing = Update::default();
         if name == "message" {
             let message: Message = serde_json::from_str(data.get()).map_err(|_| nonsense())?;
-            self.engine.meter().move_down(Kind::Framing, Kind::Payload, data.get().len());
+            self.engine.meter().move_down(ByteKind::Framing, ByteKind::Payload, data.get().len());
             self.cursor.offset = message.offset;
             return Ok((Update { messages: vec![message], ..nothing }, false));
         }

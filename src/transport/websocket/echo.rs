@@ -11,7 +11,7 @@ use warp::reply::Response;
 
 use super::handshake;
 use super::socket::Socket;
-use crate::app::respond::answer;
+use crate::app::response::to_response;
 use crate::app::{ApiError, App, Client, End};
 use crate::variant::Transport;
 
@@ -31,7 +31,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
                 Ok(accepted) => accepted,
                 Err(refusal) => return *refusal,
             };
-            answer(app.hold(Transport::WebSocket, &client).map(|guard| {
+            to_response(app.admit_subscriber(Transport::WebSocket, &client).map(|guard| {
                 let socket = Socket::accept(app.clone(), client, upgrade, None);
                 let drain = app.drain.clone();
                 app.spawn(async move {

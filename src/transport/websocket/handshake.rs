@@ -1,4 +1,4 @@
-//! How an HTTP request turns into a WebSocket (RFC 6455, section 4), as the server sees it.
+//! The server's part of the WebSocket handshake (RFC 6455, section 4).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,15 +14,15 @@ use warp::reply::Response;
 
 use crate::app::ApiError;
 
-/// The answer to an upgrade request, and the promise of the connection that follows it; or the
-/// refusal.
+/// The response to an upgrade request, and the future of the upgraded connection; or the error
+/// response.
 pub(in crate::transport) fn respond(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
 ) -> Result<(Response, OnUpgrade), Box<Response>> {
     let refused = |refusal: Box<HttpResponse<Bytes>>| Box::new(refusal.map(Into::into));
     let accept = check(headers).map_err(refused)?;
-    let Some(upgrade) = upgrade else { return Err(refused(not_asked_for())) };
+    let Some(upgrade) = upgrade else { return Err(refused(upgrade_required())) };
     let response = HttpResponse::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(CONNECTION, "upgrade")
@@ -33,36 +33,36 @@ pub(in crate::transport) fn respond(
     Ok((response, upgrade))
 }
 
-/// Checks a client's handshake (RFC 6455, section 4.2.1), for every route that can be upgraded.
-/// Returns the value of `Sec-WebSocket-Accept`, or the refusal.
+/// Checks a client's handshake (RFC 6455, section 4.2.1). Returns the value of
+/// `Sec-WebSocket-Accept`, or the error response.
 pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
     let refuse = |status, text: &str| Box::new(ApiError::new(status, text).into_response());
     let asks =
         has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket");
     if !asks {
-        return Err(not_asked_for());
+        return Err(upgrade_required());
     }
     let only = |name| {
         let mut values = headers.get_all(name).into_iter();
         values.next().filter(|_| values.next().is_none())
     };
     if only(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let text = "Sec-WebSocket-Version: only 13 is spoken here";
+        let text = "Sec-WebSocket-Version: must be 13";
         let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, text);
         refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Err(refusal);
     }
     let is_key = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
     let Some(key) = only(SEC_WEBSOCKET_KEY).filter(is_key) else {
-        let text = "Sec-WebSocket-Key: must be there, 16 random bytes in base64";
+        let text = "Sec-WebSocket-Key: must be 16 random bytes in base64";
         return Err(refuse(StatusCode::BAD_REQUEST, text));
     };
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-/// 426, with the protocol that the route is for (RFC 9110, section 15.5.22).
-fn not_asked_for() -> Box<HttpResponse<Bytes>> {
-    let text = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+/// 426, with the protocol of the route (RFC 9110, section 15.5.22).
+fn upgrade_required() -> Box<HttpResponse<Bytes>> {
+    let text = "this route is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
     let mut refusal = ApiError::new(StatusCode::UPGRADE_REQUIRED, text).into_response();
     let headers = refusal.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -70,7 +70,7 @@ fn not_asked_for() -> Box<HttpResponse<Bytes>> {
     Box::new(refusal)
 }
 
-/// True if a comma-separated header names `token`, in whatever case.
+/// True if a comma-separated header contains `token`; case-insensitive.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))

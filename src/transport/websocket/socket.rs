@@ -19,7 +19,7 @@ use warp::reply::Response;
 
 use super::frames::{TEXT, push_frame};
 use super::handshake;
-use crate::app::respond::answer;
+use crate::app::response::to_response;
 use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
 use crate::message::{Event, ReadResult};
@@ -65,7 +65,7 @@ where
                 });
                 response
             });
-            answer(accepted)
+            to_response(accepted)
         })
         .boxed()
 }

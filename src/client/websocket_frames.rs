@@ -1,60 +1,60 @@
-//! WebSocket frames (RFC 6455, section 5) as a subscriber hears and says them. No socket and no
-//! clock: what is heard depends on the bytes alone, however they are cut.
+//! WebSocket frames (RFC 6455, section 5) as a client reads and writes them. There is no socket
+//! here: the result depends on the bytes alone, in any fragmentation.
 //!
-//! The server's end is tungstenite's. This one exists so that a delivery costs the load test little
-//! beside what it costs the server: one buffer, many frames to a read, no copy of a text.
+//! The server uses tungstenite. This reader exists so that a delivery costs the load test little
+//! compared with the server: one buffer, many frames per read, no copy of a text.
 
 use std::mem::take;
 use std::str::from_utf8;
 
-/// Bytes received at a time, and what an idle subscriber keeps.
+/// Bytes received at a time, and the buffer of an idle subscriber.
 const RECEIVED_BYTES: usize = 1 << 10;
-/// A larger buffer is given back once it is empty.
+/// A larger buffer is freed once it is empty.
 const KEPT_BYTES_MAX: usize = 16 << 10;
-/// The longest control frame's payload, as the RFC has it.
+/// The longest payload of a control frame (section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// What a server says.
+/// A message or control frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said<'a> {
+pub enum ServerFrame<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     /// To be answered with a pong of the same payload.
     Ping(&'a [u8]),
     Pong(&'a [u8]),
-    /// The last thing that is said: code and reason, if it has them.
+    /// The last frame: code and reason, if it has them.
     Close(Option<(u16, &'a str)>),
 }
 
-/// A rule that a server broke. The connection is of no use after it.
+/// A protocol error of the server, after which the connection cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    #[error("a frame with a mask: only clients mask")]
+    #[error("a masked frame from a server")]
     Masked,
     #[error("a frame with reserved bits")]
     ReservedBits,
-    #[error("a frame of the reserved kind {0:#x}")]
+    #[error("a frame with the reserved opcode {0:#x}")]
     ReservedOpcode(u8),
-    #[error("a control frame in fragments")]
+    #[error("a fragmented control frame")]
     FragmentedControl,
     #[error("a control frame of more than {CONTROL_BYTES_MAX} bytes")]
     LongControl,
-    #[error("the continuation of nothing")]
+    #[error("a continuation frame without a message")]
     ContinuationOfNothing,
-    #[error("a message within a message")]
+    #[error("a message that begins within another")]
     MessageInMessage,
     #[error("a message of more than {bytes_max} bytes")]
     TooLarge { bytes_max: usize },
     #[error("text that is not UTF-8")]
     NotUtf8,
-    #[error("half a closing code")]
+    #[error("a close frame with half a code")]
     HalfACode,
-    #[error("the closing code {0}, which nobody may send")]
+    #[error("a close frame with the invalid code {0}")]
     BadCode(u16),
 }
 
 impl FrameError {
-    /// The code with which to close (section 7.4.1).
+    /// The code to close the connection with (section 7.4.1).
     pub fn closing_code(self) -> u16 {
         match self {
             FrameError::NotUtf8 => 1007,
@@ -64,29 +64,29 @@ impl FrameError {
     }
 }
 
-/// Turns bytes into what the server says.
+/// Parses the bytes from a server.
 #[derive(Debug)]
-pub struct Frames {
-    /// What was received; the first `taken` bytes of it were heard.
+pub struct FrameReader {
+    /// Received bytes; the first `taken` of them have been parsed.
     buffer: Vec<u8>,
     taken: usize,
-    /// The message of which there are parts already.
+    /// The type of a message whose first fragments have arrived.
     begun: Option<Opcode>,
     parts: Vec<u8>,
     is_closed: bool,
     bytes_max: usize,
 }
 
-impl Frames {
-    /// Nothing received yet; a message may have `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Frames {
+impl FrameReader {
+    /// A reader that accepts messages of up to `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> FrameReader {
         let (buffer, parts) = (Vec::new(), Vec::new());
-        Frames { buffer, taken: 0, begun: None, parts, is_closed: false, bytes_max }
+        FrameReader { buffer, taken: 0, begun: None, parts, is_closed: false, bytes_max }
     }
 
-    /// Where to append what is received next. There is room for some; it grows with what comes, not
-    /// with what a frame promises.
-    pub fn room(&mut self) -> &mut Vec<u8> {
+    /// The buffer to append received bytes to. It grows with the bytes that arrive, not with the
+    /// length that a frame announces.
+    pub fn read_buffer(&mut self) -> &mut Vec<u8> {
         self.buffer.drain(..take(&mut self.taken));
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
             self.buffer = Vec::new();
@@ -97,23 +97,23 @@ impl Frames {
         &mut self.buffer
     }
 
-    /// What the server says next; `None` until more has been received, or for ever after a close.
+    /// The next message or control frame; `None` if more bytes are needed, and after a close.
     ///
     /// # Errors
-    /// If the server breaks a rule.
-    pub fn hear(&mut self) -> Result<Option<Said<'_>>, FrameError> {
+    /// If the server breaks the protocol.
+    pub fn next_frame(&mut self) -> Result<Option<ServerFrame<'_>>, FrameError> {
         if self.begun.is_none() {
             self.parts = Vec::new();
         }
         while !self.is_closed {
-            let unheard = &self.buffer[self.taken..];
-            let Some(header) = Header::read(unheard)? else { break };
+            let unparsed = &self.buffer[self.taken..];
+            let Some(header) = Header::read(unparsed)? else { break };
             let so_far = if header.opcode.is_control() { 0 } else { self.parts.len() };
             if header.payload_bytes > (self.bytes_max - so_far) as u64 {
                 return Err(FrameError::TooLarge { bytes_max: self.bytes_max });
             }
             let end = header.bytes + header.payload_bytes as usize;
-            let Some(payload) = unheard.get(header.bytes..end) else { break };
+            let Some(payload) = unparsed.get(header.bytes..end) else { break };
             self.taken += end;
             let opcode = match (header.opcode, self.begun) {
                 (Opcode::Continuation, None) => return Err(FrameError::ContinuationOfNothing),
@@ -125,38 +125,39 @@ impl Frames {
             };
             if opcode.is_control() {
                 self.is_closed = opcode == Opcode::Close;
-                return said(opcode, payload).map(Some);
+                return decode(opcode, payload).map(Some);
             }
             if header.is_final && self.begun.is_none() {
-                return said(opcode, payload).map(Some);
+                return decode(opcode, payload).map(Some);
             }
             self.parts.extend_from_slice(payload);
             self.begun = (!header.is_final).then_some(opcode);
             if header.is_final {
-                return said(opcode, &self.parts).map(Some);
+                return decode(opcode, &self.parts).map(Some);
             }
         }
         Ok(None)
     }
 }
 
-fn said(opcode: Opcode, payload: &[u8]) -> Result<Said<'_>, FrameError> {
+fn decode(opcode: Opcode, payload: &[u8]) -> Result<ServerFrame<'_>, FrameError> {
     let text = |bytes| from_utf8(bytes).map_err(|_| FrameError::NotUtf8);
     Ok(match opcode {
-        Opcode::Text => Said::Text(text(payload)?),
-        Opcode::Continuation | Opcode::Binary => Said::Binary(payload),
-        Opcode::Ping => Said::Ping(payload),
-        Opcode::Pong => Said::Pong(payload),
+        Opcode::Text => ServerFrame::Text(text(payload)?),
+        Opcode::Continuation | Opcode::Binary => ServerFrame::Binary(payload),
+        Opcode::Ping => ServerFrame::Ping(payload),
+        Opcode::Pong => ServerFrame::Pong(payload),
         Opcode::Close => match payload {
-            [] => Said::Close(None),
+            [] => ServerFrame::Close(None),
             [_] => return Err(FrameError::HalfACode),
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
-                // Those of the RFC that may travel, those registered since, and everybody's own.
+                // Codes of the RFC that may be sent, codes registered since, and codes for private
+                // use.
                 if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
                     return Err(FrameError::BadCode(code));
                 }
-                Said::Close(Some((code, text(reason)?)))
+                ServerFrame::Close(Some((code, text(reason)?)))
             }
         },
     })
@@ -190,11 +191,11 @@ impl Opcode {
     }
 }
 
-/// What a frame begins with.
+/// The header of a frame.
 struct Header {
     is_final: bool,
     opcode: Opcode,
-    /// Of the header itself.
+    /// Length of the header itself.
     bytes: usize,
     payload_bytes: u64,
 }
@@ -204,7 +205,7 @@ const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
 impl Header {
-    /// The header that `bytes` begin with; `None` if it is not all there.
+    /// Parses the header at the start of `bytes`; `None` if it is incomplete.
     fn read(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & RESERVED != 0 {

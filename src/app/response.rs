@@ -1,4 +1,4 @@
-//! Answers: JSON for what went well, and for what did not a JSON error with the right status.
+//! Responses: JSON, and errors as JSON with the right status.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,8 +10,7 @@ use crate::feed::NoTopic;
 use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
-/// A request that is refused: `{"error": "..."}`, which says what was wrong and what would be
-/// right.
+/// An error response: `{"error": "..."}`. The message says what is wrong and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -52,8 +51,11 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// JSON that nobody between server and client may keep: yesterday's poll is not today's.
-pub fn json_answer<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse<B> {
+/// A JSON response that caches must not store.
+pub fn json_response<B: From<Bytes>>(
+    status: StatusCode,
+    body: impl Into<Bytes>,
+) -> HttpResponse<B> {
     let mut response = HttpResponse::new(B::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -63,10 +65,10 @@ pub fn json_answer<B: From<Bytes>>(status: StatusCode, body: impl Into<Bytes>) -
 }
 
 impl ApiError {
-    /// The answer, in whatever body.
+    /// The response, with any type of body.
     pub fn into_response<B: From<Bytes>>(self) -> HttpResponse<B> {
         let body = json!({ "error": self.message }).to_string();
-        let mut response = json_answer(self.status, body);
+        let mut response = json_response(self.status, body);
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -90,8 +92,8 @@ pub fn etag_matches<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &
     })
 }
 
-/// The answer, or the error as an answer.
-pub fn answer(result: Result<Response, ApiError>) -> Response {
+/// The response, or the error as a response.
+pub fn to_response(result: Result<Response, ApiError>) -> Response {
     result.unwrap_or_else(Response::from)
 }
 

@@ -1,6 +1,6 @@
-//! The addresses of a host, tried as RFC 8305 ("Happy Eyeballs") says: one after another, the next
-//! one as soon as an attempt fails or has taken 250 ms. What was reached is tried first from then
-//! on, so that all connections of a run go to one address.
+//! Connects to a host with several addresses as RFC 8305 ("Happy Eyeballs") describes: one after
+//! another, the next as soon as an attempt fails or has taken 250 ms. The address that answered is
+//! tried first from then on, so that all connections of a run go to one address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Time that an attempt has for itself before the next one begins (RFC 8305, section 5).
+/// Time between the starts of two attempts (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Time for a connection to be made, over whichever address.
+/// Time limit for all attempts together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where a host can be reached: at least one address.
+/// The addresses of a host, at least one.
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
     all: Arc<[SocketAddr]>,
@@ -41,7 +41,7 @@ impl Addresses {
         self.all[self.preferred.load(Relaxed)]
     }
 
-    /// Connects to the first address that answers.
+    /// Connects to the first address that accepts a connection.
     pub async fn connect(&self) -> io::Result<TcpStream> {
         let connecting = async {
             match &*self.all {
@@ -80,8 +80,8 @@ impl Addresses {
     }
 }
 
-/// The families in turn (RFC 8305, section 4), IPv4 first: a loopback name often means ::1 first,
-/// where few servers listen.
+/// IPv4 and IPv6 addresses alternately (RFC 8305, section 4), IPv4 first: `localhost` often
+/// resolves to ::1 first, where few servers listen.
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let (four, six): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv4);
     let longer = four.len().max(six.len());
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_address_is_tried_and_the_one_that_answers_is_kept() {
+    async fn all_addresses_are_tried_and_the_working_one_is_preferred() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let open = listener.local_addr().expect("it has one");
         let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         let parse = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().expect("an address")).collect()
         };
