@@ -71,7 +71,7 @@ where
             }
             inner.call(request)
         });
-        let (app, phase, account) = (app.clone(), phase.clone(), sender.account.clone());
+        let (app, phase, account) = (app.clone(), phase.clone(), remote.account.clone());
         async move {
             let mut response = match admitted {
                 Ok(answering) => answering.await?.map(Either::Left),
