@@ -97,6 +97,6 @@ mod tests {
         let blocks =
             vec![Block::text("one two three four"), Block::list(["aaaaa b\u{1b}[2J", "c"])];
         let text = render(&[Section::new("s", "Title", blocks)], style);
-        assert_eq!(text, "Title\none two three\nfour\n- aaaaa\n  b\\u{1b}[2J\n- c");
+        assert_eq!(text, "Title\none two\nthree four\n- aaaaa\n  b\\u{1b}[2J\n- c");
     }
 }
