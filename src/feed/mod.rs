@@ -164,7 +164,8 @@ impl Feed {
     }
 
     /// Drops topics that nobody published to or uses, what is older than the retention's age, and
-    /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes to has no other occasion.
+    /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes
+    /// to has no other occasion.
     pub async fn expire(&self) {
         self.drop_unused_topics();
         let topics: Vec<_> =

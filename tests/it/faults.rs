@@ -175,6 +175,7 @@ async fn slow_reader_of_a_poll_is_disconnected() {
         config.send_timeout = Duration::from_millis(200);
         // The kernel's buffers could hold a response of the usual size completely.
         config.max_batch_bytes = usize::MAX;
+        config.max_held_bytes = usize::MAX;
     })
     .await;
     for _ in 0..200 {
