@@ -1,5 +1,5 @@
-//! The TUN device, made by a few calls of ioctl and one message of netlink. The crates that were
-//! tried (tappers, tun-rs) set no length of the device's queue, and bring Windows' API along.
+//! The TUN device, created with a few ioctl calls and one netlink message. The crate `tappers` has
+//! no call that sets the length of the device's queue, and depends on the Windows API everywhere.
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
