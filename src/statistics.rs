@@ -59,7 +59,7 @@ impl Summary {
     }
 
     /// True if the values are further apart than the sum of the widths of both intervals, and by
-    /// more than [`RESOLUTION`]. This is stricter than requiring that the intervals do not overlap:
+    /// more than `RESOLUTION`. This is stricter than requiring that the intervals do not overlap:
     /// with three repeats each, the intervals of equal figures fail to overlap once in ten times.
     pub fn differs_from(&self, other: &Summary) -> bool {
         let gap = (self.value - other.value).abs();

@@ -98,7 +98,7 @@ impl PacketLink {
     /// What has happened so far; lateness only since this was last called.
     pub fn snapshot(&self) -> Snapshot {
         let mut seen = self.shared.seen.lock().expect("no panic under this lock");
-        let late_us = std::mem::replace(&mut seen.late_us, Histogram::new());
+        let late_us = std::mem::take(&mut seen.late_us);
         let missed = seen.counts.missed + tun::missed();
         Snapshot { counts: Counts { missed, ..seen.counts }, cpu_s: seen.cpu_s, late_us }
     }

@@ -1,6 +1,6 @@
 //! The document model: sections of text, lists, tables and charts, for every renderer.
 //!
-//! Text is plain here. The renderers ([`super::html`], [`super::markdown`], [`super::terminal`])
+//! Text is plain here. The renderers (`html`, `markdown`, `terminal`)
 //! escape it.
 
 use crate::variant::Variant;

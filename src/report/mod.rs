@@ -1,7 +1,7 @@
 //! The report: turns `run.json` into HTML, Markdown, CSV, JSON and text for the terminal.
 //!
 //! A [`Report`] is a view of a [`Run`]: cells of the same case, workload and transport together,
-//! histograms merged over repeats, each figure with its spread and its prediction. [`sections`]
+//! histograms merged over repeats, each figure with its spread and its prediction. `sections`
 //! arranges it as a document, which each renderer lays out. The report measures nothing, opens no
 //! socket and reads no clock; only [`write_all`] touches files.
 //!

@@ -265,16 +265,15 @@ const PARKED: std::time::Duration = std::time::Duration::from_millis(400);
 #[tokio::test]
 async fn parked_long_poll_keeps_its_connection_and_the_next_request() {
     let server = TestServer::start().await;
-    let mut expected = 0;
-    for (method, more) in [("GET", ""), ("HEAD", ""), ("GET", "connection: close\r\n")] {
+    let requests = [("GET", ""), ("HEAD", ""), ("GET", "connection: close\r\n")];
+    for (published, (method, more)) in requests.into_iter().enumerate() {
         let epoch = server.at(0).epoch;
-        let path = format!("/topics/room/long-poll?epoch={epoch}&after={expected}&wait=60");
+        let path = format!("/topics/room/long-poll?epoch={epoch}&after={published}&wait=60");
         let both = request(method, &path, more) + &request("GET", "/healthz", "");
         let mut raw = connect_and_send(&server, both).await;
         eventually("held", || server.waiting(Transport::LongPolling) == 1).await;
         tokio::time::sleep(PARKED).await;
         server.publish("the answer").await;
-        expected += 1;
         let answer = match method {
             "HEAD" => raw.answer_without_body().await,
             _ => raw.answer().await,
