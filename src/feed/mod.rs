@@ -7,8 +7,7 @@
 //! slow one costs the server nothing but a growing lag, and is told of a gap if retention overtakes
 //! it.
 //!
-//! Where the log is kept is a [`store`]'s matter: in memory, or in a file that outlives the
-//! process.
+//! A [`store`] keeps the log in memory, or in a file that outlives the process.
 
 mod log;
 mod retained;
@@ -63,7 +62,7 @@ pub struct Feed {
     making_room: Mutex<()>,
 }
 
-/// Why there is no such topic to be had.
+/// Why a topic could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTopic {
     /// The server has as many topics as its limit allows.
@@ -82,7 +81,7 @@ impl Feed {
         Feed::with_topics(store, limits, |_| Ok(HashMap::new())).expect("there is nothing to open")
     }
 
-    /// The feed that `store` keeps, with every topic that it holds, be they more than the limit.
+    /// The feed that `store` keeps, with every stored topic, even if they exceed the limit.
     ///
     /// # Errors
     /// If a topic cannot be opened.
@@ -108,8 +107,7 @@ impl Feed {
         Ok(Feed { store, limits, topics, retained, making_room: Mutex::default() })
     }
 
-    /// The topic of that name, made if there is none yet: whoever comes first, publisher or
-    /// subscriber, need not care.
+    /// Returns the topic `name`, which is created if it does not exist.
     ///
     /// # Errors
     /// If it would be one topic too many, even after those that nobody ever published to or is

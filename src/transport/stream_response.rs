@@ -71,8 +71,8 @@ where
         .and(warp::header::headers_cloned())
         .map(move |request, headers: HeaderMap| {
             app.metrics.of(transport).requests.inc();
-            let subscription = Subscription::new(&app, transport, request).map(|subscription| {
-                let mut subscription = subscription;
+            let subscription = Subscription::new(&app, transport, request);
+            let subscription = subscription.map(|mut subscription| {
                 subscription.limit.bytes = CHUNK_BYTES;
                 subscription.cursor = F::cursor(&headers).unwrap_or(subscription.cursor);
                 Arc::new(subscription)

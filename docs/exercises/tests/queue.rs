@@ -1,4 +1,4 @@
-//! A subscriber that does not read costs the server bounded memory and nobody else anything.
+//! A subscriber that does not read costs bounded memory and does not affect other subscribers.
 
 use exercises::queue::{CAPACITY, Event, Topic};
 
