@@ -112,7 +112,7 @@ pub struct ServerConfig {
     pub retain_bytes: usize,
     /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
     /// they stay in the file
-    #[arg(long, value_name = "BYTES", default_value_t = 48 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
     pub retain_total_bytes: usize,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]

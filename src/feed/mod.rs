@@ -47,7 +47,7 @@ pub struct FeedLimits {
 impl Default for FeedLimits {
     fn default() -> Self {
         let (retention, slice_bytes) = (Retention::default(), 1 << 20);
-        FeedLimits { topics: 10_000, retention, slice_bytes, total_bytes: 48 << 20 }
+        FeedLimits { topics: 10_000, retention, slice_bytes, total_bytes: 32 << 20 }
     }
 }
 
