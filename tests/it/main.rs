@@ -21,6 +21,8 @@ mod hostile;
 mod http;
 mod http2;
 mod http_semantics;
+#[cfg(target_os = "linux")]
+mod idle_memory;
 mod kill;
 mod liars;
 mod limits;
