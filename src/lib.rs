@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! cli                                   one file for each command
+//! capacity                              the largest load at which an objective holds
 //! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
 //! web                                   the pages that a server shows
 //! model                                 the advice as a page with controls
@@ -34,6 +35,7 @@
 
 pub mod advise;
 pub mod app;
+pub mod capacity;
 pub mod cli;
 pub mod client;
 pub mod feed;

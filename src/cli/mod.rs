@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 mod advise;
+mod capacity;
 mod compare;
 mod directory;
 mod inspect;
@@ -50,6 +51,7 @@ enum Command {
     Report(report::Args),
     Predict(predict::Args),
     Advise(advise::Args),
+    Capacity(capacity::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Advise(args) => advise::run(args),
+        Command::Capacity(args) => capacity::run(args),
     };
     result.unwrap_or_else(|error| {
         output::note(format!("error: {}", causes(&error)));

@@ -25,5 +25,6 @@ mod target_subscriber;
 mod verifier;
 
 pub use cell::Phase;
+pub use machine::{machine, tool};
 pub use runner::{Campaign, Progress};
 pub use server::ServerSource;

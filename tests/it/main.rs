@@ -6,6 +6,7 @@ mod attacks;
 mod attacks_http2;
 mod book;
 mod browser;
+mod capacity;
 mod child;
 mod cli;
 mod client;
