@@ -45,6 +45,7 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod vanish;
 mod websocket;
 mod websocket_client;
