@@ -17,7 +17,8 @@ use crate::message::TopicName;
 /// The remote end of a connection.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    pub address: IpAddr,
+    /// The address for the limits of one address; `None` if they do not apply.
+    pub limited_address: Option<IpAddr>,
     pub peer: Peer,
     /// What the connection is charged for.
     pub account: Account,
@@ -68,7 +69,7 @@ impl Client {
     /// If the token does not grant the right, or the address exceeds `--publish-rate`.
     pub fn authorize_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
         self.authorize(app, Right::Publish, topic)?;
-        let limited = self.limited_address(app);
+        let limited = self.limited_address();
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
             let rate = app.config.publish_rate;
@@ -84,10 +85,9 @@ impl Client {
         &self.remote.account
     }
 
-    /// The address, if the limits per address apply to it.
-    pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
-        let is_limited = app.config.limit_loopback || !self.remote.address.is_loopback();
-        is_limited.then_some(self.remote.address)
+    /// The address for the limits of one address; `None` if they do not apply.
+    pub fn limited_address(&self) -> Option<IpAddr> {
+        self.remote.limited_address
     }
 
     /// Checks that the token has not expired since the request was authenticated.
@@ -147,7 +147,7 @@ mod tests {
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
             let remote = Remote {
-                address: listen.ip(),
+                limited_address: None,
                 peer: Peer::default(),
                 account: guarded.memory.account(None),
             };

@@ -63,10 +63,11 @@ pub enum Refusal {
     WaitersPerAddress,
     SubscriptionsPerAddress,
     HeldBytes,
+    TopicsPerAddress,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 20] = [
+    const ALL: [Refusal; 21] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -87,6 +88,7 @@ impl Refusal {
         Refusal::WaitersPerAddress,
         Refusal::SubscriptionsPerAddress,
         Refusal::HeldBytes,
+        Refusal::TopicsPerAddress,
     ];
 
     fn label(self) -> ReasonLabel {
@@ -111,6 +113,7 @@ impl Refusal {
             Refusal::WaitersPerAddress => "waiters-per-address",
             Refusal::SubscriptionsPerAddress => "subscriptions-per-address",
             Refusal::HeldBytes => "held-bytes",
+            Refusal::TopicsPerAddress => "topics-per-address",
         };
         ReasonLabel { reason }
     }

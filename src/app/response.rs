@@ -36,6 +36,9 @@ impl From<NoTopic> for ApiError {
             NoTopic::TooMany { .. } => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
+            NoTopic::ShareUsed { .. } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
             NoTopic::Store(error) => error.into(),
         }
     }

@@ -22,7 +22,7 @@ use super::routes;
 use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
-use crate::app::{AddressShares, App, Remote, ServerConfig};
+use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 use crate::transport::socketio;
 
 /// Connections that the kernel completes before they are accepted: thousands may connect at once.
@@ -65,7 +65,8 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
-        let place = is_limited.then(|| connections.enter(peer));
+        let limited_address = is_limited.then(|| client_of(peer));
+        let place = limited_address.map(|address| connections.enter(address));
         if let Some(None) = place {
             app.metrics.refused(Refusal::ConnectionsPerAddress);
             continue;
@@ -74,10 +75,11 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
         let remote = Remote {
-            address: peer,
+            limited_address,
             peer: stream.peer(),
-            account: app.memory.account(is_limited.then_some(peer)),
+            account: app.memory.account(limited_address),
         };
+        let account = remote.account.clone();
         let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
@@ -92,12 +94,13 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), admission);
+                let io =
+                    TimeoutStream::new(stream, host.clone(), phase.clone(), account, admission);
                 protocols.serve(io, service, &phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), admission);
+        let io = TimeoutStream::new(stream, host, phase.clone(), account, admission);
         app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
     drop(listener);

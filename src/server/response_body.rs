@@ -14,11 +14,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::sleep;
 
 use crate::app::App;
-use crate::app::memory::{Charge, OverLimit};
+use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 use crate::app::metrics::Refusal;
 
-/// Bytes that are not charged on HTTP/1, where a connection sends one response at a time.
-const FREE_BYTES: usize = 4 << 10;
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
 /// room for all before it.
 const PIECE_BYTES: usize = 16 << 10;

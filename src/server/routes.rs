@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Buf;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::Stream;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -13,6 +13,7 @@ use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
 use crate::app::metrics::Refusal;
+use crate::app::request_body::read_body;
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
@@ -66,29 +67,6 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// Reads a body of limited length within `--body-timeout`: hyper's own timeout ends with the
-/// headers.
-async fn read_body<B: Buf>(
-    body: impl Stream<Item = Result<B, warp::Error>>,
-    app: &App,
-) -> Result<Vec<u8>, ApiError> {
-    let add = async |mut whole: Vec<u8>, mut part: B| {
-        while part.has_remaining() {
-            whole.extend_from_slice(part.chunk());
-            part.advance(part.chunk().len());
-        }
-        Ok(whole)
-    };
-    match app.pauses.timeout(app.config.body_timeout, body.try_fold(Vec::new(), add)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body did not arrive within --body-timeout",
-        )),
-    }
-}
-
 async fn store<B: Buf>(
     app: &App,
     client: &Client,
@@ -97,12 +75,8 @@ async fn store<B: Buf>(
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
     client.authorize_publish(app, &topic)?;
-    let body = read_body(body, app).await.inspect_err(|error| {
-        if error.status == StatusCode::REQUEST_TIMEOUT {
-            app.metrics.refused(Refusal::SlowBody);
-        }
-    })?;
-    let stored = app.publish(&topic, &body).await?;
+    let body = read_body(app, client.account(), body).await?;
+    let stored = app.publish_for(Some(client), &topic, &body.bytes).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_response(StatusCode::CREATED, json))
 }

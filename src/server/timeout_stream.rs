@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::app::memory::{Account, Charge, OverLimit};
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeSleep, Place};
 
@@ -65,6 +66,14 @@ pub(super) struct Admission {
     pub _place: Option<Place>,
 }
 
+/// Headers that have not arrived completely.
+#[derive(Debug)]
+struct Head {
+    timeout: Pin<Box<AwakeSleep>>,
+    bytes: usize,
+    charge: Charge,
+}
+
 /// A stream whose writes fail with `TimedOut` when the peer has read nothing for `--send-timeout`,
 /// and whose reads fail when the headers take longer than `--header-timeout`.
 #[derive(Debug)]
@@ -74,8 +83,9 @@ pub(super) struct TimeoutStream<S> {
     phase: Arc<ConnectionPhase>,
     /// Runs while a write is blocked.
     blocked: Option<Pin<Box<AwakeSleep>>>,
-    /// Runs while headers are arriving.
-    head: Option<Pin<Box<AwakeSleep>>>,
+    /// While headers are arriving.
+    head: Option<Box<Head>>,
+    account: Account,
     _admission: Admission,
 }
 
@@ -84,10 +94,19 @@ impl<S> TimeoutStream<S> {
         stream: S,
         app: Arc<App>,
         phase: Arc<ConnectionPhase>,
+        account: Account,
         admission: Admission,
     ) -> Self {
         app.metrics.open_connections.inc();
-        TimeoutStream { stream, app, phase, blocked: None, head: None, _admission: admission }
+        TimeoutStream {
+            stream,
+            app,
+            phase,
+            blocked: None,
+            head: None,
+            account,
+            _admission: admission,
+        }
     }
 
     /// Returns the result of a write, or an error if writing has been blocked for too long.
@@ -135,11 +154,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
             return result;
         }
         let limit = this.app.config.header_timeout;
-        let head = this.head.get_or_insert_with(|| Box::pin(this.app.pauses.sleep(limit)));
-        ready!(match result {
-            Poll::Ready(result) => return Poll::Ready(result),
-            Poll::Pending => head.as_mut().poll(cx),
+        let head = this.head.get_or_insert_with(|| {
+            let timeout = Box::pin(this.app.pauses.sleep(limit));
+            Box::new(Head { timeout, bytes: 0, charge: this.account.charge() })
         });
+        if let Poll::Ready(result) = result {
+            head.bytes += buf.filled().len() - before;
+            if head.charge.set_unless_small(head.bytes).is_err() {
+                this.app.metrics.refused(Refusal::HeldBytes);
+                return Poll::Ready(Err(io::Error::other(OverLimit)));
+            }
+            return Poll::Ready(result);
+        }
+        ready!(head.timeout.as_mut().poll(cx));
         this.app.metrics.refused(Refusal::SlowHead);
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,

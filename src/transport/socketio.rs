@@ -176,15 +176,17 @@ fn route(
         match session {
             None => app.spawn(socket::serve(open()?, upgrade)),
             Some(session) if session.begin_upgrade() => {
-                app.spawn(socket::upgrade(session, upgrade));
+                app.spawn(socket::upgrade(session, poller, upgrade));
             }
-            Some(_) => app.spawn(socket::reject(app.clone(), upgrade)),
+            Some(_) => app.spawn(socket::reject(app.clone(), poller, upgrade)),
         }
         return Ok(future::ready(Ok(response)).boxed());
     }
     match (session, request.method()) {
         (Some(session), &Method::GET) => Ok(polling::poll(session, poller).boxed()),
-        (Some(session), &Method::POST) => Ok(polling::post(session, request.into_body()).boxed()),
+        (Some(session), &Method::POST) => {
+            Ok(polling::post(session, poller, request.into_body()).boxed())
+        }
         (None, &Method::GET) => Ok(future::ready(Ok(polling::open(&*open()?))).boxed()),
         _ => refuse("the method must be GET, or POST with the sid of a session"),
     }

@@ -174,8 +174,10 @@ async fn slow_reader_of_a_poll_is_disconnected() {
     let server = TestServer::with(|config| {
         config.send_timeout = Duration::from_millis(200);
         // The kernel's buffers could hold a response of the usual size completely.
-        config.max_batch_bytes = usize::MAX;
-        config.max_held_bytes = usize::MAX;
+        config.max_batch_bytes = 1 << 29;
+        config.max_held_bytes = 1 << 30;
+        config.max_held_bytes_per_address = 1 << 30;
+        config.max_held_bytes_total = 1 << 30;
     })
     .await;
     for _ in 0..200 {

@@ -55,7 +55,7 @@ impl Sessions {
             let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
             ApiError::new(status, text)
         };
-        let place = client.limited_address(app).map(|address| self.addresses.enter(address));
+        let place = client.limited_address().map(|address| self.addresses.enter(address));
         if let Some(None) = place {
             let limit = app.config.max_sessions_per_address;
             let status = StatusCode::TOO_MANY_REQUESTS;

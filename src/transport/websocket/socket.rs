@@ -19,6 +19,7 @@ use warp::reply::Response;
 
 use super::frames::{TEXT, push_frame};
 use super::handshake;
+use crate::app::charged_reads::ChargedReads;
 use crate::app::response::to_response;
 use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
@@ -72,7 +73,7 @@ where
 
 /// The server's end of an upgraded connection.
 pub(super) struct Socket {
-    stream: WhenWoken<WebSocketStream<TokioIo<Upgraded>>>,
+    stream: WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>,
     /// tungstenite may have something to write.
     has_unflushed: bool,
     /// What [`Socket::send`] has not written yet. It precedes any other frame.
@@ -94,7 +95,7 @@ impl Socket {
         upgrade: OnUpgrade,
         visible: Option<Duration>,
     ) -> Result<Socket, hyper::Error> {
-        let io = TokioIo::new(upgrade.await?);
+        let io = ChargedReads::new(TokioIo::new(upgrade.await?), client.account());
         let message_bytes_max = app.config.max_message_bytes_encoded();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -154,11 +155,19 @@ impl Socket {
                     // tungstenite may have queued a pong.
                     self.has_unflushed = true;
                     match frame.ok_or(End::ClientGone)?? {
-                        frame @ (Frame::Text(_) | Frame::Binary(_)) => return Ok(frame),
+                        frame @ (Frame::Text(_) | Frame::Binary(_)) => {
+                            let decoded = frame.len().min(self.app.config.max_message_bytes);
+                            self.reads().end_message(decoded)?;
+                            return Ok(frame);
+                        }
                         Frame::Close(_) => return Err(End::ClientGone),
                         // tungstenite has queued the pong. Nothing more is read until it is sent.
-                        Frame::Ping(_) => self.write([]).await?,
-                        Frame::Pong(_) | Frame::Frame(_) => {}
+                        Frame::Ping(payload) => {
+                            self.reads().end_control_frame(payload.len());
+                            self.write([]).await?;
+                        }
+                        Frame::Pong(payload) => self.reads().end_control_frame(payload.len()),
+                        Frame::Frame(_) => {}
                     }
                 }
                 () = tick(&mut self.visible) => self.send_event(Event::Heartbeat).await?,
@@ -173,6 +182,11 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// The stream below the WebSocket.
+    fn reads(&mut self) -> &mut ChargedReads<TokioIo<Upgraded>> {
+        self.stream.get_mut().get_mut()
     }
 
     /// Sends `frames`. Everything but the close frame passes here.
