@@ -56,6 +56,7 @@ pub const ROUTES: &[Route] = &[
     route("/reports/{}/{}", GET, Access::Public),
     route("/watch", GET, Access::Public),
     route("/model", GET, Access::Public),
+    route("/lesson", GET, Access::Public),
     route("/page/{}", GET, Access::Public),
     route("/", GET, Access::Public),
 ];
