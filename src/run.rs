@@ -393,7 +393,8 @@ pub enum TraceWhat {
     /// A request was sent.
     Request,
     /// The response to the last request was complete.
-    Answer { messages: u32 },
+    #[serde(rename = "answer")]
+    Response { messages: u32 },
     /// A message planned for `planned_us` was received.
     Message { planned_us: i64 },
 }
