@@ -75,7 +75,7 @@ pub(super) struct Common {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Skip measuring the machine's own time; predictions are then theory alone
+    /// Skip measuring the machine's processing time; predictions are then theory alone
     #[arg(long)]
     no_calibration: bool,
     /// Directory for the results [default: reports/TIME]

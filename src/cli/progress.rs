@@ -54,7 +54,7 @@ impl ProgressLine {
             Progress::Calibrating { left } => {
                 state.end = Instant::now() + *left;
                 state.cell = "before the first cell".to_owned();
-                "measuring the machine's own time"
+                "measuring the machine's processing time"
             }
             Progress::Cell { number, of, variant, case, repeat, left } => {
                 let case = if case.is_empty() { String::new() } else { format!(", {case}") };

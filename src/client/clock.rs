@@ -17,7 +17,7 @@ use tokio::runtime::{Handle, Id};
 
 use super::kernel_timer::KernelTimer;
 
-/// How late a timer may be: the default timer slack of Linux for sleeping threads. Deadlines that lie
+/// How late a timer may fire: the default timer slack of Linux for sleeping threads. Deadlines
 /// within it share one wake-up.
 const SLACK: Duration = Duration::from_micros(50);
 /// Shortest time between two wake-ups. The receivers of a fan-out set their deadlines some
@@ -134,7 +134,7 @@ impl Clock {
         }
     }
 
-    /// The caller holds the lock of the deadlines, so that the timer is set for the earliest of them.
+    /// The caller holds the lock, so that the timer is set for the earliest deadline.
     fn set_timer(&self, deadlines: &Deadlines, now: Instant) {
         if let Some(Reverse(earliest)) = deadlines.queue.peek() {
             let due = earliest.deadline + SLACK;

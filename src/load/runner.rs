@@ -18,7 +18,7 @@ use crate::variant::Variant;
 pub struct LoadTest {
     run: Run,
     source: ServerSource,
-    /// `None` if the machine's own time is not measured.
+    /// `None` if the machine's processing time is not measured.
     calibration: Option<Calibration>,
     plans: Vec<CellPlan>,
 }
@@ -26,7 +26,7 @@ pub struct LoadTest {
 /// A progress message of a load test.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// The measurement of the machine's own time starts, before the first cell.
+    /// The measurement of the machine's processing time starts, before the first cell.
     Calibrating {
         left: Duration,
     },
@@ -50,8 +50,8 @@ pub enum Progress<'a> {
 const FAILURES_IN_A_ROW_MAX: usize = 3;
 
 impl LoadTest {
-    /// Plans a run of `scenario`. It starts with measuring the machine's own time, except for a
-    /// third-party server.
+    /// Plans a run of `scenario`. It starts with measuring the machine's processing time, except
+    /// for a third-party server.
     ///
     /// # Errors
     /// If the limits of this machine are too low, or the server cannot be restarted as required.
@@ -90,14 +90,14 @@ impl LoadTest {
             failed: Vec::new(),
             machine: machine::machine(),
             server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
-            own_time: None,
+            processing_time: None,
             scenario,
             cells: Vec::new(),
         };
         Ok(LoadTest { run, source, calibration, plans })
     }
 
-    /// Skips measuring the machine's own time; predictions are then theory alone.
+    /// Skips measuring the machine's processing time; predictions are then theory alone.
     pub fn uncalibrated(self) -> LoadTest {
         LoadTest { calibration: None, ..self }
     }
@@ -126,8 +126,8 @@ impl LoadTest {
             on_progress(Progress::Calibrating { left: self.expected_duration() });
             let measuring = calibration.measure(&self.source);
             let stopped = match or_interrupted(&mut stop, measuring).await {
-                Ok(Ok(own_time)) => {
-                    self.run.own_time = Some(own_time);
+                Ok(Ok(processing_time)) => {
+                    self.run.processing_time = Some(processing_time);
                     None
                 }
                 Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),

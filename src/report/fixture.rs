@@ -75,7 +75,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             load_average_before: 0.1,
         },
         server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
-        own_time: None,
+        processing_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }

@@ -27,12 +27,12 @@ mod measure;
 mod misbehaving_servers;
 mod model;
 mod ndjson;
-mod own_time;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
 mod pause;
 mod polling;
+mod processing_time;
 mod reconnect;
 mod scenarios;
 mod socketio;
