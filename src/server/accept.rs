@@ -79,8 +79,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             peer: stream.peer(),
             account: app.memory.account(limited_address),
         };
-        let account = remote.account.clone();
-        let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
+        let service = authenticate(app.clone(), service.clone(), remote.clone(), phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls.clone() {
@@ -95,12 +94,12 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
                 let io =
-                    TimeoutStream::new(stream, host.clone(), phase.clone(), account, admission);
+                    TimeoutStream::new(stream, host.clone(), phase.clone(), &remote, admission);
                 protocols.serve(io, service, &phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), account, admission);
+        let io = TimeoutStream::new(stream, host, phase.clone(), &remote, admission);
         app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
     }
     drop(listener);

@@ -21,6 +21,7 @@ use warp::http::header::{
 use super::host::{AllowedOrigins, host_of};
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Route, normalized, topic_of};
+use super::streams::Progress;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
@@ -62,7 +63,12 @@ where
         let is_head = request.method() == Method::HEAD;
         let mut charge = remote.account.charge();
         let held = charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
+        let mut token_time_left = None;
         let admitted = held.and_then(|()| admit(&app, &mut request, &remote)).map(|client| {
+            if let Some(expiry) = client.token_expiry() {
+                phase.expiries.add(expiry);
+                token_time_left = client.token_time_left();
+            }
             request.extensions_mut().insert(client);
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
@@ -73,6 +79,9 @@ where
         });
         let (app, phase, account) = (app.clone(), phase.clone(), remote.account.clone());
         async move {
+            if let (Some(left), Some(progress)) = (token_time_left, Progress::of_this_stream()) {
+                progress.expires_after(left);
+            }
             let mut response = match admitted {
                 Ok(answering) => answering.await?.map(Either::Left),
                 Err(refusal) => refusal.map(|body| Either::Right(Full::new(body))),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use hyper::rt::Executor;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -23,7 +22,7 @@ use tracing::debug;
 
 use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
-use super::response_body::run_stream;
+use super::streams::Streams;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer, WhenWoken};
@@ -43,17 +42,6 @@ const PARK_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Protocols {
     app: Arc<App>,
     http1: http1::Builder,
-    http2: http2::Builder<Tasks>,
-}
-
-/// Spawns the tasks of HTTP/2 streams on the server's task tracker.
-#[derive(Debug, Clone)]
-pub(super) struct Tasks(Arc<App>);
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
-    fn execute(&self, stream: F) {
-        self.0.spawn(run_stream(self.0.clone(), stream));
-    }
 }
 
 impl Protocols {
@@ -63,7 +51,13 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
         http1.max_buf_size(config.max_header_bytes).half_close(true);
-        let mut http2 = http2::Builder::new(Tasks(app.clone()));
+        Protocols { app: app.clone(), http1 }
+    }
+
+    /// HTTP/2 for a connection with these streams.
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let (app, config) = (&self.app, &self.app.config);
+        let mut http2 = http2::Builder::new(streams);
         http2
             .timer(AwakeTimer(app.pauses.clone()))
             .keep_alive_interval(config.heartbeat)
@@ -75,7 +69,7 @@ impl Protocols {
             .max_send_buf_size(H2_SEND_BYTES)
             .initial_stream_window_size(H2_WINDOW_BYTES)
             .initial_connection_window_size(H2_WINDOW_BYTES);
-        Protocols { app: app.clone(), http1, http2 }
+        http2
     }
 
     /// Serves one connection to its end.
@@ -91,7 +85,7 @@ impl Protocols {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Unpin + Send + 'static,
-        Tasks: Http2ServerConnExec<S::Future, B>,
+        Streams: Http2ServerConnExec<S::Future, B>,
     {
         let detected = tokio::select! {
             detected = protocol::detect(&mut io) => detected,
@@ -116,14 +110,23 @@ impl Protocols {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S::Future: 'static,
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
-        Tasks: Http2ServerConnExec<S::Future, B>,
+        Streams: Http2ServerConnExec<S::Future, B>,
     {
-        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
+        let streams = Streams::new(self.app.clone());
+        let http2 = self.http2(streams.clone());
+        let mut connection = http2.serve_connection(TokioIo::new(io), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = self.app.drain.cancelled() => {
                 Pin::new(&mut connection).graceful_shutdown();
                 connection.await
+            }
+            () = streams.idle() => {
+                self.app.metrics.refused(Refusal::Idle);
+                Pin::new(&mut connection).graceful_shutdown();
+                let limit = self.app.config.send_timeout;
+                // A client that does not answer is disconnected.
+                self.app.pauses.timeout(limit, connection).await.unwrap_or(Ok(()))
             }
         };
         self.log_end(ended, address);

@@ -295,3 +295,36 @@ async fn broken_shared_connection_is_reopened_by_the_next_request() {
     drop((one, other));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it_pings() {
+    let server = TestServer::with(|config| {
+        config.idle_timeout = Duration::from_millis(300);
+        config.heartbeat = Duration::from_millis(50);
+    })
+    .await;
+    let mut subscriber = server.subscribe("sse+h2".parse::<Variant>().expect("one"), None).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    stream.write_all(OPENING).await.expect("it reads");
+    let mut has_ended = false;
+    // Every ping is answered, until the server has said goodbye and closed the connection.
+    let mut head = [0; 9];
+    while soon(stream.read_exact(&mut head)).await.is_ok() {
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        soon(stream.read_exact(&mut payload)).await.expect("a whole frame");
+        match (head[3], head[4]) {
+            (GOAWAY, _) => has_ended = true,
+            (PING, 0) => {
+                let pong = [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &payload[..]].concat();
+                let _ = stream.write_all(&pong).await;
+            }
+            _ => {}
+        }
+    }
+    assert!(has_ended, "no GOAWAY");
+    assert_eq!(server.app.metrics.refusals(Refusal::Idle), 1);
+    server.publish("still there").await;
+    assert_eq!(subscriber.texts(1).await, ["still there"]);
+    drop(subscriber);
+    server.stop().await;
+}

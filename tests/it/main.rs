@@ -3,6 +3,7 @@
 mod access;
 mod advise;
 mod attacks;
+mod attacks_http2;
 mod book;
 mod browser;
 mod child;
@@ -13,6 +14,7 @@ mod conformance;
 mod corpus;
 mod engineio;
 mod examples;
+mod expiry;
 mod faults;
 mod feed;
 mod flags;
@@ -46,5 +48,6 @@ mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
 mod vanish;
+mod victim;
 mod websocket;
 mod websocket_client;

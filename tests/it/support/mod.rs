@@ -1,5 +1,6 @@
 //! Shared test support: servers, verifying subscribers, and waiting with a timeout.
 
+pub mod http2;
 mod raw;
 mod scrape;
 

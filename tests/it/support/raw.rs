@@ -49,6 +49,11 @@ impl Raw {
         Raw(soon(socket.connect(address)).await.expect("the server listens"))
     }
 
+    /// The socket.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.0
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon(self.0.write_all(bytes.as_ref())).await.expect("the server takes it");
     }
