@@ -74,10 +74,10 @@ impl Protocols {
 
     /// Serves one connection to its end.
     pub async fn serve<I, S, B>(
-        &self,
+        self: Arc<Self>,
         mut io: I,
         service: S,
-        phase: &ConnectionPhase,
+        phase: Arc<ConnectionPhase>,
         address: IpAddr,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -94,7 +94,7 @@ impl Protocols {
         let Ok((protocol, first)) = detected else { return };
         let io = Rewind::new(first, io);
         match protocol {
-            Protocol::Http1 => self.serve_http1(io, service, phase, address).await,
+            Protocol::Http1 => self.serve_http1(io, service, &phase, address).await,
             Protocol::Http2 => {
                 // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
@@ -149,36 +149,59 @@ impl Protocols {
         let slot = Slot::new();
         let mut service = Parking::new(service, slot.clone());
         loop {
-            let connection = self.http1.serve_connection(TokioIo::new(io), service);
-            let mut connection = Box::new(connection.with_upgrades());
-            let ended = self.until_parked(&mut *connection, &slot, phase).await;
-            let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
-                return self.log_end(ended.unwrap_or(Ok(())), address);
-            };
-            let (unread, mut stream) = parts.io.into_inner().into_parts();
-            service = parts.service;
-            let mut first = match slot.take() {
+            // In a box, so that all memory of hyper is free while the client waits.
+            let serving = Box::pin(self.until_parked(io, service, &slot, phase, address));
+            let Some(mut parked) = serving.await else { return };
+            let request = match slot.take() {
                 UnderWay::Response(response, head) => slot.respond(response, &head).await,
                 UnderWay::Stream(body, head) => {
-                    let written = write_stream(&mut stream, body, &head).await;
+                    let written = write_stream(&mut parked.stream, body, &head).await;
                     phase.set(ConnectionPhase::IDLE);
                     match written {
                         Ok(true) if !self.app.drain.is_cancelled() => BytesMut::new(),
-                        Ok(_) => return drop(stream.shutdown().await),
+                        Ok(_) => return drop(parked.stream.shutdown().await),
                         Err(error) => return debug!(%error, %address, "connection ended"),
                     }
                 }
                 UnderWay::Nothing => BytesMut::new(),
             };
-            first.extend_from_slice(&parts.read_buf);
-            first.extend_from_slice(&unread);
-            io = Rewind::new(first.freeze(), stream);
+            let first = [request.as_ref(), &parked.unread].concat();
+            (io, service) = (Rewind::new(first.into(), parked.stream), parked.service);
         }
+    }
+
+    /// Serves requests by hyper until the connection ends, or its client waits.
+    async fn until_parked<I, S, F, B>(
+        &self,
+        io: Rewind<I>,
+        service: Parking<S, F, B>,
+        slot: &Slot<F, B>,
+        phase: &ConnectionPhase,
+        address: IpAddr,
+    ) -> Option<Parked<I, Parking<S, F, B>>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>,
+        F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Unpin + Send + 'static,
+    {
+        let connection = self.http1.serve_connection(TokioIo::new(io), service);
+        let mut connection = connection.with_upgrades();
+        let ended = self.until_waiting(&mut connection, slot, phase).await;
+        let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
+            self.log_end(ended.unwrap_or(Ok(())), address);
+            return None;
+        };
+        let (unread, stream) = parts.io.into_inner().into_parts();
+        // A copy, which has not the size of hyper's buffer.
+        let unread = Bytes::from([parts.read_buf.as_ref(), &unread].concat());
+        Some(Parked { stream, service: parts.service, unread })
     }
 
     /// Drives a connection to its end, which comes soon after the drain begins; or until its client
     /// waits, and nothing is left to be written: `None`.
-    async fn until_parked<C, F, B>(
+    async fn until_waiting<C, F, B>(
         &self,
         connection: &mut C,
         slot: &Slot<F, B>,
@@ -228,6 +251,14 @@ impl Protocols {
         }
         debug!(%error, %address, "connection ended");
     }
+}
+
+/// A connection while its client waits.
+struct Parked<I, S> {
+    stream: I,
+    service: S,
+    /// What the client has sent since.
+    unread: Bytes,
 }
 
 /// The beginning of the drain, unless it has been seen.

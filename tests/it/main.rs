@@ -23,6 +23,8 @@ mod hostile;
 mod http;
 mod http2;
 mod http_semantics;
+#[cfg(target_os = "linux")]
+mod idle_memory;
 mod kill;
 mod limits;
 mod measure;
