@@ -10,6 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::memory::{Account, Charge, OverLimit};
 
+/// A part of a message is kept twice until the next one arrives: in the buffer that it was read
+/// into, and at the end of the message.
+const COPIES: usize = 2;
 /// Bytes of a control frame from a client beside its payload (RFC 6455, section 5.2).
 const CONTROL_FRAME_BYTES: usize = 6;
 
@@ -44,7 +47,7 @@ impl<S> ChargedReads<S> {
     /// If the client has no room for that.
     pub fn end_message(&mut self, decoded_bytes: usize) -> Result<(), OverLimit> {
         self.is_complete = true;
-        self.charge.set_unless_small(self.held + decoded_bytes)
+        self.charge.set_unless_small(COPIES * self.held + decoded_bytes)
     }
 }
 
@@ -61,8 +64,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ChargedReads<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.held += buf.filled().len() - before;
-        let held = self.held;
-        Poll::Ready(self.charge.set_unless_small(held).map_err(io::Error::other))
+        let bytes = COPIES * self.held;
+        Poll::Ready(self.charge.set_unless_small(bytes).map_err(io::Error::other))
     }
 }
 
@@ -105,20 +108,21 @@ mod tests {
 
     #[tokio::test]
     async fn parts_of_a_message_are_charged_until_it_is_processed() {
-        const LIMIT: usize = 4 * FREE_BYTES;
+        const LIMIT: usize = 4 * COPIES * FREE_BYTES;
         let limits = ClientMemoryLimits { connection: LIMIT, address: LIMIT, server: LIMIT };
         let memory = ClientMemory::new(limits);
         let mut stream = ChargedReads::new(tokio::io::repeat(b'x'), &memory.account(None));
         let mut part = vec![0; FREE_BYTES];
-        stream.read_exact(&mut part).await.expect("room");
+        stream.read_exact(&mut part[..FREE_BYTES / COPIES]).await.expect("room");
         assert_eq!(memory.used(), 0, "small messages are free");
+        stream.read_exact(&mut part[..FREE_BYTES / COPIES]).await.expect("room");
         stream.read_exact(&mut part).await.expect("room");
-        assert_eq!(memory.used(), 2 * FREE_BYTES);
+        assert_eq!(memory.used(), 2 * COPIES * FREE_BYTES);
         stream.end_control_frame(94);
         stream.read_exact(&mut part[..100]).await.expect("room");
-        assert_eq!(memory.used(), 2 * FREE_BYTES, "a ping in the middle is not held");
+        assert_eq!(memory.used(), 2 * COPIES * FREE_BYTES, "a ping in the middle is not held");
         stream.end_message(FREE_BYTES).expect("room");
-        assert_eq!(memory.used(), 3 * FREE_BYTES);
+        assert_eq!(memory.used(), (2 * COPIES + 1) * FREE_BYTES);
         stream.read_exact(&mut part[..1]).await.expect("room");
         assert_eq!(memory.used(), 0, "the next message has begun");
         let mut all = vec![0; LIMIT];

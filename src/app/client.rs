@@ -99,6 +99,16 @@ impl Client {
         if has_expired { Err(End::TokenExpired) } else { Ok(()) }
     }
 
+    /// When the token expires, seconds since the Unix epoch.
+    pub fn token_expiry(&self) -> Option<u64> {
+        self.claims.as_ref().and_then(|claims| claims.exp)
+    }
+
+    /// Time until the token expires; `None` if there is none or it does not expire.
+    pub fn token_time_left(&self) -> Option<Duration> {
+        self.claims.as_ref().and_then(|claims| claims.time_left())
+    }
+
     /// Resolves when the client is gone, or one second after it has finished sending.
     pub async fn has_left(&self) {
         if self.remote.peer.finished().await == Finished::Sending {
@@ -108,7 +118,7 @@ impl Client {
 
     /// Resolves when the token has expired; never if there is none or it does not expire.
     pub async fn token_expired(&self) {
-        match self.claims.as_ref().and_then(|claims| claims.time_left()) {
+        match self.token_time_left() {
             // Boxed, since most clients have no such token.
             Some(left) => Box::pin(tokio::time::sleep(left)).await,
             None => pending().await,

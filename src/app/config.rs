@@ -247,8 +247,9 @@ impl ServerConfig {
             let request = self.max_header_bytes.saturating_mul(2).saturating_add(8 << 10);
             let needed = request.saturating_add(batch);
             too_small(flag, value, needed, "--max-batch-bytes", batch)?;
-            // The body, or one message as a batch, and the text that is decoded from the body.
-            let needed = request.saturating_add(message).saturating_add(of_message);
+            // Two copies of a message that arrives on a WebSocket, and the text decoded from it.
+            let copies = message.saturating_mul(2);
+            let needed = request.saturating_add(copies).saturating_add(of_message);
             too_small(flag, value, needed, "--max-message-bytes", of_message)?;
         }
         let (flag, value) = ("--retain-total-bytes", self.retain_total_bytes);

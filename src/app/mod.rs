@@ -1,6 +1,7 @@
 //! The state that every connection of the server shares: configuration, feed, limits, metrics and
 //! the shutdown signal.
 
+mod abort;
 mod addresses;
 pub mod charged_reads;
 mod client;
@@ -29,6 +30,7 @@ use crate::feed::store::StoreError;
 use crate::feed::{Feed, NoTopic, Topic, TopicOwner};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
+use abort::Abort;
 use addresses::Rates;
 use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
@@ -69,8 +71,8 @@ pub struct App {
     pub memory: Arc<ClientMemory>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
-    /// Cancelled after `--drain-timeout`: connections that are still open are dropped.
-    abort: CancellationToken,
+    /// Set after `--drain-timeout`: connections that are still open are dropped.
+    abort: Arc<Abort>,
 }
 
 impl App {
@@ -97,7 +99,7 @@ impl App {
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
-            abort: CancellationToken::new(),
+            abort: Arc::default(),
         })
     }
 
@@ -114,15 +116,7 @@ impl App {
 
     /// Runs the task of a connection until it ends, or until `--drain-timeout` has passed.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        // A token's future takes two locks whenever it is polled.
-        let mut abort = WhenWoken::new(Box::pin(self.abort.clone().cancelled_owned()));
-        self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = connection => {}
-                () = &mut abort => {}
-            }
-        });
+        self.tasks.spawn(self.abort.run_until_set(connection));
     }
 
     /// Parses the name of a topic.
@@ -255,7 +249,7 @@ impl App {
                 left = self.tasks.len(),
                 "dropping connections that are still open after --drain-timeout"
             );
-            self.abort.cancel();
+            self.abort.set();
             self.tasks.wait().await;
         }
     }

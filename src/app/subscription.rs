@@ -166,7 +166,8 @@ impl Subscription {
             if self.transport == Transport::WebSocket {
                 return pending().await; // The end of the connection shows when it is read.
             }
-            self.client.has_left().await;
+            // In a box, which WebSockets do without.
+            Box::pin(self.client.has_left()).await;
         };
         tokio::select! {
             () = self.app.drained(self.drain_slot) => self.app.drain_end(),

@@ -80,8 +80,8 @@ impl Recorder {
     }
 
     fn record(&self, traffic: Traffic, bytes: usize, meter: &Meter) {
-        let tally = meter.tally();
-        let tcp_ip = [tally.up().tcp_ip, tally.down().tcp_ip];
+        let counts = meter.counts();
+        let tcp_ip = [counts.up().tcp_ip, counts.down().tcp_ip];
         let mut inner = self.recording.0.lock().expect("no panic under this lock");
         inner.bytes += bytes;
         inner.is_full |= inner.bytes > RECORDED_BYTES_MAX;

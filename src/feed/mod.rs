@@ -32,6 +32,7 @@ pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
 pub use topic::Topic;
+pub use waiters::{Registration, Waiters};
 
 /// Bounds of a feed.
 #[derive(Debug, Clone, Copy)]

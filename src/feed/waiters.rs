@@ -1,6 +1,6 @@
-//! The tasks that wait for the next message of a topic, kept in vectors. A linked list through the
-//! tasks' own memory, as in `tokio::sync::Notify`, costs a cache miss more for each of thousands of
-//! tasks that a message wakes.
+//! Tasks that wait for the same event, as for the next message of a topic, kept in vectors. A
+//! linked list through the tasks' own memory, as in `tokio::sync::Notify`, costs a cache miss more
+//! for each of thousands of tasks that a message wakes.
 
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
@@ -10,7 +10,7 @@ const SHARDS: usize = 8;
 
 /// All tasks that wait.
 #[derive(Debug, Default)]
-pub(super) struct Waiters {
+pub struct Waiters {
     shards: [Mutex<Shard>; SHARDS],
 }
 
@@ -32,7 +32,7 @@ enum Place {
 
 /// Where a task is registered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Registration {
+pub struct Registration {
     shard: u8,
     place: u32,
     round: u64,
@@ -116,6 +116,12 @@ impl Waiters {
         }
     }
 
+    /// Places for tasks, taken and free.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        (0..SHARDS).map(|shard| self.lock(shard).places.len()).sum()
+    }
+
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.shards[shard].lock().expect("no panic under this lock")
     }
@@ -170,8 +176,7 @@ mod tests {
             let place = waiters.register(None, &waker, || false).expect("not over");
             waiters.remove(place);
         }
-        let places: usize = (0..SHARDS).map(|shard| waiters.lock(shard).places.len()).sum();
-        assert_eq!(places, 1);
+        assert_eq!(waiters.places(), 1);
         waiters.wake_all();
         assert_eq!(count.0.load(SeqCst), 0);
     }

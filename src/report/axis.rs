@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::scenario::{Scenario, Sweep, Workload};
-use crate::theory::OwnTime;
+use crate::theory::ProcessingTime;
 
 use crate::variant::Variant;
 
@@ -22,7 +22,7 @@ pub struct Line<'a> {
     pub axis: Axis,
     /// At least two, by rising value.
     pub points: Vec<&'a Point<'a>>,
-    own_time: OwnTime,
+    processing_time: ProcessingTime,
     server_is_ours: bool,
 }
 
@@ -67,7 +67,7 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
                     name: point.name,
                     axis,
                     points: vec![point],
-                    own_time: report.run.own_time.unwrap_or_default(),
+                    processing_time: report.run.processing_time.unwrap_or_default(),
                     server_is_ours: report.run.server.is_child,
                 });
             }
@@ -107,7 +107,8 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let expected = Expected::of(variant, &workload, &self.own_time, self.server_is_ours)?;
+            let expected =
+                Expected::of(variant, &workload, &self.processing_time, self.server_is_ours)?;
             Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()

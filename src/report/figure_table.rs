@@ -59,9 +59,10 @@ fn entry(way: &Way, figure: &Figure) -> Field {
 /// Measured / predicted, or the difference of shares and of latencies that are mostly processing
 /// time; `None` if the prediction is 0.
 fn comparison(way: &Way, figure: &Figure, measured: f64, predicted: f64) -> Option<String> {
-    let is_own_time = way.expected.as_ref().is_some_and(Expected::latency_is_own_time);
+    let is_processing_time =
+        way.expected.as_ref().is_some_and(Expected::latency_is_processing_time);
     match figure.unit {
-        Unit::Seconds if is_own_time => (predicted > 0.0).then(|| {
+        Unit::Seconds if is_processing_time => (predicted > 0.0).then(|| {
             let sign = if measured < predicted { "−" } else { "+" };
             format!("{sign}{}", figure.unit.show((measured - predicted).abs()))
         }),

@@ -75,7 +75,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             load_average_before: 0.1,
         },
         server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
-        own_time: None,
+        processing_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
@@ -268,8 +268,10 @@ fn trace(seen: &Seen, published: &[f64]) -> Trace {
     const LENGTH_S: f64 = 4.0;
     let micros = |at: f64| (at * 1e6) as i64;
     let requests = seen.requests.iter().map(|at| (*at, TraceWhat::Request));
-    let answers =
-        seen.answers.iter().map(|(at, messages)| (*at, TraceWhat::Answer { messages: *messages }));
+    let answers = seen
+        .answers
+        .iter()
+        .map(|(at, messages)| (*at, TraceWhat::Response { messages: *messages }));
     let messages = seen
         .messages
         .iter()

@@ -243,8 +243,8 @@ fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -
     let drawn = published as f64 / (steady_s * f64::from(workload.topics));
     let rate = if drawn > 0.0 { drawn } else { workload.rate };
     let workload = Workload { rate, ..workload.clone() };
-    let own_time = run.own_time.unwrap_or_default();
-    Expected::of(variant, &workload, &own_time, run.server.is_child)
+    let processing_time = run.processing_time.unwrap_or_default();
+    Expected::of(variant, &workload, &processing_time, run.server.is_child)
 }
 
 /// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.

@@ -42,17 +42,19 @@ enum Outcome {
 /// Why a prediction is not judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    OwnTime,
+    ProcessingTime,
     Disturbed,
     TooFew,
 }
 
 impl Reason {
-    const ALL: [Reason; 3] = [Reason::OwnTime, Reason::Disturbed, Reason::TooFew];
+    const ALL: [Reason; 3] = [Reason::ProcessingTime, Reason::Disturbed, Reason::TooFew];
 
     fn text(self) -> &'static str {
         match self {
-            Reason::OwnTime => "latencies that consist mostly of the machine's processing time",
+            Reason::ProcessingTime => {
+                "latencies that consist mostly of the machine's processing time"
+            }
             Reason::Disturbed => "figures of cells that were disturbed, see Validity",
             Reason::TooFew => "figures whose sample is too small for the tolerance",
         }
@@ -112,8 +114,8 @@ fn of_way<'a>(
         if matches!(tolerance, Tolerance::Relative(_)) && predicted == 0.0 && measured == 0.0 {
             return None;
         }
-        Some(if is_latency && expected.latency_is_own_time() {
-            Outcome::NotJudged(Reason::OwnTime)
+        Some(if is_latency && expected.latency_is_processing_time() {
+            Outcome::NotJudged(Reason::ProcessingTime)
         } else if is_disturbed {
             Outcome::NotJudged(Reason::Disturbed)
         } else if STANDARD_ERRORS * standard_error(figure, expected, &cells)
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
     use crate::report::fixture;
     use crate::run::Run;
-    use crate::theory::OwnTime;
+    use crate::theory::ProcessingTime;
 
     /// A large sample. Processing takes 0.4 ms per push in the fixture.
     fn run(rtt: &str) -> Run {
@@ -172,7 +174,7 @@ mod tests {
         scenario.workload.rtt = crate::units::parse_duration(rtt).expect("a duration");
         scenario.workload.duration = std::time::Duration::from_secs(40);
         let mut run = fixture::run_of(&scenario);
-        run.own_time = Some(OwnTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
+        run.processing_time = Some(ProcessingTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
         run
     }
 

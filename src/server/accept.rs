@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +22,6 @@ use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
 use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
-use crate::transport::socketio;
 
 /// Connections that the kernel completes before they are accepted: thousands may connect at once.
 const BACKLOG: i32 = 4096;
@@ -55,8 +53,7 @@ pub(super) struct Listener {
 pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = AddressShares::new(app.config.max_connections_per_address);
-    let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
-    let service = socketio::beside(&app, routes);
+    let routes = Arc::new(routes::all(&app));
     let protocols = Arc::new(Protocols::of(&app));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -79,8 +76,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             peer: stream.peer(),
             account: app.memory.account(limited_address),
         };
-        let account = remote.account.clone();
-        let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
+        let service = authenticate(app.clone(), routes.clone(), remote.clone(), phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls.clone() {
@@ -95,13 +91,13 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
                 let io =
-                    TimeoutStream::new(stream, host.clone(), phase.clone(), account, admission);
-                protocols.serve(io, service, &phase, peer).await;
+                    TimeoutStream::new(stream, host.clone(), phase.clone(), &remote, admission);
+                protocols.serve(io, service, phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), account, admission);
-        app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
+        let io = TimeoutStream::new(stream, host, phase.clone(), &remote, admission);
+        app.spawn(protocols.serve(io, service, phase, peer));
     }
     drop(listener);
     app.shut_down().await;

@@ -13,7 +13,9 @@ mod protocol;
 mod response_body;
 pub mod route_table;
 mod routes;
+mod streams;
 mod timeout_stream;
+mod token_expiry;
 
 use std::future::Future;
 use std::net::SocketAddr;

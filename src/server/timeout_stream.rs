@@ -12,9 +12,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::token_expiry::{ExpiryWatch, TokenExpiries, poll_expired};
 use crate::app::memory::{Account, Charge, OverLimit};
 use crate::app::metrics::Refusal;
-use crate::app::{App, AwakeSleep, Place};
+use crate::app::peer::Peer;
+use crate::app::{App, AwakeSleep, Place, Remote};
 
 /// What a connection is doing. hyper has one timeout for both the idle time between requests and
 /// the time of the headers; here they differ, since a client may be idle for long.
@@ -23,6 +25,7 @@ pub(super) struct ConnectionPhase {
     now: AtomicU8,
     /// A write, or a flush, waits for the peer to read.
     is_blocked: AtomicBool,
+    pub expiries: TokenExpiries,
 }
 
 impl ConnectionPhase {
@@ -39,6 +42,7 @@ impl ConnectionPhase {
         Arc::new(ConnectionPhase {
             now: AtomicU8::new(ConnectionPhase::HEAD),
             is_blocked: AtomicBool::new(false),
+            expiries: TokenExpiries::default(),
         })
     }
 
@@ -66,6 +70,10 @@ pub(super) struct Admission {
     pub _place: Option<Place>,
 }
 
+/// Bytes of headers without a charge: every connection has a buffer of this size anyway. The
+/// beginning of a body may be read together with the headers.
+const HEAD_BYTES_FREE: usize = 8 << 10;
+
 /// Headers that have not arrived completely.
 #[derive(Debug)]
 struct Head {
@@ -86,6 +94,8 @@ pub(super) struct TimeoutStream<S> {
     /// While headers are arriving.
     head: Option<Box<Head>>,
     account: Account,
+    peer: Peer,
+    expiry: Option<Box<ExpiryWatch>>,
     _admission: Admission,
 }
 
@@ -94,7 +104,7 @@ impl<S> TimeoutStream<S> {
         stream: S,
         app: Arc<App>,
         phase: Arc<ConnectionPhase>,
-        account: Account,
+        remote: &Remote,
         admission: Admission,
     ) -> Self {
         app.metrics.open_connections.inc();
@@ -104,9 +114,23 @@ impl<S> TimeoutStream<S> {
             phase,
             blocked: None,
             head: None,
-            account,
+            account: remote.account.clone(),
+            peer: remote.peer.clone(),
+            expiry: None,
             _admission: admission,
         }
+    }
+
+    /// True once the client of a token that has expired would receive what was written before.
+    fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        // Streams of HTTP/2 end on their own, and others may be blocked.
+        let is_blocked = self.blocked.is_some() && !self.phase.is(ConnectionPhase::MANY);
+        let TimeoutStream { expiry, phase, peer, .. } = self;
+        let has_expired = poll_expired(expiry, &phase.expiries, peer, is_blocked, cx).is_ready();
+        if has_expired {
+            self.app.metrics.refused(Refusal::SlowReader);
+        }
+        has_expired
     }
 
     /// Returns the result of a write, or an error if writing has been blocked for too long.
@@ -115,6 +139,9 @@ impl<S> TimeoutStream<S> {
         cx: &mut Context<'_>,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        if self.has_expired(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         if result.is_ready() {
             if self.blocked.take().is_some() {
                 self.phase.is_blocked.store(false, Relaxed);
@@ -131,6 +158,10 @@ impl<S> TimeoutStream<S> {
     }
 }
 
+fn expired() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the token expired before the client had read")
+}
+
 impl<S> Drop for TimeoutStream<S> {
     fn drop(&mut self) {
         self.app.metrics.open_connections.dec();
@@ -144,6 +175,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.has_expired(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         if this.phase.is(ConnectionPhase::IDLE) && buf.filled().len() > before {
@@ -160,7 +194,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         });
         if let Poll::Ready(result) = result {
             head.bytes += buf.filled().len() - before;
-            if head.charge.set_unless_small(head.bytes).is_err() {
+            let charged = if head.bytes > HEAD_BYTES_FREE { head.bytes } else { 0 };
+            if head.charge.set(charged).is_err() {
                 this.app.metrics.refused(Refusal::HeldBytes);
                 return Poll::Ready(Err(io::Error::other(OverLimit)));
             }

@@ -82,8 +82,8 @@ pub async fn run(
             .await
             .map_err(|_| TraceError::TimedOut { variant, after })??
     };
-    let tally = meter.tally();
-    let metered = [tally.up(), tally.down()];
+    let counts = meter.counts();
+    let metered = [counts.up(), counts.down()];
     let entries = recording.entries().ok_or(TraceError::TooLong { variant })?;
     let pause = Pause {
         min: WAIT_MIN.min(options.every / 2).min(options.poll_interval / 2),

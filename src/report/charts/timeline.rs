@@ -76,7 +76,7 @@ fn requests(trace: &Trace) -> Vec<Open> {
     for event in &trace.events {
         match event.what {
             TraceWhat::Request => open = Some(event.at_us),
-            TraceWhat::Answer { messages } => {
+            TraceWhat::Response { messages } => {
                 let from = open.take().or((!any_before).then_some(0));
                 let answered = |from| Open { from, to: event.at_us, messages: Some(messages) };
                 all.extend(from.map(answered));
@@ -114,7 +114,7 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
         TraceWhat::Message { planned_us } => {
             (event.at_us > 0 && event.at_us > planned_us).then_some((planned_us, event.at_us))
         }
-        TraceWhat::Request | TraceWhat::Answer { .. } => None,
+        TraceWhat::Request | TraceWhat::Response { .. } => None,
     });
     let (published, received) = (top + PUBLISHED, top + RECEIVED);
     let requests = requests(trace);
@@ -178,9 +178,9 @@ mod tests {
             length_us: 100,
             published_us: vec![],
             events: vec![
-                event(5, TraceWhat::Answer { messages: 1 }),
+                event(5, TraceWhat::Response { messages: 1 }),
                 event(10, TraceWhat::Request),
-                event(20, TraceWhat::Answer { messages: 0 }),
+                event(20, TraceWhat::Response { messages: 0 }),
                 event(90, TraceWhat::Request),
             ],
         };

@@ -34,7 +34,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an upgrade may take, as in Node's server.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Socket = WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>;
+/// In a box, since it is moved from task to task.
+type Socket = Box<WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>>;
 
 async fn socket(app: &App, client: &Client, upgrade: OnUpgrade) -> Option<Socket> {
     let limit = app.config.max_message_bytes_encoded();
@@ -46,12 +47,12 @@ async fn socket(app: &App, client: &Client, upgrade: OnUpgrade) -> Option<Socket
         .max_frame_size(Some(limit));
     let io = ChargedReads::new(TokioIo::new(upgrade.await.ok()?), client.account());
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    Some(WhenWoken::new(socket))
+    Some(Box::new(WhenWoken::new(socket)))
 }
 
 /// Serves a session that begins on a WebSocket.
 pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
-    let opened = socket(&session.app, &session.client, upgrade).await;
+    let opened = Box::pin(socket(&session.app, &session.client, upgrade)).await;
     let Some(mut socket) = opened else {
         return session.end(Ending::GONE);
     };
@@ -113,7 +114,7 @@ async fn carry(session: &Session, mut socket: Socket) {
         _ => true,
     };
     if is_told {
-        close(socket, code, reason).await;
+        Box::pin(close(socket, code, reason)).await;
     }
 }
 
@@ -121,7 +122,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     const CARRIER: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
-    let mut alarm = pin!(sleep_until(session.tick_at()));
+    let mut timer = pin!(sleep_until(session.tick_at()));
     let mut drained = WhenWoken::new(Box::pin(app.drained(session.slot)));
     let mut expired = pin!(session.client.token_expired());
     loop {
@@ -132,15 +133,15 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 // In a box, since an idle connection should not keep room for it.
                 end_frame(session, socket, &frame)?;
                 Box::pin(on_frame(session, frame)).await?;
+                flush(session, socket).await?;
                 // What it is answered is written before the next one is read.
                 while let Some(output) = session.take(CARRIER)? {
                     write(session, socket, output).await?;
                 }
-                flush(session, socket).await?;
             }
-            () = &mut alarm => {
+            () = &mut timer => {
                 session.tick()?;
-                alarm.as_mut().reset(session.tick_at());
+                timer.as_mut().reset(session.tick_at());
             }
             () = &mut expired => return Err(Ending::EXPIRED),
             () = &mut drained => return Err(Ending::drain(app)),
@@ -196,14 +197,14 @@ async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Resul
     write(session, socket, packet.into()).await
 }
 
-/// Writes frames past tungstenite, which would copy each of them once more.
+/// Writes frames past tungstenite, which would copy each of them once more. It has nothing to write
+/// itself: [`flush`] follows each frame that it has read.
 async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
     let frames = output.frames();
+    let stream = socket.get_mut().get_mut();
     in_time(session, async {
-        // An answer to a ping may be half written.
-        socket.get_mut().flush().await.ok()?;
-        socket.get_mut().get_mut().write_all(&frames).await.ok()?;
-        socket.get_mut().get_mut().flush().await.ok()
+        stream.write_all(&frames).await.ok()?;
+        stream.flush().await.ok()
     })
     .await
 }
