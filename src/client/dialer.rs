@@ -27,7 +27,7 @@ use crate::tls::Trust;
 type MaybeTlsStream = Link<tokio::net::TcpStream>;
 
 /// Bytes of a response body that are accepted by default: as many as a topic retains by default.
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Entries of a journal, enough for a trace of some seconds.
 const JOURNAL_ENTRIES_MAX: usize = 1_000_000;
 
@@ -37,7 +37,7 @@ pub struct Dialer {
     addresses: Addresses,
     /// Prefix of every request path; empty, or with a `/` at its beginning and none at its end.
     base_path: Arc<str>,
-    answer_bytes_max: usize,
+    response_bytes_max: usize,
     /// Sent with every request, `host` among them.
     headers: Arc<HeaderMap>,
     one_way: Duration,
@@ -59,7 +59,7 @@ pub enum Entry {
     /// A request was sent.
     Request,
     /// A response was complete, with so many messages.
-    Answer { messages: usize },
+    Response { messages: usize },
 }
 
 impl Journal {
@@ -83,7 +83,7 @@ impl Dialer {
         Dialer {
             addresses: Addresses::from(address),
             base_path: Arc::from(""),
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            response_bytes_max: RESPONSE_BYTES_MAX,
             headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
             one_way: Duration::ZERO,
             meter: Arc::default(),
@@ -111,8 +111,8 @@ impl Dialer {
     }
 
     /// Limits the size of a response body, and of a message on a stream.
-    pub fn with_answer_bytes_max(self, answer_bytes_max: usize) -> Dialer {
-        Dialer { answer_bytes_max, ..self }
+    pub fn with_response_bytes_max(self, response_bytes_max: usize) -> Dialer {
+        Dialer { response_bytes_max, ..self }
     }
 
     /// The prefix of every request path.
@@ -121,8 +121,8 @@ impl Dialer {
     }
 
     /// The limit on the size of a response body, and of a message on a stream.
-    pub fn answer_bytes_max(&self) -> usize {
-        self.answer_bytes_max
+    pub fn response_bytes_max(&self) -> usize {
+        self.response_bytes_max
     }
 
     /// Simulates a link with this round-trip time.
@@ -213,7 +213,7 @@ impl Dialer {
         self.meter.move_down(counted, ByteKind::Payload, payload_bytes);
         self.meter.move_down(counted, ByteKind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Answer { messages });
+            journal.record(Entry::Response { messages });
         }
     }
 

@@ -122,7 +122,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     const CARRIER: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
-    let mut alarm = pin!(sleep_until(session.tick_at()));
+    let mut timer = pin!(sleep_until(session.tick_at()));
     let mut drained = WhenWoken::new(Box::pin(app.drained(session.slot)));
     let mut expired = pin!(session.client.token_expired());
     loop {
@@ -139,9 +139,9 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                     write(session, socket, output).await?;
                 }
             }
-            () = &mut alarm => {
+            () = &mut timer => {
                 session.tick()?;
-                alarm.as_mut().reset(session.tick_at());
+                timer.as_mut().reset(session.tick_at());
             }
             () = &mut expired => return Err(Ending::EXPIRED),
             () = &mut drained => return Err(Ending::drain(app)),
