@@ -8,6 +8,7 @@
 //! ```text
 //! cli                                   one file for each command
 //! capacity                              the largest load at which an objective holds
+//! trace                                 the bytes of one subscriber's conversation
 //! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
 //! web                                   the pages that a server shows
 //! model                                 the advice as a page with controls
@@ -54,6 +55,7 @@ pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trace;
 pub mod transport;
 pub mod units;
 pub mod usage;

@@ -18,7 +18,7 @@ use crate::report::figures::{Expected, LATENCY_P99};
 use crate::report::threshold::Condition;
 use crate::run::{Machine, Tool};
 use crate::scenario::{BadValue, RATES, Scenario, Workload};
-use crate::theory::OwnTime;
+use crate::theory::ProcessingTime;
 use crate::units::{Unit, show_duration, significant, thousands};
 use crate::variant::Variant;
 
@@ -112,7 +112,7 @@ impl Objective {
         match self {
             Objective::Condition(condition) => Some(*condition),
             Objective::NearTheory => {
-                let expected = Expected::of(variant, workload, &OwnTime::default(), false)?;
+                let expected = Expected::of(variant, workload, &ProcessingTime::default(), false)?;
                 let theory_s = LATENCY_P99.predicted(&expected)?;
                 Some(Condition::at_most(&LATENCY_P99, theory_s + EXCESS_S))
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{Plan, Stop};
-use crate::load::Campaign;
+use crate::load::LoadTest;
 use crate::report::figures::{self, Figure};
 use crate::report::threshold::Condition;
 use crate::run::{Cell, Run, StopReason};
@@ -110,11 +110,11 @@ impl Plan {
             seed: self.scenario.seed.wrapping_add(number as u64),
             ..self.scenario.clone()
         };
-        let campaign = match Campaign::new(scenario, self.source.clone()) {
-            Ok(campaign) => campaign.uncalibrated(),
+        let load_test = match LoadTest::new(scenario, self.source.clone()) {
+            Ok(load_test) => load_test.uncalibrated(),
             Err(error) => return Ok(failed(Stop::SystemLimit, causes(&error))),
         };
-        let run = campaign.measure(stop.cancelled(), &|_| {}).await;
+        let run = load_test.measure(stop.cancelled(), &|_| {}).await;
         if !run.server.version.is_empty() {
             server.clone_from(&run.server.version);
         }

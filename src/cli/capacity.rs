@@ -258,7 +258,7 @@ impl Args {
         let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
         let target = Target::from_toml(&text).map_err(wrong)?;
         let known = target.transports();
-        let source = ServerSource::Foreign { dialer, target: Arc::new(target), pid: self.pid };
+        let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: self.pid };
         Ok((source, Some(known)))
     }
 

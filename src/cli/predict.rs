@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{print, read_file, usage};
 use crate::report::document::{Block, Field, Row, Section, Table};
 use crate::report::{TableStyle, terminal};
-use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
+use crate::scenario::{Overrides, Process, Scenario, SweepPoint, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
@@ -55,9 +55,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
+fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
     let mut points = match &args.scenario {
-        None => vec![Point {
+        None => vec![SweepPoint {
             case: String::new(),
             workload: Workload::default(),
             transports: Transport::ALL.map(Variant::from).to_vec(),
@@ -83,7 +83,6 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
 struct Outlook {
     case: String,
     workload: Workload,
-    #[serde(rename = "ways")]
     predictions: Vec<VariantPrediction>,
     crossovers: Crossovers,
 }
@@ -131,7 +130,7 @@ struct Crossovers {
 }
 
 impl Outlook {
-    fn of(point: Point) -> Self {
+    fn of(point: SweepPoint) -> Self {
         let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),

@@ -12,7 +12,7 @@ pub mod crossover;
 pub mod cycle;
 mod delay;
 pub mod loss;
-pub mod own_time;
+pub mod processing_time;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::variant::{Extra, Pacing, Variant, Waiting};
 pub use backoff::Ladder;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
-pub use own_time::OwnTime;
+pub use processing_time::ProcessingTime;
 
 /// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
 /// a random share between 0.9 and 1.0, lest everybody's hold end together.

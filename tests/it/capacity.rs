@@ -79,7 +79,7 @@ async fn slow_server(slo: &str) -> (Plan, CancellationToken) {
     let target = Arc::new(Target::from_toml(TARGET).expect("a good target"));
     let plan = Plan {
         scenario: Scenario::from_toml(SCENARIO).expect("a good scenario"),
-        source: ServerSource::Foreign { dialer: Dialer::new(slow), target, pid: None },
+        source: ServerSource::ThirdParty { dialer: Dialer::new(slow), target, pid: None },
         over: Over::Subscribers,
         objective: Objective::Condition(slo.parse().expect("a good condition")),
         most: 256.0,

@@ -262,16 +262,16 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
                 payload += heard.messages[0].encode().len() as u64;
             }
         }
-        let tally = meter.tally();
-        assert_eq!(tally.opened, 1, "{name}");
+        let counts = meter.counts();
+        assert_eq!(counts.opened, 1, "{name}");
         assert_eq!(server.app.metrics.open_connections.get(), 1, "{name}");
-        let (up, down) = (tally.up(), tally.down());
+        let (up, down) = (counts.up(), counts.down());
         assert_eq!(down.payload, payload, "{name}");
         assert!(down.framing > 0 && down.headers > 0 && up.headers > 0, "{down:?} {up:?}");
         // Preface, settings, and one frame header per request.
-        assert!(up.framing >= 24 + 9 * tally.requests, "{name}: {up:?}");
+        assert!(up.framing >= 24 + 9 * counts.requests, "{name}: {up:?}");
         // Each request has a path with a new cursor, and little else.
-        let head = up.headers / tally.requests;
+        let head = up.headers / counts.requests;
         assert!(head < 79, "{name}: {head} bytes a request");
         drop(readers);
         server.until_all_have_left().await;
@@ -291,7 +291,7 @@ async fn broken_shared_connection_is_reopened_by_the_next_request() {
     let mut other = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
     server.publish("hi").await;
     assert_eq!((one.texts(1).await, other.texts(1).await), (vec!["hi".into()], vec!["hi".into()]));
-    assert_eq!(meter.tally().opened, 2);
+    assert_eq!(meter.counts().opened, 2);
     drop((one, other));
     server.stop().await;
 }

@@ -27,17 +27,17 @@ mod http_semantics;
 #[cfg(target_os = "linux")]
 mod idle_memory;
 mod kill;
-mod liars;
 mod limits;
 mod measure;
+mod misbehaving_servers;
 mod model;
 mod ndjson;
-mod own_time;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
 mod pause;
 mod polling;
+mod processing_time;
 mod reconnect;
 mod scenarios;
 mod socketio;
@@ -50,6 +50,7 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod vanish;
 mod victim;
 mod websocket;

@@ -76,7 +76,7 @@ async fn paused_server_keeps_the_clients_of_every_transport() {
     for (variant, meter, task) in receiving {
         let texts = soon(task).await.unwrap_or_else(|error| panic!("{variant}: {error}"));
         assert_eq!(texts, ["after the first", "after the second"], "{variant}");
-        assert_eq!(meter.tally().opened, 1, "{variant} had to connect again");
+        assert_eq!(meter.counts().opened, 1, "{variant} had to connect again");
     }
 }
 

@@ -103,7 +103,7 @@ pub enum StoreError {
     #[error(
         "'{file}' is not a feed of ours ({why}): name another directory, or move the file away"
     )]
-    Foreign { file: String, why: String },
+    UnknownFormat { file: String, why: String },
     #[error(
         "'{file}' is damaged ({why}): put back a copy, or move the file away to begin an empty feed"
     )]

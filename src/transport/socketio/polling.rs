@@ -60,7 +60,7 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     let app = &session.app;
     let ended = tokio::select! {
         output = session.next(Transport::SocketioPolling) => return output,
-        output = alarm(session) => return output,
+        output = timer(session) => return output,
         () = session.client.token_expired() => Ending::EXPIRED,
         () = app.drained(session.slot) => Ending::drain(app),
     };
@@ -70,7 +70,7 @@ async fn next(session: &Session) -> Result<Output, Ending> {
 
 /// Returns when the poll ends whatever there is to send: the session ends, or polls are to pause.
 /// Pings are sent meanwhile.
-async fn alarm(session: &Session) -> Result<Output, Ending> {
+async fn timer(session: &Session) -> Result<Output, Ending> {
     loop {
         let tick_at = session.tick_at();
         sleep_until(session.noop_at().map_or(tick_at, |noop_at| tick_at.min(noop_at))).await;

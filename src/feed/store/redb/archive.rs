@@ -139,12 +139,14 @@ impl Archive {
         let archive = Archive { database, file: name() };
         match archive.about("format")?.as_deref() {
             Some(FORMAT) => Ok(archive),
-            Some(other) => {
-                Err(StoreError::Foreign { file: name(), why: format!("its format is '{other}'") })
-            }
-            None if archive.has_tables()? => {
-                Err(StoreError::Foreign { file: name(), why: "a database of others".to_owned() })
-            }
+            Some(other) => Err(StoreError::UnknownFormat {
+                file: name(),
+                why: format!("its format is '{other}'"),
+            }),
+            None if archive.has_tables()? => Err(StoreError::UnknownFormat {
+                file: name(),
+                why: "a database of others".to_owned(),
+            }),
             None => {
                 archive.write_about(&[
                     ("format", FORMAT),
@@ -479,7 +481,7 @@ fn not_opened(file: String, error: DatabaseError) -> StoreError {
         {
             StoreError::Unreadable { file, why }
         }
-        DatabaseError::UpgradeRequired(_) => StoreError::Foreign { file, why },
+        DatabaseError::UpgradeRequired(_) => StoreError::UnknownFormat { file, why },
         _ => StoreError::Damaged { file, why },
     }
 }
