@@ -71,11 +71,11 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
-        let remote = Remote {
+        let remote = Arc::new(Remote {
             limited_address,
             peer: stream.peer(),
             account: app.memory.account(limited_address),
-        };
+        });
         let service = authenticate(app.clone(), routes.clone(), remote.clone(), phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
@@ -90,13 +90,12 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io =
-                    TimeoutStream::new(stream, host.clone(), phase.clone(), &remote, admission);
+                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, admission);
                 protocols.serve(io, service, phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), &remote, admission);
+        let io = TimeoutStream::new(stream, host, phase.clone(), remote, admission);
         app.spawn(protocols.serve(io, service, phase, peer));
     }
     drop(listener);
