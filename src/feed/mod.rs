@@ -111,7 +111,7 @@ pub type TopicOwner = Box<dyn Any + Send + Sync>;
 
 /// Why a topic could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoTopic {
+pub enum TopicError {
     /// The server has as many topics as its limit allows.
     #[error(
         "the server has {limit} topics, which is its limit; use one of them, or raise the limit"
@@ -166,7 +166,7 @@ impl Feed {
     /// # Errors
     /// If it would be one topic too many, even after those that nobody ever published to or is
     /// using now are dropped; or if the store cannot open it.
-    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, NoTopic> {
+    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
         self.topic_of(name, || Ok(None))
     }
 
@@ -178,8 +178,8 @@ impl Feed {
     pub fn topic_of(
         &self,
         name: &TopicName,
-        owner: impl FnOnce() -> Result<Option<TopicOwner>, NoTopic>,
-    ) -> Result<Arc<Topic>, NoTopic> {
+        owner: impl FnOnce() -> Result<Option<TopicOwner>, TopicError>,
+    ) -> Result<Arc<Topic>, TopicError> {
         if let Some(topic) = self.read().by_name.get(name) {
             return Ok(topic.clone());
         }
@@ -193,7 +193,7 @@ impl Feed {
             topics.make_room(&*self.store);
         }
         if topics.by_name.len() >= limit {
-            return Err(NoTopic::TooMany { limit });
+            return Err(TopicError::TooMany { limit });
         }
         let topic = Topic::open(name, &self.store, &self.limits, &self.retained, owner)?;
         let topic = Arc::new(topic);
@@ -273,7 +273,7 @@ mod tests {
         let used = feed.topic(&name("used")).expect("'unused' is dropped");
         used.publish(NewMessage { sender: "A".into(), text: "hi".into() }).await.expect("stored");
         drop(used);
-        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), NoTopic::TooMany { limit: 2 });
+        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), TopicError::TooMany { limit: 2 });
         assert_eq!(feed.topic(&name("held")).expect("still there").head(), held.head());
         assert_eq!(feed.topic(&name("used")).expect("still there").head().offset, 1);
     }

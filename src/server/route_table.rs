@@ -103,6 +103,7 @@ pub const ROUTES: &[Route] = &[
     public("/reports/{}/{}", Handler::Web),
     public("/watch", Handler::Web),
     public("/model", Handler::Web),
+    public("/lesson", Handler::Web),
     public("/page/{}", Handler::Web),
     public("/", Handler::Web),
 ];

@@ -49,6 +49,7 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod vanish;
 mod victim;
 mod websocket;
