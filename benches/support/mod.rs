@@ -272,7 +272,7 @@ impl Crowd {
 
 /// A subscriber of this project's server, or of another one.
 enum AnySubscriber {
-    Own(Subscriber),
+    Own(Box<Subscriber>),
     Target(Box<TargetSubscriber>),
 }
 
@@ -310,7 +310,10 @@ impl Shared {
     async fn connect(&self) -> Result<AnySubscriber, ClientError> {
         let (dialer, options) = (self.dialer.clone(), self.options.clone());
         Ok(match &self.target {
-            None => AnySubscriber::Own(Subscriber::connect(self.transport, dialer, options).await?),
+            None => {
+                let connecting = Subscriber::connect(self.transport, dialer, options);
+                AnySubscriber::Own(Box::new(connecting.await?))
+            }
             Some(target) => {
                 let connecting = TargetSubscriber::connect(target, self.transport, dialer, options);
                 AnySubscriber::Target(Box::new(connecting.await?))
