@@ -28,7 +28,7 @@ use tracing::warn;
 use warp::http::StatusCode;
 
 use crate::feed::store::StoreError;
-use crate::feed::{Feed, NoTopic, Topic, TopicOwner};
+use crate::feed::{Feed, Topic, TopicError, TopicOwner};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
 use abort::Abort;
@@ -38,7 +38,7 @@ use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
-pub use addresses::{AddressShares, Place, client_of};
+pub use addresses::{AddressPermit, AddressShares, client_of};
 pub use client::{Client, Remote};
 pub use config::{BadLimits, ServerConfig};
 pub use end::{End, TOO_SLOW};
@@ -159,13 +159,13 @@ impl App {
             None => Ok(None),
             Some(address) => match self.topics.enter(address) {
                 Some(place) => Ok(Some(Box::new(place) as TopicOwner)),
-                None => Err(NoTopic::ShareUsed { limit: self.topics.limit() }),
+                None => Err(TopicError::ShareUsed { limit: self.topics.limit() }),
             },
         };
         let topic = self.feed.topic_of(name, owner);
         match topic {
-            Err(NoTopic::TooMany { .. }) => self.metrics.refused(Refusal::Topics),
-            Err(NoTopic::ShareUsed { .. }) => self.metrics.refused(Refusal::TopicsPerAddress),
+            Err(TopicError::TooMany { .. }) => self.metrics.refused(Refusal::Topics),
+            Err(TopicError::ShareUsed { .. }) => self.metrics.refused(Refusal::TopicsPerAddress),
             _ => {}
         }
         Ok(topic?)
