@@ -404,11 +404,30 @@ impl Session {
 
     /// When [`Session::tick`] has something to do next.
     pub fn tick_at(&self) -> Instant {
-        let state = self.state();
+        self.ping_due_at(&self.state())
+    }
+
+    /// When a ping is to be sent, or the answer to the last one must have arrived.
+    fn ping_due_at(&self, state: &State) -> Instant {
         match state.is_pinged {
             true => self.app.pauses.deadline(state.ping_at, self.app.config.ping_timeout),
             false => state.ping_at,
         }
+    }
+
+    /// When [`Session::tick`] is to be called next although no poll is under way, which would call
+    /// it; `None` if a WebSocket carries the session. A poll that ends, and a packet that is queued,
+    /// give the client `--send-timeout` from then on, so nothing is due before that has passed.
+    pub fn check_at(&self) -> Option<Instant> {
+        let App { config, pauses, .. } = &*self.app;
+        let state = self.state();
+        if state.ended.is_some() || state.carrier != Transport::SocketioPolling {
+            return None;
+        }
+        let has_to_poll = !state.is_polling && (state.is_pinged || !state.outbox.is_empty());
+        let unread_since = if has_to_poll { state.unread_since } else { Instant::now() };
+        let unread_at = pauses.deadline(unread_since, config.send_timeout);
+        Some(unread_at.min(self.ping_due_at(&state)))
     }
 
     pub fn pong(&self) {
