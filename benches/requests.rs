@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Throughput};
 use poll_vs_push::client::clock::sleep_until;
-use poll_vs_push::client::{Dialer, Meter, Tally};
+use poll_vs_push::client::{Dialer, Meter, MeterCounts};
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
 use rand::{RngExt, SeedableRng};
@@ -33,13 +33,17 @@ const INTERVALS: [Duration; 2] = [Duration::from_millis(10), Duration::from_mill
 const CONNECTING: Duration = Duration::from_millis(50);
 
 fn main() {
-    count(Count { name: "requests", per_message: "requests/message", of: |tally| tally.requests });
+    count(Count {
+        name: "requests",
+        per_message: "requests/message",
+        of: |counts| counts.requests,
+    });
     count(Count { name: "bytes", per_message: "bytes/message", of: bytes });
 }
 
 /// All bytes, both directions, TCP and IP headers included.
-fn bytes(tally: &Tally) -> u64 {
-    tally.up().total() + tally.down().total()
+fn bytes(counts: &MeterCounts) -> u64 {
+    counts.up().total() + counts.down().total()
 }
 
 /// `{count}/{transport}/{rate}`; for short polling `{count}/short-polling-{interval}/{rate}`
@@ -55,8 +59,8 @@ fn count(count: Count) {
             group.measurement_time(visit.measurement_time());
             group.bench_function(BenchmarkId::new(&function, rate), |bencher| {
                 bencher.iter_custom(|visits| {
-                    let tallies = (0..visits).map(|_| visit.tally(&runtime));
-                    tallies.map(|tally| of(&tally)).sum()
+                    let counts = (0..visits).map(|_| visit.counts(&runtime));
+                    counts.map(|counts| of(&counts)).sum()
                 });
             });
         }
@@ -90,7 +94,7 @@ impl PendingSession {
     }
 
     /// Pays the visit; what the subscribers counted.
-    fn tally(&self, runtime: &Runtime) -> Tally {
+    fn counts(&self, runtime: &Runtime) -> MeterCounts {
         runtime.block_on(async {
             let server = TestServer::start().await;
             let meter = Arc::new(Meter::default());
@@ -110,10 +114,10 @@ impl PendingSession {
             crowd.has_received(MESSAGES * SUBSCRIBERS).await;
             // They stay a little longer: those who ask have asked for the next message by then.
             sleep_until(Instant::now() + self.interval).await;
-            let tally = meter.tally();
+            let counts = meter.counts();
             crowd.leave().await;
             server.stop().await;
-            tally
+            counts
         })
     }
 
@@ -133,7 +137,7 @@ impl PendingSession {
 struct Count {
     name: &'static str,
     per_message: &'static str,
-    of: fn(&Tally) -> u64,
+    of: fn(&MeterCounts) -> u64,
 }
 
 impl Measurement for Count {

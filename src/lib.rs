@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! cli                                   one file for each command
+//! trace                                 the bytes of one subscriber's conversation
 //! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
 //! web                                   the pages that a server shows
 //! model                                 the advice as a page with controls
@@ -52,6 +53,7 @@ pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trace;
 pub mod transport;
 pub mod units;
 pub mod usage;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger};
 use crate::scenario::{Scenario, Workload};
-use crate::theory::OwnTime;
+use crate::theory::ProcessingTime;
 use crate::variant::Variant;
 
 /// The version of the schema. A reader rejects any other.
@@ -35,7 +35,8 @@ pub struct Run {
     /// Processing time of a push and a poll on this machine, measured before the first cell.
     /// Without it, predictions are theory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own_time: Option<OwnTime>,
+    #[serde(rename = "own_time")]
+    pub processing_time: Option<ProcessingTime>,
     pub scenario: Scenario,
     /// One cell per variant, workload and repeat, in the order of measurement.
     pub cells: Vec<Cell>,
@@ -393,7 +394,8 @@ pub enum TraceWhat {
     /// A request was sent.
     Request,
     /// The response to the last request was complete.
-    Answer { messages: u32 },
+    #[serde(rename = "answer")]
+    Response { messages: u32 },
     /// A message planned for `planned_us` was received.
     Message { planned_us: i64 },
 }

@@ -1,16 +1,17 @@
-//! What one client address may take: connections at the same time, publications in a second. Both
-//! tables are bounded, so that many addresses cost no more than memory for that many.
+//! What one client address may take: connections and other things at the same time, publications in
+//! a second. The tables are bounded, so that many addresses cost no more than memory for that many.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The connections of each address.
+/// Limits how many of something, such as connections, one address has.
 #[derive(Debug)]
 pub struct AddressShares {
     limit: usize,
-    /// No entry for an address without connections, so it is bounded by them.
+    /// No entry for an address that has none, so the table is bounded by what is counted.
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -23,28 +24,28 @@ impl AddressShares {
         self.limit
     }
 
-    /// A place for one more connection, until it is dropped; `None` if the address has its share.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A permit for one more, released when it is dropped; `None` at the limit of the address.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPermit> {
         let mut open = self.open.lock().expect("no panic under this lock");
         let count = open.entry(address).or_default();
         if *count >= self.limit {
             return None;
         }
         *count += 1;
-        Some(Place { connections: self.clone(), address })
+        Some(AddressPermit { shares: self.clone(), address })
     }
 }
 
-/// One connection of an address.
+/// Counts against the limit of an address until it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    connections: Arc<AddressShares>,
+pub struct AddressPermit {
+    shares: Arc<AddressShares>,
     address: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let mut open = self.connections.open.lock().expect("no panic under this lock");
+        let mut open = self.shares.open.lock().expect("no panic under this lock");
         if let Some(count) = open.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -54,15 +55,40 @@ impl Drop for Place {
     }
 }
 
-/// Addresses whose rate is remembered.
+/// The client that an address belongs to, for the limits of one address. A network usually gives
+/// one customer 2^64 addresses of IPv6 (RFC 6177), so those count together.
+pub fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()
+        }
+        address => address,
+    }
+}
+
+/// Addresses whose rate is remembered, each on its own.
 const REMEMBERED: usize = 10_000;
+/// Buckets for further addresses, of which several share one.
+const SHARED: usize = 1_024;
+/// Time between two searches for buckets that are full again.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How much each address has published lately: a bucket that holds a second's worth and is refilled
 /// all the time.
 #[derive(Debug)]
 pub struct Rates {
     per_s: f64,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<Buckets>,
+    /// Secret, so that no client can choose the bucket that it shares.
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    of_address: HashMap<IpAddr, Bucket>,
+    /// Empty until they are needed.
+    shared: Vec<Bucket>,
+    swept_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,23 +104,36 @@ impl Bucket {
     }
 }
 
+impl Buckets {
+    /// True if there is room for one more address of its own. Buckets that are full again say no
+    /// more than none, and are dropped, though not more often than every [`SWEEP_INTERVAL`].
+    fn has_room(&mut self, per_s: f64, now: Instant) -> bool {
+        let is_full = self.of_address.len() >= REMEMBERED;
+        if is_full && self.swept_at.is_none_or(|at| now >= at + SWEEP_INTERVAL) {
+            self.swept_at = Some(now);
+            self.of_address.retain(|_, bucket| bucket.refilled(per_s, now).left < per_s);
+        }
+        self.of_address.len() < REMEMBERED
+    }
+}
+
 impl Rates {
     pub fn new(per_s: u32) -> Self {
-        Rates { per_s: f64::from(per_s), buckets: Mutex::default() }
+        let (buckets, hasher) = (Mutex::default(), RandomState::new());
+        Rates { per_s: f64::from(per_s), buckets, hasher }
     }
 
     /// True if `address` may publish once more at `now`. If not, it may within a second.
     pub fn allow(&self, address: IpAddr, now: Instant) -> bool {
-        let mut buckets = self.buckets.lock().expect("no panic under this lock");
-        if buckets.len() >= REMEMBERED && !buckets.contains_key(&address) {
-            // A bucket that is full again says no more than none.
-            buckets.retain(|_, bucket| bucket.refilled(self.per_s, now).left < self.per_s);
-            if buckets.len() >= REMEMBERED {
-                return false;
-            }
-        }
         let full = Bucket { left: self.per_s, as_of: now };
-        let bucket = buckets.entry(address).or_insert(full);
+        let mut buckets = self.buckets.lock().expect("no panic under this lock");
+        let is_own = buckets.of_address.contains_key(&address);
+        let bucket = if is_own || buckets.has_room(self.per_s, now) {
+            buckets.of_address.entry(address).or_insert(full)
+        } else {
+            buckets.shared.resize(SHARED, full);
+            &mut buckets.shared[self.hasher.hash_one(address) as usize % SHARED]
+        };
         *bucket = bucket.refilled(self.per_s, now);
         let allowed = bucket.left >= 1.0;
         if allowed {
@@ -116,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_once_it_is_left() {
+    fn dropped_permit_can_be_acquired_again() {
         let connections = AddressShares::new(2);
         let one = connections.enter(address(1)).expect("room");
         let _two = connections.enter(address(1)).expect("room");
@@ -140,11 +179,31 @@ mod tests {
     }
 
     #[test]
-    fn no_more_addresses_are_remembered_than_there_is_room_for() {
+    fn addresses_beyond_those_remembered_share_buckets_and_are_not_refused_at_once() {
         let rates = Rates::new(10);
         let start = Instant::now();
-        let allowed = (0..20_000).filter(|number| rates.allow(address(*number), start)).count();
-        assert_eq!(allowed, REMEMBERED);
-        assert!(rates.allow(address(30_000), start + Duration::from_secs(1)), "forgotten by then");
+        let allowed = |from: u32, count: u32, at: Instant| {
+            (from..from + count).filter(|number| rates.allow(address(*number), at)).count()
+        };
+        let many = 2 * REMEMBERED as u32;
+        let at_first = allowed(0, many, start);
+        assert!((REMEMBERED + SHARED..many as usize).contains(&at_first), "{at_first}");
+        let remembered = || rates.buckets.lock().expect("no panic").of_address.len();
+        assert_eq!(remembered(), REMEMBERED);
+        // One client with many addresses leaves something to others.
+        assert!(allowed(many, 1_000, start + Duration::from_millis(100)) > 100);
+        assert_eq!(allowed(many + 1_000, 100, start + Duration::from_secs(1)), 100);
+        assert_eq!(remembered(), 100, "the others are forgotten by then");
+    }
+
+    #[test]
+    fn a_client_has_one_address_of_ipv4_or_a_network_of_ipv6() {
+        let of = |text: &str| client_of(text.parse().expect("an address")).to_string();
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:3::1"), of("2001:db8:1:2::1"));
+        assert_eq!(of("::1"), "::1");
     }
 }

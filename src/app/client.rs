@@ -17,7 +17,8 @@ use crate::message::TopicName;
 /// The remote end of a connection.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    pub address: IpAddr,
+    /// The address for the limits of one address; `None` if they do not apply.
+    pub limited_address: Option<IpAddr>,
     pub peer: Peer,
     /// What the connection is charged for.
     pub account: Account,
@@ -30,14 +31,14 @@ const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 /// The client that sent a request. It is one of the extensions of the request.
 #[derive(Debug, Clone)]
 pub struct Client {
-    remote: Remote,
+    remote: Arc<Remote>,
     /// `None` if the server requires no tokens, or none on this path.
     claims: Option<Arc<Claims>>,
 }
 
 impl Client {
     /// The client at `remote`; `claims` are those of its token.
-    pub fn new(remote: Remote, claims: Option<Claims>) -> Client {
+    pub fn new(remote: Arc<Remote>, claims: Option<Claims>) -> Client {
         Client { remote, claims: claims.map(Arc::new) }
     }
 
@@ -68,7 +69,7 @@ impl Client {
     /// If the token does not grant the right, or the address exceeds `--publish-rate`.
     pub fn authorize_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
         self.authorize(app, Right::Publish, topic)?;
-        let limited = self.limited_address(app);
+        let limited = self.limited_address();
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
             let rate = app.config.publish_rate;
@@ -84,10 +85,9 @@ impl Client {
         &self.remote.account
     }
 
-    /// The address, if the limits per address apply to it.
-    pub fn limited_address(&self, app: &App) -> Option<IpAddr> {
-        let is_limited = app.config.limit_loopback || !self.remote.address.is_loopback();
-        is_limited.then_some(self.remote.address)
+    /// The address for the limits of one address; `None` if they do not apply.
+    pub fn limited_address(&self) -> Option<IpAddr> {
+        self.remote.limited_address
     }
 
     /// Checks that the token has not expired since the request was authenticated.
@@ -99,6 +99,16 @@ impl Client {
         if has_expired { Err(End::TokenExpired) } else { Ok(()) }
     }
 
+    /// When the token expires, seconds since the Unix epoch.
+    pub fn token_expiry(&self) -> Option<u64> {
+        self.claims.as_ref().and_then(|claims| claims.exp)
+    }
+
+    /// Time until the token expires; `None` if there is none or it does not expire.
+    pub fn token_time_left(&self) -> Option<Duration> {
+        self.claims.as_ref().and_then(|claims| claims.time_left())
+    }
+
     /// Resolves when the client is gone, or one second after it has finished sending.
     pub async fn has_left(&self) {
         if self.remote.peer.finished().await == Finished::Sending {
@@ -108,7 +118,7 @@ impl Client {
 
     /// Resolves when the token has expired; never if there is none or it does not expire.
     pub async fn token_expired(&self) {
-        match self.claims.as_ref().and_then(|claims| claims.time_left()) {
+        match self.token_time_left() {
             // Boxed, since most clients have no such token.
             Some(left) => Box::pin(tokio::time::sleep(left)).await,
             None => pending().await,
@@ -147,11 +157,11 @@ mod tests {
             };
             let claims = exp.map(|exp| Arc::new(claims(exp)));
             let remote = Remote {
-                address: listen.ip(),
+                limited_address: None,
                 peer: Peer::default(),
                 account: guarded.memory.account(None),
             };
-            Client { remote, claims }
+            Client { remote: Arc::new(remote), claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
             client(None).authorize(&open, right, &topic).expect("everybody may");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
-use crate::feed::{Feed, FeedLimits, Retention};
+use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration};
 
@@ -104,6 +104,9 @@ pub struct ServerConfig {
     /// Topics of the server
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number::<usize>)]
     pub max_topics: usize,
+    /// Topics that clients of one address created
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    pub max_topics_per_address: usize,
     /// Messages that a topic retains
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
@@ -223,6 +226,41 @@ impl ServerConfig {
         self.max_message_bytes.saturating_mul(6).saturating_add(1024)
     }
 
+    /// Checks that the limits can be used together.
+    ///
+    /// # Errors
+    /// Names two flags of which one leaves no room for the other, their values, and a remedy.
+    pub fn check(&self) -> Result<(), BadLimits> {
+        let too_small = |flag, value, needed, other, of_other| {
+            if value >= needed {
+                return Ok(());
+            }
+            Err(BadLimits { flag, value, needed, other, of_other })
+        };
+        let message = self.max_message_bytes_encoded();
+        let (batch, of_message) = (self.max_batch_bytes, self.max_message_bytes);
+        for (flag, value) in [
+            ("--max-held-bytes", self.max_held_bytes),
+            ("--max-held-bytes-per-address", self.max_held_bytes_per_address),
+            ("--max-held-bytes-total", self.max_held_bytes_total),
+        ] {
+            let request = self.max_header_bytes.saturating_mul(2).saturating_add(8 << 10);
+            let needed = request.saturating_add(batch);
+            too_small(flag, value, needed, "--max-batch-bytes", batch)?;
+            // Two copies of a message that arrives on a WebSocket, and the text decoded from it.
+            let copies = message.saturating_mul(2);
+            let needed = request.saturating_add(copies).saturating_add(of_message);
+            too_small(flag, value, needed, "--max-message-bytes", of_message)?;
+        }
+        let (flag, value) = ("--retain-total-bytes", self.retain_total_bytes);
+        let topics = self.max_topics.saturating_mul(TOPIC_OVERHEAD);
+        too_small(flag, value, topics.saturating_mul(2), "--max-topics", self.max_topics)?;
+        // Messages are dropped until an eighth is free.
+        let kept = topics.saturating_add(message).saturating_add(MESSAGE_OVERHEAD);
+        let needed = kept.saturating_add(kept / 7).saturating_add(1);
+        too_small(flag, value, needed, "--max-message-bytes", of_message)
+    }
+
     /// Opens the feed that `--data` and the limits describe.
     ///
     /// # Errors
@@ -248,6 +286,20 @@ impl ServerConfig {
             },
         )
     }
+}
+
+/// Two limits that cannot be used together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{flag} {value} is too small for {other} {of_other}: raise {flag} to {needed} or more, or lower \
+     {other}"
+)]
+pub struct BadLimits {
+    flag: &'static str,
+    value: usize,
+    needed: usize,
+    other: &'static str,
+    of_other: usize,
 }
 
 impl Default for ServerConfig {

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use warp::http::StatusCode;
 
 use super::ApiError;
+use super::memory::OverLimit;
 use super::metrics::Refusal;
 use crate::feed::store::StoreError;
 
@@ -43,6 +44,8 @@ pub enum End {
     InvalidText,
     /// The client broke another rule of the protocol.
     ProtocolError,
+    /// The server holds as much for the client as it may.
+    OverLimit,
 }
 
 impl End {
@@ -60,6 +63,7 @@ impl End {
             End::BinaryMessage => (CloseCode::Unsupported, "text frames only"),
             End::InvalidText => (CloseCode::Invalid, "text that is not UTF-8"),
             End::ProtocolError => (CloseCode::Protocol, "protocol error"),
+            End::OverLimit => (CloseCode::Again, "over --max-held-bytes: try again later"),
         })
     }
 
@@ -83,6 +87,7 @@ impl End {
         match self {
             End::SlowReader => Some(Refusal::SlowReader),
             End::MessageTooLarge => Some(Refusal::MessageBytes),
+            End::OverLimit => Some(Refusal::HeldBytes),
             _ => None,
         }
     }
@@ -94,9 +99,18 @@ impl From<StoreError> for End {
     }
 }
 
+impl From<OverLimit> for End {
+    fn from(_: OverLimit) -> End {
+        End::OverLimit
+    }
+}
+
 impl From<WebSocketError> for End {
     fn from(error: WebSocketError) -> End {
         match error {
+            WebSocketError::Io(error) if error.get_ref().is_some_and(|it| it.is::<OverLimit>()) => {
+                End::OverLimit
+            }
             WebSocketError::Capacity(_) => End::MessageTooLarge,
             WebSocketError::Utf8(_) => End::InvalidText,
             WebSocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {

@@ -4,16 +4,16 @@
 //! continues, although its clients have answered in time: what they sent has not been read yet. So
 //! a client counts as silent only if the process has run for the whole timeout.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Sleep as HyperSleep, Timer};
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep_until, timeout_at};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep_until};
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
@@ -81,40 +81,47 @@ impl PauseDetector {
         AwakeSleep { pauses: self.clone(), start, timeout, sleep }
     }
 
-    /// Gives `future` as long as `limit`, in which the process runs.
-    ///
-    /// # Errors
-    /// If it is not ready by then.
-    pub async fn timeout<F: Future>(
-        &self,
-        limit: Duration,
-        future: F,
-    ) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        // Most writes are ready at once, and need no timer.
-        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-            return Ok(output);
-        }
-        let start = Instant::now();
-        let mut deadline = start + limit;
-        loop {
-            // In a box, so that idle subscribers keep no room for a timer.
-            match Box::pin(timeout_at(deadline, future.as_mut())).await {
-                Ok(output) => return Ok(output),
-                Err(elapsed) => {
-                    deadline = self.deadline(start, limit);
-                    if deadline <= Instant::now() {
-                        return Err(elapsed);
-                    }
-                }
-            }
-        }
+    /// Gives `future` as long as `limit`, in which the process runs; else the result is an error.
+    pub fn timeout<F: Future>(self: &Arc<Self>, limit: Duration, future: F) -> AwakeTimeout<'_, F> {
+        AwakeTimeout { future, limit, sleep: None, pauses: self }
     }
 }
 
+pin_project! {
+    /// See [`PauseDetector::timeout`]. It is no `async fn`, which would have room for the future
+    /// twice.
+    #[derive(Debug)]
+    pub struct AwakeTimeout<'a, F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        // Most writes are ready at once, and need no timer.
+        sleep: Option<AwakeSleep>,
+        pauses: &'a Arc<PauseDetector>,
+    }
+}
+
+impl<F: Future> Future for AwakeTimeout<'_, F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let sleep = this.sleep.get_or_insert_with(|| this.pauses.sleep(*this.limit));
+        Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
+    }
+}
+
+/// The time given to a future has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time limit has passed")]
+pub struct Elapsed;
+
 /// A timer for hyper whose timeouts begin anew when the process was paused meanwhile. Without it a
 /// client of HTTP/2 that has answered a ping is cut off if the process is stopped before it has
-/// read the answer, and so is a client that sends its next request during the pause.
+/// read the answer.
 #[derive(Debug, Clone)]
 pub struct AwakeTimer(pub Arc<PauseDetector>);
 
@@ -137,6 +144,13 @@ pub struct AwakeSleep {
     start: Instant,
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
+}
+
+impl AwakeSleep {
+    /// Begins anew. The timer is set when it fires, and not each time.
+    pub fn restart(&mut self) {
+        self.start = Instant::now();
+    }
 }
 
 impl HyperSleep for AwakeSleep {}

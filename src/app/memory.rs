@@ -1,11 +1,16 @@
-//! Memory that the server holds on behalf of its clients: requests that are not answered, and
-//! responses and messages that are not read. It is counted for each connection, each address and
-//! the whole server, so that a client that makes the server queue anything meets a limit.
+//! Memory that the server holds on behalf of its clients: requests and messages that have not
+//! arrived completely or are not answered, and responses and messages that are not read. It is
+//! counted for each connection, each address and the whole server, so that a client that makes the
+//! server queue anything meets a limit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
+
+/// Bytes that a connection may have in one place without a charge, so that small requests and
+/// messages cost no counting.
+pub const FREE_BYTES: usize = 4 << 10;
 
 /// Bytes in use, and their limit.
 #[derive(Debug)]
@@ -147,7 +152,10 @@ pub struct Charge {
 
 /// A client has no room for what it would be charged for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server holds as much for this client as it may; read what was sent before")]
+#[error(
+    "the server holds as much for this client as --max-held-bytes, --max-held-bytes-per-address or \
+     --max-held-bytes-total allows; try again later, and read what was sent before"
+)]
 pub struct OverLimit;
 
 impl Charge {
@@ -168,6 +176,15 @@ impl Charge {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// As [`Charge::set`], for bytes of which the first [`FREE_BYTES`] are free.
+    ///
+    /// # Errors
+    /// As [`Charge::set`].
+    pub fn set_unless_small(&mut self, bytes: usize) -> Result<(), OverLimit> {
+        let charged = if bytes > FREE_BYTES { bytes } else { 0 };
+        if charged == self.bytes { Ok(()) } else { self.set(charged) }
     }
 
     /// Charges for `bytes` more.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::addresses::Place;
+use super::addresses::AddressPermit;
 use crate::usage;
 use crate::variant::Transport;
 
@@ -63,10 +63,11 @@ pub enum Refusal {
     WaitersPerAddress,
     SubscriptionsPerAddress,
     HeldBytes,
+    TopicsPerAddress,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 20] = [
+    const ALL: [Refusal; 21] = [
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -87,6 +88,7 @@ impl Refusal {
         Refusal::WaitersPerAddress,
         Refusal::SubscriptionsPerAddress,
         Refusal::HeldBytes,
+        Refusal::TopicsPerAddress,
     ];
 
     fn label(self) -> ReasonLabel {
@@ -111,6 +113,7 @@ impl Refusal {
             Refusal::WaitersPerAddress => "waiters-per-address",
             Refusal::SubscriptionsPerAddress => "subscriptions-per-address",
             Refusal::HeldBytes => "held-bytes",
+            Refusal::TopicsPerAddress => "topics-per-address",
         };
         ReasonLabel { reason }
     }
@@ -131,9 +134,14 @@ pub struct TransportMetrics {
 
 impl TransportMetrics {
     /// Counts a subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn admit(&self, limit: usize, place: Option<Place>) -> Option<SubscriberGuard> {
+    pub(super) fn admit(
+        &self,
+        limit: usize,
+        address_permit: Option<AddressPermit>,
+    ) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
-        let held = SubscriberGuard { waiting: self.waiting.clone(), _place: place };
+        let held =
+            SubscriberGuard { waiting: self.waiting.clone(), _address_permit: address_permit };
         (before < limit as i64).then_some(held)
     }
 }
@@ -143,7 +151,7 @@ impl TransportMetrics {
 pub struct SubscriberGuard {
     waiting: Gauge,
     /// Its share of what its address may hold.
-    _place: Option<Place>,
+    _address_permit: Option<AddressPermit>,
 }
 
 impl Drop for SubscriberGuard {

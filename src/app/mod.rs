@@ -1,7 +1,9 @@
 //! The state that every connection of the server shares: configuration, feed, limits, metrics and
 //! the shutdown signal.
 
+mod abort;
 mod addresses;
+pub mod charged_reads;
 mod client;
 mod config;
 mod end;
@@ -9,6 +11,7 @@ mod heartbeat;
 pub mod memory;
 pub mod metrics;
 pub mod peer;
+pub mod request_body;
 pub mod response;
 mod subscription;
 pub mod token;
@@ -24,17 +27,18 @@ use tracing::warn;
 use warp::http::StatusCode;
 
 use crate::feed::store::StoreError;
-use crate::feed::{Feed, NoTopic, Topic};
+use crate::feed::{Feed, Topic, TopicError, TopicOwner};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
+use abort::Abort;
 use addresses::Rates;
 use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
-pub use addresses::{AddressShares, Place};
+pub use addresses::{AddressPermit, AddressShares, client_of};
 pub use client::{Client, Remote};
-pub use config::ServerConfig;
+pub use config::{BadLimits, ServerConfig};
 pub use end::{End, TOO_SLOW};
 pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector, heartbeat};
 pub use metrics::Metrics;
@@ -62,12 +66,13 @@ pub struct App {
     pub(crate) token_key: Option<TokenKey>,
     waiters: Arc<AddressShares>,
     subscriptions: Arc<AddressShares>,
+    topics: Arc<AddressShares>,
     /// What is held for clients that have not read it.
     pub memory: Arc<ClientMemory>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
-    /// Cancelled after `--drain-timeout`: connections that are still open are dropped.
-    abort: CancellationToken,
+    /// Set after `--drain-timeout`: connections that are still open are dropped.
+    abort: Arc<Abort>,
 }
 
 impl App {
@@ -81,6 +86,7 @@ impl App {
             publish_rates: Rates::new(config.publish_rate),
             waiters: AddressShares::new(config.max_waiters_per_address),
             subscriptions: AddressShares::new(config.max_subscriptions_per_address),
+            topics: AddressShares::new(config.max_topics_per_address),
             memory: ClientMemory::new(ClientMemoryLimits {
                 connection: config.max_held_bytes,
                 address: config.max_held_bytes_per_address,
@@ -93,7 +99,7 @@ impl App {
             drain: CancellationToken::new(),
             drained_at: OnceLock::new(),
             tasks: TaskTracker::new(),
-            abort: CancellationToken::new(),
+            abort: Arc::default(),
         })
     }
 
@@ -110,15 +116,7 @@ impl App {
 
     /// Runs the task of a connection until it ends, or until `--drain-timeout` has passed.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        // A token's future takes two locks whenever it is polled.
-        let mut abort = WhenWoken::new(Box::pin(self.abort.clone().cancelled_owned()));
-        self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = connection => {}
-                () = &mut abort => {}
-            }
-        });
+        self.tasks.spawn(self.abort.run_until_set(connection));
     }
 
     /// Parses the name of a topic.
@@ -142,14 +140,25 @@ impl App {
         Ok(name)
     }
 
-    /// The topic of that name, created if it does not exist.
+    /// The topic of that name, created if it does not exist. Only clients are limited in how many
+    /// they create.
     ///
     /// # Errors
-    /// If the server has `--max-topics`, or the store cannot open the topic.
-    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, ApiError> {
-        let topic = self.feed.topic(name);
-        if let Err(NoTopic::TooMany { .. }) = topic {
-            self.metrics.refused(Refusal::Topics);
+    /// If the server has `--max-topics`, or `--max-topics-per-address` that the client's address
+    /// created, or the store cannot open the topic.
+    pub fn topic(&self, name: &TopicName, client: Option<&Client>) -> Result<Arc<Topic>, ApiError> {
+        let owner = || match client.and_then(|client| client.limited_address()) {
+            None => Ok(None),
+            Some(address) => match self.topics.enter(address) {
+                Some(place) => Ok(Some(Box::new(place) as TopicOwner)),
+                None => Err(TopicError::ShareUsed { limit: self.topics.limit() }),
+            },
+        };
+        let topic = self.feed.topic_of(name, owner);
+        match topic {
+            Err(TopicError::TooMany { .. }) => self.metrics.refused(Refusal::Topics),
+            Err(TopicError::ShareUsed { .. }) => self.metrics.refused(Refusal::TopicsPerAddress),
+            _ => {}
         }
         Ok(topic?)
     }
@@ -181,7 +190,7 @@ impl App {
             Refusal::Waiters => (&self.waiters, Refusal::WaitersPerAddress),
             _ => (&self.subscriptions, Refusal::SubscriptionsPerAddress),
         };
-        let place = client.limited_address(self).map(|address| shares.enter(address));
+        let place = client.limited_address().map(|address| shares.enter(address));
         if let Some(None) = place {
             let status = StatusCode::TOO_MANY_REQUESTS;
             let whose = "subscribers of one address";
@@ -192,12 +201,25 @@ impl App {
         guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit))
     }
 
+    /// Stores a message as JSON, which no client sent.
+    ///
+    /// # Errors
+    /// As [`App::publish_for`].
+    pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
+        self.publish_for(None, topic, json).await
+    }
+
     /// Stores a message that a client sent as JSON, on any transport.
     ///
     /// # Errors
-    /// If the JSON is not a message, the message is too large, the server has `--max-topics`, or
-    /// the store fails.
-    pub async fn publish(&self, topic: &TopicName, json: &[u8]) -> Result<Stored, ApiError> {
+    /// If the JSON is not a message, the message is too large, the topic cannot be created, or the
+    /// store fails.
+    pub async fn publish_for(
+        &self,
+        client: Option<&Client>,
+        topic: &TopicName,
+        json: &[u8],
+    ) -> Result<Stored, ApiError> {
         let message: NewMessage = serde_json::from_slice(json).map_err(|error| {
             let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
             ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
@@ -209,7 +231,7 @@ impl App {
             let text = format!("sender and text have {size} bytes together; the limit is {limit}");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let cursor = self.topic(topic)?.publish(message).await?;
+        let cursor = self.topic(topic, client)?.publish(message).await?;
         self.feed.make_room();
         self.metrics.published.inc();
         Ok(Stored { epoch: cursor.epoch, offset: cursor.offset })
@@ -227,7 +249,7 @@ impl App {
                 left = self.tasks.len(),
                 "dropping connections that are still open after --drain-timeout"
             );
-            self.abort.cancel();
+            self.abort.set();
             self.tasks.wait().await;
         }
     }

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tracing::debug;
 
 /// Time between two checks whether the peer of a socket with unread data is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +43,9 @@ fn user_timeout(send_timeout: Duration) -> Duration {
     // To Linux 0 means no timeout of its own.
     counted.max(send_timeout / 2).clamp(Duration::from_millis(1), USER_TIMEOUT_MAX)
 }
+
+/// Bytes that are joined to be written with one plain system call.
+const JOINED_BYTES_MAX: usize = 1 << 10;
 
 /// Makes the kernel close a connection whose peer has vanished.
 ///
@@ -68,12 +73,20 @@ pub fn set_keepalive(
 #[derive(Debug)]
 pub struct PeerStream {
     read: OwnedReadHalf,
-    write: Arc<OwnedWriteHalf>,
+    write: Arc<WriteHalf>,
+}
+
+#[derive(Debug)]
+struct WriteHalf {
+    half: OwnedWriteHalf,
+    /// Bytes that the kernel has taken.
+    written: AtomicU64,
 }
 
 impl PeerStream {
     pub fn new(stream: TcpStream) -> PeerStream {
         let (read, write) = stream.into_split();
+        let write = WriteHalf { half: write, written: AtomicU64::new(0) };
         PeerStream { read, write: Arc::new(write) }
     }
 
@@ -90,7 +103,7 @@ impl PeerStream {
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Default)]
-pub struct Peer(Weak<OwnedWriteHalf>);
+pub struct Peer(Weak<WriteHalf>);
 
 /// How a peer has finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +116,33 @@ pub enum Finished {
 }
 
 impl Peer {
+    /// Bytes written to the connection so far.
+    pub fn written(&self) -> u64 {
+        self.0.upgrade().map_or(0, |socket| socket.written.load(Relaxed))
+    }
+
+    /// Of these, the bytes that have arrived at the peer. All of them if the system cannot tell.
+    pub fn acknowledged(&self) -> u64 {
+        let Some(socket) = self.0.upgrade() else { return 0 };
+        let written = socket.written.load(Relaxed);
+        written - queued_bytes(socket.half.as_ref()).min(written)
+    }
+
+    /// Makes the kernel discard what it has not sent when the connection is closed, and reset it.
+    pub fn discard_unsent(&self) {
+        let Some(socket) = self.0.upgrade() else { return };
+        let socket: &TcpStream = socket.half.as_ref();
+        if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+            debug!(%error, "the connection may still deliver what it has queued");
+        }
+    }
+
     /// Resolves when the peer has finished sending or is gone; never while it may send more.
     pub async fn finished(&self) -> Finished {
         // A request on HTTP/2 has no socket of its own: the end of the connection drops this
         // future.
         let Some(socket) = self.0.upgrade() else { return pending().await };
-        let socket: &TcpStream = (*socket).as_ref();
+        let socket: &TcpStream = socket.half.as_ref();
         match socket.peek(&mut [0]).await {
             Ok(0) => return Finished::Sending,
             Ok(_) => {}
@@ -124,6 +158,21 @@ impl Peer {
             }
         }
     }
+}
+
+/// Bytes in the kernel's send queue that the peer has not acknowledged (tcp(7), `SIOCOUTQ`).
+#[cfg(target_os = "linux")]
+fn queued_bytes(socket: &TcpStream) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the call writes one `int`. SIOCOUTQ is TIOCOUTQ.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn queued_bytes(_: &TcpStream) -> u64 {
+    0
 }
 
 impl AsyncRead for PeerStream {
@@ -146,7 +195,11 @@ impl PeerStream {
             ready!(self.socket().poll_write_ready(cx))?;
             match write(self.socket()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                Ok(bytes) => {
+                    self.write.written.fetch_add(bytes as u64, Relaxed);
+                    return Poll::Ready(Ok(bytes));
+                }
+                failed => return Poll::Ready(failed),
             }
         }
     }
@@ -166,7 +219,18 @@ impl AsyncWrite for PeerStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs))
+        let size: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if size > JOINED_BYTES_MAX {
+            return self.poll_write_with(cx, |socket| socket.try_write_vectored(bufs));
+        }
+        // Cheaper than a vectored write: most responses are short.
+        let mut joined = [0; JOINED_BYTES_MAX];
+        let mut end = 0;
+        for buf in bufs {
+            joined[end..end + buf.len()].copy_from_slice(buf);
+            end += buf.len();
+        }
+        self.poll_write_with(cx, |socket| socket.try_write(&joined[..end]))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -136,7 +136,7 @@ impl Subscription {
         transport: Transport,
         request: SubscribeRequest,
     ) -> Result<Subscription, ApiError> {
-        let topic = app.topic(&app.topic_name(&request.topic)?)?;
+        let topic = app.topic(&app.topic_name(&request.topic)?, Some(&request.client))?;
         let ReadOptions { cursor, limit, wait, heartbeat } = request.query.check(app, &topic)?;
         let is_counted = transport != Transport::ShortPolling;
         Ok(Subscription {
@@ -166,7 +166,8 @@ impl Subscription {
             if self.transport == Transport::WebSocket {
                 return pending().await; // The end of the connection shows when it is read.
             }
-            self.client.has_left().await;
+            // In a box, which WebSockets do without.
+            Box::pin(self.client.has_left()).await;
         };
         tokio::select! {
             () = self.app.drained(self.drain_slot) => self.app.drain_end(),
@@ -191,7 +192,7 @@ impl Subscription {
         // Boxed, so that an idle subscriber does not keep room for it.
         Box::pin(async {
             self.client.authorize_publish(&self.app, self.topic.name())?;
-            self.app.publish(self.topic.name(), json).await
+            self.app.publish_for(Some(&self.client), self.topic.name(), json).await
         })
     }
 

@@ -16,7 +16,7 @@ use super::progress::ProgressLine;
 use super::target_url::TargetUrl;
 use super::watch::Watch;
 use crate::client::Dialer;
-use crate::load::{Campaign, Progress, ServerSource};
+use crate::load::{LoadTest, Progress, ServerSource};
 use crate::packet_link;
 use crate::report::baseline;
 use crate::report::threshold::{Reference, Threshold};
@@ -75,7 +75,7 @@ pub(super) struct Common {
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Skip measuring the machine's own time; predictions are then theory alone
+    /// Skip measuring the machine's processing time; predictions are then theory alone
     #[arg(long)]
     no_calibration: bool,
     /// Directory for the results [default: reports/TIME]
@@ -127,20 +127,20 @@ impl Common {
             baseline::check_comparable(old, &scenario)
                 .map_err(|reason| usage(format!("--baseline {}: {reason}", path.display())))?;
         }
-        let mut campaign = Campaign::new(scenario, source)?;
+        let mut load_test = LoadTest::new(scenario, source)?;
         if self.no_calibration {
-            campaign = campaign.uncalibrated();
+            load_test = load_test.uncalibrated();
         }
         // Before the namespace, which nobody outside of it can reach.
         let watched = self.watch.map(Watch::listen).transpose()?;
-        if campaign.uses_packet_link() {
+        if load_test.uses_packet_link() {
             packet_link::enter()?;
         }
         let directory = RunDirectory::create(self.output.as_deref())?;
         let runtime = super::load_runtime()?;
         let start = |listener| runtime.block_on(Watch::start(listener, directory.path()));
         let watch = watched.map(start).transpose()?;
-        let run = runtime.block_on(measure(campaign, &directory, watch.as_ref()))?;
+        let run = runtime.block_on(measure(load_test, &directory, watch.as_ref()))?;
         if run.cells.is_empty() {
             return nothing_measured(&run);
         }
@@ -311,13 +311,13 @@ fn nothing_measured(run: &Run) -> anyhow::Result<ExitCode> {
     bail!("nothing was measured: {}", reasons.join(": "))
 }
 
-/// Runs the campaign and writes each finished cell to disk before the next one starts.
+/// Runs the load_test and writes each finished cell to disk before the next one starts.
 async fn measure(
-    campaign: Campaign,
+    load_test: LoadTest,
     directory: &RunDirectory,
     watch: Option<&Watch>,
 ) -> anyhow::Result<Run> {
-    let line = ProgressLine::new(campaign.expected_duration());
+    let line = ProgressLine::new(load_test.expected_duration());
     let interrupted = super::shutdown_signal()?;
     let write = |run: &Run| {
         if let Err(error) = directory.write_run(run) {
@@ -333,7 +333,7 @@ async fn measure(
             watch.publish(&progress);
         }
     };
-    let run = campaign.measure(interrupted, &on_progress).await;
+    let run = load_test.measure(interrupted, &on_progress).await;
     line.finish();
     Ok(run)
 }

@@ -43,6 +43,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let target = Target::from_toml(&text).map_err(wrong)?;
     let known = target.transports();
     let dialer = args.common.dialer(&args.target)?;
-    let source = ServerSource::Foreign { dialer, target: Arc::new(target), pid: args.pid };
+    let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: args.pid };
     args.common.measure(source, |variant| known.iter().any(|transport| variant == *transport))
 }

@@ -13,6 +13,7 @@ mod report;
 mod serve;
 mod target_url;
 mod token;
+mod trace;
 mod watch;
 
 use std::io;
@@ -46,6 +47,7 @@ enum Command {
     Serve(serve::Args),
     Load(load::Args),
     Inspect(inspect::Args),
+    Trace(trace::Args),
     Token(token::Args),
     Report(report::Args),
     Predict(predict::Args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Load(args) => load::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Token(args) => token::run(args),
         Command::Report(args) => report::run(args),
         Command::Predict(args) => predict::run(args),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::note;
-use crate::load::{Phase, Progress};
+use crate::load::{CellPhase, Progress};
 
 /// Time between two redraws.
 const TICK: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ impl ProgressLine {
             Progress::Calibrating { left } => {
                 state.end = Instant::now() + *left;
                 state.cell = "before the first cell".to_owned();
-                "measuring the machine's own time"
+                "measuring the machine's processing time"
             }
             Progress::Cell { number, of, variant, case, repeat, left } => {
                 let case = if case.is_empty() { String::new() } else { format!(", {case}") };
@@ -91,13 +91,13 @@ impl ProgressLine {
 }
 
 /// A short description of a phase.
-pub fn phase_name(phase: Phase) -> &'static str {
+pub fn phase_name(phase: CellPhase) -> &'static str {
     match phase {
-        Phase::Connecting => "connecting",
-        Phase::Idle => "idle",
-        Phase::WarmUp => "warming up",
-        Phase::Steady => "measuring",
-        Phase::Restarting => "restarting the server",
-        Phase::Draining => "draining",
+        CellPhase::Connecting => "connecting",
+        CellPhase::Idle => "idle",
+        CellPhase::WarmUp => "warming up",
+        CellPhase::Steady => "measuring",
+        CellPhase::Restarting => "restarting the server",
+        CellPhase::Draining => "draining",
     }
 }

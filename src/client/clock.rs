@@ -15,25 +15,25 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 
-use super::timer::Timer;
+use super::kernel_timer::KernelTimer;
 
-/// How late an alarm may be: the default timer slack of Linux for sleeping threads. Alarms that are
-/// due within it share one wake-up.
+/// How late a timer may fire: the default timer slack of Linux for sleeping threads. Deadlines
+/// within it share one wake-up.
 const SLACK: Duration = Duration::from_micros(50);
-/// Shortest time between two wake-ups. The receivers of a fan-out set their alarms some
+/// Shortest time between two wake-ups. The receivers of a fan-out set their deadlines some
 /// microseconds apart, and a wake-up for each would cost more than receiving the message. A single
-/// alarm is not delayed by it.
+/// timer is not delayed by it.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Wakes a task at an instant. The task must check the time again, since an alarm that is no longer
+/// Wakes a task at an instant. The task must check the time again, since a timer that is no longer
 /// needed still wakes it.
 #[derive(Debug, Default)]
-pub struct Alarm {
+pub struct Timer {
     set: Option<(Instant, Waker)>,
     clock: Option<Arc<Clock>>,
 }
 
-impl Alarm {
+impl Timer {
     /// Wakes the task of `cx` at `deadline`, unless that is set already.
     pub fn set(&mut self, deadline: Instant, cx: &Context<'_>) {
         let is_set = self
@@ -49,14 +49,14 @@ impl Alarm {
 
 /// Completes at `deadline`, never before.
 pub fn sleep_until(deadline: Instant) -> SleepUntil {
-    SleepUntil { deadline, alarm: Alarm::default() }
+    SleepUntil { deadline, timer: Timer::default() }
 }
 
 /// The future of [`sleep_until`].
 #[derive(Debug)]
 pub struct SleepUntil {
     deadline: Instant,
-    alarm: Alarm,
+    timer: Timer,
 }
 
 impl Future for SleepUntil {
@@ -67,7 +67,7 @@ impl Future for SleepUntil {
         if Instant::now() >= deadline {
             return Poll::Ready(());
         }
-        self.alarm.set(deadline, cx);
+        self.timer.set(deadline, cx);
         Poll::Pending
     }
 }
@@ -76,12 +76,12 @@ static CLOCKS: LazyLock<Mutex<HashMap<Id, Arc<Clock>>>> = LazyLock::new(Mutex::d
 
 #[derive(Debug)]
 struct Clock {
-    timer: Timer,
-    alarms: Mutex<Alarms>,
+    timer: KernelTimer,
+    deadlines: Mutex<Deadlines>,
 }
 
 #[derive(Debug, Default)]
-struct Alarms {
+struct Deadlines {
     queue: BinaryHeap<Reverse<Entry>>,
     /// Orders entries of the same instant by arrival.
     count: u64,
@@ -110,7 +110,7 @@ impl Clock {
         let runtime = Handle::current();
         let mut clocks = CLOCKS.lock().expect("no panic under this lock");
         let start = || {
-            let clock = Arc::new(Clock { timer: Timer::new(), alarms: Mutex::default() });
+            let clock = Arc::new(Clock { timer: KernelTimer::new(), deadlines: Mutex::default() });
             let guard = RemoveOnDrop(runtime.id());
             let this = clock.clone();
             runtime.spawn(async move {
@@ -123,22 +123,22 @@ impl Clock {
     }
 
     fn wake_at(&self, deadline: Instant, waker: &Waker) {
-        let mut alarms = self.alarms.lock().expect("no panic under this lock");
+        let mut deadlines = self.deadlines.lock().expect("no panic under this lock");
         let is_earliest =
-            alarms.queue.peek().is_none_or(|Reverse(earliest)| deadline < earliest.deadline);
-        let (number, waker) = (alarms.count, waker.clone());
-        alarms.count += 1;
-        alarms.queue.push(Reverse(Entry { deadline, number, waker }));
+            deadlines.queue.peek().is_none_or(|Reverse(earliest)| deadline < earliest.deadline);
+        let (number, waker) = (deadlines.count, waker.clone());
+        deadlines.count += 1;
+        deadlines.queue.push(Reverse(Entry { deadline, number, waker }));
         if is_earliest {
-            self.set_timer(&alarms, Instant::now());
+            self.set_timer(&deadlines, Instant::now());
         }
     }
 
-    /// The caller holds the lock of the alarms, so that the timer is set for the earliest of them.
-    fn set_timer(&self, alarms: &Alarms, now: Instant) {
-        if let Some(Reverse(earliest)) = alarms.queue.peek() {
+    /// The caller holds the lock, so that the timer is set for the earliest deadline.
+    fn set_timer(&self, deadlines: &Deadlines, now: Instant) {
+        if let Some(Reverse(earliest)) = deadlines.queue.peek() {
             let due = earliest.deadline + SLACK;
-            let due = alarms.pause_ends.map_or(due, |end| end.max(due));
+            let due = deadlines.pause_ends.map_or(due, |end| end.max(due));
             self.timer.set(due.saturating_duration_since(now));
         }
     }
@@ -153,13 +153,13 @@ impl Clock {
     }
 
     fn take_due(&self, due: &mut Vec<Waker>) {
-        let mut alarms = self.alarms.lock().expect("no panic under this lock");
+        let mut deadlines = self.deadlines.lock().expect("no panic under this lock");
         let now = Instant::now();
-        while alarms.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
-            due.extend(alarms.queue.pop().map(|Reverse(entry)| entry.waker));
+        while deadlines.queue.peek().is_some_and(|Reverse(entry)| entry.deadline <= now) {
+            due.extend(deadlines.queue.pop().map(|Reverse(entry)| entry.waker));
         }
-        alarms.pause_ends = Some(now + PAUSE);
-        self.set_timer(&alarms, now);
+        deadlines.pause_ends = Some(now + PAUSE);
+        self.set_timer(&deadlines, now);
     }
 }
 

@@ -17,6 +17,7 @@ use super::clock::sleep_until;
 use super::happy_eyeballs::Addresses;
 use super::http2::Http2;
 use super::http2_frames::FrameCounter;
+use super::recording::{Recorder, Recording};
 #[cfg(feature = "tls")]
 use super::tls_stream::MaybeTlsStream;
 use super::{ByteKind, Link, Meter, Shared};
@@ -27,7 +28,7 @@ use crate::tls::Trust;
 type MaybeTlsStream = Link<tokio::net::TcpStream>;
 
 /// Bytes of a response body that are accepted by default: as many as a topic retains by default.
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Entries of a journal, enough for a trace of some seconds.
 const JOURNAL_ENTRIES_MAX: usize = 1_000_000;
 
@@ -37,12 +38,13 @@ pub struct Dialer {
     addresses: Addresses,
     /// Prefix of every request path; empty, or with a `/` at its beginning and none at its end.
     base_path: Arc<str>,
-    answer_bytes_max: usize,
+    response_bytes_max: usize,
     /// Sent with every request, `host` among them.
     headers: Arc<HeaderMap>,
     one_way: Duration,
     meter: Arc<Meter>,
     journal: Option<Arc<Journal>>,
+    recording: Option<Arc<Recording>>,
     /// The HTTP/2 connection for all requests; without it each subscriber has its own connection.
     shared: Option<Arc<Shared>>,
     #[cfg(feature = "tls")]
@@ -59,7 +61,7 @@ pub enum Entry {
     /// A request was sent.
     Request,
     /// A response was complete, with so many messages.
-    Answer { messages: usize },
+    Response { messages: usize },
 }
 
 impl Journal {
@@ -83,11 +85,12 @@ impl Dialer {
         Dialer {
             addresses: Addresses::from(address),
             base_path: Arc::from(""),
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            response_bytes_max: RESPONSE_BYTES_MAX,
             headers: Arc::new(HeaderMap::from_iter([(HOST, host)])),
             one_way: Duration::ZERO,
             meter: Arc::default(),
             journal: None,
+            recording: None,
             shared: None,
             #[cfg(feature = "tls")]
             trust: None,
@@ -111,8 +114,8 @@ impl Dialer {
     }
 
     /// Limits the size of a response body, and of a message on a stream.
-    pub fn with_answer_bytes_max(self, answer_bytes_max: usize) -> Dialer {
-        Dialer { answer_bytes_max, ..self }
+    pub fn with_response_bytes_max(self, response_bytes_max: usize) -> Dialer {
+        Dialer { response_bytes_max, ..self }
     }
 
     /// The prefix of every request path.
@@ -121,8 +124,8 @@ impl Dialer {
     }
 
     /// The limit on the size of a response body, and of a message on a stream.
-    pub fn answer_bytes_max(&self) -> usize {
-        self.answer_bytes_max
+    pub fn response_bytes_max(&self) -> usize {
+        self.response_bytes_max
     }
 
     /// Simulates a link with this round-trip time.
@@ -138,6 +141,11 @@ impl Dialer {
     /// Records requests and responses in `journal`.
     pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
         Dialer { journal: Some(journal), ..self }
+    }
+
+    /// Records every byte in `recording`.
+    pub fn with_recording(self, recording: Arc<Recording>) -> Dialer {
+        Dialer { recording: Some(recording), ..self }
     }
 
     /// Sends requests on the HTTP/2 connection of `shared`.
@@ -213,7 +221,7 @@ impl Dialer {
         self.meter.move_down(counted, ByteKind::Payload, payload_bytes);
         self.meter.move_down(counted, ByteKind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Answer { messages });
+            journal.record(Entry::Response { messages });
         }
     }
 
@@ -246,6 +254,7 @@ impl Dialer {
         #[cfg(feature = "tls")]
         let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;
         self.meter.sockets.add(socket);
+        let recording = self.recording.clone();
         Ok(WireStream {
             stream,
             socket,
@@ -253,6 +262,7 @@ impl Dialer {
             down: ByteKind::Headers,
             read: 0,
             frames: None,
+            recorder: recording.map(|recording| Recorder::open(recording, &self.meter)),
             meter: self.meter.clone(),
         })
     }
@@ -276,6 +286,7 @@ pub struct WireStream {
     read: usize,
     /// For HTTP/2: up and down.
     frames: Option<Box<[FrameCounter; 2]>>,
+    recorder: Option<Recorder>,
     meter: Arc<Meter>,
 }
 
@@ -324,6 +335,9 @@ impl AsyncRead for WireStream {
         let count = buf.filled().len() - before;
         self.read += count;
         self.meter.count_down(self.down, count);
+        if let Some(recorder) = &self.recorder {
+            recorder.received(&buf.filled()[before..], &self.meter);
+        }
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[1].header_bytes(&buf.filled()[before..]);
             self.meter.move_down(ByteKind::Framing, ByteKind::Headers, header_bytes);
@@ -340,6 +354,9 @@ impl AsyncWrite for WireStream {
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.meter.count_up(self.up, count);
+        if let Some(recorder) = &self.recorder {
+            recorder.sent(&buf[..count], &self.meter);
+        }
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[0].header_bytes(&buf[..count]);
             self.meter.move_up(ByteKind::Framing, ByteKind::Headers, header_bytes);

@@ -28,13 +28,13 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// A complete response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpResponse {
     /// The body of a 200.
     fn accepted(self) -> Result<Bytes, ClientError> {
         if self.status == StatusCode::OK { Ok(self.body) } else { Err(self.refusal()) }
@@ -200,15 +200,15 @@ impl HttpConnection {
         path: &str,
         more: &HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<HttpResponse, ClientError> {
         let started = self.open.is_none().then(Instant::now);
         let is_reused = self.connect().await?;
         self.dialer.admit_request().await;
-        let answer = self.send_with_retry(is_reused, method, path, more, body).await?;
+        let response = self.send_with_retry(is_reused, method, path, more, body).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// Opens the connection now, not with the first request.
@@ -231,7 +231,7 @@ impl HttpConnection {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<HttpResponse, ClientError> {
         let is_reused = self.connect().await?;
         self.send_with_retry(is_reused, method, path, &HeaderMap::new(), body).await
     }
@@ -261,9 +261,9 @@ impl HttpConnection {
         path: &str,
         more: &HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<HttpResponse, ClientError> {
         let failed = match self.send(method.clone(), path, more, body.clone()).await? {
-            Ok(answer) => return Ok(answer),
+            Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
         self.open = None;
@@ -287,7 +287,7 @@ impl HttpConnection {
         path: &str,
         more: &HeaderMap,
         body: Bytes,
-    ) -> Result<Result<Answer, SendFailed>, ClientError> {
+    ) -> Result<Result<HttpResponse, SendFailed>, ClientError> {
         let mut request = request(&self.dialer, method, path, body)?;
         for (name, value) in more {
             request.headers_mut().insert(name, value.clone());
@@ -299,7 +299,7 @@ impl HttpConnection {
         };
         let (head, body) = response.into_parts();
         self.retry_after = retry_after(&head.headers);
-        let bytes_max = self.dialer.answer_bytes_max();
+        let bytes_max = self.dialer.response_bytes_max();
         let body = Limited::new(body, bytes_max).collect().await;
         let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
             Ok(_) => ClientError::ProtocolError(format!(
@@ -307,7 +307,7 @@ impl HttpConnection {
             )),
             Err(error) => ClientError::Broken(error),
         })?;
-        Ok(Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() }))
+        Ok(Ok(HttpResponse { status: head.status, headers: head.headers, body: body.to_bytes() }))
     }
 }
 

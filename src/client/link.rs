@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::clock::Alarm;
+use super::clock::Timer;
 
 /// Bytes in flight in one direction; at the limit the sender waits, as for a full socket buffer.
 const IN_FLIGHT_BYTES_MAX: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub struct Link<S> {
     inbound: Flight,
     /// The peer has closed its direction; bytes in flight still arrive.
     ended: bool,
-    alarm: Alarm,
+    timer: Timer,
 }
 
 /// The bytes in flight in one direction.
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             outbound: Flight::default(),
             inbound: Flight::default(),
             ended: false,
-            alarm: Alarm::default(),
+            timer: Timer::default(),
         }
     }
 
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     fn set_alarm(&mut self, cx: &Context<'_>) {
         let dues = [self.inbound.next_due(), self.outbound.next_due()];
         if let Some(due) = dues.into_iter().flatten().min() {
-            self.alarm.set(due, cx);
+            self.timer.set(due, cx);
         }
     }
 }
@@ -181,9 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.deliver_outbound(cx)?.is_pending() {
-            // The stream is no longer read, so inbound bytes need no alarm.
+            // The stream is no longer read, so inbound bytes need no timer.
             if let Some(due) = this.outbound.next_due() {
-                this.alarm.set(due, cx);
+                this.timer.set(due, cx);
             }
             return Poll::Pending;
         }

@@ -29,9 +29,9 @@ pub struct Meter {
     /// HTTP requests sent, upgrades included.
     pub requests: AtomicU64,
     /// Responses received; the 101 of an upgrade does not count.
-    pub answers: AtomicU64,
+    pub responses: AtomicU64,
     /// Of those, the ones without a message.
-    pub empty_answers: AtomicU64,
+    pub empty_responses: AtomicU64,
     /// Requests sent again because the connection they were first sent on was closed.
     pub repeated: AtomicU64,
     /// TCP connections opened.
@@ -72,10 +72,10 @@ impl Kinds {
 
 /// The counts of a [`Meter`] at one instant; the difference of two covers the time between them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct MeterCounts {
     pub requests: u64,
-    pub answers: u64,
-    pub empty_answers: u64,
+    pub responses: u64,
+    pub empty_responses: u64,
     pub repeated: u64,
     pub opened: u64,
     up: [i64; 3],
@@ -86,7 +86,7 @@ pub struct Tally {
 }
 
 /// Bytes of TCP and IPv4 headers with the timestamp option, per segment.
-const SEGMENT_HEADER_BYTES: u64 = 52;
+pub const SEGMENT_HEADER_BYTES: u64 = 52;
 
 impl Meter {
     pub(super) fn count_up(&self, kind: ByteKind, bytes: usize) {
@@ -133,9 +133,9 @@ impl Meter {
 
     /// Counts a complete response.
     pub(super) fn answered(&self, messages: usize) {
-        self.answers.fetch_add(1, Relaxed);
+        self.responses.fetch_add(1, Relaxed);
         if messages == 0 {
-            self.empty_answers.fetch_add(1, Relaxed);
+            self.empty_responses.fetch_add(1, Relaxed);
         }
     }
 
@@ -167,11 +167,11 @@ impl Meter {
     }
 
     /// The counts so far.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn counts(&self) -> MeterCounts {
+        MeterCounts {
             requests: self.requests.load(Relaxed),
-            answers: self.answers.load(Relaxed),
-            empty_answers: self.empty_answers.load(Relaxed),
+            responses: self.responses.load(Relaxed),
+            empty_responses: self.empty_responses.load(Relaxed),
             repeated: self.repeated.load(Relaxed),
             opened: self.opened.load(Relaxed),
             up: self.up.load(),
@@ -183,14 +183,14 @@ impl Meter {
     }
 }
 
-impl Tally {
+impl MeterCounts {
     /// What happened between `earlier` and this one.
-    pub fn since(&self, earlier: &Tally) -> Tally {
+    pub fn since(&self, earlier: &MeterCounts) -> MeterCounts {
         let minus = |now: [i64; 3], then: [i64; 3]| std::array::from_fn(|i| now[i] - then[i]);
-        Tally {
+        MeterCounts {
             requests: self.requests - earlier.requests,
-            answers: self.answers - earlier.answers,
-            empty_answers: self.empty_answers - earlier.empty_answers,
+            responses: self.responses - earlier.responses,
+            empty_responses: self.empty_responses - earlier.empty_responses,
             repeated: self.repeated - earlier.repeated,
             opened: self.opened - earlier.opened,
             up: minus(self.up, earlier.up),

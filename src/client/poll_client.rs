@@ -12,7 +12,7 @@ use hyper::{Method, StatusCode};
 use serde_json::value::RawValue;
 
 use super::clock::sleep_until;
-use super::{Answer, ClientError, Dialer, HttpConnection, Update};
+use super::{ClientError, Dialer, HttpConnection, HttpResponse, Update};
 use crate::message::{Batch, Cursor, Epoch, Message};
 use crate::variant::{Extra, Extras};
 
@@ -108,33 +108,33 @@ impl PollClient {
     }
 
     async fn get(&mut self, path: &str) -> Result<Update, ClientError> {
-        let answer =
+        let response =
             self.http.counted_request(Method::GET, path, &self.headers, Bytes::new()).await?;
-        match answer.status {
-            StatusCode::OK => self.read(&answer),
+        match response.status {
+            StatusCode::OK => self.read(&response),
             StatusCode::NOT_MODIFIED => {
                 self.http.dialer().answered(0, 0, 0);
                 Ok(Update::default())
             }
-            _ => Err(answer.refusal()),
+            _ => Err(response.refusal()),
         }
     }
 
     /// Reads a batch, moves the cursor and remembers the entity tag.
-    fn read(&mut self, answer: &Answer) -> Result<Update, ClientError> {
-        let body = decompressed(answer)?;
+    fn read(&mut self, response: &HttpResponse) -> Result<Update, ClientError> {
+        let body = decompressed(response)?;
         let invalid = |error: serde_json::Error| ClientError::ProtocolError(error.to_string());
         let batch: Batch<&RawValue> = serde_json::from_slice(&body).map_err(invalid)?;
         let payload_bytes: usize = batch.messages.iter().map(|message| message.get().len()).sum();
         // Each part of a compressed response gets the share that it has of the whole.
-        let payload_bytes = payload_bytes * answer.body.len() / body.len();
-        let envelope_bytes = answer.body.len() - payload_bytes;
+        let payload_bytes = payload_bytes * response.body.len() / body.len();
+        let envelope_bytes = response.body.len() - payload_bytes;
         self.http.dialer().answered(batch.messages.len(), payload_bytes, envelope_bytes);
         let decode = |message: &&RawValue| serde_json::from_str::<Message>(message.get());
         let messages =
             batch.messages.iter().map(decode).collect::<Result<_, _>>().map_err(invalid)?;
         self.cursor = Cursor { epoch: batch.epoch, offset: batch.cursor };
-        if let Some(tag) = answer.headers.get(ETAG).filter(|_| self.is_conditional) {
+        if let Some(tag) = response.headers.get(ETAG).filter(|_| self.is_conditional) {
             self.headers.insert(IF_NONE_MATCH, tag.clone());
         }
         Ok(Update { messages, gap: batch.gap, reset: batch.reset })
@@ -142,12 +142,12 @@ impl PollClient {
 }
 
 /// The body of `answer`, decompressed if need be.
-fn decompressed(answer: &Answer) -> Result<Bytes, ClientError> {
-    if answer.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
-        return Ok(answer.body.clone());
+fn decompressed(response: &HttpResponse) -> Result<Bytes, ClientError> {
+    if response.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
+        return Ok(response.body.clone());
     }
     let mut body = Vec::new();
-    let mut decoder = GzDecoder::new(&*answer.body).take(DECOMPRESSED_BYTES_MAX as u64 + 1);
+    let mut decoder = GzDecoder::new(&*response.body).take(DECOMPRESSED_BYTES_MAX as u64 + 1);
     let invalid =
         |text: String| ClientError::ProtocolError(format!("a compressed response: {text}"));
     decoder.read_to_end(&mut body).map_err(|error| invalid(error.to_string()))?;

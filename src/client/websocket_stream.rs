@@ -67,7 +67,7 @@ impl WebSocket {
         let mut stream = parts.io.into_inner();
         stream.leave_http(head_bytes);
         dialer.meter().ready_after(started.elapsed());
-        let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.answer_bytes_max());
+        let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.response_bytes_max());
         let mut frames = FrameReader::new(received_bytes_max);
         // What the server sent right after its response.
         frames.read_buffer().extend_from_slice(&parts.read_buf);

@@ -17,19 +17,22 @@ mod tail;
 mod topic;
 mod waiters;
 
+use std::any::Any;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::message::{Epoch, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
 use retained::Retained;
+pub use retained::{MESSAGE_OVERHEAD, TOPIC_OVERHEAD};
 pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
 pub use topic::Topic;
+pub use waiters::{Registration, Waiters};
 
 /// Bounds of a feed.
 #[derive(Debug, Clone, Copy)]
@@ -56,20 +59,70 @@ impl Default for FeedLimits {
 pub struct Feed {
     store: Arc<dyn Store>,
     limits: FeedLimits,
-    topics: RwLock<HashMap<TopicName, Arc<Topic>>>,
+    topics: RwLock<Topics>,
     retained: Arc<Retained>,
     /// Held while room is made.
     making_room: Mutex<()>,
 }
 
+/// Topics by name, and those that may be dropped to make room for others.
+#[derive(Debug)]
+struct Topics {
+    by_name: HashMap<TopicName, Arc<Topic>>,
+    /// Topics that kept no message, or were new, when they were last looked at. The limit on topics
+    /// is met without a look at all topics.
+    candidates: VecDeque<TopicName>,
+}
+
+/// Candidates that are looked at to make room for one topic.
+const CANDIDATES_MAX: usize = 64;
+
+impl Topics {
+    /// Drops a candidate that is not in use and keeps no message, if one is soon found.
+    fn make_room(&mut self, store: &dyn Store) {
+        for _ in 0..CANDIDATES_MAX {
+            let Some(name) = self.candidates.pop_front() else { return };
+            let Some(topic) = self.by_name.get(&name) else { continue };
+            if Arc::strong_count(topic) > 1 {
+                self.candidates.push_back(name);
+                continue;
+            }
+            let is_forgotten = || topic.oldest_at().is_none() && store.forget(topic.head().offset);
+            if !topic.has_begun() || is_forgotten() {
+                self.by_name.remove(&name);
+                return;
+            }
+        }
+    }
+
+    /// Drops topics that nobody ever published to or uses now, and looks for new candidates.
+    fn drop_unused(&mut self) {
+        self.by_name.retain(|_, topic| Arc::strong_count(topic) > 1 || topic.has_begun());
+        if self.by_name.len() < self.by_name.capacity() / 4 {
+            self.by_name.shrink_to_fit();
+        }
+        let empty = self.by_name.iter().filter(|(_, topic)| topic.oldest_at().is_none());
+        self.candidates = empty.map(|(name, _)| name.clone()).collect();
+    }
+}
+
+/// What a topic keeps for whoever created it, until it is dropped.
+pub type TopicOwner = Box<dyn Any + Send + Sync>;
+
 /// Why a topic could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoTopic {
+pub enum TopicError {
     /// The server has as many topics as its limit allows.
     #[error(
         "the server has {limit} topics, which is its limit; use one of them, or raise the limit"
     )]
     TooMany { limit: usize },
+    /// The client has created as many topics as it may.
+    #[error(
+        "the server has {limit} topics that clients of your address created, which is its limit \
+         for one address; use one of them"
+    )]
+    ShareUsed { limit: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -90,7 +143,7 @@ impl Feed {
         let opened = store.clone();
         Feed::with_topics(store, limits, |retained| {
             let open = |name| {
-                let topic = Topic::open(&name, &opened, &limits, retained)?;
+                let topic = Topic::open(&name, &opened, &limits, retained, None)?;
                 Ok((name, Arc::new(topic)))
             };
             names.into_iter().map(open).collect()
@@ -103,7 +156,8 @@ impl Feed {
         open: impl FnOnce(&Arc<Retained>) -> Result<HashMap<TopicName, Arc<Topic>>, StoreError>,
     ) -> Result<Self, StoreError> {
         let retained = Arc::new(Retained::new(limits.total_bytes));
-        let topics = RwLock::new(open(&retained)?);
+        let (by_name, candidates) = (open(&retained)?, VecDeque::new());
+        let topics = RwLock::new(Topics { by_name, candidates });
         Ok(Feed { store, limits, topics, retained, making_room: Mutex::default() })
     }
 
@@ -112,32 +166,53 @@ impl Feed {
     /// # Errors
     /// If it would be one topic too many, even after those that nobody ever published to or is
     /// using now are dropped; or if the store cannot open it.
-    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, NoTopic> {
-        if let Some(topic) = self.topics.read().expect("no panic under this lock").get(name) {
+    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
+        self.topic_of(name, || Ok(None))
+    }
+
+    /// As [`Feed::topic`]. A topic that does not exist is created only if `owner` allows it, and
+    /// keeps what that returns.
+    ///
+    /// # Errors
+    /// As [`Feed::topic`], and those of `owner`.
+    pub fn topic_of(
+        &self,
+        name: &TopicName,
+        owner: impl FnOnce() -> Result<Option<TopicOwner>, TopicError>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.read().by_name.get(name) {
             return Ok(topic.clone());
         }
-        let mut topics = self.topics.write().expect("no panic under this lock");
-        if topics.len() >= self.limits.topics && !topics.contains_key(name) {
-            topics.retain(|_, topic| {
-                let is_empty = || topic.oldest_at().is_none();
-                let is_forgotten = || is_empty() && self.store.forget(topic.head().offset);
-                Arc::strong_count(topic) > 1 || (topic.has_begun() && !is_forgotten())
-            });
-            if topics.len() >= self.limits.topics {
-                return Err(NoTopic::TooMany { limit: self.limits.topics });
-            }
-        }
-        if let Some(topic) = topics.get(name) {
+        let mut topics = self.write();
+        if let Some(topic) = topics.by_name.get(name) {
             return Ok(topic.clone());
         }
-        let topic = Arc::new(Topic::open(name, &self.store, &self.limits, &self.retained)?);
-        topics.insert(name.clone(), topic.clone());
+        let owner = owner()?;
+        let limit = self.limits.topics;
+        if topics.by_name.len() >= limit {
+            topics.make_room(&*self.store);
+        }
+        if topics.by_name.len() >= limit {
+            return Err(TopicError::TooMany { limit });
+        }
+        let topic = Topic::open(name, &self.store, &self.limits, &self.retained, owner)?;
+        let topic = Arc::new(topic);
+        topics.by_name.insert(name.clone(), topic.clone());
+        topics.candidates.push_back(name.clone());
         Ok(topic)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().expect("no panic under this lock")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().expect("no panic under this lock")
     }
 
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
-        self.topics.read().expect("no panic under this lock").len()
+        self.read().by_name.len()
     }
 
     /// Drops the oldest messages of all topics if they take too much memory together. To be called
@@ -148,8 +223,7 @@ impl Feed {
         }
         // One at a time is enough, and the others need not wait for it.
         let Ok(_making_room) = self.making_room.try_lock() else { return };
-        let topics: Vec<_> =
-            self.topics.read().expect("no panic under this lock").values().cloned().collect();
+        let topics: Vec<_> = self.read().by_name.values().cloned().collect();
         let oldest_of = |index: usize| topics[index].oldest_at().map(|at| Reverse((at, index)));
         let mut oldest: BinaryHeap<_> = (0..topics.len()).filter_map(oldest_of).collect();
         while self.retained.is_near()
@@ -165,22 +239,13 @@ impl Feed {
     /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes
     /// to has no other occasion.
     pub async fn expire(&self) {
-        self.drop_unused_topics();
-        let topics: Vec<_> =
-            self.topics.read().expect("no panic under this lock").values().cloned().collect();
+        let topics: Vec<_> = self.read().by_name.values().cloned().collect();
         for topic in topics {
             topic.expire();
         }
+        self.write().drop_unused();
         if self.limits.retention.age != Duration::MAX {
             self.store.expire().await;
-        }
-    }
-
-    fn drop_unused_topics(&self) {
-        let mut topics = self.topics.write().expect("no panic under this lock");
-        topics.retain(|_, topic| Arc::strong_count(topic) > 1 || topic.has_begun());
-        if topics.len() < topics.capacity() / 4 {
-            topics.shrink_to_fit();
         }
     }
 
@@ -208,7 +273,7 @@ mod tests {
         let used = feed.topic(&name("used")).expect("'unused' is dropped");
         used.publish(NewMessage { sender: "A".into(), text: "hi".into() }).await.expect("stored");
         drop(used);
-        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), NoTopic::TooMany { limit: 2 });
+        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), TopicError::TooMany { limit: 2 });
         assert_eq!(feed.topic(&name("held")).expect("still there").head(), held.head());
         assert_eq!(feed.topic(&name("used")).expect("still there").head().offset, 1);
     }
@@ -278,7 +343,7 @@ mod tests {
         }
         feed.expire().await;
         assert_eq!(feed.topic_count(), 1);
-        assert!(feed.topics.read().expect("no panic").capacity() < 100);
+        assert!(feed.read().by_name.capacity() < 100);
         drop(held);
         feed.expire().await;
         assert_eq!(feed.topic_count(), 0);

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes that a message takes beside its encoding: its entry in the log, whose spare capacity can
 /// be as large again, and what the allocator and the reference count need.
-pub(super) const MESSAGE_OVERHEAD: usize = 112;
+pub const MESSAGE_OVERHEAD: usize = 112;
 /// Bytes that a topic takes beside its messages.
-pub(super) const TOPIC_OVERHEAD: usize = 1 << 10;
+pub const TOPIC_OVERHEAD: usize = 1 << 10;
 
 /// Bytes of messages that a feed keeps in memory, and how many it should keep at most.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::FeedLimits;
 use super::log::ReadLimit;
 use super::retained::Retained;
 use super::shared::{RecentReads, SharedRead};
 use super::store::{Store, StoreError};
 use super::tail::Tail;
+use super::{FeedLimits, TopicOwner};
 use crate::message::{Cursor, Epoch, NewMessage, Offset, ReadResult, TopicName};
 
 /// A named feed of messages.
@@ -23,6 +23,8 @@ pub struct Topic {
     slice_bytes: usize,
     /// The head when the topic was opened, if nothing was ever published to it.
     begins_at: Offset,
+    /// What is kept for whoever created the topic.
+    _owner: Option<TopicOwner>,
 }
 
 impl Topic {
@@ -32,6 +34,7 @@ impl Topic {
         store: &Arc<dyn Store>,
         limits: &FeedLimits,
         retained: &Arc<Retained>,
+        owner: Option<TopicOwner>,
     ) -> Result<Self, StoreError> {
         let Cursor { epoch, offset } = store.head(name)?;
         let kept = store.tail_retention(limits.retention);
@@ -40,7 +43,7 @@ impl Topic {
         let begins_at = store.begins_at();
         let recent_reads = RecentReads::default();
         let (name, store) = (name.clone(), store.clone());
-        Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at })
+        Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at, _owner: owner })
     }
 
     /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.

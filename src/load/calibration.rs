@@ -1,5 +1,5 @@
-//! Measures the machine's own time before the first cell, with pushes and polls over a link with a
-//! short round trip.
+//! Measures the machine's processing time before the first cell, with pushes and polls over a link
+//! with a short round trip.
 //!
 //! Pushes at a moderate rate give the time of a delivery. A subscriber that polls without a pause
 //! gives the time of a request with its response. Both are means over the fastest 95 % of samples,
@@ -11,7 +11,7 @@ use super::ServerSource;
 use super::plan::CellPlan;
 use crate::run::{Cell, TraceWhat};
 use crate::scenario::{Link, Workload};
-use crate::theory::OwnTime;
+use crate::theory::ProcessingTime;
 use crate::variant::{Pacing, Transport};
 
 /// Round trip of the simulated link in both measurements.
@@ -19,7 +19,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(4);
 /// Share of the samples, the largest ones, that are discarded.
 const DISCARDED_SHARE: f64 = 0.05;
 
-/// The two measurements of the machine's own time.
+/// The two measurements of the machine's processing time.
 #[derive(Debug, Clone)]
 pub struct Calibration {
     push: CellPlan,
@@ -77,7 +77,7 @@ impl Calibration {
     ///
     /// # Errors
     /// The errors of a cell.
-    pub async fn measure(&self, source: &ServerSource) -> anyhow::Result<OwnTime> {
+    pub async fn measure(&self, source: &ServerSource) -> anyhow::Result<ProcessingTime> {
         let (push, _) = self.push.measure(source, &|_| ()).await?;
         let (poll, _) = self.poll.measure(source, &|_| ()).await?;
         let deliveries = push.latency_us.0.iter_recorded();
@@ -87,9 +87,12 @@ impl Calibration {
         });
         let round_trip_s = ROUND_TRIP.as_secs_f64();
         let own = |times_s: Vec<f64>, link_s: f64| Some((trimmed_mean(times_s)? - link_s).max(0.0));
-        let nothing =
-            || anyhow::anyhow!("cannot measure the machine's own time: no message was delivered");
-        Ok(OwnTime {
+        let nothing = || {
+            anyhow::anyhow!(
+                "cannot measure the machine's processing time: no message was delivered"
+            )
+        };
+        Ok(ProcessingTime {
             push_s: own(latencies.collect(), round_trip_s / 2.0).ok_or_else(nothing)?,
             round_trip_s: own(between_requests_s(&poll), round_trip_s).ok_or_else(nothing)?,
         })

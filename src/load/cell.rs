@@ -13,18 +13,18 @@ use anyhow::Context as _;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::counters::{Moment, Watch};
-use super::fleet::{Fleet, Reach};
 use super::headers;
 use super::kernel;
-use super::outcome::{Observed, expected_deliveries};
+use super::measurements::{Measurements, expected_deliveries};
+use super::monitor::{Counters, Monitor};
 use super::plan::CellPlan;
 use super::publisher::Publishing;
-use super::schedule::{Messages, Schedule};
+use super::schedule::{MessageTexts, Schedule};
 use super::server::{Demand, ServerSource, ServerUnderTest};
+use super::subscribers::{Endpoint, Subscribers};
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
-use crate::client::{ANSWER_BYTES_MAX, Journal, Meter};
+use crate::client::{Journal, Meter, RESPONSE_BYTES_MAX};
 use crate::message::TopicName;
 use crate::run::{Cell, Connections};
 use crate::scenario::{Link, Workload};
@@ -44,7 +44,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// ... and where TCP has to repeat what is lost, some of it several times.
 const SETTLE_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
-const ANSWER_BYTES_SPARE: usize = 64 << 10;
+const RESPONSE_BYTES_SPARE: usize = 64 << 10;
 /// Bytes of a message in addition to its text: JSON, time, offset, and envelopes of other servers.
 const ENVELOPE_BYTES: usize = 1_024;
 /// Time from the start of the publisher until its first publication.
@@ -63,7 +63,7 @@ pub enum CellError {
 
 /// A phase of a cell, for progress messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum CellPhase {
     Connecting,
     Idle,
     WarmUp,
@@ -101,7 +101,7 @@ impl CellPlan {
     pub async fn measure(
         &self,
         source: &ServerSource,
-        on_phase: &(dyn Fn(Phase) + Sync),
+        on_phase: &(dyn Fn(CellPhase) + Sync),
     ) -> Result<(Cell, String), CellError> {
         let demand = Demand {
             subscribers: self.workload.subscribers,
@@ -119,41 +119,41 @@ impl CellPlan {
     async fn measure_on(
         &self,
         server: &mut ServerUnderTest,
-        on_phase: &(dyn Fn(Phase) + Sync),
+        on_phase: &(dyn Fn(CellPhase) + Sync),
     ) -> anyhow::Result<Cell> {
         let transport = self.variant.transport;
         let schedule = Arc::new(Schedule::plan(&self.workload, self.seed));
         let bytes = self.workload.message_bytes;
-        let messages = Arc::new(Messages::new(&schedule, self.topics(), bytes));
+        let messages = Arc::new(MessageTexts::new(&schedule, self.topics(), bytes));
         let meter = Arc::new(Meter::default());
         let journal = Arc::new(Journal::default());
 
-        let unused_from = Moment::now(server, transport, &meter).await?;
+        let unused_from = Counters::now(server, transport, &meter).await?;
         sleep_until(Instant::now() + UNUSED).await;
-        let unused_to = Moment::now(server, transport, &meter).await?;
+        let unused_to = Counters::now(server, transport, &meter).await?;
         let kernel_before = kernel::memory_bytes();
 
-        on_phase(Phase::Connecting);
-        let fleet = self.launch(server, messages.clone(), meter.clone(), journal.clone());
-        let mut watch = Watch { server, fleet };
-        let subscribers = u64::from(self.workload.subscribers);
-        let connected = |watch: &Watch| watch.fleet.subscribed() >= subscribers;
+        on_phase(CellPhase::Connecting);
+        let subscribers = self.launch(server, messages.clone(), meter.clone(), journal.clone());
+        let mut monitor = Monitor { server, subscribers };
+        let count = u64::from(self.workload.subscribers);
+        let connected = |monitor: &Monitor| monitor.subscribers.subscribed() >= count;
         let deadline = Instant::now() + self.expected_duration() + PATIENCE;
-        watch.until(connected, deadline, "subscribers connect").await?;
+        monitor.until(connected, deadline, "subscribers connect").await?;
 
-        on_phase(Phase::Idle);
-        let idle_from = Moment::now(watch.server, transport, &meter).await?;
-        watch.sleep_until(Instant::now() + self.workload.idle).await?;
-        let idle_to = Moment::now(watch.server, transport, &meter).await?;
+        on_phase(CellPhase::Idle);
+        let idle_from = Counters::now(monitor.server, transport, &meter).await?;
+        monitor.sleep_until(Instant::now() + self.workload.idle).await?;
+        let idle_to = Counters::now(monitor.server, transport, &meter).await?;
         let kernel_idle = kernel::memory_bytes();
 
-        on_phase(Phase::WarmUp);
+        on_phase(CellPhase::WarmUp);
         let start = Instant::now() + HEAD_START;
         let warm_up = self.workload.warm_up;
         let window = Window { start: warm_up, end: warm_up + self.workload.duration };
         let acknowledged = Arc::new(AtomicU64::new(0));
         let publishing = Publishing {
-            route: watch.server.publish_route(),
+            route: monitor.server.publish_route(),
             schedule: schedule.clone(),
             messages,
             start,
@@ -161,30 +161,30 @@ impl CellPlan {
             patience: if self.workload.restarts() { PATIENCE } else { Duration::ZERO },
             acknowledged: acknowledged.clone(),
         };
-        let publisher = publishing.run(watch.server.dialer.clone());
+        let publisher = publishing.run(monitor.server.dialer.clone());
         let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
-        watch.sleep_until(start + window.start).await?;
+        monitor.sleep_until(start + window.start).await?;
 
-        on_phase(Phase::Steady);
+        on_phase(CellPhase::Steady);
         meter.forget_lateness();
-        let steady_from = Moment::now(watch.server, transport, &meter).await?;
-        watch.sleep_until(start + window.end).await?;
-        let steady_to = Moment::now(watch.server, transport, &meter).await?;
+        let steady_from = Counters::now(monitor.server, transport, &meter).await?;
+        monitor.sleep_until(start + window.end).await?;
+        let steady_to = Counters::now(monitor.server, transport, &meter).await?;
         let poll_late_us = meter.lateness();
 
-        let opened = meter.tally().opened;
+        let opened = meter.counts().opened;
         let connections = Connections { opened, ready_us: meter.readiness() };
         let away = match self.workload.restarts() {
             true => {
-                on_phase(Phase::Restarting);
-                Some(self.restart(&mut watch, &schedule, window).await?)
+                on_phase(CellPhase::Restarting);
+                Some(self.restart(&mut monitor, &schedule, window).await?)
             }
             false => None,
         };
 
-        on_phase(Phase::Draining);
+        on_phase(CellPhase::Draining);
         let deadline = start + self.workload.publishing() + PUBLISHING_GRACE;
-        let ended = timeout_at(deadline.into(), watch.alongside(&mut publisher)).await;
+        let ended = timeout_at(deadline.into(), monitor.alongside(&mut publisher)).await;
         let publisher_late_us = ended.with_context(|| {
             let (done, all) = (acknowledged.load(Relaxed), schedule.publications.len());
             format!(
@@ -195,15 +195,16 @@ impl CellPlan {
             )
         })????;
         let expected = expected_deliveries(&self.workload, &schedule);
-        let is_over = |watch: &Watch| {
-            watch.fleet.delivered() >= expected && self.all_have_recovered(&watch.fleet, away)
+        let is_over = |monitor: &Monitor| {
+            monitor.subscribers.delivered() >= expected
+                && self.all_have_recovered(&monitor.subscribers, away)
         };
-        let _ = watch.wait(is_over, self.all_have_arrived_by()).await;
+        let _ = monitor.wait(is_over, self.all_have_arrived_by()).await;
         let requests = match away {
-            None => watch.settle(&meter, transport, &unused_from, self.settling()).await?,
-            Some(_) => (meter.tally().requests, None),
+            None => monitor.settle(&meter, transport, &unused_from, self.settling()).await?,
+            Some(_) => (meter.counts().requests, None),
         };
-        let observed = Observed {
+        let observed = Measurements {
             schedule: &schedule,
             journal: &journal,
             start,
@@ -217,10 +218,10 @@ impl CellPlan {
             poll_late_us,
             requests,
             repeated: meter.repeated.load(Relaxed),
-            is_local: watch.server.is_local(),
+            is_local: monitor.server.is_local(),
             connections,
             away,
-            logs: watch.fleet.stop().await,
+            logs: monitor.subscribers.stop().await,
         };
         Ok(observed.into_cell(self))
     }
@@ -229,15 +230,15 @@ impl CellPlan {
     /// does not affect the measurement. Returns the start and the end of the downtime.
     async fn restart(
         &self,
-        watch: &mut Watch<'_>,
+        monitor: &mut Monitor<'_>,
         schedule: &Schedule,
         window: Window,
     ) -> anyhow::Result<[Instant; 2]> {
         let before = |instants: &Vec<Duration>| instants.partition_point(|at| *at < window.end);
         let counts: Vec<usize> = schedule.by_topic.iter().map(before).collect();
-        let arrived = |watch: &Watch| watch.fleet.has_first(&counts);
-        watch.wait(arrived, self.all_have_arrived_by()).await?;
-        watch.restart().await
+        let arrived = |monitor: &Monitor| monitor.subscribers.has_first(&counts);
+        monitor.wait(arrived, self.all_have_arrived_by()).await?;
+        monitor.restart().await
     }
 
     /// How long a request may be on its way to the server.
@@ -254,29 +255,37 @@ impl CellPlan {
 
     /// Whether all subscribers have recovered from the restart. A short-polling subscriber may not
     /// have noticed it.
-    fn all_have_recovered(&self, fleet: &Fleet, away: Option<[Instant; 2]>) -> bool {
+    fn all_have_recovered(&self, subscribers: &Subscribers, away: Option<[Instant; 2]>) -> bool {
         let Some([down_at, _]) = away else { return true };
         let may_miss_it = self.variant.transport.waiting() == Waiting::InClient;
-        may_miss_it || fleet.recovered_since(down_at) >= u64::from(self.workload.subscribers)
+        may_miss_it || subscribers.recovered_since(down_at) >= u64::from(self.workload.subscribers)
     }
 
     fn launch(
         &self,
         server: &ServerUnderTest,
-        messages: Arc<Messages>,
+        messages: Arc<MessageTexts>,
         meter: Arc<Meter>,
         journal: Arc<Journal>,
-    ) -> Fleet {
+    ) -> Subscribers {
         let dialer = server
             .dialer
             .clone()
             .with_round_trip(self.in_process_rtt())
             .with_headers(&headers::profile(self.workload.headers))
-            .with_answer_bytes_max(self.answer_bytes_max(&messages))
+            .with_response_bytes_max(self.response_bytes_max(&messages))
             .with_meter(meter);
         let target = server.target.clone();
-        let reach = Reach { target, link_port: server.link_port() };
-        Fleet::launch(self.variant, reach, &self.workload, messages, &dialer, journal, self.seed)
+        let endpoint = Endpoint { target, link_port: server.link_port() };
+        Subscribers::launch(
+            self.variant,
+            endpoint,
+            &self.workload,
+            messages,
+            &dialer,
+            journal,
+            self.seed,
+        )
     }
 
     /// What the in-process link is to add; the packet link is in front of the server already.
@@ -288,10 +297,10 @@ impl CellPlan {
     }
 
     /// Limit of a response's bytes: twice all messages of a topic.
-    fn answer_bytes_max(&self, messages: &Messages) -> usize {
+    fn response_bytes_max(&self, messages: &MessageTexts) -> usize {
         let count = (0..self.workload.topics).map(|topic| messages.count(topic)).max().unwrap_or(0);
         let each = self.workload.message_bytes as usize + ENVELOPE_BYTES;
-        (2 * count * each + ANSWER_BYTES_SPARE).min(ANSWER_BYTES_MAX)
+        (2 * count * each + RESPONSE_BYTES_SPARE).min(RESPONSE_BYTES_MAX)
     }
 
     fn topics(&self) -> Vec<TopicName> {

@@ -6,13 +6,12 @@
 
 mod calibration;
 mod cell;
-mod counters;
-mod extract;
-mod fleet;
 mod headers;
 mod kernel;
 mod machine;
-mod outcome;
+mod measurements;
+mod message_selector;
+mod monitor;
 mod plan;
 mod preflight;
 mod process;
@@ -20,10 +19,11 @@ mod publisher;
 mod runner;
 mod schedule;
 mod server;
+mod subscribers;
 pub mod target;
 mod target_subscriber;
 mod verifier;
 
-pub use cell::Phase;
-pub use runner::{Campaign, Progress};
+pub use cell::CellPhase;
+pub use runner::{LoadTest, Progress};
 pub use server::ServerSource;

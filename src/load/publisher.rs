@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::schedule::{Messages, Publication, Schedule};
+use super::schedule::{MessageTexts, Publication, Schedule};
 use super::target::PublishRoute;
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
@@ -27,7 +27,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Publishing {
     pub route: Arc<PublishRoute>,
     pub schedule: Arc<Schedule>,
-    pub messages: Arc<Messages>,
+    pub messages: Arc<MessageTexts>,
     /// When the warm-up starts.
     pub start: Instant,
     pub window: Window,
@@ -112,7 +112,7 @@ impl Publishing {
             let limit = ACKNOWLEDGEMENT_TIMEOUT;
             ClientError::ProtocolError(format!("publication not acknowledged within {limit:?}"))
         };
-        let answer = timeout(ACKNOWLEDGEMENT_TIMEOUT, request).await.map_err(timed_out)??;
-        if self.route.is_stored(answer.status) { Ok(()) } else { Err(answer.refusal()) }
+        let response = timeout(ACKNOWLEDGEMENT_TIMEOUT, request).await.map_err(timed_out)??;
+        if self.route.is_stored(response.status) { Ok(()) } else { Err(response.refusal()) }
     }
 }

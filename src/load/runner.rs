@@ -1,11 +1,11 @@
-//! A campaign measures all cells of a scenario, with interleaved repeats.
+//! A load test measures all cells of a scenario, with interleaved repeats.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::calibration::Calibration;
-use super::cell::{CellError, Phase};
+use super::cell::{CellError, CellPhase};
 use super::plan::CellPlan;
 use super::{ServerSource, machine, preflight};
 use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
@@ -15,18 +15,18 @@ use crate::variant::Variant;
 
 /// All cells of a run, in order.
 #[derive(Debug)]
-pub struct Campaign {
+pub struct LoadTest {
     run: Run,
     source: ServerSource,
-    /// `None` if the machine's own time is not measured.
+    /// `None` if the machine's processing time is not measured.
     calibration: Option<Calibration>,
     plans: Vec<CellPlan>,
 }
 
-/// A progress message of a campaign.
+/// A progress message of a load test.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// The measurement of the machine's own time starts, before the first cell.
+    /// The measurement of the machine's processing time starts, before the first cell.
     Calibrating {
         left: Duration,
     },
@@ -39,7 +39,7 @@ pub enum Progress<'a> {
         repeat: u32,
         left: Duration,
     },
-    Phase(Phase),
+    Phase(CellPhase),
     /// A cell is complete; the run includes it.
     Done(&'a Cell, &'a Run),
     /// A cell failed; the next one will be measured.
@@ -49,13 +49,13 @@ pub enum Progress<'a> {
 /// Number of consecutive failures that ends the run.
 const FAILURES_IN_A_ROW_MAX: usize = 3;
 
-impl Campaign {
-    /// Plans a run of `scenario`. It starts with measuring the machine's own time, except for a
-    /// third-party server.
+impl LoadTest {
+    /// Plans a run of `scenario`. It starts with measuring the machine's processing time, except
+    /// for a third-party server.
     ///
     /// # Errors
     /// If the limits of this machine are too low, or the server cannot be restarted as required.
-    pub fn new(scenario: Scenario, source: ServerSource) -> anyhow::Result<Campaign> {
+    pub fn new(scenario: Scenario, source: ServerSource) -> anyhow::Result<LoadTest> {
         let points = scenario.points();
         let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
         preflight::check(most)?;
@@ -76,7 +76,7 @@ impl Campaign {
             "workload.link: a packet link leads to a server that this program starts; leave out \
              --target, or set it to in-process"
         );
-        let is_ours = !matches!(source, ServerSource::Foreign { .. });
+        let is_ours = !matches!(source, ServerSource::ThirdParty { .. });
         let link = if is_all_packets { Link::Packets } else { Link::InProcess };
         let calibration =
             is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix, restarts, link));
@@ -90,16 +90,16 @@ impl Campaign {
             failed: Vec::new(),
             machine: machine::machine(),
             server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
-            own_time: None,
+            processing_time: None,
             scenario,
             cells: Vec::new(),
         };
-        Ok(Campaign { run, source, calibration, plans })
+        Ok(LoadTest { run, source, calibration, plans })
     }
 
-    /// Skips measuring the machine's own time; predictions are then theory alone.
-    pub fn uncalibrated(self) -> Campaign {
-        Campaign { calibration: None, ..self }
+    /// Skips measuring the machine's processing time; predictions are then theory alone.
+    pub fn uncalibrated(self) -> LoadTest {
+        LoadTest { calibration: None, ..self }
     }
 
     /// Whether a cell needs the packet link, so that the process has to be in a namespace for it.
@@ -126,8 +126,8 @@ impl Campaign {
             on_progress(Progress::Calibrating { left: self.expected_duration() });
             let measuring = calibration.measure(&self.source);
             let stopped = match or_interrupted(&mut stop, measuring).await {
-                Ok(Ok(own_time)) => {
-                    self.run.own_time = Some(own_time);
+                Ok(Ok(processing_time)) => {
+                    self.run.processing_time = Some(processing_time);
                     None
                 }
                 Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),

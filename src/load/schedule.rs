@@ -76,7 +76,7 @@ fn arrivals(process: Process, rate: f64, end: Duration, random: &mut ChaCha8Rng)
 /// A text is the message's number and a random nonce in base64, padded with dots. A server
 /// therefore cannot deliver a message that it did not receive, and a changed message is detected.
 #[derive(Debug)]
-pub struct Messages {
+pub struct MessageTexts {
     pub topics: Vec<TopicName>,
     /// By topic and number. Not derived from the seed, which the server may know.
     nonces: Vec<Vec<u64>>,
@@ -86,12 +86,12 @@ pub struct Messages {
 /// Bytes of a text before the padding: base64 of number and nonce.
 const TAG_BYTES: usize = 16;
 
-impl Messages {
+impl MessageTexts {
     /// The messages of `schedule`, with texts of `bytes` bytes, at least 16.
-    pub fn new(schedule: &Schedule, topics: Vec<TopicName>, bytes: u32) -> Messages {
+    pub fn new(schedule: &Schedule, topics: Vec<TopicName>, bytes: u32) -> MessageTexts {
         let draw = |instants: &Vec<Duration>| instants.iter().map(|_| rand::random()).collect();
         let nonces = schedule.by_topic.iter().map(draw).collect();
-        Messages { topics, nonces, bytes: bytes as usize }
+        MessageTexts { topics, nonces, bytes: bytes as usize }
     }
 
     /// Number of messages published to the topic.
@@ -171,18 +171,18 @@ mod tests {
             Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(1)], vec![ms(0)]] };
         let topics = ["a", "b"].map(|name| name.parse().expect("a good name")).to_vec();
         for bytes in [16, 100, 60_000] {
-            let messages = Messages::new(&schedule, topics.clone(), bytes);
+            let messages = MessageTexts::new(&schedule, topics.clone(), bytes);
             let text = messages.text(0, 1);
             assert_eq!(text.len(), bytes as usize);
             assert_eq!(messages.number(0, &text), Some(1));
             assert_eq!(messages.number(1, &text), None, "published to another topic");
-            let again = Messages::new(&schedule, topics.clone(), bytes);
+            let again = MessageTexts::new(&schedule, topics.clone(), bytes);
             assert_eq!(again.number(0, &text), None, "nonces are random");
             for changed in [format!("{text}."), text.replace('.', " ") + "x", "A".repeat(16)] {
                 assert_eq!(messages.number(0, &changed), None, "{changed}");
             }
         }
-        let messages = Messages::new(&schedule, topics, 16);
+        let messages = MessageTexts::new(&schedule, topics, 16);
         for foreign in ["", "hello", "é".repeat(9).as_str()] {
             assert_eq!(messages.number(0, foreign), None);
         }

@@ -23,7 +23,7 @@ use crate::packet_link::{PacketLink, Profile, Snapshot};
 use crate::text::one_line;
 use crate::variant::Transport;
 
-/// Timeout for a child to start or stop, and for a server to answer.
+/// Timeout for a child to start or stop, and for a server to respond.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
@@ -42,7 +42,7 @@ pub enum ServerSource {
     Target { dialer: Dialer },
     /// A running third-party server described by `target`. Its resource usage is known if `pid` is
     /// its process on this machine.
-    Foreign { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
+    ThirdParty { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
 }
 
 /// A running server.
@@ -57,7 +57,7 @@ pub struct ServerUnderTest {
     usage: UsageSource,
     /// The previous counters from `/metrics`.
     last: Option<Scrape>,
-    /// Between it and its subscribers, if there is one.
+    /// Interval it and its subscribers, if there is one.
     link: Option<PacketLink>,
     child: Option<ChildServer>,
 }
@@ -105,7 +105,7 @@ impl ServerSource {
     pub fn is_tls(&self) -> bool {
         match self {
             ServerSource::Child { .. } => false,
-            ServerSource::Target { dialer } | ServerSource::Foreign { dialer, .. } => {
+            ServerSource::Target { dialer } | ServerSource::ThirdParty { dialer, .. } => {
                 dialer.is_tls()
             }
         }
@@ -114,12 +114,12 @@ impl ServerSource {
     /// Starts the child, or connects to the running server.
     ///
     /// # Errors
-    /// If the server does not start, does not answer, or is not a `poll-vs-push` server as
+    /// If the server does not start, does not respond, or is not a `poll-vs-push` server as
     /// expected.
     pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
         let (dialer, link, child) = match self {
-            ServerSource::Foreign { dialer, target, pid } => {
-                return open_foreign(dialer, target, *pid).await;
+            ServerSource::ThirdParty { dialer, target, pid } => {
+                return open_third_party(dialer, target, *pid).await;
             }
             ServerSource::Target { dialer } => (dialer.clone(), None, None),
             ServerSource::Child { program } => {
@@ -137,7 +137,7 @@ impl ServerSource {
         let mut control = HttpConnection::new(dialer.clone());
         let version = timeout(PATIENCE, identify(&mut control))
             .await
-            .unwrap_or_else(|_| bail!("no answer within {PATIENCE:?}"))
+            .unwrap_or_else(|_| bail!("no response within {PATIENCE:?}"))
             .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
         Ok(ServerUnderTest {
             dialer,
@@ -151,7 +151,7 @@ impl ServerSource {
     }
 }
 
-async fn open_foreign(
+async fn open_third_party(
     dialer: &Dialer,
     target: &Arc<Target>,
     pid: Option<u32>,
@@ -240,14 +240,14 @@ async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
     struct Health {
         server: String,
     }
-    let answer = control.request(Method::GET, "/healthz", Bytes::new()).await?;
-    let health = serde_json::from_slice(&answer.body).ok();
+    let response = control.request(Method::GET, "/healthz", Bytes::new()).await?;
+    let health = serde_json::from_slice(&response.body).ok();
     match health.filter(|Health { server }| is_version(server)) {
         Some(health) => Ok(health.server),
         None => {
-            let got = match answer.status.is_success() {
-                true => format!("a {} without a known version", answer.status),
-                false => answer.refusal().to_string(),
+            let got = match response.status.is_success() {
+                true => format!("a {} without a known version", response.status),
+                false => response.refusal().to_string(),
             };
             bail!(
                 "not a poll-vs-push server: got {got} for GET {}/healthz; use `load` with a target \
@@ -277,7 +277,7 @@ impl ServerUnderTest {
     /// Reads the current counters.
     ///
     /// # Errors
-    /// If the server does not answer, has ended, or returns invalid counters.
+    /// If the server does not respond, has ended, or returns invalid counters.
     pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
         let control = match &mut self.usage {
             UsageSource::Metrics(control) => control,
@@ -288,12 +288,12 @@ impl ServerUnderTest {
         };
         let request = control.request(Method::GET, "/metrics", Bytes::new());
         let timed_out =
-            |_| ClientError::ProtocolError(format!("no answer to /metrics within {PATIENCE:?}"));
-        let answer = timeout(PATIENCE, request).await.map_err(timed_out)??;
-        if answer.status != StatusCode::OK {
-            return Err(answer.refusal().into());
+            |_| ClientError::ProtocolError(format!("no response to /metrics within {PATIENCE:?}"));
+        let response = timeout(PATIENCE, request).await.map_err(timed_out)??;
+        if response.status != StatusCode::OK {
+            return Err(response.refusal().into());
         }
-        let scrape = Scrape::parse(&String::from_utf8_lossy(&answer.body), transport)?;
+        let scrape = Scrape::parse(&String::from_utf8_lossy(&response.body), transport)?;
         if let Some(last) = self.last.replace(scrape) {
             scrape.check_rises_from(&last)?;
         }

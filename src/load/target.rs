@@ -2,7 +2,7 @@
 //!
 //! The file says where to publish and, for each way of hearing of a message, what to ask for, where
 //! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
-//! done in `foreign.rs`.
+//! done in `target_subscriber.rs`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 
-use super::extract::Messages;
+use super::message_selector::MessageSelector;
 use crate::message::TopicName;
 use crate::scenario::ScenarioError;
 use crate::variant::Transport;
@@ -65,7 +65,7 @@ pub struct PollRoute {
     pub cursor: CursorPlace,
     /// How messages stand in a 200.
     #[serde(default)]
-    pub messages: Messages,
+    pub messages: MessageSelector,
     /// Any of these statuses says that there is no message; so does a 200 without one.
     #[serde(default)]
     pub empty: Vec<u16>,

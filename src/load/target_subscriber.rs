@@ -1,8 +1,8 @@
-//! Subscribers of a server that is not ours: one kind a way, each doing what the target file says.
+//! Subscribers of a third-party server: each speaks the protocol that the target file describes.
 //!
-//! They have the interface of [`transport::Subscriber`](crate::transport::Subscriber), so that
-//! fleet, verifier and report do not know the difference. They begin at a topic's first message,
-//! since a topic of a run has none when its subscribers come, and they do not resume.
+//! They have the interface of [`transport::Subscriber`](crate::transport::Subscriber), so the rest
+//! of the load test treats both alike. They start at the first message of a topic, which is empty
+//! when they connect, and they do not resume after a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +13,26 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode};
 
-use super::extract;
+use super::message_selector;
 use super::target::{CursorPlace, PollRoute, Target};
-use crate::client::{Answer, ClientError, Dialer, EventStream, HttpConnection, Update, WebSocket};
+use crate::client::{
+    ClientError, Dialer, EventStream, HttpConnection, HttpResponse, Update, WebSocket,
+};
 use crate::message::{Message, TopicName};
 use crate::transport::{PollSchedule, SubscribeOptions};
 use crate::variant::Transport;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// A subscriber of a server that is not ours.
+/// A subscriber of a third-party server.
 #[derive(Debug)]
 pub struct Subscriber {
     target: Arc<Target>,
-    way: Way,
+    connection: Connection,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Connection {
     Polling(Box<Poller>),
     WebSocket(Box<WebSocket>),
     Sse(Box<EventStream>),
@@ -40,26 +42,28 @@ impl Subscriber {
     /// Connects and subscribes: when this returns, no later message will be missed.
     ///
     /// # Errors
-    /// If the server cannot be reached or refuses, or the target file lacks the way.
+    /// If the server cannot be reached or refuses, or if the target file has no
+    /// section for the transport.
     pub async fn connect(
         target: &Arc<Target>,
         transport: Transport,
         dialer: Dialer,
         options: SubscribeOptions,
     ) -> Result<Subscriber, ClientError> {
-        let lacking = || ClientError::ProtocolError(format!("the target file lacks [{transport}]"));
-        let way = match transport {
+        let missing_section =
+            || ClientError::ProtocolError(format!("the target file has no section [{transport}]"));
+        let connection = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
                 let is_short = transport == Transport::ShortPolling;
                 let route = if is_short { &target.short_polling } else { &target.long_polling };
-                let route = route.as_ref().ok_or_else(lacking)?;
+                let route = route.as_ref().ok_or_else(missing_section)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let schedule = is_short.then(|| PollSchedule::new(&options));
                 let poller = Poller::connect(dialer, route.clone(), &options, schedule).await?;
-                Way::Polling(Box::new(poller))
+                Connection::Polling(Box::new(poller))
             }
             Transport::WebSocket => {
-                let route = target.websocket.as_ref().ok_or_else(lacking)?;
+                let route = target.websocket.as_ref().ok_or_else(missing_section)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let mut socket = WebSocket::connect(&dialer, &route.path(&options.topic)).await?;
                 if let Some(frame) = route.send(&options.topic) {
@@ -68,39 +72,39 @@ impl Subscriber {
                 if route.greeting {
                     socket.receive(|_| ()).await?;
                 }
-                Way::WebSocket(Box::new(socket))
+                Connection::WebSocket(Box::new(socket))
             }
             Transport::SocketioPolling | Transport::SocketioWebsocket | Transport::Ndjson => {
-                return Err(lacking());
+                return Err(missing_section());
             }
             Transport::Sse => {
-                let route = target.sse.as_ref().ok_or_else(lacking)?;
+                let route = target.sse.as_ref().ok_or_else(missing_section)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let stream = EventStream::get(&dialer, &route.path(&options.topic)).await?;
-                Way::Sse(Box::new(stream))
+                Connection::Sse(Box::new(stream))
             }
         };
-        Ok(Subscriber { target: target.clone(), way })
+        Ok(Subscriber { target: target.clone(), connection })
     }
 
-    /// Waits for what the server says next.
+    /// Waits for the next messages.
     ///
     /// # Errors
-    /// If the connection is gone, or the server says something unheard-of.
+    /// If the connection is lost, or the response does not match the target file.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
-        let messages = match &mut self.way {
-            Way::Polling(poller) => poller.next().await?,
-            Way::WebSocket(socket) => vec![socket.receive(str::to_owned).await?],
-            Way::Sse(stream) => vec![stream.next_event().await?.data],
+        let messages = match &mut self.connection {
+            Connection::Polling(poller) => poller.next().await?,
+            Connection::WebSocket(socket) => vec![socket.receive(str::to_owned).await?],
+            Connection::Sse(stream) => vec![stream.next_event().await?.data],
         };
         let mut received = Update::default();
         for message in messages {
             let Some(text) = self.target.text_in(&message) else { continue };
-            match &self.way {
+            match &self.connection {
                 // Counted with the response.
-                Way::Polling(_) => {}
-                Way::WebSocket(socket) => socket.count_payload(message.len()),
-                Way::Sse(stream) => stream.count_payload(message.len()),
+                Connection::Polling(_) => {}
+                Connection::WebSocket(socket) => socket.count_payload(message.len()),
+                Connection::Sse(stream) => stream.count_payload(message.len()),
             }
             let sender = String::new();
             received.messages.push(Message { offset: 0, published_at: 0, sender, text });
@@ -118,9 +122,9 @@ struct Poller {
     topic: TopicName,
     hold: Duration,
     schedule: Option<PollSchedule>,
-    /// There may be more to ask for at once.
+    /// There may be more to poll for at once.
     again: bool,
-    cursor: Cursor,
+    cursor: PollCursor,
 }
 
 impl Poller {
@@ -132,7 +136,7 @@ impl Poller {
     ) -> Result<Poller, ClientError> {
         let mut http = HttpConnection::new(dialer);
         http.open().await?;
-        let cursor = Cursor::first(&route.cursor);
+        let cursor = PollCursor::first(&route.cursor);
         let (topic, hold) = (options.topic.clone(), options.wait);
         Ok(Poller { http, route, topic, hold, schedule, again: false, cursor })
     }
@@ -143,7 +147,7 @@ impl Poller {
         {
             self.http.dialer().sleep_until(schedule.next_poll()).await;
         }
-        let messages = self.ask().await?;
+        let messages = self.poll().await?;
         self.again = self.route.until_empty && !messages.is_empty();
         if let Some(schedule) = &mut self.schedule
             && !self.again
@@ -153,34 +157,35 @@ impl Poller {
         Ok(messages)
     }
 
-    async fn ask(&mut self) -> Result<Vec<String>, ClientError> {
+    async fn poll(&mut self) -> Result<Vec<String>, ClientError> {
         let path = self.cursor.path(self.route.path(&self.topic, self.hold.as_secs_f64()));
         let more = &self.cursor.headers;
-        let answer = self.http.counted_request(Method::GET, &path, more, Bytes::new()).await?;
+        let response = self.http.counted_request(Method::GET, &path, more, Bytes::new()).await?;
         let mut messages = Vec::new();
-        if answer.status == StatusCode::OK {
-            messages = self.route.messages.find(&answer)?;
-            self.cursor.learn(&self.route.cursor, &answer)?;
-        } else if !self.route.empty.contains(&answer.status.as_u16()) {
-            return Err(answer.refusal());
+        if response.status == StatusCode::OK {
+            messages = self.route.messages.find(&response)?;
+            self.cursor.advance(&self.route.cursor, &response)?;
+        } else if !self.route.empty.contains(&response.status.as_u16()) {
+            return Err(response.refusal());
         }
-        let payload_bytes = messages.iter().map(String::len).sum::<usize>().min(answer.body.len());
-        let envelope_bytes = answer.body.len() - payload_bytes;
+        let payload_bytes =
+            messages.iter().map(String::len).sum::<usize>().min(response.body.len());
+        let envelope_bytes = response.body.len() - payload_bytes;
         self.http.dialer().answered(messages.len(), payload_bytes, envelope_bytes);
         Ok(messages)
     }
 }
 
-/// How far a poller has read, as it says so in its next request.
+/// The position of a poller, in the form in which its next request contains it.
 #[derive(Debug, Default)]
-struct Cursor {
+struct PollCursor {
     headers: HeaderMap,
     query: Option<String>,
 }
 
-impl Cursor {
-    fn first(place: &CursorPlace) -> Cursor {
-        let mut cursor = Cursor::default();
+impl PollCursor {
+    fn first(place: &CursorPlace) -> PollCursor {
+        let mut cursor = PollCursor::default();
         if let CursorPlace::Query { first: Some(value), .. }
         | CursorPlace::LastEventId { first: Some(value), .. } = place
         {
@@ -203,19 +208,19 @@ impl Cursor {
         }
     }
 
-    /// Reads on where `answer` ends.
-    fn learn(&mut self, place: &CursorPlace, answer: &Answer) -> Result<(), ClientError> {
+    /// Moves the cursor to the end of `response`.
+    fn advance(&mut self, place: &CursorPlace, response: &HttpResponse) -> Result<(), ClientError> {
         match place {
             CursorPlace::Validators => {
                 let sent_back = [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)];
                 for (from, to) in sent_back {
-                    if let Some(value) = answer.headers.get(from) {
+                    if let Some(value) = response.headers.get(from) {
                         self.headers.insert(to, value.clone());
                     }
                 }
             }
             CursorPlace::Query { from, .. } | CursorPlace::LastEventId { from, .. } => {
-                let json = extract::json(answer)?;
+                let json = message_selector::json(response)?;
                 let missing =
                     || ClientError::ProtocolError(format!("no cursor at '{from}': {json}"));
                 let value = json.pointer(from).ok_or_else(missing)?;
@@ -240,42 +245,42 @@ impl Cursor {
 mod tests {
     use super::*;
 
-    fn answer(headers: &[(HeaderName, &'static str)], body: &'static str) -> Answer {
+    fn response(headers: &[(HeaderName, &'static str)], body: &'static str) -> HttpResponse {
         let field = |(name, value): &(HeaderName, &'static str)| {
             (name.clone(), HeaderValue::from_static(value))
         };
         let headers = headers.iter().map(field).collect();
-        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
+        HttpResponse { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
     }
 
     #[test]
     fn validators_are_sent_back() {
         let place = CursorPlace::Validators;
-        let mut cursor = Cursor::first(&place);
+        let mut cursor = PollCursor::first(&place);
         assert!(cursor.headers.is_empty());
         let date = "Sun, 22 Nov 2026 21:00:02 GMT";
-        let answer = answer(&[(ETAG, "3"), (LAST_MODIFIED, date)], "");
-        cursor.learn(&place, &answer).expect("all is there");
+        let response = response(&[(ETAG, "3"), (LAST_MODIFIED, date)], "");
+        cursor.advance(&place, &response).expect("all is there");
         assert_eq!(cursor.headers[IF_NONE_MATCH], "3");
         assert_eq!(cursor.headers[IF_MODIFIED_SINCE], date);
         assert_eq!(cursor.path("/a".to_owned()), "/a");
     }
 
     #[test]
-    fn a_cursor_in_the_body_goes_where_it_belongs() {
+    fn cursor_in_the_body_is_sent_in_query_or_header() {
         let template = "after={cursor}".to_owned();
         let first = Some("0".to_owned());
         let query = CursorPlace::Query { template, from: "/at".to_owned(), first };
-        let mut cursor = Cursor::first(&query);
+        let mut cursor = PollCursor::first(&query);
         assert_eq!(cursor.path("/a".to_owned()), "/a?after=0");
-        cursor.learn(&query, &answer(&[], r#"{"at":7}"#)).expect("it is there");
+        cursor.advance(&query, &response(&[], r#"{"at":7}"#)).expect("it is there");
         assert_eq!(cursor.path("/a?b=1".to_owned()), "/a?b=1&after=7");
-        assert!(cursor.learn(&query, &answer(&[], "{}")).is_err());
+        assert!(cursor.advance(&query, &response(&[], "{}")).is_err());
 
         let header = CursorPlace::LastEventId { from: "/at".to_owned(), first: None };
-        let mut cursor = Cursor::first(&header);
+        let mut cursor = PollCursor::first(&header);
         assert!(cursor.headers.is_empty());
-        cursor.learn(&header, &answer(&[], r#"{"at":"x:7"}"#)).expect("it is there");
+        cursor.advance(&header, &response(&[], r#"{"at":"x:7"}"#)).expect("it is there");
         assert_eq!(cursor.headers[LAST_EVENT_ID], "x:7");
     }
 }

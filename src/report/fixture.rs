@@ -13,7 +13,7 @@ use crate::run::{
     Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
     SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::scenario::{Point, Scenario, Workload};
+use crate::scenario::{Scenario, SweepPoint, Workload};
 use crate::variant::{Transport, Variant, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
@@ -75,7 +75,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
             load_average_before: 0.1,
         },
         server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
-        own_time: None,
+        processing_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
@@ -110,7 +110,7 @@ struct Seen {
     messages: Vec<(f64, f64)>,
 }
 
-fn cell(variant: Variant, point: &Point, repeat: u32) -> Cell {
+fn cell(variant: Variant, point: &SweepPoint, repeat: u32) -> Cell {
     let workload = &point.workload;
     let seed = 100 * u64::from(repeat) + 1;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -172,7 +172,7 @@ fn subscriber_of(
 
 fn measured(
     variant: Variant,
-    point: &Point,
+    point: &SweepPoint,
     repeat: u32,
     seen: &[Seen],
     published: u64,
@@ -268,8 +268,10 @@ fn trace(seen: &Seen, published: &[f64]) -> Trace {
     const LENGTH_S: f64 = 4.0;
     let micros = |at: f64| (at * 1e6) as i64;
     let requests = seen.requests.iter().map(|at| (*at, TraceWhat::Request));
-    let answers =
-        seen.answers.iter().map(|(at, messages)| (*at, TraceWhat::Answer { messages: *messages }));
+    let answers = seen
+        .answers
+        .iter()
+        .map(|(at, messages)| (*at, TraceWhat::Response { messages: *messages }));
     let messages = seen
         .messages
         .iter()

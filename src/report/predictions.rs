@@ -6,7 +6,7 @@
 use crate::run::Cell;
 
 use super::figures::{self, Expected, Figure};
-use super::{Point, Report, Way, expected, findings};
+use super::{PointResults, Report, VariantResult, expected, findings};
 use crate::statistics::median;
 use crate::units::thousands;
 use crate::validity;
@@ -32,7 +32,7 @@ const STANDARD_ERRORS: f64 = 2.0;
 
 /// The result of one prediction.
 #[derive(Debug, Clone, PartialEq)]
-enum Outcome {
+enum PredictionCheck {
     Held,
     /// The figure with both values.
     Missed(String),
@@ -42,17 +42,19 @@ enum Outcome {
 /// Why a prediction is not judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    OwnTime,
+    ProcessingTime,
     Disturbed,
     TooFew,
 }
 
 impl Reason {
-    const ALL: [Reason; 3] = [Reason::OwnTime, Reason::Disturbed, Reason::TooFew];
+    const ALL: [Reason; 3] = [Reason::ProcessingTime, Reason::Disturbed, Reason::TooFew];
 
     fn text(self) -> &'static str {
         match self {
-            Reason::OwnTime => "latencies that consist mostly of the machine's processing time",
+            Reason::ProcessingTime => {
+                "latencies that consist mostly of the machine's processing time"
+            }
             Reason::Disturbed => "figures of cells that were disturbed, see Validity",
             Reason::TooFew => "figures whose sample is too small for the tolerance",
         }
@@ -61,17 +63,20 @@ impl Reason {
 
 /// The results as sentences; empty if nothing was predicted.
 pub fn sentences(report: &Report) -> Vec<String> {
-    let outcomes: Vec<Outcome> = report
+    let outcomes: Vec<PredictionCheck> = report
         .points
         .iter()
-        .flat_map(|point| point.valid_ways().flat_map(move |way| of_way(report, point, way)))
+        .flat_map(|point| {
+            point.valid_results().flat_map(move |result| of_variant(report, point, result))
+        })
         .collect();
     if outcomes.is_empty() {
         return Vec::new();
     }
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|o| wanted(o)).count();
-    let judged = count(|outcome| !matches!(outcome, Outcome::NotJudged(_)));
-    let held = count(|outcome| matches!(outcome, Outcome::Held));
+    let count =
+        |wanted: fn(&PredictionCheck) -> bool| outcomes.iter().filter(|o| wanted(o)).count();
+    let judged = count(|outcome| !matches!(outcome, PredictionCheck::NotJudged(_)));
+    let held = count(|outcome| matches!(outcome, PredictionCheck::Held));
     let whole = |count: usize| thousands(count as i64);
     let verdict = format!(
         "{} of {} predictions held: mean latencies within 5 %, requests per second within 3 %, \
@@ -80,27 +85,28 @@ pub fn sentences(report: &Report) -> Vec<String> {
         whole(judged)
     );
     let missed = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Missed(words) => Some(format!("Did not hold: {words}.")),
+        PredictionCheck::Missed(words) => Some(format!("Did not hold: {words}.")),
         _ => None,
     });
     let left_out = Reason::ALL.into_iter().filter_map(|reason| {
-        let of_reason = |outcome: &&Outcome| **outcome == Outcome::NotJudged(reason);
+        let of_reason =
+            |outcome: &&PredictionCheck| **outcome == PredictionCheck::NotJudged(reason);
         let count = outcomes.iter().filter(of_reason).count();
         (count > 0).then(|| format!("Not judged ({}): {}.", whole(count), reason.text()))
     });
     std::iter::once(verdict).chain(missed).chain(left_out).collect()
 }
 
-fn of_way<'a>(
+fn of_variant<'a>(
     report: &'a Report,
-    point: &'a Point,
-    way: &'a Way,
-) -> impl Iterator<Item = Outcome> + 'a {
+    point: &'a PointResults,
+    result: &'a VariantResult,
+) -> impl Iterator<Item = PredictionCheck> + 'a {
     let is_fit = |cell: &&&Cell| !validity::is_disturbed(report.run, cell);
-    let fit: Vec<&Cell> = way.cells.iter().filter(is_fit).copied().collect();
-    let cells = if fit.is_empty() { &way.cells } else { &fit };
+    let fit: Vec<&Cell> = result.cells.iter().filter(is_fit).copied().collect();
+    let cells = if fit.is_empty() { &result.cells } else { &fit };
     let is_disturbed = fit.is_empty();
-    let expected = expected(report.run, way.variant, way.workload, cells);
+    let expected = expected(report.run, result.variant, result.workload, cells);
     let cells = cells.clone();
     JUDGED.iter().filter_map(move |(figure, tolerance)| {
         let expected = expected.as_ref()?;
@@ -112,21 +118,24 @@ fn of_way<'a>(
         if matches!(tolerance, Tolerance::Relative(_)) && predicted == 0.0 && measured == 0.0 {
             return None;
         }
-        Some(if is_latency && expected.latency_is_own_time() {
-            Outcome::NotJudged(Reason::OwnTime)
+        Some(if is_latency && expected.latency_is_processing_time() {
+            PredictionCheck::NotJudged(Reason::ProcessingTime)
         } else if is_disturbed {
-            Outcome::NotJudged(Reason::Disturbed)
+            PredictionCheck::NotJudged(Reason::Disturbed)
         } else if STANDARD_ERRORS * standard_error(figure, expected, &cells)
             > tolerance.of(predicted)
         {
-            Outcome::NotJudged(Reason::TooFew)
+            PredictionCheck::NotJudged(Reason::TooFew)
         } else if (measured - predicted).abs() <= tolerance.of(predicted) {
-            Outcome::Held
+            PredictionCheck::Held
         } else {
-            let place = findings::place(way.variant, &[&point.title(report.run)]);
+            let place = findings::place(result.variant, &[&point.title(report.run)]);
             let show = |value| figure.unit.show(value);
             let (measured, predicted) = (show(measured), show(predicted));
-            Outcome::Missed(format!("{place}: {} {measured}, predicted {predicted}", figure.name))
+            PredictionCheck::Missed(format!(
+                "{place}: {} {measured}, predicted {predicted}",
+                figure.name
+            ))
         })
     })
 }
@@ -164,7 +173,7 @@ mod tests {
     use super::*;
     use crate::report::fixture;
     use crate::run::Run;
-    use crate::theory::OwnTime;
+    use crate::theory::ProcessingTime;
 
     /// A large sample. Processing takes 0.4 ms per push in the fixture.
     fn run(rtt: &str) -> Run {
@@ -172,7 +181,7 @@ mod tests {
         scenario.workload.rtt = crate::units::parse_duration(rtt).expect("a duration");
         scenario.workload.duration = std::time::Duration::from_secs(40);
         let mut run = fixture::run_of(&scenario);
-        run.own_time = Some(OwnTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
+        run.processing_time = Some(ProcessingTime { push_s: 0.000_4, round_trip_s: 0.000_4 });
         run
     }
 

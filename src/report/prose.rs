@@ -2,7 +2,7 @@
 //! for sentences.
 
 use crate::scenario::{Headers, Link, Process, Workload};
-use crate::theory::OwnTime;
+use crate::theory::ProcessingTime;
 use crate::units::show_duration;
 use crate::variant::Pacing;
 
@@ -128,14 +128,14 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         ("Memory", Unit::Bytes.show(machine.memory_bytes as f64)),
         ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
         ("Load before", format!("{:.2} (load average, one minute)", machine.load_average_before)),
-        ("Processing time", own_time(report.run.own_time)),
+        ("Processing time", processing_time(report.run.processing_time)),
         ("Scenario", format!("{}, seed {}", run.scenario.name, run.scenario.seed)),
         ("Repeats", run.scenario.repeats.to_string()),
     ]
 }
 
-fn own_time(own_time: Option<OwnTime>) -> String {
-    let Some(OwnTime { push_s, round_trip_s }) = own_time else {
+fn processing_time(processing_time: Option<ProcessingTime>) -> String {
+    let Some(ProcessingTime { push_s, round_trip_s }) = processing_time else {
         return "not measured, so predictions contain none".to_owned();
     };
     format!(

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::variant::Variant;
 
 use super::figures::Figure;
-use super::{Point, Report};
+use super::{PointResults, Report};
 
 /// A figure of a way: `websocket.latency.p99`.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ const SIGNS: [(&str, Comparison); 4] = [
 
 /// What became of a threshold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct ThresholdCheck {
     /// One line for each point: what was measured there, or why it could not be checked.
     pub lines: Vec<String>,
     pub failed: bool,
@@ -92,31 +92,31 @@ impl Threshold {
     }
 
     /// Whether the run fails, with a line for each point at which the way was measured.
-    pub fn check(&self, report: &Report) -> Outcome {
+    pub fn check(&self, report: &Report) -> ThresholdCheck {
         let variant = self.reference.variant;
-        let here = report.points.iter().filter(|point| point.way(variant).is_some());
+        let here = report.points.iter().filter(|point| point.result(variant).is_some());
         let checked: Vec<(String, bool)> = here.map(|point| self.at(report, point)).collect();
         let failed = checked.is_empty() || checked.iter().any(|(_, failed)| *failed);
         let mut lines: Vec<String> = checked.into_iter().map(|(line, _)| line).collect();
         if lines.is_empty() {
             lines.push(format!("{self}: failed, {variant} was not measured"));
         }
-        Outcome { lines, failed }
+        ThresholdCheck { lines, failed }
     }
 
-    fn at(&self, report: &Report, point: &Point) -> (String, bool) {
+    fn at(&self, report: &Report, point: &PointResults) -> (String, bool) {
         let Reference { variant, figure } = self.reference;
-        let way = point.way(variant);
+        let result = point.result(variant);
         let title = match point.title(report.run) {
             title if title.is_empty() => String::new(),
             title => format!(" ({title})"),
         };
-        let (text, failed) = match way.and_then(|way| way.summary(figure)) {
+        let (text, failed) = match result.and_then(|result| result.summary(figure)) {
             Some(summary) if self.comparison.holds(summary.value, self.limit) => {
                 (format!("failed, it is {}", figure.unit.show(summary.value)), true)
             }
             Some(summary) => (format!("passed, it is {}", figure.unit.show(summary.value)), false),
-            None if way.is_some_and(|way| way.is_void()) => {
+            None if result.is_some_and(|result| result.is_void()) => {
                 (format!("failed, {variant} is void"), true)
             }
             None => ("failed, the run cannot tell that figure".to_owned(), true),
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::report::fixture;
 
-    fn outcome(threshold: &str) -> Outcome {
+    fn outcome(threshold: &str) -> ThresholdCheck {
         let run = fixture::run();
         Threshold::parse(threshold).unwrap().check(&Report::new(&run))
     }

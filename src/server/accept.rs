@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,8 +21,7 @@ use super::routes;
 use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
-use crate::app::{AddressShares, App, Remote, ServerConfig};
-use crate::transport::socketio;
+use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 
 /// Connections that the kernel completes before they are accepted: thousands may connect at once.
 const BACKLOG: i32 = 4096;
@@ -55,8 +53,7 @@ pub(super) struct Listener {
 pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = AddressShares::new(app.config.max_connections_per_address);
-    let routes = TowerToHyperService::new(warp::service(routes::all(&app)));
-    let service = socketio::beside(&app, routes);
+    let routes = Arc::new(routes::all(&app));
     let protocols = Arc::new(Protocols::of(&app));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -65,20 +62,21 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
-        let place = is_limited.then(|| connections.enter(peer));
-        if let Some(None) = place {
+        let limited_address = is_limited.then(|| client_of(peer));
+        let address_permit = limited_address.map(|address| connections.enter(address));
+        if let Some(None) = address_permit {
             app.metrics.refused(Refusal::ConnectionsPerAddress);
             continue;
         }
-        let admission = Admission { _permit: permit, _place: place.flatten() };
+        let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
-        let remote = Remote {
-            address: peer,
+        let remote = Arc::new(Remote {
+            limited_address,
             peer: stream.peer(),
-            account: app.memory.account(is_limited.then_some(peer)),
-        };
-        let service = authenticate(app.clone(), service.clone(), remote, phase.clone());
+            account: app.memory.account(limited_address),
+        });
+        let service = authenticate(app.clone(), routes.clone(), remote.clone(), phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls.clone() {
@@ -92,13 +90,13 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), admission);
-                protocols.serve(io, service, &phase, peer).await;
+                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, admission);
+                protocols.serve(io, service, phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), admission);
-        app.spawn(async move { protocols.serve(io, service, &phase, peer).await });
+        let io = TimeoutStream::new(stream, host, phase.clone(), remote, admission);
+        app.spawn(protocols.serve(io, service, phase, peer));
     }
     drop(listener);
     app.shut_down().await;

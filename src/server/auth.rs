@@ -20,7 +20,8 @@ use warp::http::header::{
 
 use super::host::{AllowedOrigins, host_of};
 use super::response_body::ResponseBody;
-use super::route_table::{Access, Route, normalized, topic_of};
+use super::route_table::{Access, Handler, Route, normalized, topic_of};
+use super::streams::Progress;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
@@ -38,11 +39,11 @@ const EXPOSED_HEADERS: &str = "etag, retry-after";
 /// The text of 404.
 pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
 
-/// The service of one connection: `inner` for requests that pass all checks.
+/// The service of one connection: `inner`, which all share, for requests that pass all checks.
 pub fn authenticate<S, B>(
     app: Arc<App>,
-    inner: S,
-    remote: Remote,
+    inner: Arc<S>,
+    remote: Arc<Remote>,
     phase: Arc<ConnectionPhase>,
 ) -> impl Service<
     Request<Incoming>,
@@ -51,7 +52,8 @@ pub fn authenticate<S, B>(
     Future: Send,
 >
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>,
+    S: Service<(Request<Incoming>, Handler), Response = Response<B>, Error = Infallible>,
+    S::Future: Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     B: Send + Unpin,
 {
@@ -62,17 +64,26 @@ where
         let is_head = request.method() == Method::HEAD;
         let mut charge = remote.account.charge();
         let held = charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
-        let admitted = held.and_then(|()| admit(&app, &mut request, &remote)).map(|client| {
+        let mut token_time_left = None;
+        let admitted = held.and_then(|()| admit(&app, &mut request, &remote));
+        let admitted = admitted.map(|(client, handler)| {
+            if let Some(expiry) = client.token_expiry() {
+                phase.expiries.add(expiry);
+                token_time_left = client.token_time_left();
+            }
             request.extensions_mut().insert(client);
             if is_head {
                 // The same headers as for GET (RFC 9110, section 9.3.2). A HEAD never upgrades.
                 *request.method_mut() = Method::GET;
                 request.extensions_mut().remove::<OnUpgrade>();
             }
-            inner.call(request)
+            inner.call((request, handler))
         });
-        let (app, phase, account) = (app.clone(), phase.clone(), remote.account.clone());
+        let (app, phase, remote) = (app.clone(), phase.clone(), remote.clone());
         async move {
+            if let (Some(left), Some(progress)) = (token_time_left, Progress::of_this_stream()) {
+                progress.expires_after(left);
+            }
             let mut response = match admitted {
                 Ok(answering) => answering.await?.map(Either::Left),
                 Err(refusal) => refusal.map(|body| Either::Right(Full::new(body))),
@@ -92,7 +103,7 @@ where
                 Ok(body) => Response::from_parts(head, body),
                 Err(over) => {
                     let refusal = over_limit(&app, over).map(|body| Either::Right(Full::new(body)));
-                    refusal.map(|body| ResponseBody::uncharged(body, account.charge()))
+                    refusal.map(|body| ResponseBody::uncharged(body, remote.account.charge()))
                 }
             })
         }
@@ -136,13 +147,13 @@ where
     response
 }
 
-/// Who sends the request, or the response to those who may not send it. The request's path is
-/// normalized, so that later filters see what was checked here.
+/// Who sends the request, and what responds to it; or the response to those who may not send it.
+/// The path is normalized, so that later filters see what was checked here.
 fn admit<B>(
     app: &App,
     request: &mut Request<B>,
-    remote: &Remote,
-) -> Result<Client, Box<Response<Bytes>>> {
+    remote: &Arc<Remote>,
+) -> Result<(Client, Handler), Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
     if app.serves_own_machine_only()
@@ -175,7 +186,7 @@ fn admit<B>(
         })?,
         None => None,
     };
-    Ok(Client::new(remote.clone(), claims))
+    Ok((Client::new(remote.clone(), claims), route.handler))
 }
 
 /// Responds to OPTIONS, and rejects methods that the route lacks (RFC 9110, section 15.5.6).

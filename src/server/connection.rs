@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use hyper::rt::Executor;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -23,7 +22,7 @@ use tracing::debug;
 
 use super::parking::{Parking, Slot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
-use super::response_body::run_stream;
+use super::streams::Streams;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{App, AwakeTimer, WhenWoken};
@@ -43,17 +42,6 @@ const PARK_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Protocols {
     app: Arc<App>,
     http1: http1::Builder,
-    http2: http2::Builder<Tasks>,
-}
-
-/// Spawns the tasks of HTTP/2 streams on the server's task tracker.
-#[derive(Debug, Clone)]
-pub(super) struct Tasks(Arc<App>);
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
-    fn execute(&self, stream: F) {
-        self.0.spawn(run_stream(self.0.clone(), stream));
-    }
 }
 
 impl Protocols {
@@ -61,9 +49,15 @@ impl Protocols {
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
-        http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
-        http1.max_buf_size(config.max_header_bytes).half_close(true);
-        let mut http2 = http2::Builder::new(Tasks(app.clone()));
+        // `TimeoutStream` has timeouts that cost less than a timer for each request.
+        http1.header_read_timeout(None).max_buf_size(config.max_header_bytes).half_close(true);
+        Protocols { app: app.clone(), http1 }
+    }
+
+    /// HTTP/2 for a connection with these streams.
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let (app, config) = (&self.app, &self.app.config);
+        let mut http2 = http2::Builder::new(streams);
         http2
             .timer(AwakeTimer(app.pauses.clone()))
             .keep_alive_interval(config.heartbeat)
@@ -75,15 +69,15 @@ impl Protocols {
             .max_send_buf_size(H2_SEND_BYTES)
             .initial_stream_window_size(H2_WINDOW_BYTES)
             .initial_connection_window_size(H2_WINDOW_BYTES);
-        Protocols { app: app.clone(), http1, http2 }
+        http2
     }
 
     /// Serves one connection to its end.
     pub async fn serve<I, S, B>(
-        &self,
+        self: Arc<Self>,
         mut io: I,
         service: S,
-        phase: &ConnectionPhase,
+        phase: Arc<ConnectionPhase>,
         address: IpAddr,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -91,7 +85,7 @@ impl Protocols {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Unpin + Send + 'static,
-        Tasks: Http2ServerConnExec<S::Future, B>,
+        Streams: Http2ServerConnExec<S::Future, B>,
     {
         let detected = tokio::select! {
             detected = protocol::detect(&mut io) => detected,
@@ -100,7 +94,7 @@ impl Protocols {
         let Ok((protocol, first)) = detected else { return };
         let io = Rewind::new(first, io);
         match protocol {
-            Protocol::Http1 => self.serve_http1(io, service, phase, address).await,
+            Protocol::Http1 => self.serve_http1(io, service, &phase, address).await,
             Protocol::Http2 => {
                 // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
@@ -116,14 +110,23 @@ impl Protocols {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S::Future: 'static,
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
-        Tasks: Http2ServerConnExec<S::Future, B>,
+        Streams: Http2ServerConnExec<S::Future, B>,
     {
-        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
+        let streams = Streams::new(self.app.clone());
+        let http2 = self.http2(streams.clone());
+        let mut connection = http2.serve_connection(TokioIo::new(io), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = self.app.drain.cancelled() => {
                 Pin::new(&mut connection).graceful_shutdown();
                 connection.await
+            }
+            () = streams.idle() => {
+                self.app.metrics.refused(Refusal::Idle);
+                Pin::new(&mut connection).graceful_shutdown();
+                let limit = self.app.config.send_timeout;
+                // A client that does not answer is disconnected.
+                self.app.pauses.timeout(limit, connection).await.unwrap_or(Ok(()))
             }
         };
         self.log_end(ended, address);
@@ -146,36 +149,59 @@ impl Protocols {
         let slot = Slot::new();
         let mut service = Parking::new(service, slot.clone());
         loop {
-            let connection = self.http1.serve_connection(TokioIo::new(io), service);
-            let mut connection = Box::new(connection.with_upgrades());
-            let ended = self.until_parked(&mut *connection, &slot, phase).await;
-            let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
-                return self.log_end(ended.unwrap_or(Ok(())), address);
-            };
-            let (unread, mut stream) = parts.io.into_inner().into_parts();
-            service = parts.service;
-            let mut first = match slot.take() {
+            // In a box, so that all memory of hyper is free while the client waits.
+            let serving = Box::pin(self.until_parked(io, service, &slot, phase, address));
+            let Some(mut parked) = serving.await else { return };
+            let request = match slot.take() {
                 UnderWay::Response(response, head) => slot.respond(response, &head).await,
                 UnderWay::Stream(body, head) => {
-                    let written = write_stream(&mut stream, body, &head).await;
+                    let written = write_stream(&mut parked.stream, body, &head).await;
                     phase.set(ConnectionPhase::IDLE);
                     match written {
                         Ok(true) if !self.app.drain.is_cancelled() => BytesMut::new(),
-                        Ok(_) => return drop(stream.shutdown().await),
+                        Ok(_) => return drop(parked.stream.shutdown().await),
                         Err(error) => return debug!(%error, %address, "connection ended"),
                     }
                 }
                 UnderWay::Nothing => BytesMut::new(),
             };
-            first.extend_from_slice(&parts.read_buf);
-            first.extend_from_slice(&unread);
-            io = Rewind::new(first.freeze(), stream);
+            let first = [request.as_ref(), &parked.unread].concat();
+            (io, service) = (Rewind::new(first.into(), parked.stream), parked.service);
         }
+    }
+
+    /// Serves requests by hyper until the connection ends, or its client waits.
+    async fn until_parked<I, S, F, B>(
+        &self,
+        io: Rewind<I>,
+        service: Parking<S, F, B>,
+        slot: &Slot<F, B>,
+        phase: &ConnectionPhase,
+        address: IpAddr,
+    ) -> Option<Parked<I, Parking<S, F, B>>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>,
+        F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Unpin + Send + 'static,
+    {
+        let connection = self.http1.serve_connection(TokioIo::new(io), service);
+        let mut connection = connection.with_upgrades();
+        let ended = self.until_waiting(&mut connection, slot, phase).await;
+        let Some(parts) = connection.into_parts().filter(|_| ended.is_none()) else {
+            self.log_end(ended.unwrap_or(Ok(())), address);
+            return None;
+        };
+        let (unread, stream) = parts.io.into_inner().into_parts();
+        // A copy, which has not the size of hyper's buffer.
+        let unread = Bytes::from([parts.read_buf.as_ref(), &unread].concat());
+        Some(Parked { stream, service: parts.service, unread })
     }
 
     /// Drives a connection to its end, which comes soon after the drain begins; or until its client
     /// waits, and nothing is left to be written: `None`.
-    async fn until_parked<C, F, B>(
+    async fn until_waiting<C, F, B>(
         &self,
         connection: &mut C,
         slot: &Slot<F, B>,
@@ -220,11 +246,17 @@ impl Protocols {
         let Err(error) = ended else { return };
         if error.is_parse_too_large() {
             self.app.metrics.refused(Refusal::HeaderBytes);
-        } else if error.is_timeout() {
-            self.app.metrics.refused(Refusal::Idle);
         }
         debug!(%error, %address, "connection ended");
     }
+}
+
+/// A connection while its client waits.
+struct Parked<I, S> {
+    stream: I,
+    service: S,
+    /// What the client has sent since.
+    unread: Bytes,
 }
 
 /// The beginning of the drain, unless it has been seen.

@@ -13,7 +13,9 @@ mod protocol;
 mod response_body;
 pub mod route_table;
 mod routes;
+mod streams;
 mod timeout_stream;
+mod token_expiry;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 use crate::app::token::{BadKey, TokenKey};
-use crate::app::{App, ServerConfig};
+use crate::app::{App, BadLimits, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use crate::private::warn_if_exposed;
@@ -47,6 +49,8 @@ pub enum BindError {
         "cannot listen on {address}; choose another address with --listen (port 0 is any free port)"
     )]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("these limits cannot be used together")]
+    Limits(#[from] BadLimits),
     #[error("cannot open the feed")]
     Store(#[from] StoreError),
     #[error("cannot use the token key")]
@@ -63,8 +67,8 @@ impl Server {
     /// Opens the port in `config` (port 0 is any free port) and the feed.
     ///
     /// # Errors
-    /// If the address cannot be bound, the store cannot be opened, or the token key or certificate
-    /// cannot be used.
+    /// If the address cannot be bound, the limits cannot be used together, the store cannot be
+    /// opened, or the token key or certificate cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
         let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
@@ -79,6 +83,7 @@ impl Server {
         let address = config.listen;
         let listener = TcpListener::from_std(listener)
             .map_err(|source| BindError::Listen { address, source })?;
+        config.check()?;
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
             warn_if_exposed(file);
         }

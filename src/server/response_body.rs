@@ -1,24 +1,18 @@
 //! Bodies of responses on their way to a client. Each is charged to its connection while the client
-//! has not read it, and on HTTP/2 a stream whose client does not open the flow-control window is
-//! reset after `--send-timeout`: other streams keep such a connection alive, so that a timeout of
-//! its writes would never notice.
+//! has not read it. On HTTP/2 it is handed over in pieces, so that a stream whose client does not
+//! open the flow-control window can be noticed and reset after `--send-timeout`: other streams keep
+//! such a connection alive, so that a timeout of its writes would never notice.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::sleep;
 
-use crate::app::App;
-use crate::app::memory::{Charge, OverLimit};
-use crate::app::metrics::Refusal;
+use super::streams::Progress;
+use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 
-/// Bytes that are not charged on HTTP/1, where a connection sends one response at a time.
-const FREE_BYTES: usize = 4 << 10;
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
 /// room for all before it.
 const PIECE_BYTES: usize = 16 << 10;
@@ -134,59 +128,5 @@ where
             Some(bytes) => SizeHint::with_exact(bytes + self.rest.len() as u64),
             None => SizeHint::default(),
         }
-    }
-}
-
-/// How far a stream of HTTP/2 has got with its response.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Pieces handed over; 0 while the response, or its next part, is awaited.
-    pieces: AtomicUsize,
-    last: AtomicUsize,
-}
-
-tokio::task_local! {
-    /// That of the stream whose task this is.
-    static PROGRESS: Arc<Progress>;
-}
-
-impl Progress {
-    fn of_this_stream() -> Option<Arc<Progress>> {
-        PROGRESS.try_with(Arc::clone).ok()
-    }
-
-    fn hands_over(&self) {
-        self.pieces.store(self.last.fetch_add(1, Relaxed) + 1, Relaxed);
-    }
-
-    fn waits_for_body(&self) {
-        self.pieces.store(0, Relaxed);
-    }
-}
-
-/// Runs the task of one stream of HTTP/2 to its end, or until its client has not made room for the
-/// next piece of the response for `--send-timeout`. Dropping the task then resets the stream.
-pub(super) async fn run_stream(app: Arc<App>, stream: impl Future<Output = ()>) {
-    let progress = Arc::new(Progress::default());
-    let mut stream = pin!(PROGRESS.scope(progress.clone(), stream));
-    let mut timer = None;
-    let is_stalled = poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(false);
-        }
-        let pieces = progress.pieces.load(Relaxed);
-        if pieces == 0 {
-            timer = None;
-            return Poll::Pending;
-        }
-        let (since, sleep) =
-            timer.get_or_insert_with(|| (pieces, Box::pin(sleep(app.config.send_timeout))));
-        if *since != pieces {
-            (*since, *sleep) = (pieces, Box::pin(tokio::time::sleep(app.config.send_timeout)));
-        }
-        sleep.as_mut().poll(cx).map(|()| true)
-    });
-    if is_stalled.await {
-        app.metrics.refused(Refusal::SlowReader);
     }
 }

@@ -1,6 +1,6 @@
-//! Every route of the server as data: its path, its methods and the right that it needs. Methods,
-//! `Allow` and authentication are decided from this table before a request reaches any filter, so a
-//! path that is not in it is answered with 404 and never gets further.
+//! Every route of the server as data: its path, its methods, the right that it needs and what
+//! responds. Methods, `Allow` and authentication are decided from this table before a request
+//! reaches any filter, so a path that is not in it is answered with 404 and never gets further.
 
 use std::borrow::Cow;
 
@@ -27,6 +27,40 @@ pub struct Route {
     /// The methods, without OPTIONS, which every route has.
     pub methods: &'static [Method],
     pub access: Access,
+    pub handler: Handler,
+}
+
+/// What responds to the requests of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handler {
+    Publish,
+    ShortPolling,
+    LongPolling,
+    WebSocket,
+    Sse,
+    Ndjson,
+    Echo,
+    Metrics,
+    Health,
+    Web,
+    /// The only one that is no warp filter.
+    SocketIo,
+}
+
+impl Handler {
+    /// Those that are warp filters, in the order of their numbers.
+    pub const FILTERS: [Handler; Handler::SocketIo as usize] = [
+        Handler::Publish,
+        Handler::ShortPolling,
+        Handler::LongPolling,
+        Handler::WebSocket,
+        Handler::Sse,
+        Handler::Ndjson,
+        Handler::Echo,
+        Handler::Metrics,
+        Handler::Health,
+        Handler::Web,
+    ];
 }
 
 const GET: &[Method] = &[Method::GET, Method::HEAD];
@@ -34,30 +68,44 @@ const POST: &[Method] = &[Method::POST];
 /// No HEAD: a GET of Socket.IO opens a session or takes packets out of it.
 const GET_POST: &[Method] = &[Method::GET, Method::POST];
 
-const fn route(path: &'static str, methods: &'static [Method], access: Access) -> Route {
-    Route { path, methods, access }
+const fn route(
+    path: &'static str,
+    methods: &'static [Method],
+    access: Access,
+    handler: Handler,
+) -> Route {
+    Route { path, methods, access, handler }
+}
+
+const fn subscribe(path: &'static str, handler: Handler) -> Route {
+    route(path, GET, Access::Topic(Right::Subscribe), handler)
+}
+
+const fn public(path: &'static str, handler: Handler) -> Route {
+    route(path, GET, Access::Public, handler)
 }
 
 /// Every route.
 pub const ROUTES: &[Route] = &[
-    route("/topics/{}/messages", POST, Access::Topic(Right::Publish)),
-    route("/topics/{}/poll", GET, Access::Topic(Right::Subscribe)),
-    route("/topics/{}/long-poll", GET, Access::Topic(Right::Subscribe)),
-    route("/topics/{}/ws", GET, Access::Topic(Right::Subscribe)),
-    route("/topics/{}/events", GET, Access::Topic(Right::Subscribe)),
-    route("/topics/{}/stream", GET, Access::Topic(Right::Subscribe)),
-    route("/socket.io/{*}", GET_POST, Access::SocketIo),
-    route("/engine.io/{*}", GET_POST, Access::SocketIo),
-    route("/echo", GET, Access::Public),
-    route("/metrics", GET, Access::Public),
-    route("/healthz", GET, Access::Public),
-    route("/mirror", GET, Access::Public),
-    route("/reports", GET, Access::Public),
-    route("/reports/{}/{}", GET, Access::Public),
-    route("/watch", GET, Access::Public),
-    route("/model", GET, Access::Public),
-    route("/page/{}", GET, Access::Public),
-    route("/", GET, Access::Public),
+    route("/topics/{}/messages", POST, Access::Topic(Right::Publish), Handler::Publish),
+    subscribe("/topics/{}/poll", Handler::ShortPolling),
+    subscribe("/topics/{}/long-poll", Handler::LongPolling),
+    subscribe("/topics/{}/ws", Handler::WebSocket),
+    subscribe("/topics/{}/events", Handler::Sse),
+    subscribe("/topics/{}/stream", Handler::Ndjson),
+    route("/socket.io/{*}", GET_POST, Access::SocketIo, Handler::SocketIo),
+    route("/engine.io/{*}", GET_POST, Access::SocketIo, Handler::SocketIo),
+    public("/echo", Handler::Echo),
+    public("/metrics", Handler::Metrics),
+    public("/healthz", Handler::Health),
+    public("/mirror", Handler::Web),
+    public("/reports", Handler::Web),
+    public("/reports/{}/{}", Handler::Web),
+    public("/watch", Handler::Web),
+    public("/model", Handler::Web),
+    public("/lesson", Handler::Web),
+    public("/page/{}", Handler::Web),
+    public("/", Handler::Web),
 ];
 
 impl Route {
@@ -169,6 +217,13 @@ mod tests {
             let example = route.path.replace("{*}", "x").replace("{}", "x");
             let matching = ROUTES.iter().filter(|route| route.matches(&example)).count();
             assert_eq!(matching, 1, "{example}");
+        }
+    }
+
+    #[test]
+    fn filters_are_found_by_their_number() {
+        for (number, handler) in Handler::FILTERS.into_iter().enumerate() {
+            assert_eq!(handler as usize, number);
         }
     }
 

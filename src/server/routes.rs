@@ -4,7 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Buf;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::Stream;
+use futures_util::future::Either;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -12,42 +17,83 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
+use super::route_table::Handler;
 use crate::app::metrics::Refusal;
+use crate::app::request_body::read_body;
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
-use crate::transport::{long_polling, ndjson, short_polling, sse, websocket};
+use crate::transport::{long_polling, ndjson, short_polling, socketio, sse, websocket};
 use crate::web;
+
+/// Responds to requests: a request goes straight to the filter of its route. Filters that are
+/// joined by `or` would be tried one after the other.
+pub(super) struct Routes<F, S> {
+    filters: [F; Handler::FILTERS.len()],
+    socketio: S,
+}
 
 /// All routes.
 pub(super) fn all(
     app: &Arc<App>,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static + use<>
-{
-    let rejecting = app.clone();
-    publish(app)
-        .or(short_polling::route(app))
-        .unify()
-        .or(long_polling::route(app))
-        .unify()
-        .or(websocket::route(app))
-        .unify()
-        .or(websocket::echo_route(app))
-        .unify()
-        .or(sse::route(app))
-        .unify()
-        .or(ndjson::route(app))
-        .unify()
-        .or(metrics(app))
-        .unify()
-        .or(healthz())
-        .unify()
-        .or(web::route(app.config.reports.clone()))
-        .unify()
-        .recover(move |rejection| {
-            let refusal = refuse(&rejecting, &rejection);
+) -> Routes<
+    impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>,
+    impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>,
+> {
+    let filters = Handler::FILTERS.map(|handler| {
+        let app = app.clone();
+        let filter = filter(&app, handler).recover(move |rejection| {
+            let refusal = refuse(&app, &rejection);
             async move { Ok::<_, Infallible>(refusal.into()) }
-        })
-        .unify()
+        });
+        TowerToHyperService::new(warp::service(filter.unify()))
+    });
+    Routes { filters, socketio: socketio::service(app) }
+}
+
+fn filter(app: &Arc<App>, handler: Handler) -> BoxedFilter<(Response,)> {
+    match handler {
+        Handler::Publish => publish(app),
+        Handler::ShortPolling => short_polling::route(app),
+        Handler::LongPolling => long_polling::route(app),
+        Handler::WebSocket => websocket::route(app),
+        Handler::Sse => sse::route(app),
+        Handler::Ndjson => ndjson::route(app),
+        Handler::Echo => websocket::echo_route(app),
+        Handler::Metrics => metrics(app),
+        Handler::Health => healthz(),
+        Handler::Web => web::route(app.config.reports.clone()),
+        Handler::SocketIo => unreachable!("it is not among the filters"),
+    }
+}
+
+impl<F, S> Service<(Request<Incoming>, Handler)> for Routes<F, S>
+where
+    F: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<F::Future, S::Future>;
+
+    fn call(&self, (mut request, handler): (Request<Incoming>, Handler)) -> Self::Future {
+        if handler == Handler::LongPolling {
+            detach(&mut request);
+        }
+        match handler {
+            Handler::SocketIo => Either::Right(self.socketio.call(request)),
+            handler => Either::Left(self.filters[handler as usize].call(request)),
+        }
+    }
+}
+
+/// Copies what refers to the buffer that the request was read into. warp keeps a request until it
+/// is answered, and a long poll would keep 8 kB for a head of a few hundred bytes.
+fn detach(request: &mut Request<Incoming>) {
+    for value in request.headers_mut().values_mut() {
+        *value = HeaderValue::from_bytes(value.as_bytes()).expect("it was a valid value");
+    }
+    let uri = request.uri().to_string();
+    *request.uri_mut() = uri.try_into().expect("it was a valid URI");
 }
 
 /// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once stored.
@@ -66,29 +112,6 @@ fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// Reads a body of limited length within `--body-timeout`: hyper's own timeout ends with the
-/// headers.
-async fn read_body<B: Buf>(
-    body: impl Stream<Item = Result<B, warp::Error>>,
-    app: &App,
-) -> Result<Vec<u8>, ApiError> {
-    let add = async |mut whole: Vec<u8>, mut part: B| {
-        while part.has_remaining() {
-            whole.extend_from_slice(part.chunk());
-            part.advance(part.chunk().len());
-        }
-        Ok(whole)
-    };
-    match app.pauses.timeout(app.config.body_timeout, body.try_fold(Vec::new(), add)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early")),
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body did not arrive within --body-timeout",
-        )),
-    }
-}
-
 async fn store<B: Buf>(
     app: &App,
     client: &Client,
@@ -97,12 +120,8 @@ async fn store<B: Buf>(
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
     client.authorize_publish(app, &topic)?;
-    let body = read_body(body, app).await.inspect_err(|error| {
-        if error.status == StatusCode::REQUEST_TIMEOUT {
-            app.metrics.refused(Refusal::SlowBody);
-        }
-    })?;
-    let stored = app.publish(&topic, &body).await?;
+    let body = read_body(app, client.account(), body).await?;
+    let stored = app.publish_for(Some(client), &topic, &body.bytes).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_response(StatusCode::CREATED, json))
 }

@@ -12,8 +12,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::token_expiry::{ExpiryWatch, TokenExpiries, poll_expired};
+use crate::app::memory::{Charge, OverLimit};
 use crate::app::metrics::Refusal;
-use crate::app::{App, AwakeSleep, Place};
+use crate::app::{AddressPermit, App, AwakeSleep, Remote};
 
 /// What a connection is doing. hyper has one timeout for both the idle time between requests and
 /// the time of the headers; here they differ, since a client may be idle for long.
@@ -22,6 +24,7 @@ pub(super) struct ConnectionPhase {
     now: AtomicU8,
     /// A write, or a flush, waits for the peer to read.
     is_blocked: AtomicBool,
+    pub expiries: TokenExpiries,
 }
 
 impl ConnectionPhase {
@@ -38,6 +41,7 @@ impl ConnectionPhase {
         Arc::new(ConnectionPhase {
             now: AtomicU8::new(ConnectionPhase::HEAD),
             is_blocked: AtomicBool::new(false),
+            expiries: TokenExpiries::default(),
         })
     }
 
@@ -62,11 +66,23 @@ impl ConnectionPhase {
 pub(super) struct Admission {
     pub _permit: OwnedSemaphorePermit,
     /// `None` for an address whose connections are not counted.
-    pub _place: Option<Place>,
+    pub _address_permit: Option<AddressPermit>,
+}
+
+/// Bytes of headers without a charge: every connection has a buffer of this size anyway. The
+/// beginning of a body may be read together with the headers.
+const HEAD_BYTES_FREE: usize = 8 << 10;
+
+/// Headers that did not arrive at once, or are large.
+#[derive(Debug)]
+struct Head {
+    timeout: AwakeSleep,
+    charge: Charge,
 }
 
 /// A stream whose writes fail with `TimedOut` when the peer has read nothing for `--send-timeout`,
-/// and whose reads fail when the headers take longer than `--header-timeout`.
+/// and whose reads fail when the headers take longer than `--header-timeout`, or the next request
+/// does not come within `--idle-timeout`.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<S> {
     stream: S,
@@ -74,8 +90,15 @@ pub(super) struct TimeoutStream<S> {
     phase: Arc<ConnectionPhase>,
     /// Runs while a write is blocked.
     blocked: Option<Pin<Box<AwakeSleep>>>,
-    /// Runs while headers are arriving.
-    head: Option<Pin<Box<AwakeSleep>>>,
+    /// While headers are arriving.
+    head: Option<Box<Head>>,
+    /// Bytes of the headers that have arrived.
+    head_bytes: usize,
+    /// Set between two requests. The timeout is kept from one to the next.
+    is_idle: bool,
+    idle: Option<Box<AwakeSleep>>,
+    remote: Arc<Remote>,
+    expiry: Option<Box<ExpiryWatch>>,
     _admission: Admission,
 }
 
@@ -84,10 +107,59 @@ impl<S> TimeoutStream<S> {
         stream: S,
         app: Arc<App>,
         phase: Arc<ConnectionPhase>,
+        remote: Arc<Remote>,
         admission: Admission,
     ) -> Self {
         app.metrics.open_connections.inc();
-        TimeoutStream { stream, app, phase, blocked: None, head: None, _admission: admission }
+        TimeoutStream {
+            stream,
+            app,
+            phase,
+            blocked: None,
+            head: None,
+            head_bytes: 0,
+            is_idle: false,
+            idle: None,
+            remote,
+            expiry: None,
+            _admission: admission,
+        }
+    }
+
+    /// True once the client of a token that has expired would receive what was written before.
+    fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        // Streams of HTTP/2 end on their own, and others may be blocked.
+        let is_blocked = self.blocked.is_some() && !self.phase.is(ConnectionPhase::MANY);
+        let TimeoutStream { expiry, phase, remote, .. } = self;
+        let has_expired =
+            poll_expired(expiry, &phase.expiries, &remote.peer, is_blocked, cx).is_ready();
+        if has_expired {
+            self.app.metrics.refused(Refusal::SlowReader);
+        }
+        has_expired
+    }
+
+    fn head(&mut self) -> &mut Head {
+        let TimeoutStream { app, remote, .. } = self;
+        self.head.get_or_insert_with(|| {
+            let timeout = app.pauses.sleep(app.config.header_timeout);
+            Box::new(Head { timeout, charge: remote.account.charge() })
+        })
+    }
+
+    /// Waits for the next request; an error if it does not come in time.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let app = &self.app;
+        let sleep = || Box::new(app.pauses.sleep(app.config.idle_timeout));
+        let timeout = self.idle.get_or_insert_with(sleep);
+        if !std::mem::replace(&mut self.is_idle, true) {
+            (self.head, self.head_bytes) = (None, 0);
+            timeout.restart();
+        }
+        ready!(Pin::new(timeout).poll(cx));
+        self.app.metrics.refused(Refusal::Idle);
+        let text = "there was no other request within --idle-timeout";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
     }
 
     /// Returns the result of a write, or an error if writing has been blocked for too long.
@@ -96,6 +168,9 @@ impl<S> TimeoutStream<S> {
         cx: &mut Context<'_>,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        if self.has_expired(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         if result.is_ready() {
             if self.blocked.take().is_some() {
                 self.phase.is_blocked.store(false, Relaxed);
@@ -112,6 +187,10 @@ impl<S> TimeoutStream<S> {
     }
 }
 
+fn expired() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the token expired before the client had read")
+}
+
 impl<S> Drop for TimeoutStream<S> {
     fn drop(&mut self) {
         self.app.metrics.open_connections.dec();
@@ -125,20 +204,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.has_expired(cx) {
+            return Poll::Ready(Err(expired()));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is(ConnectionPhase::IDLE) && buf.filled().len() > before {
-            this.phase.set(ConnectionPhase::HEAD);
+        let count = buf.filled().len() - before;
+        if this.phase.is(ConnectionPhase::IDLE) {
+            match &result {
+                Poll::Pending => return this.poll_idle(cx),
+                Poll::Ready(_) if count > 0 => this.phase.set(ConnectionPhase::HEAD),
+                Poll::Ready(_) => return result,
+            }
         }
+        this.is_idle = false;
         if !this.phase.is(ConnectionPhase::HEAD) {
-            this.head = None;
+            (this.head, this.head_bytes) = (None, 0);
             return result;
         }
-        let limit = this.app.config.header_timeout;
-        let head = this.head.get_or_insert_with(|| Box::pin(this.app.pauses.sleep(limit)));
+        this.head_bytes += count;
+        let bytes = this.head_bytes;
+        if bytes > HEAD_BYTES_FREE && this.head().charge.set(bytes).is_err() {
+            this.app.metrics.refused(Refusal::HeldBytes);
+            return Poll::Ready(Err(io::Error::other(OverLimit)));
+        }
         ready!(match result {
+            // Most headers arrive at once, and need no timer.
             Poll::Ready(result) => return Poll::Ready(result),
-            Poll::Pending => head.as_mut().poll(cx),
+            Poll::Pending => Pin::new(&mut this.head().timeout).poll(cx),
         });
         this.app.metrics.refused(Refusal::SlowHead);
         Poll::Ready(Err(io::Error::new(

@@ -1,4 +1,4 @@
-//! Short polling with an interval that doubles while answers are empty: one step on a ladder of
+//! Short polling with an interval that doubles while answers are empty: one step on a list of
 //! periods for each empty answer, back to its foot after any other.
 //!
 //! The steps form a Markov chain, exactly, since Poisson messages in different periods know nothing
@@ -6,9 +6,9 @@
 
 use super::{Delay, Gap};
 
-/// The ladder: from each poll to the next, seconds, from foot to top.
+/// The intervals: from each poll to the next, seconds, from the shortest to the longest.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ladder {
+pub struct BackoffChain {
     /// Messages per second for this subscriber (lambda), above 0.
     pub rate: f64,
     /// Delay from server to subscriber, seconds (d).
@@ -17,7 +17,7 @@ pub struct Ladder {
     pub periods_s: Vec<f64>,
 }
 
-/// One period of the ladder in the steady state.
+/// One interval in the steady state.
 struct Step {
     period_s: f64,
     /// Share of the periods that are this one.
@@ -26,7 +26,7 @@ struct Step {
     empty_share: f64,
 }
 
-impl Ladder {
+impl BackoffChain {
     /// The share of each step `k`: `q0 q1 ... q(k-1)` times that of the first. On the top step an
     /// empty answer leads to the same step again, so its own is divided by `1 - q`.
     fn steps(&self) -> Vec<Step> {

@@ -12,17 +12,17 @@ pub mod crossover;
 pub mod cycle;
 mod delay;
 pub mod loss;
-pub mod own_time;
+pub mod processing_time;
 
 use std::time::Duration;
 
 use crate::scenario::{Process, Workload};
 use crate::variant::{Extra, Pacing, Variant, Waiting};
 
-pub use backoff::Ladder;
+pub use backoff::BackoffChain;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
-pub use own_time::OwnTime;
+pub use processing_time::ProcessingTime;
 
 /// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
 /// a random share between 0.9 and 1.0, lest everybody's hold end together.
@@ -102,9 +102,9 @@ impl Prediction {
         Some(Prediction::asking(delay, cycle.rate, requests_s, empty_share))
     }
 
-    fn backing_off(ladder: &Ladder) -> Self {
-        let requests_s = ladder.requests_per_s();
-        Prediction::asking(ladder.delay(), ladder.rate, requests_s, ladder.empty_share())
+    fn backing_off(chain: &BackoffChain) -> Self {
+        let requests_s = chain.requests_per_s();
+        Prediction::asking(chain.delay(), chain.rate, requests_s, chain.empty_share())
     }
 
     fn asking(delay: Delay, rate: f64, requests_s: f64, empty_share: f64) -> Self {
@@ -160,11 +160,11 @@ pub fn short_poll(workload: &Workload) -> Cycle {
 }
 
 /// Short polling whose interval doubles with each empty answer, up to the workload's longest.
-pub fn adaptive_poll(workload: &Workload) -> Ladder {
+pub fn adaptive_poll(workload: &Workload) -> BackoffChain {
     let longest = workload.poll_interval_max.max(workload.poll_interval);
     let doubled = |interval: &Duration| (*interval < longest).then(|| (2 * *interval).min(longest));
     let intervals = std::iter::successors(Some(workload.poll_interval), doubled);
-    Ladder {
+    BackoffChain {
         rate: workload.rate,
         one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
         periods_s: intervals.map(|interval| period_s(workload, interval)).collect(),

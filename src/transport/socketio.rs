@@ -77,17 +77,11 @@ struct Subscribe {
     after: Option<Offset>,
 }
 
-/// The server half: answers requests of Socket.IO, and leaves others to `routes`. It is no warp
-/// filter, since warp keeps a request for as long as it is answered, and polls are held.
-pub fn beside<S>(
+/// The server half. It is no warp filter, since warp keeps a request for as long as it is answered,
+/// and polls are held.
+pub fn service(
     app: &Arc<App>,
-    routes: S,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
-+ Clone
-+ use<S>
-where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
-    S::Future: Send,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
 {
     let (app, sessions) = (app.clone(), Sessions::new(app));
     let (checking, checked) = (app.clone(), sessions.clone());
@@ -95,27 +89,17 @@ where
         checking.drain.run_until_cancelled(checked.end_abandoned(&checking)).await;
     });
     service_fn(move |request: Request<Incoming>| {
-        let application = match request.uri().path() {
-            path if is_below(path, PATH) => Application::Feed,
-            path if app.config.echo && is_below(path, ECHO_PATH) => Application::Echo,
-            _ => return future::Either::Right(routes.call(request)),
-        };
-        let answering = route(&app, &sessions, application, request);
+        let answering = route(&app, &sessions, request);
         let answering = answering.unwrap_or_else(|error| future::ready(Err(error)).boxed());
-        future::Either::Left(answering.map(|answered| Ok(to_response(answered))))
+        answering.map(|answered| Ok(to_response(answered)))
     })
-}
-
-/// True for all paths of Socket.IO and Engine.IO, the bare ones included.
-pub fn is_socket_io(path: &str) -> bool {
-    is_below(path, PATH) || is_below(path, ECHO_PATH)
 }
 
 fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A response under way, in a box: every connection keeps room for it, and most are not ours.
+/// A response under way.
 type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
 /// Begins to answer a request, of which nothing is kept: a poll is held, and its head would take as
@@ -123,9 +107,13 @@ type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,
-    application: Application,
     mut request: Request<Incoming>,
 ) -> Result<Answering, ApiError> {
+    let application = match request.uri().path() {
+        path if !is_below(path, ECHO_PATH) => Application::Feed,
+        _ if app.config.echo => Application::Echo,
+        _ => return Err(ApiError::new(StatusCode::NOT_FOUND, "start the server with --echo")),
+    };
     let client = request.extensions_mut().remove::<Client>();
     let client = client.expect("every request was authenticated");
     let poller = client.clone();
@@ -166,15 +154,17 @@ fn route(
         match session {
             None => app.spawn(socket::serve(open()?, upgrade)),
             Some(session) if session.begin_upgrade() => {
-                app.spawn(socket::upgrade(session, upgrade));
+                app.spawn(socket::upgrade(session, poller, upgrade));
             }
-            Some(_) => app.spawn(socket::reject(app.clone(), upgrade)),
+            Some(_) => app.spawn(socket::reject(app.clone(), poller, upgrade)),
         }
         return Ok(future::ready(Ok(response)).boxed());
     }
     match (session, request.method()) {
         (Some(session), &Method::GET) => Ok(polling::poll(session, poller).boxed()),
-        (Some(session), &Method::POST) => Ok(polling::post(session, request.into_body()).boxed()),
+        (Some(session), &Method::POST) => {
+            Ok(polling::post(session, poller, request.into_body()).boxed())
+        }
         (None, &Method::GET) => Ok(future::ready(Ok(polling::open(&*open()?))).boxed()),
         _ => refuse("the method must be GET, or POST with the sid of a session"),
     }

@@ -40,7 +40,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     socket::route(app, "ws", serve)
 }
 
-async fn serve(subscription: Subscription, mut socket: Socket) {
+async fn serve(subscription: Arc<Subscription>, mut socket: Box<Socket>) {
     let Err(end) = frames(&subscription, &mut socket).await;
     socket.close(end).await;
 }

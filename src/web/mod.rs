@@ -48,19 +48,25 @@ const FILES: &[File] = files![
     "main.js"
     "announce.js"
     "board.js"
+    "break_it.js"
     "bytes.js"
     "chat.js"
     "clock.js"
     "connections.js"
     "controls.js"
     "dom.js"
+    "follow.js"
     "lane.js"
     "lane_view.js"
+    "lesson.css"
+    "lesson.html"
+    "lesson.js"
     "link.js"
     "long_polling.js"
     "polling.js"
     "publisher.js"
     "race.js"
+    "scene.js"
     "short_polling.js"
     "socket.js"
     "socketio.js"
@@ -84,17 +90,20 @@ fn find(name: &str) -> Option<&'static File> {
     FILES.iter().chain(MODEL_FILES.iter()).find(|file| file.name == name)
 }
 
-/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /model`: the
-/// advice with controls. `GET /page/{file}`: what they are made of.
+/// `GET /`: the lanes. `GET /lesson`: the same as a lesson. `GET /watch`: runs under way, and the
+/// reports in `reports`. `GET /model`: the advice with controls. `GET /page/{file}`: their files.
 pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     let lanes = warp::path::end().map(|| find("index.html"));
     let runs = warp::path!("watch").map(|| find("watch.html"));
+    let lesson = warp::path!("lesson").map(|| find("lesson.html"));
     let model = warp::path!("model").map(|| find("model.html"));
     let part = warp::path!("page" / String).map(|name: String| find(&name));
     lanes
         .or(runs)
         .unify()
         .or(model)
+        .unify()
+        .or(lesson)
         .unify()
         .or(part)
         .unify()

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use poll_vs_push::app::token::{Claims, Right, TokenKey};
-use poll_vs_push::client::Answer;
+use poll_vs_push::client::HttpResponse;
 use poll_vs_push::client::event_stream::{EventParser, Parsed};
 use poll_vs_push::client::websocket_frames::{
     self as frames, FrameError, FrameReader, ServerFrame,
@@ -171,7 +171,8 @@ pub fn target(bytes: &[u8]) {
     let headers = content_type.map(|value| HeaderMap::from_iter([(CONTENT_TYPE, value)]));
     let body = Bytes::copy_from_slice(parts.next().unwrap_or_default());
     let said = String::from_utf8_lossy(&body).into_owned();
-    let answer = Answer { status: StatusCode::OK, headers: headers.unwrap_or_default(), body };
+    let answer =
+        HttpResponse { status: StatusCode::OK, headers: headers.unwrap_or_default(), body };
     for route in [&target.short_polling, &target.long_polling].into_iter().flatten() {
         assert!(route.path(&topic, 0.5).starts_with('/'));
         for message in route.messages.find(&answer).unwrap_or_default() {

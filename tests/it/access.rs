@@ -92,7 +92,7 @@ async fn socket_io_requires_a_token_on_every_path() {
             {
                 let mut raw = Raw::connect(guarded.server.address).await;
                 raw.get(&path, &headers).await;
-                assert_eq!(raw.answer_without_body().await.status, status, "{path}");
+                assert_eq!(raw.response_without_body().await.status, status, "{path}");
             }
         }
     }
@@ -219,7 +219,7 @@ async fn other_origins_are_rejected_unless_listed() {
          access-control-request-method: POST\r\naccess-control-request-headers: authorization\r\n\r\n"
     ))
     .await;
-    let answer = raw.answer_without_body().await;
+    let answer = raw.response_without_body().await;
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some(friend));
     let allowed = answer.header("access-control-allow-headers").expect("a list");
@@ -238,7 +238,7 @@ async fn listed_origins_can_send_conditional_polls() {
     let ask = async |more: &str| {
         let mut raw = Raw::connect(server.address).await;
         raw.get("/topics/room/poll?after=1", &format!("origin: {friend}\r\n{more}")).await;
-        raw.answer_without_body().await
+        raw.response_without_body().await
     };
     let answer = ask("").await;
     let tag = answer.header("etag").expect("a tag");

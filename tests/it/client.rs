@@ -124,10 +124,10 @@ async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, S
         server.publish(text).await;
     }
     assert_eq!(reader.texts(2).await, texts);
-    let tally = meter.tally();
+    let counts = meter.counts();
     drop(reader);
     let (up, down) = relay.recording().await;
-    let (up_sorted, down_sorted) = (sorted(tally.up()), sorted(tally.down()));
+    let (up_sorted, down_sorted) = (sorted(counts.up()), sorted(counts.down()));
     assert_eq!(up_sorted.iter().sum::<u64>(), up.len() as u64, "all that went up");
     assert_eq!(down_sorted.iter().sum::<u64>(), down.len() as u64, "all that came down");
     server.stop().await;
@@ -177,13 +177,13 @@ async fn websocket_bytes_sent_after_the_handshake_count_as_framing() {
     let meter = Arc::new(Meter::default());
     let dialer = Dialer::new(relay.address).with_meter(meter.clone());
     let mut reader = Reader::connect(Transport::WebSocket, dialer, options(None)).await;
-    let [_, framing_before, headers] = sorted(meter.tally().up());
+    let [_, framing_before, headers] = sorted(meter.counts().up());
     assert_eq!(framing_before, 0);
     // Reading answers the server's pings; wait until at least one pong was sent.
-    while sorted(meter.tally().up())[1] == 0 {
+    while sorted(meter.counts().up())[1] == 0 {
         let _ = tokio::time::timeout(Duration::from_millis(5), reader.next()).await;
     }
-    let [payload, framing, headers_after] = sorted(meter.tally().up());
+    let [payload, framing, headers_after] = sorted(meter.counts().up());
     drop(reader);
     let (up, _) = relay.recording().await;
     assert_eq!((payload, headers_after), (0, headers));
@@ -202,11 +202,11 @@ async fn client_and_server_count_the_same_requests_and_answers() {
         let mut reader = Reader::connect(transport, dialer, options(Some(server.at(0)))).await;
         let offset = server.publish("hi").await.offset as usize;
         reader.texts(offset).await;
-        let tally = meter.tally();
+        let counts = meter.counts();
         let counted = server.app.metrics.of(transport);
-        assert_eq!(tally.requests, counted.requests.get(), "{transport}");
-        assert_eq!(tally.empty_answers, counted.empty_answers.get(), "{transport}");
-        assert_eq!(tally.opened, 1, "{transport}");
+        assert_eq!(counts.requests, counted.requests.get(), "{transport}");
+        assert_eq!(counts.empty_responses, counted.empty_answers.get(), "{transport}");
+        assert_eq!(counts.opened, 1, "{transport}");
     }
     server.stop().await;
 }
@@ -217,18 +217,18 @@ async fn segments_are_counted_by_the_kernel_if_available() {
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
     let mut reader = Reader::connect(Transport::ShortPolling, dialer, options(None)).await;
-    let tally = meter.tally();
-    assert_eq!(tally.segments_are_counted(), cfg!(target_os = "linux"));
-    for ledger in [tally.up(), tally.down()] {
+    let counts = meter.counts();
+    assert_eq!(counts.segments_are_counted(), cfg!(target_os = "linux"));
+    for ledger in [counts.up(), counts.down()] {
         // At least one segment carries the bytes, with 52 bytes of headers each.
         assert!(ledger.tcp_ip >= 52 && ledger.tcp_ip % 52 == 0, "{ledger:?}");
     }
     server.publish("hi").await;
     reader.texts(1).await;
-    let before_the_end = meter.tally();
+    let before_the_end = meter.counts();
     drop(reader);
     server.until_all_have_left().await;
-    let after = meter.tally();
+    let after = meter.counts();
     assert!(after.up().tcp_ip >= before_the_end.up().tcp_ip, "closing forgets nothing");
     server.stop().await;
 }

@@ -133,14 +133,17 @@ fn restart_loses_and_duplicates_nothing_on_any_transport() {
 }
 
 #[test]
-fn own_time_is_measured_first_and_reported() {
+fn processing_time_is_measured_first_and_reported() {
     let directory = tempfile::tempdir().expect("a directory");
     let calibrated = SMALL.iter().filter(|flag| **flag != "--no-calibration");
     let mut command = Command::new(PROGRAM);
     command.args(["compare", "--output"]).arg(directory.path()).args(calibrated);
     let output = command.args(["--transports", "websocket"]).output().expect("it runs");
-    let own_time = read_run(directory.path()).own_time.expect("it was measured");
-    assert!(own_time.push_s > 0.0 && own_time.round_trip_s > 0.0, "{own_time:?}");
+    let processing_time = read_run(directory.path()).processing_time.expect("it was measured");
+    assert!(
+        processing_time.push_s > 0.0 && processing_time.round_trip_s > 0.0,
+        "{processing_time:?}"
+    );
     let report = std::fs::read_to_string(directory.path().join("report.md")).expect("a report");
     if output.status.code() != Some(VOID) {
         assert!(text(&output.stdout).contains("predictions held"), "{}", text(&output.stdout));

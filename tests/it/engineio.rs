@@ -141,7 +141,7 @@ async fn concurrent_second_post_ends_the_session() {
     let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n");
     first.send(format!("{head}content-length: 2\r\n\r\n")).await;
     // The server is reading the body, so the POST is in progress.
-    assert_eq!(first.answer_without_body().await.status, 100);
+    assert_eq!(first.response_without_body().await.status, 100);
     ended()(exchange(&server, &path, Some("40")).await);
     first.send("40").await;
     ended()(exchange(&server, &path, None).await);

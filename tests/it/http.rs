@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use poll_vs_push::app::SERVER_NAME;
-use poll_vs_push::client::{Answer, Dialer};
+use poll_vs_push::client::{Dialer, HttpResponse};
 use poll_vs_push::transport::{SubscribeOptions, Subscriber};
 use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::support::{Raw, TestServer, draft, eventually, options, soon};
 
 const MESSAGES: &str = "/topics/room/messages";
 
-fn json(answer: &Answer) -> Value {
+fn json(answer: &HttpResponse) -> Value {
     assert_eq!(answer.headers["content-type"], "application/json");
     serde_json::from_slice(&answer.body).expect("JSON")
 }

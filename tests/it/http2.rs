@@ -262,16 +262,16 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
                 payload += heard.messages[0].encode().len() as u64;
             }
         }
-        let tally = meter.tally();
-        assert_eq!(tally.opened, 1, "{name}");
+        let counts = meter.counts();
+        assert_eq!(counts.opened, 1, "{name}");
         assert_eq!(server.app.metrics.open_connections.get(), 1, "{name}");
-        let (up, down) = (tally.up(), tally.down());
+        let (up, down) = (counts.up(), counts.down());
         assert_eq!(down.payload, payload, "{name}");
         assert!(down.framing > 0 && down.headers > 0 && up.headers > 0, "{down:?} {up:?}");
         // Preface, settings, and one frame header per request.
-        assert!(up.framing >= 24 + 9 * tally.requests, "{name}: {up:?}");
+        assert!(up.framing >= 24 + 9 * counts.requests, "{name}: {up:?}");
         // Each request has a path with a new cursor, and little else.
-        let head = up.headers / tally.requests;
+        let head = up.headers / counts.requests;
         assert!(head < 79, "{name}: {head} bytes a request");
         drop(readers);
         server.until_all_have_left().await;
@@ -291,7 +291,40 @@ async fn broken_shared_connection_is_reopened_by_the_next_request() {
     let mut other = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
     server.publish("hi").await;
     assert_eq!((one.texts(1).await, other.texts(1).await), (vec!["hi".into()], vec!["hi".into()]));
-    assert_eq!(meter.tally().opened, 2);
+    assert_eq!(meter.counts().opened, 2);
     drop((one, other));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it_pings() {
+    let server = TestServer::with(|config| {
+        config.idle_timeout = Duration::from_millis(300);
+        config.heartbeat = Duration::from_millis(50);
+    })
+    .await;
+    let mut subscriber = server.subscribe("sse+h2".parse::<Variant>().expect("one"), None).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    stream.write_all(OPENING).await.expect("it reads");
+    let mut has_ended = false;
+    // Every ping is answered, until the server has said goodbye and closed the connection.
+    let mut head = [0; 9];
+    while soon(stream.read_exact(&mut head)).await.is_ok() {
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        soon(stream.read_exact(&mut payload)).await.expect("a whole frame");
+        match (head[3], head[4]) {
+            (GOAWAY, _) => has_ended = true,
+            (PING, 0) => {
+                let pong = [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &payload[..]].concat();
+                let _ = stream.write_all(&pong).await;
+            }
+            _ => {}
+        }
+    }
+    assert!(has_ended, "no GOAWAY");
+    assert_eq!(server.app.metrics.refusals(Refusal::Idle), 1);
+    server.publish("still there").await;
+    assert_eq!(subscriber.texts(1).await, ["still there"]);
+    drop(subscriber);
     server.stop().await;
 }

@@ -25,7 +25,7 @@ async fn connect_and_send(server: &TestServer, request: String) -> Raw {
 }
 
 async fn status_of(server: &TestServer, request: String) -> u16 {
-    connect_and_send(server, request).await.answer_without_body().await.status
+    connect_and_send(server, request).await.response_without_body().await.status
 }
 
 fn request(method: &str, path: &str, more: &str) -> String {
@@ -39,7 +39,7 @@ async fn every_route_lists_its_methods() {
         let path = example(route);
         let allow = route.allow().to_ascii_lowercase();
         let mut raw = connect_and_send(&server, request("OPTIONS", &path, "")).await;
-        let answer = raw.answer_without_body().await;
+        let answer = raw.response_without_body().await;
         assert_eq!((answer.status, answer.header("allow")), (204, Some(&*allow)), "{path}");
         for method in OTHER_METHODS.iter().filter(|method| !names(route).contains(method)) {
             let mut raw = connect_and_send(&server, request(method, &path, BODY)).await;
@@ -49,7 +49,7 @@ async fn every_route_lists_its_methods() {
         }
     }
     let mut raw = connect_and_send(&server, request("OPTIONS", "*", "")).await;
-    assert_eq!(raw.answer_without_body().await.status, 204);
+    assert_eq!(raw.response_without_body().await.status, 204);
     server.stop().await;
 }
 
@@ -61,7 +61,7 @@ async fn head_returns_get_without_a_body() {
         let get = status_of(&server, request("GET", &path, "")).await;
         // On the same connection, where a body would be parsed as the next response.
         let mut raw = connect_and_send(&server, request("HEAD", &path, "")).await;
-        assert_eq!(raw.answer_without_body().await.status, get, "{path}");
+        assert_eq!(raw.response_without_body().await.status, get, "{path}");
         raw.get("/healthz", "").await;
         let next = raw.answer().await;
         assert_eq!((next.status, next.body.contains("ok")), (200, true), "{path}");
@@ -70,7 +70,7 @@ async fn head_returns_get_without_a_body() {
         assert_ne!(status_of(&server, upgrading).await, 101, "{path}");
     }
     let mut raw = connect_and_send(&server, request("HEAD", "/healthz", "")).await;
-    let head = raw.answer_without_body().await;
+    let head = raw.response_without_body().await;
     let length = server.get("/healthz").await.body.len().to_string();
     assert_eq!(head.header("content-length"), Some(&*length), "the length that GET has");
     server.stop().await;
@@ -251,7 +251,7 @@ async fn empty_last_event_id_is_ignored() {
     }
     let path = format!("/topics/room/events?epoch={}&after=1", server.at(0).epoch);
     let mut raw = connect_and_send(&server, request("GET", &path, "last-event-id:\r\n")).await;
-    raw.answer_without_body().await;
+    raw.response_without_body().await;
     server.tell_to_stop();
     let stream = raw.rest().await;
     assert!(stream.contains("two") && !stream.contains("event: reset"), "{stream}");
@@ -275,7 +275,7 @@ async fn parked_long_poll_keeps_its_connection_and_the_next_request() {
         tokio::time::sleep(PARKED).await;
         server.publish("the answer").await;
         let answer = match method {
-            "HEAD" => raw.answer_without_body().await,
+            "HEAD" => raw.response_without_body().await,
             _ => raw.answer().await,
         };
         assert_eq!(answer.status, 200, "{method} {more}");

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use poll_vs_push::client::{Answer, ClientError, Dialer, HttpConnection};
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection, HttpResponse};
 use poll_vs_push::message::{Batch, Cursor, NewMessage, Stored, TopicName};
 use poll_vs_push::transport::{Backoff, Reconnecting, SubscribeOptions};
 use poll_vs_push::variant::Transport;
@@ -51,17 +51,17 @@ async fn post_to(
     http: &mut HttpConnection,
     topic: &str,
     text: &str,
-) -> Result<Answer, ClientError> {
+) -> Result<HttpResponse, ClientError> {
     let draft = NewMessage { sender: "A".into(), text: text.into() };
     let body = serde_json::to_vec(&draft).expect("encodes");
     http.request(Method::POST, &format!("/topics/{topic}/messages"), body.into()).await
 }
 
-async fn post(http: &mut HttpConnection, text: &str) -> Result<Answer, ClientError> {
+async fn post(http: &mut HttpConnection, text: &str) -> Result<HttpResponse, ClientError> {
     post_to(http, TOPIC, text).await
 }
 
-fn offset(answer: &Answer) -> u64 {
+fn offset(answer: &HttpResponse) -> u64 {
     serde_json::from_slice::<Stored>(&answer.body).expect("a place").offset
 }
 

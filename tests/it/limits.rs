@@ -1,9 +1,12 @@
 //! Limits per client and in total: requests over a limit are rejected with a reason and counted,
 //! others are served. Also the drain, which disconnects the clients one after the other.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use poll_vs_push::app::ServerConfig;
 use poll_vs_push::app::metrics::Refusal;
+use poll_vs_push::server::{BindError, Server};
 use poll_vs_push::variant::Transport;
 
 use crate::support::{Raw, TestServer, draft, eventually};
@@ -149,6 +152,143 @@ async fn oversized_input_is_rejected_and_counted() {
     assert_eq!(raw.answer().await.status, 431);
     eventually("counted", || refusals(Refusal::HeaderBytes) == 1).await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_creates_a_share_of_the_topics() {
+    let server = TestServer::with(|config| {
+        config.max_topics_per_address = 2;
+        config.limit_loopback = true;
+    })
+    .await;
+    server.publish("not by a client").await;
+    for name in ["one", "two"] {
+        let path = format!("/topics/{name}/messages");
+        assert_eq!(server.post(&path, draft("hi")).await.status, 201);
+    }
+    assert_eq!(server.post("/topics/one/messages", draft("again")).await.status, 201);
+    assert_eq!(server.get("/topics/room/poll?after=0").await.status, 200);
+    assert_eq!(server.post("/topics/three/messages", draft("hi")).await.status, 429);
+    for transport in ["poll", "long-poll", "events", "stream"] {
+        assert_eq!(server.get(&format!("/topics/four/{transport}")).await.status, 429);
+    }
+    assert_eq!(server.app.metrics.refusals(Refusal::TopicsPerAddress), 5);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn topics_that_were_dropped_no_longer_count_for_their_address() {
+    let server = TestServer::with(|config| {
+        config.max_topics_per_address = 1;
+        config.limit_loopback = true;
+    })
+    .await;
+    assert_eq!(server.get("/topics/unused/poll").await.status, 200);
+    assert_eq!(server.get("/topics/another/poll").await.status, 429);
+    server.app.feed.expire().await;
+    assert_eq!(server.get("/topics/another/poll").await.status, 200);
+    server.stop().await;
+}
+
+/// Bytes of a message that does not arrive completely.
+const PART: usize = 44 << 10;
+
+#[tokio::test]
+async fn parts_of_messages_are_held_within_the_budget_of_one_address() {
+    let server = TestServer::with(|config| {
+        config.max_message_bytes = 8 << 10;
+        config.max_batch_bytes = 8 << 10;
+        config.max_held_bytes = 192 << 10;
+        config.max_held_bytes_per_address = 160 << 10;
+        config.limit_loopback = true;
+    })
+    .await;
+    let refused = || server.app.metrics.refusals(Refusal::HeldBytes);
+    let part = vec![b'x'; PART];
+    // All of it is read before the limit is met, so that the connection is not reset.
+    let small_part = &part[..6_000];
+    let post = "POST /topics/room/messages HTTP/1.1\r\nhost: localhost\r\n";
+    let unfinished = async |part: &[u8]| {
+        let mut raw = Raw::connect(server.address).await;
+        raw.send(format!("{post}content-length: {}\r\n\r\n", part.len() + 1)).await;
+        raw.send_all_it_takes(part).await;
+        raw
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(unfinished(&part).await);
+    }
+    eventually("held", || server.app.memory.used() > 3 * part.len()).await;
+
+    let mut body = unfinished(small_part).await;
+    let answer = body.answer().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.error().contains("--max-held-bytes"), "{}", answer.error());
+    assert_eq!(refused(), 1);
+
+    for path in ["/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"] {
+        let mut socket = Raw::connect(server.address).await;
+        socket.upgrade(path).await;
+        let before = refused();
+        // The first fragment of a message.
+        socket.send_all_it_takes(&crate::support::frame(0x01, small_part)).await;
+        assert_eq!(socket.closed_with().await, 1013, "{path}");
+        assert_eq!(refused(), before + 1, "{path}");
+    }
+
+    // Once the others have ended, there is room.
+    held.clear();
+    eventually("released", || server.app.memory.used() == 0).await;
+    drop(unfinished(&part).await);
+    assert_eq!(server.post("/topics/room/messages", draft("hi")).await.status, 201);
+    assert_eq!(refused(), 3);
+    eventually("released", || server.app.memory.used() == 0).await;
+    drop(body);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn limits_that_exclude_each_other_are_an_error_at_the_start() {
+    let default = ServerConfig::default();
+    default.check().expect("the defaults fit together");
+    for (config, flags) in [
+        (
+            ServerConfig { max_batch_bytes: 16 << 20, ..default.clone() },
+            ["--max-held-bytes 8388608", "--max-batch-bytes 16777216"],
+        ),
+        (
+            ServerConfig { max_held_bytes: 100_000, ..default.clone() },
+            ["--max-held-bytes 100000", "--max-batch-bytes 1048576"],
+        ),
+        (
+            ServerConfig { max_held_bytes_per_address: 1 << 20, ..default.clone() },
+            ["--max-held-bytes-per-address 1048576", "--max-batch-bytes 1048576"],
+        ),
+        (
+            ServerConfig { max_held_bytes_total: 1 << 20, ..default.clone() },
+            ["--max-held-bytes-total 1048576", "--max-batch-bytes 1048576"],
+        ),
+        (
+            ServerConfig { max_message_bytes: 2 << 20, ..default.clone() },
+            ["--max-held-bytes 8388608", "--max-message-bytes 2097152"],
+        ),
+        (
+            ServerConfig { max_topics: 100_000, ..default.clone() },
+            ["--retain-total-bytes 33554432", "--max-topics 100000"],
+        ),
+        (
+            ServerConfig { max_topics: 1, retain_total_bytes: 100_000, ..default.clone() },
+            ["--retain-total-bytes 100000", "--max-message-bytes 65536"],
+        ),
+    ] {
+        let error = config.check().expect_err("no room").to_string();
+        for flag in flags {
+            assert!(error.contains(flag), "{flag}: {error}");
+        }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = Server::bind(ServerConfig { listen, ..config }).await;
+        assert!(matches!(bound, Err(BindError::Limits(_))), "{error}");
+    }
 }
 
 #[tokio::test]

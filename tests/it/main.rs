@@ -3,6 +3,7 @@
 mod access;
 mod advise;
 mod attacks;
+mod attacks_http2;
 mod book;
 mod browser;
 mod child;
@@ -13,6 +14,7 @@ mod conformance;
 mod corpus;
 mod engineio;
 mod examples;
+mod expiry;
 mod faults;
 mod feed;
 mod flags;
@@ -21,18 +23,20 @@ mod hostile;
 mod http;
 mod http2;
 mod http_semantics;
+#[cfg(target_os = "linux")]
+mod idle_memory;
 mod kill;
-mod liars;
 mod limits;
 mod measure;
+mod misbehaving_servers;
 mod model;
 mod ndjson;
-mod own_time;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
 mod pause;
 mod polling;
+mod processing_time;
 mod reconnect;
 mod scenarios;
 mod socketio;
@@ -45,6 +49,8 @@ mod theory;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod vanish;
+mod victim;
 mod websocket;
 mod websocket_client;

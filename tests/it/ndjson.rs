@@ -64,13 +64,13 @@ async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
     let meter = Arc::new(Meter::default());
     let dialer = server.dialer().with_meter(meter.clone());
     let mut reader = Reader::connect(Transport::Ndjson, dialer, options(None)).await;
-    let before = meter.tally();
+    let before = meter.counts();
     let mut payload = 0;
     for _ in 0..COUNT {
         server.publish("hello").await;
         payload += reader.hear(1).await.messages[0].encode().len() as u64;
     }
-    let down = meter.tally().since(&before).down();
+    let down = meter.counts().since(&before).down();
     assert_eq!((down.payload, down.headers), (payload, 0));
     assert_eq!(down.framing, 7 * COUNT);
     drop(reader);

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderMap, IF_NONE_MATCH};
-use poll_vs_push::client::{Answer, HttpConnection};
+use poll_vs_push::client::{HttpConnection, HttpResponse};
 
 use super::support::{Raw, TestServer, soon};
 
@@ -18,7 +18,7 @@ fn files() -> BTreeSet<String> {
     entries.map(|entry| name(entry).into_string().expect("plain names")).collect()
 }
 
-fn text(answer: &Answer) -> &str {
+fn text(answer: &HttpResponse) -> &str {
     std::str::from_utf8(&answer.body).expect("text")
 }
 

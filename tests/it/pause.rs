@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, WireFrame, options, publish, soon};
+use crate::support::{Raw, WireFrame, http2, options, publish, soon};
 
 /// Longer than each of the timeouts in [`start`].
 const PAUSE: Duration = Duration::from_secs(4);
@@ -76,7 +76,7 @@ async fn paused_server_keeps_the_clients_of_every_transport() {
     for (variant, meter, task) in receiving {
         let texts = soon(task).await.unwrap_or_else(|error| panic!("{variant}: {error}"));
         assert_eq!(texts, ["after the first", "after the second"], "{variant}");
-        assert_eq!(meter.tally().opened, 1, "{variant} had to connect again");
+        assert_eq!(meter.counts().opened, 1, "{variant} had to connect again");
     }
 }
 
@@ -242,6 +242,33 @@ async fn pings_answered_during_a_pause_count_on_http2() {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// A stream of HTTP/2 whose client opens its window during the pause.
+#[tokio::test]
+async fn window_opened_during_a_pause_counts_on_http2() {
+    let server = ChildServer::start(&["--send-timeout", "3s"]);
+    let mut http = HttpConnection::new(Dialer::new(server.address));
+    publish(&mut http, &"x".repeat(60_000)).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+    let poll = http2::get(1, "/topics/room/poll?after=0");
+    stream.write_all(&[http2::opening(0), poll].concat()).await.expect("it reads");
+    while http2::next_frame(&mut stream).await.kind != http2::HEADERS {}
+    let opening = async {
+        let window = 60_000_u32.to_be_bytes();
+        let bytes = http2::frame(http2::WINDOW_UPDATE, 0, 1, &window);
+        stream.write_all(&bytes).await.expect("the kernel takes it");
+    };
+    pause(&server, opening).await;
+    let mut received = 0;
+    while received < 60_000 {
+        let frame = http2::next_frame(&mut stream).await;
+        match frame.kind {
+            http2::DATA => received += frame.payload.len(),
+            http2::RST_STREAM | http2::GOAWAY => panic!("the client was cut off"),
+            _ => {}
         }
     }
 }

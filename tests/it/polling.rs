@@ -7,7 +7,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use poll_vs_push::client::{Answer, ClientError, Dialer, Meter};
+use poll_vs_push::client::{ClientError, Dialer, HttpResponse, Meter};
 use poll_vs_push::transport::{SubscribeOptions, Subscriber};
 use poll_vs_push::variant::Variant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ fn variant(name: &str) -> Variant {
 }
 
 /// `GET path` with one additional header.
-async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -> Answer {
+async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -> HttpResponse {
     let value = value.parse().expect("a value");
     let headers = [(name.parse().expect("a name"), value)].into_iter().collect();
     let mut http = server.http();
@@ -85,12 +85,12 @@ async fn a_304_costs_its_head_and_nothing_else() {
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options).await;
         assert_eq!(reader.texts(1).await, ["one"]);
-        let before = meter.tally();
+        let before = meter.counts();
         for _ in 0..5 {
             assert_eq!(reader.next().await, Default::default());
         }
-        let told = meter.tally().since(&before);
-        assert_eq!((told.answers, told.empty_answers), (5, 5));
+        let told = meter.counts().since(&before);
+        assert_eq!((told.responses, told.empty_responses), (5, 5));
         assert_eq!((told.down().payload, told.down().framing), (0, 0));
         assert!(told.down().headers > 5 * 60, "{:?}", told.down());
         server.publish("two").await;
@@ -140,7 +140,7 @@ async fn byte_counts_are_those_after_compression() {
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options(Some(server.at(0)))).await;
         assert_eq!(reader.hear(50).await.messages.len(), 50);
-        let down = meter.tally().down();
+        let down = meter.counts().down();
         assert!(down.payload > 10 * down.framing && down.framing > 0, "{down:?}");
         totals.push(down.payload + down.framing);
     }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::report::figures;
 use poll_vs_push::report::threshold::Reference;
 use poll_vs_push::scenario::Scenario;
@@ -56,8 +56,8 @@ fn scenarios_are_named_as_their_files_and_described() {
 fn scenarios_take_no_longer_than_documented() {
     for ((name, scenario), (_, longest_s)) in shipped().into_iter().zip(LONGEST_S) {
         let source = ServerSource::Child { program: PathBuf::new() };
-        let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
-        let expected = campaign.expected_duration();
+        let load_test = LoadTest::new(scenario, source).expect("this machine can carry it");
+        let expected = load_test.expected_duration();
         println!("{name}: {} s", expected.as_secs());
         assert!(expected < Duration::from_secs(longest_s), "{name}: {expected:?}");
     }

@@ -31,10 +31,10 @@ async fn long_backlog_is_delivered_completely_and_in_order() {
         let received = reader.hear(1_000).await;
         assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
         let payload = received.messages.iter().map(|message| message.encode().len() as u64);
-        let tally = meter.tally();
-        assert_eq!(tally.down().payload, payload.sum::<u64>(), "{transport}");
+        let counts = meter.counts();
+        assert_eq!(counts.down().payload, payload.sum::<u64>(), "{transport}");
         let counted = server.app.metrics.of(transport);
-        assert_eq!(counted.requests.get(), tally.requests, "{transport}");
+        assert_eq!(counted.requests.get(), counts.requests, "{transport}");
         assert_eq!(counted.deliveries.get(), 1_000, "{transport}");
         server.stop().await;
     }

@@ -117,7 +117,7 @@ async fn burst_arrives_in_few_chunks_and_all_bytes_are_counted() {
     let payload: u64 = received.messages.iter().map(|message| message.encode().len() as u64).sum();
     assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
     assert_eq!(reader.cursor(), Cursor { epoch, offset: COUNT as u64 });
-    let down = meter.tally().down();
+    let down = meter.counts().down();
     // The same stream with a hand-written request: all bytes up to the empty line are headers, the
     // rest are events.
     let mut raw = open(&server, "?after=0", "").await;
@@ -127,6 +127,6 @@ async fn burst_arrives_in_few_chunks_and_all_bytes_are_counted() {
     assert_eq!(down.payload, payload);
     let per_message = down.framing / COUNT as u64;
     assert!((20..30).contains(&per_message), "{per_message} bytes of framing a message");
-    assert!(meter.tally().requests == 1);
+    assert!(meter.counts().requests == 1);
     server.stop().await;
 }

@@ -276,7 +276,7 @@ async fn locked_unknown_and_damaged_files_have_distinct_errors() {
     let file = path.join("feed.redb");
     let good = std::fs::read(&file).expect("the file");
     std::fs::write(&file, "a diary").expect("writes");
-    assert!(matches!(open(), StoreError::Foreign { .. }), "{}", open());
+    assert!(matches!(open(), StoreError::UnknownFormat { .. }), "{}", open());
     std::fs::write(&file, &good[..good.len() / 2]).expect("writes");
     assert!(matches!(open(), StoreError::Damaged { .. }), "{}", open());
     let mut damaged = good.clone();

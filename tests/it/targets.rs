@@ -6,7 +6,7 @@ use std::sync::Arc;
 use poll_vs_push::app::ServerConfig;
 use poll_vs_push::client::Dialer;
 use poll_vs_push::load::target::Target;
-use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::run::{Cell, Run};
 use poll_vs_push::scenario::Scenario;
 use poll_vs_push::server::Server;
@@ -44,9 +44,9 @@ async fn measure(target: &str, pid: Option<u32>) -> Run {
     let target = Arc::new(Target::from_toml(target).expect("a good target"));
     let mut scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
     scenario.keep_transports(|variant| target.transports().iter().any(|known| variant == *known));
-    let source = ServerSource::Foreign { dialer: Dialer::new(address), target, pid };
-    let campaign = Campaign::new(scenario, source).expect("this machine can carry it");
-    let run = campaign.measure(std::future::pending(), &|_| {}).await;
+    let source = ServerSource::ThirdParty { dialer: Dialer::new(address), target, pid };
+    let load_test = LoadTest::new(scenario, source).expect("this machine can carry it");
+    let run = load_test.measure(std::future::pending(), &|_| {}).await;
 
     stop.cancel();
     serving.await.expect("it ends");

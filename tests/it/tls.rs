@@ -9,7 +9,7 @@ use std::time::Duration;
 use poll_vs_push::app::ServerConfig;
 use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::client::{ClientError, Dialer, HttpConnection, Meter};
-use poll_vs_push::load::{Campaign, ServerSource};
+use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::measure::Ledger;
 use poll_vs_push::scenario::Scenario;
 use poll_vs_push::tls::Trust;
@@ -100,8 +100,8 @@ async fn tls_adds_only_framing_and_all_bytes_are_counted() {
     let dialer = Dialer::new(listener.local_addr().expect("it has one"))
         .with_trust(certificate.trust())
         .with_meter(meter.clone());
-    let counts = [Arc::<AtomicU64>::default(), Arc::default()];
-    let [up, down] = counts.clone();
+    let relayed = [Arc::<AtomicU64>::default(), Arc::default()];
+    let [up, down] = relayed.clone();
     let between = async {
         let (subscriber, _) = listener.accept().await.expect("it comes");
         let (from, to) = subscriber.into_split();
@@ -113,14 +113,14 @@ async fn tls_adds_only_framing_and_all_bytes_are_counted() {
     let asking = async {
         let batch = http.get("/topics/room/poll?after=0").await.expect("an answer");
         http.dialer().answered(1, batch.len(), 0);
-        let (tally, [up, down]) = (meter.tally(), counts.map(|count| count.load(Relaxed)));
+        let (counts, [up, down]) = (meter.counts(), relayed.map(|count| count.load(Relaxed)));
         let all = |ledger: Ledger| ledger.payload + ledger.framing + ledger.headers;
-        assert_eq!((all(tally.up()), all(tally.down())), (up, down));
-        assert_eq!(tally.down().payload, batch.len() as u64);
-        let headers = tally.up().headers;
+        assert_eq!((all(counts.up()), all(counts.down())), (up, down));
+        assert_eq!(counts.down().payload, batch.len() as u64);
+        let headers = counts.up().headers;
         assert!((40..100).contains(&headers), "a request without more: {headers}");
         // The ClientHello, and the record of the request.
-        assert!((150..1_000).contains(&tally.up().framing), "{:?}", tally.up());
+        assert!((150..1_000).contains(&counts.up().framing), "{:?}", counts.up());
         drop(http);
     };
     soon(async { tokio::join!(between, asking) }).await;
@@ -197,9 +197,9 @@ duration = '500ms'
     let server = certificate.server(|_| ()).await;
     let dialer = server.dialer().with_trust(certificate.trust());
     let scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
-    let campaign = Campaign::new(scenario, ServerSource::Target { dialer });
-    let campaign = campaign.expect("this machine can carry it");
-    let run = campaign.measure(std::future::pending(), &|_| {}).await;
+    let load_test = LoadTest::new(scenario, ServerSource::Target { dialer });
+    let load_test = load_test.expect("this machine can carry it");
+    let run = load_test.measure(std::future::pending(), &|_| {}).await;
     assert_eq!(run.stopped_early, None);
     assert_eq!(run.cells.len(), 2);
     assert!(run.server.is_tls);

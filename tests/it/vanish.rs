@@ -143,7 +143,7 @@ async fn time_to_notice(is_busy: bool) -> Duration {
     // A Socket.IO session between two polls.
     let mut between_polls = Raw::connect(at(SERVER)).await;
     between_polls.get("/socket.io/?EIO=4&transport=polling", "").await;
-    assert_eq!(between_polls.answer_without_body().await.status, 200);
+    assert_eq!(between_polls.response_without_body().await.status, 200);
     let mut observer = HttpConnection::new(Dialer::new(at(SERVER_OBSERVED)));
     publish(&mut observer, "hi").await;
     let all = clients.len() as f64 + 2.0;

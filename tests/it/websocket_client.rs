@@ -66,7 +66,7 @@ async fn connect(
         stream.write_all(&answer).await.expect("the subscriber takes it");
     };
     let (socket, ()) = soon(async { tokio::join!(WebSocket::connect(&dialer, "/"), serve) }).await;
-    let down = meter.tally().down();
+    let down = meter.counts().down();
     (socket, [down.headers, down.framing])
 }
 

@@ -19,7 +19,7 @@ use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
-pub use redb::{Archive, Durability, Kept, RedbStore, Rows};
+pub use redb::{Archive, Durability, RedbStore, Rows, TopicRow};
 
 /// What a store's slower calls return. `Sync`, as warp demands of everything in a response body.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;
@@ -69,7 +69,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         after: Offset,
         head: Offset,
         limit: ReadLimit,
-    ) -> Pending<'a, Result<Option<Older>, StoreError>>;
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>>;
 
     /// Drops what is older than the retention's age.
     fn expire(&self) -> Pending<'_, ()>;
@@ -80,7 +80,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// Messages that a tail no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Older {
+pub struct OlderMessages {
     /// Messages before these that the store has dropped too.
     pub gap: u64,
     pub messages: Vec<Bytes>,
@@ -103,7 +103,7 @@ pub enum StoreError {
     #[error(
         "'{file}' is not a feed of ours ({why}): name another directory, or move the file away"
     )]
-    Foreign { file: String, why: String },
+    UnknownFormat { file: String, why: String },
     #[error(
         "'{file}' is damaged ({why}): put back a copy, or move the file away to begin an empty feed"
     )]

@@ -9,7 +9,7 @@ use crate::measure::Histogram;
 use crate::run::{Cell, ERROR_SHARE_MAX};
 use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
-use crate::theory::{OwnTime, Prediction};
+use crate::theory::{Prediction, ProcessingTime};
 use crate::variant::Variant;
 
 use crate::units::Unit;
@@ -42,7 +42,7 @@ pub struct Expected {
     pub subscribers: u32,
     /// Share of the packets that a packet link is to lose; absent without one.
     pub loss: Option<f64>,
-    /// The machine's own time of a push, which is part of every latency; 0 if it is unknown.
+    /// The machine's processing time of a push, which is part of every latency; 0 if it is unknown.
     own_push_s: f64,
 }
 
@@ -51,7 +51,7 @@ impl Expected {
     pub fn of(
         variant: Variant,
         workload: &Workload,
-        own_time: &OwnTime,
+        processing_time: &ProcessingTime,
         server_is_ours: bool,
     ) -> Option<Self> {
         let transport = variant.transport;
@@ -59,18 +59,19 @@ impl Expected {
         // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
         let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
-            prediction: own_time.predict(variant, workload)?,
-            traffic: sizes.and_then(|sizes| traffic(transport, &own_time.slowed(workload), &sizes)),
+            prediction: processing_time.predict(variant, workload)?,
+            traffic: sizes
+                .and_then(|sizes| traffic(transport, &processing_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
             loss: workload.packet_profile().map(|profile| profile.loss.share),
-            own_push_s: own_time.push_s,
+            own_push_s: processing_time.push_s,
         })
     }
 
-    /// True if theory knows nothing of the latency but the machine's own time, or little else: then
-    /// measured / predicted says how steady the machine is, and nothing about theory.
-    pub fn latency_is_own_time(&self) -> bool {
+    /// Whether at least half of the predicted latency is the machine's processing time. Then the
+    /// ratio of measured to predicted latency does not test the theory.
+    pub fn latency_is_processing_time(&self) -> bool {
         self.prediction.latency_mean_s() <= 2.0 * self.own_push_s
     }
 }

@@ -223,7 +223,7 @@ fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
         };
         let demanded = session.client.authorize(app, Right::Subscribe, &topic);
         let subscription = demanded.and_then(|()| {
-            let topic = app.topic(&topic)?;
+            let topic = app.topic(&topic, Some(&session.client))?;
             let cursor = query.check(app, &topic)?.cursor.unwrap_or_else(|| topic.head());
             Ok((topic, cursor, app.admit_subscriber(session.carrier(), &session.client)?))
         });
@@ -245,7 +245,9 @@ async fn publish(
         let Publish { topic, draft } = argument(arguments)?;
         let topic = app.topic_name(&topic).map_err(|error| error.message)?;
         client.authorize_publish(app, &topic).map_err(|error| error.message)?;
-        app.publish(&topic, draft.to_string().as_bytes()).await.map_err(|error| error.message)
+        let json = draft.to_string();
+        let stored = app.publish_for(Some(client), &topic, json.as_bytes()).await;
+        stored.map_err(|error| error.message)
     };
     let acknowledgement = match stored.await {
         Ok(stored) => Acknowledgement::Stored(stored),

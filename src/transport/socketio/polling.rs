@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyDataStream;
 use hyper::body::Incoming as Body;
 use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
@@ -14,7 +14,8 @@ use warp::reply::Response;
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
-use crate::app::metrics::Refusal;
+use crate::app::memory::Account;
+use crate::app::request_body::read_body;
 use crate::app::{ApiError, Client};
 use crate::variant::Transport;
 
@@ -59,7 +60,7 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     let app = &session.app;
     let ended = tokio::select! {
         output = session.next(Transport::SocketioPolling) => return output,
-        output = alarm(session) => return output,
+        output = timer(session) => return output,
         () = session.client.token_expired() => Ending::EXPIRED,
         () = app.drained(session.slot) => Ending::drain(app),
     };
@@ -69,7 +70,7 @@ async fn next(session: &Session) -> Result<Output, Ending> {
 
 /// Returns when the poll ends whatever there is to send: the session ends, or polls are to pause.
 /// Pings are sent meanwhile.
-async fn alarm(session: &Session) -> Result<Output, Ending> {
+async fn timer(session: &Session) -> Result<Output, Ending> {
     loop {
         let tick_at = session.tick_at();
         sleep_until(session.noop_at().map_or(tick_at, |noop_at| tick_at.min(noop_at))).await;
@@ -84,21 +85,22 @@ async fn alarm(session: &Session) -> Result<Output, Ending> {
 ///
 /// # Errors
 /// If there is a POST under way, or the packets or their body are invalid.
-pub async fn post(session: Arc<Session>, body: Body) -> Result<Response, ApiError> {
+pub async fn post(session: Arc<Session>, client: Client, body: Body) -> Result<Response, ApiError> {
     let busy = || bad_request("another POST of this session is under way, which ends the session");
     let mut exchange = session.begin(false).ok_or_else(busy)?;
-    let received = receive_all(&session, body).await;
+    let received = receive_all(&session, client.account(), body).await;
     exchange.is_answered = true;
     received.map(|()| text("ok"))
 }
 
-async fn receive_all(session: &Session, body: Body) -> Result<(), ApiError> {
+async fn receive_all(session: &Session, account: &Account, body: Body) -> Result<(), ApiError> {
     let ended = |ending: Ending, error: ApiError| {
         session.end(ending);
         error
     };
-    let body = whole(session, body).await.map_err(|error| ended(Ending::INVALID, error))?;
-    for packet in body.split(|byte| *byte == SEPARATOR) {
+    let reading = read_body(&session.app, account, BodyDataStream::new(body));
+    let body = reading.await.map_err(|error| ended(Ending::INVALID, error))?;
+    for packet in body.bytes.split(|byte| *byte == SEPARATOR) {
         let packet = std::str::from_utf8(packet).ok().and_then(Incoming::decode);
         let received = match packet {
             Some(packet) => receive(session, packet).await,
@@ -117,30 +119,6 @@ async fn receive_all(session: &Session, body: Body) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-/// The body, of limited length, if it arrives within `--body-timeout`.
-async fn whole(session: &Session, body: Body) -> Result<Bytes, ApiError> {
-    let config = &session.app.config;
-    let limit = config.max_message_bytes_encoded();
-    let reading = Limited::new(body, limit).collect();
-    let body = session.app.pauses.timeout(config.body_timeout, reading).await;
-    let refuse = |refusal, status, text: String| {
-        session.app.metrics.refused(refusal);
-        ApiError::new(status, text)
-    };
-    let body = body.map_err(|_| {
-        let text = "the body did not arrive within --body-timeout".to_owned();
-        refuse(Refusal::SlowBody, StatusCode::REQUEST_TIMEOUT, text)
-    })?;
-    match body {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the body has more than {limit} bytes, which is the limit");
-            Err(refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text))
-        }
-        Err(_) => Err(bad_request("the body ended too early")),
-    }
 }
 
 impl Session {

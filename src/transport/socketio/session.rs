@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::namespaces::{Application, Attachments, Namespaces};
 use super::packet::{Outgoing, Output};
+use crate::app::memory::Charge;
 use crate::app::metrics::{Refusal, SubscriberGuard};
 use crate::app::{App, Client, DrainSlot};
 use crate::feed::{ReadLimit, Topic};
@@ -26,6 +27,8 @@ const WEBSOCKET_MESSAGES: usize = 128;
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes of packets that wait for the client to read them; one packet is kept whatever its size.
 const OUTBOX_BYTES: usize = 64 << 10;
+/// Memory that a packet in the outbox takes beside its bytes.
+const PACKET_OVERHEAD: usize = 96;
 
 /// Time between two NOOPs while an upgrade hangs after its probe.
 pub const NOOP_INTERVAL: Duration = Duration::from_millis(600);
@@ -53,6 +56,8 @@ impl Ending {
     pub const TOO_LARGE: Ending = Ending::new(CLOSE, CloseCode::Size, "message too large");
     pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
     pub const SLOW: Ending = Ending::new(CLOSE, CloseCode::Again, "too slow: resume later");
+    pub const OVER_LIMIT: Ending =
+        Ending::new(CLOSE, CloseCode::Again, "over --max-held-bytes: try again later");
     /// A Socket.IO client that gets this disconnect packet does not reconnect by itself.
     pub const EXPIRED: Ending = Ending::new("41", CloseCode::Policy, "the token has expired");
 
@@ -92,6 +97,8 @@ pub struct State {
     pub(super) upgrade: Upgrade,
     pub(super) outbox: VecDeque<Outgoing>,
     pub(super) outbox_bytes: usize,
+    /// For the outbox.
+    charge: Charge,
     /// Since when no poll is under way, or the outbox has packets that no poll has taken.
     pub(super) unread_since: Instant,
     /// When the next ping is due, or when the last one was due that is not answered.
@@ -144,14 +151,22 @@ impl State {
     /// Queues a packet that a client has caused.
     ///
     /// # Errors
-    /// If the client has not read as much as may wait for it.
+    /// If the client has not read as much as may wait for it, or the server holds as much for the
+    /// client as it may.
     pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), Ending> {
         if !self.outbox.is_empty() && self.outbox_bytes + packet.len() > OUTBOX_BYTES {
             app.metrics.refused(Refusal::SlowReader);
             return Err(Ending::SLOW);
         }
         self.push_own(packet);
-        Ok(())
+        self.charge.set_unless_small(self.outbox_memory()).map_err(|_| {
+            app.metrics.refused(Refusal::HeldBytes);
+            Ending::OVER_LIMIT
+        })
+    }
+
+    fn outbox_memory(&self) -> usize {
+        self.outbox_bytes + PACKET_OVERHEAD * self.outbox.len()
     }
 
     /// Queues a packet of which no more than one waits.
@@ -171,6 +186,8 @@ impl State {
             // An idle session keeps no room for packets.
             self.outbox = VecDeque::new();
         }
+        let left = self.outbox_memory().min(self.charge.bytes());
+        self.charge.set_unless_small(left).expect("no more than before");
         packets
     }
 
@@ -203,6 +220,7 @@ impl Session {
             upgrade: Upgrade::None,
             outbox: VecDeque::new(),
             outbox_bytes: 0,
+            charge: client.account().charge(),
             unread_since: now,
             ping_at: now + app.config.heartbeat,
             is_pinged: false,
@@ -361,7 +379,7 @@ impl Session {
         let mut state = self.state();
         state.ended.get_or_insert(ending);
         state.unsubscribe();
-        state.outbox = VecDeque::new();
+        state.pop(usize::MAX);
         drop(state);
         self.changed.notify_one();
         self.registration.remove(self.id);

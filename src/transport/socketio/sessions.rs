@@ -12,7 +12,7 @@ use warp::http::StatusCode;
 use super::namespaces::Application;
 use super::session::{Registration, Session};
 use crate::app::metrics::Refusal;
-use crate::app::{AddressShares, Place};
+use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
 use crate::variant::Transport;
 
@@ -103,8 +103,8 @@ impl Sessions {
             let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
             ApiError::new(status, text)
         };
-        let place = client.limited_address(app).map(|address| self.addresses.enter(address));
-        if let Some(None) = place {
+        let address_permit = client.limited_address().map(|address| self.addresses.enter(address));
+        if let Some(None) = address_permit {
             let limit = app.config.max_sessions_per_address;
             let status = StatusCode::TOO_MANY_REQUESTS;
             return Err(refuse(Refusal::SessionsPerAddress, status, "your address", limit));
@@ -114,7 +114,7 @@ impl Sessions {
             refuse(Refusal::Sessions, status, "the server", limit)
         })?;
         let sessions = Arc::downgrade(self);
-        Ok(Admission { sessions, _permit: permit, _place: place.flatten() })
+        Ok(Admission { sessions, _permit: permit, _address_permit: address_permit.flatten() })
     }
 
     /// The session of that id, unless it has ended.
@@ -158,7 +158,7 @@ impl Sessions {
 struct Admission {
     sessions: Weak<Sessions>,
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _address_permit: Option<AddressPermit>,
 }
 
 impl Registration for Admission {

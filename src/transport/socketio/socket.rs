@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -19,8 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
+use crate::app::charged_reads::ChargedReads;
+use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
-use crate::app::{App, WhenWoken};
+use crate::app::{App, Client, WhenWoken};
+use crate::transport::frames::write_frames;
 use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
@@ -32,9 +34,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an upgrade may take, as in Node's server.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Socket = WhenWoken<WebSocketStream<TokioIo<Upgraded>>>;
+/// In a box, since it is moved from task to task.
+type Socket = Box<WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>>;
 
-async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
+async fn socket(app: &App, client: &Client, upgrade: OnUpgrade) -> Option<Socket> {
     let limit = app.config.max_message_bytes_encoded();
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -42,14 +45,15 @@ async fn socket(app: &App, upgrade: OnUpgrade) -> Option<Socket> {
         .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * limit)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
-    let io = TokioIo::new(upgrade.await.ok()?);
+    let io = ChargedReads::new(TokioIo::new(upgrade.await.ok()?), client.account());
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    Some(WhenWoken::new(socket))
+    Some(Box::new(WhenWoken::new(socket)))
 }
 
 /// Serves a session that begins on a WebSocket.
 pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
-    let Some(mut socket) = socket(&session.app, upgrade).await else {
+    let opened = Box::pin(socket(&session.app, &session.client, upgrade)).await;
+    let Some(mut socket) = opened else {
         return session.end(Ending::GONE);
     };
     match send(&session, &mut socket, session.open_packet()).await {
@@ -60,9 +64,9 @@ pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
 
 /// Replaces the polls of a session. Whatever goes wrong before the client has sent the packet that
 /// completes the upgrade, the polls go on.
-pub async fn upgrade(session: Arc<Session>, upgrade: OnUpgrade) {
+pub async fn upgrade(session: Arc<Session>, client: Client, upgrade: OnUpgrade) {
     let probing = async {
-        let mut socket = socket(&session.app, upgrade).await?;
+        let mut socket = socket(&session.app, &client, upgrade).await?;
         expect(&mut socket, "2probe").await?;
         send(&session, &mut socket, "3probe".into()).await.ok()?;
         session.probed();
@@ -80,8 +84,8 @@ pub async fn upgrade(session: Arc<Session>, upgrade: OnUpgrade) {
 
 /// Accepts a WebSocket that cannot carry the session it names, and closes it: clients take a failed
 /// handshake for a broken network.
-pub async fn reject(app: Arc<App>, upgrade: OnUpgrade) {
-    if let Some(socket) = socket(&app, upgrade).await {
+pub async fn reject(app: Arc<App>, client: Client, upgrade: OnUpgrade) {
+    if let Some(socket) = socket(&app, &client, upgrade).await {
         close(socket, CloseCode::Policy, "the session cannot be upgraded").await;
     }
 }
@@ -91,7 +95,10 @@ async fn expect(socket: &mut Socket, text: &str) -> Option<()> {
     loop {
         match socket.next().await?.ok()? {
             Frame::Text(got) => return (got.as_str() == text).then_some(()),
-            Frame::Ping(_) | Frame::Pong(_) => socket.get_mut().flush().await.ok()?,
+            Frame::Ping(payload) | Frame::Pong(payload) => {
+                socket.get_mut().get_mut().end_control_frame(payload.len());
+                socket.get_mut().flush().await.ok()?;
+            }
             _ => return None,
         }
     }
@@ -107,7 +114,7 @@ async fn carry(session: &Session, mut socket: Socket) {
         _ => true,
     };
     if is_told {
-        close(socket, code, reason).await;
+        Box::pin(close(socket, code, reason)).await;
     }
 }
 
@@ -115,7 +122,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     const CARRIER: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
-    let mut alarm = pin!(sleep_until(session.tick_at()));
+    let mut timer = pin!(sleep_until(session.tick_at()));
     let mut drained = WhenWoken::new(Box::pin(app.drained(session.slot)));
     let mut expired = pin!(session.client.token_expired());
     loop {
@@ -124,21 +131,38 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
             frame = socket.next() => {
                 let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
                 // In a box, since an idle connection should not keep room for it.
+                end_frame(session, socket, &frame)?;
                 Box::pin(on_frame(session, frame)).await?;
+                flush(session, socket).await?;
                 // What it is answered is written before the next one is read.
                 while let Some(output) = session.take(CARRIER)? {
                     write(session, socket, output).await?;
                 }
-                flush(session, socket).await?;
             }
-            () = &mut alarm => {
+            () = &mut timer => {
                 session.tick()?;
-                alarm.as_mut().reset(session.tick_at());
+                timer.as_mut().reset(session.tick_at());
             }
             () = &mut expired => return Err(Ending::EXPIRED),
             () = &mut drained => return Err(Ending::drain(app)),
         }
     }
+}
+
+/// Tells the stream below that a frame is complete.
+fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<(), Ending> {
+    let reads = socket.get_mut().get_mut();
+    match frame {
+        Frame::Ping(payload) | Frame::Pong(payload) => reads.end_control_frame(payload.len()),
+        _ => {
+            let decoded = frame.len().min(session.app.config.max_message_bytes);
+            reads.end_message(decoded).map_err(|_| {
+                session.app.metrics.refused(Refusal::HeldBytes);
+                Ending::OVER_LIMIT
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Why a frame could not be read.
@@ -147,6 +171,10 @@ fn unread(app: &App, error: &WsError) -> Ending {
         WsError::Capacity(_) => {
             app.metrics.refused(Refusal::MessageBytes);
             Ending::TOO_LARGE
+        }
+        WsError::Io(error) if error.get_ref().is_some_and(|it| it.is::<OverLimit>()) => {
+            app.metrics.refused(Refusal::HeldBytes);
+            Ending::OVER_LIMIT
         }
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::GONE,
         WsError::Protocol(_) | WsError::Utf8(_) => Ending::INVALID,
@@ -169,16 +197,12 @@ async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Resul
     write(session, socket, packet.into()).await
 }
 
-/// Writes frames past tungstenite, which would copy each of them once more.
+/// Writes frames past tungstenite, which would copy each of them once more. It has nothing to write
+/// itself: [`flush`] follows each frame that it has read.
 async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
-    let frames = output.frames();
-    in_time(session, async {
-        // An answer to a ping may be half written.
-        socket.get_mut().flush().await.ok()?;
-        socket.get_mut().get_mut().write_all(&frames).await.ok()?;
-        socket.get_mut().get_mut().flush().await.ok()
-    })
-    .await
+    let mut frames = output.frames();
+    let stream = socket.get_mut().get_mut();
+    in_time(session, async { write_frames(stream, &mut frames).await.ok() }).await
 }
 
 /// Writes the answers to a client's pings, so that nothing is read while they cannot be written.

@@ -36,7 +36,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
                 let drain = app.drain.clone();
                 app.spawn(async move {
                     let _guard = guard;
-                    let Ok(mut socket) = socket.await else { return };
+                    let Some(mut socket) = socket.await else { return };
                     let echoing = drain.run_until_cancelled(echo(&mut socket)).await;
                     let end = echoing.map_or(End::ClientGone, |Err(end)| end);
                     socket.close(end).await;
@@ -50,6 +50,6 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 async fn echo(socket: &mut Socket) -> Result<Infallible, End> {
     loop {
         let frame = socket.receive_frame().await?;
-        socket.write([frame]).await?;
+        socket.write(Some(frame)).await?;
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
@@ -17,8 +17,9 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::frames::{TEXT, push_frame};
+use super::frames::{TEXT, push_frame, write_frames};
 use super::handshake;
+use crate::app::charged_reads::ChargedReads;
 use crate::app::response::to_response;
 use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
@@ -38,7 +39,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn route<R>(
     app: &Arc<App>,
     name: &'static str,
-    serve: impl Fn(Subscription, Socket) -> R + Clone + Send + Sync + 'static,
+    serve: impl Fn(Arc<Subscription>, Box<Socket>) -> R + Clone + Send + Sync + 'static,
 ) -> BoxedFilter<(Response,)>
 where
     R: Future<Output = ()> + Send + 'static,
@@ -57,9 +58,9 @@ where
             let accepted = Subscription::new(&app, Transport::WebSocket, request);
             let accepted = accepted.map(|subscription| {
                 let socket = Socket::accept(app.clone(), client, upgrade, subscription.heartbeat);
-                let serve = serve.clone();
+                let (subscription, serve) = (Arc::new(subscription), serve.clone());
                 app.spawn(async move {
-                    if let Ok(socket) = socket.await {
+                    if let Some(socket) = socket.await {
                         serve(subscription, socket).await;
                     }
                 });
@@ -72,7 +73,7 @@ where
 
 /// The server's end of an upgraded connection.
 pub(super) struct Socket {
-    stream: WhenWoken<WebSocketStream<TokioIo<Upgraded>>>,
+    stream: WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>,
     /// tungstenite may have something to write.
     has_unflushed: bool,
     /// What [`Socket::send`] has not written yet. It precedes any other frame.
@@ -87,14 +88,29 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Waits until the response to the upgrade request has been sent.
-    pub async fn accept(
+    /// Waits until the response to the upgrade request has been sent. `None` if it cannot be.
+    ///
+    /// This, and all that an idle subscriber does not need, is in a box: the task of each of
+    /// thousands of subscribers has room for everything else that it may ever do.
+    pub fn accept(
         app: Arc<App>,
         client: Client,
         upgrade: OnUpgrade,
         visible: Option<Duration>,
-    ) -> Result<Socket, hyper::Error> {
-        let io = TokioIo::new(upgrade.await?);
+    ) -> BoxFuture<'static, Option<Box<Socket>>> {
+        Box::pin(async move {
+            let io = TokioIo::new(upgrade.await.ok()?);
+            Some(Box::new(Socket::new(app, client, io, visible).await))
+        })
+    }
+
+    async fn new(
+        app: Arc<App>,
+        client: Client,
+        io: TokioIo<Upgraded>,
+        visible: Option<Duration>,
+    ) -> Socket {
+        let io = ChargedReads::new(io, client.account());
         let message_bytes_max = app.config.max_message_bytes_encoded();
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -107,7 +123,7 @@ impl Socket {
         let visible = visible.map(|period| Box::new(app::heartbeat(period)));
         let stream = WhenWoken::new(stream);
         let (unwritten, has_unflushed, is_silent) = (Bytes::new(), false, false);
-        Ok(Socket { stream, has_unflushed, unwritten, app, client, heartbeat, visible, is_silent })
+        Socket { stream, has_unflushed, unwritten, app, client, heartbeat, visible, is_silent }
     }
 
     /// Sends the first event: where the subscription begins.
@@ -120,12 +136,12 @@ impl Socket {
     pub async fn send(&mut self, result: SharedRead) -> Result<(), End> {
         // A frame of tungstenite's may be half written.
         if self.has_unflushed {
-            self.write([]).await?;
+            self.write(None).await?;
         }
         self.client.check_token()?;
         let App { config, pauses, metrics, .. } = &*self.app;
         self.unwritten = result.encoded(Transport::WebSocket, encode);
-        let writing = self.stream.get_mut().get_mut().write_all_buf(&mut self.unwritten);
+        let writing = write_frames(self.stream.get_mut().get_mut(), &mut self.unwritten);
         let written = pauses.timeout(config.send_timeout, writing).await;
         written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
         metrics.of(Transport::WebSocket).deliveries.inc_by(result.messages.len() as u64);
@@ -133,7 +149,7 @@ impl Socket {
     }
 
     pub async fn send_event(&mut self, event: Event) -> Result<(), End> {
-        self.write([Frame::text(event.encode())]).await
+        self.write(Some(Frame::text(event.encode()))).await
     }
 
     /// Waits for a text from the client, and sends heartbeats meanwhile. Nothing is lost if this is
@@ -151,14 +167,20 @@ impl Socket {
             tokio::select! {
                 frame = self.stream.next() => {
                     self.is_silent = false;
-                    // tungstenite may have queued a pong.
-                    self.has_unflushed = true;
                     match frame.ok_or(End::ClientGone)?? {
-                        frame @ (Frame::Text(_) | Frame::Binary(_)) => return Ok(frame),
+                        frame @ (Frame::Text(_) | Frame::Binary(_)) => {
+                            let decoded = frame.len().min(self.app.config.max_message_bytes);
+                            self.reads().end_message(decoded)?;
+                            return Ok(frame);
+                        }
                         Frame::Close(_) => return Err(End::ClientGone),
                         // tungstenite has queued the pong. Nothing more is read until it is sent.
-                        Frame::Ping(_) => self.write([]).await?,
-                        Frame::Pong(_) | Frame::Frame(_) => {}
+                        Frame::Ping(payload) => {
+                            self.reads().end_control_frame(payload.len());
+                            self.write(None).await?;
+                        }
+                        Frame::Pong(payload) => self.reads().end_control_frame(payload.len()),
+                        Frame::Frame(_) => {}
                     }
                 }
                 () = tick(&mut self.visible) => self.send_event(Event::Heartbeat).await?,
@@ -169,38 +191,51 @@ impl Socket {
                     if std::mem::replace(&mut self.is_silent, true) && judged_at <= Instant::now() {
                         return Err(End::Silent);
                     }
-                    self.write([Frame::Ping(Bytes::new())]).await?;
+                    self.write(Some(Frame::Ping(Bytes::new()))).await?;
                 }
             }
         }
     }
 
-    /// Sends `frames`. Everything but the close frame passes here.
-    pub async fn write(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
-        let stream = self.stream.get_mut();
-        let writing = async {
-            for frame in frames {
-                self.client.check_token()?;
-                stream.feed(frame).await?;
-            }
-            self.client.check_token()?;
-            Ok::<_, End>(stream.flush().await?)
-        };
-        let App { config, pauses, .. } = &*self.app;
-        self.has_unflushed = true;
-        pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)??;
-        self.has_unflushed = false;
-        Ok(())
+    /// The stream below the WebSocket.
+    fn reads(&mut self) -> &mut ChargedReads<TokioIo<Upgraded>> {
+        self.stream.get_mut().get_mut()
+    }
+
+    /// Sends a frame, if there is one, and what tungstenite has queued. Everything but messages and
+    /// the close frame passes here.
+    pub fn write(&mut self, frame: Option<Frame>) -> BoxFuture<'_, Result<(), End>> {
+        Box::pin(async {
+            let stream = self.stream.get_mut();
+            let client = &self.client;
+            let writing = async {
+                if let Some(frame) = frame {
+                    client.check_token()?;
+                    stream.feed(frame).await?;
+                }
+                client.check_token()?;
+                Ok::<_, End>(stream.flush().await?)
+            };
+            let App { config, pauses, .. } = &*self.app;
+            self.has_unflushed = true;
+            pauses.timeout(config.send_timeout, writing).await.map_err(|_| End::SlowReader)??;
+            self.has_unflushed = false;
+            Ok(())
+        })
     }
 
     /// Tells the client the reason, if it can be reached, and waits a little for its answer.
-    pub async fn close(mut self, end: End) {
+    pub fn close(self: Box<Self>, end: End) -> BoxFuture<'static, ()> {
+        Box::pin(self.closing(end))
+    }
+
+    async fn closing(mut self: Box<Self>, end: End) {
         if let Some(refusal) = end.refusal() {
             self.app.metrics.refused(refusal);
         }
         let stream = self.stream.get_mut();
         let closing = async {
-            let _ = stream.get_mut().write_all_buf(&mut self.unwritten).await;
+            let _ = write_frames(stream.get_mut(), &mut self.unwritten).await;
             if let Some((code, reason)) = end.close_frame() {
                 let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
             }

@@ -12,7 +12,7 @@ const SHOW = {
   calibrating({ left_s }) {
     byId("progress").hidden = false;
     byId("progress").value = 0;
-    setText(byId("now"), `measuring the machine’s own time; ${Math.round(left_s)} s left`);
+    setText(byId("now"), `measuring the machine’s processing time; ${Math.round(left_s)} s left`);
   },
   cell({ number, of, label, left_s }) {
     byId("progress").hidden = false;

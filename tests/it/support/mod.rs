@@ -1,5 +1,6 @@
 //! Shared test support: servers, verifying subscribers, and waiting with a timeout.
 
+pub mod http2;
 mod raw;
 mod scrape;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use poll_vs_push::app::{ApiError, App, ServerConfig};
-use poll_vs_push::client::{Answer, Dialer, HttpConnection};
+use poll_vs_push::client::{Dialer, HttpConnection, HttpResponse};
 use poll_vs_push::message::{Cursor, Stored, TopicName};
 use poll_vs_push::server::Server;
 use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
@@ -127,16 +128,21 @@ impl TestServer {
     }
 
     /// `GET path` on a new connection.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> HttpResponse {
         self.request("GET", path, "").await
     }
 
     /// `POST path` on a new connection.
-    pub async fn post(&self, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    pub async fn post(&self, path: &str, body: impl Into<bytes::Bytes>) -> HttpResponse {
         self.request("POST", path, body).await
     }
 
-    pub async fn request(&self, method: &str, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<bytes::Bytes>,
+    ) -> HttpResponse {
         let method = method.parse().expect("a method");
         soon(self.http().request(method, path, body.into())).await.expect("an answer")
     }

@@ -20,7 +20,7 @@ pub struct Raw(TcpStream);
 
 /// An HTTP response.
 #[derive(Debug)]
-pub struct RawAnswer {
+pub struct RawResponse {
     pub status: u16,
     /// Status line and headers, in lower case.
     head: String,
@@ -47,6 +47,11 @@ impl Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         Raw(soon(socket.connect(address)).await.expect("the server listens"))
+    }
+
+    /// The socket.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.0
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -76,8 +81,8 @@ impl Raw {
     }
 
     /// The next response; it must have a `content-length`, or be a 101.
-    pub async fn answer(&mut self) -> RawAnswer {
-        let mut answer = self.answer_without_body().await;
+    pub async fn answer(&mut self) -> RawResponse {
+        let mut answer = self.response_without_body().await;
         if answer.status != 101 {
             let length = answer.header("content-length").expect("a length").parse();
             let mut body = vec![0; length.expect("a number")];
@@ -88,14 +93,14 @@ impl Raw {
     }
 
     /// The header section of the next response.
-    pub async fn answer_without_body(&mut self) -> RawAnswer {
+    pub async fn response_without_body(&mut self) -> RawResponse {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(soon(self.0.read_u8()).await.expect("the head of an answer"));
         }
         let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
         let status = head[9..12].parse().expect("a status");
-        RawAnswer { status, head, body: String::new() }
+        RawResponse { status, head, body: String::new() }
     }
 
     /// Waits until the server has closed the connection without sending more.
@@ -184,7 +189,7 @@ impl Raw {
     }
 }
 
-impl RawAnswer {
+impl RawResponse {
     /// The value of a header, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));

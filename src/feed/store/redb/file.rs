@@ -70,7 +70,10 @@ impl FeedFile {
         let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut beginning);
         read.map_err(|error| StoreError::Unreadable { file: name(), why: error.to_string() })?;
         if !beginning.is_empty() && beginning != MAGIC {
-            return Err(StoreError::Foreign { file: name(), why: "it is no database".to_owned() });
+            return Err(StoreError::UnknownFormat {
+                file: name(),
+                why: "it is no database".to_owned(),
+            });
         }
         let syncs = Arc::new(AtomicBool::new(durability == Durability::Full));
         Ok(FeedFile { path: path.to_owned(), file: Arc::new(file), syncs })

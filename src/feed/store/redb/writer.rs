@@ -23,7 +23,7 @@ const BEFORE_REOPENING: Duration = Duration::from_secs(1);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
-pub enum Order {
+pub enum Command {
     Append(Append),
     Expire(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
@@ -34,7 +34,7 @@ pub struct Append {
     pub topic: TopicName,
     pub tail: Arc<Tail>,
     pub draft: NewMessage,
-    pub answer: oneshot::Sender<Result<Offset, StoreError>>,
+    pub reply: oneshot::Sender<Result<Offset, StoreError>>,
 }
 
 pub struct Writer {
@@ -51,23 +51,23 @@ impl Writer {
     }
 
     /// Works until it is told to close, or nobody is left to tell it anything.
-    pub fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(first) = orders.blocking_recv() {
-            let (group, then) = gather(first, &mut orders);
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(first) = commands.blocking_recv() {
+            let (group, then) = gather(first, &mut commands);
             if !group.is_empty() {
                 self.append(group);
             }
             match then {
-                Some(Order::Expire(done)) => {
+                Some(Command::Expire(done)) => {
                     self.expire();
                     let _ = done.send(());
                 }
-                Some(Order::Close(done)) => {
+                Some(Command::Close(done)) => {
                     self.close();
                     let _ = done.send(());
                     return;
                 }
-                Some(Order::Append(_)) | None => {}
+                Some(Command::Append(_)) | None => {}
             }
         }
         self.close();
@@ -77,20 +77,20 @@ impl Writer {
         let retention = self.retention;
         let mut rest = Vec::with_capacity(group.len());
         let mut drafts = Vec::with_capacity(group.len());
-        for Append { topic, tail, draft, answer } in group {
+        for Append { topic, tail, draft, reply } in group {
             drafts.push((topic, draft));
-            rest.push((tail, answer));
+            rest.push((tail, reply));
         }
         match self.attempt(|archive, rows| archive.append(rows, drafts.into_iter(), retention)) {
             Ok(all_written) => {
-                for ((tail, answer), written) in rest.into_iter().zip(all_written) {
+                for ((tail, reply), written) in rest.into_iter().zip(all_written) {
                     tail.push(written.offset, written.stored_at, written.message);
-                    let _ = answer.send(Ok(written.offset));
+                    let _ = reply.send(Ok(written.offset));
                 }
             }
             Err(error) => {
-                for (_, answer) in rest {
-                    let _ = answer.send(Err(error.clone()));
+                for (_, reply) in rest {
+                    let _ = reply.send(Err(error.clone()));
                 }
             }
         }
@@ -157,18 +157,21 @@ impl Writer {
 }
 
 /// The appends that wait, from `first` on, up to a group's bounds; and what else was met then.
-fn gather(first: Order, orders: &mut mpsc::Receiver<Order>) -> (Vec<Append>, Option<Order>) {
+fn gather(
+    first: Command,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (Vec<Append>, Option<Command>) {
     let mut group = Vec::new();
     let mut bytes = 0;
     let mut next = Some(first);
-    while let Some(order) = next {
-        let Order::Append(append) = order else { return (group, Some(order)) };
+    while let Some(command) = next {
+        let Command::Append(append) = command else { return (group, Some(command)) };
         bytes += append.draft.text.len();
         group.push(append);
         if group.len() >= GROUP_MESSAGES || bytes >= GROUP_BYTES {
             break;
         }
-        next = orders.try_recv().ok();
+        next = commands.try_recv().ok();
     }
     (group, None)
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::fleet::Fleet;
 use super::machine::MachineCpu;
 use super::server::{Scrape, ServerUnderTest};
+use super::subscribers::Subscribers;
 use crate::client::clock::sleep_until;
-use crate::client::{Meter, Tally};
+use crate::client::{Meter, MeterCounts};
 use crate::packet_link::Snapshot;
 use crate::usage;
 use crate::variant::Transport;
@@ -18,9 +18,9 @@ use crate::variant::Transport;
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// All counters at one instant.
-pub(super) struct Moment {
+pub(super) struct Counters {
     pub at: Instant,
-    pub tally: Tally,
+    pub counts: MeterCounts,
     pub scrape: Scrape,
     /// Of this process, without the packet link's.
     pub own_cpu_s: f64,
@@ -30,29 +30,29 @@ pub(super) struct Moment {
     pub machine: Option<MachineCpu>,
 }
 
-impl Moment {
+impl Counters {
     pub async fn now(
         server: &mut ServerUnderTest,
         transport: Transport,
         meter: &Meter,
-    ) -> anyhow::Result<Moment> {
-        let (at, tally, link) = (Instant::now(), meter.tally(), server.link_snapshot());
+    ) -> anyhow::Result<Counters> {
+        let (at, counts, link) = (Instant::now(), meter.counts(), server.link_snapshot());
         let link_cpu_s = link.as_ref().map_or(0.0, |link| link.cpu_s);
         let own_cpu_s = usage::cpu_seconds() - link_cpu_s;
         let machine = MachineCpu::now();
         let scrape = server.scrape(transport).await?;
-        Ok(Moment { at, tally, scrape, own_cpu_s, link, machine })
+        Ok(Counters { at, counts, scrape, own_cpu_s, link, machine })
     }
 
     /// CPU seconds that the packet link used since `earlier`; 0 without one.
-    pub fn link_cpu_since(&self, earlier: &Moment) -> f64 {
-        let cpu_s = |moment: &Moment| moment.link.as_ref().map_or(0.0, |link| link.cpu_s);
+    pub fn link_cpu_since(&self, earlier: &Counters) -> f64 {
+        let cpu_s = |moment: &Counters| moment.link.as_ref().map_or(0.0, |link| link.cpu_s);
         cpu_s(self) - cpu_s(earlier)
     }
 
     /// CPU seconds that the server used since `earlier`. `None` if they are unknown, or if a child
     /// process of the server has ended, whose CPU time is then no longer included.
-    pub fn cpu_since(&self, earlier: &Moment) -> Option<f64> {
+    pub fn cpu_since(&self, earlier: &Counters) -> Option<f64> {
         let (now, then) = (self.scrape.usage?, earlier.scrape.usage?);
         (now.cpu_s >= then.cpu_s).then_some(now.cpu_s - then.cpu_s)
     }
@@ -60,12 +60,12 @@ impl Moment {
 
 /// Waits for events while monitoring the server and the subscribers: every wait fails if one of
 /// them fails.
-pub(super) struct Watch<'a> {
+pub(super) struct Monitor<'a> {
     pub server: &'a mut ServerUnderTest,
-    pub fleet: Fleet,
+    pub subscribers: Subscribers,
 }
 
-impl Watch<'_> {
+impl Monitor<'_> {
     /// Waits for `work`.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Watch<'_> {
         tokio::select! {
             done = work => Ok(done),
             how = self.server.ended() => bail!(how),
-            error = self.fleet.failure() => {
+            error = self.subscribers.failure() => {
                 // If the server exits, its subscribers fail as well: report the server.
                 let ended = tokio::time::timeout(CHECK_INTERVAL * 20, self.server.ended()).await;
                 match ended {
@@ -91,7 +91,7 @@ impl Watch<'_> {
         let down_at = Instant::now();
         tokio::select! {
             restarted = self.server.restart() => restarted?,
-            error = self.fleet.failure() => {
+            error = self.subscribers.failure() => {
                 return Err(anyhow::Error::new(error).context("a subscriber gave up"));
             }
         }
@@ -108,7 +108,7 @@ impl Watch<'_> {
     /// At the deadline, or if the server or a subscriber fails.
     pub async fn until(
         &mut self,
-        done: impl Fn(&Watch) -> bool,
+        done: impl Fn(&Monitor) -> bool,
         deadline: Instant,
         what: &str,
     ) -> anyhow::Result<()> {
@@ -121,7 +121,7 @@ impl Watch<'_> {
     /// Waits for `done`. Returns `false` at the deadline.
     pub async fn wait(
         &mut self,
-        done: impl Fn(&Watch) -> bool,
+        done: impl Fn(&Monitor) -> bool,
         deadline: Instant,
     ) -> anyhow::Result<bool> {
         while !done(self) {
@@ -139,7 +139,7 @@ impl Watch<'_> {
         &mut self,
         meter: &Meter,
         transport: Transport,
-        before: &Moment,
+        before: &Counters,
         patience: Duration,
     ) -> anyhow::Result<(u64, Option<u64>)> {
         meter.stop_requests.cancel();

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::schedule::Messages;
+use super::schedule::MessageTexts;
 use super::target::Target;
 use super::target_subscriber;
 use super::verifier::Receipt;
@@ -30,10 +30,10 @@ const EXCESS_SPARE: usize = 100;
 
 /// All subscribers of a cell.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct Subscribers {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
-    logs: Vec<Arc<Mutex<Log>>>,
+    logs: Vec<Arc<Mutex<ReceiptLog>>>,
     failures: mpsc::Receiver<ClientError>,
 }
 
@@ -43,16 +43,16 @@ struct Shared {
     /// The description of a third-party server.
     target: Option<Arc<Target>>,
     workload: Workload,
-    messages: Arc<Messages>,
+    messages: Arc<MessageTexts>,
     connecting: Semaphore,
     subscribed: AtomicU64,
     delivered: AtomicU64,
     failed: mpsc::Sender<ClientError>,
 }
 
-/// How the subscribers reach the server, and talk to it.
+/// How the subscribers reach the server.
 #[derive(Debug)]
-pub struct Reach {
+pub struct Endpoint {
     /// How to talk to the server, if it is not ours.
     pub target: Option<Arc<Target>>,
     /// The server's port behind the packet link, if there is one: each subscriber, or each group of
@@ -62,7 +62,7 @@ pub struct Reach {
 
 /// The messages that one subscriber received, in order of arrival.
 #[derive(Debug)]
-pub struct Log {
+pub struct ReceiptLog {
     pub topic: u32,
     receipts: Vec<(Option<u32>, Instant)>,
     /// For each message of the topic, whether it has arrived.
@@ -73,10 +73,10 @@ pub struct Log {
     outages: Vec<Outage>,
 }
 
-impl Log {
-    fn new(topic: u32, messages: &Messages) -> Log {
+impl ReceiptLog {
+    fn new(topic: u32, messages: &MessageTexts) -> ReceiptLog {
         let seen = vec![false; messages.count(topic)];
-        Log { topic, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
+        ReceiptLog { topic, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
     }
 
     /// The received messages of the topic: number and time of arrival.
@@ -128,42 +128,42 @@ impl Log {
 }
 
 /// A connected subscriber.
-enum Connected {
+enum Connection {
     Ours(Box<Subscriber>),
     /// A subscriber that reconnects, for cells with a restart.
     Reconnecting(Box<Reconnecting>),
-    Foreign(target_subscriber::Subscriber),
+    ThirdParty(target_subscriber::Subscriber),
 }
 
-impl Connected {
+impl Connection {
     async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
-            Connected::Ours(subscriber) => subscriber.next().await,
-            Connected::Reconnecting(subscriber) => subscriber.next().await,
-            Connected::Foreign(subscriber) => subscriber.next().await,
+            Connection::Ours(subscriber) => subscriber.next().await,
+            Connection::Reconnecting(subscriber) => subscriber.next().await,
+            Connection::ThirdParty(subscriber) => subscriber.next().await,
         }
     }
 
     /// The outage that has ended since the last call, if any.
     fn outage(&mut self) -> Option<Outage> {
         match self {
-            Connected::Reconnecting(subscriber) => subscriber.outage(),
-            Connected::Ours(_) | Connected::Foreign(_) => None,
+            Connection::Reconnecting(subscriber) => subscriber.outage(),
+            Connection::Ours(_) | Connection::ThirdParty(_) => None,
         }
     }
 }
 
-impl Fleet {
+impl Subscribers {
     /// Starts all subscribers. The first one records its requests and responses in `journal`.
     pub fn launch(
         variant: Variant,
-        Reach { target, link_port }: Reach,
+        Endpoint { target, link_port }: Endpoint,
         workload: &Workload,
-        messages: Arc<Messages>,
+        messages: Arc<MessageTexts>,
         dialer: &Dialer,
         journal: Arc<Journal>,
         seed: u64,
-    ) -> Fleet {
+    ) -> Subscribers {
         let (failed, failures) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             variant,
@@ -194,11 +194,11 @@ impl Fleet {
             };
             let phase = phases.next().expect("an infinite sequence");
             let topic = number % workload.topics;
-            let log = Arc::new(Mutex::new(Log::new(topic, &shared.messages)));
+            let log = Arc::new(Mutex::new(ReceiptLog::new(topic, &shared.messages)));
             tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
             logs.push(log);
         }
-        Fleet { shared, tasks, logs, failures }
+        Subscribers { shared, tasks, logs, failures }
     }
 
     /// Number of subscribers whose subscription is complete: they miss no later message.
@@ -221,7 +221,7 @@ impl Fleet {
 
     /// Number of subscribers that have recovered from an outage since `instant`.
     pub fn recovered_since(&self, instant: Instant) -> u64 {
-        let has_recovered = |log: &&Arc<Mutex<Log>>| {
+        let has_recovered = |log: &&Arc<Mutex<ReceiptLog>>| {
             log.lock().expect("no panic under this lock").outage_since(instant).is_some()
         };
         self.logs.iter().filter(has_recovered).count() as u64
@@ -236,7 +236,7 @@ impl Fleet {
     }
 
     /// Stops all subscribers and returns their logs in the order of their numbers.
-    pub async fn stop(mut self) -> Vec<Log> {
+    pub async fn stop(mut self) -> Vec<ReceiptLog> {
         // Aborting is cheaper than a cancellation token, which every wake-up would have to check.
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {
@@ -261,7 +261,7 @@ impl Shared {
     async fn subscribe(
         self: Arc<Self>,
         dialer: Dialer,
-        log: Arc<Mutex<Log>>,
+        log: Arc<Mutex<ReceiptLog>>,
         topic: u32,
         phase: f64,
     ) {
@@ -274,7 +274,7 @@ impl Shared {
     async fn follow(
         &self,
         dialer: Dialer,
-        log: &Mutex<Log>,
+        log: &Mutex<ReceiptLog>,
         topic: u32,
         phase: f64,
     ) -> Result<Infallible, ClientError> {
@@ -303,17 +303,17 @@ impl Shared {
         &self,
         dialer: Dialer,
         options: SubscribeOptions,
-    ) -> Result<Connected, ClientError> {
+    ) -> Result<Connection, ClientError> {
         let variant = self.variant;
         Ok(match &self.target {
             None if !self.workload.restarts() => {
                 let subscriber = Subscriber::connect(variant, dialer, options).await?;
-                Connected::Ours(Box::new(subscriber))
+                Connection::Ours(Box::new(subscriber))
             }
             None => {
                 let connecting =
                     Reconnecting::connect(variant, dialer, options, Backoff::default());
-                Connected::Reconnecting(Box::new(connecting.await?))
+                Connection::Reconnecting(Box::new(connecting.await?))
             }
             Some(target) => {
                 let subscriber = target_subscriber::Subscriber::connect(
@@ -322,7 +322,7 @@ impl Shared {
                     dialer,
                     options,
                 );
-                Connected::Foreign(subscriber.await?)
+                Connection::ThirdParty(subscriber.await?)
             }
         })
     }
@@ -360,8 +360,8 @@ mod tests {
     fn duplicates_do_not_count_as_missing_messages() {
         let schedule =
             Schedule { publications: Vec::new(), by_topic: vec![vec![Duration::ZERO; 2]] };
-        let messages = Messages::new(&schedule, vec!["a".parse().expect("a name")], 16);
-        let mut log = Log::new(0, &messages);
+        let messages = MessageTexts::new(&schedule, vec!["a".parse().expect("a name")], 16);
+        let mut log = ReceiptLog::new(0, &messages);
         let now = Instant::now();
         assert!(log.receive(Some(0), now));
         assert!(!log.receive(Some(0), now) && !log.receive(None, now));

@@ -1,10 +1,10 @@
-//! The machine's own time in the closed forms, compared with a simulation in which publications,
-//! responses and requests have random delays.
+//! The machine's processing time in the closed forms, compared with a simulation in which
+//! publications, responses and requests have random delays.
 
 use std::time::Duration;
 
 use poll_vs_push::scenario::Workload;
-use poll_vs_push::theory::{OwnTime, predict};
+use poll_vs_push::theory::{ProcessingTime, predict};
 use poll_vs_push::variant::Transport::{self, LongPolling, ShortPolling, WebSocket};
 use poll_vs_push::variant::Waiting;
 use rand::RngExt;
@@ -63,8 +63,9 @@ fn simulate(transport: Transport, workload: &Workload) -> (f64, f64) {
 }
 
 #[test]
-fn own_time_is_added_to_delays_and_gaps() {
-    let own_time = OwnTime { push_s: PUBLICATION_S + ANSWER_S, round_trip_s: ANSWER_S + REQUEST_S };
+fn processing_time_is_added_to_delays_and_gaps() {
+    let processing_time =
+        ProcessingTime { push_s: PUBLICATION_S + ANSWER_S, round_trip_s: ANSWER_S + REQUEST_S };
     let settings = [
         (0.1, 2_000, 5_000, 20),
         (1.0, 3_000, 1_000, 0),
@@ -81,7 +82,7 @@ fn own_time_is_added_to_delays_and_gaps() {
         };
         for transport in [ShortPolling, LongPolling, WebSocket] {
             let (mean_s, requests_s) = simulate(transport, &workload);
-            let here = own_time.predict(transport.into(), &workload).expect("a closed form");
+            let here = processing_time.predict(transport.into(), &workload).expect("a closed form");
             let close = |a: f64, b: f64| (a - b).abs() <= 0.01 * b;
             let told = format!("{transport} at {rate}/s and {rtt_ms} ms: {here:?}");
             assert!(close(here.latency_mean_s(), mean_s), "{told}, simulated {mean_s}");
@@ -91,10 +92,10 @@ fn own_time_is_added_to_delays_and_gaps() {
 }
 
 #[test]
-fn without_own_time_predictions_are_theory_alone() {
+fn without_processing_time_predictions_are_theory_alone() {
     let workload = Workload::default();
     for transport in Transport::ALL {
-        let here = OwnTime::default().predict(transport.into(), &workload);
+        let here = ProcessingTime::default().predict(transport.into(), &workload);
         assert_eq!(here, predict(transport, &workload));
     }
 }

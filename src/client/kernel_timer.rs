@@ -2,9 +2,9 @@
 //! elsewhere it is tokio's, which rounds up to a millisecond.
 
 #[cfg(target_os = "linux")]
-pub(super) use exact::Timer;
+pub(super) use exact::KernelTimer;
 #[cfg(not(target_os = "linux"))]
-pub(super) use rounded::Timer;
+pub(super) use rounded::KernelTimer;
 
 #[cfg(target_os = "linux")]
 mod exact {
@@ -19,17 +19,17 @@ mod exact {
     use tokio::io::unix::AsyncFd;
 
     #[derive(Debug)]
-    pub struct Timer(AsyncFd<OwnedFd>);
+    pub struct KernelTimer(AsyncFd<OwnedFd>);
 
-    impl Timer {
+    impl KernelTimer {
         /// A timer on the current runtime.
-        pub fn new() -> Timer {
+        pub fn new() -> KernelTimer {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let fd = timerfd_create(TimerfdClockId::Monotonic, flags);
             let fd = fd.expect("a file descriptor is available");
             // SAFETY: the descriptor is open, and the `AsyncFd` owns it until it is dropped.
             let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-            Timer(registered.expect("the runtime drives descriptors"))
+            KernelTimer(registered.expect("the runtime drives descriptors"))
         }
 
         /// Expires once, `after` from now, instead of when it was set to expire before.
@@ -60,12 +60,12 @@ mod rounded {
     use tokio::time::sleep_until;
 
     #[derive(Debug)]
-    pub struct Timer(watch::Sender<Option<Instant>>);
+    pub struct KernelTimer(watch::Sender<Option<Instant>>);
 
-    impl Timer {
+    impl KernelTimer {
         /// A timer on the current runtime.
-        pub fn new() -> Timer {
-            Timer(watch::Sender::new(None))
+        pub fn new() -> KernelTimer {
+            KernelTimer(watch::Sender::new(None))
         }
 
         /// Expires once, `after` from now, instead of when it was set to expire before.

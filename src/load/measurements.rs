@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::counters::Moment;
-use super::fleet::Log;
 use super::kernel;
+use super::monitor::Counters;
 use super::plan::CellPlan;
 use super::schedule::Schedule;
-use super::verifier::{Verdict, Window};
-use crate::client::{Entry, Journal, Tally};
+use super::subscribers::ReceiptLog;
+use super::verifier::{Verifier, Window};
+use crate::client::{Entry, Journal, MeterCounts};
 use crate::measure::Histogram;
 use crate::packet_link::PathCounts;
 use crate::run::{
@@ -23,10 +23,10 @@ use crate::scenario::Workload;
 const TRACE_MAX: Duration = Duration::from_secs(6);
 
 /// Snapshots at the start and the end of a phase.
-pub(super) type Between = [Moment; 2];
+pub(super) type Interval = [Counters; 2];
 
 /// Everything that was observed of a cell.
-pub(super) struct Observed<'a> {
+pub(super) struct Measurements<'a> {
     pub schedule: &'a Schedule,
     pub journal: &'a Journal,
     /// When the warm-up started.
@@ -34,9 +34,9 @@ pub(super) struct Observed<'a> {
     pub window: Window,
     /// One-way delay of the simulated link.
     pub one_way: Duration,
-    pub unused: Between,
-    pub idle: Between,
-    pub steady: Between,
+    pub unused: Interval,
+    pub idle: Interval,
+    pub steady: Interval,
     /// Kernel memory before the first connection and with all connections.
     pub kernel: [Option<u64>; 2],
     pub publisher_late_us: Histogram,
@@ -51,15 +51,15 @@ pub(super) struct Observed<'a> {
     pub connections: Connections,
     /// When the shutdown was requested and when the server listened again, if it was restarted.
     pub away: Option<[Instant; 2]>,
-    pub logs: Vec<Log>,
+    pub logs: Vec<ReceiptLog>,
 }
 
-impl Observed<'_> {
+impl Measurements<'_> {
     /// The result of the cell `plan`.
     pub fn into_cell(self, plan: &CellPlan) -> Cell {
-        let verdict = self.verdict();
+        let verified = self.verify();
         let [from, to] = &self.steady;
-        let tally = to.tally.since(&from.tally);
+        let counts = to.counts.since(&from.counts);
         let in_window = |at: &&Duration| self.window.contains(**at);
         Cell {
             variant: plan.variant,
@@ -68,14 +68,14 @@ impl Observed<'_> {
             repeat: plan.repeat,
             steady_s: plan.workload.duration.as_secs_f64(),
             published: self.schedule.by_topic.iter().flatten().filter(in_window).count() as u64,
-            deliveries: verdict.deliveries,
-            latency_us: verdict.latency_us,
-            requests: requests(&tally, self.requests, self.repeated),
-            bytes: bytes(&tally),
+            deliveries: verified.deliveries,
+            latency_us: verified.latency_us,
+            requests: requests(&counts, self.requests, self.repeated),
+            bytes: bytes(&counts),
             server: self.cost(u64::from(plan.workload.subscribers)),
             others: self.others(),
             trace: self.trace(),
-            recovery: self.recovery(verdict.latency_after_us),
+            recovery: self.recovery(verified.latency_after_us),
             connections: self.connections,
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
@@ -87,22 +87,22 @@ impl Observed<'_> {
         }
     }
 
-    fn verdict(&self) -> Verdict {
-        let mut verdict = Verdict { one_way: self.one_way, ..Verdict::default() };
+    fn verify(&self) -> Verifier {
+        let mut verifier = Verifier { one_way: self.one_way, ..Verifier::default() };
         for log in &self.logs {
-            verdict.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
+            verifier.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
             // A gap or a reset is a loss that the server owned up to.
-            verdict.deliveries.lost += log.notices;
+            verifier.deliveries.lost += log.notices;
         }
-        verdict
+        verifier
     }
 
     /// CPU time and memory of the server, if known.
     fn cost(&self, subscribers: u64) -> Option<ServerCost> {
-        let share = |[from, to]: &Between| -> Option<f64> {
+        let share = |[from, to]: &Interval| -> Option<f64> {
             Some(to.cpu_since(from)? / (to.at - from.at).as_secs_f64().max(1e-3))
         };
-        let resident = |[_, to]: &Between| Some(to.scrape.usage?.resident_bytes);
+        let resident = |[_, to]: &Interval| Some(to.scrape.usage?.resident_bytes);
         let [from, to] = &self.steady;
         let [before, after] = self.kernel;
         Some(ServerCost {
@@ -154,7 +154,7 @@ impl Observed<'_> {
         let exchanges = self.journal.entries().into_iter().map(|(at, entry)| {
             let what = match entry {
                 Entry::Request => TraceWhat::Request,
-                Entry::Answer { messages } => TraceWhat::Answer { messages: messages as u32 },
+                Entry::Response { messages } => TraceWhat::Response { messages: messages as u32 },
             };
             TraceEvent { at_us: micros(at), what }
         });
@@ -187,22 +187,22 @@ pub(super) fn expected_deliveries(workload: &Workload, schedule: &Schedule) -> u
 }
 
 fn requests(
-    steady: &Tally,
+    steady: &MeterCounts,
     (client_total, server_total): (u64, Option<u64>),
     repeated: u64,
 ) -> Requests {
     Requests {
         repeated,
         sent: steady.requests,
-        answers: steady.answers,
-        empty_answers: steady.empty_answers,
+        answers: steady.responses,
+        empty_answers: steady.empty_responses,
         client_total,
         server_total,
     }
 }
 
 /// What the packet link did, if there was one.
-fn link_use([from, to]: &Between) -> Option<LinkUse> {
+fn link_use([from, to]: &Interval) -> Option<LinkUse> {
     let (before, after) = (from.link.as_ref()?, to.link.as_ref()?);
     let counts = after.counts.since(&before.counts);
     let path = |counts: PathCounts| {
@@ -218,7 +218,7 @@ fn link_use([from, to]: &Between) -> Option<LinkUse> {
     })
 }
 
-fn bytes(steady: &Tally) -> Bytes {
+fn bytes(steady: &MeterCounts) -> Bytes {
     let tcp_ip_source = match steady.segments_are_counted() {
         true => TcpIpSource::TcpInfo,
         false => TcpIpSource::Estimated,

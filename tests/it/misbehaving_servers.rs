@@ -13,29 +13,29 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::soon;
 
 /// The response of a server to a path.
-type Answers = fn(&str) -> Answer;
+type Responder = fn(&str) -> FakeResponse;
 
-enum Answer {
+enum FakeResponse {
     Whole(String),
     /// A chunked body without end.
     Endless,
 }
 
-fn ok(body: &str) -> Answer {
+fn ok(body: &str) -> FakeResponse {
     let length = body.len();
-    Answer::Whole(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
+    FakeResponse::Whole(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
 }
 
-fn metrics(cpu: &str) -> Answer {
+fn metrics(cpu: &str) -> FakeResponse {
     let requests = "poll_vs_push_requests_total{transport=\"short-polling\"} 0";
     ok(&format!("process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n{requests}\n"))
 }
 
-fn healthy() -> Answer {
+fn healthy() -> FakeResponse {
     ok(r#"{"server":"poll-vs-push/0.1.0"}"#)
 }
 
-async fn serve(answers: Answers) -> (SocketAddr, AbortOnDropHandle<()>) {
+async fn serve(answers: Responder) -> (SocketAddr, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it has one");
     let serving = tokio::spawn(async move {
@@ -47,8 +47,8 @@ async fn serve(answers: Answers) -> (SocketAddr, AbortOnDropHandle<()>) {
     (address, AbortOnDropHandle::new(serving))
 }
 
-/// Answers requests without a body until the client disconnects.
-async fn answer(mut stream: TcpStream, answers: Answers) -> std::io::Result<()> {
+/// Responder requests without a body until the client disconnects.
+async fn answer(mut stream: TcpStream, answers: Responder) -> std::io::Result<()> {
     let mut head = Vec::new();
     loop {
         while !head.ends_with(b"\r\n\r\n") {
@@ -58,8 +58,8 @@ async fn answer(mut stream: TcpStream, answers: Answers) -> std::io::Result<()> 
         head.clear();
         let path = text.split(' ').nth(1).unwrap_or_default();
         match answers(path) {
-            Answer::Whole(text) => stream.write_all(text.as_bytes()).await?,
-            Answer::Endless => {
+            FakeResponse::Whole(text) => stream.write_all(text.as_bytes()).await?,
+            FakeResponse::Endless => {
                 let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
                 stream.write_all(head.as_bytes()).await?;
                 let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
@@ -72,7 +72,7 @@ async fn answer(mut stream: TcpStream, answers: Answers) -> std::io::Result<()> 
 }
 
 /// Exit code and standard error of a small run against such a server, below `/base`.
-async fn measure(answers: Answers) -> (Option<i32>, String) {
+async fn measure(answers: Responder) -> (Option<i32>, String) {
     let (address, _serving) = serve(answers).await;
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
@@ -86,7 +86,7 @@ async fn measure(answers: Answers) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misbehaving_server_is_a_one_line_error() {
-    let cases: [(Answers, &str); 7] = [
+    let cases: [(Responder, &str); 7] = [
         (
             |_| ok("<!doctype html><title>\x1b[2Jhello</title>"),
             "not a poll-vs-push server: got a 200 OK without a known version for GET /base/healthz",
@@ -94,12 +94,15 @@ async fn misbehaving_server_is_a_one_line_error() {
         (
             |_| {
                 let head = "HTTP/1.1 302 Found\r\nlocation: http://other/\x1b\r\n";
-                Answer::Whole(format!("{}content-length: 0\r\n\r\n", head.replace('\x1b', "x")))
+                FakeResponse::Whole(format!(
+                    "{}content-length: 0\r\n\r\n",
+                    head.replace('\x1b', "x")
+                ))
             },
             "302 Found to http://other/x",
         ),
         (|_| ok("{\"server\":\"poll-vs-push/\\u001b[2J\"}"), "not a poll-vs-push server"),
-        (|_| Answer::Endless, "the response body has more than"),
+        (|_| FakeResponse::Endless, "the response body has more than"),
         (
             |path| if path == "/base/healthz" { healthy() } else { metrics("NaN") },
             "/metrics: process_cpu_seconds_total is 'NaN', not a count",
@@ -112,7 +115,7 @@ async fn misbehaving_server_is_a_one_line_error() {
             |path| match path {
                 "/base/healthz" => healthy(),
                 "/base/metrics" => metrics("1"),
-                _ => Answer::Endless,
+                _ => FakeResponse::Endless,
             },
             "the response body has more than",
         ),
@@ -125,7 +128,7 @@ async fn misbehaving_server_is_a_one_line_error() {
     }
 }
 
-/// Answers the first request of each connection, and closes the connection at the second.
+/// Responder the first request of each connection, and closes the connection at the second.
 async fn close_at_reuse(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         for is_first in [true, false] {
@@ -153,9 +156,9 @@ async fn idempotent_request_is_retried_once_on_a_new_connection_and_post_is_not(
     for _ in 0..3 {
         assert_eq!(soon(http.get("/")).await.expect("an answer"), "ok");
     }
-    let tally = meter.tally();
-    assert_eq!((tally.requests, tally.repeated, tally.opened), (3, 2, 3));
+    let counts = meter.counts();
+    assert_eq!((counts.requests, counts.repeated, counts.opened), (3, 2, 3));
     let error = soon(http.post("/there", "x".into())).await.expect_err("closed").to_string();
     assert!(error.contains("the POST /there, which is not repeated"), "{error}");
-    assert_eq!(meter.tally().repeated, 2);
+    assert_eq!(meter.counts().repeated, 2);
 }

@@ -3,12 +3,12 @@
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use crate::client::{Answer, ClientError};
+use crate::client::{ClientError, HttpResponse};
 
 /// Where a response contains its messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Messages {
+pub enum MessageSelector {
     /// The whole body is one message.
     #[default]
     Body,
@@ -19,14 +19,14 @@ pub enum Messages {
     Pointer(String),
 }
 
-impl TryFrom<String> for Messages {
+impl TryFrom<String> for MessageSelector {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         match text.as_str() {
-            "body" => Ok(Messages::Body),
-            "multipart" => Ok(Messages::Multipart),
-            _ if text.is_empty() || text.starts_with('/') => Ok(Messages::Pointer(text)),
+            "body" => Ok(MessageSelector::Body),
+            "multipart" => Ok(MessageSelector::Multipart),
+            _ if text.is_empty() || text.starts_with('/') => Ok(MessageSelector::Pointer(text)),
             _ => Err(format!(
                 "'{text}': must be body, multipart, or a JSON pointer such as /messages"
             )),
@@ -34,26 +34,26 @@ impl TryFrom<String> for Messages {
     }
 }
 
-impl Messages {
-    /// The messages in `answer`, in order.
+impl MessageSelector {
+    /// The messages in `response`, in order.
     ///
     /// # Errors
     /// If the body does not have the expected format.
-    pub fn find(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
-        let body = String::from_utf8_lossy(&answer.body);
+    pub fn find(&self, response: &HttpResponse) -> Result<Vec<String>, ClientError> {
+        let body = String::from_utf8_lossy(&response.body);
         if body.is_empty() {
             return Ok(Vec::new());
         }
         match self {
-            Messages::Body => Ok(vec![body.into_owned()]),
-            Messages::Multipart => match boundary(answer) {
+            MessageSelector::Body => Ok(vec![body.into_owned()]),
+            MessageSelector::Multipart => match boundary(response) {
                 Some(boundary) => parts(&body, &boundary).ok_or_else(|| {
                     ClientError::ProtocolError("a truncated multipart body".to_owned())
                 }),
                 None => Ok(vec![body.into_owned()]),
             },
-            Messages::Pointer(pointer) => {
-                let json = json(answer)?;
+            MessageSelector::Pointer(pointer) => {
+                let json = json(response)?;
                 let array = json.pointer(pointer).and_then(|value| value.as_array());
                 let array = array.ok_or_else(|| {
                     ClientError::ProtocolError(format!("no array at '{pointer}': {body}"))
@@ -64,17 +64,17 @@ impl Messages {
     }
 }
 
-/// Parses the body of `answer`.
+/// Parses the body of `response`.
 ///
 /// # Errors
 /// If it is not JSON.
-pub fn json(answer: &Answer) -> Result<serde_json::Value, ClientError> {
-    serde_json::from_slice(&answer.body)
+pub fn json(response: &HttpResponse) -> Result<serde_json::Value, ClientError> {
+    serde_json::from_slice(&response.body)
         .map_err(|error| ClientError::ProtocolError(error.to_string()))
 }
 
-fn boundary(answer: &Answer) -> Option<String> {
-    let content_type = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+fn boundary(response: &HttpResponse) -> Option<String> {
+    let content_type = response.headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let parameters = content_type.strip_prefix("multipart/")?;
     let (_, boundary) = parameters.split_once("boundary=")?;
     let boundary = boundary.split(';').next().unwrap_or_default();
@@ -105,12 +105,15 @@ mod tests {
     use hyper::{HeaderMap, StatusCode};
 
     fn find(messages: &str, content_type: &'static str, body: &'static str) -> Option<Vec<String>> {
-        let messages = Messages::try_from(messages.to_owned()).expect("a good place");
+        let messages = MessageSelector::try_from(messages.to_owned()).expect("a good place");
         let content_type = content_type.parse().expect("a good header");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
-        let answer =
-            Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) };
-        messages.find(&answer).ok()
+        let response = HttpResponse {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        messages.find(&response).ok()
     }
 
     fn some(messages: &[&str]) -> Option<Vec<String>> {
@@ -138,6 +141,6 @@ mod tests {
         assert_eq!(find("/data/messages", "", body), some(&[r#"{"text":"0"}"#, r#""1""#]));
         assert_eq!(find("", "", "[]"), some(&[]));
         assert_eq!(find("/data", "", body), None, "not an array");
-        assert!(Messages::try_from("parts".to_owned()).is_err());
+        assert!(MessageSelector::try_from("parts".to_owned()).is_err());
     }
 }

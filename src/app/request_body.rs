@@ -1,0 +1,87 @@
+//! Reads the body of a request: within `--body-timeout`, within a number of bytes, and charged to
+//! its connection while it arrives and while it is processed.
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt as _};
+use warp::http::StatusCode;
+
+use super::memory::{Account, Charge, FREE_BYTES, OverLimit};
+use super::metrics::Refusal;
+use super::{ApiError, App};
+
+/// A body that has arrived. Its connection is charged for it until this is dropped.
+#[derive(Debug)]
+pub struct RequestBody {
+    pub bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+/// Why there is no body.
+enum NoBody {
+    TooLarge,
+    EndedEarly,
+    OverLimit(OverLimit),
+}
+
+/// Reads the body, which may have [`ServerConfig::max_message_bytes_encoded`] bytes. The parts are
+/// copied into one buffer: a client can send one byte at a time, and each such part would keep a
+/// buffer of its own.
+///
+/// # Errors
+/// If the body is too large, ends early, takes too long, or the client has no room for it.
+///
+/// [`ServerConfig::max_message_bytes_encoded`]: super::ServerConfig::max_message_bytes_encoded
+pub async fn read_body<B: Buf, E>(
+    app: &App,
+    account: &Account,
+    parts: impl Stream<Item = Result<B, E>>,
+) -> Result<RequestBody, ApiError> {
+    let limit = app.config.max_message_bytes_encoded();
+    let reading = read_parts(account.charge(), limit, app.config.max_message_bytes, parts);
+    let refuse = |refusal, status, text: String| {
+        app.metrics.refused(refusal);
+        Err(ApiError::new(status, text))
+    };
+    match app.pauses.timeout(app.config.body_timeout, reading).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(NoBody::EndedEarly)) => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early"))
+        }
+        Ok(Err(NoBody::TooLarge)) => {
+            let text = format!("the body has more than {limit} bytes, which is the limit");
+            refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text)
+        }
+        Ok(Err(NoBody::OverLimit(over))) => {
+            refuse(Refusal::HeldBytes, StatusCode::SERVICE_UNAVAILABLE, over.to_string())
+        }
+        Err(_) => {
+            let text = "the body did not arrive within --body-timeout".to_owned();
+            refuse(Refusal::SlowBody, StatusCode::REQUEST_TIMEOUT, text)
+        }
+    }
+}
+
+async fn read_parts<B: Buf, E>(
+    mut charge: Charge,
+    limit: usize,
+    decoded_max: usize,
+    parts: impl Stream<Item = Result<B, E>>,
+) -> Result<RequestBody, NoBody> {
+    let mut parts = std::pin::pin!(parts);
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.next().await {
+        let mut part = part.map_err(|_| NoBody::EndedEarly)?;
+        let size = bytes.len() + part.remaining();
+        if size > limit {
+            return Err(NoBody::TooLarge);
+        }
+        // The message that is decoded from the body exists beside it.
+        let decoded = if size > FREE_BYTES { size.min(decoded_max) } else { 0 };
+        charge.set_unless_small(size + decoded).map_err(NoBody::OverLimit)?;
+        while part.has_remaining() {
+            bytes.extend_from_slice(part.chunk());
+            part.advance(part.chunk().len());
+        }
+    }
+    Ok(RequestBody { bytes, _charge: charge })
+}
