@@ -28,22 +28,6 @@ const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 const PROBES_AFTER_MAX: Duration = Duration::from_secs(32_767);
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// Linux counts `TCP_USER_TIMEOUT` from the first retransmission. On a path with a short round trip
-/// that is sent this long after the data: a tail loss probe, then one retransmission timeout, 200 ms
-/// each at least (RFC 8985, section 7; `TCP_RTO_MIN`).
-#[cfg(target_os = "linux")]
-const FIRST_RETRANSMISSION: Duration = Duration::from_millis(400);
-
-/// The time to give to the kernel so that unacknowledged data ends a connection after
-/// `send_timeout`.
-#[cfg(target_os = "linux")]
-fn user_timeout(send_timeout: Duration) -> Duration {
-    let counted = send_timeout.saturating_sub(FIRST_RETRANSMISSION);
-    // A retransmission must be sent, and have the time to be acknowledged, before the end.
-    // To Linux 0 means no timeout of its own.
-    counted.max(send_timeout / 2).clamp(Duration::from_millis(1), USER_TIMEOUT_MAX)
-}
-
 /// Bytes that are joined to be written with one plain system call.
 const JOINED_BYTES_MAX: usize = 1 << 10;
 
@@ -59,7 +43,7 @@ pub fn set_keepalive(
     let socket = SockRef::from(stream);
     // Unacknowledged data, and unanswered probes, end the connection after this time (RFC 5482).
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(user_timeout(send_timeout)))?;
+    socket.set_tcp_user_timeout(Some(send_timeout.min(USER_TIMEOUT_MAX)))?;
     // The kernel counts both in seconds. Probes find vanished clients that are sent nothing, as
     // during a long poll.
     let seconds = |duration: Duration| Duration::from_secs(duration.as_secs_f64().ceil() as u64);
@@ -243,24 +227,5 @@ impl AsyncWrite for PeerStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(SockRef::from(self.socket()).shutdown(Shutdown::Write))
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernel_is_given_less_than_the_send_timeout_but_never_zero() {
-        let ms = Duration::from_millis;
-        for (send_timeout, expected) in [
-            (ms(10_000), ms(9_600)),
-            (ms(1_000), ms(600)),
-            (ms(200), ms(100)),
-            (ms(1), ms(1)),
-            (Duration::from_secs(365 * 24 * 3600), USER_TIMEOUT_MAX),
-        ] {
-            assert_eq!(user_timeout(send_timeout), expected, "{send_timeout:?}");
-        }
     }
 }

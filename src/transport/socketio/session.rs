@@ -434,8 +434,8 @@ impl Session {
     }
 
     /// When [`Session::tick`] is to be called next although no poll is under way, which would call
-    /// it; `None` if a WebSocket carries the session. A poll that ends, and a packet that is queued,
-    /// give the client `--send-timeout` from then on, so nothing is due before that has passed.
+    /// it; `None` if a WebSocket carries the session. A poll that ends, and a packet that is
+    /// queued, give the client `--send-timeout` from then on, so nothing is due earlier.
     pub fn check_at(&self) -> Option<Instant> {
         let App { config, pauses, .. } = &*self.app;
         let state = self.state();
