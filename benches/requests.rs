@@ -14,6 +14,7 @@ use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Throughput};
 use poll_vs_push::client::clock::sleep_until;
 use poll_vs_push::client::{Dialer, Meter, MeterCounts};
+use poll_vs_push::load::target::PublishRoute;
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
 use rand::{RngExt, SeedableRng};
@@ -103,8 +104,9 @@ impl PendingSession {
                 interval: self.interval,
                 ..SubscribeOptions::new(support::topic())
             };
-            let crowd = Crowd::connect(self.transport, SUBSCRIBERS, dialer, options).await;
-            let mut publisher = Publisher::new(&server, &support::topic());
+            let crowd = Crowd::connect(self.transport, None, SUBSCRIBERS, dialer, options).await;
+            let route = PublishRoute::ours();
+            let mut publisher = Publisher::new(server.address, route, &support::topic());
             let mut due = Instant::now();
             for gap in self.gaps() {
                 due += gap;

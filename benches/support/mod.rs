@@ -8,6 +8,8 @@
 // Every bench is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub mod server_process;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -15,12 +17,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
-use hyper::{Method, StatusCode};
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::client::{Dialer, HttpConnection};
-use poll_vs_push::message::{NewMessage, TopicName};
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection};
+use poll_vs_push::load::TargetSubscriber;
+use poll_vs_push::load::target::{PublishRoute, Target};
+use poll_vs_push::message::TopicName;
 use poll_vs_push::server::Server;
-use poll_vs_push::transport::{SubscribeOptions, Subscriber};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
 use poll_vs_push::variant::Transport;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore};
@@ -86,8 +89,10 @@ impl Stage {
         let dialer = Dialer::new(server.address).with_round_trip(setting.round_trip);
         let options =
             SubscribeOptions { interval: setting.interval, ..SubscribeOptions::new(topic.clone()) };
-        let crowd = Crowd::connect(setting.transport, setting.subscribers, dialer, options).await;
-        Stage { setting, publisher: Publisher::new(&server, &topic), crowd, server }
+        let (transport, subscribers) = (setting.transport, setting.subscribers);
+        let crowd = Crowd::connect(transport, None, subscribers, dialer, options).await;
+        let publisher = Publisher::new(server.address, PublishRoute::ours(), &topic);
+        Stage { setting, publisher, crowd, server }
     }
 
     /// Messages that must have been received if all that were published have been.
@@ -156,25 +161,28 @@ impl TestServer {
 pub struct Publisher {
     pub published: u64,
     http: HttpConnection,
+    route: PublishRoute,
     path: String,
     body: Bytes,
 }
 
 impl Publisher {
-    pub fn new(server: &TestServer, topic: &TopicName) -> Publisher {
-        let draft = NewMessage { sender: "A".to_owned(), text: "x".repeat(TEXT_BYTES) };
+    /// Publishes to a server as `route` says.
+    pub fn new(server: SocketAddr, route: PublishRoute, topic: &TopicName) -> Publisher {
         Publisher {
             published: 0,
-            http: HttpConnection::new(Dialer::new(server.address)),
-            path: format!("/topics/{topic}/messages"),
-            body: serde_json::to_vec(&draft).expect("strings always encode").into(),
+            http: HttpConnection::new(Dialer::new(server).with_headers(&route.headers)),
+            path: route.path(topic),
+            body: route.body("A", &"x".repeat(TEXT_BYTES)).into(),
+            route,
         }
     }
 
     /// Publishes one message; returns when it is stored.
     pub async fn publish(&mut self) {
-        let answer = self.http.request(Method::POST, &self.path, self.body.clone()).await;
-        assert_eq!(answer.expect("an answer").status, StatusCode::CREATED);
+        let method = self.route.method();
+        let answer = self.http.request(method, &self.path, self.body.clone()).await;
+        assert!(self.route.is_stored(answer.expect("an answer").status));
         self.published += 1;
     }
 }
@@ -187,6 +195,8 @@ pub struct Crowd {
 
 struct Shared {
     transport: Transport,
+    /// `None` for this project's own server.
+    target: Option<Arc<Target>>,
     dialer: Dialer,
     options: SubscribeOptions,
     connecting: Semaphore,
@@ -209,6 +219,7 @@ impl Crowd {
     /// Connects `size` subscribers; returns when none of them will miss a message.
     pub async fn connect(
         transport: Transport,
+        target: Option<Arc<Target>>,
         size: u64,
         dialer: Dialer,
         options: SubscribeOptions,
@@ -217,7 +228,7 @@ impl Crowd {
         let progress = Progress { absent: size, received: 0, wanted: 0, reached_at: None };
         let progress = Mutex::new(progress);
         let reached = Notify::new();
-        let shared = Shared { transport, dialer, options, connecting, progress, reached };
+        let shared = Shared { transport, target, dialer, options, connecting, progress, reached };
         let shared = Arc::new(shared);
         let tasks = (0..size).map(|_| shared.clone().subscribe()).collect();
         let crowd = Crowd { shared, tasks };
@@ -259,12 +270,25 @@ impl Crowd {
     }
 }
 
+/// A subscriber of this project's server, or of another one.
+enum AnySubscriber {
+    Own(Box<Subscriber>),
+    Target(Box<TargetSubscriber>),
+}
+
+impl AnySubscriber {
+    async fn next(&mut self) -> Result<Update, ClientError> {
+        match self {
+            AnySubscriber::Own(subscriber) => subscriber.next().await,
+            AnySubscriber::Target(subscriber) => subscriber.next().await,
+        }
+    }
+}
+
 impl Shared {
     async fn subscribe(self: Arc<Self>) {
         let turn = self.connecting.acquire().await.expect("never closed");
-        let connecting =
-            Subscriber::connect(self.transport, self.dialer.clone(), self.options.clone());
-        let mut subscriber = connecting.await.expect("the server accepts");
+        let mut subscriber = self.connect().await.expect("the server accepts");
         drop(turn);
         self.note(|progress| {
             progress.absent -= 1;
@@ -281,6 +305,20 @@ impl Shared {
                 reached
             });
         }
+    }
+
+    async fn connect(&self) -> Result<AnySubscriber, ClientError> {
+        let (dialer, options) = (self.dialer.clone(), self.options.clone());
+        Ok(match &self.target {
+            None => {
+                let connecting = Subscriber::connect(self.transport, dialer, options);
+                AnySubscriber::Own(Box::new(connecting.await?))
+            }
+            Some(target) => {
+                let connecting = TargetSubscriber::connect(target, self.transport, dialer, options);
+                AnySubscriber::Target(Box::new(connecting.await?))
+            }
+        })
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -90,6 +90,9 @@ pub struct ServerConfig {
     /// Time in which a Socket.IO client must answer a ping, which is sent every --heartbeat
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = heartbeat)]
     pub ping_timeout: Duration,
+    /// Time in which a Socket.IO client must connect to a namespace
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = timeout)]
+    pub connect_timeout: Duration,
     /// Open requests on one HTTP/2 connection
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = number::<u32>)]
     pub h2_max_streams: u32,

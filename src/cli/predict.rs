@@ -71,7 +71,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
         }
     };
     for point in &mut points {
-        args.workload.apply(&mut point.workload);
+        point.workload = args.workload.applied_to(&point.workload);
         point.workload.check().map_err(|value| match args.workload.sets(value.key) {
             true => usage(value.of_flag()),
             false => usage(format!("workload.{value}")),

@@ -27,3 +27,4 @@ mod verifier;
 pub use cell::CellPhase;
 pub use runner::{LoadTest, Progress};
 pub use server::ServerSource;
+pub use target_subscriber::Subscriber as TargetSubscriber;

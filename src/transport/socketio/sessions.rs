@@ -128,7 +128,8 @@ impl Sessions {
     /// that would.
     pub async fn end_abandoned(&self, app: &App) {
         // A session that is opened meanwhile is not due before this has passed.
-        let soonest = app.config.heartbeat.min(app.config.send_timeout);
+        let config = &app.config;
+        let soonest = config.heartbeat.min(config.send_timeout).min(config.connect_timeout);
         let interval = soonest.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
         loop {
             let now = Instant::now();
