@@ -1,14 +1,14 @@
-//! Tasks that wait for the same event, as for the next message of a topic, kept in vectors. A
-//! linked list through the tasks' own memory, as in `tokio::sync::Notify`, costs a cache miss more
-//! for each of thousands of tasks that a message wakes.
+//! Tasks that wait for the same event, such as the next message of a topic, kept in vectors. An
+//! intrusive linked list, as in `tokio::sync::Notify`, costs one more cache miss for each of the
+//! thousands of tasks that a message wakes.
 
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
-/// Lists with a lock each, so that threads that wait do not all contend for one.
+/// Number of lists, each with its own lock, to reduce contention between threads.
 const SHARDS: usize = 8;
 
-/// All tasks that wait.
+/// All waiting tasks.
 #[derive(Debug, Default)]
 pub struct Waiters {
     shards: [Mutex<Shard>; SHARDS],
@@ -16,10 +16,10 @@ pub struct Waiters {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// How often all were woken. A slot is valid in the round that it was taken in.
+    /// Number of times that all tasks were woken. A slot is valid only in its own round.
     round: u64,
     slots: Vec<Slot>,
-    /// The first slot in the list of those that are free.
+    /// The first free slot; free slots form a list.
     free: Option<u32>,
 }
 
@@ -79,7 +79,7 @@ impl Waiters {
         Some(Registration { shard: number as u8, slot, round })
     }
 
-    /// Forgets a task that does not wait any more.
+    /// Removes a task that no longer waits.
     pub fn remove(&self, registration: Registration) {
         let mut shard = self.lock(registration.shard.into());
         if registration.round == shard.round {
@@ -116,7 +116,7 @@ impl Waiters {
         }
     }
 
-    /// Places for tasks, taken and free.
+    /// Number of slots, taken and free.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
         (0..SHARDS).map(|shard| self.lock(shard).slots.len()).sum()

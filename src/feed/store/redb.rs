@@ -1,8 +1,8 @@
-//! The store on disk: one file, one thread that writes it, and a commit for as many messages as
-//! came while the commit before was under way.
+//! The store on disk: one file and one writer thread with group commit. A commit contains all
+//! messages that arrived during the previous commit.
 //!
-//! A publisher is answered after the commit that its message is in. So publishing one by one costs
-//! an fsync each, and publishing by many at once costs an fsync for all of them.
+//! A publisher receives its response after the commit of its message. Messages published one by one
+//! need an fsync each; concurrent publications share an fsync.
 
 mod archive;
 mod file;
@@ -27,25 +27,24 @@ pub use file::Durability;
 use file::FeedFile;
 use writer::{Append, Command, Writer};
 
-/// Messages that wait for the writer; further publishers wait for a place here.
+/// Capacity of the queue to the writer; further publishers wait.
 const QUEUE: usize = 4_096;
-/// What a topic holds in memory, in front of the file: enough for those who are up to date or
-/// nearly so.
+/// Retention of a topic in memory: enough for subscribers that lag little.
 const TAIL: Retention =
     Retention { messages: 1_000, bytes: 1 << 20, age: std::time::Duration::MAX };
 
-/// Keeps messages in a directory.
+/// Stores messages in a directory.
 #[derive(Debug)]
 pub struct RedbStore {
     shared: Arc<Shared>,
     epoch: Epoch,
-    /// The topics that the file held when it was opened.
+    /// The topics in the file when it was opened.
     heads: HashMap<TopicName, Offset>,
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writer and the readers share.
+/// State shared by the writer and the readers.
 #[derive(Debug)]
 struct Shared {
     file: FeedFile,
@@ -54,7 +53,7 @@ struct Shared {
 }
 
 impl RedbStore {
-    /// Opens the feed in `directory`, or begins one there.
+    /// Opens the feed in `directory`, or creates it.
     ///
     /// # Errors
     /// If another process has it, the file is not a feed or is damaged, or the system refuses.

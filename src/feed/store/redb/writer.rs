@@ -1,5 +1,5 @@
-//! The one thread that writes: takes whatever waits, stores it in one commit, answers everybody.
-//! After a failure it opens the file again, so that publishing goes on once the cause is gone.
+//! The writer thread: stores all pending messages in one commit, then replies to their publishers.
+//! After a failure it reopens the file, so that publishing continues when the cause is removed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use crate::feed::log::Retention;
 use crate::feed::tail::Tail;
 use crate::message::{NewMessage, Offset, TopicName};
 
-/// Messages in one commit, at most: it bounds the memory of a group, and how long the first of it
-/// waits for the last.
+/// Limit of the messages in one commit. It bounds the memory of a group and the time that its first
+/// message waits for the last.
 const GROUP_MESSAGES: usize = 1_000;
-/// Text in one commit, at most, bytes; one message is taken whatever its size.
+/// Limit of the text in one commit, bytes; one message is stored even if it exceeds the limit.
 const GROUP_BYTES: usize = 4 << 20;
-/// Time between two attempts to open the file again.
+/// Time between two attempts to reopen the file.
 const BEFORE_REOPENING: Duration = Duration::from_secs(1);
 
-/// What the writer is asked to do.
+/// A command to the writer.
 #[derive(Debug)]
 pub enum Command {
     Append(Append),
@@ -41,7 +41,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     rows: Rows,
     retention: Retention,
-    /// Why the file is not open, and since when.
+    /// Why the file is closed, and since when.
     failure: Option<(StoreError, Instant)>,
 }
 
@@ -50,7 +50,7 @@ impl Writer {
         Writer { shared, rows, retention, failure: None }
     }
 
-    /// Works until it is told to close, or nobody is left to tell it anything.
+    /// Runs until `Command::Close`, or until all senders are dropped.
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         while let Some(first) = commands.blocking_recv() {
             let (group, then) = gather(first, &mut commands);
@@ -104,8 +104,8 @@ impl Writer {
         }
     }
 
-    /// Does `work` on the file. If that fails, the file is closed: redb refuses to write after a
-    /// failed commit until it has looked at the file anew.
+    /// Runs `work` on the file. If it fails, the file is closed: redb rejects writes after a failed
+    /// commit until the file is reopened.
     fn attempt<T>(
         &mut self,
         work: impl FnOnce(&Archive, &mut Rows) -> Result<T, StoreError>,
@@ -144,7 +144,7 @@ impl Writer {
         }
     }
 
-    /// Leaves the file as after a power loss that never comes: everything on the disk.
+    /// Syncs everything to the disk and closes the file.
     fn close(&mut self) {
         self.shared.file.sync_from_now_on();
         let archive = self.shared.archive.write().expect("no panic under this lock").take();
@@ -156,7 +156,7 @@ impl Writer {
     }
 }
 
-/// The appends that wait, from `first` on, up to a group's bounds; and what else was met then.
+/// The pending appends, from `first` up to the limits of a group, and the command that ended it.
 fn gather(
     first: Command,
     commands: &mut mpsc::Receiver<Command>,
