@@ -21,7 +21,7 @@ use support::server_process::{Program, ServerProcess};
 use support::{Crowd, Publisher};
 use tokio::runtime::Runtime;
 
-/// Messages that are published and not yet received by all.
+/// Messages published and not yet received by all subscribers.
 const AHEAD: u64 = 8;
 /// Pollers at most. More of them send requests faster than one machine can answer them.
 const POLLERS_MAX: u64 = 1_000;
@@ -103,7 +103,7 @@ impl Stage {
         self.publisher.published * self.subscribers
     }
 
-    /// How long it takes to bring so many messages to all subscribers.
+    /// Time until all subscribers have received the given number of messages.
     async fn deliver(&mut self, messages: u64) -> Duration {
         let started = Instant::now();
         for number in 0..messages {

@@ -1,11 +1,10 @@
-//! What the benches share: a server on a free port of this process, a crowd of subscribers that
-//! reports when all of them have received everything, and the settings that keep a whole
-//! `cargo bench` below five minutes.
+//! Shared by the benches: a server on a free port, a group of subscribers that reports when all
+//! have received everything, and settings that limit `cargo bench` to five minutes.
 //!
 //! Server and subscribers share a process and its threads here, so a bench measures both together.
-//! The load test keeps them apart.
+//! The load test separates them.
 
-// Every bench is a crate of its own and uses a part of this.
+// Each bench is a separate crate and uses a part of this module.
 #![allow(dead_code)]
 
 pub mod server_process;
@@ -32,9 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes of a message's text, as in the default scenario.
 pub const TEXT_BYTES: usize = 100;
-/// When a delivery is given up: nothing here takes a tenth of it.
+/// Time limit of a delivery, more than ten times what any takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections that are being made at the same time.
+/// Connections established concurrently.
 const CONNECTING_MAX: usize = 128;
 
 /// Criterion, set for benches whose iterations take milliseconds and wait for a network: ten
@@ -64,13 +63,13 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads to be had")
 }
 
-/// What a bench plays on.
+/// The transport and the number of subscribers of a bench.
 #[derive(Clone, Copy)]
 pub struct Setting {
     pub transport: Transport,
     pub subscribers: u64,
     pub round_trip: Duration,
-    /// Short polling polls this often.
+    /// Interval of short polling.
     pub interval: Duration,
 }
 
@@ -95,7 +94,7 @@ impl Stage {
         Stage { setting, publisher, crowd, server }
     }
 
-    /// Messages that must have been received if all that were published have been.
+    /// Number of receipts once all published messages have been received.
     pub fn due(&self) -> u64 {
         self.publisher.published * self.setting.subscribers
     }
@@ -106,8 +105,8 @@ impl Stage {
     }
 }
 
-/// Benches `measure`, which is given the number of iterations. The stage is set once, outside of
-/// what is measured, and not at all if the bench is filtered out.
+/// Benches `measure`, which receives the number of iterations. Server and subscribers are set up
+/// once, outside the measurement, and not at all if the bench is filtered out.
 pub fn bench(
     group: &mut BenchmarkGroup<WallTime>,
     id: BenchmarkId,
@@ -150,14 +149,14 @@ impl TestServer {
         TestServer { address, stop, serving }
     }
 
-    /// Stops serving, and waits for it.
+    /// Stops the server and waits until it has stopped.
     pub async fn stop(self) {
         self.stop.cancel();
         self.serving.await.expect("serving does not panic");
     }
 }
 
-/// User A: publishes over a connection of its own, with no simulated delay.
+/// The publisher, on its own connection without a simulated delay.
 pub struct Publisher {
     pub published: u64,
     http: HttpConnection,
@@ -187,7 +186,7 @@ impl Publisher {
     }
 }
 
-/// Users B: subscribers of one topic by one transport.
+/// Subscribers of one topic by one transport.
 pub struct Crowd {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
@@ -201,11 +200,11 @@ struct Shared {
     options: SubscribeOptions,
     connecting: Semaphore,
     progress: Mutex<Progress>,
-    /// Rings when all are connected, and when what is wanted has been received.
+    /// Notified when all are connected, and when `wanted` messages have been received.
     reached: Notify,
 }
 
-/// Sums over the crowd.
+/// Sums over all subscribers.
 struct Progress {
     /// Subscribers that are not yet connected.
     absent: u64,
@@ -216,7 +215,7 @@ struct Progress {
 }
 
 impl Crowd {
-    /// Connects `size` subscribers; returns when none of them will miss a message.
+    /// Connects `size` subscribers; returns when all of them are subscribed.
     pub async fn connect(
         transport: Transport,
         target: Option<Arc<Target>>,
@@ -241,8 +240,8 @@ impl Crowd {
         self.shared.progress().received
     }
 
-    /// Waits until `total` messages have been received since the crowd connected; says when the
-    /// last of them was.
+    /// Waits until `total` messages have been received since the subscribers connected. Returns the
+    /// time of the last receipt.
     pub async fn has_received(&self, total: u64) -> Instant {
         {
             let mut progress = self.shared.progress();
@@ -252,7 +251,7 @@ impl Crowd {
         self.until(|progress| progress.reached_at).await
     }
 
-    /// Sends all of them home.
+    /// Disconnects all subscribers.
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
     }
@@ -325,7 +324,7 @@ impl Shared {
         self.progress.lock().expect("no panic under this lock")
     }
 
-    /// Notes something; rings if that was what is waited for.
+    /// Applies a change and notifies the waiting task if its condition is met.
     fn note(&self, change: impl FnOnce(&mut Progress) -> bool) {
         let reached = change(&mut self.progress());
         if reached {
