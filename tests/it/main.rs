@@ -13,6 +13,7 @@ mod client;
 mod compare;
 mod conformance;
 mod corpus;
+mod descriptors;
 mod engineio;
 mod examples;
 mod expiry;
