@@ -19,7 +19,7 @@
 //! transport                             one file for each transport
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
-//! packet_link                           a network of packets under the load test
+//! packet_link                           a TUN device that delays, drops and queues packets
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text    private                       escaping of untrusted text; private files

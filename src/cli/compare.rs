@@ -242,7 +242,7 @@ impl Common {
                 Scenario::from_toml(&text).map_err(wrong)?
             }
         };
-        self.overrides.apply(&mut scenario.workload);
+        scenario.workload = self.overrides.applied_to(&scenario.workload);
         for case in &mut scenario.cases {
             case.workload = case.workload.overridden_by(&self.overrides);
         }

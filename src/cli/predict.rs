@@ -43,11 +43,13 @@ pub struct Args {
 /// # Errors
 /// If the scenario cannot be read, or a value is out of range.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
+    let predictions: Vec<WorkloadPrediction> =
+        points(&args)?.into_iter().map(WorkloadPrediction::of).collect();
     let text = match args.json {
-        true => serde_json::to_string_pretty(&outlooks)?,
+        true => serde_json::to_string_pretty(&predictions)?,
         false => {
-            let sections: Vec<Section> = outlooks.iter().map(Outlook::section).collect();
+            let sections: Vec<Section> =
+                predictions.iter().map(WorkloadPrediction::section).collect();
             terminal::render(&sections, TableStyle::of_stdout())
         }
     };
@@ -69,7 +71,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
         }
     };
     for point in &mut points {
-        args.workload.apply(&mut point.workload);
+        point.workload = args.workload.applied_to(&point.workload);
         point.workload.check().map_err(|value| match args.workload.sets(value.key) {
             true => usage(value.of_flag()),
             false => usage(format!("workload.{value}")),
@@ -80,7 +82,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
 
 /// The predictions for one workload.
 #[derive(Debug, Serialize)]
-struct Outlook {
+struct WorkloadPrediction {
     case: String,
     workload: Workload,
     predictions: Vec<VariantPrediction>,
@@ -129,13 +131,13 @@ struct Crossovers {
     long_worst_transits: Option<f64>,
 }
 
-impl Outlook {
+impl WorkloadPrediction {
     fn of(point: SweepPoint) -> Self {
         let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),
         };
-        Outlook {
+        WorkloadPrediction {
             predictions: point.transports.iter().map(prediction).collect(),
             crossovers: Crossovers::of(&point.workload),
             case: point.case,

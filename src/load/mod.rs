@@ -28,3 +28,4 @@ pub use cell::CellPhase;
 pub use machine::{machine, tool};
 pub use runner::{LoadTest, Progress};
 pub use server::ServerSource;
+pub use target_subscriber::Subscriber as TargetSubscriber;

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_checked_fails() {
+    fn threshold_without_a_figure_fails() {
         assert!(outcome("websocket.latency.p99.9 > 10s").failed, "too few messages for a p99.9");
         let mut run = fixture::run();
         run.cells.iter_mut().for_each(|cell| cell.deliveries.lost = 1);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_would_be_right() {
+    fn errors_list_the_valid_values() {
         let error = |text: &str| Threshold::parse(text).err().unwrap();
         insta::assert_snapshot!(
             error("websocket.latency.p99 = 80ms"),

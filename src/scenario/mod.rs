@@ -310,8 +310,7 @@ impl Scenario {
             return expand(&self.workload, &self.sweep).into_iter().map(point).collect();
         }
         let of_case = |case: &Case| {
-            let mut workload = self.workload.clone();
-            case.workload.apply(&mut workload);
+            let workload = case.workload.applied_to(&self.workload);
             let transports = case.transports.clone().unwrap_or_else(|| self.transports.clone());
             let point = |workload| SweepPoint {
                 case: case.name.clone(),

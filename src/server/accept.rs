@@ -63,12 +63,12 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
         let limited_address = is_limited.then(|| client_of(peer));
-        let place = limited_address.map(|address| connections.enter(address));
-        if let Some(None) = place {
+        let address_permit = limited_address.map(|address| connections.enter(address));
+        if let Some(None) = address_permit {
             app.metrics.refused(Refusal::ConnectionsPerAddress);
             continue;
         }
-        let admission = Admission { _permit: permit, _place: place.flatten() };
+        let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
         let remote = Arc::new(Remote {

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::token_expiry::{ExpiryWatch, TokenExpiries, poll_expired};
 use crate::app::memory::{Charge, OverLimit};
 use crate::app::metrics::Refusal;
-use crate::app::{App, AwakeSleep, Place, Remote};
+use crate::app::{AddressPermit, App, AwakeSleep, Remote};
 
 /// What a connection is doing. hyper has one timeout for both the idle time between requests and
 /// the time of the headers; here they differ, since a client may be idle for long.
@@ -66,7 +66,7 @@ impl ConnectionPhase {
 pub(super) struct Admission {
     pub _permit: OwnedSemaphorePermit,
     /// `None` for an address whose connections are not counted.
-    pub _place: Option<Place>,
+    pub _address_permit: Option<AddressPermit>,
 }
 
 /// Bytes of headers without a charge: every connection has a buffer of this size anyway. The
