@@ -12,6 +12,7 @@ mod client;
 mod compare;
 mod conformance;
 mod corpus;
+mod descriptors;
 mod engineio;
 mod examples;
 mod expiry;

@@ -431,14 +431,34 @@ impl Session {
 
     /// When [`Session::tick`] has something to do next.
     pub fn tick_at(&self) -> Instant {
+        self.due_at(&self.state())
+    }
+
+    /// When a ping is to be sent, or its answer or a namespace's connection must have arrived.
+    fn due_at(&self, state: &State) -> Instant {
         let App { config, pauses, .. } = &*self.app;
-        let state = self.state();
         let ping = match state.is_pinged {
             true => pauses.deadline(state.ping_at, config.ping_timeout),
             false => state.ping_at,
         };
         let connect_by = |since| pauses.deadline(since, config.connect_timeout);
         state.unconnected_since.map_or(ping, |since| ping.min(connect_by(since)))
+    }
+
+    /// When [`Session::tick`] is to be called next although no poll is under way, which would call
+    /// it; `None` if a WebSocket carries the session. What happens until then gives the client
+    /// `--send-timeout` or `--connect-timeout` from that moment, so nothing is due earlier.
+    pub fn check_at(&self) -> Option<Instant> {
+        let App { config, pauses, .. } = &*self.app;
+        let state = self.state();
+        if state.ended.is_some() || state.carrier != Transport::SocketioPolling {
+            return None;
+        }
+        let has_to_poll = !state.is_polling && (state.is_pinged || !state.outbox.is_empty());
+        let unread_since = if has_to_poll { state.unread_since } else { Instant::now() };
+        let unread_at = pauses.deadline(unread_since, config.send_timeout);
+        let unconnected_at = Instant::now() + config.connect_timeout;
+        Some(unread_at.min(unconnected_at).min(self.due_at(&state)))
     }
 
     pub fn pong(&self) {
