@@ -138,6 +138,12 @@ pub struct ServerConfig {
     /// Directory with the reports that the live page shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
+    /// Serve a classroom: /class for devices, and the page of the teacher, whose address is printed
+    #[arg(long)]
+    pub class: bool,
+    /// Let the lesson freeze and restart this server; only on a loopback address
+    #[arg(long)]
+    pub demo: bool,
     /// Time over which connections are closed when the server stops, each at a random instant, so
     /// that clients do not reconnect at the same time; --drain-timeout begins after it
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = wait)]

@@ -4,6 +4,7 @@
 mod abort;
 mod addresses;
 pub mod charged_reads;
+pub mod class;
 mod client;
 mod config;
 mod end;
@@ -32,6 +33,7 @@ use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
 use abort::Abort;
 use addresses::Rates;
+use class::Class;
 use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
@@ -62,6 +64,10 @@ pub struct App {
     drained_at: OnceLock<Instant>,
     /// Limits how often each address publishes.
     pub(crate) publish_rates: Rates,
+    /// The classroom, with `--class`.
+    pub class: Option<Class>,
+    /// Cancelled by the lesson, with `--demo`, to restart the server.
+    pub restart: CancellationToken,
     /// Verifies tokens; without it none is required.
     pub(crate) token_key: Option<TokenKey>,
     waiters: Arc<AddressShares>,
@@ -92,6 +98,8 @@ impl App {
                 address: config.max_held_bytes_per_address,
                 server: config.max_held_bytes_total,
             }),
+            class: config.class.then(Class::new),
+            restart: CancellationToken::new(),
             token_key,
             metrics: Metrics::new(),
             pauses: Arc::default(),

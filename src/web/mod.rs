@@ -4,6 +4,8 @@
 //! from another host. The page is a client like any other; beside the transports' routes it needs
 //! only `mirror.rs`, which tells it what a browser keeps from its scripts, and `reports.rs`.
 
+pub mod class;
+pub mod demo;
 mod mirror;
 mod reports;
 
@@ -51,6 +53,9 @@ const FILES: &[File] = files![
     "break_it.js"
     "bytes.js"
     "chat.js"
+    "class.css"
+    "class.html"
+    "class.js"
     "clock.js"
     "connections.js"
     "controls.js"
@@ -72,6 +77,8 @@ const FILES: &[File] = files![
     "socketio.js"
     "sse.js"
     "timeline.js"
+    "teacher.html"
+    "teacher.js"
     "track.js"
     "watch.html"
     "watch.js"
