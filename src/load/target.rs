@@ -1,6 +1,6 @@
 //! A target: how to talk to a server that is not ours, read from TOML.
 //!
-//! The file says where to publish and, for each way of hearing of a message, what to ask for, where
+//! The file says where to publish and, for each transport, what to request, where
 //! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
 //! done in `target_subscriber.rs`.
 
@@ -145,7 +145,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The ways that it describes, in the order in which reports show them.
+    /// The transports that it describes, in the order in which reports show them.
     pub fn transports(&self) -> Vec<Transport> {
         let described = |transport: &Transport| match transport {
             Transport::ShortPolling => self.short_polling.is_some(),

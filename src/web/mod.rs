@@ -1,4 +1,4 @@
-//! The live page: every way of hearing of a message, run side by side by a browser.
+//! The live page: all transports side by side in a browser.
 //!
 //! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
 //! from another host. The page is a client like any other; beside the transports' routes it needs
