@@ -201,7 +201,7 @@ impl Args {
         if scenario.sweep.is_some() || !scenario.cases.is_empty() {
             return Err(usage("--scenario: a search needs one workload, without cases and sweep"));
         }
-        self.overrides.apply(&mut scenario.workload);
+        scenario.workload = self.overrides.applied_to(&scenario.workload);
         let Workload { restart, link, .. } = scenario.workload;
         if !restart.is_zero() {
             let given = show_duration(restart);
