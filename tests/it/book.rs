@@ -24,6 +24,7 @@ use super::examples;
 use super::support::{TestServer, room, soon};
 
 /// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
+/// `FIGURE@CASE@LOSS` is the figure of one case at one loss.
 fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
     match kind {
         "figures" => &[
@@ -50,11 +51,21 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("server.cpu_per_message", "server CPU per message"),
             ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
         ],
+        "loss" => &[
+            ("latency.p50@random@0", "median, no loss"),
+            ("latency.p50@random@0.01", "median, loss 1 %"),
+            ("latency.p99@random@0", "p99, no loss"),
+            ("latency.p99@random@0.01", "p99, loss 1 %"),
+            ("latency.p99@random@0.05", "p99, loss 5 %"),
+            ("latency.timeout_share@random@0.01", "late by a timeout, loss 1 %"),
+            ("latency.timeout_share@random@0.05", "late by a timeout, loss 5 %"),
+            ("connections.ready_p99@random@0.01", "p99 of connecting, loss 1 %"),
+        ],
         _ => panic!("no kind of table is called '{kind}'"),
     }
 }
 
-const KINDS: [&str; 4] = ["figures", "bytes", "recovery", "server"];
+const KINDS: [&str; 5] = ["figures", "bytes", "recovery", "server", "loss"];
 
 /// The heading above the rows' names.
 fn corner(kind: &str) -> &'static str {
@@ -137,18 +148,27 @@ fn results(path: &str) -> HashMap<(String, String), (f64, String)> {
     let head = lines.next().expect("a head");
     let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
     let [transport, figure, unit, value] = ["transport", "figure", "unit", "value"].map(column);
-    lines
-        .filter_map(|line| {
-            let number = line[value].parse().ok()?;
-            let key = (line[transport].to_owned(), line[figure].to_owned());
-            Some((key, (number, line[unit].to_owned())))
-        })
-        .collect()
+    let place = head.contains(&"loss").then(|| ["case", "loss"].map(column));
+    let mut results = HashMap::new();
+    for line in lines {
+        let Ok(number) = line[value].parse::<f64>() else { continue };
+        let names = [
+            Some(line[figure].to_owned()),
+            place.map(|[case, loss]| format!("{}@{}@{}", line[figure], line[case], line[loss])),
+        ];
+        for name in names.into_iter().flatten() {
+            let key = (line[transport].to_owned(), name);
+            results.insert(key, (number, line[unit].to_owned()));
+        }
+    }
+    results
 }
 
 /// The unit in which a figure is shown; `base` is its unit in a file of results.
 fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
+    let figure = figure.split('@').next().unwrap_or(figure);
+    let shares = ["requests.empty_share", "recovery.noticed", "latency.timeout_share"];
+    let is_share = shares.contains(&figure);
     match base {
         "s" => Unit::Seconds,
         "B" => Unit::Bytes,
