@@ -1,6 +1,6 @@
 //! The packet link held against the in-process link, and against what its parameters demand.
 
-use super::figures::{self, Figure};
+use super::figures;
 use super::prose::list;
 use super::{PointResults, Report, VariantResult};
 use crate::measure::Histogram;
@@ -175,16 +175,14 @@ fn transfers(points: &[&PointResults]) -> Vec<String> {
 
 /// What the link itself cost, and how punctual it was.
 fn cost(points: &[&PointResults]) -> Option<String> {
-    let largest = |figure: &Figure| {
-        let values = cells(points).filter_map(|(cell, _)| figure.of_cell(cell));
-        values.reduce(f64::max)
-    };
+    let busy = cells(points).filter_map(|(cell, _)| figures::LINK_CPU.of_cell(cell));
+    let late_us = cells(points).map(|(_, link)| link.late_us.0.value_at_quantile(0.99)).max();
     let missed: u64 = cells(points).map(|(_, link)| link.missed).sum();
     Some(format!(
         "The link used at most {} of a core; in every cell 99 % of the packets were at most {} late, \
          and {} packets were dropped because the link was too slow.",
-        significant(largest(&figures::LINK_CPU)?),
-        Unit::Seconds.show(largest(&figures::LINK_LATE_P99)?),
+        significant(busy.reduce(f64::max)?),
+        Unit::Seconds.show(late_us? as f64 / 1e6),
         thousands(missed as i64),
     ))
 }
