@@ -1,5 +1,6 @@
 //! The live page in a real browser: it shows what really happens.
 
+mod classroom;
 mod driver;
 mod lesson;
 mod model;

@@ -1,18 +1,18 @@
-// The messages of the race: each once, with the time at which every lane heard it.
+// The messages of the race: each once, with the time at which each lane received it.
 
 import { now, serverClock } from "./clock.js";
 
 const KEPT = 400;
 
 /**
- * Fires `heard` ({lane, entry}) whenever a lane hears a message. An entry is
+ * Fires `heard` ({lane, entry}) whenever a lane receives a message. An entry is
  * {key, epoch, offset, sender, text, publishedAt, delays}, `delays` from lane id to milliseconds.
  */
 export class Board extends EventTarget {
   /** "epoch:offset" -> entry, oldest first. */
   entries = new Map();
 
-  /** `lane` heard `message`. Returns its entry. */
+  /** Records that `lane` has received `message`. Returns its entry. */
   hear(lane, epoch, message, heardAt = now()) {
     const key = `${epoch}:${message.offset}`;
     const stampedAt = message.published_at / 1000;

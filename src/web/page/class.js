@@ -10,7 +10,7 @@ import { LaneView } from "./lane_view.js";
 import { longPolling } from "./long_polling.js";
 import { shortPolling } from "./short_polling.js";
 import { serverSentEvents } from "./sse.js";
-import { readTheme } from "./timeline.js";
+import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
 const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents];
@@ -43,8 +43,7 @@ function join(team) {
     if (!document.hidden && list.length < DELAYS_MAX) list.push(entry.delays.get(lane.id));
   });
   const isStill = matchMedia("(prefers-reduced-motion: reduce)");
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readTheme);
-  readTheme();
+  watchTheme();
   let drawnAt = 0;
   const draw = (time) => {
     requestAnimationFrame(draw);
@@ -90,7 +89,7 @@ async function report(team) {
     serverClock.stamped(key, answer.now_ms);
     apply(answer.settings);
   } catch (error) {
-    setText(byId("class-settings"), `The class does not answer: ${error.message}`);
+    setText(byId("class-settings"), `The server does not respond: ${error.message}`);
   }
 }
 

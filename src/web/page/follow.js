@@ -1,4 +1,4 @@
-// One message followed through server, network and browser: the steps of its way in one lane.
+// The steps of one message in one lane: through server, network and browser.
 
 import { element, setText, showMs } from "./dom.js";
 

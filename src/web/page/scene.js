@@ -45,6 +45,7 @@ export class Scene {
     });
     for (const lane of this.lanes) {
       lane.isPlugged = false;
+      lane.unpluggedText = "not connected until this scene is in the middle of the window";
       lane.run();
     }
     this.#follow = new Follow(node.querySelector(".follow"), (at) => this.#showUntil(at));
@@ -82,8 +83,9 @@ export class Scene {
   }
 
   update() {
-    for (const lane of this.lanes) lane.checkSilence();
     for (const view of this.#views) view.update();
+    if (!this.isActive) return;
+    for (const lane of this.lanes) lane.checkSilence();
     const name = this.#node.querySelector(".follow-lane").value;
     const lane = this.lanes.find(({ id }) => id === name) ?? this.lanes[0];
     this.#follow.update(lane, this.#entry());

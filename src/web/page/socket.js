@@ -1,9 +1,9 @@
-// What both ways over a WebSocket share: the opening of it, its end, and the simulated link.
+// A WebSocket over the simulated link, for both transports that use one.
 
 import { now } from "./clock.js";
 
 /**
- * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
+ * Opens a WebSocket and runs until it closes, which is an error, or `signal` is aborted.
  * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
  * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
@@ -40,9 +40,12 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
         reject(error);
       }
     };
-    // 1006 is the browser's word for "without a word".
-    socket.onclose = ({ code, reason }) =>
+    socket.onclose = async ({ code, reason }) => {
+      // A close crosses the link like everything else: over one that is cut it is lost.
+      await lane.link.down();
+      // 1006: the connection ended without a close frame.
       reject(new Error(code === 1006 ? "connection lost" : `closed with ${code} ${reason}`));
+    };
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
   try {

@@ -49,7 +49,7 @@ async function look() {
     if (!response.ok) throw new Error(String(response.status));
     show(await response.json());
   } catch (error) {
-    setText(byId("devices"), `The server does not answer: ${error.message}`);
+    setText(byId("devices"), `The server does not respond: ${error.message}`);
   }
 }
 

@@ -1,4 +1,4 @@
-// WebSocket: one request that turns into a connection on which both sides may speak at any time
+// WebSocket: one request that becomes a connection on which both sides may send at any time
 // (RFC 6455).
 //
 // On the wire:   GET /topics/{topic}/ws?epoch=..&after=..  Upgrade: websocket  ->  101, then frames
@@ -14,9 +14,9 @@ export const webSocket = {
   label: "WebSocket",
   waits: "waits in the server, on one connection",
   holdsConnection: false,
-  /** The open socket, for those who publish over it. */
+  /** The open socket, for publishing. */
   socket: null,
-  /** Those who wait for an acknowledgement, first come first. */
+  /** Callbacks that wait for an acknowledgement, in order. */
   unanswered: [],
 
   async subscribe(lane, signal) {
