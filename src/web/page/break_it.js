@@ -38,9 +38,9 @@ export class BreakIt {
       this.#begin(`${label}: ${isOn ? "on" : "off"}`);
     }, true);
     toggle("Cut the network of all lanes", (isOn) => this.#cut(isOn),
-      "Everything that crosses is lost and no end is told, as when a phone leaves its network. A "
-      + "real TCP connection would repeat what was lost if the cut ends within minutes; here the "
-      + "connection is lost for good.");
+      "All data in transit is lost and neither end is notified, as when a phone leaves its "
+      + "network. TCP would send lost data again if the cut ended within minutes; here the "
+      + "connection stays dead.");
     toggle("Put a buffering proxy in between", (isOn) => this.#proxy(isOn),
       `Responses that do not end are kept until there are ${PROXY_BUFFER_BYTES} bytes. Responses `
       + "that end, and WebSockets, pass.");
@@ -51,8 +51,8 @@ export class BreakIt {
     this.#server("Freeze the server", `freeze?seconds=${FREEZE_S}`,
       `For ${FREEZE_S} s no thread of it runs. Its kernel still accepts connections and bytes.`);
     this.#server("Restart the server under load", "restart",
-      "It closes its connections, is away for some seconds, and returns without its messages, as "
-      + "it keeps them in memory: a new epoch.");
+      "It closes its connections, is away for some seconds, and returns without its messages, "
+      + "since it keeps them in memory: a new epoch.");
     addEventListener("resize", () => this.#drawHerd());
     this.#drawHerd();
   }

@@ -45,7 +45,7 @@ export class Scene {
     });
     for (const lane of this.lanes) {
       lane.isPlugged = false;
-      lane.unpluggedText = "not connected until this scene is in the middle of the window";
+      lane.unpluggedText = "connects in the middle of the window";
       lane.run();
     }
     this.#follow = new Follow(node.querySelector(".follow"), (at) => this.#showUntil(at));

@@ -28,6 +28,9 @@ async fn teachers_page_is_updated_once_a_second_however_many_devices_report() {
     let messages = "return Number(document.querySelector('#histogram .figure').textContent
         .replaceAll(',', '')) > 0";
     browser.until(messages).await;
+    let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+    browser.devtools("Emulation.setDeviceMetricsOverride", phone).await;
+    browser.until("return document.documentElement.scrollWidth <= 390").await;
     drop(devices);
     browser.close_without_complaint().await;
     server.stop().await;

@@ -139,16 +139,19 @@ async fn bars_have_the_colours_of_a_forced_palette() {
     let features = serde_json::json!([{ "name": "forced-colors", "value": "active" }]);
     let media = serde_json::json!({ "features": features });
     browser.devtools("Emulation.setEmulatedMedia", media).await;
-    // The bar of the WebSocket lies on the upper line.
+    // The bar of the WebSocket is 6 pixels high and lies on the upper line, which is at 15.
     let is_drawn = "const probe = document.body.appendChild(document.createElement('p'));
         probe.style = 'forced-color-adjust: none; color: Highlight';
-        const wanted = getComputedStyle(probe).color.match(/\\d+/g).slice(0, 3).join();
+        const reference = new OffscreenCanvas(1, 1).getContext('2d');
+        reference.fillStyle = getComputedStyle(probe).color;
         probe.remove();
+        reference.fillRect(0, 0, 1, 1);
+        const wanted = reference.getImageData(0, 0, 1, 1).data.join();
         const canvas = document.querySelector('#pushed canvas');
-        const row = Math.round(15 * canvas.height / canvas.clientHeight);
+        const row = Math.round(13 * canvas.height / canvas.clientHeight);
         const { data } = canvas.getContext('2d').getImageData(0, row, canvas.width, 1);
         for (let i = 0; i < data.length; i += 4)
-            if (data[i + 3] === 255 && data.slice(i, i + 3).join() === wanted) return true;
+            if (data.slice(i, i + 4).join() === wanted) return true;
         return false";
     browser.until(is_drawn).await;
     browser.close_without_complaint().await;
