@@ -14,7 +14,7 @@ export function connectChat(topic, lanes, board) {
   by.append(...lanes.map(({ id, label }) => element("option", { value: id }, label)));
   by.value = webSocket.id;
   const shown = new Set();
-  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
+  board.addEventListener("received", ({ detail: { lane, entry } }) => {
     if (lane.id !== by.value || entry.sender === RACE_SENDER || shown.has(entry.key)) return;
     shown.add(entry.key);
     showLine(entry, entry.delays.get(lane.id));

@@ -38,7 +38,7 @@ function join(team) {
   setText(byId("team-title"), team);
   const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
-  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
+  board.addEventListener("received", ({ detail: { lane, entry } }) => {
     const list = (delays[lane.id] ??= []);
     if (!document.hidden && list.length < DELAYS_MAX) list.push(entry.delays.get(lane.id));
   });

@@ -132,7 +132,7 @@ export class Lane {
   }
 
   /** Something was received: the lane is connected. */
-  #isHeard() {
+  #markConnected() {
     this.#attempts = 0;
     this.state = { kind: "on", text: "connected" };
     if (!this.#outage) return;
@@ -196,24 +196,24 @@ export class Lane {
 
   /** The server has sent something other than an event. */
   isAlive() {
-    this.#isHeard();
+    this.#markConnected();
   }
 
   /** Handles the response to a poll; it left the server at `leftAt`. */
   takes({ epoch, cursor, messages, gap, reset }, leftAt) {
-    this.#isHeard();
+    this.#markConnected();
     if (gap) this.#misses(gap);
     if (reset) this.#isReset();
-    for (const message of messages) this.#hears(epoch, message, leftAt);
+    for (const message of messages) this.#receives(epoch, message, leftAt);
     this.cursor = { epoch, offset: cursor };
   }
 
   /** Handles an event of a push connection: a message, or one with an `event` key. */
-  hears(event, leftAt) {
-    this.#isHeard();
+  receives(event, leftAt) {
+    this.#markConnected();
     switch (event.event) {
       case undefined:
-        this.#hears(this.cursor.epoch, event, leftAt);
+        this.#receives(this.cursor.epoch, event, leftAt);
         this.cursor = { ...this.cursor, offset: event.offset };
         break;
       case "gap":
@@ -232,10 +232,10 @@ export class Lane {
     }
   }
 
-  #hears(epoch, message, leftAt) {
-    const heardAt = now();
-    const entry = this.board.hear(this, epoch, message, heardAt);
-    this.track.arrived(entry.key, leftAt, heardAt);
+  #receives(epoch, message, leftAt) {
+    const receivedAt = now();
+    const entry = this.board.receive(this, epoch, message, receivedAt);
+    this.track.arrived(entry.key, leftAt, receivedAt);
     this.counters.messages += 1;
     if (document.hidden) return;
     this.lastDelayMs = entry.delays.get(this.id);

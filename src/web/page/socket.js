@@ -4,10 +4,11 @@ import { now } from "./clock.js";
 
 /**
  * Opens a WebSocket and runs until it closes, which is an error, or `signal` is aborted.
- * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
- * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
+ * Of `handlers`, `opened(socket)` is called once, then `received(text, leftAt)` for each text frame,
+ * in order, and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
-export async function openSocket(lane, path, head, signal, { opened, heard, closed, heartbeatMs }) {
+export async function openSocket(lane, path, head, signal, handlers) {
+  const { opened, received, closed, heartbeatMs } = handlers;
   await lane.link.connect();
   const ask = lane.asks();
   await lane.link.up();
@@ -27,7 +28,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       lane.expects(2 * heartbeatMs());
       ask.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
-      opened(socket, reject);
+      opened(socket);
     };
     socket.onmessage = async ({ data }) => {
       const leftAt = now();
@@ -35,7 +36,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       try {
         if (signal.aborted) return;
         lane.expects(2 * heartbeatMs());
-        heard(data, leftAt);
+        received(data, leftAt);
       } catch (error) {
         reject(error);
       }

@@ -36,7 +36,7 @@ export const socketIo = {
       socket.send(packet);
       lane.counts(frameBytes(utf8Bytes(packet), true), 0);
     };
-    const heard = (packet, leftAt) => {
+    const received = (packet, leftAt) => {
       lane.counts(0, frameBytes(utf8Bytes(packet)));
       if (packet.startsWith("0")) {
         const { pingInterval, pingTimeout } = JSON.parse(packet.slice(1));
@@ -53,7 +53,7 @@ export const socketIo = {
       } else if (packet.startsWith(EVENT)) {
         const [, data] = JSON.parse(packet.slice(EVENT.length));
         lane.exchange = { kind: "socketio", ...head, received: packet };
-        lane.hears(data, leftAt);
+        lane.receives(data, leftAt);
       } else {
         throw new Error(`closed with packet ${packet}`);
       }
@@ -61,7 +61,7 @@ export const socketIo = {
     await openSocket(lane, PATH, head, signal, {
       heartbeatMs: () => heartbeatMs,
       opened: (opened) => (socket = opened),
-      heard,
+      received,
       closed: () => {},
     });
   },

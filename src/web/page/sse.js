@@ -59,7 +59,7 @@ export const serverSentEvents = {
             lane.expects(2 * heartbeatMs);
             lane.counts(0, eventBytes(event));
             if (type !== "heartbeat") lane.exchange = { kind: "sse", ...head, event };
-            lane.hears(JSON.parse(data), leftAt);
+            lane.receives(JSON.parse(data), leftAt);
           });
         }
       });

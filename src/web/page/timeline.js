@@ -134,7 +134,7 @@ export class Timeline {
     for (const entry of board.entries.values()) {
       const arrival = this.#lane.track.arrivals.get(entry.key);
       if (!arrival && !this.#lane.awaits(entry)) continue;
-      if ((arrival?.heardAt ?? now) < from) continue;
+      if ((arrival?.receivedAt ?? now) < from) continue;
       pen.strokeStyle = pen.fillStyle = messageColour(entry);
       pen.lineWidth = 2.5;
       // It waits in the server until it is sent.
@@ -142,8 +142,8 @@ export class Timeline {
       this.#line(x(entry.publishedAt), TOP, Math.max(x(leftAt), x(entry.publishedAt) + 1), TOP);
       this.#disc(x(entry.publishedAt), TOP, 4);
       if (!arrival) continue;
-      this.#line(x(arrival.leftAt), TOP, x(arrival.heardAt), BOTTOM);
-      this.#place(entry, x(arrival.heardAt));
+      this.#line(x(arrival.leftAt), TOP, x(arrival.receivedAt), BOTTOM);
+      this.#place(entry, x(arrival.receivedAt));
     }
     // Messages without a number are drawn first, the selected one last.
     const rank = (pill) => (pill.key === selected?.key ? 2 : Number(pill.text !== ""));

@@ -13,7 +13,7 @@ export class Track {
   outages = [];
   /** Times in which an open connection received nothing: {from, to?}. */
   silences = [];
-  /** Messages: "epoch:offset" -> {leftAt, heardAt}. */
+  /** Messages: "epoch:offset" -> {leftAt, receivedAt}. */
   arrivals = new Map();
   /** Notes at an instant: {at, text}. */
   notes = [];
@@ -25,8 +25,8 @@ export class Track {
     return entry;
   }
 
-  arrived(key, leftAt, heardAt) {
-    this.arrivals.set(key, { leftAt, heardAt });
+  arrived(key, leftAt, receivedAt) {
+    this.arrivals.set(key, { leftAt, receivedAt });
     if (this.arrivals.size > KEPT) this.arrivals.delete(this.arrivals.keys().next().value);
   }
 

@@ -26,15 +26,15 @@ export const webSocket = {
     await openSocket(lane, path, head, signal, {
       heartbeatMs: () => lane.settings.heartbeatMs,
       opened: (socket) => (this.socket = socket),
-      heard: (text, leftAt) => {
+      received: (text, leftAt) => {
         const event = JSON.parse(text);
         lane.counts(0, frameBytes(utf8Bytes(text)));
-        if (event.event === "heartbeat") return lane.hears(event, leftAt);
+        if (event.event === "heartbeat") return lane.receives(event, leftAt);
         lane.exchange = { kind: "websocket", ...head, received: text, sent: lane.exchange?.sent };
         if (event.event === "published" || event.event === "error") {
           this.unanswered.shift()?.(event);
         } else {
-          lane.hears(event, leftAt);
+          lane.receives(event, leftAt);
         }
       },
       closed: () => {
