@@ -3,7 +3,7 @@
 
 import { announce } from "./announce.js";
 import { now } from "./clock.js";
-import { byId, element, setText } from "./dom.js";
+import { byId, element, reasonOf, setText } from "./dom.js";
 import { backoffMs } from "./lane.js";
 import { PROXY_BUFFER_BYTES } from "./link.js";
 import { colour, font } from "./theme.js";
@@ -106,7 +106,7 @@ export class BreakIt {
         setText(state, "");
         this.#begin(label);
       } catch (error) {
-        setText(state, `Not done: ${error.message}`);
+        setText(state, `Not done: ${reasonOf(error)}`);
       }
     });
   }

@@ -4,7 +4,7 @@
 import { Board } from "./board.js";
 import { now, serverClock } from "./clock.js";
 import { settings } from "./controls.js";
-import { byId, setText, showMs } from "./dom.js";
+import { byId, reasonOf, setText, showMs } from "./dom.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { longPolling } from "./long_polling.js";
@@ -89,7 +89,7 @@ async function report(team) {
     serverClock.stamped(key, answer.now_ms);
     apply(answer.settings);
   } catch (error) {
-    setText(byId("class-settings"), `The server does not respond: ${error.message}`);
+    setText(byId("class-settings"), `The server does not respond: ${reasonOf(error)}`);
   }
 }
 

@@ -18,6 +18,10 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Why a request failed. */
+export const reasonOf = (error) =>
+  error.name === "TimeoutError" ? "no response in time" : error.message;
+
 /** A duration as people read it: `7.4 ms`, `740 ms`, `7.40 s`. */
 export function showMs(ms) {
   if (ms === undefined || ms === null) return "–";

@@ -1,6 +1,7 @@
 // Publishes a message by an ordinary request, and the messages of the race at the selected rate.
 
 import { now, serverClock } from "./clock.js";
+import { reasonOf } from "./dom.js";
 
 export const RACE_SENDER = "race";
 const PATIENCE_MS = 10_000;
@@ -52,7 +53,7 @@ export class RacePublisher {
       await publish(this.#topic, { sender: RACE_SENDER, text: "one more" });
       this.#say("");
     } catch (error) {
-      this.#say(`Not published: ${error.message}`);
+      this.#say(`Not published: ${reasonOf(error)}`);
     }
   }
 
@@ -95,7 +96,7 @@ export class RacePublisher {
       this.#say("");
       this.#plan();
     } catch (error) {
-      this.#say(`Not published: ${error.message}`);
+      this.#say(`Not published: ${reasonOf(error)}`);
       this.#timer = setTimeout(() => this.#plan(), AFTER_FAILURE_MS);
     }
   }

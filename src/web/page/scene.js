@@ -3,7 +3,7 @@
 
 import { Board } from "./board.js";
 import { now, sleep } from "./clock.js";
-import { byId, element, fromTemplate, setText } from "./dom.js";
+import { byId, element, fromTemplate, reasonOf, setText } from "./dom.js";
 import { Follow } from "./follow.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
@@ -175,7 +175,7 @@ export class Scene {
         }
         setText(state, "");
       } catch (error) {
-        setText(state, `Not sent: ${error.message}`);
+        setText(state, `Not sent: ${reasonOf(error)}`);
       }
     };
     const button = element("button", { type: "button", onclick: send }, label);
