@@ -121,12 +121,12 @@ export class Lane {
 
   async #recover(error, signal) {
     if (!this.#outage) {
-      announce(`${this.label}: the server is gone`);
+      announce(`${this.label}: disconnected`);
       this.#outage = this.track.add("outages", { from: now() });
     }
     const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
     const reason = error.name === "TypeError" ? "no connection" : error.message;
-    const text = `server gone (${reason}); again in ${(waitMs / 1000).toFixed(1)} s`;
+    const text = `disconnected (${reason}); again in ${(waitMs / 1000).toFixed(1)} s`;
     this.state = { kind: "bad", text };
     await sleep(waitMs, signal);
   }
@@ -138,7 +138,7 @@ export class Lane {
     if (!this.#outage) return;
     this.#outage.to = now();
     this.#outage = null;
-    announce(`${this.label}: the server is back`);
+    announce(`${this.label}: reconnected`);
   }
 
   /**

@@ -74,16 +74,17 @@ export class Timeline {
   #outages({ now, from, x }) {
     const pen = this.#pen;
     const { outages, silences } = this.#lane.track;
-    const named = [...outages.map((span) => [span, "server gone"]),
-      ...silences.map((span) => [span, "silent"])];
-    for (const [outage, name] of named) {
+    // On two lines, since a connection is often closed because it was silent.
+    const named = [...outages.map((span) => [span, "disconnected", 34]),
+      ...silences.map((span) => [span, "silent", 50])];
+    for (const [outage, name, y] of named) {
       const to = outage.to ?? now;
       if (to < from) continue;
       pen.globalAlpha = 0.13;
       pen.fillStyle = colour("bad");
       pen.fillRect(x(outage.from), TOP, x(to) - x(outage.from), BOTTOM - TOP);
       pen.globalAlpha = 1;
-      this.#text(name, Math.max(x(outage.from), 0) + 5, 42, colour("bad"));
+      this.#text(name, Math.max(x(outage.from), 0) + 5, y, colour("bad"));
     }
   }
 

@@ -48,7 +48,7 @@ async fn lanes_notice_a_cut_network_and_return_when_it_is_mended() {
     browser.click("#break .breaker button").await;
     // The lane of Socket.IO notices after 45 s, by the heartbeat of its protocol.
     let noticed = "return [...document.querySelectorAll('.noticed tbody tr')].slice(0, 4)
-        .every((row) => /silent|server gone/.test(row.textContent))";
+        .every((row) => /silent|disconnected/.test(row.textContent))";
     browser.until(noticed).await;
     let first = "return document.querySelector('.noticed li').textContent.startsWith('+0.0 s: ')";
     browser.until(first).await;
