@@ -320,6 +320,11 @@ impl ServerUnderTest {
         self.link.as_ref().map(|_| self.dialer.address().port())
     }
 
+    /// Whether this program started it.
+    pub fn is_child(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Whether its address is one of this machine.
     pub fn is_local(&self) -> bool {
         let address = self.dialer.address();
