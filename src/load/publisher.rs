@@ -25,9 +25,9 @@ use crate::measure::Histogram;
 
 /// Connections for publishing.
 const CONNECTIONS_MAX: usize = 16;
-/// Messages that are sent on one connection and not acknowledged. At the limit the next one is late.
-/// It also bounds the responses that wait while a request is written, so that neither end waits for
-/// the other.
+/// Messages of one connection that are sent and not acknowledged. At the limit the next one is
+/// late. It also bounds the responses that wait while a request is written, so that neither end
+/// waits for the other.
 const IN_FLIGHT_MAX: usize = 512;
 /// Timeout of an acknowledgement.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30);

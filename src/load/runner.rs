@@ -219,8 +219,8 @@ enum TopicNames {
     /// the server runs, so with new names for each cell a few runs would reach its limits on
     /// topics. Subscribers start at the head of a topic and do not see what it already has.
     OfMachine(String),
-    /// On a third-party server: new ones for each cell, since subscribers start at the first message
-    /// of a topic.
+    /// On a third-party server: new ones for each cell, since subscribers start at the first
+    /// message of a topic.
     New(String),
 }
 
