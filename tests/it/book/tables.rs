@@ -67,14 +67,28 @@ struct Results {
 impl Results {
     fn of(path: &str) -> Results {
         let text = read(path);
-        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<&str>>());
         let head = lines.next().expect("a head");
         let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
         let key = ["case", "transport", "figure"].map(column);
         let [unit, value] = ["unit", "value"].map(column);
+        let loss = head.iter().position(|head| *head == "loss");
+        let lines: Vec<Vec<&str>> = lines.collect();
+        // A case that was measured at several losses is one case for each of them here.
+        let is_sweep = |line: &[&str], loss: usize| {
+            lines.iter().any(|other| other[key[0]] == line[key[0]] && other[loss] != line[loss])
+        };
+        let case = |line: &[&str]| match loss.filter(|loss| is_sweep(line, *loss)) {
+            Some(loss) => {
+                let share = line[loss].parse().expect("a share of the packets");
+                format!("{}; loss {}", line[key[0]], Unit::Share.show(share))
+            }
+            None => line[key[0]].to_owned(),
+        };
         let mut results = Results { cases: Vec::new(), values: HashMap::new() };
-        for line in lines {
-            let key = key.map(|column| line[column].to_owned());
+        for line in &lines {
+            let mut key = key.map(|column| line[column].to_owned());
+            key[0] = case(line);
             if !results.cases.contains(&key[0]) {
                 results.cases.push(key[0].clone());
             }
@@ -95,7 +109,8 @@ impl Results {
 
 /// The unit in which a figure is shown; `base` is its unit in a file of results.
 fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
+    let is_share =
+        ["requests.empty_share", "recovery.noticed", "latency.timeout_share"].contains(&figure);
     match base {
         "s" => Unit::Seconds,
         "B" => Unit::Bytes,
