@@ -123,13 +123,15 @@ print("ok: held long polls on both servers receive a message")
 
 upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-for n in (5, 6, 7, 8):
-    resumed = stream("/topics/room/events", {"Last-Event-ID": f"{epoch}:{n}"}, '"held"')
-    assert f'"offset":{n + 1},' in resumed and f'"offset":{n},' not in resumed, resumed
-    assert "reset" not in resumed
-    resumed = stream(f"/topics/room/ws?epoch={epoch}&after={n}", upgrade, '"held"')
-    assert f'"offset":{n + 1},' in resumed and "reset" not in resumed
-for transport in ("sse", "websocket"):
+opened = {
+    "sse": lambda n: ("/topics/room/events", {"Last-Event-ID": f"{epoch}:{n}"}),
+    "websocket": lambda n: (f"/topics/room/ws?epoch={epoch}&after={n}", upgrade),
+}
+for transport, open_after in opened.items():
+    for n in (5, 6, 7, 8):
+        resumed = stream(*open_after(n), '"held"')
+        assert f'"offset":{n + 1},' in resumed and f'"offset":{n},' not in resumed, resumed
+        assert "reset" not in resumed, resumed
     assert all(requests(server, transport) >= 1 for server in servers), transport
     print(f"ok: {transport} resumes on both servers")
 
