@@ -254,7 +254,11 @@ impl Store for NatsStore {
             let outdated = self.0.outdated(feed);
             if !outdated.is_empty() && self.0.check().is_ok() {
                 let shared = self.0.clone();
-                let _ = in_task(async move { Ok(shared.purge(outdated).await) }).await;
+                let purging = async move {
+                    shared.purge(outdated).await;
+                    Ok(())
+                };
+                let _ = in_task(purging).await;
             }
         })
     }
