@@ -185,6 +185,8 @@ impl Shared {
     /// If it cannot be asked, or the stream is not the one that was opened.
     pub(super) async fn stream_info(&self) -> Result<Info, NatsError> {
         let replaced = || NatsError::Replaced { stream: self.config.stream.clone() };
+        // Before the request: later messages can arrive before the answer does.
+        let reached = *self.position.borrow();
         let stream = self.jetstream.get_stream(&self.config.stream).await.map_err(|error| {
             match error.kind() {
                 GetStreamErrorKind::JetStream(cause)
@@ -197,7 +199,7 @@ impl Shared {
         })?;
         let info = stream.cached_info().clone();
         let is_ours = info.created.unix_timestamp_nanos() == self.created_at;
-        if !is_ours || info.state.last_sequence < *self.position.borrow() {
+        if !is_ours || info.state.last_sequence < reached {
             return Err(replaced());
         }
         Ok(info)
