@@ -13,7 +13,9 @@ if ! command -v "$NATS_SERVER" >/dev/null; then
     exit
 fi
 work=$(mktemp -d)
-"$NATS_SERVER" -js -a 127.0.0.1 -p -1 -sd "$work" --ports_file_dir "$work" 2>"$work/log" &
+# Streams reserve their space. Each test has one, more together than some disks have.
+echo "jetstream { store_dir: \"$work\", max_file_store: 1TB }" >"$work/nats.conf"
+"$NATS_SERVER" -c "$work/nats.conf" -a 127.0.0.1 -p -1 --ports_file_dir "$work" 2>"$work/log" &
 nats=$!
 trap 'kill $nats; wait; rm -rf "$work"' EXIT
 ports=$work/nats-server_$nats.ports
