@@ -4,9 +4,8 @@ use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{OlderMessages, Pending, Store, StoreError};
+use super::{Pending, Store, StoreError};
 use crate::feed::Feed;
-use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
@@ -43,10 +42,6 @@ impl Store for MemoryStore {
         true
     }
 
-    fn tail_retention(&self, kept: Retention) -> Retention {
-        kept
-    }
-
     fn append<'a>(
         &'a self,
         _: &'a TopicName,
@@ -54,16 +49,6 @@ impl Store for MemoryStore {
         draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(ready(Ok(tail.append(draft))))
-    }
-
-    fn read_older<'a>(
-        &'a self,
-        _: &'a TopicName,
-        _: Offset,
-        _: Offset,
-        _: ReadLimit,
-    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
-        Box::pin(ready(Ok(None)))
     }
 
     fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {

@@ -16,7 +16,6 @@ mod publisher;
 mod stream;
 
 use std::collections::{HashMap, VecDeque};
-use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -24,9 +23,9 @@ use async_nats::jetstream::Context;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Following, OlderMessages, Pending, Store, StoreError};
+use super::{Following, Pending, Store, StoreError};
 use crate::feed::Feed;
-use crate::feed::log::{ReadLimit, Retention};
+use crate::feed::log::Retention;
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
@@ -122,6 +121,11 @@ impl Shared {
         self.arrivals.lock().expect("no panic under this lock")
     }
 
+    /// Newest offset of a topic, and the sequence number of its last message.
+    fn last_of(&self, topic: &TopicName) -> (Offset, u64) {
+        self.topics().get(topic).map_or((0, 0), |state| (state.head, state.sequence))
+    }
+
     /// An error while the stream is not followed.
     fn check(&self) -> Result<(), NatsError> {
         self.status.borrow().clone()
@@ -209,12 +213,7 @@ impl Store for NatsStore {
     }
 
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError> {
-        let offset = self.0.topics().get(topic).map_or(0, |state| state.head);
-        Ok(Cursor { epoch: self.0.epoch, offset })
-    }
-
-    fn tail_retention(&self, kept: Retention) -> Retention {
-        kept
+        Ok(Cursor { epoch: self.0.epoch, offset: self.0.last_of(topic).0 })
     }
 
     fn append<'a>(
@@ -227,17 +226,6 @@ impl Store for NatsStore {
             let turn = self.0.turn(topic).await.map_err(StoreError::Nats)?;
             in_task(turn.publish(draft)).await
         })
-    }
-
-    /// Whatever is not in memory is lost for readers: the stream keeps no more than that.
-    fn read_older<'a>(
-        &'a self,
-        _: &'a TopicName,
-        _: Offset,
-        _: Offset,
-        _: ReadLimit,
-    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
-        Box::pin(ready(Ok(None)))
     }
 
     fn follow<'a>(&'a self, feed: &'a Feed) -> Following<'a> {

@@ -106,7 +106,7 @@ impl Shared {
         struct Stored {
             offset: Offset,
         }
-        let head = self.topics().get(topic).map_or(0, |state| state.head);
+        let (head, _) = self.last_of(topic);
         let offset = match serde_json::from_slice(&message.payload) {
             Ok(Stored { offset }) if offset > head => offset,
             _ => {

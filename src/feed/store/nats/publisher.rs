@@ -41,11 +41,6 @@ impl Shared {
         self.check()?;
         Ok(waiting)
     }
-
-    /// Newest offset of a topic, and the sequence number of its last message.
-    fn last_of(&self, topic: &TopicName) -> (Offset, u64) {
-        self.topics().get(topic).map_or((0, 0), |state| (state.head, state.sequence))
-    }
 }
 
 impl Drop for Turn {
