@@ -60,6 +60,23 @@ impl<'de> Deserialize<'de> for Histogram {
     }
 }
 
+/// Round trips, one for each connection that was opened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// From the connect call to its return, microseconds. It contains the time to wake the task.
+    pub connect_us: Histogram,
+    /// From SYN to SYN-ACK as the kernel measured it (`TCP_INFO`), microseconds; empty where the
+    /// system does not report it.
+    pub kernel_us: Histogram,
+}
+
+impl RoundTrips {
+    /// The more precise of the two.
+    pub fn best_us(&self) -> &Histogram {
+        if self.kernel_us.0.is_empty() { &self.connect_us } else { &self.kernel_us }
+    }
+}
+
 /// Bytes by purpose. The parts add up to the bytes on the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {

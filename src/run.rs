@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Histogram, Ledger};
+use crate::measure::{Histogram, Ledger, RoundTrips};
 use crate::scenario::{Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 use crate::variant::Variant;
@@ -256,23 +256,6 @@ pub struct Network {
     pub subscribers: RoundTrips,
     /// One value for each connection of the publisher.
     pub publisher: RoundTrips,
-}
-
-/// Round trips, one for each connection that was opened in the cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundTrips {
-    /// From the connect call to its return, microseconds. It contains the time to wake the task.
-    pub connect_us: Histogram,
-    /// From SYN to SYN-ACK as the kernel measured it (`TCP_INFO`), microseconds; empty where the
-    /// system does not report it.
-    pub kernel_us: Histogram,
-}
-
-impl RoundTrips {
-    /// The more precise of the two.
-    pub fn best_us(&self) -> &Histogram {
-        if self.kernel_us.0.is_empty() { &self.connect_us } else { &self.kernel_us }
-    }
 }
 
 impl Network {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::tcp_info::{Segments, Sockets};
-use crate::measure::{Histogram, Ledger};
+use crate::measure::{Histogram, Ledger, RoundTrips};
 
 /// The purpose of a byte on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct Meter {
     poll_late_us: Mutex<Histogram>,
     /// From the start of a connect to the end of the handshake.
     ready_us: Mutex<Histogram>,
+    /// Of the network below a simulated link.
     round_trips: Mutex<RoundTrips>,
     /// Once cancelled, no request is sent: the next one waits forever.
     pub stop_requests: CancellationToken,
@@ -69,16 +70,6 @@ impl Kinds {
     fn load(&self) -> [i64; 3] {
         [self.payload.load(Relaxed), self.framing.load(Relaxed), self.headers.load(Relaxed)]
     }
-}
-
-/// Round trips of the network below a simulated link, one for each connection.
-#[derive(Debug, Clone, Default)]
-pub struct RoundTrips {
-    /// From the connect call to its return, microseconds. It contains the time to wake the task.
-    pub connect_us: Histogram,
-    /// From SYN to SYN-ACK as the kernel measured it, microseconds; empty where the system does not
-    /// report it.
-    pub kernel_us: Histogram,
 }
 
 /// The counts of a [`Meter`] at one instant; the difference of two covers the time between them.

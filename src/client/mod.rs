@@ -37,7 +37,7 @@ pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use line_stream::LineStream;
 pub use link::Link;
-pub use meter::{ByteKind, Meter, MeterCounts, RoundTrips, SEGMENT_HEADER_BYTES};
+pub use meter::{ByteKind, Meter, MeterCounts, SEGMENT_HEADER_BYTES};
 pub use poll_client::{PollClient, PollOptions};
 pub use recording::{Recorded, Recording, Traffic};
 pub use update::{Update, subscribed_at};

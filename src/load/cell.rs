@@ -24,9 +24,9 @@ use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::subscribers::{Endpoint, Subscribers};
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
-use crate::client::{self, Journal, Meter, RESPONSE_BYTES_MAX};
+use crate::client::{Journal, Meter, RESPONSE_BYTES_MAX};
 use crate::message::TopicName;
-use crate::run::{Cell, Connections, Network, RoundTrips};
+use crate::run::{Cell, Connections, Network};
 use crate::scenario::{Link, Workload};
 use crate::text::causes;
 use crate::variant::{Extra, Waiting};
@@ -187,8 +187,8 @@ impl CellPlan {
         let opened = meter.counts().opened;
         let connections = Connections { opened, ready_us: meter.readiness() };
         let network = (!monitor.server.is_child()).then(|| Network {
-            subscribers: round_trips(&meter),
-            publisher: round_trips(&publisher_meter),
+            subscribers: meter.round_trips(),
+            publisher: publisher_meter.round_trips(),
         });
         let away = match self.workload.restarts() {
             true => {
@@ -325,10 +325,4 @@ impl CellPlan {
         let parse = |name: String| name.parse().expect("letters, digits and '-'");
         (0..self.workload.topics).map(|number| parse(name(number))).collect()
     }
-}
-
-/// The round trips of the connections of `meter`.
-fn round_trips(meter: &Meter) -> RoundTrips {
-    let client::RoundTrips { connect_us, kernel_us } = meter.round_trips();
-    RoundTrips { connect_us, kernel_us }
 }
