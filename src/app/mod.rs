@@ -194,9 +194,8 @@ impl App {
         };
         let refuse = |refusal, status, whose: &str, limit: usize, of_address: &str| {
             self.metrics.refused(refusal);
-            let text =
-                format!("the server has {limit} {whose}, which is its limit ({flag}{of_address})");
-            ApiError::new(status, text)
+            let flag = [flag, of_address].concat();
+            ApiError::at_limit(status, "the server", limit, whose, &flag)
         };
         let (shares, share_refusal) = match refusal {
             Refusal::Waiters => (&self.waiters, Refusal::WaitersPerAddress),

@@ -24,6 +24,17 @@ impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         ApiError { status, message: message.into() }
     }
+
+    /// `who` has `count` of `what`, and `flag` allows no more.
+    pub fn at_limit(
+        status: StatusCode,
+        who: &str,
+        count: usize,
+        what: &str,
+        flag: &str,
+    ) -> ApiError {
+        ApiError::new(status, format!("{who} has {count} {what}, which is its limit ({flag})"))
+    }
 }
 
 impl From<BadInput> for ApiError {

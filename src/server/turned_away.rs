@@ -45,23 +45,22 @@ impl Exceeded {
     }
 
     fn error(self, app: &App) -> ApiError {
-        match self {
-            Exceeded::Connections => {
-                let limit = app.config.max_connections;
-                let text = format!(
-                    "the server has {limit} connections, which is its limit (--max-connections)"
-                );
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            Exceeded::ConnectionsPerAddress => {
-                let limit = app.config.max_connections_per_address;
-                let text = format!(
-                    "the server has {limit} connections of your address, which is its limit \
-                     (--max-connections-per-address)"
-                );
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, text)
-            }
-        }
+        let config = &app.config;
+        let (status, limit, what, flag) = match self {
+            Exceeded::Connections => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                config.max_connections,
+                "connections",
+                "--max-connections",
+            ),
+            Exceeded::ConnectionsPerAddress => (
+                StatusCode::TOO_MANY_REQUESTS,
+                config.max_connections_per_address,
+                "connections of your address",
+                "--max-connections-per-address",
+            ),
+        };
+        ApiError::at_limit(status, "the server", limit, what, flag)
     }
 }
 

@@ -100,9 +100,7 @@ impl Sessions {
     fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<Admission, ApiError> {
         let refuse = |refusal, status, whose, limit, flag| {
             app.metrics.refused(refusal);
-            let text =
-                format!("{whose} has {limit} sessions of Socket.IO, which is its limit ({flag})");
-            ApiError::new(status, text)
+            ApiError::at_limit(status, whose, limit, "sessions of Socket.IO", flag)
         };
         let address_permit = client.limited_address().map(|address| self.addresses.enter(address));
         if let Some(None) = address_permit {
