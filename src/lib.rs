@@ -22,7 +22,7 @@
 //! packet_link                           a TUN device that delays, drops and queues packets
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
-//! text    private                       escaping of untrusted text; private files
+//! text  header_list  private           escaping of untrusted text; lists in headers; private files
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
@@ -40,6 +40,7 @@ pub mod capacity;
 pub mod cli;
 pub mod client;
 pub mod feed;
+pub mod header_list;
 pub mod load;
 pub mod measure;
 pub mod message;

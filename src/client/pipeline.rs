@@ -11,6 +11,8 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 
+use crate::header_list::has_token;
+
 use super::{ClientError, Dialer, HttpResponse, WireStream};
 
 /// Bytes of a response, head and body, that are read.
@@ -194,11 +196,6 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Bytes, usize)>, ClientError> {
         httparse::Status::Complete((length, _)) => Ok(Some((body.freeze(), at + length))),
         httparse::Status::Partial => Ok(None),
     }
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> ClientError {

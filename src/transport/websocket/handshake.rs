@@ -6,13 +6,14 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::ApiError;
+use crate::header_list::has_token;
 
 /// The response to an upgrade request, and the future of the upgraded connection; or the error
 /// response.
@@ -38,7 +39,7 @@ pub(in crate::transport) fn respond(
 pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
     let refuse = |status, text: &str| Box::new(ApiError::new(status, text).into_response());
     let asks =
-        has_token(headers, CONNECTION, "upgrade") && has_token(headers, UPGRADE, "websocket");
+        has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket");
     if !asks {
         return Err(upgrade_required());
     }
@@ -68,10 +69,4 @@ fn upgrade_required() -> Box<HttpResponse<Bytes>> {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     Box::new(refusal)
-}
-
-/// True if a comma-separated header contains `token`; case-insensitive.
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
