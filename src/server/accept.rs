@@ -29,7 +29,7 @@ use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
-/// Time for which connections wait while there are `--max-connections`, before they are told.
+/// How long connections wait while the server has `--max-connections`, before they get 503.
 const FULL_MAX: Duration = Duration::from_secs(5);
 
 /// Takes the port of `address`; port 0 takes any free one.

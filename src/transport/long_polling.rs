@@ -9,8 +9,8 @@
 //! ```
 //!
 //! # Where the waiting happens
-//! In the server, once for each request. Between a response and the next request nobody waits for
-//! the subscriber: a message published then waits for the request.
+//! In the server, once for each request. A message that is published between a response and the
+//! next request waits for that request.
 //!
 //! # What it costs
 //! A request and a response for each message, or for each batch of those that were published while

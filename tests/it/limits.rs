@@ -358,8 +358,8 @@ async fn drain_disconnects_all_clients_within_its_window() {
     server.stop().await;
 }
 
-/// Asserts that a second subscriber on each transport, with HTTP/2 where there is one, is told
-/// `limit`.
+/// Asserts that a second subscriber on each transport, with HTTP/2 where there is one, is refused
+/// with the text `limit`.
 async fn is_told(server: &TestServer, names: &[&str], limit: &str) {
     for name in names {
         let variant: Variant = name.parse().expect("a variant");

@@ -2,8 +2,8 @@
 //
 // On the wire:   GET /topics/{topic}/long-poll?epoch=..&after=..&wait=..
 //                ->  200 Batch, as soon as there is a message, or an empty one after `wait`
-// Who waits:     the server, once for each request. Between a response and the next request nobody
-//                does, and a message published then waits for the request.
+// Who waits:     the server, once for each request. A message that is published between a
+//                response and the next request waits for that request.
 // What it costs: a request and a response for each message, or for each batch of messages.
 
 import { ask } from "./polling.js";

@@ -187,8 +187,8 @@ impl Browser {
     }
 }
 
-/// chromedriver, which is the leader of a process group. Dropping it ends the whole group: after a
-/// failed test nobody else would end Chromium.
+/// chromedriver, the leader of a process group. Dropping it kills the whole group; otherwise a
+/// failed test would leave Chromium running.
 struct Driver(Child);
 
 impl Drop for Driver {
