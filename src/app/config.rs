@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration};
@@ -117,6 +117,9 @@ pub struct ServerConfig {
     /// they stay in the file
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
     pub retain_total_bytes: usize,
+    /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = retained_bytes)]
+    pub retain_data_bytes: usize,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
@@ -273,7 +276,11 @@ impl ServerConfig {
         };
         let store: Arc<dyn Store> = match &self.data {
             None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
-            Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
+            Some(directory) => {
+                let total_bytes = self.retain_data_bytes as u64;
+                let retention = FileRetention { topic: retention, total_bytes };
+                Arc::new(RedbStore::open(directory, retention, self.durability)?)
+            }
         };
         let slice_bytes = self.max_batch_bytes;
         Feed::of(

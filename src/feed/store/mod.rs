@@ -19,7 +19,7 @@ use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
-pub use redb::{Archive, Durability, Kept, RedbStore, Rows};
+pub use redb::{Archive, Durability, FileRetention, Kept, RedbStore, Rows};
 
 /// What a store's slower calls return. `Sync`, as warp demands of everything in a response body.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;

@@ -7,6 +7,7 @@
 mod archive;
 mod file;
 mod stamps;
+mod trim;
 mod writer;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 pub use archive::{Archive, Kept, Rows};
 pub use file::Durability;
 use file::FeedFile;
+pub use trim::FileRetention;
 use writer::{Append, Order, Writer};
 
 /// Messages that wait for the writer; further publishers wait for a place here.
@@ -60,13 +62,13 @@ impl RedbStore {
     /// If another process has it, the file is not a feed or is damaged, or the system refuses.
     pub fn open(
         directory: &Path,
-        retention: Retention,
+        retention: FileRetention,
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
-        if retention.age < Duration::MAX {
+        if retention.topic.age < Duration::MAX {
             archive.order_stamps(&rows)?;
         }
         archive.begin_life(durability)?;

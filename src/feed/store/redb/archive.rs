@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::time::Duration;
 
 use ::redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
@@ -14,7 +13,8 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::file::{Durability, FeedFile};
-use super::stamps::{self, Messages};
+use super::stamps;
+use super::trim::{FileRetention, trim, trim_all};
 use super::{Older, StoreError};
 use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
@@ -45,7 +45,7 @@ pub struct Archive {
 /// What is kept of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
-    number: u32,
+    pub(super) number: u32,
     /// The oldest offset kept; `head + 1` if nothing is.
     pub oldest: Offset,
     pub head: Offset,
@@ -80,6 +80,7 @@ pub struct Rows {
     /// Larger than every number in use. Counting the topics would not do: one commit can create
     /// several, and a commit that only adds to existing topics creates none.
     next_number: u32,
+    bytes: u64,
 }
 
 impl Rows {
@@ -88,9 +89,20 @@ impl Rows {
         self.topics.iter()
     }
 
+    pub(super) fn get(&self, topic: &TopicName) -> Option<&Kept> {
+        self.topics.get(topic)
+    }
+
+    /// Bytes of the messages of all topics.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     fn insert(&mut self, topic: TopicName, kept: Kept) {
         self.next_number = self.next_number.max(kept.number.saturating_add(1));
-        self.topics.insert(topic, kept);
+        self.bytes = self.bytes.saturating_add(kept.bytes);
+        let replaced = self.topics.insert(topic, kept);
+        self.bytes = self.bytes.saturating_sub(replaced.map_or(0, |kept| kept.bytes));
     }
 
     fn extend(&mut self, changed: HashMap<TopicName, Kept>) {
@@ -345,7 +357,7 @@ impl Archive {
         &self,
         rows: &mut Rows,
         new: impl Iterator<Item = (TopicName, NewMessage)>,
-        retention: Retention,
+        retention: FileRetention,
     ) -> Result<Vec<Written>, StoreError> {
         let mut changed: HashMap<TopicName, Kept> = HashMap::new();
         let mut next_number = rows.next_number;
@@ -370,8 +382,11 @@ impl Archive {
                 kept.bytes += message.len() as u64;
                 all_written.push(Written { offset, stored_at, message });
             }
-            for (topic, kept) in &mut changed {
-                trim(&mut messages, kept, retention)?;
+            for kept in changed.values_mut() {
+                trim(&mut messages, kept, retention.topic)?;
+            }
+            trim_all(&mut messages, rows, &mut changed, retention.total_bytes)?;
+            for (topic, kept) in &changed {
                 write_row(&mut topics, topic, kept)?;
             }
         }
@@ -427,32 +442,6 @@ fn write_row(topics: &mut Topics<'_>, topic: &TopicName, kept: &Kept) -> Result<
     Ok(())
 }
 
-/// Drops the oldest messages of a topic until `retention` is kept.
-fn trim(
-    messages: &mut Messages<'_>,
-    kept: &mut Kept,
-    retention: Retention,
-) -> Result<(), StoreError> {
-    let oldest_allowed = retention.oldest_allowed();
-    while kept.oldest <= kept.head {
-        let key = (kept.number, kept.oldest);
-        let exceeded = retention.is_exceeded_by(kept.messages() as usize, kept.bytes as usize);
-        let expired = || -> Result<bool, StoreError> {
-            let oldest = messages.get(key).map_err(failed)?;
-            Ok(oldest.is_some_and(|oldest| oldest.value().0 < oldest_allowed))
-        };
-        if !exceeded && (retention.age == Duration::MAX || !expired()?) {
-            break;
-        }
-        let Some(dropped) = messages.remove(key).map_err(failed)? else {
-            return Err(StoreError::Failed(format!("message {} is missing", kept.oldest)));
-        };
-        kept.bytes = kept.bytes.saturating_sub(dropped.value().1.len() as u64);
-        kept.oldest += 1;
-    }
-    Ok(())
-}
-
 /// A table that nobody has written yet is not there.
 fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
     match table {
@@ -462,7 +451,7 @@ fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
     }
 }
 
-fn failed(error: impl Into<::redb::Error>) -> StoreError {
+pub(super) fn failed(error: impl Into<::redb::Error>) -> StoreError {
     match error.into() {
         ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
         other => StoreError::Failed(other.to_string()),
