@@ -25,7 +25,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// `feed-publish`: store a message that nobody waits for.
+/// `feed-publish`: store a message without waiting subscribers.
 fn publish(criterion: &mut Criterion) {
     let topic = topic();
     criterion.bench_function("feed-publish", |bencher| {
@@ -34,7 +34,7 @@ fn publish(criterion: &mut Criterion) {
     });
 }
 
-/// `feed-read-after/{messages}`: what a poll costs the feed. The messages are shared, not copied.
+/// `feed-read-after/{messages}`: the read of one poll. The messages are shared, not copied.
 fn read_after(criterion: &mut Criterion) {
     let topic = topic();
     for _ in 0..100 {
@@ -51,7 +51,7 @@ fn read_after(criterion: &mut Criterion) {
     }
 }
 
-/// `feed-wake/{waiters}`: from a publication until all who waited for it have been woken.
+/// `feed-wake/{waiters}`: from a publication until all waiting tasks have been woken.
 fn wake(criterion: &mut Criterion) {
     let runtime = support::runtime();
     let mut group = criterion.benchmark_group("feed-wake");
@@ -65,7 +65,7 @@ fn wake(criterion: &mut Criterion) {
     }
 }
 
-/// `feed-encode/{bytes}`: the JSON of a message, made once for all subscribers.
+/// `feed-encode/{bytes}`: encoding of a message as JSON, done once for all subscribers.
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("feed-encode");
     for bytes in [100, 1_000, 10_000] {
@@ -87,13 +87,13 @@ fn draft() -> NewMessage {
     NewMessage { sender: "A".to_owned(), text: "x".repeat(support::TEXT_BYTES) }
 }
 
-/// Tasks that wait for one topic, again and again.
+/// Tasks that wait for one topic repeatedly.
 struct Waiting {
     topic: Arc<Topic>,
     waiters: u64,
     /// Waiters that the newest publication has not woken yet.
     asleep: Arc<AtomicU64>,
-    /// When the last of them was.
+    /// When the last of them was woken.
     all_woken: mpsc::Receiver<Instant>,
     _tasks: JoinSet<()>,
 }

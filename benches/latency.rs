@@ -1,7 +1,7 @@
-//! From the moment a message is sent to the server until the last of its subscribers has it.
+//! From the publication of a message until its last subscriber has received it.
 //!
-//! A mean over loopback: what the code costs, not what a network makes of it. Percentiles and real
-//! round trips are the load test's.
+//! The result is a mean over loopback: the cost of the code, without a network. The load test
+//! measures percentiles and longer round trips.
 
 mod support;
 
@@ -15,10 +15,10 @@ use rand::RngExt;
 use support::{Setting, Stage};
 use tokio::runtime::Runtime;
 
-/// Short polling polls this often: the shortest interval at which a thousand pollers leave two
-/// cores idle half of the time.
+/// Interval of short polling: the shortest one at which a thousand polling clients leave two cores
+/// idle half of the time.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Small enough for many samples, large enough to stand out from what the code costs.
+/// Short enough for many samples, and long compared with the cost of the code.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 
 fn main() {
@@ -64,7 +64,7 @@ fn measurement_time(transport: Transport) -> Duration {
     }
 }
 
-/// Publishes so many messages one after another; the sum of their latencies.
+/// Publishes messages one after another and returns the sum of their latencies.
 async fn latencies(stage: &mut Stage, messages: u64) -> Duration {
     let mut sum = Duration::ZERO;
     for _ in 0..messages {
@@ -77,8 +77,8 @@ async fn latencies(stage: &mut Stage, messages: u64) -> Duration {
     sum
 }
 
-/// Messages come after a random pause. Published right after the last was received, each would find
-/// polls in the same phase and long polls on their way.
+/// A random pause precedes each message. Without it, each message would be published at the same
+/// phase of the polls, and while the next long polls are in flight.
 fn longest_pause(setting: &Setting) -> Duration {
     match setting.transport {
         Transport::ShortPolling => setting.interval,

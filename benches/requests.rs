@@ -1,9 +1,8 @@
-//! Requests and bytes that messages cost their subscribers, as measurements of criterion's own: not
-//! a time, but a count.
+//! Requests and bytes per message, as a custom measurement of criterion: a count instead of a time.
 //!
-//! An iteration is a visit: subscribers connect, receive a fixed number of messages at random
-//! instants, and leave. The requests and bytes of connecting are part of it, or push would seem to
-//! be free of them.
+//! An iteration is a session: subscribers connect, receive a fixed number of messages at random
+//! instants, and disconnect. The requests and bytes of connecting are included, because push has
+//! hardly any others.
 
 mod support;
 
@@ -14,6 +13,7 @@ use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Throughput};
 use poll_vs_push::client::clock::sleep_until;
 use poll_vs_push::client::{Dialer, Meter, MeterCounts};
+use poll_vs_push::load::target::PublishRoute;
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
 use rand::{RngExt, SeedableRng};
@@ -21,15 +21,15 @@ use rand_chacha::ChaCha8Rng;
 use support::{Crowd, Publisher, TestServer};
 use tokio::runtime::Runtime;
 
-/// Messages of a visit.
+/// Messages of a session.
 const MESSAGES: u64 = 20;
-/// Subscribers that visit together, so that a visit averages over the phases of their polls.
+/// Concurrent subscribers of a session, so that it averages over the phases of their polls.
 const SUBSCRIBERS: u64 = 20;
-/// Messages per second, and poll intervals. It is their product that decides; an application that
-/// polls each second gets the same from a hundredth of these rates.
+/// Messages per second. The result depends on the product of rate and poll interval: an application
+/// that polls each second has the same result at a hundredth of these rates.
 const RATES: [f64; 3] = [50.0, 200.0, 800.0];
 const INTERVALS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(20)];
-/// Time that starting the server and connecting and disconnecting a visit's subscribers may take.
+/// Time limit for starting the server and for connecting and disconnecting the subscribers.
 const CONNECTING: Duration = Duration::from_millis(50);
 
 fn main() {
@@ -55,11 +55,11 @@ fn count(count: Count) {
     group.throughput(Throughput::Elements(MESSAGES * SUBSCRIBERS));
     for (function, transport, interval) in ways() {
         for rate in RATES {
-            let visit = PendingSession { transport, interval, rate };
-            group.measurement_time(visit.measurement_time());
+            let session = BenchSession { transport, interval, rate };
+            group.measurement_time(session.measurement_time());
             group.bench_function(BenchmarkId::new(&function, rate), |bencher| {
-                bencher.iter_custom(|visits| {
-                    let counts = (0..visits).map(|_| visit.counts(&runtime));
+                bencher.iter_custom(|sessions| {
+                    let counts = (0..sessions).map(|_| session.counts(&runtime));
                     counts.map(|counts| of(&counts)).sum()
                 });
             });
@@ -69,7 +69,7 @@ fn count(count: Count) {
     criterion.final_summary();
 }
 
-/// Each transport; short polling once for each interval, which the others do not know.
+/// Each transport; short polling once for each interval.
 fn ways() -> Vec<(String, Transport, Duration)> {
     let of = |transport: Transport| match transport {
         Transport::ShortPolling => INTERVALS
@@ -80,20 +80,20 @@ fn ways() -> Vec<(String, Transport, Duration)> {
     Transport::ALL.into_iter().flat_map(of).collect()
 }
 
-struct PendingSession {
+struct BenchSession {
     transport: Transport,
     interval: Duration,
     rate: f64,
 }
 
-impl PendingSession {
-    /// Time for ten samples of two visits each; with one visit in a sample, criterion warns.
+impl BenchSession {
+    /// Time for ten samples of two sessions each; with one session per sample, criterion warns.
     fn measurement_time(&self) -> Duration {
         let publishing = Duration::from_secs_f64(MESSAGES as f64 / self.rate);
         19 * (publishing + self.interval + CONNECTING)
     }
 
-    /// Pays the visit; what the subscribers counted.
+    /// Runs the session and returns the counts of the subscribers.
     fn counts(&self, runtime: &Runtime) -> MeterCounts {
         runtime.block_on(async {
             let server = TestServer::start().await;
@@ -103,8 +103,9 @@ impl PendingSession {
                 interval: self.interval,
                 ..SubscribeOptions::new(support::topic())
             };
-            let crowd = Crowd::connect(self.transport, SUBSCRIBERS, dialer, options).await;
-            let mut publisher = Publisher::new(&server, &support::topic());
+            let crowd = Crowd::connect(self.transport, None, SUBSCRIBERS, dialer, options).await;
+            let route = PublishRoute::ours();
+            let mut publisher = Publisher::new(server.address, route, &support::topic());
             let mut due = Instant::now();
             for gap in self.gaps() {
                 due += gap;
@@ -112,7 +113,7 @@ impl PendingSession {
                 publisher.publish().await;
             }
             crowd.has_received(MESSAGES * SUBSCRIBERS).await;
-            // They stay a little longer: those who ask have asked for the next message by then.
+            // A short pause, so that polling clients have sent their next poll.
             sleep_until(Instant::now() + self.interval).await;
             let counts = meter.counts();
             crowd.leave().await;
@@ -121,7 +122,7 @@ impl PendingSession {
         })
     }
 
-    /// The gaps of a Poisson process, the same in each visit.
+    /// The gaps of a Poisson process, the same in each session.
     fn gaps(&self) -> impl Iterator<Item = Duration> {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let rate = self.rate;
@@ -131,8 +132,8 @@ impl PendingSession {
     }
 }
 
-/// A count as criterion measures: what it is of is taken from the subscribers' meter, so that
-/// `iter_custom` is the only way to use it.
+/// A count as a measurement of criterion. The value comes from the meter of the subscribers, so
+/// only `iter_custom` can be used.
 #[derive(Clone, Copy)]
 struct Count {
     name: &'static str,
@@ -174,7 +175,7 @@ impl ValueFormatter for Count {
         self.name
     }
 
-    /// Not a rate but its inverse, which is the figure that people quote.
+    /// The count per message, the inverse of a rate.
     fn scale_throughputs(
         &self,
         _typical: f64,

@@ -39,6 +39,7 @@ took=$(($(date +%s) - started))
     awk '/^Benchmarking/ || /%/ { next }
         /time: / { if (/^ /) print name; print; next }
         /thrpt: / { print; next }
+        /us of CPU/ { print; next }
         /^[a-z]/ { name = $0 }' "$log"
     echo '```'
 } >"$record"

@@ -7,6 +7,8 @@
 //!
 //! ```text
 //! cli                                   one file for each command
+//! capacity                              the largest load at which an objective holds
+//! trace                                 the bytes of one subscriber's conversation
 //! report          server                run.json -> HTML, Markdown, CSV, terminal; accept loop
 //! web                                   the pages that a server shows
 //! model                                 the advice as a page with controls
@@ -17,7 +19,7 @@
 //! transport                             one file for each transport
 //! app                                   state that a server's connections share
 //! scenario  feed  client                scenarios in TOML; topics and stores; connections
-//! packet_link                           a network of packets under the load test
+//! packet_link                           a TUN device that delays, drops and queues packets
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
 //! text    private                       escaping of untrusted text; private files
@@ -34,6 +36,7 @@
 
 pub mod advise;
 pub mod app;
+pub mod capacity;
 pub mod cli;
 pub mod client;
 pub mod feed;
@@ -52,6 +55,7 @@ pub mod text;
 pub mod theory;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trace;
 pub mod transport;
 pub mod units;
 pub mod usage;

@@ -87,6 +87,11 @@ pub fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
     findings(run, cell).filter(|finding| !finding.is_void())
 }
 
+/// True if other processes on the machine used too much CPU time for the cell to count.
+pub fn is_void_by_others(cell: &Cell) -> bool {
+    others_busy(cell).is_some_and(|finding| finding.is_void())
+}
+
 /// True if the cell counts, but its mean is not comparable with theory.
 pub fn is_disturbed(run: &Run, cell: &Cell) -> bool {
     cautions(run, cell).any(|finding| finding.severity == Severity::Disturbed)

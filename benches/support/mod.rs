@@ -1,12 +1,13 @@
-//! What the benches share: a server on a free port of this process, a crowd of subscribers that
-//! reports when all of them have received everything, and the settings that keep a whole
-//! `cargo bench` below five minutes.
+//! Shared by the benches: a server on a free port, a group of subscribers that reports when all
+//! have received everything, and settings that limit `cargo bench` to five minutes.
 //!
 //! Server and subscribers share a process and its threads here, so a bench measures both together.
-//! The load test keeps them apart.
+//! The load test separates them.
 
-// Every bench is a crate of its own and uses a part of this.
+// Each bench is a separate crate and uses a part of this module.
 #![allow(dead_code)]
+
+pub mod server_process;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
-use hyper::{Method, StatusCode};
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::client::{Dialer, HttpConnection};
-use poll_vs_push::message::{NewMessage, TopicName};
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection};
+use poll_vs_push::load::TargetSubscriber;
+use poll_vs_push::load::target::{PublishRoute, Target};
+use poll_vs_push::message::TopicName;
 use poll_vs_push::server::Server;
-use poll_vs_push::transport::{SubscribeOptions, Subscriber};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
 use poll_vs_push::variant::Transport;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore};
@@ -29,9 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes of a message's text, as in the default scenario.
 pub const TEXT_BYTES: usize = 100;
-/// When a delivery is given up: nothing here takes a tenth of it.
+/// Time limit of a delivery, more than ten times what any takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Connections that are being made at the same time.
+/// Connections established concurrently.
 const CONNECTING_MAX: usize = 128;
 
 /// Criterion, set for benches whose iterations take milliseconds and wait for a network: ten
@@ -61,13 +63,13 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads to be had")
 }
 
-/// What a bench plays on.
+/// The transport and the number of subscribers of a bench.
 #[derive(Clone, Copy)]
 pub struct Setting {
     pub transport: Transport,
     pub subscribers: u64,
     pub round_trip: Duration,
-    /// Short polling polls this often.
+    /// Interval of short polling.
     pub interval: Duration,
 }
 
@@ -86,11 +88,13 @@ impl Stage {
         let dialer = Dialer::new(server.address).with_round_trip(setting.round_trip);
         let options =
             SubscribeOptions { interval: setting.interval, ..SubscribeOptions::new(topic.clone()) };
-        let crowd = Crowd::connect(setting.transport, setting.subscribers, dialer, options).await;
-        Stage { setting, publisher: Publisher::new(&server, &topic), crowd, server }
+        let (transport, subscribers) = (setting.transport, setting.subscribers);
+        let crowd = Crowd::connect(transport, None, subscribers, dialer, options).await;
+        let publisher = Publisher::new(server.address, PublishRoute::ours(), &topic);
+        Stage { setting, publisher, crowd, server }
     }
 
-    /// Messages that must have been received if all that were published have been.
+    /// Number of receipts once all published messages have been received.
     pub fn due(&self) -> u64 {
         self.publisher.published * self.setting.subscribers
     }
@@ -101,8 +105,8 @@ impl Stage {
     }
 }
 
-/// Benches `measure`, which is given the number of iterations. The stage is set once, outside of
-/// what is measured, and not at all if the bench is filtered out.
+/// Benches `measure`, which receives the number of iterations. Server and subscribers are set up
+/// once, outside the measurement, and not at all if the bench is filtered out.
 pub fn bench(
     group: &mut BenchmarkGroup<WallTime>,
     id: BenchmarkId,
@@ -145,41 +149,44 @@ impl TestServer {
         TestServer { address, stop, serving }
     }
 
-    /// Stops serving, and waits for it.
+    /// Stops the server and waits until it has stopped.
     pub async fn stop(self) {
         self.stop.cancel();
         self.serving.await.expect("serving does not panic");
     }
 }
 
-/// User A: publishes over a connection of its own, with no simulated delay.
+/// The publisher, on its own connection without a simulated delay.
 pub struct Publisher {
     pub published: u64,
     http: HttpConnection,
+    route: PublishRoute,
     path: String,
     body: Bytes,
 }
 
 impl Publisher {
-    pub fn new(server: &TestServer, topic: &TopicName) -> Publisher {
-        let draft = NewMessage { sender: "A".to_owned(), text: "x".repeat(TEXT_BYTES) };
+    /// Publishes to a server as `route` says.
+    pub fn new(server: SocketAddr, route: PublishRoute, topic: &TopicName) -> Publisher {
         Publisher {
             published: 0,
-            http: HttpConnection::new(Dialer::new(server.address)),
-            path: format!("/topics/{topic}/messages"),
-            body: serde_json::to_vec(&draft).expect("strings always encode").into(),
+            http: HttpConnection::new(Dialer::new(server).with_headers(&route.headers)),
+            path: route.path(topic),
+            body: route.body("A", &"x".repeat(TEXT_BYTES)).into(),
+            route,
         }
     }
 
     /// Publishes one message; returns when it is stored.
     pub async fn publish(&mut self) {
-        let answer = self.http.request(Method::POST, &self.path, self.body.clone()).await;
-        assert_eq!(answer.expect("an answer").status, StatusCode::CREATED);
+        let method = self.route.method();
+        let answer = self.http.request(method, &self.path, self.body.clone()).await;
+        assert!(self.route.is_stored(answer.expect("an answer").status));
         self.published += 1;
     }
 }
 
-/// Users B: subscribers of one topic by one transport.
+/// Subscribers of one topic by one transport.
 pub struct Crowd {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
@@ -187,15 +194,17 @@ pub struct Crowd {
 
 struct Shared {
     transport: Transport,
+    /// `None` for this project's own server.
+    target: Option<Arc<Target>>,
     dialer: Dialer,
     options: SubscribeOptions,
     connecting: Semaphore,
     progress: Mutex<Progress>,
-    /// Rings when all are connected, and when what is wanted has been received.
+    /// Notified when all are connected, and when `wanted` messages have been received.
     reached: Notify,
 }
 
-/// Sums over the crowd.
+/// Sums over all subscribers.
 struct Progress {
     /// Subscribers that are not yet connected.
     absent: u64,
@@ -206,9 +215,10 @@ struct Progress {
 }
 
 impl Crowd {
-    /// Connects `size` subscribers; returns when none of them will miss a message.
+    /// Connects `size` subscribers; returns when all of them are subscribed.
     pub async fn connect(
         transport: Transport,
+        target: Option<Arc<Target>>,
         size: u64,
         dialer: Dialer,
         options: SubscribeOptions,
@@ -217,7 +227,7 @@ impl Crowd {
         let progress = Progress { absent: size, received: 0, wanted: 0, reached_at: None };
         let progress = Mutex::new(progress);
         let reached = Notify::new();
-        let shared = Shared { transport, dialer, options, connecting, progress, reached };
+        let shared = Shared { transport, target, dialer, options, connecting, progress, reached };
         let shared = Arc::new(shared);
         let tasks = (0..size).map(|_| shared.clone().subscribe()).collect();
         let crowd = Crowd { shared, tasks };
@@ -230,8 +240,8 @@ impl Crowd {
         self.shared.progress().received
     }
 
-    /// Waits until `total` messages have been received since the crowd connected; says when the
-    /// last of them was.
+    /// Waits until `total` messages have been received since the subscribers connected. Returns the
+    /// time of the last receipt.
     pub async fn has_received(&self, total: u64) -> Instant {
         {
             let mut progress = self.shared.progress();
@@ -241,7 +251,7 @@ impl Crowd {
         self.until(|progress| progress.reached_at).await
     }
 
-    /// Sends all of them home.
+    /// Disconnects all subscribers.
     pub async fn leave(mut self) {
         self.tasks.shutdown().await;
     }
@@ -259,12 +269,25 @@ impl Crowd {
     }
 }
 
+/// A subscriber of this project's server, or of another one.
+enum AnySubscriber {
+    Own(Box<Subscriber>),
+    Target(Box<TargetSubscriber>),
+}
+
+impl AnySubscriber {
+    async fn next(&mut self) -> Result<Update, ClientError> {
+        match self {
+            AnySubscriber::Own(subscriber) => subscriber.next().await,
+            AnySubscriber::Target(subscriber) => subscriber.next().await,
+        }
+    }
+}
+
 impl Shared {
     async fn subscribe(self: Arc<Self>) {
         let turn = self.connecting.acquire().await.expect("never closed");
-        let connecting =
-            Subscriber::connect(self.transport, self.dialer.clone(), self.options.clone());
-        let mut subscriber = connecting.await.expect("the server accepts");
+        let mut subscriber = self.connect().await.expect("the server accepts");
         drop(turn);
         self.note(|progress| {
             progress.absent -= 1;
@@ -283,11 +306,25 @@ impl Shared {
         }
     }
 
+    async fn connect(&self) -> Result<AnySubscriber, ClientError> {
+        let (dialer, options) = (self.dialer.clone(), self.options.clone());
+        Ok(match &self.target {
+            None => {
+                let connecting = Subscriber::connect(self.transport, dialer, options);
+                AnySubscriber::Own(Box::new(connecting.await?))
+            }
+            Some(target) => {
+                let connecting = TargetSubscriber::connect(target, self.transport, dialer, options);
+                AnySubscriber::Target(Box::new(connecting.await?))
+            }
+        })
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().expect("no panic under this lock")
     }
 
-    /// Notes something; rings if that was what is waited for.
+    /// Applies a change and notifies the waiting task if its condition is met.
     fn note(&self, change: impl FnOnce(&mut Progress) -> bool) {
         let reached = change(&mut self.progress());
         if reached {

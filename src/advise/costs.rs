@@ -20,13 +20,14 @@ pub struct Costs {
     /// Server CPU of accepting one publication, microseconds.
     pub publish_cpu_us: f64,
     /// Transports that were not measured are absent.
-    pub ways: BTreeMap<Transport, WayCosts>,
+    #[serde(alias = "ways")]
+    pub transports: BTreeMap<Transport, TransportCosts>,
 }
 
 /// What one transport costs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WayCosts {
+pub struct TransportCosts {
     pub origin: Origin,
     /// Server CPU of one request with its response, microseconds; 0 for push.
     pub request_cpu_us: f64,
@@ -70,12 +71,12 @@ impl Costs {
         let day = run.started_at.strftime("%Y-%m-%d");
         let (cpu, cores) = (&run.machine.cpu, run.machine.cores);
         costs.machine = format!("{cpu}, {cores} cores, measured on {day}{flaw}");
-        if let Some(polls) = WayCosts::from_run(run, Transport::ShortPolling, 0.0) {
+        if let Some(polls) = TransportCosts::from_run(run, Transport::ShortPolling, 0.0) {
             costs.publish_cpu_us = polls.request_cpu_us;
         }
         for transport in Transport::ALL {
-            if let Some(measured) = WayCosts::from_run(run, transport, costs.publish_cpu_us) {
-                costs.ways.insert(transport, measured);
+            if let Some(measured) = TransportCosts::from_run(run, transport, costs.publish_cpu_us) {
+                costs.transports.insert(transport, measured);
             }
         }
         costs
@@ -117,8 +118,8 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     statistics::median(&values.filter(|value| value.is_finite()).collect::<Vec<f64>>())
 }
 
-impl WayCosts {
-    fn from_run(run: &Run, transport: Transport, publish_cpu_us: f64) -> Option<WayCosts> {
+impl TransportCosts {
+    fn from_run(run: &Run, transport: Transport, publish_cpu_us: f64) -> Option<TransportCosts> {
         let cells = || cells(run, transport);
         let samples: Vec<Sample> = cells().map(|cell| Sample::of(cell, publish_cpu_us)).collect();
         if !is_cpu_resolved(run, cells()) {
@@ -131,7 +132,7 @@ impl WayCosts {
             grown as f64 / f64::from(cell.workload.subscribers)
         };
         let events_s = |cell: &Cell| events(cell) as f64 / cell.steady_s;
-        Some(WayCosts {
+        Some(TransportCosts {
             origin: Origin::Run,
             request_cpu_us,
             message_cpu_us,
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn the_reference_has_every_transport() {
         let costs = Costs::reference();
-        assert!(Transport::ALL.iter().all(|transport| costs.ways.contains_key(transport)));
+        assert!(Transport::ALL.iter().all(|transport| costs.transports.contains_key(transport)));
         let text = toml::to_string(&costs).expect("costs are plain TOML");
         assert_eq!(toml::from_str::<Costs>(&text).expect("what was written can be read"), costs);
     }
@@ -244,19 +245,19 @@ mod tests {
         let run = crate::report::fixture::run();
         let costs = Costs::from_run(&run);
         for Variant { transport, .. } in &run.scenario.transports {
-            let way = &costs.ways[transport];
-            assert_eq!(way.origin, Origin::Run);
-            assert_eq!(way.subscribers_max, 60);
+            let own = &costs.transports[transport];
+            assert_eq!(own.origin, Origin::Run);
+            assert_eq!(own.subscribers_max, 60);
             let cells: Vec<&Cell> = cells(&run, *transport).collect();
             let told = |cell: &&Cell| {
-                cell.requests.answers as f64 * way.request_cpu_us
-                    + cell.deliveries.in_steady as f64 * way.message_cpu_us
+                cell.requests.answers as f64 * own.request_cpu_us
+                    + cell.deliveries.in_steady as f64 * own.message_cpu_us
                     + cell.published as f64 * costs.publish_cpu_us
             };
             let (told, measured): (f64, f64) =
                 (cells.iter().map(told).sum(), cells.iter().map(|cell| cpu_us(cell)).sum());
             assert!((told / measured - 1.0).abs() < 0.2, "{transport}: {told} and {measured}");
-            assert!(way.sizes.message_object > 0.0);
+            assert!(own.sizes.message_object > 0.0);
         }
     }
 
@@ -265,8 +266,8 @@ mod tests {
         let mut run = crate::report::fixture::run();
         run.cells.retain(|cell| cell.variant != Transport::LongPolling);
         let costs = Costs::from_run(&run);
-        assert_eq!(costs.ways[&Transport::LongPolling].origin, Origin::Reference);
-        assert_eq!(costs.ways[&Transport::WebSocket].origin, Origin::Run);
+        assert_eq!(costs.transports[&Transport::LongPolling].origin, Origin::Reference);
+        assert_eq!(costs.transports[&Transport::WebSocket].origin, Origin::Run);
     }
 
     #[test]
@@ -276,7 +277,7 @@ mod tests {
             cell.published = 5;
         }
         let costs = Costs::from_run(&run);
-        assert!(costs.ways.values().all(|way| way.origin == Origin::Reference));
+        assert!(costs.transports.values().all(|costs| costs.origin == Origin::Reference));
         assert_eq!(costs.publish_cpu_us, Costs::reference().publish_cpu_us);
     }
 
@@ -289,7 +290,7 @@ mod tests {
             cell.bytes.up.headers += cell.requests.sent * Sizes::BROWSER_HEADERS as u64;
         }
         let (minimal, browser) = (Costs::from_run(&minimal), Costs::from_run(&browser));
-        assert_eq!(minimal.ways, browser.ways);
+        assert_eq!(minimal.transports, browser.transports);
     }
 
     #[test]

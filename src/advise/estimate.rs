@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cost, Need, Origin, WayCosts};
+use super::{Cost, Need, Origin, TransportCosts};
 use crate::scenario::{Headers, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::fan_out_delay_s;
@@ -55,15 +55,15 @@ pub struct Estimate {
     /// Resident memory of the server for all subscribers, bytes, without kernel socket buffers.
     pub memory_bytes: f64,
     /// How well the CPU figures are known.
-    pub cpu_standing: Standing,
+    pub cpu_basis: Basis,
     /// How well the memory is known.
-    pub memory_standing: Standing,
+    pub memory_basis: Basis,
 }
 
 /// How well a figure is known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "standing")]
-pub enum Standing {
+#[serde(rename_all = "kebab-case", tag = "basis")]
+pub enum Basis {
     /// Within the range that the run measured.
     Measured,
     /// Beyond the range of the run by this factor.
@@ -72,12 +72,12 @@ pub enum Standing {
     Reference,
 }
 
-impl Standing {
-    fn of(origin: Origin, asked: f64, measured: f64) -> Standing {
+impl Basis {
+    fn of(origin: Origin, asked: f64, measured: f64) -> Basis {
         match origin {
-            Origin::Reference => Standing::Reference,
-            Origin::Run if asked <= measured => Standing::Measured,
-            Origin::Run => Standing::Extrapolated { factor: asked / measured },
+            Origin::Reference => Basis::Reference,
+            Origin::Run if asked <= measured => Basis::Measured,
+            Origin::Run => Basis::Extrapolated { factor: asked / measured },
         }
     }
 }
@@ -87,14 +87,14 @@ impl Estimate {
     pub(super) fn of(
         transport: Transport,
         need: &Need,
-        costs: &WayCosts,
+        costs: &TransportCosts,
         publish_cpu_us: f64,
     ) -> Option<Estimate> {
         let workload = workload(need);
         let prediction = predict(transport, &workload)?;
         let sizes = with_headers(transport, need.headers, costs.sizes);
         let carried = traffic(transport, &workload, &sizes)?;
-        let nature = Nature::of(transport, need, &sizes);
+        let characteristics = Characteristics::of(transport, need, &sizes);
         let records = if need.is_tls {
             tls_records_s(transport, need.rate, prediction.requests_per_subscriber_s, &sizes)
         } else {
@@ -103,21 +103,23 @@ impl Estimate {
         let [tls_up, tls_down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
         let subscribers = f64::from(need.subscribers);
         let requests_s = subscribers * prediction.requests_per_subscriber_s;
-        let messages_s = subscribers * nature.messages_s;
+        let messages_s = subscribers * characteristics.messages_s;
         let publications_s = need.rate * f64::from(need.topics);
         let cpu_us_per_s = requests_s * costs.request_cpu_us
             + messages_s * costs.message_cpu_us
             + publications_s * publish_cpu_us;
         let cpu_cores_busy = cpu_us_per_s / 1e6;
         let worst_s = prediction.latency_max_s();
-        let fan_out_cpu_s =
-            fan_out_delay_s(nature.at_once, (costs.request_cpu_us + costs.message_cpu_us) / 1e6);
+        let fan_out_cpu_s = fan_out_delay_s(
+            characteristics.at_once,
+            (costs.request_cpu_us + costs.message_cpu_us) / 1e6,
+        );
         let cores = cores(cpu_cores_busy, fan_out_cpu_s, need.staleness_s - worst_s);
         let fan_out_s = fan_out_cpu_s / cores;
         let is = |which| transport == which;
         Some(Estimate {
             transport,
-            too_slow_s: too_slow_s(transport, need, nature.fastest_s),
+            too_slow_s: too_slow_s(transport, need, characteristics.fastest_s),
             poll_interval_s: is(Transport::ShortPolling)
                 .then_some(workload.poll_interval.as_secs_f64()),
             hold_s: is(Transport::LongPolling).then_some(workload.long_poll_hold.as_secs_f64()),
@@ -143,16 +145,8 @@ impl Estimate {
             cpu_cores_busy,
             cores,
             memory_bytes: subscribers * costs.memory_bytes,
-            cpu_standing: Standing::of(
-                costs.origin,
-                requests_s.max(messages_s),
-                costs.events_s_max,
-            ),
-            memory_standing: Standing::of(
-                costs.origin,
-                subscribers,
-                f64::from(costs.subscribers_max),
-            ),
+            cpu_basis: Basis::of(costs.origin, requests_s.max(messages_s), costs.events_s_max),
+            memory_basis: Basis::of(costs.origin, subscribers, f64::from(costs.subscribers_max)),
         })
     }
 
@@ -204,7 +198,7 @@ fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes
 }
 
 /// What differs between transports, for one subscriber.
-struct Nature {
+struct Characteristics {
     /// Messages sent to it, and heartbeats, per second.
     messages_s: f64,
     /// Subscribers that the server serves at the same moment after one publication.
@@ -213,20 +207,20 @@ struct Nature {
     fastest_s: f64,
 }
 
-impl Nature {
-    fn of(transport: Transport, need: &Need, sizes: &Sizes) -> Nature {
+impl Characteristics {
+    fn of(transport: Transport, need: &Need, sizes: &Sizes) -> Characteristics {
         let fan_out = f64::from(need.subscribers) / f64::from(need.topics);
         // A message that a request just missed waits at least one round trip for the next.
         let asking_s = 1.5 * need.rtt_s;
         match transport.waiting() {
             Waiting::InClient => {
-                Nature { messages_s: need.rate, at_once: 0.0, fastest_s: asking_s }
+                Characteristics { messages_s: need.rate, at_once: 0.0, fastest_s: asking_s }
             }
             Waiting::PerRequest => {
-                Nature { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
+                Characteristics { messages_s: need.rate, at_once: fan_out, fastest_s: asking_s }
             }
             // A ping that is sent and a pong that is read count as two messages.
-            Waiting::PerConnection => Nature {
+            Waiting::PerConnection => Characteristics {
                 messages_s: need.rate + 2.0 / sizes.heartbeat_s,
                 at_once: fan_out,
                 fastest_s: need.rtt_s / 2.0,

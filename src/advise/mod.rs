@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::scenario::Headers;
 use crate::variant::Transport;
 
-pub use costs::{Costs, Origin, WayCosts};
-pub use estimate::{BUSY_SHARE_MAX, Estimate, Standing, TLS_RECORD_BYTES};
+pub use costs::{Costs, Origin, TransportCosts};
+pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate, TLS_RECORD_BYTES};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
 /// A workload and what it requires.
@@ -91,7 +91,7 @@ pub struct Advice {
     /// `None` if no transport is fast enough.
     pub choice: Option<Choice>,
     /// Every transport whose cost is known and whose bytes have a model.
-    pub ways: Vec<Estimate>,
+    pub estimates: Vec<Estimate>,
     /// The values at which the recommendation changes.
     pub margins: Vec<Margin>,
     /// Other conditions under which the recommendation is another one.
@@ -100,8 +100,8 @@ pub struct Advice {
 
 impl Advice {
     /// The estimate of a transport whose cost is known, such as the choice.
-    pub fn way(&self, transport: Transport) -> Option<&Estimate> {
-        self.ways.iter().find(|way| way.transport == transport)
+    pub fn estimate(&self, transport: Transport) -> Option<&Estimate> {
+        self.estimates.iter().find(|estimate| estimate.transport == transport)
     }
 }
 
@@ -162,7 +162,7 @@ pub fn advise(need: &Need, costs: &Costs) -> Advice {
     let present = choice.as_ref().map(|choice| choice.transport);
     Advice {
         need: *need,
-        ways: estimates(need, costs),
+        estimates: estimates(need, costs),
         margins: margins(need, present, choose),
         alternatives: alternatives(need, present, choose),
         choice,
@@ -176,11 +176,11 @@ pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
 
 /// The transports that are fast enough for `need`.
 pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
-    let able = estimates(need, costs).into_iter().filter(|way| way.too_slow_s.is_none());
-    let candidate = |way: Estimate| Candidate {
-        transport: way.transport,
-        cost: way.cost(need.cost),
-        bytes: way.cost(Cost::Bytes),
+    let able = estimates(need, costs).into_iter().filter(|estimate| estimate.too_slow_s.is_none());
+    let candidate = |estimate: Estimate| Candidate {
+        transport: estimate.transport,
+        cost: estimate.cost(need.cost),
+        bytes: estimate.cost(Cost::Bytes),
         is_tied: false,
     };
     able.map(candidate).collect()
@@ -192,9 +192,9 @@ pub fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
         (!need.browser_only || has_browser_client(transport))
             && (!need.two_way || is_two_way(transport))
     };
-    let allowed = costs.ways.iter().filter(|(transport, _)| is_allowed(**transport));
-    let estimate = |(transport, way)| Estimate::of(transport, need, way, costs.publish_cpu_us);
-    allowed.filter_map(|(transport, way)| estimate((*transport, way))).collect()
+    let allowed = costs.transports.iter().filter(|(transport, _)| is_allowed(**transport));
+    let estimate = |(transport, own)| Estimate::of(transport, need, own, costs.publish_cpu_us);
+    allowed.filter_map(|(transport, own)| estimate((*transport, own))).collect()
 }
 
 /// How simple a transport is to run, 0 being the simplest, and why. Decides between costs that are

@@ -79,16 +79,16 @@ impl Meter {
     }
 
     /// How many of the counted things one transport uses in a month.
-    fn monthly(self, way: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
+    fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
         const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
         match self {
-            Meter::Requests => way.requests_s * SECONDS,
-            Meter::GbOut => way.bytes_down_s * SECONDS,
-            Meter::ConnectionMinutes => way.open_requests * SECONDS / 60.0,
-            Meter::CoreHours => way.cores * HOURS_PER_MONTH,
+            Meter::Requests => estimate.requests_s * SECONDS,
+            Meter::GbOut => estimate.bytes_down_s * SECONDS,
+            Meter::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
+            Meter::CoreHours => estimate.cores * HOURS_PER_MONTH,
             Meter::Messages => {
-                let of_each =
-                    counted_bytes.map_or(1.0, |bytes| (way.message_bytes / bytes).ceil().max(1.0));
+                let of_each = counted_bytes
+                    .map_or(1.0, |bytes| (estimate.message_bytes / bytes).ceil().max(1.0));
                 f64::from(need.subscribers) * need.rate * of_each * SECONDS
             }
         }
@@ -182,19 +182,19 @@ impl PriceList {
     }
 
     /// What a month of `way` costs; absent for a transport that the platform cannot carry.
-    pub fn bill(&self, way: &Estimate, need: &Need) -> Option<Bill> {
-        if !self.transports.contains(&way.transport) {
+    pub fn bill(&self, estimate: &Estimate, need: &Need) -> Option<Bill> {
+        if !self.transports.contains(&estimate.transport) {
             return None;
         }
         let item = |(meter, price): (&Meter, &Price)| {
-            let quantity = meter.monthly(way, need, price.counted_bytes);
+            let quantity = meter.monthly(estimate, need, price.counted_bytes);
             Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
         };
         let items: Vec<Item> = self.prices.iter().map(item).collect();
         let total = items.iter().map(|item| item.amount).sum();
         let most = items.iter().max_by(|a, b| a.amount.total_cmp(&b.amount)).copied();
         let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.meter);
-        Some(Bill { transport: way.transport, items, total, dominant })
+        Some(Bill { transport: estimate.transport, items, total, dominant })
     }
 }
 

@@ -88,7 +88,7 @@ mod tests {
         for _ in 0..100 {
             tokio::spawn(abort.run_until_set(tokio::task::yield_now())).await.expect("it ends");
         }
-        assert!(abort.tasks.places() < 120, "places of finished tasks are used again");
+        assert!(abort.tasks.slots() < 120, "slots of finished tasks are used again");
         abort.set();
         for task in waiting {
             task.await.expect("it ends");

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How many of something, such as connections, each address has.
+/// Limits how many of something, such as connections, one address has.
 #[derive(Debug)]
 pub struct AddressShares {
     limit: usize,
@@ -24,26 +24,26 @@ impl AddressShares {
         self.limit
     }
 
-    /// A place for one more, until it is dropped; `None` if the address has its share.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A permit for one more, released when it is dropped; `None` at the limit of the address.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPermit> {
         let mut open = self.open.lock().expect("no panic under this lock");
         let count = open.entry(address).or_default();
         if *count >= self.limit {
             return None;
         }
         *count += 1;
-        Some(Place { shares: self.clone(), address })
+        Some(AddressPermit { shares: self.clone(), address })
     }
 }
 
-/// One of those that an address has.
+/// Counts against the limit of an address until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct AddressPermit {
     shares: Arc<AddressShares>,
     address: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut open = self.shares.open.lock().expect("no panic under this lock");
         if let Some(count) = open.get_mut(&self.address) {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_once_it_is_left() {
+    fn dropped_permit_can_be_acquired_again() {
         let connections = AddressShares::new(2);
         let one = connections.enter(address(1)).expect("room");
         let _two = connections.enter(address(1)).expect("room");

@@ -31,14 +31,14 @@ const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 /// The client that sent a request. It is one of the extensions of the request.
 #[derive(Debug, Clone)]
 pub struct Client {
-    remote: Remote,
+    remote: Arc<Remote>,
     /// `None` if the server requires no tokens, or none on this path.
     claims: Option<Arc<Claims>>,
 }
 
 impl Client {
     /// The client at `remote`; `claims` are those of its token.
-    pub fn new(remote: Remote, claims: Option<Claims>) -> Client {
+    pub fn new(remote: Arc<Remote>, claims: Option<Claims>) -> Client {
         Client { remote, claims: claims.map(Arc::new) }
     }
 
@@ -161,7 +161,7 @@ mod tests {
                 peer: Peer::default(),
                 account: guarded.memory.account(None),
             };
-            Client { remote, claims }
+            Client { remote: Arc::new(remote), claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
             client(None).authorize(&open, right, &topic).expect("everybody may");

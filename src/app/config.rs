@@ -42,13 +42,13 @@ pub struct ServerConfig {
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
     /// the client has not read
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes: usize,
     /// Bytes that the server holds for the connections of one client address
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes_per_address: usize,
     /// Bytes that the server holds for all clients
-    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes_total: usize,
     /// Messages that one client address may publish per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
@@ -90,6 +90,9 @@ pub struct ServerConfig {
     /// Time in which a Socket.IO client must answer a ping, which is sent every --heartbeat
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = heartbeat)]
     pub ping_timeout: Duration,
+    /// Time in which a Socket.IO client must connect to a namespace
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = timeout)]
+    pub connect_timeout: Duration,
     /// Open requests on one HTTP/2 connection
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = number::<u32>)]
     pub h2_max_streams: u32,
@@ -111,15 +114,15 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
     /// Bytes that a topic retains
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes::<usize>)]
     pub retain_bytes: usize,
     /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
     /// they stay in the file
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes::<usize>)]
     pub retain_total_bytes: usize,
     /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = retained_bytes)]
-    pub retain_data_bytes: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = retained_bytes::<u64>)]
+    pub retain_data_bytes: u64,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
@@ -138,6 +141,12 @@ pub struct ServerConfig {
     /// Directory with the reports that the live page shows; without it none
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
+    /// Serve a classroom: /class for devices, and the page of the teacher, whose address is printed
+    #[arg(long)]
+    pub class: bool,
+    /// Let the lesson freeze and restart this server; only on a loopback address
+    #[arg(long)]
+    pub demo: bool,
     /// Time over which connections are closed when the server stops, each at a random instant, so
     /// that clients do not reconnect at the same time; --drain-timeout begins after it
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = wait)]
@@ -200,7 +209,7 @@ fn retained_messages(text: &str) -> Result<usize, String> {
     count(text, 1, 1_000_000_000)
 }
 
-fn retained_bytes(text: &str) -> Result<usize, String> {
+fn retained_bytes<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     count(text, 1, 1 << 40)
 }
 
@@ -277,7 +286,7 @@ impl ServerConfig {
         let store: Arc<dyn Store> = match &self.data {
             None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
             Some(directory) => {
-                let total_bytes = self.retain_data_bytes as u64;
+                let total_bytes = self.retain_data_bytes;
                 let retention = FileRetention { topic: retention, total_bytes };
                 Arc::new(RedbStore::open(directory, retention, self.durability)?)
             }

@@ -121,7 +121,7 @@ pub struct Elapsed;
 
 /// A timer for hyper whose timeouts begin anew when the process was paused meanwhile. Without it a
 /// client of HTTP/2 that has answered a ping is cut off if the process is stopped before it has
-/// read the answer, and so is a client that sends its next request during the pause.
+/// read the answer.
 #[derive(Debug, Clone)]
 pub struct AwakeTimer(pub Arc<PauseDetector>);
 
@@ -144,6 +144,13 @@ pub struct AwakeSleep {
     start: Instant,
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
+}
+
+impl AwakeSleep {
+    /// Begins anew. The timer is set when it fires, and not each time.
+    pub fn restart(&mut self) {
+        self.start = Instant::now();
+    }
 }
 
 impl HyperSleep for AwakeSleep {}

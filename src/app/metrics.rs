@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::addresses::Place;
+use super::addresses::AddressPermit;
 use crate::usage;
 use crate::variant::Transport;
 
@@ -134,9 +134,14 @@ pub struct TransportMetrics {
 
 impl TransportMetrics {
     /// Counts a subscriber until the guard is dropped; `None` if there are `limit`.
-    pub(super) fn admit(&self, limit: usize, place: Option<Place>) -> Option<SubscriberGuard> {
+    pub(super) fn admit(
+        &self,
+        limit: usize,
+        address_permit: Option<AddressPermit>,
+    ) -> Option<SubscriberGuard> {
         let before = self.waiting.inc();
-        let held = SubscriberGuard { waiting: self.waiting.clone(), _place: place };
+        let held =
+            SubscriberGuard { waiting: self.waiting.clone(), _address_permit: address_permit };
         (before < limit as i64).then_some(held)
     }
 }
@@ -146,7 +151,7 @@ impl TransportMetrics {
 pub struct SubscriberGuard {
     waiting: Gauge,
     /// Its share of what its address may hold.
-    _place: Option<Place>,
+    _address_permit: Option<AddressPermit>,
 }
 
 impl Drop for SubscriberGuard {

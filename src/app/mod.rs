@@ -4,6 +4,7 @@
 mod abort;
 mod addresses;
 pub mod charged_reads;
+pub mod class;
 mod client;
 mod config;
 mod end;
@@ -27,16 +28,17 @@ use tracing::warn;
 use warp::http::StatusCode;
 
 use crate::feed::store::StoreError;
-use crate::feed::{Feed, NoTopic, Topic, TopicOwner};
+use crate::feed::{Feed, Topic, TopicError, TopicOwner};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
 use abort::Abort;
 use addresses::Rates;
+use class::Class;
 use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
 
-pub use addresses::{AddressShares, Place, client_of};
+pub use addresses::{AddressPermit, AddressShares, client_of};
 pub use client::{Client, Remote};
 pub use config::{BadLimits, ServerConfig};
 pub use end::{End, TOO_SLOW};
@@ -62,6 +64,10 @@ pub struct App {
     drained_at: OnceLock<Instant>,
     /// Limits how often each address publishes.
     pub(crate) publish_rates: Rates,
+    /// The classroom, with `--class`.
+    pub class: Option<Class>,
+    /// Cancelled by the lesson, with `--demo`, to restart the server.
+    pub restart: CancellationToken,
     /// Verifies tokens; without it none is required.
     pub(crate) token_key: Option<TokenKey>,
     waiters: Arc<AddressShares>,
@@ -92,6 +98,8 @@ impl App {
                 address: config.max_held_bytes_per_address,
                 server: config.max_held_bytes_total,
             }),
+            class: config.class.then(Class::new),
+            restart: CancellationToken::new(),
             token_key,
             metrics: Metrics::new(),
             pauses: Arc::default(),
@@ -151,13 +159,13 @@ impl App {
             None => Ok(None),
             Some(address) => match self.topics.enter(address) {
                 Some(place) => Ok(Some(Box::new(place) as TopicOwner)),
-                None => Err(NoTopic::ShareUsed { limit: self.topics.limit() }),
+                None => Err(TopicError::ShareUsed { limit: self.topics.limit() }),
             },
         };
         let topic = self.feed.topic_of(name, owner);
         match topic {
-            Err(NoTopic::TooMany { .. }) => self.metrics.refused(Refusal::Topics),
-            Err(NoTopic::ShareUsed { .. }) => self.metrics.refused(Refusal::TopicsPerAddress),
+            Err(TopicError::TooMany { .. }) => self.metrics.refused(Refusal::Topics),
+            Err(TopicError::ShareUsed { .. }) => self.metrics.refused(Refusal::TopicsPerAddress),
             _ => {}
         }
         Ok(topic?)

@@ -6,7 +6,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::feed::NoTopic;
+use crate::feed::TopicError;
 use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
@@ -30,16 +30,16 @@ impl From<BadInput> for ApiError {
     }
 }
 
-impl From<NoTopic> for ApiError {
-    fn from(error: NoTopic) -> Self {
+impl From<TopicError> for ApiError {
+    fn from(error: TopicError) -> Self {
         match error {
-            NoTopic::TooMany { .. } => {
+            TopicError::TooMany { .. } => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
-            NoTopic::ShareUsed { .. } => {
+            TopicError::ShareUsed { .. } => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
             }
-            NoTopic::Store(error) => error.into(),
+            TopicError::Store(error) => error.into(),
         }
     }
 }

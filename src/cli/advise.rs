@@ -98,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 if let Some(list) = &prices {
                     let bill = |way| list.bill(way, &advice.need);
                     json["prices"] = json!(list);
-                    json["bills"] = json!(advice.ways.iter().map(bill).collect::<Vec<_>>());
+                    json["bills"] = json!(advice.estimates.iter().map(bill).collect::<Vec<_>>());
                 }
                 serde_json::to_string_pretty(&json)?
             }

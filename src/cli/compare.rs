@@ -102,7 +102,7 @@ pub(super) struct Common {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let source = match &args.target {
         Some(url) => ServerSource::Target { dialer: args.common.dialer(url)? },
-        None => ServerSource::Child { program: std::env::current_exe()? },
+        None => ServerSource::Child { program: std::env::current_exe()?, worker_threads: None },
     };
     let is_tls = source.is_tls();
     // Under TLS our server offers HTTP/1.1 only.
@@ -230,30 +230,7 @@ impl Common {
 
     /// A dialer for the server at `url`.
     pub(super) fn dialer(&self, url: &str) -> anyhow::Result<Dialer> {
-        let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
-        let target = TargetUrl::parse(url).map_err(wrong)?;
-        if !target.is_https && self.ca.is_some() {
-            return Err(usage("--ca: requires an https:// target"));
-        }
-        match target.is_https {
-            true => self.tls_dialer(&target),
-            false => target.dialer(),
-        }
-        .with_context(|| format!("--target {url}"))
-    }
-
-    #[cfg(feature = "tls")]
-    fn tls_dialer(&self, target: &TargetUrl) -> anyhow::Result<Dialer> {
-        let no_ca = || usage("an https:// target requires --ca, the certificate to trust");
-        let ca = self.ca.as_ref().ok_or_else(no_ca)?;
-        let trust = Trust::new(ca, &target.name);
-        let trust = trust.map_err(|error| usage(format!("--ca: {}", causes(&error.into()))))?;
-        Ok(target.dialer()?.with_trust(trust))
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn tls_dialer(&self, _: &TargetUrl) -> anyhow::Result<Dialer> {
-        Err(usage(crate::NO_TLS))
+        dialer(url, self.ca.as_deref())
     }
 
     fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
@@ -265,7 +242,7 @@ impl Common {
                 Scenario::from_toml(&text).map_err(wrong)?
             }
         };
-        self.overrides.apply(&mut scenario.workload);
+        scenario.workload = self.overrides.applied_to(&scenario.workload);
         for case in &mut scenario.cases {
             case.workload = case.workload.overridden_by(&self.overrides);
         }
@@ -296,6 +273,34 @@ impl Common {
             _ => usage(error),
         }
     }
+}
+
+/// A dialer for the server at `url`, whose certificate `ca` vouches for.
+pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
+    let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
+    let target = TargetUrl::parse(url).map_err(wrong)?;
+    if !target.is_https && ca.is_some() {
+        return Err(usage("--ca: requires an https:// target"));
+    }
+    match target.is_https {
+        true => tls_dialer(&target, ca),
+        false => target.dialer(),
+    }
+    .with_context(|| format!("--target {url}"))
+}
+
+#[cfg(feature = "tls")]
+fn tls_dialer(target: &TargetUrl, ca: Option<&Path>) -> anyhow::Result<Dialer> {
+    let ca =
+        ca.ok_or_else(|| usage("an https:// target requires --ca, the certificate to trust"))?;
+    let trust = Trust::new(ca, &target.name);
+    let trust = trust.map_err(|error| usage(format!("--ca: {}", causes(&error.into()))))?;
+    Ok(target.dialer()?.with_trust(trust))
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls_dialer(_: &TargetUrl, _: Option<&Path>) -> anyhow::Result<Dialer> {
+    Err(usage(crate::NO_TLS))
 }
 
 /// Reports why the run has no results.

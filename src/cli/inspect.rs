@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::output::usage;
 use crate::feed::ReadLimit;
-use crate::feed::store::{Archive, Kept, StoreError};
+use crate::feed::store::{Archive, StoreError, TopicRow};
 use crate::message::{Epoch, Message, TopicName};
 use crate::text::causes;
 
@@ -80,11 +80,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn topics(out: &mut impl Write, epoch: Epoch, rows: &[(&TopicName, &Kept)]) -> anyhow::Result<()> {
+fn topics(
+    out: &mut impl Write,
+    epoch: Epoch,
+    rows: &[(&TopicName, &TopicRow)],
+) -> anyhow::Result<()> {
     writeln!(out, "epoch {epoch}, {} topics", rows.len())?;
     writeln!(out, "{:>12} {:>12} {:>12} {:>12}  topic", "oldest", "head", "messages", "bytes")?;
     for (name, kept) in rows {
-        let Kept { oldest, head, bytes, .. } = kept;
+        let TopicRow { oldest, head, bytes, .. } = kept;
         writeln!(out, "{oldest:>12} {head:>12} {:>12} {bytes:>12}  {name}", kept.messages())?;
     }
     Ok(())
@@ -95,7 +99,7 @@ fn messages(
     archive: &Archive,
     epoch: Epoch,
     topic: &TopicName,
-    kept: &Kept,
+    kept: &TopicRow,
     args: &Args,
 ) -> anyhow::Result<()> {
     let mut after = args.after.max(kept.oldest - 1);

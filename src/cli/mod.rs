@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 mod advise;
+mod capacity;
 mod compare;
 mod directory;
 mod inspect;
@@ -13,6 +14,7 @@ mod report;
 mod serve;
 mod target_url;
 mod token;
+mod trace;
 mod watch;
 
 use std::io;
@@ -46,10 +48,12 @@ enum Command {
     Serve(serve::Args),
     Load(load::Args),
     Inspect(inspect::Args),
+    Trace(trace::Args),
     Token(token::Args),
     Report(report::Args),
     Predict(predict::Args),
     Advise(advise::Args),
+    Capacity(capacity::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -60,10 +64,12 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Load(args) => load::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Token(args) => token::run(args),
         Command::Report(args) => report::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Advise(args) => advise::run(args),
+        Command::Capacity(args) => capacity::run(args),
     };
     result.unwrap_or_else(|error| {
         output::note(format!("error: {}", causes(&error)));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{print, read_file, usage};
 use crate::report::document::{Block, Field, Row, Section, Table};
 use crate::report::{TableStyle, terminal};
-use crate::scenario::{Overrides, Point, Process, Scenario, Workload};
+use crate::scenario::{Overrides, Process, Scenario, SweepPoint, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
@@ -43,11 +43,13 @@ pub struct Args {
 /// # Errors
 /// If the scenario cannot be read, or a value is out of range.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let outlooks: Vec<Outlook> = points(&args)?.into_iter().map(Outlook::of).collect();
+    let predictions: Vec<WorkloadPrediction> =
+        points(&args)?.into_iter().map(WorkloadPrediction::of).collect();
     let text = match args.json {
-        true => serde_json::to_string_pretty(&outlooks)?,
+        true => serde_json::to_string_pretty(&predictions)?,
         false => {
-            let sections: Vec<Section> = outlooks.iter().map(Outlook::section).collect();
+            let sections: Vec<Section> =
+                predictions.iter().map(WorkloadPrediction::section).collect();
             terminal::render(&sections, TableStyle::of_stdout())
         }
     };
@@ -55,9 +57,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
+fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
     let mut points = match &args.scenario {
-        None => vec![Point {
+        None => vec![SweepPoint {
             case: String::new(),
             workload: Workload::default(),
             transports: Transport::ALL.map(Variant::from).to_vec(),
@@ -69,7 +71,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
         }
     };
     for point in &mut points {
-        args.workload.apply(&mut point.workload);
+        point.workload = args.workload.applied_to(&point.workload);
         point.workload.check().map_err(|value| match args.workload.sets(value.key) {
             true => usage(value.of_flag()),
             false => usage(format!("workload.{value}")),
@@ -80,10 +82,9 @@ fn points(args: &Args) -> anyhow::Result<Vec<Point>> {
 
 /// The predictions for one workload.
 #[derive(Debug, Serialize)]
-struct Outlook {
+struct WorkloadPrediction {
     case: String,
     workload: Workload,
-    #[serde(rename = "ways")]
     predictions: Vec<VariantPrediction>,
     crossovers: Crossovers,
 }
@@ -130,13 +131,13 @@ struct Crossovers {
     long_worst_transits: Option<f64>,
 }
 
-impl Outlook {
-    fn of(point: Point) -> Self {
+impl WorkloadPrediction {
+    fn of(point: SweepPoint) -> Self {
         let prediction = |variant: &Variant| VariantPrediction {
             variant: *variant,
             figures: Figures::of(*variant, &point.workload),
         };
-        Outlook {
+        WorkloadPrediction {
             predictions: point.transports.iter().map(prediction).collect(),
             crossovers: Crossovers::of(&point.workload),
             case: point.case,

@@ -1,8 +1,11 @@
 //! `serve`: runs the server until a signal stops it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{logging, output};
@@ -18,6 +21,8 @@ Examples:
   poll-vs-push serve
   poll-vs-push serve --listen 127.0.0.1:0
   poll-vs-push serve --data ./feed
+  poll-vs-push serve --class --listen 0.0.0.0:3030
+  poll-vs-push serve --demo
 
   curl -d '{\"sender\":\"A\",\"text\":\"hi\"}' http://127.0.0.1:3030/topics/room/messages
   curl 'http://127.0.0.1:3030/topics/room/poll?after=0'
@@ -43,14 +48,54 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     limit_connections(&mut args.config);
     let runtime = super::runtime()?;
     let served = runtime.block_on(async {
-        let server = Server::bind(args.config).await.map_err(bind_error)?;
-        output::print(&format!("listening on {}://{}", server.scheme(), server.local_addr()?))?;
-        server.serve(shutdown_signal(args.with_parent)?).await;
+        let stop = CancellationToken::new();
+        let (signalled, cancel) = (shutdown_signal(args.with_parent)?, stop.clone());
+        tokio::spawn(async move {
+            signalled.await;
+            cancel.cancel();
+        });
+        let mut config = args.config;
+        let mut is_first = true;
+        while !stop.is_cancelled() {
+            let server = Server::bind(config.clone()).await.map_err(bind_error)?;
+            let app = server.app();
+            // A server that restarts keeps its port.
+            config.listen = server.local_addr()?;
+            if is_first {
+                announce(&server)?;
+            }
+            is_first = false;
+            let restart = app.restart.clone();
+            let ended = async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = restart.cancelled() => {}
+                }
+            };
+            server.serve(ended).await;
+            if !restart.is_cancelled() {
+                break;
+            }
+            let _ = timeout(RESTART_DOWNTIME, stop.cancelled()).await;
+        }
         Ok(ExitCode::SUCCESS)
     });
     // A pending read of standard input cannot be cancelled and would block an orderly shutdown.
     runtime.shutdown_background();
     served
+}
+
+/// How long a server is away that the lesson restarts.
+const RESTART_DOWNTIME: Duration = Duration::from_secs(3);
+
+/// Prints the address, and that of the teacher's page if there is a class.
+fn announce(server: &Server) -> anyhow::Result<()> {
+    let (scheme, address) = (server.scheme(), server.local_addr()?);
+    output::print(&format!("listening on {scheme}://{address}"))?;
+    if let Some(class) = &server.app().class {
+        output::print(&format!("teacher: {scheme}://{address}/teacher#{}", class.key()))?;
+    }
+    Ok(())
 }
 
 /// A key or certificate that cannot be used is an error of the command line.

@@ -17,6 +17,7 @@ use super::clock::sleep_until;
 use super::happy_eyeballs::Addresses;
 use super::http2::Http2;
 use super::http2_frames::FrameCounter;
+use super::recording::{Recorder, Recording};
 #[cfg(feature = "tls")]
 use super::tls_stream::MaybeTlsStream;
 use super::{ByteKind, Link, Meter, Shared};
@@ -43,6 +44,7 @@ pub struct Dialer {
     one_way: Duration,
     meter: Arc<Meter>,
     journal: Option<Arc<Journal>>,
+    recording: Option<Arc<Recording>>,
     /// The HTTP/2 connection for all requests; without it each subscriber has its own connection.
     shared: Option<Arc<Shared>>,
     #[cfg(feature = "tls")]
@@ -88,6 +90,7 @@ impl Dialer {
             one_way: Duration::ZERO,
             meter: Arc::default(),
             journal: None,
+            recording: None,
             shared: None,
             #[cfg(feature = "tls")]
             trust: None,
@@ -138,6 +141,11 @@ impl Dialer {
     /// Records requests and responses in `journal`.
     pub fn with_journal(self, journal: Arc<Journal>) -> Dialer {
         Dialer { journal: Some(journal), ..self }
+    }
+
+    /// Records every byte in `recording`.
+    pub fn with_recording(self, recording: Arc<Recording>) -> Dialer {
+        Dialer { recording: Some(recording), ..self }
     }
 
     /// Sends requests on the HTTP/2 connection of `shared`.
@@ -246,6 +254,7 @@ impl Dialer {
         #[cfg(feature = "tls")]
         let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;
         self.meter.sockets.add(socket);
+        let recording = self.recording.clone();
         Ok(WireStream {
             stream,
             socket,
@@ -253,6 +262,7 @@ impl Dialer {
             down: ByteKind::Headers,
             read: 0,
             frames: None,
+            recorder: recording.map(|recording| Recorder::open(recording, &self.meter)),
             meter: self.meter.clone(),
         })
     }
@@ -276,6 +286,7 @@ pub struct WireStream {
     read: usize,
     /// For HTTP/2: up and down.
     frames: Option<Box<[FrameCounter; 2]>>,
+    recorder: Option<Recorder>,
     meter: Arc<Meter>,
 }
 
@@ -324,6 +335,9 @@ impl AsyncRead for WireStream {
         let count = buf.filled().len() - before;
         self.read += count;
         self.meter.count_down(self.down, count);
+        if let Some(recorder) = &self.recorder {
+            recorder.received(&buf.filled()[before..], &self.meter);
+        }
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[1].header_bytes(&buf.filled()[before..]);
             self.meter.move_down(ByteKind::Framing, ByteKind::Headers, header_bytes);
@@ -340,6 +354,9 @@ impl AsyncWrite for WireStream {
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.meter.count_up(self.up, count);
+        if let Some(recorder) = &self.recorder {
+            recorder.sent(&buf[..count], &self.meter);
+        }
         if let Some(frames) = &mut self.frames {
             let header_bytes = frames[0].header_bytes(&buf[..count]);
             self.meter.move_up(ByteKind::Framing, ByteKind::Headers, header_bytes);

@@ -86,7 +86,7 @@ pub struct MeterCounts {
 }
 
 /// Bytes of TCP and IPv4 headers with the timestamp option, per segment.
-const SEGMENT_HEADER_BYTES: u64 = 52;
+pub const SEGMENT_HEADER_BYTES: u64 = 52;
 
 impl Meter {
     pub(super) fn count_up(&self, kind: ByteKind, bytes: usize) {

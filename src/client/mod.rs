@@ -20,6 +20,7 @@ mod line_stream;
 mod link;
 mod meter;
 mod poll_client;
+mod recording;
 mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls_stream;
@@ -35,7 +36,8 @@ pub use http_stream::HttpStream;
 pub use http2::Shared;
 pub use line_stream::LineStream;
 pub use link::Link;
-pub use meter::{ByteKind, Meter, MeterCounts};
+pub use meter::{ByteKind, Meter, MeterCounts, SEGMENT_HEADER_BYTES};
 pub use poll_client::{PollClient, PollOptions};
+pub use recording::{Recorded, Recording, Traffic};
 pub use update::{Update, subscribed_at};
 pub use websocket_stream::WebSocket;

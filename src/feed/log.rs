@@ -1,4 +1,4 @@
-//! The bounded log of one topic: plain data, no waiting and no locks.
+//! The bounded log of one topic: plain data without waiting and locks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use super::retained::{MESSAGE_OVERHEAD, Retained, TOPIC_OVERHEAD};
 
 use crate::message::Offset;
 
-/// What a topic keeps; whatever is older is dropped, and readers that needed it are told.
+/// Limits of the messages that a topic keeps. Older messages are dropped; readers that have not
+/// read them receive a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Newest messages kept, at least 1.
     pub messages: usize,
-    /// Encoded bytes kept; the newest message is kept whatever its size.
+    /// Encoded bytes kept; the newest message is kept even if it exceeds the limit.
     pub bytes: usize,
-    /// How long a message is kept, the newest one too; [`Duration::MAX`] is for ever.
+    /// Maximum age of a message, including the newest one; [`Duration::MAX`] means no limit.
     pub age: Duration,
 }
 
@@ -28,34 +29,34 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// True if the oldest of `messages` messages of `bytes` bytes together has to go.
+    /// Whether `messages` messages of `bytes` bytes in total exceed the limits.
     pub fn is_exceeded_by(&self, messages: usize, bytes: usize) -> bool {
         messages > 1 && (messages > self.messages || bytes > self.bytes)
     }
 
-    /// Messages stored before this are too old; microseconds since the Unix epoch.
+    /// Messages stored before this time are expired; microseconds since the Unix epoch.
     pub fn oldest_allowed(&self) -> u64 {
         unix_micros().saturating_sub(u64::try_from(self.age.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
-/// The present, microseconds since the Unix epoch.
+/// The current time, microseconds since the Unix epoch.
 pub fn unix_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_micros() as u64
 }
 
-/// How much one read may answer.
+/// Limits of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimit {
-    /// Messages at most.
+    /// Maximum number of messages.
     pub messages: usize,
-    /// Encoded bytes at most; one message is answered whatever its size.
+    /// Maximum encoded bytes; one message is returned even if it exceeds the limit.
     pub bytes: usize,
 }
 
 impl From<usize> for ReadLimit {
-    /// That many messages.
+    /// A limit of `messages` messages.
     fn from(messages: usize) -> ReadLimit {
         ReadLimit { messages, bytes: usize::MAX }
     }
@@ -67,7 +68,7 @@ impl ReadLimit {
         ReadLimit { bytes: self.bytes.min(bytes), ..self }
     }
 
-    /// As many of `messages` as this allows, from the first.
+    /// The first of `messages`, up to the limits.
     ///
     /// # Errors
     /// The first error among them.
@@ -93,7 +94,7 @@ pub(super) struct Log {
     messages: VecDeque<Entry>,
     bytes: usize,
     head: Offset,
-    /// What the logs of all topics keep together.
+    /// Memory of the logs of all topics.
     retained: Arc<Retained>,
 }
 
@@ -105,7 +106,7 @@ struct Entry {
 }
 
 impl Log {
-    /// Holds no message, and goes on after `head`.
+    /// An empty log whose next offset follows `head`.
     pub fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
         retained.add(TOPIC_OVERHEAD);
         Log { retention, messages: VecDeque::new(), bytes: 0, head, retained }
@@ -121,10 +122,10 @@ impl Log {
         self.head - self.messages.len() as u64
     }
 
-    /// Appends the message of this offset, and drops what is too old.
+    /// Appends the message with this offset and drops messages beyond the retention.
     pub fn push(&mut self, offset: Offset, stored_at: u64, message: Bytes) {
         if offset != self.head + 1 {
-            // What lies between is in the store, but not here.
+            // The messages in between are only in the store.
             self.clear();
         }
         self.clamp_stamps(stored_at);
@@ -138,7 +139,7 @@ impl Log {
         self.expire();
     }
 
-    /// Drops what is older than the retention's age.
+    /// Drops expired messages.
     pub fn expire(&mut self) {
         if self.retention.age == Duration::MAX {
             return;
@@ -180,15 +181,15 @@ impl Log {
         self.messages.front().map(|oldest| oldest.stored_at)
     }
 
-    /// Drops messages that were stored at `until` or before, as long as all topics together keep
-    /// too much.
+    /// Drops messages stored at or before `until`, as long as all topics together exceed the memory
+    /// limit.
     pub fn make_room(&mut self, until: u64) {
         while self.retained.is_near() && self.oldest_at().is_some_and(|oldest| oldest <= until) {
             self.drop_oldest();
         }
     }
 
-    /// Messages after `after`, at most `limit` of them, and how many before them are not here.
+    /// Messages after `after` up to `limit`, and the number of dropped messages before them.
     /// `after` must not be ahead of the head.
     pub fn read_after(&self, after: Offset, limit: ReadLimit) -> (u64, Vec<Bytes>) {
         let gap = self.begins_after().saturating_sub(after);

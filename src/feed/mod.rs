@@ -1,13 +1,12 @@
 //! The feed: topics, each a bounded log of encoded messages with a way to wait for the next one.
 //!
-//! Every transport is built on two calls: [`Topic::read_after`], which answers at once, and
-//! [`Topic::wait_after`], which answers when there is something. The feed knows no HTTP.
+//! Every transport uses two functions: [`Topic::read_after`] returns at once, and
+//! [`Topic::wait_after`] returns when there is something to read. The feed does not depend on HTTP.
 //!
-//! There is no queue per subscriber. The log *is* the queue: a subscriber is a cursor into it, so a
-//! slow one costs the server nothing but a growing lag, and is told of a gap if retention overtakes
-//! it.
+//! There is no queue per subscriber: a subscriber is a cursor into the log. A slow subscriber lags
+//! behind without using more memory of the server, and receives a gap if retention overtakes it.
 //!
-//! A [`store`] keeps the log in memory, or in a file that outlives the process.
+//! A [`store`] keeps the log in memory or in a file.
 
 mod log;
 mod retained;
@@ -39,11 +38,12 @@ pub use waiters::{Registration, Waiters};
 pub struct FeedLimits {
     /// Topics that exist at the same time.
     pub topics: usize,
-    /// What each topic keeps.
+    /// Retention of each topic.
     pub retention: Retention,
-    /// Bytes of messages in one answer to a reader; one message is answered whatever its size.
+    /// Limit of the bytes of messages that one read returns; one message is returned even if it
+    /// exceeds the limit.
     pub slice_bytes: usize,
-    /// Bytes of memory that the messages of all topics take together.
+    /// Limit of the memory for the messages of all topics, bytes.
     pub total_bytes: usize,
 }
 
@@ -61,7 +61,7 @@ pub struct Feed {
     limits: FeedLimits,
     topics: RwLock<Topics>,
     retained: Arc<Retained>,
-    /// Held while room is made.
+    /// Locked while old messages are dropped.
     making_room: Mutex<()>,
 }
 
@@ -69,12 +69,12 @@ pub struct Feed {
 #[derive(Debug)]
 struct Topics {
     by_name: HashMap<TopicName, Arc<Topic>>,
-    /// Topics that kept no message, or were new, when they were last looked at. The limit on topics
-    /// is met without a look at all topics.
+    /// Topics that were new or empty when they were last checked, so that one of them can be
+    /// dropped without a search through all topics.
     candidates: VecDeque<TopicName>,
 }
 
-/// Candidates that are looked at to make room for one topic.
+/// Number of candidates checked to make room for one topic.
 const CANDIDATES_MAX: usize = 64;
 
 impl Topics {
@@ -95,7 +95,7 @@ impl Topics {
         }
     }
 
-    /// Drops topics that nobody ever published to or uses now, and looks for new candidates.
+    /// Drops unused topics that never had a message, and collects new candidates.
     fn drop_unused(&mut self) {
         self.by_name.retain(|_, topic| Arc::strong_count(topic) > 1 || topic.has_begun());
         if self.by_name.len() < self.by_name.capacity() / 4 {
@@ -106,12 +106,12 @@ impl Topics {
     }
 }
 
-/// What a topic keeps for whoever created it, until it is dropped.
+/// A value of the creator of a topic, dropped with the topic.
 pub type TopicOwner = Box<dyn Any + Send + Sync>;
 
 /// Why a topic could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoTopic {
+pub enum TopicError {
     /// The server has as many topics as its limit allows.
     #[error(
         "the server has {limit} topics, which is its limit; use one of them, or raise the limit"
@@ -134,7 +134,7 @@ impl Feed {
         Feed::with_topics(store, limits, |_| Ok(HashMap::new())).expect("there is nothing to open")
     }
 
-    /// The feed that `store` keeps, with every stored topic, even if they exceed the limit.
+    /// The feed in `store`, with every stored topic, even if they exceed the limit.
     ///
     /// # Errors
     /// If a topic cannot be opened.
@@ -164,22 +164,22 @@ impl Feed {
     /// Returns the topic `name`, which is created if it does not exist.
     ///
     /// # Errors
-    /// If it would be one topic too many, even after those that nobody ever published to or is
-    /// using now are dropped; or if the store cannot open it.
-    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, NoTopic> {
+    /// If the limit on topics is reached and no unused topic can be dropped, or if the store cannot
+    /// open the topic.
+    pub fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
         self.topic_of(name, || Ok(None))
     }
 
-    /// As [`Feed::topic`]. A topic that does not exist is created only if `owner` allows it, and
-    /// keeps what that returns.
+    /// As [`Feed::topic`]. A topic that does not exist is created only if `owner` returns a value,
+    /// which is kept until the topic is dropped.
     ///
     /// # Errors
     /// As [`Feed::topic`], and those of `owner`.
     pub fn topic_of(
         &self,
         name: &TopicName,
-        owner: impl FnOnce() -> Result<Option<TopicOwner>, NoTopic>,
-    ) -> Result<Arc<Topic>, NoTopic> {
+        owner: impl FnOnce() -> Result<Option<TopicOwner>, TopicError>,
+    ) -> Result<Arc<Topic>, TopicError> {
         if let Some(topic) = self.read().by_name.get(name) {
             return Ok(topic.clone());
         }
@@ -193,7 +193,7 @@ impl Feed {
             topics.make_room(&*self.store);
         }
         if topics.by_name.len() >= limit {
-            return Err(NoTopic::TooMany { limit });
+            return Err(TopicError::TooMany { limit });
         }
         let topic = Topic::open(name, &self.store, &self.limits, &self.retained, owner)?;
         let topic = Arc::new(topic);
@@ -210,18 +210,18 @@ impl Feed {
         self.topics.write().expect("no panic under this lock")
     }
 
-    /// How many topics there are.
+    /// The number of topics.
     pub fn topic_count(&self) -> usize {
         self.read().by_name.len()
     }
 
-    /// Drops the oldest messages of all topics if they take too much memory together. To be called
-    /// after a publication.
+    /// Drops the oldest messages of all topics if they exceed the memory limit. Call it after a
+    /// publication.
     pub fn make_room(&self) {
         if !self.retained.is_exceeded() {
             return;
         }
-        // One at a time is enough, and the others need not wait for it.
+        // One task at a time is enough; the others do not wait for it.
         let Ok(_making_room) = self.making_room.try_lock() else { return };
         let topics: Vec<_> = self.read().by_name.values().cloned().collect();
         let oldest_of = |index: usize| topics[index].oldest_at().map(|at| Reverse((at, index)));
@@ -235,9 +235,8 @@ impl Feed {
         }
     }
 
-    /// Drops topics that nobody published to or uses, what is older than the retention's age, and
-    /// what topics keep of recent reads. To be called now and then: a topic that nobody publishes
-    /// to has no other occasion.
+    /// Drops unused topics, expired messages and remembered reads. Call it periodically, since a
+    /// topic without publications does not expire its messages otherwise.
     pub async fn expire(&self) {
         let topics: Vec<_> = self.read().by_name.values().cloned().collect();
         for topic in topics {
@@ -249,7 +248,7 @@ impl Feed {
         }
     }
 
-    /// Stores whatever is still on its way, and lets go of the store.
+    /// Stores pending messages and closes the store.
     pub async fn close(&self) {
         self.store.close().await;
     }
@@ -273,7 +272,7 @@ mod tests {
         let used = feed.topic(&name("used")).expect("'unused' is dropped");
         used.publish(NewMessage { sender: "A".into(), text: "hi".into() }).await.expect("stored");
         drop(used);
-        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), NoTopic::TooMany { limit: 2 });
+        assert_eq!(feed.topic(&name("one-more")).unwrap_err(), TopicError::TooMany { limit: 2 });
         assert_eq!(feed.topic(&name("held")).expect("still there").head(), held.head());
         assert_eq!(feed.topic(&name("used")).expect("still there").head().offset, 1);
     }

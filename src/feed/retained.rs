@@ -1,14 +1,14 @@
-//! How much memory the messages of all topics take together.
+//! The memory that the messages of all topics use.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Bytes that a message takes beside its encoding: its entry in the log, whose spare capacity can
-/// be as large again, and what the allocator and the reference count need.
+/// Bytes of memory for a message in addition to its encoding: its entry in the log, whose spare
+/// capacity can be as large again, the allocator's overhead and the reference count.
 pub const MESSAGE_OVERHEAD: usize = 112;
-/// Bytes that a topic takes beside its messages.
+/// Bytes of memory for a topic in addition to its messages.
 pub const TOPIC_OVERHEAD: usize = 1 << 10;
 
-/// Bytes of messages that a feed keeps in memory, and how many it should keep at most.
+/// The bytes of messages that a feed keeps in memory, and their limit.
 #[derive(Debug)]
 pub struct Retained {
     bytes: AtomicUsize,
@@ -36,8 +36,8 @@ impl Retained {
         self.bytes() > self.bytes_max
     }
 
-    /// True while more is to be dropped. It stops below the limit, since finding the oldest
-    /// messages of all topics is not worth the while for one message.
+    /// Whether more messages are to be dropped. Dropping continues to 7/8 of the limit, because the
+    /// search for the oldest messages of all topics is too expensive for one message.
     pub(super) fn is_near(&self) -> bool {
         self.bytes() > self.bytes_max / 8 * 7
     }

@@ -1,5 +1,5 @@
-//! What a read of a topic returned, shared by the subscribers that are at the same place: they are
-//! most of a topic's subscribers, and nothing has to be read or encoded again for each of them.
+//! Results of reads, shared by the subscribers at the same position, which are most subscribers of
+//! a topic: their messages are read and encoded once.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -10,14 +10,14 @@ use super::log::ReadLimit;
 use crate::message::{Offset, ReadResult};
 use crate::variant::Transport;
 
-/// Reads that a topic remembers: subscribers of different transports read with different limits.
+/// Number of reads that a topic remembers: transports read with different limits.
 const READS: usize = 4;
-/// Bytes of messages in a read that is remembered. Longer ones are for subscribers that catch up,
-/// each from a place of its own.
+/// Limit of the bytes of messages in a remembered read. Larger results are for subscribers that
+/// catch up, each from its own position.
 const READ_BYTES: usize = 8 << 10;
 
-/// What a read returned, with its encodings for each transport, which are made when they are first
-/// needed. A clone shares both.
+/// The result of a read, with its encoding for each transport, which is created on first use. A
+/// clone shares both.
 #[derive(Debug, Clone)]
 pub struct SharedRead(Arc<Read>);
 
@@ -42,8 +42,8 @@ impl From<ReadResult> for SharedRead {
 }
 
 impl SharedRead {
-    /// What `encode` returns, which is called once for all subscribers of the transport `kind`. It
-    /// must depend on nothing but the result.
+    /// The encoding of the result, created by `encode` once for all subscribers of the transport
+    /// `kind`. `encode` must depend on the result alone.
     pub fn encoded(&self, kind: Transport, encode: impl FnOnce(&ReadResult) -> Bytes) -> Bytes {
         self.0.encoded[kind as usize].get_or_init(|| encode(&self.0.result)).clone()
     }
@@ -57,7 +57,7 @@ pub(super) struct RecentReads {
 
 #[derive(Debug)]
 struct Recent {
-    /// The topic's head at the time. As long as it is the head, a read returns the same.
+    /// The topic's head when it was read. A read with the same head returns the same result.
     head: Offset,
     after: Offset,
     limit: ReadLimit,
@@ -65,14 +65,14 @@ struct Recent {
 }
 
 impl RecentReads {
-    /// What a read after `after` returned, if that was not long ago and the topic is the same.
+    /// The remembered result of a read after `after`, if the topic has not changed since.
     pub fn find(&self, head: Offset, after: Offset, limit: ReadLimit) -> Option<SharedRead> {
         let reads = self.lock();
         let is_same = |it: &&Recent| it.after == after && it.head == head && it.limit == limit;
         reads.iter().find(is_same).map(|recent| recent.read.clone())
     }
 
-    /// Shares `result`, and remembers it if other subscribers may get the same.
+    /// Makes `result` shareable, and remembers it if other subscribers may need it.
     pub fn share(
         &self,
         head: Offset,
@@ -93,7 +93,7 @@ impl RecentReads {
         read
     }
 
-    /// Forgets all reads, and with them the memory that they keep.
+    /// Drops all remembered reads.
     pub fn clear(&self) {
         let reads = std::mem::take(&mut *self.lock());
         drop(reads);

@@ -1,6 +1,6 @@
-//! The newest messages of a topic, shared by all who read it, and the way to wait for the next one.
-//! The memory store keeps nothing else; in front of a store on disk this is what nearly every read
-//! is answered from.
+//! The newest messages of a topic in memory, shared by all readers, and waiting for the next one.
+//! The memory store keeps nothing else; with a store on disk, nearly all reads are served from
+//! here.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,19 +18,19 @@ use crate::message::{Message, NewMessage, Offset};
 #[derive(Debug)]
 pub struct Tail {
     log: RwLock<Log>,
-    /// The log's head, to be read without the lock. It is set under the lock.
+    /// The log's head, which can be read without the lock. It is set under the lock.
     head: AtomicU64,
     waiters: Waiters,
 }
 
 impl Tail {
-    /// Holds no message, and goes on after `head`.
+    /// An empty tail whose next offset follows `head`.
     pub(super) fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
         let log = RwLock::new(Log::after(head, retention, retained));
         Tail { log, head: AtomicU64::new(head), waiters: Waiters::default() }
     }
 
-    /// Gives the draft the next offset and appends it. For a store that decides by this order.
+    /// Appends the message with the next offset, for a store whose order is that of these calls.
     pub fn append(&self, draft: NewMessage) -> Offset {
         let mut log = self.log.write().expect("no panic under this lock");
         let offset = log.head() + 1;
@@ -42,8 +42,8 @@ impl Tail {
         offset
     }
 
-    /// Appends a message that the store has given its offset, and has stored. Calls must come in
-    /// the order of the offsets.
+    /// Appends a message that the store has assigned an offset and stored. Must be called in the
+    /// order of the offsets.
     pub fn push(&self, offset: Offset, stored_at: u64, message: Bytes) {
         let mut log = self.log.write().expect("no panic under this lock");
         log.push(offset, stored_at, message);
@@ -67,12 +67,12 @@ impl Tail {
         self.log.write().expect("no panic under this lock").make_room(until);
     }
 
-    /// Drops what is older than the retention's age.
+    /// Drops expired messages.
     pub(super) fn expire(&self) {
         self.log.write().expect("no panic under this lock").expire();
     }
 
-    /// The head, then what [`Log::read_after`] says; `None` for the latter if `after` is ahead.
+    /// The head and the result of [`Log::read_after`]; `None` for the latter if `after` is ahead.
     pub(super) fn read_after(
         &self,
         after: Offset,
@@ -83,7 +83,7 @@ impl Tail {
         (head, (after <= head).then(|| log.read_after(after, limit)))
     }
 
-    /// Returns once the head is beyond `offset`; dropping it is safe.
+    /// Returns once the head is beyond `offset`. Cancel safe.
     pub(super) fn wait_beyond(&self, offset: Offset) -> impl Future<Output = ()> {
         WaitBeyond { tail: self, offset, registration: None }
     }
@@ -93,7 +93,7 @@ impl Tail {
     }
 }
 
-/// The message of this offset as of now, and when that is.
+/// The encoded message with this offset and the current time as its timestamp, and that timestamp.
 pub fn encode(offset: Offset, draft: NewMessage) -> (u64, Bytes) {
     let NewMessage { sender, text } = draft;
     let published_at = unix_micros();

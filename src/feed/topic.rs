@@ -1,5 +1,5 @@
-//! One topic: the two ways to read it, and the one to publish. Everything a transport needs is
-//! here.
+//! One topic: everything that a transport needs. [`Topic::read_after`] and [`Topic::wait_after`]
+//! read it, [`Topic::publish`] writes it.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ pub struct Topic {
     tail: Arc<Tail>,
     store: Arc<dyn Store>,
     recent_reads: RecentReads,
-    /// Bytes in one slice, at most.
+    /// Limit of the bytes that one read returns.
     slice_bytes: usize,
     /// The head when the topic was opened, if nothing was ever published to it.
     begins_at: Offset,
-    /// What is kept for whoever created the topic.
+    /// A value of the creator of the topic.
     _owner: Option<TopicOwner>,
 }
 
 impl Topic {
-    /// Goes on where the store says that the topic ended.
+    /// Opens the topic at the head that the store reports.
     pub(super) fn open(
         name: &TopicName,
         store: &Arc<dyn Store>,
@@ -46,14 +46,13 @@ impl Topic {
         Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at, _owner: owner })
     }
 
-    /// Stores a message, and wakes everybody who waits for it once it is stored. Returns where.
+    /// Stores a message, then wakes all waiting subscribers. Returns its epoch and offset.
     ///
-    /// If this is dropped while it waits, the message may be stored or not, as with any publisher
-    /// that hears no answer.
+    /// If this future is dropped before it completes, the message may or may not be stored.
     ///
     /// # Errors
-    /// If the store cannot keep it. Readers then do not see it, unless the store says that it
-    /// does not know.
+    /// If the store cannot store the message. Readers then do not receive it, except after
+    /// [`StoreError::Failed`], which leaves that open.
     pub async fn publish(&self, draft: NewMessage) -> Result<Cursor, StoreError> {
         let offset = self.store.append(&self.name, &self.tail, draft).await?;
         Ok(Cursor { epoch: self.epoch, offset })
@@ -63,21 +62,21 @@ impl Topic {
         &self.name
     }
 
-    /// The newest offset: where a subscription without a cursor begins.
+    /// The newest offset, at which a subscription without a cursor starts.
     pub fn head(&self) -> Cursor {
         Cursor { epoch: self.epoch, offset: self.tail.head() }
     }
 
-    /// What there is after `cursor`, at once, within `limit`: a number of messages, or a
+    /// Returns the messages after `cursor` at once, up to `limit`: a number of messages, or a
     /// [`ReadLimit`].
     ///
-    /// A cursor that retention has overtaken gets what is left and the size of the gap. One of
-    /// another epoch, or ahead of the head, gets a reset to the head.
+    /// If retention has overtaken the cursor, the result contains the remaining messages and the
+    /// size of the gap. A cursor of another epoch, or ahead of the head, is reset to the head.
     ///
-    /// Subscribers at the same place share what this returns, and its encodings.
+    /// Subscribers at the same position share the result and its encodings.
     ///
     /// # Errors
-    /// If the store has what is asked for, and cannot read it.
+    /// If the store cannot read the messages.
     pub async fn read_after(
         &self,
         cursor: Cursor,
@@ -109,16 +108,15 @@ impl Topic {
         Ok(self.recent_reads.share(head, cursor.offset, limit, result))
     }
 
-    /// Returns as soon as [`Topic::read_after`] has something to say about `cursor`: a message, or
-    /// that the cursor means nothing here. Waits without end otherwise; dropping it is safe.
+    /// Returns as soon as [`Topic::read_after`] has a result for `cursor`: a message, a gap or a
+    /// reset. It has no timeout. Cancel safe.
     pub async fn wait_after(&self, cursor: Cursor) {
         if cursor.epoch == self.epoch && cursor.offset <= self.tail.head() {
             self.tail.wait_beyond(cursor.offset).await;
         }
     }
 
-    /// Drops from memory what is older than the retention's age, and what was kept for
-    /// subscribers that read it at about the same time.
+    /// Drops expired messages from memory, and the remembered reads.
     pub(super) fn expire(&self) {
         self.tail.expire();
         self.recent_reads.clear();
@@ -129,8 +127,8 @@ impl Topic {
         self.tail.oldest_at()
     }
 
-    /// Drops messages that were stored at `until` or before from memory, as long as all topics
-    /// together keep too much.
+    /// Drops messages stored at or before `until` from memory, as long as all topics together
+    /// exceed the memory limit.
     pub(super) fn make_room(&self, until: u64) {
         self.tail.make_room(until);
     }

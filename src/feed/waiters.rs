@@ -1,14 +1,14 @@
-//! Tasks that wait for the same event, as for the next message of a topic, kept in vectors. A
-//! linked list through the tasks' own memory, as in `tokio::sync::Notify`, costs a cache miss more
-//! for each of thousands of tasks that a message wakes.
+//! Tasks that wait for the same event, such as the next message of a topic, kept in vectors. An
+//! intrusive linked list, as in `tokio::sync::Notify`, costs one more cache miss for each of the
+//! thousands of tasks that a message wakes.
 
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
-/// Lists with a lock each, so that threads that wait do not all contend for one.
+/// Number of lists, each with its own lock, to reduce contention between threads.
 const SHARDS: usize = 8;
 
-/// All tasks that wait.
+/// All waiting tasks.
 #[derive(Debug, Default)]
 pub struct Waiters {
     shards: [Mutex<Shard>; SHARDS],
@@ -16,17 +16,17 @@ pub struct Waiters {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// How often all were woken. A place is valid in the round that it was taken in.
+    /// Number of times that all tasks were woken. A slot is valid only in its own round.
     round: u64,
-    places: Vec<Place>,
-    /// The first place in the list of those that are free.
+    slots: Vec<Slot>,
+    /// The first free slot; free slots form a list.
     free: Option<u32>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Slot {
     Taken(Waker),
-    /// The next free place.
+    /// The next free slot.
     Free(Option<u32>),
 }
 
@@ -34,7 +34,7 @@ enum Place {
 #[derive(Debug, Clone, Copy)]
 pub struct Registration {
     shard: u8,
-    place: u32,
+    slot: u32,
     round: u64,
 }
 
@@ -56,35 +56,35 @@ impl Waiters {
         if let Some(current) = current
             && current.round == shard.round
         {
-            if let Some(Place::Taken(known)) = shard.places.get_mut(current.place as usize) {
+            if let Some(Slot::Taken(known)) = shard.slots.get_mut(current.slot as usize) {
                 known.clone_from(waker);
             }
             return Some(current);
         }
         let round = shard.round;
-        let taken = Place::Taken(waker.clone());
-        let place = match shard.free {
-            Some(place) => {
-                let place_was = std::mem::replace(&mut shard.places[place as usize], taken);
-                if let Place::Free(next) = place_was {
+        let taken = Slot::Taken(waker.clone());
+        let slot = match shard.free {
+            Some(slot) => {
+                let slot_was = std::mem::replace(&mut shard.slots[slot as usize], taken);
+                if let Slot::Free(next) = slot_was {
                     shard.free = next;
                 }
-                place
+                slot
             }
             None => {
-                shard.places.push(taken);
-                u32::try_from(shard.places.len() - 1).expect("fewer tasks than memory has room for")
+                shard.slots.push(taken);
+                u32::try_from(shard.slots.len() - 1).expect("fewer tasks than memory has room for")
             }
         };
-        Some(Registration { shard: number as u8, place, round })
+        Some(Registration { shard: number as u8, slot, round })
     }
 
-    /// Forgets a task that does not wait any more.
+    /// Removes a task that no longer waits.
     pub fn remove(&self, registration: Registration) {
         let mut shard = self.lock(registration.shard.into());
         if registration.round == shard.round {
-            let free = Place::Free(shard.free.replace(registration.place));
-            let removed = std::mem::replace(&mut shard.places[registration.place as usize], free);
+            let free = Slot::Free(shard.free.replace(registration.slot));
+            let removed = std::mem::replace(&mut shard.slots[registration.slot as usize], free);
             drop(shard);
             drop(removed);
         }
@@ -94,32 +94,32 @@ impl Waiters {
     pub fn wake_all(&self) {
         for number in 0..SHARDS {
             let mut shard = self.lock(number);
-            if shard.places.is_empty() {
+            if shard.slots.is_empty() {
                 continue;
             }
             shard.round += 1;
             shard.free = None;
-            let mut places = std::mem::take(&mut shard.places);
+            let mut slots = std::mem::take(&mut shard.slots);
             // A waker may run any code, so none is called under the lock.
             drop(shard);
-            let count = places.len();
-            for place in places.drain(..) {
-                if let Place::Taken(waker) = place {
+            let count = slots.len();
+            for slot in slots.drain(..) {
+                if let Slot::Taken(waker) = slot {
                     waker.wake();
                 }
             }
             // The room is used again by as many tasks, unless most have left.
             let mut shard = self.lock(number);
-            if shard.places.capacity() == 0 && places.capacity() <= 4 * count {
-                shard.places = places;
+            if shard.slots.capacity() == 0 && slots.capacity() <= 4 * count {
+                shard.slots = slots;
             }
         }
     }
 
-    /// Places for tasks, taken and free.
+    /// Number of slots, taken and free.
     #[cfg(test)]
-    pub(crate) fn places(&self) -> usize {
-        (0..SHARDS).map(|shard| self.lock(shard).places.len()).sum()
+    pub(crate) fn slots(&self) -> usize {
+        (0..SHARDS).map(|shard| self.lock(shard).slots.len()).sum()
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
@@ -153,14 +153,14 @@ mod tests {
     fn all_registered_tasks_are_woken_once() {
         let waiters = Waiters::default();
         let tasks: Vec<_> = (0..100).map(|_| waker()).collect();
-        let places: Vec<_> = tasks
+        let slots: Vec<_> = tasks
             .iter()
             .map(|(_, waker)| waiters.register(None, waker, || false).expect("not over"))
             .collect();
-        for (place, (_, waker)) in places.iter().zip(&tasks).take(10) {
-            waiters.register(Some(*place), waker, || false).expect("not over");
+        for (slot, (_, waker)) in slots.iter().zip(&tasks).take(10) {
+            waiters.register(Some(*slot), waker, || false).expect("not over");
         }
-        places.iter().skip(90).for_each(|place| waiters.remove(*place));
+        slots.iter().skip(90).for_each(|slot| waiters.remove(*slot));
         waiters.wake_all();
         waiters.wake_all();
         for (index, (count, _)) in tasks.iter().enumerate() {
@@ -173,10 +173,10 @@ mod tests {
         let waiters = Waiters::default();
         let (count, waker) = waker();
         for _ in 0..1000 {
-            let place = waiters.register(None, &waker, || false).expect("not over");
-            waiters.remove(place);
+            let slot = waiters.register(None, &waker, || false).expect("not over");
+            waiters.remove(slot);
         }
-        assert_eq!(waiters.places(), 1);
+        assert_eq!(waiters.slots(), 1);
         waiters.wake_all();
         assert_eq!(count.0.load(SeqCst), 0);
     }

@@ -9,7 +9,7 @@ use super::monitor::Counters;
 use super::plan::CellPlan;
 use super::schedule::Schedule;
 use super::subscribers::ReceiptLog;
-use super::verifier::{Verdict, Window};
+use super::verifier::{Verifier, Window};
 use crate::client::{Entry, Journal, MeterCounts};
 use crate::measure::Histogram;
 use crate::packet_link::PathCounts;
@@ -57,7 +57,7 @@ pub(super) struct Measurements<'a> {
 impl Measurements<'_> {
     /// The result of the cell `plan`.
     pub fn into_cell(self, plan: &CellPlan) -> Cell {
-        let verdict = self.verdict();
+        let verified = self.verify();
         let [from, to] = &self.steady;
         let counts = to.counts.since(&from.counts);
         let in_window = |at: &&Duration| self.window.contains(**at);
@@ -68,14 +68,14 @@ impl Measurements<'_> {
             repeat: plan.repeat,
             steady_s: plan.workload.duration.as_secs_f64(),
             published: self.schedule.by_topic.iter().flatten().filter(in_window).count() as u64,
-            deliveries: verdict.deliveries,
-            latency_us: verdict.latency_us,
+            deliveries: verified.deliveries,
+            latency_us: verified.latency_us,
             requests: requests(&counts, self.requests, self.repeated),
             bytes: bytes(&counts),
             server: self.cost(u64::from(plan.workload.subscribers)),
             others: self.others(),
             trace: self.trace(),
-            recovery: self.recovery(verdict.latency_after_us),
+            recovery: self.recovery(verified.latency_after_us),
             connections: self.connections,
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
@@ -87,14 +87,14 @@ impl Measurements<'_> {
         }
     }
 
-    fn verdict(&self) -> Verdict {
-        let mut verdict = Verdict { one_way: self.one_way, ..Verdict::default() };
+    fn verify(&self) -> Verifier {
+        let mut verifier = Verifier { one_way: self.one_way, ..Verifier::default() };
         for log in &self.logs {
-            verdict.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
+            verifier.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
             // A gap or a reset is a loss that the server owned up to.
-            verdict.deliveries.lost += log.notices;
+            verifier.deliveries.lost += log.notices;
         }
-        verdict
+        verifier
     }
 
     /// CPU time and memory of the server, if known.

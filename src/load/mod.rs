@@ -25,5 +25,7 @@ mod target_subscriber;
 mod verifier;
 
 pub use cell::CellPhase;
+pub use machine::{machine, tool};
 pub use runner::{LoadTest, Progress};
 pub use server::ServerSource;
+pub use target_subscriber::Subscriber as TargetSubscriber;

@@ -36,8 +36,9 @@ const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UN
 /// Which server is measured.
 #[derive(Debug, Clone)]
 pub enum ServerSource {
-    /// `PROGRAM serve`, started for each cell.
-    Child { program: PathBuf },
+    /// `PROGRAM serve`, started for each cell, with as many worker threads as given, or one for
+    /// each core.
+    Child { program: PathBuf, worker_threads: Option<u32> },
     /// A running `poll-vs-push` server.
     Target { dialer: Dialer },
     /// A running third-party server described by `target`. Its resource usage is known if `pid` is
@@ -95,6 +96,7 @@ struct ChildServer {
 #[derive(Debug)]
 struct Launch {
     program: PathBuf,
+    worker_threads: Option<u32>,
     subscribers: u32,
     /// Data directory of a server that stores its messages on disk.
     data: Option<TempDir>,
@@ -122,8 +124,8 @@ impl ServerSource {
                 return open_third_party(dialer, target, *pid).await;
             }
             ServerSource::Target { dialer } => (dialer.clone(), None, None),
-            ServerSource::Child { program } => {
-                let launch = Launch::new(program, demand)?;
+            ServerSource::Child { program, worker_threads } => {
+                let launch = Launch::new(program, *worker_threads, demand)?;
                 let listen = if demand.link.is_some() { ANY_ADDRESS_AND_PORT } else { ANY_PORT };
                 let (mut address, child) = launch.start(listen).await?;
                 if address.ip().is_unspecified() {
@@ -174,11 +176,15 @@ async fn open_third_party(
 }
 
 impl Launch {
-    fn new(program: &Path, Demand { subscribers, on_disk, .. }: Demand) -> anyhow::Result<Launch> {
+    fn new(
+        program: &Path,
+        worker_threads: Option<u32>,
+        Demand { subscribers, on_disk, .. }: Demand,
+    ) -> anyhow::Result<Launch> {
         let directory =
             || tempfile::tempdir().context("cannot create a data directory for the server");
         let data = on_disk.then(directory).transpose()?;
-        Ok(Launch { program: program.to_owned(), subscribers, data })
+        Ok(Launch { program: program.to_owned(), worker_threads, subscribers, data })
     }
 
     async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, ChildServer)> {
@@ -191,6 +197,10 @@ impl Launch {
         if listen.ip().is_unspecified() && std::env::var_os("RUST_LOG").is_none() {
             // It warns that anybody may reach it; in the link's namespace there is nobody else.
             command.env("RUST_LOG", "error");
+        }
+        if let Some(threads) = self.worker_threads {
+            // Read by Tokio's runtime builder.
+            command.env("TOKIO_WORKER_THREADS", threads.to_string());
         }
         if let Some(data) = &self.data {
             command.args(["--restarting", "--data"]).arg(data.path());

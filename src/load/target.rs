@@ -1,6 +1,6 @@
 //! A target: how to talk to a server that is not ours, read from TOML.
 //!
-//! The file says where to publish and, for each way of hearing of a message, what to ask for, where
+//! The file says where to publish and, for each transport, what to request, where
 //! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
 //! done in `target_subscriber.rs`.
 
@@ -145,7 +145,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The ways that it describes, in the order in which reports show them.
+    /// The transports that it describes, in the order in which reports show them.
     pub fn transports(&self) -> Vec<Transport> {
         let described = |transport: &Transport| match transport {
             Transport::ShortPolling => self.short_polling.is_some(),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_escaped_where_it_goes() {
+    fn published_values_are_escaped_in_path_and_body() {
         let topic: TopicName = "t-1".parse().expect("a good name");
         let route = PublishRoute::ours();
         assert_eq!(route.path(&topic), "/topics/t-1/messages");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_found_where_the_pointer_points() {
+    fn text_is_selected_by_the_json_pointer() {
         let socket = "[websocket]\npath = '/'\n";
         let whole = Target::from_toml(&format!("{LEAST}{socket}")).expect("a good target");
         assert_eq!(whole.text_in("0...").as_deref(), Some("0..."));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_would_be_right() {
+    fn errors_list_the_valid_values() {
         assert!(error(LEAST).contains("describe at least one of [short-polling]"));
         let bad_path = error(&format!("{LEAST}[sse]\npath = 'events'"));
         assert_eq!(bad_path, "sse.path: must begin with '/', 'events' does not");

@@ -32,7 +32,7 @@ impl Window {
 
 /// The verified deliveries of all subscribers.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct Verifier {
     /// Shortest possible latency: the one-way delay of the simulated link.
     pub one_way: Duration,
     pub deliveries: Deliveries,
@@ -42,7 +42,7 @@ pub struct Verdict {
     pub latency_after_us: Histogram,
 }
 
-impl Verdict {
+impl Verifier {
     /// Adds a subscriber of `topic` with its receipts in order of arrival.
     pub fn add(&mut self, schedule: &Schedule, window: Window, topic: u32, receipts: &[Receipt]) {
         let planned = &schedule.by_topic[topic as usize];
@@ -85,7 +85,7 @@ impl Verdict {
 mod tests {
     use super::*;
 
-    fn check(arrivals: &[(u32, u64)]) -> Verdict {
+    fn check(arrivals: &[(u32, u64)]) -> Verifier {
         let ms = Duration::from_millis;
         let schedule = Schedule {
             publications: Vec::new(),
@@ -96,26 +96,26 @@ mod tests {
             .iter()
             .map(|(number, at)| Receipt { number: Some(*number), at: ms(*at) })
             .collect();
-        let mut verdict = Verdict::default();
-        verdict.add(&schedule, window, 0, &receipts);
-        verdict
+        let mut verifier = Verifier::default();
+        verifier.add(&schedule, window, 0, &receipts);
+        verifier
     }
 
     #[test]
     fn complete_sequence_has_no_errors_and_latency_covers_only_the_window() {
-        let verdict = check(&[(0, 5), (1, 15), (2, 32), (3, 36)]);
+        let verifier = check(&[(0, 5), (1, 15), (2, 32), (3, 36)]);
         let wanted =
             Deliveries { expected: 4, received: 4, steady: 2, in_steady: 1, ..Default::default() };
-        assert_eq!(verdict.deliveries, wanted);
-        assert_eq!(verdict.latency_us.0.len(), 2);
-        assert_eq!(verdict.latency_us.0.min(), 5_000);
-        assert_eq!(verdict.latency_after_us.0.len(), 1);
+        assert_eq!(verifier.deliveries, wanted);
+        assert_eq!(verifier.latency_us.0.len(), 2);
+        assert_eq!(verifier.latency_us.0.min(), 5_000);
+        assert_eq!(verifier.latency_after_us.0.len(), 1);
     }
 
     #[test]
     fn lost_duplicated_reordered_and_unknown_messages_are_counted() {
-        let verdict = check(&[(2, 25), (0, 26), (2, 27), (9, 28)]);
-        let Deliveries { lost, duplicated, unknown, reordered, received, .. } = verdict.deliveries;
+        let verifier = check(&[(2, 25), (0, 26), (2, 27), (9, 28)]);
+        let Deliveries { lost, duplicated, unknown, reordered, received, .. } = verifier.deliveries;
         assert_eq!((lost, duplicated, unknown, reordered, received), (2, 1, 1, 1, 4));
     }
 
@@ -126,8 +126,8 @@ mod tests {
             Schedule { publications: Vec::new(), by_topic: vec![vec![ms(0), ms(10), ms(20)]] };
         let receipts = [(0, 20), (1, 29), (2, 10)]
             .map(|(number, at)| Receipt { number: Some(number), at: ms(at) });
-        let mut verdict = Verdict { one_way: ms(20), ..Verdict::default() };
-        verdict.add(&schedule, Window { start: ms(0), end: ms(30) }, 0, &receipts);
-        assert_eq!(verdict.deliveries.early, 2);
+        let mut verifier = Verifier { one_way: ms(20), ..Verifier::default() };
+        verifier.add(&schedule, Window { start: ms(0), end: ms(30) }, 0, &receipts);
+        assert_eq!(verifier.deliveries.early, 2);
     }
 }

@@ -3,7 +3,7 @@
 // on thousands of random workloads and compares every figure. Fields of `need` and of an estimate
 // have the names that they have there, units included.
 //
-// `model` is what src/model/mod.rs writes: {transports, publish_cpu_us, ways,
+// `model` is what src/model/mod.rs writes: {transports, publish_cpu_us, costs,
 // prices, constants, ...}.
 
 const POLLING = ["short-polling", "long-polling", "socketio-polling"];
@@ -20,7 +20,7 @@ export function estimates(need, model) {
 /** What one transport would take. */
 export function estimate(transport, need, model) {
   const { constants, publish_cpu_us } = model;
-  const costs = model.ways[transport];
+  const costs = model.costs[transport];
   const sizes = withHeaders(transport, need, costs.sizes, constants);
   const longest = Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
   const interval = nanoseconds(need.poll_interval_s ?? longest);

@@ -82,8 +82,8 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
     json!({
         "machine": costs.machine,
         "publish_cpu_us": costs.publish_cpu_us,
-        "ways": costs.ways,
-        "transports": costs.ways.keys().collect::<Vec<_>>(),
+        "costs": costs.transports,
+        "transports": costs.transports.keys().collect::<Vec<_>>(),
         "prices": prices,
         "need": need,
         "labels": each(|transport| transport.label().into()),

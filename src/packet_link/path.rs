@@ -52,7 +52,7 @@ impl Loss {
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum PacketOutcome {
     /// It arrives at that instant.
     Arrives(Duration),
     Lost,
@@ -80,7 +80,7 @@ impl Path {
         bytes: usize,
         counts: &mut PathCounts,
         random: &mut impl rand::Rng,
-    ) -> Fate {
+    ) -> PacketOutcome {
         counts.packets += 1;
         let mut sent_at = now;
         if let Some(bit_s) = bit_s {
@@ -88,7 +88,7 @@ impl Path {
             let waiting = self.sent_at.saturating_sub(now);
             if waiting + time_of(bytes as f64) > time_of(profile.queue_bytes as f64) {
                 counts.overflowed += 1;
-                return Fate::Overflows;
+                return PacketOutcome::Overflows;
             }
             sent_at = now + waiting + time_of(bytes as f64);
             self.sent_at = sent_at;
@@ -97,14 +97,14 @@ impl Path {
         self.was_lost = Some(is_lost);
         if is_lost {
             counts.lost += 1;
-            return Fate::Lost;
+            return PacketOutcome::Lost;
         }
         let held = match profile.jitter.is_zero() {
             true => profile.one_way,
             false => profile.one_way + profile.jitter.mul_f64(random.random()),
         };
         self.arrives_at = self.arrives_at.max(sent_at + held);
-        Fate::Arrives(self.arrives_at)
+        PacketOutcome::Arrives(self.arrives_at)
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
             let (mut bursts, mut was_lost) = (0u64, false);
             for _ in 0..PACKETS {
                 let fate = path.pass(&profile, None, MS, 100, &mut counts, &mut random);
-                let is_lost = fate == Fate::Lost;
+                let is_lost = fate == PacketOutcome::Lost;
                 bursts += u64::from(is_lost && !was_lost);
                 was_lost = is_lost;
             }
@@ -166,9 +166,9 @@ mod tests {
         let mut pass =
             || path.pass(&profile, Some(12_000_000), MS, 1_500, &mut counts, &mut random);
         for number in 1..=10 {
-            assert_eq!(pass(), Fate::Arrives(MS + number * MS + 20 * MS));
+            assert_eq!(pass(), PacketOutcome::Arrives(MS + number * MS + 20 * MS));
         }
-        assert_eq!(pass(), Fate::Overflows);
+        assert_eq!(pass(), PacketOutcome::Overflows);
         assert_eq!(counts, PathCounts { packets: 11, lost: 0, overflowed: 1 });
     }
 
@@ -179,7 +179,8 @@ mod tests {
         let mut last = Duration::ZERO;
         for number in 0..1_000u32 {
             let now = number * Duration::from_micros(300);
-            let Fate::Arrives(at) = path.pass(&profile, None, now, 100, &mut counts, &mut random)
+            let PacketOutcome::Arrives(at) =
+                path.pass(&profile, None, now, 100, &mut counts, &mut random)
             else {
                 panic!("nothing is lost")
             };

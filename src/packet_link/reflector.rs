@@ -15,13 +15,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::path::{Fate, Path};
+use super::path::{PacketOutcome, Path};
 use super::tun::{self, Tun};
 use super::{Counts, DEVICE, PACKET_BYTES_MAX, Profile, Snapshot, Unavailable};
 use crate::measure::Histogram;
 
 /// Packets that are on their way at the same time, at most; more are counted as missed.
-const HELD_MAX: usize = 200_000;
+const QUEUED_MAX: usize = 200_000;
 /// Packets that are read before those that are due are handed back.
 const READ_AT_ONCE: usize = 64;
 /// Longest sleep: how long stopping may take.
@@ -37,20 +37,20 @@ pub struct PacketLink {
 #[derive(Debug, Default)]
 struct Shared {
     is_over: AtomicBool,
-    seen: Mutex<Seen>,
+    totals: Mutex<Totals>,
 }
 
 /// What the thread has seen so far.
 #[derive(Debug)]
-struct Seen {
+struct Totals {
     counts: Counts,
     cpu_s: f64,
     late_us: Histogram,
 }
 
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen { counts: Counts::default(), cpu_s: 0.0, late_us: Histogram::new() }
+impl Default for Totals {
+    fn default() -> Totals {
+        Totals { counts: Counts::default(), cpu_s: 0.0, late_us: Histogram::new() }
     }
 }
 
@@ -74,7 +74,7 @@ impl PacketLink {
             random: ChaCha8Rng::seed_from_u64(seed),
             started: Instant::now(),
             paths: Vec::new(),
-            held: BinaryHeap::new(),
+            queue: BinaryHeap::new(),
             spare: Vec::new(),
             entered: 0,
             counts: Counts::default(),
@@ -97,10 +97,10 @@ impl PacketLink {
 
     /// What has happened so far; lateness only since this was last called.
     pub fn snapshot(&self) -> Snapshot {
-        let mut seen = self.shared.seen.lock().expect("no panic under this lock");
-        let late_us = std::mem::take(&mut seen.late_us);
-        let missed = seen.counts.missed + tun::missed();
-        Snapshot { counts: Counts { missed, ..seen.counts }, cpu_s: seen.cpu_s, late_us }
+        let mut totals = self.shared.totals.lock().expect("no panic under this lock");
+        let late_us = std::mem::take(&mut totals.late_us);
+        let missed = totals.counts.missed + tun::missed();
+        Snapshot { counts: Counts { missed, ..totals.counts }, cpu_s: totals.cpu_s, late_us }
     }
 }
 
@@ -115,7 +115,7 @@ impl Drop for PacketLink {
 
 /// A packet on its way. The order is that of arrival; ties in that of entry.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct QueuedPacket {
     due: Duration,
     number: u64,
     packet: Vec<u8>,
@@ -130,7 +130,7 @@ struct Reflector {
     started: Instant,
     /// Up and down, by the low bits of the subscriber's address.
     paths: Vec<[Path; 2]>,
-    held: BinaryHeap<Reverse<Held>>,
+    queue: BinaryHeap<Reverse<QueuedPacket>>,
     /// Buffers for packets to come.
     spare: Vec<Vec<u8>>,
     entered: u64,
@@ -143,7 +143,8 @@ impl Reflector {
     /// Waits until there is something to do, and does it.
     fn turn(&mut self) {
         let now = self.started.elapsed();
-        let next = self.held.peek().map_or(SLEEP_MAX, |Reverse(held)| held.due.saturating_sub(now));
+        let next =
+            self.queue.peek().map_or(SLEEP_MAX, |Reverse(packet)| packet.due.saturating_sub(now));
         wait_readable(&self.tun, next.min(SLEEP_MAX));
         for _ in 0..READ_AT_ONCE {
             if !self.take_one() {
@@ -163,9 +164,9 @@ impl Reflector {
         };
         packet.truncate(bytes);
         match self.admit(&mut packet) {
-            Some(due) if self.held.len() < HELD_MAX => {
+            Some(due) if self.queue.len() < QUEUED_MAX => {
                 self.entered += 1;
-                self.held.push(Reverse(Held { due, number: self.entered, packet }));
+                self.queue.push(Reverse(QueuedPacket { due, number: self.entered, packet }));
             }
             Some(_) => self.counts.missed += 1,
             None => self.spare.push(packet),
@@ -194,8 +195,8 @@ impl Reflector {
         };
         let now = self.started.elapsed();
         match path.pass(&self.profile, bit_s, now, packet.len(), counts, &mut self.random) {
-            Fate::Arrives(due) => Some(due),
-            Fate::Lost | Fate::Overflows => None,
+            PacketOutcome::Arrives(due) => Some(due),
+            PacketOutcome::Lost | PacketOutcome::Overflows => None,
         }
     }
 
@@ -203,27 +204,27 @@ impl Reflector {
     fn hand_back(&mut self) {
         loop {
             let now = self.started.elapsed();
-            match self.held.peek() {
-                Some(Reverse(held)) if held.due <= now => {}
+            match self.queue.peek() {
+                Some(Reverse(packet)) if packet.due <= now => {}
                 _ => return,
             }
-            let Some(Reverse(held)) = self.held.pop() else { return };
-            self.late.push(now - held.due);
-            if self.tun.write(&held.packet).is_err() {
+            let Some(Reverse(packet)) = self.queue.pop() else { return };
+            self.late.push(now - packet.due);
+            if self.tun.write(&packet.packet).is_err() {
                 self.counts.missed += 1;
             }
-            self.spare.push(held.packet);
+            self.spare.push(packet.packet);
         }
     }
 
     /// Makes visible what has happened in a turn.
     fn publish(&mut self, shared: &Shared) {
         let cpu = clock_gettime(ClockId::ThreadCPUTime);
-        let mut seen = shared.seen.lock().expect("no panic under this lock");
-        seen.cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-        seen.counts = self.counts;
+        let mut totals = shared.totals.lock().expect("no panic under this lock");
+        totals.cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        totals.counts = self.counts;
         for late in self.late.drain(..) {
-            seen.late_us.record(late.as_micros() as u64);
+            totals.late_us.record(late.as_micros() as u64);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Advice as a document, and the sentences about a recommendation that the report shares with it.
 
 use crate::advise::{
-    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Choice, Cost, Costs, Estimate, Margin,
-    Need, Origin, Parameter, Standing, is_two_way, simplicity,
+    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, Costs, Estimate,
+    Margin, Need, Origin, Parameter, is_two_way, simplicity,
 };
 use crate::scenario::Headers;
 use crate::units::{Unit, sentence_case, significant, thousands};
@@ -17,10 +17,11 @@ const SMALL_LOAD: f64 = 0.05;
 /// The advice for one need.
 pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
     let recommendation = match recommended(advice) {
-        Some((choice, way)) => {
+        Some((choice, estimate)) => {
             let lines = [Some(verdict(&advice.need, choice, able(advice) == 1, "")), load(advice)];
             let blocks = lines.into_iter().flatten().map(Block::text);
-            let title = format!("Recommendation: {}{}.", choice.transport.label(), parameters(way));
+            let title =
+                format!("Recommendation: {}{}.", choice.transport.label(), parameters(estimate));
             let blocks = std::iter::once(Block::note(question(&advice.need))).chain(blocks);
             Section::new("recommendation", title, blocks.collect())
         }
@@ -36,12 +37,12 @@ pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
             ],
         ),
     };
-    let why = recommended(advice).map(|(choice, way)| {
-        Section::new("why", "Why", vec![Block::list(reasons(advice, choice, way))])
+    let why = recommended(advice).map(|(choice, estimate)| {
+        Section::new("why", "Why", vec![Block::list(reasons(advice, choice, estimate))])
     });
     let changes = changes(&advice.need, &advice.choice, &advice.margins, &advice.alternatives);
     let rest = [
-        Section::new("transports", "", vec![Block::Table(table(&advice.ways))]),
+        Section::new("transports", "", vec![Block::Table(table(&advice.estimates))]),
         Section::new("changes", "What would change the recommendation", vec![Block::list(changes)]),
         Section::new(
             "sources",
@@ -54,11 +55,11 @@ pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
 
 fn recommended(advice: &Advice) -> Option<(&Choice, &Estimate)> {
     let choice = advice.choice.as_ref()?;
-    Some((choice, advice.way(choice.transport)?))
+    Some((choice, advice.estimate(choice.transport)?))
 }
 
 fn able(advice: &Advice) -> usize {
-    advice.ways.iter().filter(|way| way.too_slow_s.is_none()).count()
+    advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none()).count()
 }
 
 /// The need in a sentence.
@@ -95,8 +96,8 @@ fn messages_s(rate: f64) -> String {
 }
 
 /// How the transport is to be configured.
-fn parameters(way: &Estimate) -> String {
-    match (way.poll_interval_s, way.hold_s) {
+fn parameters(estimate: &Estimate) -> String {
+    match (estimate.poll_interval_s, estimate.hold_s) {
         (Some(interval_s), _) => {
             format!(", with a pause of {} after each response", Unit::Seconds.show(interval_s))
         }
@@ -155,9 +156,9 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
 
 /// A remark if CPU does not matter.
 fn load(advice: &Advice) -> Option<String> {
-    let able = || advice.ways.iter().filter(|way| way.too_slow_s.is_none());
-    let is_small =
-        advice.need.cost == Cost::Cpu && able().all(|way| way.cpu_cores_busy < SMALL_LOAD);
+    let able = || advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
+    let is_small = advice.need.cost == Cost::Cpu
+        && able().all(|estimate| estimate.cpu_cores_busy < SMALL_LOAD);
     is_small.then(|| {
         "Every transport that is fast enough uses less than 5 % of one core, so the cost hardly \
          matters here: choose what is easiest to operate."
@@ -168,15 +169,18 @@ fn load(advice: &Advice) -> Option<String> {
 fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
     let relative = |cost: Cost| {
         let mut others: Vec<(f64, Transport)> = advice
-            .ways
+            .estimates
             .iter()
-            .filter(|way| way.transport != choice.transport && way.too_slow_s.is_none())
-            .map(|way| (way.cost(cost) / own.cost(cost), way.transport))
+            .filter(|estimate| {
+                estimate.transport != choice.transport && estimate.too_slow_s.is_none()
+            })
+            .map(|estimate| (estimate.cost(cost) / own.cost(cost), estimate.transport))
             .filter(|(times, _)| times.is_finite())
             .collect();
         others.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let others = others.into_iter();
-        others.map(|(times, way)| format!("{} {} times", way.label(), significant(times)))
+        others
+            .map(|(times, transport)| format!("{} {} times", transport.label(), significant(times)))
     };
     let reason = |cost: Cost, value: String| {
         let others = list(relative(cost));
@@ -211,24 +215,25 @@ fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
 
 /// What short polling would mean, and which transports are too slow.
 fn slower(advice: &Advice, choice: &Choice) -> String {
-    let polling = advice.way(Transport::ShortPolling).filter(|way| way.too_slow_s.is_none());
-    let polling = polling.filter(|_| choice.transport != Transport::ShortPolling).map(|way| {
+    let polling =
+        advice.estimate(Transport::ShortPolling).filter(|estimate| estimate.too_slow_s.is_none());
+    let polling = polling.filter(|_| choice.transport != Transport::ShortPolling).map(|estimate| {
         format!(
             "Short polling would take {} on average, with a pause of {} between polls.",
-            Unit::Seconds.show(way.latency_mean_s),
-            Unit::Seconds.show(way.poll_interval_s.unwrap_or_default())
+            Unit::Seconds.show(estimate.latency_mean_s),
+            Unit::Seconds.show(estimate.poll_interval_s.unwrap_or_default())
         )
     });
-    let slow = advice.ways.iter().filter_map(|way| {
-        let least = Unit::Seconds.show(way.too_slow_s?);
-        Some(format!("{} (at least {least})", way.transport.label()))
+    let slow = advice.estimates.iter().filter_map(|estimate| {
+        let least = Unit::Seconds.show(estimate.too_slow_s?);
+        Some(format!("{} (at least {least})", estimate.transport.label()))
     });
     let slow = list(slow);
     let slow = (!slow.is_empty()).then(|| format!("Too slow in the worst case: {slow}."));
     polling.into_iter().chain(slow).collect::<Vec<_>>().join(" ")
 }
 
-fn table(ways: &[Estimate]) -> Table {
+fn table(estimates: &[Estimate]) -> Table {
     let head = [
         "transport",
         "mean latency",
@@ -241,23 +246,23 @@ fn table(ways: &[Estimate]) -> Table {
         "cores to plan",
         "memory",
     ];
-    let row = |way: &Estimate| {
-        let late = if way.too_slow_s.is_some() { " too slow" } else { "" };
+    let row = |estimate: &Estimate| {
+        let late = if estimate.too_slow_s.is_some() { " too slow" } else { "" };
         let fields = [
-            Unit::Seconds.show(way.latency_mean_s),
-            format!("{}{late}", Unit::Seconds.show(way.latency_max_s)),
-            Unit::PerSecond.show(way.requests_s),
-            Unit::BytesPerSecond.show(way.bytes_up_s),
-            Unit::BytesPerSecond.show(way.bytes_down_s),
-            thousands(way.connections.into()),
-            significant(way.cpu_cores_busy),
-            thousands(way.cores as i64),
-            Unit::Bytes.show(way.memory_bytes),
+            Unit::Seconds.show(estimate.latency_mean_s),
+            format!("{}{late}", Unit::Seconds.show(estimate.latency_max_s)),
+            Unit::PerSecond.show(estimate.requests_s),
+            Unit::BytesPerSecond.show(estimate.bytes_up_s),
+            Unit::BytesPerSecond.show(estimate.bytes_down_s),
+            thousands(estimate.connections.into()),
+            significant(estimate.cpu_cores_busy),
+            thousands(estimate.cores as i64),
+            Unit::Bytes.show(estimate.memory_bytes),
         ];
-        let name = Field::variant(way.transport);
+        let name = Field::variant(estimate.transport);
         Row::Fields(std::iter::once(name).chain(fields.map(Field::new)).collect())
     };
-    let rows = ways.iter().map(row).collect();
+    let rows = estimates.iter().map(row).collect();
     Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }
 
@@ -321,7 +326,7 @@ fn becomes(transport: Option<Transport>) -> &'static str {
 }
 
 fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
-    let is_from_run = costs.ways.values().any(|way| way.origin == Origin::Run);
+    let is_from_run = costs.transports.values().any(|own| own.origin == Origin::Run);
     let source = match is_from_run {
         true => "the run given with --costs",
         false => "the built-in reference",
@@ -337,8 +342,8 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
         ),
     ];
     if is_from_run {
-        lines.push(format!("CPU: {}.", standings(advice, |way| way.cpu_standing)));
-        lines.push(format!("Memory: {}.", standings(advice, |way| way.memory_standing)));
+        lines.push(format!("CPU: {}.", bases(advice, |estimate| estimate.cpu_basis)));
+        lines.push(format!("Memory: {}.", bases(advice, |estimate| estimate.memory_basis)));
     }
     lines.push(format!(
         "Cores to plan: at most {} busy, and each fan-out completed within the acceptable age, if \
@@ -354,21 +359,21 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
 }
 
 /// `measured for SSE; 2 times the run's range for WebSocket`.
-fn standings(advice: &Advice, of: fn(&Estimate) -> Standing) -> String {
-    let mut groups: Vec<(Standing, Vec<String>)> = Vec::new();
-    for way in &advice.ways {
-        let name = way.transport.label().to_owned();
-        match groups.iter_mut().find(|(standing, _)| *standing == of(way)) {
+fn bases(advice: &Advice, of: fn(&Estimate) -> Basis) -> String {
+    let mut groups: Vec<(Basis, Vec<String>)> = Vec::new();
+    for estimate in &advice.estimates {
+        let name = estimate.transport.label().to_owned();
+        match groups.iter_mut().find(|(basis, _)| *basis == of(estimate)) {
             Some((_, names)) => names.push(name),
-            None => groups.push((of(way), vec![name])),
+            None => groups.push((of(estimate), vec![name])),
         }
     }
-    let group = |(standing, names): (Standing, Vec<String>)| match standing {
-        Standing::Measured => format!("within the range of the run for {}", list(names)),
-        Standing::Extrapolated { factor } => {
+    let group = |(basis, names): (Basis, Vec<String>)| match basis {
+        Basis::Measured => format!("within the range of the run for {}", list(names)),
+        Basis::Extrapolated { factor } => {
             format!("{} times the range of the run for {}", significant(factor), list(names))
         }
-        Standing::Reference => {
+        Basis::Reference => {
             format!("from the built-in reference for {}, not measured by the run", list(names))
         }
     };

@@ -12,7 +12,7 @@ use crate::theory::ProcessingTime;
 use crate::variant::Variant;
 
 use super::figures::{Expected, Figure};
-use super::{Point, Report};
+use super::{PointResults, Report};
 use crate::units::{Unit, sentence_case};
 
 /// The points of one case along one axis.
@@ -21,7 +21,7 @@ pub struct Line<'a> {
     pub name: &'a str,
     pub axis: Axis,
     /// At least two, by rising value.
-    pub points: Vec<&'a Point<'a>>,
+    pub points: Vec<&'a PointResults<'a>>,
     processing_time: ProcessingTime,
     server_is_ours: bool,
 }
@@ -84,13 +84,15 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
 impl Line<'_> {
     /// The variants that have results somewhere along the line, in order.
     pub fn variants(&self) -> BTreeSet<Variant> {
-        let ways = self.points.iter().flat_map(|point| point.valid_ways());
-        ways.map(|way| way.variant).collect()
+        let results = self.points.iter().flat_map(|point| point.valid_results());
+        results.map(|result| result.variant).collect()
     }
 
     /// The smallest and the largest value.
     pub fn domain(&self) -> (f64, f64) {
-        let at = |point: Option<&&Point>| point.map_or(0.0, |point| self.axis.get(point.workload));
+        let at = |point: Option<&&PointResults>| {
+            point.map_or(0.0, |point| self.axis.get(point.workload))
+        };
         (at(self.points.first()), at(self.points.last()))
     }
 
@@ -128,7 +130,7 @@ impl Line<'_> {
 
     fn between(&self, a: Variant, b: Variant, figure: &Figure) -> Vec<Crossover> {
         let real = self.points.iter().filter_map(|point| {
-            let (a, b) = (point.way(a)?.summary(figure)?, point.way(b)?.summary(figure)?);
+            let (a, b) = (point.result(a)?.summary(figure)?, point.result(b)?.summary(figure)?);
             a.differs_from(b).then(|| (self.axis.get(point.workload), a.value / b.value))
         });
         let theory_a = self.predicted(a, figure);

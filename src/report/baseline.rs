@@ -11,7 +11,7 @@ use crate::statistics::Summary;
 use crate::variant::Variant;
 
 use super::figures::{self, Figure};
-use super::{Point, Report, Way};
+use super::{PointResults, Report, VariantResult};
 
 /// The differences between an old and a new run.
 pub struct Comparison {
@@ -51,8 +51,8 @@ pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
     for point in &points {
         let same =
             old.points.iter().find(|old| old.name == point.case && *old.workload == point.workload);
-        for way in point.transports.iter().filter_map(|variant| same?.way(*variant)) {
-            if !way.is_void() {
+        for result in point.transports.iter().filter_map(|variant| same?.result(*variant)) {
+            if !result.is_void() {
                 return Ok(());
             }
             is_void = true;
@@ -93,8 +93,8 @@ pub fn compare(old: &Run, new: &Run) -> Comparison {
     let mut comparison =
         Comparison { changes: Vec::new(), compared: 0, notes: circumstances(old.run, new.run) };
     for point in &new.points {
-        for way in &point.ways {
-            comparison.add(&old, &new, point, way);
+        for result in &point.results {
+            comparison.add(&old, &new, point, result);
         }
     }
     let magnitude = |change: &Change| change.factor().ln().abs();
@@ -103,32 +103,32 @@ pub fn compare(old: &Run, new: &Run) -> Comparison {
 }
 
 impl Comparison {
-    fn add(&mut self, old: &Report, new: &Report, point: &Point, way: &Way) {
+    fn add(&mut self, old: &Report, new: &Report, point: &PointResults, result: &VariantResult) {
         let title = point.title(new.run);
         let counterpart = old
             .points
             .iter()
             .find(|candidate| candidate.name == point.name && candidate.workload == point.workload);
-        let before = counterpart.and_then(|point| point.way(way.variant));
+        let before = counterpart.and_then(|point| point.result(result.variant));
         let missing = match before {
             None => Some("the baseline has no such measurement"),
             Some(before) if before.is_void() => Some("it is void in the baseline"),
-            Some(_) if way.is_void() => Some("it is void in this run"),
+            Some(_) if result.is_void() => Some("it is void in this run"),
             Some(_) => None,
         };
         if let Some(reason) = missing {
             let at = if title.is_empty() { String::new() } else { format!(" ({title})") };
-            self.notes.push(format!("{}{at} is not compared: {reason}", way.variant));
+            self.notes.push(format!("{}{at} is not compared: {reason}", result.variant));
         }
         let (Some(before), None) = (before, missing) else { return };
         for figure in figures::ALL.iter().copied() {
-            let (Some(old), Some(new)) = (before.summary(figure), way.summary(figure)) else {
+            let (Some(old), Some(new)) = (before.summary(figure), result.summary(figure)) else {
                 continue;
             };
             self.compared += 1;
             if new.differs_from(old) {
                 let (old, new, title) = (*old, *new, title.clone());
-                self.changes.push(Change { title, variant: way.variant, figure, old, new });
+                self.changes.push(Change { title, variant: result.variant, figure, old, new });
             }
         }
     }

@@ -10,7 +10,7 @@ use super::document::{Block, Field, Row, Section, Table};
 pub fn section(list: &PriceList, advice: &Advice) -> Section {
     let items = list.prices.keys().map(|meter| meter.label());
     let head = ["transport", "per month", "mostly"].into_iter().chain(items).map(Field::new);
-    let rows = advice.ways.iter().map(|way| row(list, way, advice));
+    let rows = advice.estimates.iter().map(|estimate| row(list, estimate, advice));
     let table = Table { head: head.collect(), names: 1, is_numeric: true, rows: rows.collect() };
     let sources = list.prices.iter().map(|(meter, price)| source(*meter, price, list));
     Section::new(
@@ -20,9 +20,9 @@ pub fn section(list: &PriceList, advice: &Advice) -> Section {
     )
 }
 
-fn row(list: &PriceList, way: &Estimate, advice: &Advice) -> Row {
-    let name = Field::new(way.transport.label());
-    let texts = match list.bill(way, &advice.need) {
+fn row(list: &PriceList, estimate: &Estimate, advice: &Advice) -> Row {
+    let name = Field::new(estimate.transport.label());
+    let texts = match list.bill(estimate, &advice.need) {
         None => {
             let none = list.prices.keys().map(|_| "–".to_owned());
             ["not offered".to_owned(), "–".to_owned()].into_iter().chain(none).collect()

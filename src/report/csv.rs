@@ -4,7 +4,7 @@
 //! no figures.
 
 use super::figures::{self, Figure};
-use super::{Point, Report, Way};
+use super::{PointResults, Report, VariantResult};
 use crate::statistics::Summary;
 
 const HEADER: &str = "case,subscribers,topics,rate_per_s,rtt_s,poll_interval_s,long_poll_hold_s,\
@@ -14,26 +14,29 @@ message_bytes,transport,status,figure,unit,value,min,max,low95,high95,repeats,pr
 pub fn table(report: &Report) -> String {
     let mut text = HEADER.to_owned();
     for point in &report.points {
-        for way in &point.ways {
-            lines(point, way).for_each(|line| text.push_str(&line));
+        for result in &point.results {
+            lines(point, result).for_each(|line| text.push_str(&line));
         }
     }
     text
 }
 
-fn lines<'a>(point: &'a Point, way: &'a Way) -> impl Iterator<Item = String> + 'a {
-    let void = way.is_void().then(|| {
-        let status = format!("void: {}", way.void_reasons.join("; "));
-        line(point, way, &status, std::iter::repeat_n(String::new(), 9))
+fn lines<'a>(
+    point: &'a PointResults,
+    result: &'a VariantResult,
+) -> impl Iterator<Item = String> + 'a {
+    let void = result.is_void().then(|| {
+        let status = format!("void: {}", result.void_reasons.join("; "));
+        line(point, result, &status, std::iter::repeat_n(String::new(), 9))
     });
     let measured = figures::ALL.iter().filter_map(move |figure| {
-        let summary = way.summary(figure)?;
-        Some(line(point, way, "ok", of_figure(way, figure, summary).into_iter()))
+        let summary = result.summary(figure)?;
+        Some(line(point, result, "ok", of_figure(result, figure, summary).into_iter()))
     });
     void.into_iter().chain(measured)
 }
 
-fn of_figure(way: &Way, figure: &Figure, summary: &Summary) -> [String; 9] {
+fn of_figure(result: &VariantResult, figure: &Figure, summary: &Summary) -> [String; 9] {
     let number = |value: f64| value.to_string();
     let spread = |value: f64| if summary.repeats >= 2 { number(value) } else { String::new() };
     [
@@ -45,11 +48,16 @@ fn of_figure(way: &Way, figure: &Figure, summary: &Summary) -> [String; 9] {
         spread(summary.low),
         spread(summary.high),
         summary.repeats.to_string(),
-        way.predicted(figure).map_or(String::new(), number),
+        result.predicted(figure).map_or(String::new(), number),
     ]
 }
 
-fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = String>) -> String {
+fn line(
+    point: &PointResults,
+    result: &VariantResult,
+    status: &str,
+    rest: impl Iterator<Item = String>,
+) -> String {
     let workload = point.workload;
     let front = [
         point.name.to_owned(),
@@ -60,7 +68,7 @@ fn line(point: &Point, way: &Way, status: &str, rest: impl Iterator<Item = Strin
         workload.poll_interval.as_secs_f64().to_string(),
         workload.long_poll_hold.as_secs_f64().to_string(),
         workload.message_bytes.to_string(),
-        way.variant.to_string(),
+        result.variant.to_string(),
         status.to_owned(),
     ];
     let fields: Vec<String> = front.into_iter().chain(rest).map(|text| quoted(&text)).collect();

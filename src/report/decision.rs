@@ -1,7 +1,7 @@
 //! The recommendation that a run supports, and the rankings behind it.
 //!
 //! Every statement of the report that one transport needs less than another comes from
-//! [`Point::ranking`], here and under "Which differences are real". The values at which the
+//! [`PointResults::ranking`], here and under "Which differences are real". The values at which the
 //! recommendation changes are extrapolated with this run's costs by [`crate::advise`].
 
 use crate::advise::{self, Alternative, Candidate, Choice, Cost, Costs, Margin, Need, Origin};
@@ -14,7 +14,7 @@ use crate::variant::{Transport, Variant};
 
 use super::figures::{self, Figure};
 use super::prose::{list, range};
-use super::{Point, Report, Way};
+use super::{PointResults, Report, VariantResult};
 
 /// Share of the acceptable age by which measured latency may exceed it: the time of the machine.
 const OWN_TIME_SHARE: f64 = 0.05;
@@ -41,9 +41,10 @@ pub struct Model {
 
 impl Decision {
     /// `None` if fewer than two transports have results.
-    pub fn of(report: &Report, point: &Point) -> Option<Decision> {
-        let plain = || point.valid_ways().filter(|way| way.variant == way.variant.transport);
-        let has_cpu = plain().all(|way| way.summary(&figures::CPU_PER_MESSAGE).is_some());
+    pub fn of(report: &Report, point: &PointResults) -> Option<Decision> {
+        let plain =
+            || point.valid_results().filter(|result| result.variant == result.variant.transport);
+        let has_cpu = plain().all(|result| result.summary(&figures::CPU_PER_MESSAGE).is_some());
         let (cost, figure) = match has_cpu {
             true => (Cost::Cpu, &figures::CPU_PER_MESSAGE),
             false => (Cost::Bytes, &figures::BYTES_PER_MESSAGE),
@@ -52,20 +53,20 @@ impl Decision {
         let ranking = point.ranking(figure);
         let lowest = ranking.groups.first();
         let is_tied = |variant: Variant| {
-            lowest.is_some_and(|group| group.iter().any(|(way, _)| way.variant == variant))
+            lowest.is_some_and(|group| group.iter().any(|(result, _)| result.variant == variant))
         };
-        let candidate = |way: &Way| {
+        let candidate = |result: &VariantResult| {
             Some(Candidate {
-                transport: way.variant.transport,
-                cost: way.summary(figure)?.value,
-                bytes: way.summary(&figures::BYTES_PER_MESSAGE)?.value,
-                is_tied: is_tied(way.variant),
+                transport: result.variant.transport,
+                cost: result.summary(figure)?.value,
+                bytes: result.summary(&figures::BYTES_PER_MESSAGE)?.value,
+                is_tied: is_tied(result.variant),
             })
         };
         if plain().filter_map(candidate).count() < 2 {
             return None;
         }
-        let fast = plain().filter(|way| is_fast(way, need.staleness_s));
+        let fast = plain().filter(|result| is_fast(result, need.staleness_s));
         let choice = Choice::among(cost, fast.filter_map(candidate).collect())?;
         let model = Model::of(report.run, need).and_then(|model| model.anchored(&choice));
         Some(Decision { need, choice, model })
@@ -105,8 +106,8 @@ fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
 }
 
 /// Whether 99 % of the messages arrive in time, or the mean if the sample supports no percentile.
-fn is_fast(way: &Way, staleness_s: f64) -> bool {
-    let latency = way.summary(&figures::LATENCY_P99).or(way.summary(&figures::LATENCY_MEAN));
+fn is_fast(result: &VariantResult, staleness_s: f64) -> bool {
+    let latency = result.summary(&figures::LATENCY_P99).or(result.summary(&figures::LATENCY_MEAN));
     latency.is_some_and(|latency| latency.value <= staleness_s * (1.0 + OWN_TIME_SHARE))
 }
 
@@ -122,9 +123,10 @@ impl Model {
         let mut costs = Costs::from_run(run);
         let is_measured =
             |transport: Transport| run.cells.iter().any(|cell| cell.variant == transport);
-        costs.ways.retain(|transport, _| is_measured(*transport));
-        let has_reference = costs.ways.values().any(|way| way.origin == Origin::Reference);
-        let is_known = costs.ways.len() >= 2 && run.server.is_child;
+        costs.transports.retain(|transport, _| is_measured(*transport));
+        let has_reference =
+            costs.transports.values().any(|result| result.origin == Origin::Reference);
+        let is_known = costs.transports.len() >= 2 && run.server.is_child;
         is_known.then_some(Model { need, costs, has_reference, recommended: None })
     }
 
@@ -161,7 +163,7 @@ impl Model {
 }
 
 /// How the recommended transport compares in the figures that decide, one sentence for each.
-pub fn reasons(point: &Point, decision: &Decision) -> Vec<String> {
+pub fn reasons(point: &PointResults, decision: &Decision) -> Vec<String> {
     let third = match decision.need.cost {
         Cost::Cpu => (&figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
         _ => (&figures::REQUESTS_PER_SUBSCRIBER, "Requests per second per subscriber"),
@@ -177,25 +179,30 @@ pub fn reasons(point: &Point, decision: &Decision) -> Vec<String> {
 }
 
 /// `Mean latency: 20.8 ms. Higher: long polling 30 ms (1.44 times).`
-fn reason(point: &Point, figure: &Figure, label: &str, recommended: Variant) -> Option<String> {
-    let own = point.way(recommended)?.summary(figure)?.value;
+fn reason(
+    point: &PointResults,
+    figure: &Figure,
+    label: &str,
+    recommended: Variant,
+) -> Option<String> {
+    let own = point.result(recommended)?.summary(figure)?.value;
     let Ranking { groups, unplaced } = point.ranking(figure);
-    let is_own = |(way, _): &(&Way, Summary)| way.variant == recommended;
+    let is_own = |(result, _): &(&VariantResult, Summary)| result.variant == recommended;
     let place = groups.iter().position(|group| group.iter().any(is_own));
-    let others = |what: &str, group: &[&(&Way, Summary)], has_ratio: bool| {
-        let show = |(way, summary): &(&Way, Summary)| {
+    let others = |what: &str, group: &[&(&VariantResult, Summary)], has_ratio: bool| {
+        let show = |(result, summary): &(&VariantResult, Summary)| {
             let value = figure.unit.show(summary.value);
             let ratio = match has_ratio && own > 0.0 {
                 true => format!(" ({} times)", significant(summary.value / own)),
                 false => String::new(),
             };
-            format!("{} {value}{ratio}", way.variant.label())
+            format!("{} {value}{ratio}", result.variant.label())
         };
         let names = group.iter().filter(|member| !is_own(member)).map(|member| show(member));
         let names = list(names);
         (!names.is_empty()).then(|| format!("{what}: {names}."))
     };
-    let at = |range: std::ops::Range<usize>| -> Vec<&(&Way, Summary)> {
+    let at = |range: std::ops::Range<usize>| -> Vec<&(&VariantResult, Summary)> {
         groups[range].iter().flatten().collect()
     };
     let parts = match place {
@@ -217,12 +224,13 @@ fn reason(point: &Point, figure: &Figure, label: &str, recommended: Variant) -> 
 
 /// Figure and order, as far as the run establishes it: `WebSocket 20 ms < [A 30 ms, B 31 ms]`.
 /// Figures that fewer than two transports have are left out.
-pub fn orders(point: &Point) -> Vec<(&'static str, String)> {
+pub fn orders(point: &PointResults) -> Vec<(&'static str, String)> {
     let order = |figure: &&'static Figure| {
         let Ranking { groups, unplaced } = point.ranking(figure);
         let is_ranking = groups.iter().map(Vec::len).sum::<usize>() + unplaced.len() >= 2;
-        let bracketed = |group: &Vec<(&Way, Summary)>| {
-            let names: Vec<String> = group.iter().map(|(way, _)| way.variant.label()).collect();
+        let bracketed = |group: &Vec<(&VariantResult, Summary)>| {
+            let names: Vec<String> =
+                group.iter().map(|(result, _)| result.variant.label()).collect();
             let values = (group.first()?.1.value, group.last()?.1.value);
             let values = range(figure.unit, values.0, values.1);
             Some(match names.len() {
@@ -290,9 +298,9 @@ mod tests {
             let lowest = ranking.groups.first().expect("something is placed");
             let close = decision.need.cost.too_close() * lowest[0].1.value;
             for transport in &decision.choice.close {
-                let way = report.points[0].way(*transport).expect("it was measured");
-                let is_lowest = lowest.iter().any(|(other, _)| other.variant == way.variant);
-                let value = way.summary(&figures::CPU_PER_MESSAGE).expect("resolved").value;
+                let result = report.points[0].result(*transport).expect("it was measured");
+                let is_lowest = lowest.iter().any(|(other, _)| other.variant == result.variant);
+                let value = result.summary(&figures::CPU_PER_MESSAGE).expect("resolved").value;
                 assert!(is_lowest || value <= close, "{spread}: {transport}");
             }
             let model = decision.model().expect("the costs reproduce the choice");

@@ -8,16 +8,17 @@ use crate::variant::Waiting;
 
 use super::document::{Field, Row, Table, Tone};
 use super::figures::{self, Expected, Figure};
-use super::{Point, Report, Way};
+use super::{PointResults, Report, VariantResult};
 
 /// Every figure of every transport at one point. Figures that no transport has are left out.
-pub fn all(point: &Point) -> Table {
+pub fn all(point: &PointResults) -> Table {
     let head = std::iter::once(Field::new("figure")).chain(variants(point)).collect();
     let mut rows = Vec::new();
     let mut section = "";
     for figure in figures::ALL {
-        let has_values = |way: &Way| way.cells.iter().any(|cell| figure.has_values(cell));
-        if !point.ways.iter().any(has_values) {
+        let has_values =
+            |result: &VariantResult| result.cells.iter().any(|cell| figure.has_values(cell));
+        if !point.results.iter().any(has_values) {
             continue;
         }
         if figure.section() != section {
@@ -25,30 +26,30 @@ pub fn all(point: &Point) -> Table {
             rows.push(Row::Section(figures::heading(section)));
         }
         let name = Field { figure: Some(figure.name), ..Field::new(figure.label) };
-        let entries = point.ways.iter().map(|way| entry(way, figure));
+        let entries = point.results.iter().map(|result| entry(result, figure));
         rows.push(Row::Fields(std::iter::once(name).chain(entries).collect()));
     }
     Table { head, names: 1, is_numeric: true, rows }
 }
 
-fn variants<'a>(point: &'a Point) -> impl Iterator<Item = Field> + 'a {
-    point.ways.iter().map(|way| Field::variant(way.variant))
+fn variants<'a>(point: &'a PointResults) -> impl Iterator<Item = Field> + 'a {
+    point.results.iter().map(|result| Field::variant(result.variant))
 }
 
-fn entry(way: &Way, figure: &Figure) -> Field {
-    if way.is_void() {
+fn entry(result: &VariantResult, figure: &Figure) -> Field {
+    if result.is_void() {
         return Field::void();
     }
-    let Some(summary) = way.summary(figure) else {
-        let has_values = way.cells.iter().any(|cell| figure.has_values(cell));
+    let Some(summary) = result.summary(figure) else {
+        let has_values = result.cells.iter().any(|cell| figure.has_values(cell));
         let too_small = || Field::toned("sample too small", Tone::Note);
         return if has_values { too_small() } else { Field::none() };
     };
     let show = |value: f64| figure.unit.show(value);
     let (min, max) = (show(summary.min), show(summary.max));
     let spread = (summary.repeats >= 2 && min != max).then(|| format!("{min} to {max}"));
-    let theory = way.predicted(figure).map(|predicted| {
-        let comparison = comparison(way, figure, summary.value, predicted);
+    let theory = result.predicted(figure).map(|predicted| {
+        let comparison = comparison(result, figure, summary.value, predicted);
         let comparison = comparison.map_or(String::new(), |text| format!(" · {text}"));
         format!("theory {}{comparison}", show(predicted))
     });
@@ -58,9 +59,14 @@ fn entry(way: &Way, figure: &Figure) -> Field {
 
 /// Measured / predicted, or the difference of shares and of latencies that are mostly processing
 /// time; `None` if the prediction is 0.
-fn comparison(way: &Way, figure: &Figure, measured: f64, predicted: f64) -> Option<String> {
+fn comparison(
+    result: &VariantResult,
+    figure: &Figure,
+    measured: f64,
+    predicted: f64,
+) -> Option<String> {
     let is_processing_time =
-        way.expected.as_ref().is_some_and(Expected::latency_is_processing_time);
+        result.expected.as_ref().is_some_and(Expected::latency_is_processing_time);
     match figure.unit {
         Unit::Seconds if is_processing_time => (predicted > 0.0).then(|| {
             let sign = if measured < predicted { "−" } else { "+" };
@@ -78,14 +84,14 @@ pub fn headlines(report: &Report) -> Table {
     let names = if has_titles { &["workload", "transport"][..] } else { &["transport"] };
     let columns = figures::HEADLINES.iter().map(|figure| Field::new(figure.heading()));
     let rows = report.points.iter().flat_map(|point| {
-        point.ways.iter().map(move |way| {
+        point.results.iter().map(move |result| {
             let title = has_titles.then(|| Field::new(point.title(report.run)));
-            let figures = figures::HEADLINES.iter().map(|figure| match way.summary(figure) {
-                _ if way.is_void() => Field::void(),
+            let figures = figures::HEADLINES.iter().map(|figure| match result.summary(figure) {
+                _ if result.is_void() => Field::void(),
                 Some(summary) => Field::new(figure.unit.show(summary.value)),
                 None => Field::none(),
             });
-            let name = Field::variant(way.variant);
+            let name = Field::variant(result.variant);
             Row::Fields(title.into_iter().chain([name]).chain(figures).collect())
         })
     });
@@ -95,14 +101,14 @@ pub fn headlines(report: &Report) -> Table {
 
 /// Bytes per delivered message with minimal and with a browser's request headers. The profile that
 /// was not measured differs by [`Sizes::BROWSER_HEADERS`] per request.
-pub fn header_profiles(point: &Point) -> Table {
+pub fn header_profiles(point: &PointResults) -> Table {
     let measured = point.workload.headers;
     let head = ["transport", "requests per message", "minimal headers", "a browser's headers"];
-    let row = |way: &Way| {
-        let bytes = way.summary(&figures::BYTES_PER_MESSAGE)?.value;
-        let requests = match way.variant.transport.waiting() {
+    let row = |result: &VariantResult| {
+        let bytes = result.summary(&figures::BYTES_PER_MESSAGE)?.value;
+        let requests = match result.variant.transport.waiting() {
             Waiting::PerConnection => 0.0,
-            _ => way.summary(&figures::REQUESTS_PER_MESSAGE)?.value,
+            _ => result.summary(&figures::REQUESTS_PER_MESSAGE)?.value,
         };
         let added = Sizes::BROWSER_HEADERS * requests;
         let (minimal, browser) = match measured {
@@ -114,14 +120,14 @@ pub fn header_profiles(point: &Point) -> Table {
             Field::toned(Unit::Bytes.show(bytes), tone)
         };
         Some(Row::Fields(vec![
-            Field::variant(way.variant),
+            Field::variant(result.variant),
             Field::new(Unit::Count.show(requests)),
             field(minimal, Headers::Minimal),
             field(browser, Headers::Browser),
         ]))
     };
     // HTTP/2 compresses headers that repeat, so that the profile adds less than its size.
-    let is_h1 = |way: &&Way| !way.variant.has(crate::variant::Extra::H2);
-    let rows = point.valid_ways().filter(is_h1).filter_map(row).collect();
+    let is_h1 = |result: &&VariantResult| !result.variant.has(crate::variant::Extra::H2);
+    let rows = point.valid_results().filter(is_h1).filter_map(row).collect();
     Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }

@@ -6,7 +6,7 @@ use crate::validity::{Finding, Severity, cautions, void_reasons};
 use crate::variant::Variant;
 
 use super::figures::{self, Figure};
-use super::{Point, Way};
+use super::{PointResults, VariantResult};
 
 /// Largest minus smallest repeat, as a share of the value: a caution.
 const WIDE_SPREAD: f64 = 0.25;
@@ -14,10 +14,11 @@ const WIDE_SPREAD: f64 = 0.25;
 const OTHER_LOAD_SHARE: f64 = 0.25;
 
 /// All findings, the gravest first.
-pub fn all(run: &Run, points: &[Point]) -> Vec<Finding> {
+pub fn all(run: &Run, points: &[PointResults]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = of_run(run).collect();
     for cell in &run.cells {
-        let same = |point: &&Point| point.name == cell.case && *point.workload == cell.workload;
+        let same =
+            |point: &&PointResults| point.name == cell.case && *point.workload == cell.workload;
         let title = points.iter().find(same).map_or(String::new(), |point| point.title(run));
         let place = place(cell.variant, &[&title, &format!("repeat {}", cell.repeat + 1)]);
         let of_cell = void_reasons(run, cell).into_iter().chain(cautions(run, cell));
@@ -30,9 +31,9 @@ pub fn all(run: &Run, points: &[Point]) -> Vec<Finding> {
     }));
     for point in points {
         let title = point.title(run);
-        for way in point.valid_ways() {
-            let place = place(way.variant, &[&title]);
-            findings.extend(of_way(run, way).map(|finding| finding.at(place.clone())));
+        for result in point.valid_results() {
+            let place = place(result.variant, &[&title]);
+            findings.extend(of_variant(run, result).map(|finding| finding.at(place.clone())));
         }
     }
     findings.sort_by_key(|finding| finding.severity);
@@ -103,18 +104,18 @@ fn of_run(run: &Run) -> impl Iterator<Item = Finding> {
     .map(|text| Finding::new(Severity::Caution, text))
 }
 
-fn of_way(run: &Run, way: &Way) -> impl Iterator<Item = Finding> {
-    let (valid, all) = (way.cells.len(), run.scenario.repeats);
+fn of_variant(run: &Run, result: &VariantResult) -> impl Iterator<Item = Finding> {
+    let (valid, all) = (result.cells.len(), run.scenario.repeats);
     let missing = (valid < all as usize).then(|| format!("only {valid} of {all} repeats count"));
-    [missing, wide_spreads(way), too_few_samples(way)]
+    [missing, wide_spreads(result), too_few_samples(result)]
         .into_iter()
         .flatten()
         .map(|text| Finding::new(Severity::Caution, text))
 }
 
-fn wide_spreads(way: &Way) -> Option<String> {
+fn wide_spreads(result: &VariantResult) -> Option<String> {
     let wide = figures::HEADLINES.iter().filter_map(|figure| {
-        let spread = way.summary(figure)?.relative_spread()?;
+        let spread = result.summary(figure)?.relative_spread()?;
         let is_wide = spread > WIDE_SPREAD;
         is_wide.then(|| format!("{} by {}", figure.name, Unit::Share.show(spread)))
     });
@@ -127,8 +128,8 @@ fn wide_spreads(way: &Way) -> Option<String> {
     })
 }
 
-fn too_few_samples(way: &Way) -> Option<String> {
-    let (deliveries, messages) = (way.latency_us.0.len(), way.published());
+fn too_few_samples(result: &VariantResult) -> Option<String> {
+    let (deliveries, messages) = (result.latency_us.0.len(), result.published());
     let is_unsupported = |figure: &&&Figure| {
         figure.section() == "latency"
             && figure.quantile().is_some_and(|p| !figures::supports(p, deliveries, messages))

@@ -13,7 +13,7 @@ use crate::run::{
     Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
     SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
-use crate::scenario::{Point, Scenario, Workload};
+use crate::scenario::{Scenario, SweepPoint, Workload};
 use crate::variant::{Transport, Variant, Waiting};
 
 /// Three repeats of a small workload, nothing wrong with it.
@@ -110,7 +110,7 @@ struct Seen {
     messages: Vec<(f64, f64)>,
 }
 
-fn cell(variant: Variant, point: &Point, repeat: u32) -> Cell {
+fn cell(variant: Variant, point: &SweepPoint, repeat: u32) -> Cell {
     let workload = &point.workload;
     let seed = 100 * u64::from(repeat) + 1;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -172,7 +172,7 @@ fn subscriber_of(
 
 fn measured(
     variant: Variant,
-    point: &Point,
+    point: &SweepPoint,
     repeat: u32,
     seen: &[Seen],
     published: u64,

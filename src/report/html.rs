@@ -10,29 +10,40 @@ use crate::text::visible;
 
 const STYLE: &str = include_str!("report.css");
 
-/// The whole page.
+/// The report of a run.
 pub fn page(report: &Report) -> String {
     let scenario = &report.run.scenario;
     let sections = sections::all(report);
+    let body = html! {
+        @for (index, section) in sections.iter().enumerate() {
+            (of_section(section))
+            @if index == 0 { (contents(&sections)) }
+        }
+        (what_if::section(report))
+    };
+    framed(&scenario.title, prose::paragraphs(&scenario.description), &body)
+}
+
+/// A page with these sections.
+pub fn document(title: &str, lead: &str, sections: &[Section]) -> String {
+    let body = html! { @for section in sections { (of_section(section)) } };
+    framed(title, std::iter::once(lead), &body)
+}
+
+fn framed<'a>(title: &str, lead: impl Iterator<Item = &'a str>, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (visible(&scenario.title)) }
+                title { (visible(title)) }
                 style { (PreEscaped(STYLE)) (PreEscaped(palette::css())) }
             }
             body { main {
-                h1 { (visible(&scenario.title)) }
-                @for paragraph in prose::paragraphs(&scenario.description) {
-                    p class="lead" { (visible(paragraph)) }
-                }
-                @for (index, section) in sections.iter().enumerate() {
-                    (of_section(section))
-                    @if index == 0 { (contents(&sections)) }
-                }
-                (what_if::section(report))
+                h1 { (visible(title)) }
+                @for paragraph in lead { p class="lead" { (visible(paragraph)) } }
+                (body)
             } }
         }
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Report, Way, figures};
+use super::{Report, VariantResult, figures};
 
 /// The recommendation, the findings, and every figure of every transport, in base units.
 pub fn document(report: &Report) -> Value {
@@ -10,8 +10,8 @@ pub fn document(report: &Report) -> Value {
         .points
         .iter()
         .map(|point| {
-            let ways: Vec<Value> = point.ways.iter().map(way).collect();
-            json!({ "case": point.name, "workload": point.workload, "transports": ways })
+            let results: Vec<Value> = point.results.iter().map(result).collect();
+            json!({ "case": point.name, "workload": point.workload, "transports": results })
         })
         .collect();
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
@@ -25,20 +25,20 @@ pub fn document(report: &Report) -> Value {
     })
 }
 
-fn way(way: &Way) -> Value {
+fn result(result: &VariantResult) -> Value {
     let figures: serde_json::Map<String, Value> = figures::ALL
         .iter()
         .filter_map(|figure| {
-            let summary = way.summary(figure)?;
+            let summary = result.summary(figure)?;
             let value = json!({
                 "unit": figure.unit.base(),
                 "value": summary.value,
                 "min": summary.min,
                 "max": summary.max,
-                "predicted": way.predicted(figure),
+                "predicted": result.predicted(figure),
             });
             Some((figure.name.to_owned(), value))
         })
         .collect();
-    json!({ "transport": way.variant, "void_reasons": way.void_reasons, "figures": figures })
+    json!({ "transport": result.variant, "void_reasons": result.void_reasons, "figures": figures })
 }

@@ -11,14 +11,14 @@ pub mod advice;
 mod axis;
 pub mod baseline;
 pub mod bills;
-mod charts;
+pub mod charts;
 mod csv;
 mod decision;
 pub mod document;
 mod figure_table;
 pub mod figures;
 mod findings;
-mod html;
+pub mod html;
 mod json;
 mod markdown;
 mod predictions;
@@ -56,7 +56,7 @@ pub use terminal::TableStyle;
 pub struct Report<'run> {
     pub run: &'run Run,
     /// In the order of the scenario.
-    pub points: Vec<Point<'run>>,
+    pub points: Vec<PointResults<'run>>,
     /// What limits the use of the figures, the gravest first.
     pub findings: Vec<Finding>,
     /// Path of the documentation, relative to the report; `None` if it is not there.
@@ -64,17 +64,17 @@ pub struct Report<'run> {
 }
 
 /// One workload under which transports were compared.
-pub struct Point<'run> {
+pub struct PointResults<'run> {
     /// The case's name, empty if the scenario has no cases.
     pub name: &'run str,
     pub case: Option<&'run Case>,
     pub workload: &'run Workload,
     /// In the order of their variants.
-    pub ways: Vec<Way<'run>>,
+    pub results: Vec<VariantResult<'run>>,
 }
 
 /// One variant of a transport under one workload, all repeats together.
-pub struct Way<'run> {
+pub struct VariantResult<'run> {
     pub variant: Variant,
     pub workload: &'run Workload,
     /// The repeats that count; empty if the transport is void.
@@ -91,11 +91,12 @@ pub struct Way<'run> {
 impl<'run> Report<'run> {
     /// Arranges `run` for reading.
     pub fn new(run: &'run Run) -> Self {
-        let mut points: Vec<Point> = Vec::new();
+        let mut points: Vec<PointResults> = Vec::new();
         for cell in &run.cells {
-            let same = |point: &Point| point.workload == &cell.workload && point.name == cell.case;
+            let same =
+                |point: &PointResults| point.workload == &cell.workload && point.name == cell.case;
             if !points.iter().any(same) {
-                points.push(Point::new(run, cell));
+                points.push(PointResults::new(run, cell));
             }
         }
         let findings = findings::all(run, &points);
@@ -143,17 +144,22 @@ impl<'run> Report<'run> {
     }
 }
 
-impl<'run> Point<'run> {
+impl<'run> PointResults<'run> {
     fn new(run: &'run Run, first: &'run Cell) -> Self {
         let here = |cell: &&Cell| cell.case == first.case && cell.workload == first.workload;
         let cells: Vec<&Cell> = run.cells.iter().filter(here).collect();
         let variants: BTreeSet<Variant> = cells.iter().map(|cell| cell.variant).collect();
-        let ways = variants.into_iter().map(|variant| {
-            let of_way = cells.iter().filter(|cell| cell.variant == variant);
-            Way::new(run, variant, &first.workload, of_way.copied().collect())
+        let results = variants.into_iter().map(|variant| {
+            let of_variant = cells.iter().filter(|cell| cell.variant == variant);
+            VariantResult::new(run, variant, &first.workload, of_variant.copied().collect())
         });
         let case = run.scenario.cases.iter().find(|case| case.name == first.case);
-        Point { name: &first.case, case, workload: &first.workload, ways: ways.collect() }
+        PointResults {
+            name: &first.case,
+            case,
+            workload: &first.workload,
+            results: results.collect(),
+        }
     }
 
     /// The point's case and swept value; empty if there are no other points.
@@ -166,32 +172,32 @@ impl<'run> Point<'run> {
     }
 
     /// The variant's results, if it was measured here.
-    pub fn way(&self, variant: impl Into<Variant>) -> Option<&Way<'run>> {
+    pub fn result(&self, variant: impl Into<Variant>) -> Option<&VariantResult<'run>> {
         let variant = variant.into();
-        self.ways.iter().find(|way| way.variant == variant)
+        self.results.iter().find(|result| result.variant == variant)
     }
 
     /// The transports that have results.
-    pub fn valid_ways(&self) -> impl Iterator<Item = &Way<'run>> {
-        self.ways.iter().filter(|way| !way.is_void())
+    pub fn valid_results(&self) -> impl Iterator<Item = &VariantResult<'run>> {
+        self.results.iter().filter(|result| !result.is_void())
     }
 
     /// The transports that have `figure`, smallest first.
-    pub fn values(&self, figure: &Figure) -> Vec<(&Way<'run>, Summary)> {
-        let value = |way: &Way<'run>| way.summary(figure).copied();
+    pub fn values(&self, figure: &Figure) -> Vec<(&VariantResult<'run>, Summary)> {
+        let value = |result: &VariantResult<'run>| result.summary(figure).copied();
         let mut values: Vec<_> =
-            self.ways.iter().filter_map(|way| Some((way, value(way)?))).collect();
+            self.results.iter().filter_map(|result| Some((result, value(result)?))).collect();
         values.sort_by(|(_, a), (_, b)| a.value.total_cmp(&b.value));
         values
     }
 
     /// The order of the transports in `figure`, as far as the run establishes it.
-    pub fn ranking(&self, figure: &Figure) -> Ranking<&Way<'run>> {
+    pub fn ranking(&self, figure: &Figure) -> Ranking<&VariantResult<'run>> {
         ranking(self.values(figure))
     }
 }
 
-impl<'run> Way<'run> {
+impl<'run> VariantResult<'run> {
     fn new(
         run: &'run Run,
         variant: Variant,
@@ -211,7 +217,7 @@ impl<'run> Way<'run> {
         };
         let summaries = figures::ALL.iter().filter_map(summarise).collect();
         let expected = expected(run, variant, workload, &cells);
-        Way { variant, workload, cells, void_reasons, latency_us, expected, summaries }
+        VariantResult { variant, workload, cells, void_reasons, latency_us, expected, summaries }
     }
 
     /// True if no repeat counts.

@@ -6,7 +6,7 @@
 use crate::run::Cell;
 
 use super::figures::{self, Expected, Figure};
-use super::{Point, Report, Way, expected, findings};
+use super::{PointResults, Report, VariantResult, expected, findings};
 use crate::statistics::median;
 use crate::units::thousands;
 use crate::validity;
@@ -32,7 +32,7 @@ const STANDARD_ERRORS: f64 = 2.0;
 
 /// The result of one prediction.
 #[derive(Debug, Clone, PartialEq)]
-enum Outcome {
+enum PredictionCheck {
     Held,
     /// The figure with both values.
     Missed(String),
@@ -63,17 +63,20 @@ impl Reason {
 
 /// The results as sentences; empty if nothing was predicted.
 pub fn sentences(report: &Report) -> Vec<String> {
-    let outcomes: Vec<Outcome> = report
+    let outcomes: Vec<PredictionCheck> = report
         .points
         .iter()
-        .flat_map(|point| point.valid_ways().flat_map(move |way| of_way(report, point, way)))
+        .flat_map(|point| {
+            point.valid_results().flat_map(move |result| of_variant(report, point, result))
+        })
         .collect();
     if outcomes.is_empty() {
         return Vec::new();
     }
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|o| wanted(o)).count();
-    let judged = count(|outcome| !matches!(outcome, Outcome::NotJudged(_)));
-    let held = count(|outcome| matches!(outcome, Outcome::Held));
+    let count =
+        |wanted: fn(&PredictionCheck) -> bool| outcomes.iter().filter(|o| wanted(o)).count();
+    let judged = count(|outcome| !matches!(outcome, PredictionCheck::NotJudged(_)));
+    let held = count(|outcome| matches!(outcome, PredictionCheck::Held));
     let whole = |count: usize| thousands(count as i64);
     let verdict = format!(
         "{} of {} predictions held: mean latencies within 5 %, requests per second within 3 %, \
@@ -82,27 +85,28 @@ pub fn sentences(report: &Report) -> Vec<String> {
         whole(judged)
     );
     let missed = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Missed(words) => Some(format!("Did not hold: {words}.")),
+        PredictionCheck::Missed(words) => Some(format!("Did not hold: {words}.")),
         _ => None,
     });
     let left_out = Reason::ALL.into_iter().filter_map(|reason| {
-        let of_reason = |outcome: &&Outcome| **outcome == Outcome::NotJudged(reason);
+        let of_reason =
+            |outcome: &&PredictionCheck| **outcome == PredictionCheck::NotJudged(reason);
         let count = outcomes.iter().filter(of_reason).count();
         (count > 0).then(|| format!("Not judged ({}): {}.", whole(count), reason.text()))
     });
     std::iter::once(verdict).chain(missed).chain(left_out).collect()
 }
 
-fn of_way<'a>(
+fn of_variant<'a>(
     report: &'a Report,
-    point: &'a Point,
-    way: &'a Way,
-) -> impl Iterator<Item = Outcome> + 'a {
+    point: &'a PointResults,
+    result: &'a VariantResult,
+) -> impl Iterator<Item = PredictionCheck> + 'a {
     let is_fit = |cell: &&&Cell| !validity::is_disturbed(report.run, cell);
-    let fit: Vec<&Cell> = way.cells.iter().filter(is_fit).copied().collect();
-    let cells = if fit.is_empty() { &way.cells } else { &fit };
+    let fit: Vec<&Cell> = result.cells.iter().filter(is_fit).copied().collect();
+    let cells = if fit.is_empty() { &result.cells } else { &fit };
     let is_disturbed = fit.is_empty();
-    let expected = expected(report.run, way.variant, way.workload, cells);
+    let expected = expected(report.run, result.variant, result.workload, cells);
     let cells = cells.clone();
     JUDGED.iter().filter_map(move |(figure, tolerance)| {
         let expected = expected.as_ref()?;
@@ -115,20 +119,23 @@ fn of_way<'a>(
             return None;
         }
         Some(if is_latency && expected.latency_is_processing_time() {
-            Outcome::NotJudged(Reason::ProcessingTime)
+            PredictionCheck::NotJudged(Reason::ProcessingTime)
         } else if is_disturbed {
-            Outcome::NotJudged(Reason::Disturbed)
+            PredictionCheck::NotJudged(Reason::Disturbed)
         } else if STANDARD_ERRORS * standard_error(figure, expected, &cells)
             > tolerance.of(predicted)
         {
-            Outcome::NotJudged(Reason::TooFew)
+            PredictionCheck::NotJudged(Reason::TooFew)
         } else if (measured - predicted).abs() <= tolerance.of(predicted) {
-            Outcome::Held
+            PredictionCheck::Held
         } else {
-            let place = findings::place(way.variant, &[&point.title(report.run)]);
+            let place = findings::place(result.variant, &[&point.title(report.run)]);
             let show = |value| figure.unit.show(value);
             let (measured, predicted) = (show(measured), show(predicted));
-            Outcome::Missed(format!("{place}: {} {measured}, predicted {predicted}", figure.name))
+            PredictionCheck::Missed(format!(
+                "{place}: {} {measured}, predicted {predicted}",
+                figure.name
+            ))
         })
     })
 }

@@ -2,7 +2,7 @@
 
 use super::document::{Field, Tone};
 use super::threshold::Reference;
-use super::{Point, Report};
+use super::{PointResults, Report};
 
 /// A row for each: case, source, figure, published value, value of the run, why they may differ.
 pub fn rows(report: &Report) -> Vec<Vec<Field>> {
@@ -29,12 +29,13 @@ fn ours_at(report: &Report, case: &str, name: &str) -> String {
     let Ok(reference) = name.parse::<Reference>() else {
         return format!("unknown figure: {name}");
     };
-    let points: Vec<&Point> = report.points.iter().filter(|point| point.name == case).collect();
-    let at = |point: &&Point| {
-        let way = point.way(reference.variant)?;
-        let value = match way.summary(reference.figure) {
+    let points: Vec<&PointResults> =
+        report.points.iter().filter(|point| point.name == case).collect();
+    let at = |point: &&PointResults| {
+        let result = point.result(reference.variant)?;
+        let value = match result.summary(reference.figure) {
             Some(summary) => reference.figure.unit.show(summary.value),
-            None if way.is_void() => "void".to_owned(),
+            None if result.is_void() => "void".to_owned(),
             None => "—".to_owned(),
         };
         Some(match points.len() {

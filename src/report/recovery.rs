@@ -1,28 +1,28 @@
 //! What a restart of the server meant for its subscribers, in sentences.
 
-use super::Point;
+use super::PointResults;
 use super::figures;
 use super::prose::{list, range};
 use crate::units::Unit;
 
 /// How long the server was down and when the subscribers of each transport had recovered. Empty
 /// without a restart. Transports that lost or duplicated a message are void and not included.
-pub fn sentences(point: &Point) -> Vec<String> {
+pub fn sentences(point: &PointResults) -> Vec<String> {
     let down = point.values(&figures::RECOVERY_DOWN);
     let (Some((_, shortest)), Some((_, longest))) = (down.first(), down.last()) else {
         return Vec::new();
     };
     let down = range(Unit::Seconds, shortest.value, longest.value);
     let ranked = point.values(&figures::RECOVERY_BACK_MEAN);
-    let back = ranked.iter().map(|(way, summary)| {
-        let last = way.summary(&figures::RECOVERY_BACK_MAX).unwrap_or(summary).value;
+    let back = ranked.iter().map(|(result, summary)| {
+        let last = result.summary(&figures::RECOVERY_BACK_MAX).unwrap_or(summary).value;
         let [mean, last] = [summary.value, last].map(|seconds| Unit::Seconds.show(seconds));
-        let noticed = way.summary(&figures::RECOVERY_NOTICED).map_or(1.0, |share| share.value);
+        let noticed = result.summary(&figures::RECOVERY_NOTICED).map_or(1.0, |share| share.value);
         let others = match noticed < 1.0 {
             true => format!("; {} did not notice", Unit::Share.show(1.0 - noticed)),
             false => String::new(),
         };
-        format!("{} {mean} (the last {last}{others})", way.variant.label())
+        format!("{} {mean} (the last {last}{others})", result.variant.label())
     });
     let back = list(back);
     let back = (!back.is_empty()).then(|| {

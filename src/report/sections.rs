@@ -6,7 +6,9 @@ use crate::units::Unit;
 
 use super::decision::{self, Decision, Model};
 use super::document::{Block, Field, Row, Section, Table, Tone};
-use super::{Point, Report, advice, axis, charts, figure_table, figures, predictions, prose};
+use super::{
+    PointResults, Report, advice, axis, charts, figure_table, figures, predictions, prose,
+};
 use super::{published, recovery, variants};
 
 /// Points listed by name beside a recommendation.
@@ -65,9 +67,9 @@ fn decision(report: &Report) -> Section {
 pub fn conclusion(report: &Report) -> Vec<Block> {
     let void = report.points.iter().flat_map(|point| {
         let title = point.title(report.run);
-        point.ways.iter().filter(|way| way.is_void()).map(move |way| {
+        point.results.iter().filter(|result| result.is_void()).map(move |result| {
             let at = if title.is_empty() { String::new() } else { format!(" ({title})") };
-            let (name, reasons) = (way.variant.label(), way.void_reasons.join("; "));
+            let (name, reasons) = (result.variant.label(), result.void_reasons.join("; "));
             Block::Paragraph(Tone::Void, format!("Void: {name}{at} has no result. {reasons}."))
         })
     });
@@ -85,7 +87,7 @@ pub fn conclusion(report: &Report) -> Vec<Block> {
     void.chain(results).chain(cautions.map(Block::note)).collect()
 }
 
-fn of_one(report: &Report, point: &Point) -> Vec<Block> {
+fn of_one(report: &Report, point: &PointResults) -> Vec<Block> {
     let Some(decision) = Decision::of(report, point) else {
         let too_few = "Fewer than two transports have results, so the run supports no \
                        recommendation.";
@@ -172,7 +174,7 @@ fn across(report: &Report) -> Vec<Block> {
     blocks
 }
 
-fn chart(report: &Report, point: &Point) -> Option<charts::Chart> {
+fn chart(report: &Report, point: &PointResults) -> Option<charts::Chart> {
     let decision = Decision::of(report, point)?;
     match decision.model() {
         Some(model) => Some(charts::map::recommended(model, decision.need)),
@@ -213,7 +215,7 @@ fn published(report: &Report) -> Option<Section> {
 /// A list of what `sentences` says about each point, under its title if there are several.
 fn by_point(
     report: &Report,
-    sentences: impl Fn(&Point) -> Vec<String>,
+    sentences: impl Fn(&PointResults) -> Vec<String>,
 ) -> impl Iterator<Item = String> {
     report.points.iter().flat_map(move |point| {
         let title = match point.title(report.run) {
@@ -254,7 +256,7 @@ fn figures(report: &Report) -> Section {
     Section::new("figures", "All figures", blocks)
 }
 
-fn of_point(point: &Point) -> Vec<Block> {
+fn of_point(point: &PointResults) -> Vec<Block> {
     let charts = [
         charts::percentiles::latency(point),
         charts::bar_chart::requests(point),

@@ -61,13 +61,13 @@ fn of_table(table: &Table, style: TableStyle) -> String {
 }
 
 fn colour(field: &Field) -> Option<Color> {
-    let of_way = |variant| {
+    let of_variant = |variant| {
         let (r, g, b) = palette::of(variant).dark;
         Color::Rgb { r, g, b }
     };
     match field.tone {
         Tone::Void => Some(Color::Red),
-        _ => field.variant.map(of_way),
+        _ => field.variant.map(of_variant),
     }
 }
 

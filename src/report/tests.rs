@@ -35,10 +35,10 @@ fn write_samples() {
 fn a_percentile_of_too_few_messages_is_not_shown() {
     let run = fixture::run();
     let report = Report::new(&run);
-    let way = report.points[0].way(Transport::WebSocket).unwrap();
-    assert!(way.published() < 200);
-    assert!(way.summary(&figures::LATENCY_P99).is_some());
-    assert!(way.summary(&figures::LATENCY_P999).is_none());
+    let result = report.points[0].result(Transport::WebSocket).unwrap();
+    assert!(result.published() < 200);
+    assert!(result.summary(&figures::LATENCY_P99).is_some());
+    assert!(result.summary(&figures::LATENCY_P999).is_none());
     assert!(!report.csv().contains("latency.p99.9"));
     assert!(report.markdown().contains("| p99.9 (`latency.p99.9`) | sample too small |"));
     let is_shown = |finding: &Finding| finding.to_string().contains("latency.p99.9 not shown");
@@ -49,7 +49,7 @@ fn a_percentile_of_too_few_messages_is_not_shown() {
 fn wrong_deliveries_void_the_transport_and_hide_its_figures() {
     let mut run = fixture::run();
     let honest = Report::new(&run);
-    let mean = honest.points[0].way(Transport::LongPolling).unwrap();
+    let mean = honest.points[0].result(Transport::LongPolling).unwrap();
     let mean = figures::LATENCY_MEAN.unit.show(mean.summary(&figures::LATENCY_MEAN).unwrap().value);
     assert!(texts(&honest).iter().take(2).all(|text| text.contains(&mean)));
 
@@ -57,7 +57,7 @@ fn wrong_deliveries_void_the_transport_and_hide_its_figures() {
     cell.unwrap().deliveries.lost = 3;
     let report = Report::new(&run);
     assert!(report.is_void());
-    assert!(report.points[0].way(Transport::LongPolling).unwrap().is_void());
+    assert!(report.points[0].result(Transport::LongPolling).unwrap().is_void());
     for text in texts(&report) {
         assert!(!text.contains(&mean), "{text}");
         assert!(text.contains("void"), "{text}");
@@ -66,7 +66,7 @@ fn wrong_deliveries_void_the_transport_and_hide_its_figures() {
     assert!(report.answer()[0].contains("3 of 400 deliveries were lost"), "{:?}", report.answer());
     let ok_lines = |line: &&str| line.contains(",long-polling,ok,");
     assert_eq!(report.csv().lines().filter(ok_lines).count(), 0);
-    assert!(!report.html().contains("long polling: p50"), "the void way is drawn");
+    assert!(!report.html().contains("long polling: p50"), "the void result is drawn");
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn a_saturated_repeat_does_not_count_and_the_others_do() {
     let transport = run.cells[0].variant;
     let report = Report::new(&run);
     assert!(report.is_void());
-    let way = report.points[0].way(transport).unwrap();
-    assert_eq!(way.cells.len(), 2);
+    let result = report.points[0].result(transport).unwrap();
+    assert_eq!(result.cells.len(), 2);
     let texts: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
     assert!(texts.iter().any(|text| text.contains("used 1.9 of 2 cores")), "{texts:?}");
     assert!(texts.iter().any(|text| text.contains("only 2 of 3 repeats count")), "{texts:?}");
@@ -180,8 +180,8 @@ fn csv_has_a_line_for_each_figure_of_each_transport() {
     let csv = report.csv();
     let lines: Vec<Vec<String>> = csv.lines().map(fields).collect();
     assert!(lines.iter().all(|fields| fields.len() == lines[0].len()), "{csv}");
-    let figures: usize = report.points[0].ways.iter().map(|way| way.summaries.len()).sum();
-    assert_eq!(lines.len(), 1 + figures + 1, "a header, the figures, and the void way");
+    let figures: usize = report.points[0].results.iter().map(|result| result.summaries.len()).sum();
+    assert_eq!(lines.len(), 1 + figures + 1, "a header, the figures, and the void result");
     let value = lines[0].iter().position(|name| name == "value").unwrap();
     assert!(lines[2..].iter().all(|fields| fields[value].parse::<f64>().is_ok()));
 }
@@ -273,8 +273,8 @@ fn a_run_that_measured_nothing_says_so() {
 fn predictions_are_shown_beside_measurements() {
     let run = fixture::run();
     let report = Report::new(&run);
-    let way = report.points[0].way(Transport::ShortPolling).unwrap();
-    assert_eq!(way.predicted(&figures::LATENCY_MEAN), Some(0.54));
+    let result = report.points[0].result(Transport::ShortPolling).unwrap();
+    assert_eq!(result.predicted(&figures::LATENCY_MEAN), Some(0.54));
     assert!(report.html().contains("theory 540 ms"));
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::variant::Variant;
 
 use super::figures::Figure;
-use super::{Point, Report};
+use super::{PointResults, Report};
 
 /// A figure of a way: `websocket.latency.p99`.
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +39,64 @@ impl fmt::Display for Reference {
 /// When a run is to fail.
 #[derive(Debug, Clone, Copy)]
 pub struct Threshold {
-    reference: Reference,
+    variant: Variant,
+    condition: Condition,
+}
+
+/// A comparison of a figure with a limit: `latency.p99 < 200ms`.
+#[derive(Debug, Clone, Copy)]
+pub struct Condition {
+    pub figure: &'static Figure,
     comparison: Comparison,
     /// In the figure's base unit.
     limit: f64,
+}
+
+impl Condition {
+    /// `figure <= limit`, with the limit in the figure's base unit.
+    pub fn at_most(figure: &'static Figure, limit: f64) -> Condition {
+        Condition { figure, comparison: Comparison::AtMost, limit }
+    }
+
+    /// True if the condition holds for `value`, in the figure's base unit.
+    pub fn holds(&self, value: f64) -> bool {
+        self.comparison.holds(value, self.limit)
+    }
+
+    /// The limit, in the figure's base unit.
+    pub fn limit(&self) -> f64 {
+        self.limit
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (figure, comparison, limit) = split(text, "latency.p99 < 200ms")?;
+        let figure = Figure::named(figure)?;
+        Ok(Condition { figure, comparison, limit: figure.unit.parse(limit)? })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = SIGNS.iter().find(|(_, comparison)| *comparison == self.comparison);
+        let sign = sign.map_or("", |(sign, _)| sign);
+        write!(f, "{} {sign} {}", self.figure.name, self.figure.unit.show(self.limit))
+    }
+}
+
+/// The two sides of a comparison, and its sign.
+///
+/// # Errors
+/// If there is no sign; the error shows `example`.
+fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, Comparison, &'a str), String> {
+    let split = |(sign, comparison): (&str, Comparison)| {
+        text.split_once(sign).map(|(left, right)| (left.trim(), comparison, right))
+    };
+    let found = SIGNS.into_iter().find_map(split);
+    found.ok_or_else(|| format!("'{text}' compares nothing; write {example}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +117,7 @@ const SIGNS: [(&str, Comparison); 4] = [
 
 /// What became of a threshold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct ThresholdCheck {
     /// One line for each point: what was measured there, or why it could not be checked.
     pub lines: Vec<String>,
     pub failed: bool,
@@ -75,48 +129,44 @@ impl Threshold {
     /// # Errors
     /// Says which part is wrong and what would be right.
     pub fn parse(text: &str) -> Result<Threshold, String> {
-        let split = |(sign, comparison): (&str, Comparison)| {
-            text.split_once(sign).map(|(left, right)| (left, comparison, right))
-        };
-        let (left, comparison, right) = SIGNS.into_iter().find_map(split).ok_or_else(|| {
-            format!("'{text}' compares nothing; write websocket.latency.p99 > 80ms")
-        })?;
-        let reference: Reference = left.trim().parse()?;
-        let limit = reference.figure.unit.parse(right)?;
-        Ok(Threshold { reference, comparison, limit })
+        let (left, comparison, right) = split(text, "websocket.latency.p99 > 80ms")?;
+        let Reference { variant, figure } = left.parse()?;
+        let limit = figure.unit.parse(right)?;
+        Ok(Threshold { variant, condition: Condition { figure, comparison, limit } })
     }
 
     /// The figure it is about.
     pub fn reference(&self) -> Reference {
-        self.reference
+        Reference { variant: self.variant, figure: self.condition.figure }
     }
 
     /// Whether the run fails, with a line for each point at which the way was measured.
-    pub fn check(&self, report: &Report) -> Outcome {
-        let variant = self.reference.variant;
-        let here = report.points.iter().filter(|point| point.way(variant).is_some());
+    pub fn check(&self, report: &Report) -> ThresholdCheck {
+        let variant = self.variant;
+        let here = report.points.iter().filter(|point| point.result(variant).is_some());
         let checked: Vec<(String, bool)> = here.map(|point| self.at(report, point)).collect();
         let failed = checked.is_empty() || checked.iter().any(|(_, failed)| *failed);
         let mut lines: Vec<String> = checked.into_iter().map(|(line, _)| line).collect();
         if lines.is_empty() {
             lines.push(format!("{self}: failed, {variant} was not measured"));
         }
-        Outcome { lines, failed }
+        ThresholdCheck { lines, failed }
     }
 
-    fn at(&self, report: &Report, point: &Point) -> (String, bool) {
-        let Reference { variant, figure } = self.reference;
-        let way = point.way(variant);
+    fn at(&self, report: &Report, point: &PointResults) -> (String, bool) {
+        let Threshold { variant, condition } = self;
+        let (variant, figure) = (*variant, condition.figure);
+        let result = point.result(variant);
         let title = match point.title(report.run) {
             title if title.is_empty() => String::new(),
             title => format!(" ({title})"),
         };
-        let (text, failed) = match way.and_then(|way| way.summary(figure)) {
-            Some(summary) if self.comparison.holds(summary.value, self.limit) => {
+        let (text, failed) = match result.and_then(|result| result.summary(figure)) {
+            Some(summary) if condition.holds(summary.value) => {
                 (format!("failed, it is {}", figure.unit.show(summary.value)), true)
             }
             Some(summary) => (format!("passed, it is {}", figure.unit.show(summary.value)), false),
-            None if way.is_some_and(|way| way.is_void()) => {
+            None if result.is_some_and(|result| result.is_void()) => {
                 (format!("failed, {variant} is void"), true)
             }
             None => ("failed, the run cannot tell that figure".to_owned(), true),
@@ -127,9 +177,7 @@ impl Threshold {
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = SIGNS.iter().find(|(_, comparison)| *comparison == self.comparison);
-        let sign = sign.map_or("", |(sign, _)| sign);
-        write!(f, "{} {sign} {}", self.reference, self.reference.figure.unit.show(self.limit))
+        write!(f, "{}.{}", self.variant, self.condition)
     }
 }
 
@@ -157,7 +205,7 @@ mod tests {
     use super::*;
     use crate::report::fixture;
 
-    fn outcome(threshold: &str) -> Outcome {
+    fn outcome(threshold: &str) -> ThresholdCheck {
         let run = fixture::run();
         Threshold::parse(threshold).unwrap().check(&Report::new(&run))
     }
@@ -175,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_checked_fails() {
+    fn threshold_without_a_figure_fails() {
         assert!(outcome("websocket.latency.p99.9 > 10s").failed, "too few messages for a p99.9");
         let mut run = fixture::run();
         run.cells.iter_mut().for_each(|cell| cell.deliveries.lost = 1);
@@ -192,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_would_be_right() {
+    fn errors_list_the_valid_values() {
         let error = |text: &str| Threshold::parse(text).err().unwrap();
         insta::assert_snapshot!(
             error("websocket.latency.p99 = 80ms"),

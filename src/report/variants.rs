@@ -2,7 +2,7 @@
 
 use super::figures::{self, Figure};
 use super::prose::list;
-use super::{Point, Way};
+use super::{PointResults, VariantResult};
 use crate::units::sentence_case;
 
 /// The figures that are compared.
@@ -15,18 +15,18 @@ const FIGURES: [(&Figure, &str); 4] = [
 
 /// `Short polling +gzip: bytes per message −79 %; no established change in latency.` Nothing for a
 /// variant whose plain transport has no result at the point.
-pub fn sentences(point: &Point) -> Vec<String> {
-    let against_plain = |way: &Way| {
-        let plain = point.way(way.variant.transport)?;
-        if way.variant == plain.variant { None } else { sentence(way, plain) }
+pub fn sentences(point: &PointResults) -> Vec<String> {
+    let against_plain = |result: &VariantResult| {
+        let plain = point.result(result.variant.transport)?;
+        if result.variant == plain.variant { None } else { sentence(result, plain) }
     };
-    point.valid_ways().filter_map(against_plain).collect()
+    point.valid_results().filter_map(against_plain).collect()
 }
 
-fn sentence(way: &Way, plain: &Way) -> Option<String> {
+fn sentence(result: &VariantResult, plain: &VariantResult) -> Option<String> {
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     for (figure, name) in FIGURES {
-        let (Some(now), Some(then)) = (way.summary(figure), plain.summary(figure)) else {
+        let (Some(now), Some(then)) = (result.summary(figure), plain.summary(figure)) else {
             continue;
         };
         if now.differs_from(then) && then.value > 0.0 {
@@ -37,7 +37,7 @@ fn sentence(way: &Way, plain: &Way) -> Option<String> {
     }
     let same = (!same.is_empty()).then(|| format!("no established change in {}", list(same)));
     let parts: Vec<String> = changed.into_iter().chain(same).collect();
-    let label = sentence_case(&way.variant.label());
+    let label = sentence_case(&result.variant.label());
     (!parts.is_empty()).then(|| format!("{label}: {}.", parts.join("; ")))
 }
 

@@ -227,7 +227,7 @@ pub struct Published {
 
 /// A workload with the transports to measure, all under the same schedule.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct SweepPoint {
     /// Name of the case, empty if the scenario has no cases.
     pub case: String,
     pub workload: Workload,
@@ -296,13 +296,13 @@ impl Scenario {
     }
 
     /// All workloads of the scenario, in order: each case at each value of its sweep.
-    pub fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<SweepPoint> {
         let expand = |workload: &Workload, sweep: &Option<Sweep>| match sweep {
             Some(sweep) => sweep.expand(workload),
             None => vec![workload.clone()],
         };
         if self.cases.is_empty() {
-            let point = |workload| Point {
+            let point = |workload| SweepPoint {
                 case: String::new(),
                 workload,
                 transports: self.transports.clone(),
@@ -310,10 +310,9 @@ impl Scenario {
             return expand(&self.workload, &self.sweep).into_iter().map(point).collect();
         }
         let of_case = |case: &Case| {
-            let mut workload = self.workload.clone();
-            case.workload.apply(&mut workload);
+            let workload = case.workload.applied_to(&self.workload);
             let transports = case.transports.clone().unwrap_or_else(|| self.transports.clone());
-            let point = |workload| Point {
+            let point = |workload| SweepPoint {
                 case: case.name.clone(),
                 workload,
                 transports: transports.clone(),

@@ -1,14 +1,15 @@
-//! What a case, or a flag of the command line, changes of a workload: every key, each optional.
+//! The values of a workload that a case or flags of the command line override.
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Headers, Link, Process, Workload, friendly};
 use crate::units::parse_duration;
 use crate::variant::Pacing;
 
-/// Parts of a workload that a case, or a flag of the command line, sets anew.
+/// Values that override those of a workload; absent values leave it unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
@@ -107,69 +108,91 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Sets in `workload` whatever is given here.
-    pub fn apply(&self, workload: &mut Workload) {
-        fn set<T: Copy>(target: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *target = value;
-            }
-        }
-        set(&mut workload.subscribers, self.subscribers);
-        set(&mut workload.topics, self.topics);
-        set(&mut workload.rate, self.rate);
-        set(&mut workload.process, self.process);
-        set(&mut workload.message_bytes, self.message_bytes);
-        set(&mut workload.poll_interval, self.poll_interval);
-        set(&mut workload.poll_interval_max, self.poll_interval_max);
-        set(&mut workload.poll_pacing, self.poll_pacing);
-        set(&mut workload.long_poll_hold, self.long_poll_hold);
-        set(&mut workload.streams_per_connection, self.streams_per_connection);
-        set(&mut workload.rtt, self.rtt);
-        set(&mut workload.link, self.link);
-        set(&mut workload.jitter, self.jitter);
-        set(&mut workload.loss, self.loss);
-        set(&mut workload.loss_burst, self.loss_burst);
-        set(&mut workload.bandwidth_down_kbit, self.bandwidth_down_kbit.map(Some));
-        set(&mut workload.bandwidth_up_kbit, self.bandwidth_up_kbit.map(Some));
-        set(&mut workload.queue_bytes, self.queue_bytes);
-        set(&mut workload.headers, self.headers);
-        set(&mut workload.idle, self.idle);
-        set(&mut workload.warm_up, self.warm_up);
-        set(&mut workload.duration, self.duration);
-        set(&mut workload.restart, self.restart);
-    }
-
-    /// Whether the value of this key is given here.
-    pub fn sets(&self, key: &str) -> bool {
-        serde_json::to_value(self).is_ok_and(|values| values.get(key).is_some())
+    /// `workload` with the values that are given here.
+    pub fn applied_to(&self, workload: &Workload) -> Workload {
+        merge(workload, self)
     }
 
     /// These, except where `stronger` has a value.
     pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
-        Overrides {
-            subscribers: stronger.subscribers.or(self.subscribers),
-            topics: stronger.topics.or(self.topics),
-            rate: stronger.rate.or(self.rate),
-            process: stronger.process.or(self.process),
-            message_bytes: stronger.message_bytes.or(self.message_bytes),
-            poll_interval: stronger.poll_interval.or(self.poll_interval),
-            poll_interval_max: stronger.poll_interval_max.or(self.poll_interval_max),
-            poll_pacing: stronger.poll_pacing.or(self.poll_pacing),
-            long_poll_hold: stronger.long_poll_hold.or(self.long_poll_hold),
-            streams_per_connection: stronger.streams_per_connection.or(self.streams_per_connection),
-            rtt: stronger.rtt.or(self.rtt),
-            link: stronger.link.or(self.link),
-            jitter: stronger.jitter.or(self.jitter),
-            loss: stronger.loss.or(self.loss),
-            loss_burst: stronger.loss_burst.or(self.loss_burst),
-            bandwidth_down_kbit: stronger.bandwidth_down_kbit.or(self.bandwidth_down_kbit),
-            bandwidth_up_kbit: stronger.bandwidth_up_kbit.or(self.bandwidth_up_kbit),
-            queue_bytes: stronger.queue_bytes.or(self.queue_bytes),
-            headers: stronger.headers.or(self.headers),
-            idle: stronger.idle.or(self.idle),
-            warm_up: stronger.warm_up.or(self.warm_up),
-            duration: stronger.duration.or(self.duration),
-            restart: stronger.restart.or(self.restart),
-        }
+        merge(self, stronger)
+    }
+
+    /// Whether the value of this key is given here.
+    pub fn sets(&self, key: &str) -> bool {
+        table(self).contains_key(key)
+    }
+}
+
+/// `base` with the values of `overrides`. The fields are matched by their names in TOML, so that
+/// they are listed in the structs and nowhere else. JSON would not do: it has no NaN, which is
+/// reported later as a value out of range.
+fn merge<T: Serialize + DeserializeOwned>(base: &T, overrides: &Overrides) -> T {
+    let mut values = table(base);
+    values.extend(table(overrides));
+    values.try_into().expect("both have the same keys and types")
+}
+
+fn table(values: &impl Serialize) -> toml::Table {
+    toml::Table::try_from(values).expect("keys with plain values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_values_replace_those_of_the_workload() {
+        let given = Overrides {
+            topics: Some(7),
+            rate: Some(f64::NAN),
+            bandwidth_up_kbit: Some(64),
+            idle: Some(Duration::from_nanos(1)),
+            restart: Some(Duration::MAX),
+            ..Overrides::default()
+        };
+        let workload = given.applied_to(&Workload::default());
+        assert!(workload.rate.is_nan());
+        let expected = Workload {
+            topics: 7,
+            rate: 1.0,
+            bandwidth_up_kbit: Some(64),
+            idle: Duration::from_nanos(1),
+            restart: Duration::MAX,
+            ..Workload::default()
+        };
+        assert_eq!(Workload { rate: 1.0, ..workload }, expected);
+        assert!(given.sets("rate") && !given.sets("subscribers"));
+    }
+
+    #[test]
+    fn stronger_overrides_take_precedence() {
+        let of_case = Overrides { topics: Some(1), link: Some(Link::Packets), ..default() };
+        let flags = Overrides { topics: Some(2), loss: Some(1.5), ..default() };
+        let expected = Overrides { link: Some(Link::Packets), ..flags.clone() };
+        assert_eq!(of_case.overridden_by(&flags), expected);
+    }
+
+    fn default() -> Overrides {
+        Overrides::default()
+    }
+
+    #[test]
+    fn every_key_of_a_workload_can_be_overridden() {
+        // With another value than the default in each optional key, so that none is left out.
+        let workload = Workload {
+            link: Link::Packets,
+            jitter: Duration::from_secs(1),
+            loss: 1.0,
+            loss_burst: 2,
+            bandwidth_down_kbit: Some(1),
+            bandwidth_up_kbit: Some(1),
+            queue_bytes: 2_000,
+            restart: Duration::from_secs(1),
+            ..Workload::default()
+        };
+        let all: Overrides = table(&workload).try_into().expect("the same keys");
+        assert_eq!(all.applied_to(&Workload::default()), workload);
+        assert_eq!(table(&all).len(), table(&workload).len());
     }
 }

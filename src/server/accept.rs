@@ -63,19 +63,19 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
         let limited_address = is_limited.then(|| client_of(peer));
-        let place = limited_address.map(|address| connections.enter(address));
-        if let Some(None) = place {
+        let address_permit = limited_address.map(|address| connections.enter(address));
+        if let Some(None) = address_permit {
             app.metrics.refused(Refusal::ConnectionsPerAddress);
             continue;
         }
-        let admission = Admission { _permit: permit, _place: place.flatten() };
+        let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
         let stream = PeerStream::new(stream);
-        let remote = Remote {
+        let remote = Arc::new(Remote {
             limited_address,
             peer: stream.peer(),
             account: app.memory.account(limited_address),
-        };
+        });
         let service = authenticate(app.clone(), routes.clone(), remote.clone(), phase.clone());
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
@@ -90,13 +90,12 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io =
-                    TimeoutStream::new(stream, host.clone(), phase.clone(), &remote, admission);
+                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, admission);
                 protocols.serve(io, service, phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), &remote, admission);
+        let io = TimeoutStream::new(stream, host, phase.clone(), remote, admission);
         app.spawn(protocols.serve(io, service, phase, peer));
     }
     drop(listener);

@@ -43,7 +43,7 @@ pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{to
 pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: Arc<S>,
-    remote: Remote,
+    remote: Arc<Remote>,
     phase: Arc<ConnectionPhase>,
 ) -> impl Service<
     Request<Incoming>,
@@ -79,7 +79,7 @@ where
             }
             inner.call((request, handler))
         });
-        let (app, phase, account) = (app.clone(), phase.clone(), remote.account.clone());
+        let (app, phase, remote) = (app.clone(), phase.clone(), remote.clone());
         async move {
             if let (Some(left), Some(progress)) = (token_time_left, Progress::of_this_stream()) {
                 progress.expires_after(left);
@@ -103,7 +103,7 @@ where
                 Ok(body) => Response::from_parts(head, body),
                 Err(over) => {
                     let refusal = over_limit(&app, over).map(|body| Either::Right(Full::new(body)));
-                    refusal.map(|body| ResponseBody::uncharged(body, account.charge()))
+                    refusal.map(|body| ResponseBody::uncharged(body, remote.account.charge()))
                 }
             })
         }
@@ -152,7 +152,7 @@ where
 fn admit<B>(
     app: &App,
     request: &mut Request<B>,
-    remote: &Remote,
+    remote: &Arc<Remote>,
 ) -> Result<(Client, Handler), Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
@@ -199,8 +199,12 @@ fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Respon
         });
     }
     if !route.allows(request.method()) {
-        let mut refusal =
-            refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: see the Allow header");
+        let status = match route.handler {
+            // As the test suites of its protocols want it.
+            Handler::SocketIo => StatusCode::BAD_REQUEST,
+            _ => StatusCode::METHOD_NOT_ALLOWED,
+        };
+        let mut refusal = refusal(status, "method not allowed: see the Allow header");
         refusal.headers_mut().insert(ALLOW, allow());
         return Err(refusal);
     }

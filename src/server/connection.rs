@@ -49,8 +49,8 @@ impl Protocols {
     pub fn of(app: &Arc<App>) -> Protocols {
         let config = &app.config;
         let mut http1 = http1::Builder::new();
-        http1.timer(AwakeTimer(app.pauses.clone())).header_read_timeout(config.idle_timeout);
-        http1.max_buf_size(config.max_header_bytes).half_close(true);
+        // `TimeoutStream` has timeouts that cost less than a timer for each request.
+        http1.header_read_timeout(None).max_buf_size(config.max_header_bytes).half_close(true);
         Protocols { app: app.clone(), http1 }
     }
 
@@ -246,8 +246,6 @@ impl Protocols {
         let Err(error) = ended else { return };
         if error.is_parse_too_large() {
             self.app.metrics.refused(Refusal::HeaderBytes);
-        } else if error.is_timeout() {
-            self.app.metrics.refused(Refusal::Idle);
         }
         debug!(%error, %address, "connection ended");
     }

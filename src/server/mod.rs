@@ -51,6 +51,11 @@ pub enum BindError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("these limits cannot be used together")]
     Limits(#[from] BadLimits),
+    #[error(
+        "--demo with --listen {address}: anybody who reaches it could stop the server; listen on \
+         127.0.0.1"
+    )]
+    DemoExposed { address: SocketAddr },
     #[error("cannot open the feed")]
     Store(#[from] StoreError),
     #[error("cannot use the token key")]
@@ -81,8 +86,12 @@ impl Server {
     /// Those of [`Server::bind`], but for the address. Must be called within a runtime.
     pub fn on(listener: std::net::TcpListener, config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
-        let listener = TcpListener::from_std(listener)
-            .map_err(|source| BindError::Listen { address, source })?;
+        if config.demo && !address.ip().is_loopback() {
+            return Err(BindError::DemoExposed { address });
+        }
+        let unusable = |source| BindError::Listen { address, source };
+        let listener = TcpListener::from_std(listener).map_err(unusable)?;
+        let config = ServerConfig { listen: listener.local_addr().map_err(unusable)?, ..config };
         config.check()?;
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
             warn_if_exposed(file);
@@ -146,8 +155,17 @@ impl Server {
             () = accept::serve(listener, self.app, shutdown) => {}
             () = expire_periodically(&app.feed) => {}
             () = app.pauses.run() => {}
+            () = publish_to_class(&app) => {}
         }
         app.feed.close().await;
+    }
+}
+
+/// Publishes to the class; without one it waits forever.
+async fn publish_to_class(app: &App) {
+    match &app.class {
+        Some(class) => class.publish(app).await,
+        None => std::future::pending().await,
     }
 }
 

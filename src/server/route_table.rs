@@ -43,6 +43,8 @@ pub enum Handler {
     Metrics,
     Health,
     Web,
+    Class,
+    Demo,
     /// The only one that is no warp filter.
     SocketIo,
 }
@@ -60,6 +62,8 @@ impl Handler {
         Handler::Metrics,
         Handler::Health,
         Handler::Web,
+        Handler::Class,
+        Handler::Demo,
     ];
 }
 
@@ -103,6 +107,15 @@ pub const ROUTES: &[Route] = &[
     public("/reports/{}/{}", Handler::Web),
     public("/watch", Handler::Web),
     public("/model", Handler::Web),
+    public("/lesson", Handler::Web),
+    public("/class", Handler::Class),
+    public("/teacher", Handler::Class),
+    public("/class/state", Handler::Class),
+    public("/class/qr", Handler::Class),
+    route("/class/report", POST, Access::Public, Handler::Class),
+    route("/class/settings", POST, Access::Public, Handler::Class),
+    route("/demo/freeze", POST, Access::Public, Handler::Demo),
+    route("/demo/restart", POST, Access::Public, Handler::Demo),
     public("/page/{}", Handler::Web),
     public("/", Handler::Web),
 ];

@@ -62,6 +62,8 @@ fn filter(app: &Arc<App>, handler: Handler) -> BoxedFilter<(Response,)> {
         Handler::Metrics => metrics(app),
         Handler::Health => healthz(),
         Handler::Web => web::route(app.config.reports.clone()),
+        Handler::Class => web::class::route(app),
+        Handler::Demo => web::demo::route(app),
         Handler::SocketIo => unreachable!("it is not among the filters"),
     }
 }

@@ -13,10 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::token_expiry::{ExpiryWatch, TokenExpiries, poll_expired};
-use crate::app::memory::{Account, Charge, OverLimit};
+use crate::app::memory::{Charge, OverLimit};
 use crate::app::metrics::Refusal;
-use crate::app::peer::Peer;
-use crate::app::{App, AwakeSleep, Place, Remote};
+use crate::app::{AddressPermit, App, AwakeSleep, Remote};
 
 /// What a connection is doing. hyper has one timeout for both the idle time between requests and
 /// the time of the headers; here they differ, since a client may be idle for long.
@@ -67,23 +66,23 @@ impl ConnectionPhase {
 pub(super) struct Admission {
     pub _permit: OwnedSemaphorePermit,
     /// `None` for an address whose connections are not counted.
-    pub _place: Option<Place>,
+    pub _address_permit: Option<AddressPermit>,
 }
 
 /// Bytes of headers without a charge: every connection has a buffer of this size anyway. The
 /// beginning of a body may be read together with the headers.
 const HEAD_BYTES_FREE: usize = 8 << 10;
 
-/// Headers that have not arrived completely.
+/// Headers that did not arrive at once, or are large.
 #[derive(Debug)]
 struct Head {
-    timeout: Pin<Box<AwakeSleep>>,
-    bytes: usize,
+    timeout: AwakeSleep,
     charge: Charge,
 }
 
 /// A stream whose writes fail with `TimedOut` when the peer has read nothing for `--send-timeout`,
-/// and whose reads fail when the headers take longer than `--header-timeout`.
+/// and whose reads fail when the headers take longer than `--header-timeout`, or the next request
+/// does not come within `--idle-timeout`.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<S> {
     stream: S,
@@ -93,8 +92,12 @@ pub(super) struct TimeoutStream<S> {
     blocked: Option<Pin<Box<AwakeSleep>>>,
     /// While headers are arriving.
     head: Option<Box<Head>>,
-    account: Account,
-    peer: Peer,
+    /// Bytes of the headers that have arrived.
+    head_bytes: usize,
+    /// Set between two requests. The timeout is kept from one to the next.
+    is_idle: bool,
+    idle: Option<Box<AwakeSleep>>,
+    remote: Arc<Remote>,
     expiry: Option<Box<ExpiryWatch>>,
     _admission: Admission,
 }
@@ -104,7 +107,7 @@ impl<S> TimeoutStream<S> {
         stream: S,
         app: Arc<App>,
         phase: Arc<ConnectionPhase>,
-        remote: &Remote,
+        remote: Arc<Remote>,
         admission: Admission,
     ) -> Self {
         app.metrics.open_connections.inc();
@@ -114,8 +117,10 @@ impl<S> TimeoutStream<S> {
             phase,
             blocked: None,
             head: None,
-            account: remote.account.clone(),
-            peer: remote.peer.clone(),
+            head_bytes: 0,
+            is_idle: false,
+            idle: None,
+            remote,
             expiry: None,
             _admission: admission,
         }
@@ -125,12 +130,36 @@ impl<S> TimeoutStream<S> {
     fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
         // Streams of HTTP/2 end on their own, and others may be blocked.
         let is_blocked = self.blocked.is_some() && !self.phase.is(ConnectionPhase::MANY);
-        let TimeoutStream { expiry, phase, peer, .. } = self;
-        let has_expired = poll_expired(expiry, &phase.expiries, peer, is_blocked, cx).is_ready();
+        let TimeoutStream { expiry, phase, remote, .. } = self;
+        let has_expired =
+            poll_expired(expiry, &phase.expiries, &remote.peer, is_blocked, cx).is_ready();
         if has_expired {
             self.app.metrics.refused(Refusal::SlowReader);
         }
         has_expired
+    }
+
+    fn head(&mut self) -> &mut Head {
+        let TimeoutStream { app, remote, .. } = self;
+        self.head.get_or_insert_with(|| {
+            let timeout = app.pauses.sleep(app.config.header_timeout);
+            Box::new(Head { timeout, charge: remote.account.charge() })
+        })
+    }
+
+    /// Waits for the next request; an error if it does not come in time.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let app = &self.app;
+        let sleep = || Box::new(app.pauses.sleep(app.config.idle_timeout));
+        let timeout = self.idle.get_or_insert_with(sleep);
+        if !std::mem::replace(&mut self.is_idle, true) {
+            (self.head, self.head_bytes) = (None, 0);
+            timeout.restart();
+        }
+        ready!(Pin::new(timeout).poll(cx));
+        self.app.metrics.refused(Refusal::Idle);
+        let text = "there was no other request within --idle-timeout";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
     }
 
     /// Returns the result of a write, or an error if writing has been blocked for too long.
@@ -180,28 +209,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.phase.is(ConnectionPhase::IDLE) && buf.filled().len() > before {
-            this.phase.set(ConnectionPhase::HEAD);
+        let count = buf.filled().len() - before;
+        if this.phase.is(ConnectionPhase::IDLE) {
+            match &result {
+                Poll::Pending => return this.poll_idle(cx),
+                Poll::Ready(_) if count > 0 => this.phase.set(ConnectionPhase::HEAD),
+                Poll::Ready(_) => return result,
+            }
         }
+        this.is_idle = false;
         if !this.phase.is(ConnectionPhase::HEAD) {
-            this.head = None;
+            (this.head, this.head_bytes) = (None, 0);
             return result;
         }
-        let limit = this.app.config.header_timeout;
-        let head = this.head.get_or_insert_with(|| {
-            let timeout = Box::pin(this.app.pauses.sleep(limit));
-            Box::new(Head { timeout, bytes: 0, charge: this.account.charge() })
-        });
-        if let Poll::Ready(result) = result {
-            head.bytes += buf.filled().len() - before;
-            let charged = if head.bytes > HEAD_BYTES_FREE { head.bytes } else { 0 };
-            if head.charge.set(charged).is_err() {
-                this.app.metrics.refused(Refusal::HeldBytes);
-                return Poll::Ready(Err(io::Error::other(OverLimit)));
-            }
-            return Poll::Ready(result);
+        this.head_bytes += count;
+        let bytes = this.head_bytes;
+        if bytes > HEAD_BYTES_FREE && this.head().charge.set(bytes).is_err() {
+            this.app.metrics.refused(Refusal::HeldBytes);
+            return Poll::Ready(Err(io::Error::other(OverLimit)));
         }
-        ready!(head.timeout.as_mut().poll(cx));
+        ready!(match result {
+            // Most headers arrive at once, and need no timer.
+            Poll::Ready(result) => return Poll::Ready(result),
+            Poll::Pending => Pin::new(&mut this.head().timeout).poll(cx),
+        });
         this.app.metrics.refused(Refusal::SlowHead);
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,

@@ -1,14 +1,14 @@
-//! Short polling with an interval that doubles while answers are empty: one step on a ladder of
-//! periods for each empty answer, back to its foot after any other.
+//! Short polling with an interval that doubles after each empty response and returns to the
+//! shortest interval after a response with messages.
 //!
-//! The steps form a Markov chain, exactly, since Poisson messages in different periods know nothing
-//! of each other: a period `P` is empty with the probability `q = e^(-lambda P)`.
+//! The intervals form a Markov chain, because Poisson messages in disjoint intervals are
+//! independent: an interval `P` is empty with the probability `q = e^(-lambda P)`.
 
 use super::{Delay, Gap};
 
-/// The ladder: from each poll to the next, seconds, from foot to top.
+/// The intervals: from each poll to the next, seconds, from the shortest to the longest.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ladder {
+pub struct BackoffChain {
     /// Messages per second for this subscriber (lambda), above 0.
     pub rate: f64,
     /// Delay from server to subscriber, seconds (d).
@@ -17,18 +17,18 @@ pub struct Ladder {
     pub periods_s: Vec<f64>,
 }
 
-/// One period of the ladder in the steady state.
+/// One interval in the steady state.
 struct Step {
     period_s: f64,
-    /// Share of the periods that are this one.
+    /// Share of the intervals that have this length.
     share: f64,
-    /// Share of them that bring no message.
+    /// Share of them without a message.
     empty_share: f64,
 }
 
-impl Ladder {
-    /// The share of each step `k`: `q0 q1 ... q(k-1)` times that of the first. On the top step an
-    /// empty answer leads to the same step again, so its own is divided by `1 - q`.
+impl BackoffChain {
+    /// The share of each step `k`: `q0 q1 ... q(k-1)` times the share of the first. After an empty
+    /// response, the last step is repeated, so its share is divided by `1 - q`.
     fn steps(&self) -> Vec<Step> {
         let mut reached = 1.0;
         let mut steps: Vec<Step> = Vec::with_capacity(self.periods_s.len());
@@ -44,17 +44,18 @@ impl Ladder {
         steps
     }
 
-    /// Requests per second: one a period.
+    /// Requests per second: one per interval.
     pub fn requests_per_s(&self) -> f64 {
         1.0 / mean_period_s(&self.steps())
     }
 
-    /// Share of answers without a message.
+    /// Share of responses without a message.
     pub fn empty_share(&self) -> f64 {
         self.steps().iter().map(|step| step.share * step.empty_share).sum()
     }
 
-    /// Publication to receipt: messages see time averages, so a long period meets more of them.
+    /// Publication to receipt. Messages arrive at random times, so the share of the messages in an
+    /// interval is proportional to its length.
     pub fn delay(&self) -> Delay {
         let steps = self.steps();
         let mean_s = mean_period_s(&steps);

@@ -1,12 +1,13 @@
-//! What crosses the wire: bytes per second of each transport, by what they are for.
+//! The traffic of each transport: bytes per second by purpose, in the steady state.
 //!
-//! HTTP heads, envelopes and frames are sums of known sizes. TCP/IP is an assumption about a real
-//! network: a segment for each write that fits one, and an acknowledgement that rides on data where
-//! data goes back within its delay. Handshakes are left out: this is the steady state.
+//! HTTP heads, envelopes and frames are sums of known sizes. The TCP/IP bytes assume a real
+//! network: one segment for each write that fits into one, and acknowledgements that are
+//! piggybacked on data if data is sent back within the delayed-acknowledgement timeout. Handshakes
+//! are not included.
 //!
-//! A long poll takes three segments here and four over the simulated link: that delays the answer
-//! behind the kernel's back, so that the kernel acknowledges it before the next request is there to
-//! carry the acknowledgement.
+//! A long poll needs three segments here and four over the simulated link. That link delays the
+//! response after the kernel has received it, so the kernel acknowledges it before the next request
+//! can carry the acknowledgement.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,31 +15,31 @@ use super::{Prediction, long_poll, predict};
 use crate::scenario::{Headers, Workload};
 use crate::variant::Transport;
 
-/// The sizes that the model adds up, bytes unless they say otherwise.
+/// The sizes from which the model is computed, in bytes unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sizes {
-    /// A poll's request line and headers, cursor included.
+    /// Request line and headers of a poll, including the cursor.
     pub request_head: f64,
-    /// An answer's status line and headers.
+    /// Status line and headers of a response.
     pub response_head: f64,
-    /// The JSON around an answer's messages.
+    /// The JSON around the messages of a response.
     pub envelope: f64,
     /// A message object without its text.
     pub message_object: f64,
     /// TCP and IP headers of one segment: 20 + 20, and 12 of timestamps.
     pub segment_head: f64,
-    /// What one segment carries, at most.
+    /// Maximum segment size.
     pub segment_payload: f64,
-    /// Seconds between two pings on a quiet WebSocket.
+    /// Seconds between two pings on an idle WebSocket.
     pub heartbeat_s: f64,
 }
 
 impl Sizes {
-    /// What a browser adds to a request of ours: agent, languages, encodings, referrer, cookies.
+    /// Bytes of the headers that a browser adds: agent, languages, encodings, referrer, cookies.
     pub const BROWSER_HEADERS: f64 = 562.0;
 
-    /// Those of our own server and its subscribers, as measured, over Ethernet.
+    /// The measured sizes of this server and its subscribers, over Ethernet.
     pub fn ours(transport: Transport, headers: Headers) -> Self {
         let more = match headers {
             Headers::Minimal => 0.0,
@@ -75,14 +76,13 @@ impl Sizes {
         }
     }
 
-    /// One exchange without a message: heads, envelope, and three segments (request, answer,
-    /// acknowledgement).
+    /// One request and response without a message: heads, envelope, and three segments (request,
+    /// response, acknowledgement).
     pub fn exchange(&self) -> f64 {
         self.request_head + self.response_head + self.envelope + 3.0 * self.segment_head
     }
 
-    /// What one pushed message costs beside itself: frame header and two segments (frame,
-    /// acknowledgement).
+    /// The overhead of one pushed message: frame header and two segments (frame, acknowledgement).
     pub fn push(&self, message_bytes: f64) -> f64 {
         frame_header(message_bytes) + 2.0 * self.segment_head
     }
@@ -102,10 +102,10 @@ pub fn frame_header(payload_bytes: f64) -> f64 {
     }
 }
 
-/// Bytes per second in one direction, by what they are for; the parts add up to the whole.
+/// Bytes per second in one direction, by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Flow {
-    /// The message objects themselves.
+    /// Message objects.
     pub payload: f64,
     /// JSON envelope, WebSocket frame header and mask.
     pub framing: f64,
@@ -116,13 +116,13 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// All of it, bytes per second.
+    /// The sum, bytes per second.
     pub fn total(&self) -> f64 {
         self.payload + self.framing + self.headers + self.tcp_ip
     }
 }
 
-/// What one subscriber's connection carries in the steady state.
+/// The traffic of one subscriber's connection in the steady state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Traffic {
     /// From subscriber to server.
@@ -138,7 +138,7 @@ impl Traffic {
     }
 }
 
-/// What one subscriber's connection carries under `workload`; absent where [`predict`] is.
+/// The traffic of one subscriber's connection under `workload`; `None` where [`predict`] is.
 pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
     let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
     let prediction = predict(transport, workload)?;
@@ -167,18 +167,18 @@ pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Opti
     }
 }
 
-/// What a way of pushing adds, bytes.
+/// The overhead of a push transport, bytes.
 struct Wrapping {
     /// Around a message.
     message: f64,
     /// A heartbeat from the server ...
     ping: f64,
-    /// ... and the answer to it.
+    /// ... and the response to it.
     pong: f64,
 }
 
 impl Wrapping {
-    /// Absent for what does not push.
+    /// `None` for polling.
     fn of(transport: Transport, message_bytes: f64) -> Option<Wrapping> {
         const MASK: f64 = 4.0;
         let frames = |packet: f64| {
@@ -206,7 +206,7 @@ impl Wrapping {
     }
 }
 
-/// Requests and answers, without those acknowledgements that travel alone.
+/// Requests and responses, without separate acknowledgements.
 fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
     let requests_s = prediction.requests_per_subscriber_s;
     let full_s = requests_s * (1.0 - prediction.empty_share.unwrap_or(0.0));
@@ -229,7 +229,7 @@ fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes)
     Traffic { up, down }
 }
 
-/// Messages and their acknowledgements, heartbeats and the answers to them.
+/// Messages and their acknowledgements, heartbeats and the responses to them.
 fn pushed(wrapping: &Wrapping, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
     let pings_s = 1.0 / sizes.heartbeat_s;
     let message_segments_s = rate * sizes.segments(message_bytes + wrapping.message);

@@ -1,12 +1,12 @@
-//! Where one way overtakes another, and the rules of thumb that others have published.
+//! The rates at which one transport overtakes another, and published rules of thumb.
 
 use super::Cycle;
 
 /// The message rate above which long polling sends more requests than short polling with period
 /// `period_s`, per second: `lambda* = W(g / (P - g)) / g`, where W is Lambert's.
 ///
-/// It takes the hold to be much longer than `1 / lambda*`. Absent if the period is no longer than
-/// the long poll's gap: then short polling always sends as many or more.
+/// The hold is assumed to be much longer than `1 / lambda*`. `None` if the period does not exceed
+/// the gap of the long poll: then short polling always sends at least as many requests.
 pub fn requests_crossover(gap_s: f64, period_s: f64) -> Option<f64> {
     if period_s <= gap_s {
         return None;
@@ -16,10 +16,10 @@ pub fn requests_crossover(gap_s: f64, period_s: f64) -> Option<f64> {
     Some(if gap_s > 0.0 { lambert_w(gap_s * limit) / gap_s } else { limit })
 }
 
-/// The same for a hold of `hold_s`, per second; 0 if holds end so soon that long polling sends more
-/// requests however quiet the topic is.
+/// The same for a hold of `hold_s`, per second; 0 if holds are so short that long polling sends
+/// more requests at every rate.
 ///
-/// Found by bisection: with a hold that ends there is no closed form.
+/// Computed by bisection, since there is no closed form for a hold of limited length.
 pub fn requests_crossover_with_hold(gap_s: f64, hold_s: f64, period_s: f64) -> Option<f64> {
     let endless = requests_crossover(gap_s, period_s)?;
     let cycle = |rate| Cycle { rate, one_way_s: 0.0, gap_s, hold_s };
@@ -45,11 +45,11 @@ fn lambert_w(x: f64) -> f64 {
     w
 }
 
-/// The message rate above which short polling with period `period_s` carries fewer bytes than push,
-/// per second, since it batches: `(H_req + H_resp + 3 S) / (P (F + 2 S))`.
+/// The message rate above which short polling with period `period_s` transfers fewer bytes than
+/// push, per second, because it batches: `(H_req + H_resp + 3 S) / (P (F + 2 S))`.
 ///
-/// `exchange_bytes` is what a poll costs beside its messages, `push_bytes` what a pushed message
-/// costs beside itself ([`Sizes::exchange`] and [`Sizes::push`]).
+/// `exchange_bytes` is the overhead of a poll, `push_bytes` the overhead of a pushed message
+/// ([`Sizes::exchange`] and [`Sizes::push`]).
 ///
 /// [`Sizes::exchange`]: super::bytes::Sizes::exchange
 /// [`Sizes::push`]: super::bytes::Sizes::push
@@ -59,13 +59,13 @@ pub fn bytes_crossover(period_s: f64, exchange_bytes: f64, push_bytes: f64) -> f
 
 /// The rate of periodic messages up to which long polling is as fast as push, per second: the gap
 /// must fit between two messages, so with a gap of one round trip the one-way delay may be half the
-/// interval at most (Pimentel and Nickerson 2012). Without end if the gap is 0.
+/// interval at most (Pimentel and Nickerson 2012). Infinite if the gap is 0.
 pub fn pimentel_rate(gap_s: f64) -> f64 {
     1.0 / gap_s
 }
 
 /// The worst delay of a long poll in transits (one-way delays): `(d + g) / d`. Three over a kept
-/// connection (RFC 6202, section 2.2). Without end if there is no delay.
+/// connection (RFC 6202, section 2.2). Infinite if there is no delay.
 pub fn worst_transits(long_poll: &Cycle) -> f64 {
     (long_poll.one_way_s + long_poll.gap_s) / long_poll.one_way_s
 }

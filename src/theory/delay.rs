@@ -1,12 +1,12 @@
-//! How delivery latency is spread: messages that meet a gap in which nobody waits for them wait for
-//! a uniformly random part of it, the others for nothing; then all travel one way.
+//! The distribution of the delivery latency: a message published in a gap waits for a uniformly
+//! random part of it, other messages do not wait; the one-way delay is added to both.
 
-/// The spread of a delay.
+/// The distribution of a delay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delay {
     /// Server to subscriber, seconds (d).
     pub one_way_s: f64,
-    /// The kinds of gaps, by rising length.
+    /// The kinds of gaps, shortest first.
     pub gaps: Vec<Gap>,
 }
 
@@ -15,7 +15,7 @@ pub struct Delay {
 pub struct Gap {
     /// The longest wait, seconds (g).
     pub length_s: f64,
-    /// Share of the messages that meet it, 0 to 1 (rho).
+    /// Share of the messages published in such a gap, 0 to 1 (rho).
     pub share: f64,
 }
 
@@ -27,8 +27,8 @@ impl Delay {
     }
 
     /// The latency that a share `p` (0 to 1) of the messages does not exceed, seconds. With one
-    /// kind of gap `d + max(0, g (p - (1 - rho)) / rho)`; with more, the same along a line that is
-    /// bent where a kind ends.
+    /// kind of gap `d + max(0, g (p - (1 - rho)) / rho)`; with more, a piecewise linear function
+    /// with a bend at the end of each kind.
     pub fn quantile_s(&self, p: f64) -> f64 {
         let meets = |gap: &&Gap| gap.share > 0.0 && gap.length_s > 0.0;
         let gaps: Vec<&Gap> = self.gaps.iter().filter(meets).collect();
@@ -46,7 +46,7 @@ impl Delay {
         self.one_way_s + wait_s
     }
 
-    /// Maximum, seconds: `d + g`, or `d` if no message meets a gap.
+    /// Maximum, seconds: `d + g`, or `d` if no message is published in a gap.
     pub fn max_s(&self) -> f64 {
         self.quantile_s(1.0)
     }

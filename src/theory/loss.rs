@@ -1,11 +1,11 @@
-//! What lost packets cost a connection on which one segment is in flight at a time, as on one that
-//! carries a message now and then.
+//! The delay that lost packets cause on a connection with one segment in flight at a time, such as
+//! one with infrequent messages.
 //!
-//! Nothing follows a lost segment that would tell its sender, so it waits for TCP's retransmission
-//! timeout (RFC 6298): the smoothed round trip and four deviations, of which Linux takes 200 ms at
-//! least; twice as long for each further loss of the same segment. A lost acknowledgement delays
-//! nothing: the segment is sent again in vain. Where another segment does follow within some 200
-//! ms, its selective acknowledgement reveals the loss earlier (RACK, RFC 8985).
+//! If no segment follows a lost one, the sender detects the loss by TCP's retransmission timeout
+//! (RFC 6298): the smoothed round trip plus four deviations, at least 200 ms on Linux, doubled for
+//! each further loss of the same segment. A lost acknowledgement delays no message; the segment is
+//! retransmitted unnecessarily. If another segment follows within about 200 ms, its selective
+//! acknowledgement reveals the loss earlier (RACK, RFC 8985).
 
 use super::{Cycle, Delay, Gap, Network, Prediction, long_poll, short_poll};
 use crate::scenario::{Process, Workload};
@@ -18,7 +18,7 @@ pub const TIMEOUT_MIN_S: f64 = 0.2;
 /// round trip (RFC 8985, section 7.1).
 const REORDERING_SHARE: f64 = 0.25;
 
-/// `prediction`, with what the link's losses and limits change.
+/// `prediction` with the effects of the link's losses and limits.
 pub(super) fn with_network(
     prediction: Prediction,
     variant: Variant,
@@ -55,20 +55,20 @@ pub(super) fn with_network(
     }
 }
 
-/// What losses mean for one kind of segment.
+/// The effect of losses on one kind of segment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Loss {
     /// Probability that the first transmission of a segment is lost.
     pub first: f64,
     /// The retransmission timeout, seconds.
     pub timeout_s: f64,
-    /// Mean delay that losses add to a segment, seconds; absent for losses in bursts, in which a
-    /// retransmission is lost more often than not and the doubled timeouts have no useful mean.
+    /// Mean delay that losses add to a segment, seconds; `None` for losses in bursts, in which most
+    /// retransmissions are lost too and the doubled timeouts have no useful mean.
     pub mean_s: Option<f64>,
 }
 
 impl Loss {
-    /// That of the workload's link.
+    /// The effect on the link of `workload`.
     pub fn of(workload: &Workload) -> Loss {
         let share = workload.loss / 100.0;
         let timeout_s = workload.mean_rtt().as_secs_f64() + TIMEOUT_MIN_S;
@@ -101,8 +101,8 @@ impl Loss {
         Prediction::asking(delay, cycle.rate, 1.0 / length_s, empty_share)
     }
 
-    /// Share of pushed messages that arrive a timeout late or later, where a connection carries
-    /// `rate` messages per second: lost, with nothing behind them in time to reveal it.
+    /// Share of pushed messages that are delayed by at least a timeout, on a connection with `rate`
+    /// messages per second: they are lost, and no segment follows in time to reveal the loss.
     pub fn late_pushes(&self, rate: f64) -> f64 {
         let rtt_s = self.timeout_s - TIMEOUT_MIN_S;
         let alone_s = (TIMEOUT_MIN_S - (1.0 + REORDERING_SHARE) * rtt_s).max(0.0);

@@ -1,10 +1,10 @@
-//! What a measurement ought to show: closed forms for every transport, to be held against it.
+//! Predictions: closed forms for every transport, with which measurements are compared.
 //!
-//! Nothing here measures, draws or reads a clock. [`predict`] turns a workload into figures;
-//! [`cycle`] is the one model behind both kinds of polling, [`backoff`] that of an adaptive
-//! interval, [`bytes`] what crosses the wire, and [`crossover`] where one way overtakes another.
-//! Server and client are taken to need no time of their own; [`own_time`] adds what they do need on
-//! a machine where that was measured.
+//! Nothing here measures, draws or reads a clock. [`predict`] computes figures from a workload.
+//! [`cycle`] models both kinds of polling, [`backoff`] an adaptive interval, [`bytes`] the traffic,
+//! and [`crossover`] the workloads at which one transport overtakes another. The closed forms
+//! assume that server and client need no time; [`processing_time`] adds the time that they need
+//! on a machine where it was measured.
 
 pub mod backoff;
 pub mod bytes;
@@ -19,16 +19,16 @@ use std::time::Duration;
 use crate::scenario::{Process, Workload};
 use crate::variant::{Extra, Pacing, Variant, Waiting};
 
-pub use backoff::Ladder;
+pub use backoff::BackoffChain;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
 pub use processing_time::ProcessingTime;
 
-/// The mean of a long poll's hold, as a share of the hold that was asked for: the server holds for
-/// a random share between 0.9 and 1.0, lest everybody's hold end together.
+/// Mean timeout of an empty long poll, as a share of the requested timeout. The server uses a
+/// random share between 0.9 and 1.0, so that long polls do not all time out at the same moment.
 pub const MEAN_HOLD_SHARE: f64 = 0.95;
 
-/// What one transport ought to do under one workload, in the steady state.
+/// The prediction for one transport under one workload, in the steady state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// Publication to receipt.
@@ -37,33 +37,33 @@ pub struct Prediction {
     pub requests_per_subscriber_s: f64,
     /// Requests per message that one subscriber receives; 0 for push.
     pub requests_per_message: f64,
-    /// Share of answers without a message, 0 to 1; absent where there are no answers.
+    /// Share of responses without a message, 0 to 1; `None` for push.
     pub empty_share: Option<f64>,
-    /// Mean number of messages in an answer, empty ones included; absent where there are none.
+    /// Mean number of messages in a response, including empty responses; `None` for push.
     pub messages_per_answer: Option<f64>,
-    /// What the packets that the link loses or queues change; absent for a link that does neither.
+    /// The effects of lost and queued packets; `None` for a link that neither loses nor queues.
     pub network: Option<Network>,
 }
 
-/// What a prediction knows of a link that loses or queues packets.
+/// The predicted effects of a link that loses or queues packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Network {
-    /// Mean delay that a delivery's own retransmissions add, seconds; absent where the mean latency
-    /// is not known: with losses in bursts, with a limited bandwidth.
+    /// Mean delay that the retransmissions of a delivery add, seconds; `None` if the mean latency
+    /// has no closed form, which is the case with losses in bursts and with a limited bandwidth.
     pub retransmission_s: Option<f64>,
-    /// Share of the deliveries that arrive a retransmission timeout late or later; absent where it
-    /// is not known.
+    /// Share of the deliveries that are delayed by at least a retransmission timeout; `None` if it
+    /// has no closed form.
     pub late_share: Option<f64>,
 }
 
 impl Prediction {
-    /// Mean delivery latency, seconds; without what the network adds, if that is not known.
+    /// Mean delivery latency, seconds; without the effects of the network if they are unknown.
     pub fn latency_mean_s(&self) -> f64 {
         let added_s = self.network.and_then(|network| network.retransmission_s);
         self.delay.mean_s() + added_s.unwrap_or(0.0)
     }
 
-    /// Whether [`Prediction::latency_mean_s`] is all that is to be expected.
+    /// Whether [`Prediction::latency_mean_s`] includes the effects of the network.
     pub fn knows_mean(&self) -> bool {
         self.network.is_none_or(|network| network.retransmission_s.is_some())
     }
@@ -102,9 +102,9 @@ impl Prediction {
         Some(Prediction::asking(delay, cycle.rate, requests_s, empty_share))
     }
 
-    fn backing_off(ladder: &Ladder) -> Self {
-        let requests_s = ladder.requests_per_s();
-        Prediction::asking(ladder.delay(), ladder.rate, requests_s, ladder.empty_share())
+    fn backing_off(chain: &BackoffChain) -> Self {
+        let requests_s = chain.requests_per_s();
+        Prediction::asking(chain.delay(), chain.rate, requests_s, chain.empty_share())
     }
 
     fn asking(delay: Delay, rate: f64, requests_s: f64, empty_share: f64) -> Self {
@@ -119,11 +119,11 @@ impl Prediction {
     }
 }
 
-/// What a transport, or a variant of it, ought to do under `workload`. Conditional requests,
-/// compression and shared connections change bytes, and neither requests nor latency.
+/// The prediction for a transport, or a variant of it, under `workload`. Conditional requests,
+/// compression and shared connections change neither the number of requests nor the latency.
 ///
-/// Absent where no closed form is known: long polling of periodic messages that are further apart
-/// than a hold is long, and an adaptive interval under periodic messages.
+/// `None` if no closed form is known: for long polling of periodic messages whose interval exceeds
+/// the timeout, and for an adaptive interval with periodic messages.
 pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Prediction> {
     let variant = variant.into();
     let prediction = without_network(variant, workload)?;
@@ -133,7 +133,7 @@ pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Predi
     })
 }
 
-/// [`predict`] for a link that loses and queues nothing.
+/// [`predict`] for a link that neither loses nor queues packets.
 fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> {
     match variant.transport.waiting() {
         Waiting::InClient if variant.has(Extra::Adaptive) => match workload.process {
@@ -146,10 +146,10 @@ fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> 
     }
 }
 
-/// Short polling as a cycle that never holds.
+/// Short polling as a cycle without a hold.
 ///
-/// A fixed rate faster than the round trip is slowed down to it, since a connection carries one
-/// request at a time.
+/// The interval of a fixed rate is at least the round trip, since a connection carries one request
+/// at a time.
 pub fn short_poll(workload: &Workload) -> Cycle {
     Cycle {
         rate: workload.rate,
@@ -159,12 +159,12 @@ pub fn short_poll(workload: &Workload) -> Cycle {
     }
 }
 
-/// Short polling whose interval doubles with each empty answer, up to the workload's longest.
-pub fn adaptive_poll(workload: &Workload) -> Ladder {
+/// Short polling whose interval doubles with each empty response, up to `poll_interval_max`.
+pub fn adaptive_poll(workload: &Workload) -> BackoffChain {
     let longest = workload.poll_interval_max.max(workload.poll_interval);
     let doubled = |interval: &Duration| (*interval < longest).then(|| (2 * *interval).min(longest));
     let intervals = std::iter::successors(Some(workload.poll_interval), doubled);
-    Ladder {
+    BackoffChain {
         rate: workload.rate,
         one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
         periods_s: intervals.map(|interval| period_s(workload, interval)).collect(),
@@ -180,10 +180,10 @@ fn period_s(workload: &Workload, interval: Duration) -> f64 {
     }
 }
 
-/// Long polling over a kept connection: the gap is one round trip, the hold the mean one.
+/// Long polling over a persistent connection: the gap is one round trip, the hold the mean timeout.
 ///
-/// Also taken for Socket.IO's polls, whose hold ends at the server's next heartbeat instead; as
-/// long as messages come more often than heartbeats, that makes no difference.
+/// Also used for Socket.IO over polling, whose polls end at the server's next heartbeat instead.
+/// There is no difference as long as messages are more frequent than heartbeats.
 pub fn long_poll(workload: &Workload) -> Cycle {
     let rtt_s = workload.mean_rtt().as_secs_f64();
     Cycle {

@@ -42,7 +42,6 @@ mod subscriber;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
@@ -51,7 +50,6 @@ use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
@@ -68,8 +66,6 @@ pub use subscriber::Subscriber;
 const PATH: &str = "/socket.io";
 /// The path of bare Engine.IO, served with `--echo` only.
 const ECHO_PATH: &str = "/engine.io";
-/// Time between two searches for sessions whose client is gone.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a client subscribes to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,15 +84,9 @@ pub fn service(
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
 {
     let (app, sessions) = (app.clone(), Sessions::new(app));
-    let (drain, swept) = (app.drain.clone(), sessions.clone());
+    let (checking, checked) = (app.clone(), sessions.clone());
     app.spawn(async move {
-        let sweeping = async {
-            loop {
-                sleep(SWEEP_INTERVAL).await;
-                swept.sweep();
-            }
-        };
-        drain.run_until_cancelled(sweeping).await;
+        checking.drain.run_until_cancelled(checked.end_abandoned(&checking)).await;
     });
     service_fn(move |request: Request<Incoming>| {
         let answering = route(&app, &sessions, request);

@@ -1,8 +1,8 @@
-//! `GET /mirror`: the head of the request, as the server received it.
+//! `GET /mirror`: returns the headers of the request as the server received them.
 //!
-//! A browser does not tell a script which headers it sends, and they are most of what a poll costs.
-//! So the page asks once and is shown them. Credentials are shown by their length only: whoever
-//! can run a script on the page must not learn more from the mirror than from the page.
+//! Request headers are most of the bytes of a poll, and a script cannot read those that its browser
+//! sends. Credentials are returned by their length only, so that a script on the page cannot read
+//! them.
 
 use serde::Serialize;
 use warp::Filter;
@@ -13,11 +13,11 @@ use warp::reply::Response;
 
 use crate::app::response::json_response;
 
-/// One line of the head.
+/// One header.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     name: &'a str,
-    /// Absent if it is a secret.
+    /// `None` for credentials.
     value: Option<String>,
     /// Length of the value.
     bytes: usize,

@@ -1,9 +1,11 @@
-//! The live page: every way of hearing of a message, run side by side by a browser.
+//! The live page: all transports side by side in a browser.
 //!
 //! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
 //! from another host. The page is a client like any other; beside the transports' routes it needs
 //! only `mirror.rs`, which tells it what a browser keeps from its scripts, and `reports.rs`.
 
+pub mod class;
+pub mod demo;
 mod mirror;
 mod reports;
 
@@ -48,24 +50,35 @@ const FILES: &[File] = files![
     "main.js"
     "announce.js"
     "board.js"
+    "break_it.js"
     "bytes.js"
     "chat.js"
+    "class.css"
+    "class.html"
+    "class.js"
     "clock.js"
     "connections.js"
     "controls.js"
     "dom.js"
+    "follow.js"
     "lane.js"
     "lane_view.js"
+    "lesson.css"
+    "lesson.html"
+    "lesson.js"
     "link.js"
     "long_polling.js"
     "polling.js"
     "publisher.js"
     "race.js"
+    "scene.js"
     "short_polling.js"
     "socket.js"
     "socketio.js"
     "sse.js"
     "timeline.js"
+    "teacher.html"
+    "teacher.js"
     "track.js"
     "watch.html"
     "watch.js"
@@ -84,17 +97,20 @@ fn find(name: &str) -> Option<&'static File> {
     FILES.iter().chain(MODEL_FILES.iter()).find(|file| file.name == name)
 }
 
-/// `GET /`: the lanes. `GET /watch`: runs under way and reports in `reports`. `GET /model`: the
-/// advice with controls. `GET /page/{file}`: what they are made of.
+/// `GET /`: the lanes. `GET /lesson`: the same as a lesson. `GET /watch`: runs under way, and the
+/// reports in `reports`. `GET /model`: the advice with controls. `GET /page/{file}`: their files.
 pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     let lanes = warp::path::end().map(|| find("index.html"));
     let runs = warp::path!("watch").map(|| find("watch.html"));
+    let lesson = warp::path!("lesson").map(|| find("lesson.html"));
     let model = warp::path!("model").map(|| find("model.html"));
     let part = warp::path!("page" / String).map(|name: String| find(&name));
     lanes
         .or(runs)
         .unify()
         .or(model)
+        .unify()
+        .or(lesson)
         .unify()
         .or(part)
         .unify()

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use poll_vs_push::app::token::{Claims, TokenKey};
 use poll_vs_push::client::Dialer;
+use poll_vs_push::server::route_table::{Access, ROUTES};
 use poll_vs_push::transport::Subscriber;
 use poll_vs_push::variant::{Transport, Variant};
 
@@ -19,20 +21,20 @@ use crate::support::{Raw, Reader, TestServer, draft, options, soon};
 
 const KEY: &str = "a key of thirty-two bytes or more";
 
-struct TimeoutStream {
+struct TokenServer {
     server: TestServer,
     key: TokenKey,
     _file: tempfile::TempDir,
 }
 
-impl TimeoutStream {
-    async fn start() -> TimeoutStream {
+impl TokenServer {
+    async fn start() -> TokenServer {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("key");
         std::fs::write(&file, KEY).expect("writes");
         let server = TestServer::with(|config| config.token_key = Some(file)).await;
         let key = TokenKey::new(KEY.as_bytes()).expect("long enough");
-        TimeoutStream { server, key, _file: directory }
+        TokenServer { server, key, _file: directory }
     }
 
     fn token(&self, subscribe: &str, publish: &str) -> String {
@@ -57,7 +59,7 @@ fn bearer(token: &str) -> HeaderMap {
 
 #[tokio::test]
 async fn every_transport_requires_a_valid_token() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let server = &guarded.server;
     server.publish("one").await;
     for transport in Transport::ALL {
@@ -78,10 +80,58 @@ async fn every_transport_requires_a_valid_token() {
     guarded.server.stop().await;
 }
 
+/// RFC 9110, section 11.1.
+#[tokio::test]
+async fn scheme_of_a_token_is_case_insensitive_on_every_route() {
+    let guarded = TokenServer::start().await;
+    let token = guarded.token("*", "*");
+    let body = draft("hi");
+    let length = format!("content-length: {}\r\n", body.len());
+    let upgrade = Raw::upgrade_headers();
+    let mut requests = vec![
+        ("GET", "/socket.io/?EIO=4&transport=polling".to_owned(), "", ""),
+        ("GET", "/socket.io/?EIO=4&transport=websocket".to_owned(), upgrade.as_str(), ""),
+    ];
+    for route in ROUTES.iter().filter(|route| matches!(route.access, Access::Topic(_))) {
+        let path = route.path.replace("{}", "room");
+        requests.push(match route.allows(&Method::POST) {
+            true => ("POST", path, length.as_str(), body.as_str()),
+            false if path.ends_with("/ws") => ("GET", path, upgrade.as_str(), ""),
+            false => ("GET", path, "", ""),
+        });
+    }
+    assert!(requests.len() >= 8, "{requests:?}");
+    for (method, path, headers, body) in requests {
+        for (scheme, is_admitted) in [
+            ("Bearer ", true),
+            ("bearer ", true),
+            ("BEARER ", true),
+            ("bEaReR  ", true),
+            ("Basic ", false),
+            ("Bearerx ", false),
+            ("", false),
+        ] {
+            let mut raw = Raw::connect(guarded.server.address).await;
+            raw.send(format!(
+                "{method} {path} HTTP/1.1\r\nhost: localhost\r\n\
+                 authorization: {scheme}{token}\r\n{headers}\r\n{body}"
+            ))
+            .await;
+            let status = raw.response_without_body().await.status;
+            let is_expected = match is_admitted {
+                true => [101, 200, 201].contains(&status),
+                false => status == 401,
+            };
+            assert!(is_expected, "{method} {path} with '{scheme}': {status}");
+        }
+    }
+    guarded.server.stop().await;
+}
+
 /// The path itself and a path below it.
 #[tokio::test]
 async fn socket_io_requires_a_token_on_every_path() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let token = guarded.token("*", "*");
     for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
         for (transport, headers, admitted) in
@@ -107,7 +157,7 @@ async fn socket_io_requires_a_token_on_every_path() {
 
 #[tokio::test]
 async fn publishing_requires_its_own_permission() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let server = &guarded.server;
     let post = async |token: &str| {
         let path = format!("/topics/room/messages?token={token}");
@@ -131,7 +181,7 @@ async fn publishing_requires_its_own_permission() {
 
 #[tokio::test]
 async fn browser_websocket_sends_its_token_as_a_subprotocol() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let mut raw = Raw::connect(guarded.server.address).await;
     let token = guarded.token("room", "room");
     let offer = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
@@ -149,7 +199,7 @@ async fn browser_websocket_sends_its_token_as_a_subprotocol() {
 
 #[tokio::test]
 async fn expired_token_ends_the_subscription() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = Some((now + Duration::from_secs(2)).as_secs());
     let token = guarded.key.sign(&Claims { exp, ..claims("room", "") });
@@ -165,7 +215,7 @@ async fn expired_token_ends_the_subscription() {
 /// After the token has expired, the server writes nothing that waits for the client.
 #[tokio::test]
 async fn expired_token_ends_a_session_before_its_next_write() {
-    let guarded = TimeoutStream::start().await;
+    let guarded = TokenServer::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = now + Duration::from_secs(2);
     let token = guarded.key.sign(&Claims { exp: Some(exp.as_secs()), ..claims("room", "") });

@@ -2,7 +2,7 @@
 
 use poll_vs_push::advise::prices::{HOURS_PER_MONTH, Meter, PriceList};
 use poll_vs_push::advise::{
-    Advice, BYTES_TOO_CLOSE, Cost, Costs, Need, Origin, Standing, advise, choose,
+    Advice, BYTES_TOO_CLOSE, Basis, Cost, Costs, Need, Origin, advise, choose,
 };
 use poll_vs_push::scenario::Headers;
 use poll_vs_push::variant::Transport::{self, LongPolling, Ndjson, ShortPolling, Sse, WebSocket};
@@ -28,11 +28,11 @@ const NEED: Need = Need {
 fn costs() -> Costs {
     let mut costs = Costs::reference();
     costs.publish_cpu_us = 25.0;
-    for (transport, way) in &mut costs.ways {
-        way.origin = Origin::Run;
-        way.subscribers_max = 5_000;
-        way.events_s_max = 4_000.0;
-        (way.request_cpu_us, way.message_cpu_us) = match transport.waiting() {
+    for (transport, own) in &mut costs.transports {
+        own.origin = Origin::Run;
+        own.subscribers_max = 5_000;
+        own.events_s_max = 4_000.0;
+        (own.request_cpu_us, own.message_cpu_us) = match transport.waiting() {
             Waiting::InClient => (20.0, 0.1),
             Waiting::PerRequest => (30.0, 0.1),
             Waiting::PerConnection => (0.0, 8.0),
@@ -66,7 +66,7 @@ fn one_transport_is_recommended_even_if_costs_are_close() {
 #[test]
 fn bytes_decide_between_costs_that_are_close() {
     let mut costs = costs();
-    let poll = costs.ways.get_mut(&ShortPolling).expect("the reference has every transport");
+    let poll = costs.transports.get_mut(&ShortPolling).expect("the reference has every transport");
     // As much CPU as push, for several times the bytes.
     poll.request_cpu_us = 9.5;
     let need = Need { rate: 1.0, staleness_s: 1.12, ..NEED };
@@ -74,7 +74,8 @@ fn bytes_decide_between_costs_that_are_close() {
     let choice = advice.choice.as_ref().expect("all are fast enough");
     assert!(choice.close.contains(&ShortPolling), "{choice:?}");
     assert_eq!(choice.transport, Sse);
-    let bytes = |transport| advice.way(transport).expect("its cost is known").cost(Cost::Bytes);
+    let bytes =
+        |transport| advice.estimate(transport).expect("its cost is known").cost(Cost::Bytes);
     assert!(bytes(ShortPolling) > bytes(Sse) * BYTES_TOO_CLOSE);
 }
 
@@ -105,11 +106,11 @@ fn the_reference_recommends_what_the_sample_run_does() {
 #[test]
 fn headers_and_tls_cost_bytes_and_browsers_exclude_transports() {
     let bytes = |advice: &Advice, transport| {
-        advice.way(transport).expect("its cost is known").cost(Cost::Bytes)
+        advice.estimate(transport).expect("its cost is known").cost(Cost::Bytes)
     };
     let plain = advise(&NEED, &costs());
     let browser = advise(&Need { headers: Headers::Browser, ..NEED }, &costs());
-    let poll = plain.way(ShortPolling).expect("its cost is known");
+    let poll = plain.estimate(ShortPolling).expect("its cost is known");
     let added = bytes(&browser, ShortPolling) - bytes(&plain, ShortPolling);
     assert!(added / poll.requests_s >= 561.99, "the headers, and a segment if they need one");
     assert_eq!(bytes(&browser, WebSocket), bytes(&plain, WebSocket));
@@ -117,15 +118,15 @@ fn headers_and_tls_cost_bytes_and_browsers_exclude_transports() {
     let added = bytes(&tls, ShortPolling) - bytes(&plain, ShortPolling);
     assert!((added / poll.requests_s - 44.0).abs() < 1e-6, "a record each way");
     assert!(bytes(&tls, Sse) > bytes(&plain, Sse));
-    assert!(plain.way(Ndjson).is_some());
+    assert!(plain.estimate(Ndjson).is_some());
     let ready_made = advise(&Need { browser_only: true, ..NEED }, &costs());
-    assert!(ready_made.way(Ndjson).is_none());
+    assert!(ready_made.estimate(Ndjson).is_none());
 }
 
 #[test]
 fn the_poll_interval_is_as_long_as_the_staleness_allows() {
     let advice = advise(&NEED, &costs());
-    let poll = advice.way(ShortPolling).expect("its cost is known");
+    let poll = advice.estimate(ShortPolling).expect("its cost is known");
     assert!((poll.poll_interval_s.expect("it polls") - (2.0 - 0.12)).abs() < 1e-9);
     assert!((poll.latency_max_s - 2.0).abs() < 1e-9);
 }
@@ -134,26 +135,26 @@ fn the_poll_interval_is_as_long_as_the_staleness_allows() {
 fn a_large_fan_out_needs_more_cores() {
     let crowd = Need { subscribers: 10_000_000, topics: 1, rate: 0.001, ..NEED };
     let advice = advise(&crowd, &costs());
-    let push = advice.way(WebSocket).expect("its cost is known");
+    let push = advice.estimate(WebSocket).expect("its cost is known");
     // 80 s of CPU time within 1.96 s.
     assert_eq!(push.cores, 41.0);
     assert!(push.latency_max_s <= 2.0);
-    assert_eq!(push.memory_standing, Standing::Extrapolated { factor: 2_000.0 });
+    assert_eq!(push.memory_basis, Basis::Extrapolated { factor: 2_000.0 });
 }
 
 #[test]
 fn measured_extrapolated_and_reference_costs_are_distinguished() {
     let small = Need { subscribers: 1_000, ..NEED };
     let advice = advise(&small, &costs());
-    assert!(advice.ways.iter().all(|way| way.cpu_standing == Standing::Measured));
+    assert!(advice.estimates.iter().all(|estimate| estimate.cpu_basis == Basis::Measured));
     let reference = advise_with_reference(small);
-    assert!(reference.iter().all(|standing| *standing == Standing::Reference));
+    assert!(reference.iter().all(|basis| *basis == Basis::Reference));
 }
 
-fn advise_with_reference(need: Need) -> Vec<Standing> {
+fn advise_with_reference(need: Need) -> Vec<Basis> {
     let mut costs = costs();
-    costs.ways.values_mut().for_each(|way| way.origin = Origin::Reference);
-    advise(&need, &costs).ways.iter().map(|way| way.cpu_standing).collect()
+    costs.transports.values_mut().for_each(|own| own.origin = Origin::Reference);
+    advise(&need, &costs).estimates.iter().map(|estimate| estimate.cpu_basis).collect()
 }
 
 proptest! {
@@ -183,8 +184,8 @@ proptest! {
     ) {
         let (rate, staleness_s) = (10f64.powf(rate_log), 10f64.powf(staleness_log));
         let need = Need { rate, staleness_s, rtt_s, subscribers, topics: 1, ..NEED };
-        for way in advise(&need, &costs()).ways {
-            prop_assert!(way.latency_mean_s <= way.latency_max_s + 1e-9, "{:?}", way);
+        for estimate in advise(&need, &costs()).estimates {
+            prop_assert!(estimate.latency_mean_s <= estimate.latency_max_s + 1e-9, "{:?}", estimate);
         }
     }
 
@@ -197,10 +198,10 @@ proptest! {
         for cost in [Cost::Cpu, Cost::Bytes, Cost::Requests, Cost::Memory] {
             let advice = advise(&Need { cost, ..need }, &costs());
             let choice = advice.choice.as_ref().expect("push is fast enough for all of these");
-            let chosen = advice.way(choice.transport).expect("its cost is known").cost(cost);
-            for way in advice.ways.iter().filter(|way| way.too_slow_s.is_none()) {
-                prop_assert!(chosen <= way.cost(cost) * cost.too_close());
-                prop_assert!(way.latency_max_s <= need.staleness_s + 1e-6);
+            let chosen = advice.estimate(choice.transport).expect("its cost is known").cost(cost);
+            for estimate in advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none()) {
+                prop_assert!(chosen <= estimate.cost(cost) * cost.too_close());
+                prop_assert!(estimate.latency_max_s <= need.staleness_s + 1e-6);
             }
         }
     }
@@ -225,12 +226,12 @@ fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
     };
     let advice = advise(&need, &Costs::reference());
     let list = &PriceList::built_in()[2];
-    let way = advice.way(WebSocket).expect("known");
-    let bill = list.bill(way, &need).expect("it carries WebSockets");
+    let estimate = advice.estimate(WebSocket).expect("known");
+    let bill = list.bill(estimate, &need).expect("it carries WebSockets");
     let amount = |meter| bill.items.iter().find(|item| item.meter == meter).expect("billed").amount;
     assert!((amount(Meter::Messages) - 525.60).abs() < 1e-6, "{bill:?}");
     assert!((amount(Meter::ConnectionMinutes) - 10.95).abs() < 1e-6, "{bill:?}");
-    let gb = way.bytes_down_s * 2_628_000.0 / 1e9;
+    let gb = estimate.bytes_down_s * 2_628_000.0 / 1e9;
     assert!((amount(Meter::GbOut) - 0.09 * gb).abs() < 1e-6, "{bill:?}");
     assert!(gb > 262.8e6 * 40_067.1 / 1e9 / 1e3, "{gb}");
     assert!((bill.total - bill.items.iter().map(|item| item.amount).sum::<f64>()).abs() < 1e-9);
@@ -238,7 +239,11 @@ fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
         bill.dominant,
         Some(if 0.09 * gb > 525.60 { Meter::GbOut } else { Meter::Messages })
     );
-    assert_eq!(list.bill(advice.way(ShortPolling).expect("known"), &need), None, "not offered");
+    assert_eq!(
+        list.bill(advice.estimate(ShortPolling).expect("known"), &need),
+        None,
+        "not offered"
+    );
 }
 
 /// Short polling on functions at 0.20 per million requests: a sleep of 9.94 s and a round trip of
@@ -256,17 +261,17 @@ fn bill_of_short_polling_equals_the_one_computed_by_hand() {
         ..NEED
     };
     let advice = advise(&need, &Costs::reference());
-    let way = advice.way(ShortPolling).expect("known");
+    let estimate = advice.estimate(ShortPolling).expect("known");
     let lists = PriceList::built_in();
-    let bill = |index: usize| lists[index].bill(way, &need).expect("it carries polls");
+    let bill = |index: usize| lists[index].bill(estimate, &need).expect("it carries polls");
     let requests = bill(1).items[0];
     assert_eq!(requests.meter, Meter::Requests);
     assert!((requests.quantity - 263_326_653.3).abs() < 1.0, "{requests:?}");
     assert!((requests.amount - 52.665).abs() < 0.001, "{requests:?}");
     let cores = *bill(0).items.iter().find(|item| item.meter == Meter::CoreHours).expect("billed");
-    assert!((cores.amount - 0.0408 * HOURS_PER_MONTH).abs() < 1e-9 && way.cores == 1.0);
+    assert!((cores.amount - 0.0408 * HOURS_PER_MONTH).abs() < 1e-9 && estimate.cores == 1.0);
     // The functions are not paid for while nobody polls; a long poll is paid for while it waits.
-    let long = lists[1].bill(advice.way(LongPolling).expect("known"), &need).expect("carried");
+    let long = lists[1].bill(advice.estimate(LongPolling).expect("known"), &need).expect("carried");
     assert_eq!(long.dominant, Some(Meter::ConnectionMinutes), "{long:?}");
 }
 
@@ -274,7 +279,7 @@ fn bill_of_short_polling_equals_the_one_computed_by_hand() {
 fn poll_interval_that_exceeds_the_staleness_is_too_slow() {
     let slow = |poll_interval_s| {
         let need = Need { poll_interval_s, ..NEED };
-        advise(&need, &costs()).way(ShortPolling).expect("known").too_slow_s
+        advise(&need, &costs()).estimate(ShortPolling).expect("known").too_slow_s
     };
     assert_eq!(slow(None), None);
     assert_eq!(slow(Some(1.0)), None);

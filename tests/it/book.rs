@@ -6,15 +6,22 @@
 //! - `<!-- output of examples/NAME.rs -->`: the block is what the example prints, times aside.
 //! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: the table is made from recorded results. Run the
 //!   tests with `UPDATE_BOOK=1` to make the tables again after a new recording.
+//! - `<!-- trace of TRANSPORT: MESSAGES -->`: the transcript is what `trace` prints, apart from
+//!   times, random values and the number of TCP segments. `UPDATE_BOOK=1` replaces one that
+//!   differs.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use poll_vs_push::client::Dialer;
+use poll_vs_push::trace::{self, Options, render};
 use poll_vs_push::units::Unit;
 use poll_vs_push::variant::Variant;
 
 use super::examples;
+use super::support::{TestServer, room, soon};
 
 /// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
 fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
@@ -193,6 +200,111 @@ fn tables_in_the_book_are_made_from_recorded_results() {
         assert_eq!(text, updated, "{}: run the tests with UPDATE_BOOK=1", page.display());
     }
     assert!(count >= 6, "only {count} tables were found");
+}
+
+/// Columns of a transcript: what the book's pages have room for.
+const TRANSCRIPT_COLUMNS: usize = 92;
+/// On a busy machine a poll may come before a message that it should find.
+const ATTEMPTS: usize = 5;
+
+/// The transcript that a comment asks for: `trace of sse: 2`.
+async fn transcript(comment: &str) -> String {
+    let (name, messages) = comment["trace of ".len()..].split_once(": ").expect("a number");
+    let options = Options {
+        topic: room(),
+        messages: messages.parse().expect("a number"),
+        every: Duration::from_millis(200),
+        poll_interval: Duration::from_millis(500),
+        long_poll_hold: Duration::from_secs(25),
+        round_trip: Duration::ZERO,
+    };
+    let server = TestServer::start().await;
+    let dialer = Dialer::new(server.address);
+    let tracing = trace::run(name.parse().expect("a transport"), &dialer, &options);
+    let trace = soon(tracing).await.expect("a trace");
+    server.stop().await;
+    format!("{}\n", render::fragment(&trace, TRANSCRIPT_COLUMNS))
+}
+
+/// A transcript without what differs between two runs: times, random values, dates, and the
+/// segments that the kernel counted.
+fn shape(transcript: &str) -> Vec<String> {
+    const RANDOM: [&str; 4] = ["mask ", "date: ", "sec-websocket-key: ", "sec-websocket-accept: "];
+    let tags = transcript.split('<').map(|rest| rest.split_once('>').map_or(rest, |it| it.1));
+    let mut lines: Vec<String> = Vec::new();
+    for line in tags.collect::<String>().lines() {
+        let text = line.trim();
+        // A long text goes on in lines that begin below it.
+        let goes_on = line.len() - line.trim_start().len() > 30;
+        match lines.last_mut().filter(|_| goes_on) {
+            Some(last) => *last += text,
+            None => lines.push(text.to_owned()),
+        }
+    }
+    let is_counted = |line: &String| line.starts_with("TCP/IP ") || line.starts_with("all ");
+    lines.retain(|line| !line.is_empty() && !is_counted(line));
+    let without_random = |line: &String| {
+        let found = RANDOM.iter().find_map(|name| Some(line.find(name)? + name.len()));
+        let line = without_values(&line[..found.unwrap_or(line.len())]);
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    lines.iter().map(without_random).collect()
+}
+
+/// `text` without times, and without words that are numbers of many digits.
+fn without_values(text: &str) -> String {
+    let is_time = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let without_time = |text: &'_ str| match text.split_once(" ms ") {
+        Some((time, rest)) if is_time(time) => rest.trim_start().to_owned(),
+        _ => text.to_owned(),
+    };
+    let text = without_time(text);
+    let text = match text.strip_prefix("WAIT ") {
+        Some(rest) => format!("WAIT {}", without_time(rest)),
+        None => text,
+    };
+    let mut shape = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let value = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_hex = value.len() >= 8 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_long = value.len() >= 5 && value.bytes().all(|byte| byte.is_ascii_digit());
+        shape += if is_hex || is_long { ".." } else { value };
+        shape += &word[value.len()..];
+    }
+    shape
+}
+
+#[tokio::test]
+async fn transcripts_in_the_book_are_what_trace_prints() {
+    let mut count = 0;
+    for (page, text) in pages() {
+        let mut updated = text.clone();
+        for (comment, rest) in marked(&text, "trace") {
+            let given = rest.split("<!-- end -->").next().expect("a transcript");
+            let mut made = String::new();
+            for _ in 0..ATTEMPTS {
+                made = transcript(comment).await;
+                if shape(&made) == shape(given) {
+                    break;
+                }
+            }
+            if std::env::var_os("UPDATE_BOOK").is_some() && shape(&made) != shape(given) {
+                updated = updated.replacen(
+                    &format!("<!-- {comment} -->\n{given}"),
+                    &format!("<!-- {comment} -->\n{made}"),
+                    1,
+                );
+                continue;
+            }
+            assert_eq!(shape(given), shape(&made), "{}: use UPDATE_BOOK=1", page.display());
+            count += 1;
+        }
+        if updated != text {
+            fs::write(&page, &updated).expect("writes the page");
+            panic!("{} has been updated; run the test again", page.display());
+        }
+    }
+    assert!(count >= 5, "only {count} transcripts were found");
 }
 
 #[test]

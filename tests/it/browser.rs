@@ -1,6 +1,7 @@
 //! The live page in a real browser: it shows what really happens.
 
 mod driver;
+mod lesson;
 mod model;
 mod silence;
 mod wire;

@@ -48,7 +48,8 @@ impl ChildServer {
         ChildServer::spawn_as_it_is(command)
     }
 
-    fn spawn_as_it_is(mut command: Command) -> ChildServer {
+    /// Starts `command`, whose standard error and environment stay as they are.
+    pub fn spawn_as_it_is(mut command: Command) -> ChildServer {
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let mut line = String::new();

@@ -236,7 +236,7 @@ async fn advise_prints_bills_and_refuses_bad_price_lists() {
         let (_, out, _) = run(&[&args[..], &["--json"]].concat()).await;
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         let bills = json["bills"].as_array().expect("a list");
-        assert_eq!(bills.len(), json["advice"]["ways"].as_array().expect("a list").len());
+        assert_eq!(bills.len(), json["advice"]["estimates"].as_array().expect("a list").len());
         assert!(bills.iter().any(|bill| bill["total"].as_f64() > Some(0.0)), "{bills:?}");
     }
     let folder = tempfile::tempdir().expect("a directory");

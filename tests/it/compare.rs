@@ -13,6 +13,7 @@ use poll_vs_push::run::{Run, StopReason};
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
 
+use super::child::ChildServer;
 use super::support::{Reader, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
@@ -364,6 +365,41 @@ fn failed_output_or_link_does_not_end_the_run() {
     let flags = ["--transports", "websocket", "--rate", "7", "--baseline", &run];
     let output = compare(&directory.path().join("other"), &flags).output().expect("it runs");
     fails(&output, 2, "rate is 5.0 there and 7.0 here");
+}
+
+/// The second of three transports cannot be measured: the server holds one long poll only.
+#[test]
+fn failed_cell_keeps_the_others_and_each_cell_has_a_progress_line() {
+    let server = ChildServer::start(&["--max-waiters", "1"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("http://{}", server.address);
+    let flags = ["--target", &url, "--transports", "short-polling,long-polling,websocket"];
+    let output = compare(directory.path(), &flags).output().expect("it runs");
+    fails(&output, 1, "1 of 3 cells failed; the others are kept");
+    let run = read_run(directory.path());
+    assert_eq!((run.cells.len(), run.failed.len()), (2, 1));
+    assert!(directory.path().join("report.html").exists());
+    let lines = text(&output.stderr);
+    for number in 1..=3 {
+        let begins = |line: &&str| line.starts_with(&format!("{number}/3 "));
+        assert_eq!(lines.lines().filter(begins).count(), 1, "{lines}");
+    }
+}
+
+/// The load test has no token, so it ends, and so does the server of its page.
+#[test]
+fn server_that_requires_tokens_is_an_error_with_and_without_watch() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("key");
+    std::fs::write(&key, "k".repeat(64)).expect("written");
+    let server = ChildServer::start(&["--token-key", key.to_str().expect("UTF-8")]);
+    let url = format!("http://{}", server.address);
+    for watch in [&[][..], &["--watch", "127.0.0.1:0"]] {
+        let flags = [&["--target", &url, "--transports", "websocket"][..], watch].concat();
+        let output = compare(directory.path(), &flags).output().expect("it runs");
+        fails(&output, 1, "error: nothing was measured: ");
+        assert!(text(&output.stderr).contains("401 Unauthorized"), "{}", text(&output.stderr));
+    }
 }
 
 #[test]

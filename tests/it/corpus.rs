@@ -28,7 +28,7 @@ fn every_check_has_a_fuzz_target_and_a_corpus() {
 }
 
 #[test]
-fn what_must_hold_holds_for_every_stored_input() {
+fn invariants_hold_for_every_stored_input() {
     for (name, check) in checks::ALL {
         let files = fs::read_dir(fuzz().join("corpus").join(name)).expect("a corpus");
         let mut count = 0;

@@ -102,6 +102,51 @@ async fn handshake_with_wrong_version_transport_or_method_is_rejected() {
 }
 
 #[tokio::test]
+async fn put_is_answered_with_400() {
+    let server = suite_server().await;
+    for path in [POLLING, "/engine.io/?EIO=4&transport=polling"] {
+        let answer = server.request("PUT", path, "").await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert_eq!(answer.headers["allow"], "GET, POST, OPTIONS", "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn client_must_connect_to_a_namespace_in_time() {
+    let server = TestServer::with(|config| {
+        config.connect_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut silent = Raw::connect(server.address).await;
+    silent.upgrade(SOCKET).await;
+    let path = open(&server, POLLING).await;
+    assert_eq!(exchange(&server, &path, None).await, (200, "1".to_owned()));
+    ended()(exchange(&server, &path, None).await);
+    silent.frame().await;
+    assert_eq!(silent.closed_with().await, 1008);
+    assert_eq!(server.app.metrics.refusals(Refusal::Idle), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn connected_client_stays_beyond_the_connect_timeout() {
+    let server = TestServer::with(|config| {
+        config.connect_timeout = Duration::from_secs(2);
+    })
+    .await;
+    let mut socket = Raw::connect(server.address).await;
+    socket.upgrade(SOCKET).await;
+    socket.send_frame(0x81, b"40").await;
+    assert!(text(&mut socket).await.starts_with("0{"));
+    assert!(text(&mut socket).await.starts_with("40{"));
+    sleep(server.app.config.connect_timeout * 2).await;
+    socket.send_frame(0x81, b"421[\"publish\",{}]").await;
+    assert!(text(&mut socket).await.starts_with("431["));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn invalid_or_unexpected_packet_ends_the_session() {
     let server = TestServer::start().await;
     for body in ["abc", "", "0", "2", "5", "3probe", "4abc", "42[]", "40[]", "bAAAA", "3\u{1e}9"] {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use poll_vs_push::app::ServerConfig;
+use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::message::Batch;
 use poll_vs_push::server::{BindError, Server};
 use poll_vs_push::variant::Transport;
@@ -80,6 +81,21 @@ async fn incomplete_request_headers_close_the_connection() {
     half_a_head.ends().await;
     kept_alive.ends().await;
     server.until_all_have_left().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn idle_timeout_begins_anew_with_each_request() {
+    let idle_timeout = Duration::from_secs(3);
+    let server = TestServer::with(|config| config.idle_timeout = idle_timeout).await;
+    let mut kept_alive = Raw::connect(server.address).await;
+    for _ in 0..5 {
+        kept_alive.get("/topics/room/poll", "").await;
+        assert_eq!(kept_alive.answer().await.status, 200);
+        tokio::time::sleep(idle_timeout / 3).await;
+    }
+    kept_alive.ends().await;
+    assert_eq!(server.app.metrics.refusals(Refusal::Idle), 1);
     server.stop().await;
 }
 

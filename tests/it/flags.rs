@@ -121,6 +121,7 @@ fn load_tests_refuse_values_out_of_range() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/targets/nchan.toml");
     let given = [given, &[("target-file", file)]].concat();
     assert!(try_each("load", &given, &["--no-calibration"]) > 10);
+    assert!(try_each("capacity", &given, &[]) > 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

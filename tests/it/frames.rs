@@ -83,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn frames_are_heard_however_they_are_cut(
+    fn frames_are_parsed_in_any_fragmentation(
         sayings in vec(saying(), 0..8),
         cuts in vec(any::<prop::sample::Index>(), 0..8),
     ) {
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_heard_or_refused_however_they_are_cut(bytes in vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_parsed_or_rejected_in_any_fragmentation(bytes in vec(any::<u8>(), 0..300)) {
         prop_assert_eq!(hear([&bytes[..]]).err(), hear(bytes.chunks(1)).err());
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::client::{Meter, Shared};
+use poll_vs_push::server::route_table::ROUTES;
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::{Transport, Variant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,6 +112,25 @@ async fn http2_serves_all_routes_and_many_pending_requests() {
     }
     drop(client);
     server.until_all_have_left().await;
+    server.stop().await;
+}
+
+/// A body after the headers would be a protocol error that ends the connection.
+#[tokio::test]
+async fn head_has_the_status_of_get_and_no_body_on_every_route() {
+    let server = TestServer::with(|config| config.echo = true).await;
+    let client = Client::connect(&server).await;
+    for route in ROUTES.iter().filter(|route| route.allows(&Method::HEAD)) {
+        let path = route.path.replace("{*}", "").replace("{}", "room");
+        let mut get = Raw::connect(server.address).await;
+        get.get(&path, "").await;
+        let expected = get.response_without_body().await.status;
+        let head = soon(client.ask(client.request("HEAD", &path, ""))).await;
+        let head = head.expect("no panic").unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!((head.status().as_u16(), head.body().len()), (expected, 0), "{path}");
+        assert_eq!(client.get("/healthz").await.status(), 200, "{path}");
+    }
+    drop(client);
     server.stop().await;
 }
 

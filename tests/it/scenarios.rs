@@ -10,8 +10,9 @@ use poll_vs_push::report::threshold::Reference;
 use poll_vs_push::scenario::Scenario;
 
 /// Documented maximum durations (docs/scenarios.md).
-const LONGEST_S: [(&str, u64); 10] = [
+const LONGEST_S: [(&str, u64); 11] = [
     ("accuracy", 600),
+    ("capacity", 60),
     ("default", 180),
     ("interval", 600),
     ("papers", 900),
@@ -55,7 +56,7 @@ fn scenarios_are_named_as_their_files_and_described() {
 #[test]
 fn scenarios_take_no_longer_than_documented() {
     for ((name, scenario), (_, longest_s)) in shipped().into_iter().zip(LONGEST_S) {
-        let source = ServerSource::Child { program: PathBuf::new() };
+        let source = ServerSource::Child { program: PathBuf::new(), worker_threads: None };
         let load_test = LoadTest::new(scenario, source).expect("this machine can carry it");
         let expected = load_test.expected_duration();
         println!("{name}: {} s", expected.as_secs());

@@ -10,7 +10,11 @@ use poll_vs_push::feed::store::{
 };
 use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
 use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
+use poll_vs_push::variant::Transport;
 use proptest::prelude::*;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::{Reader, TestServer, eventually, options, soon};
 
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -358,4 +362,51 @@ async fn the_largest_topics_give_way_when_the_file_is_full() {
     let read = large.read_after(at(&large, 0), 100).await.expect("reads");
     assert_eq!(read.gap + read.messages.len() as u64, 20);
     feed.close().await;
+}
+
+/// The only thread of the blocking pool is occupied. A subscriber whose messages are in the file
+/// alone has to wait for that thread, and the runtime's threads serve others meanwhile.
+#[test]
+fn old_messages_are_read_by_the_blocking_pool_on_every_transport() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
+    runtime.block_on(async {
+        let data = directory.path().to_path_buf();
+        let server = TestServer::with(|config| config.data = Some(data)).await;
+        // More than stays in memory.
+        for _ in 0..40 {
+            server.publish(&"x".repeat(50_000)).await;
+        }
+        let begin = server.at(0);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let occupying = tokio::task::spawn_blocking(move || released.recv());
+        let dialer = server.dialer();
+        let reading = Transport::ALL.map(|transport| {
+            let dialer = dialer.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let mut reader = Reader::connect(transport, dialer, options(Some(begin))).await;
+                loop {
+                    if let Some(first) = reader.next().await.messages.first() {
+                        return first.offset;
+                    }
+                }
+            }))
+        });
+        let metrics = &server.app.metrics;
+        for transport in Transport::ALL {
+            eventually("requested", || metrics.of(transport).requests.get() > 0).await;
+        }
+        for _ in 0..20 {
+            assert_eq!(server.get("/healthz").await.status, 200);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(reading.iter().all(|task| !task.is_finished()), "a read did not use the pool");
+        drop(release);
+        for task in reading {
+            assert_eq!(soon(task).await.expect("no panic"), 1);
+        }
+        let _ = occupying.await;
+        server.stop().await;
+    });
 }

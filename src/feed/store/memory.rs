@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Older, Pending, Store, StoreError};
+use super::{OlderMessages, Pending, Store, StoreError};
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
@@ -61,7 +61,7 @@ impl Store for MemoryStore {
         _: Offset,
         _: Offset,
         _: ReadLimit,
-    ) -> Pending<'a, Result<Option<Older>, StoreError>> {
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
         Box::pin(ready(Ok(None)))
     }
 

@@ -1,8 +1,8 @@
-//! Where messages are kept: an interface, and its two implementations.
+//! Stores of messages: a trait and two implementations.
 //!
-//! A store decides the order of a topic's messages, and says when one is as safe as it promises.
-//! Only then it puts the message on the topic's [`Tail`], from which subscribers read, so nobody
-//! sees a message that a crash could take back.
+//! A store decides the order of a topic's messages. It appends a message to the topic's [`Tail`],
+//! from which subscribers read, only when the message is durable, so that no subscriber receives a
+//! message that a crash could lose.
 
 mod memory;
 mod redb;
@@ -19,37 +19,38 @@ use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
-pub use redb::{Archive, Durability, FileRetention, Kept, RedbStore, Rows};
+pub use redb::{Archive, Durability, FileRetention, RedbStore, Rows, TopicRow};
 
-/// What a store's slower calls return. `Sync`, as warp demands of everything in a response body.
+/// The future of a slow call. It is `Sync`, which warp requires of response bodies.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;
 
 /// Keeps the messages of all topics of a feed.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// The topics that messages were ever published to.
+    /// The topics that have ever had a message.
     fn topics(&self) -> Vec<TopicName>;
 
-    /// Where a topic is: its epoch and newest offset, 0 if nobody ever published to it.
+    /// The epoch and newest offset of a topic; the offset is 0 if it never had a message.
     ///
     /// # Errors
-    /// If that cannot be read.
+    /// If they cannot be read.
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError>;
 
-    /// The head of a topic that nobody ever published to.
+    /// The head of a topic that never had a message.
     fn begins_at(&self) -> Offset {
         0
     }
 
-    /// Forgets a topic that keeps no messages and has this head. Topics begin after it from now on,
-    /// so that an old cursor is told of a gap if the topic comes back. False if the store cannot.
+    /// Removes an empty topic with this head. Later topics start after this head, so that an old
+    /// cursor receives a gap if the topic is created again. Returns `false` if the store does not
+    /// support this.
     fn forget(&self, _head: Offset) -> bool {
         false
     }
 
-    /// What the [`Tail`] of a topic holds in memory, if the topic is to keep `kept`.
+    /// The retention of the [`Tail`] in memory, for a topic with the retention `kept`.
     fn tail_retention(&self, kept: Retention) -> Retention;
 
-    /// Stores `draft` as the next message of the topic, puts it on the tail, and returns its
+    /// Stores `draft` as the next message of the topic, appends it to the tail, and returns its
     /// offset.
     fn append<'a>(
         &'a self,
@@ -58,44 +59,44 @@ pub trait Store: fmt::Debug + Send + Sync {
         draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>>;
 
-    /// What the tail has dropped already: messages after `after` and not beyond `head`. `None` if
-    /// the store keeps no more than the tail.
+    /// Messages after `after` up to `head`, which the tail may have dropped. `None` if the store
+    /// keeps no more messages than the tail.
     ///
     /// # Errors
-    /// If the messages are there and cannot be read.
+    /// If the messages cannot be read.
     fn read_older<'a>(
         &'a self,
         topic: &'a TopicName,
         after: Offset,
         head: Offset,
         limit: ReadLimit,
-    ) -> Pending<'a, Result<Option<Older>, StoreError>>;
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>>;
 
-    /// Drops what is older than the retention's age.
+    /// Drops expired messages.
     fn expire(&self) -> Pending<'_, ()>;
 
-    /// Stores whatever is still on its way, and lets go of files. Later appends fail.
+    /// Stores pending messages and closes the files. Later appends fail.
     fn close(&self) -> Pending<'_, ()>;
 }
 
 /// Messages that a tail no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Older {
-    /// Messages before these that the store has dropped too.
+pub struct OlderMessages {
+    /// Number of dropped messages before these.
     pub gap: u64,
     pub messages: Vec<Bytes>,
 }
 
-/// Why a store cannot keep or find messages. Cloned to everybody whose messages were in one group.
+/// Why a store cannot store or read messages. Cloned for each publisher of a failed commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No room. The message is not stored.
+    /// The disk is full. The message is not stored.
     #[error("the disk is full: the message is not stored; make room, publishing then goes on")]
     Full,
-    /// The system refused in another way.
+    /// Another error of the system.
     #[error("the store failed, the message may be stored or not: {0}")]
     Failed(String),
-    /// The store was closed: the server is going away.
+    /// The store was closed because the server shuts down.
     #[error("the server is going away: the message is not stored")]
     Closed,
     #[error("'{file}' is in use by another process: stop that one, or name another directory")]

@@ -1,8 +1,8 @@
-//! The store on disk: one file, one thread that writes it, and a commit for as many messages as
-//! came while the commit before was under way.
+//! The store on disk: one file and one writer thread with group commit. A commit contains all
+//! messages that arrived during the previous commit.
 //!
-//! A publisher is answered after the commit that its message is in. So publishing one by one costs
-//! an fsync each, and publishing by many at once costs an fsync for all of them.
+//! A publisher receives its response after the commit of its message. Messages published one by one
+//! need an fsync each; concurrent publications share an fsync.
 
 mod archive;
 mod file;
@@ -18,36 +18,35 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Older, Pending, Store, StoreError};
+use super::{OlderMessages, Pending, Store, StoreError};
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-pub use archive::{Archive, Kept, Rows};
+pub use archive::{Archive, Rows, TopicRow};
 pub use file::Durability;
 use file::FeedFile;
 pub use trim::FileRetention;
-use writer::{Append, Order, Writer};
+use writer::{Append, Command, Writer};
 
-/// Messages that wait for the writer; further publishers wait for a place here.
+/// Capacity of the queue to the writer; further publishers wait.
 const QUEUE: usize = 4_096;
-/// What a topic holds in memory, in front of the file: enough for those who are up to date or
-/// nearly so.
+/// Retention of a topic in memory: enough for subscribers that lag little.
 const TAIL: Retention =
     Retention { messages: 1_000, bytes: 1 << 20, age: std::time::Duration::MAX };
 
-/// Keeps messages in a directory.
+/// Stores messages in a directory.
 #[derive(Debug)]
 pub struct RedbStore {
     shared: Arc<Shared>,
     epoch: Epoch,
-    /// The topics that the file held when it was opened.
+    /// The topics in the file when it was opened.
     heads: HashMap<TopicName, Offset>,
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writer and the readers share.
+/// State shared by the writer and the readers.
 #[derive(Debug)]
 struct Shared {
     file: FeedFile,
@@ -56,7 +55,7 @@ struct Shared {
 }
 
 impl RedbStore {
-    /// Opens the feed in `directory`, or begins one there.
+    /// Opens the feed in `directory`, or creates it.
     ///
     /// # Errors
     /// If another process has it, the file is not a feed or is damaged, or the system refuses.
@@ -75,18 +74,18 @@ impl RedbStore {
         let epoch = archive.epoch()?;
         let heads = rows.iter().map(|(name, row)| (name.clone(), row.head)).collect();
         let shared = Arc::new(Shared { file, archive: RwLock::new(Some(archive)) });
-        let (orders, received) = mpsc::channel(QUEUE);
+        let (commands, received) = mpsc::channel(QUEUE);
         let writer = Writer::new(shared.clone(), rows, retention);
         let writer = std::thread::Builder::new()
             .name("feed-writer".to_owned())
             .spawn(move || writer.run(received))
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(RedbStore { shared, epoch, heads, orders, writer: Mutex::new(Some(writer)) })
+        Ok(RedbStore { shared, epoch, heads, commands, writer: Mutex::new(Some(writer)) })
     }
 
-    async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
+    async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
         let (done, is_done) = oneshot::channel();
-        if self.orders.send(order(done)).await.is_ok() {
+        if self.commands.send(command(done)).await.is_ok() {
             let _ = is_done.await;
         }
     }
@@ -95,7 +94,7 @@ impl RedbStore {
 impl Drop for RedbStore {
     /// Waits for the writer, so that the file is free when the store is gone.
     fn drop(&mut self) {
-        self.orders = mpsc::channel(1).0;
+        self.commands = mpsc::channel(1).0;
         let writer = self.writer.lock().expect("no panic under this lock").take();
         if let Some(writer) = writer {
             let _ = writer.join();
@@ -129,9 +128,9 @@ impl Store for RedbStore {
         draft: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            let append = Append { topic: topic.clone(), tail: tail.clone(), draft, answer };
-            self.orders.send(Order::Append(append)).await.map_err(|_| StoreError::Closed)?;
+            let (reply, answered) = oneshot::channel();
+            let append = Append { topic: topic.clone(), tail: tail.clone(), draft, reply };
+            self.commands.send(Command::Append(append)).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
@@ -143,7 +142,7 @@ impl Store for RedbStore {
         after: Offset,
         head: Offset,
         limit: ReadLimit,
-    ) -> Pending<'a, Result<Option<Older>, StoreError>> {
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
         let shared = self.shared.clone();
         let topic = topic.clone();
         let read = move || {
@@ -158,12 +157,12 @@ impl Store for RedbStore {
     }
 
     fn expire(&self) -> Pending<'_, ()> {
-        Box::pin(self.order(Order::Expire))
+        Box::pin(self.command(Command::Expire))
     }
 
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.order(Order::Close).await;
+            self.command(Command::Close).await;
             let writer = self.writer.lock().expect("no panic under this lock").take();
             if let Some(writer) = writer {
                 let _ = tokio::task::spawn_blocking(|| writer.join()).await;

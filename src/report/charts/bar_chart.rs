@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::report::figures::{self, Figure};
-use crate::report::{Point, Way};
+use crate::report::{PointResults, VariantResult};
 use crate::statistics::Summary;
 use crate::units::thousands;
 
@@ -13,7 +13,7 @@ const ROW: f64 = 48.0;
 const BAR: f64 = 16.0;
 
 struct Bar<'a> {
-    way: &'a Way<'a>,
+    result: &'a VariantResult<'a>,
     summary: &'a Summary,
     text: String,
     /// Share of the bar that is drawn hollow, at its end.
@@ -21,10 +21,10 @@ struct Bar<'a> {
 }
 
 /// Requests per second of all subscribers, the share of empty responses hollow.
-pub fn requests(point: &Point) -> Option<Chart> {
-    let bars = bars(point, &figures::REQUESTS_PER_SECOND, |way, summary| {
+pub fn requests(point: &PointResults) -> Option<Chart> {
+    let bars = bars(point, &figures::REQUESTS_PER_SECOND, |result, summary| {
         let value = figures::REQUESTS_PER_SECOND.unit.show(summary.value);
-        let empty = way.summary(&figures::EMPTY_SHARE).filter(|_| summary.value > 0.0);
+        let empty = result.summary(&figures::EMPTY_SHARE).filter(|_| summary.value > 0.0);
         match empty {
             _ if summary.value == 0.0 => ("0/s after the handshake".to_owned(), 0.0),
             Some(empty) => {
@@ -46,7 +46,7 @@ pub fn requests(point: &Point) -> Option<Chart> {
 }
 
 /// Server CPU time per delivered message.
-pub fn cpu(point: &Point) -> Option<Chart> {
+pub fn cpu(point: &PointResults) -> Option<Chart> {
     let figure = &figures::CPU_PER_MESSAGE;
     let bars = bars(point, figure, |_, summary| (figure.unit.show(summary.value), 0.0));
     let note = "Without the CPU time of an unused server; publishing is included. The thin line is \
@@ -55,16 +55,16 @@ pub fn cpu(point: &Point) -> Option<Chart> {
 }
 
 fn bars<'a>(
-    point: &'a Point,
+    point: &'a PointResults,
     figure: &Figure,
-    describe: impl Fn(&Way, &Summary) -> (String, f64),
+    describe: impl Fn(&VariantResult, &Summary) -> (String, f64),
 ) -> Vec<Bar<'a>> {
-    let bar = |way: &'a Way<'a>| {
-        let summary = way.summary(figure)?;
-        let (text, hollow) = describe(way, summary);
-        Some(Bar { way, summary, text, hollow })
+    let bar = |result: &'a VariantResult<'a>| {
+        let summary = result.summary(figure)?;
+        let (text, hollow) = describe(result, summary);
+        Some(Bar { result, summary, text, hollow })
     };
-    point.ways.iter().filter_map(bar).collect()
+    point.results.iter().filter_map(bar).collect()
 }
 
 fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
@@ -74,7 +74,7 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
     }
     let width_of = |value: f64| if largest > 0.0 { value / largest * (WIDTH - 4.0) } else { 0.0 };
     let spoken: Vec<String> =
-        bars.iter().map(|bar| format!("{}: {}", bar.way.variant.label(), bar.text)).collect();
+        bars.iter().map(|bar| format!("{}: {}", bar.result.variant.label(), bar.text)).collect();
     let body = html! {
         @for (row, bar) in bars.iter().enumerate() { (drawn(bar, row as f64 * ROW, width_of)) }
     };
@@ -89,9 +89,9 @@ fn drawn(bar: &Bar, top: f64, width_of: impl Fn(f64) -> f64) -> Markup {
     let solid = width * (1.0 - bar.hollow);
     let (low, high) = (width_of(bar.summary.min), width_of(bar.summary.max));
     html! {
-        g class=(palette::class(bar.way.variant)) {
+        g class=(palette::class(bar.result.variant)) {
             text x="0" y=(px(top + 15.0)) {
-                tspan class="name" { (bar.way.variant.label()) }
+                tspan class="name" { (bar.result.variant.label()) }
                 tspan dx="10" { (bar.text) }
             }
             rect class="fill" x="0" y=(px(y)) width=(px(solid)) height=(px(BAR)) {}

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use maud::{Markup, html};
 
 use crate::measure::Ledger;
-use crate::report::{Point, Way, figures};
+use crate::report::{PointResults, VariantResult, figures};
 use crate::run::{Cell, TcpIpSource};
 use crate::units::Unit;
 
@@ -41,28 +41,29 @@ impl Stack {
 }
 
 /// Bytes per delivered message.
-pub fn per_message(point: &Point) -> Option<Chart> {
-    let ways: Vec<(&Way, [Stack; 2])> =
-        point.valid_ways().filter_map(|way| Some((way, stacks(way)?))).collect();
-    let largest = ways.iter().flat_map(|(_, stacks)| stacks).map(Stack::total).fold(0.0, f64::max);
+pub fn per_message(point: &PointResults) -> Option<Chart> {
+    let results: Vec<(&VariantResult, [Stack; 2])> =
+        point.valid_results().filter_map(|result| Some((result, stacks(result)?))).collect();
+    let largest =
+        results.iter().flat_map(|(_, stacks)| stacks).map(Stack::total).fold(0.0, f64::max);
     if largest <= 0.0 {
         return None;
     }
     let body = html! {
-        @for (row, (way, stacks)) in ways.iter().enumerate() {
-            (drawn(way, stacks, row as f64 * ROW, (WIDTH - LEFT) / largest))
+        @for (row, (result, stacks)) in results.iter().enumerate() {
+            (drawn(result, stacks, row as f64 * ROW, (WIDTH - LEFT) / largest))
         }
     };
-    let spoken = |(way, [up, down]): &(&Way, [Stack; 2])| {
+    let spoken = |(result, [up, down]): &(&VariantResult, [Stack; 2])| {
         let show = |stack: &Stack| Unit::Bytes.show(stack.total());
-        format!("{}: {} up, {} down", way.variant.label(), show(up), show(down))
+        format!("{}: {} up, {} down", result.variant.label(), show(up), show(down))
     };
     let title = "Bytes per delivered message";
-    let label = format!("{title}. {}", ways.iter().map(spoken).collect::<Vec<_>>().join("; "));
-    let is_estimated = |(way, _): &(&Way, _)| {
-        way.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated)
+    let label = format!("{title}. {}", results.iter().map(spoken).collect::<Vec<_>>().join("; "));
+    let is_estimated = |(result, _): &(&VariantResult, _)| {
+        result.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated)
     };
-    let source = match ways.iter().any(is_estimated) {
+    let source = match results.iter().any(is_estimated) {
         true => "TCP/IP headers are estimated.",
         false => "TCP/IP headers are counted by the kernel.",
     };
@@ -72,16 +73,16 @@ pub fn per_message(point: &Point) -> Option<Chart> {
             "Up: subscriber to server; down: server to subscriber. Payload is darkest, overhead \
              paler. {source}"
         ),
-        svg: frame(WIDTH, ways.len() as f64 * ROW - 8.0, &label, body),
+        svg: frame(WIDTH, results.len() as f64 * ROW - 8.0, &label, body),
         wide: false,
     })
 }
 
 /// Both directions of the median repeat, so that the parts add up to the figure in the table.
-fn stacks(way: &Way) -> Option<[Stack; 2]> {
+fn stacks(result: &VariantResult) -> Option<[Stack; 2]> {
     let per_message = |cell: &Cell| figures::BYTES_PER_MESSAGE.of_cell(cell);
     let mut cells: Vec<&Cell> =
-        way.cells.iter().copied().filter(|cell| per_message(cell).is_some()).collect();
+        result.cells.iter().copied().filter(|cell| per_message(cell).is_some()).collect();
     cells.sort_by(|a, b| per_message(a).partial_cmp(&per_message(b)).unwrap_or(Ordering::Equal));
     let cell = cells.get(cells.len().checked_sub(1)? / 2)?;
     let delivered = cell.deliveries.in_steady as f64;
@@ -92,12 +93,12 @@ fn stacks(way: &Way) -> Option<[Stack; 2]> {
     Some([stack("up", &cell.bytes.up), stack("down", &cell.bytes.down)])
 }
 
-fn drawn(way: &Way, stacks: &[Stack; 2], top: f64, scale: f64) -> Markup {
+fn drawn(result: &VariantResult, stacks: &[Stack; 2], top: f64, scale: f64) -> Markup {
     let total = Unit::Bytes.show(stacks.iter().map(Stack::total).sum());
     html! {
-        g class=(palette::class(way.variant)) {
+        g class=(palette::class(result.variant)) {
             text x="0" y=(px(top + 15.0)) {
-                tspan class="name" { (way.variant.label()) }
+                tspan class="name" { (result.variant.label()) }
                 tspan dx="10" { (total) " per message" }
             }
             @for (index, stack) in stacks.iter().enumerate() {

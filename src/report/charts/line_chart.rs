@@ -25,7 +25,8 @@ struct Curve {
 
 /// The chart of `figure` along `line`, titled `title`.
 pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
-    let all: Vec<Curve> = line.variants().into_iter().map(|way| curve(line, way, figure)).collect();
+    let all: Vec<Curve> =
+        line.variants().into_iter().map(|variant| curve(line, variant, figure)).collect();
     let is_drawn = |curve: &&Curve| curve.measured.iter().any(|(_, summary)| summary.value > 0.0);
     let curves: Vec<&Curve> = all.iter().filter(is_drawn).collect();
     let zero: Vec<String> = all
@@ -63,7 +64,7 @@ fn note(crossovers: &[String], zero: &[String], predicted: bool, figure: &Figure
 
 fn curve(line: &Line, variant: Variant, figure: &Figure) -> Curve {
     let measured = line.points.iter().filter_map(|point| {
-        let summary = point.way(variant)?.summary(figure)?;
+        let summary = point.result(variant)?.summary(figure)?;
         Some((line.axis.get(point.workload), *summary))
     });
     let predicted = line.predicted(variant, figure);

@@ -27,36 +27,36 @@ const LABELLED_SHARE: f64 = 0.02;
 
 /// The recommendation at one place of the map.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Place {
+struct Recommendation {
     transport: Transport,
     /// True if no other transport is too close to call.
     is_clear: bool,
 }
 
 /// Adjacent cells of one row with the same recommendation.
-struct Stretch {
-    place: Option<Place>,
+struct RowSegment {
+    recommendation: Option<Recommendation>,
     row: u32,
     columns: std::ops::Range<u32>,
 }
 
-impl Stretch {
+impl RowSegment {
     fn is_of(&self, transport: Transport) -> bool {
-        self.place.is_some_and(|place| place.transport == transport)
+        self.recommendation.is_some_and(|recommendation| recommendation.transport == transport)
     }
 }
 
 /// The map around `need`, which is marked.
 pub fn recommended(model: &Model, need: Need) -> Chart {
-    let stretches: Vec<Stretch> = (0..ROWS).flat_map(|row| of_row(model, need, row)).collect();
+    let segments: Vec<RowSegment> = (0..ROWS).flat_map(|row| of_row(model, need, row)).collect();
     let shown: Vec<Transport> = Transport::ALL
         .into_iter()
-        .filter(|transport| stretches.iter().any(|stretch| stretch.is_of(*transport)))
+        .filter(|transport| segments.iter().any(|segment| segment.is_of(*transport)))
         .collect();
     let body = html! {
-        @for stretch in &stretches { (area(stretch)) }
+        @for segment in &segments { (area(segment)) }
         (axes())
-        @for transport in &shown { (label(*transport, &stretches)) }
+        @for transport in &shown { (label(*transport, &segments)) }
         (mark(need))
     };
     let headers = match need.headers {
@@ -81,22 +81,22 @@ pub fn recommended(model: &Model, need: Need) -> Chart {
     }
 }
 
-fn of_row(model: &Model, need: Need, row: u32) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
+fn of_row(model: &Model, need: Need, row: u32) -> Vec<RowSegment> {
+    let mut segments: Vec<RowSegment> = Vec::new();
     for column in 0..COLUMNS {
         let rate = between(RATES, f64::from(column) + 0.5, f64::from(COLUMNS));
         let staleness_s = between(STALENESS_S, f64::from(row) + 0.5, f64::from(ROWS));
-        let place = |choice: Choice| Place {
+        let recommendation = |choice: Choice| Recommendation {
             transport: choice.transport,
             is_clear: choice.finalists.len() == 1,
         };
-        let place = model.choose(&Need { rate, staleness_s, ..need }).map(place);
-        match stretches.last_mut() {
-            Some(last) if last.place == place => last.columns.end = column + 1,
-            _ => stretches.push(Stretch { place, row, columns: column..column + 1 }),
+        let recommendation = model.choose(&Need { rate, staleness_s, ..need }).map(recommendation);
+        match segments.last_mut() {
+            Some(last) if last.recommendation == recommendation => last.columns.end = column + 1,
+            _ => segments.push(RowSegment { recommendation, row, columns: column..column + 1 }),
         }
     }
-    stretches
+    segments
 }
 
 /// A circle at the rate and the acceptable age of `need`, if they are on the map.
@@ -129,11 +129,11 @@ fn y(row: f64) -> f64 {
     BOTTOM - row / f64::from(ROWS) * (BOTTOM - TOP)
 }
 
-fn area(stretch: &Stretch) -> Markup {
-    let (left, right) = (x(stretch.columns.start.into()), x(stretch.columns.end.into()));
-    let (top, bottom) = (y(f64::from(stretch.row) + 1.0), y(stretch.row.into()));
+fn area(segment: &RowSegment) -> Markup {
+    let (left, right) = (x(segment.columns.start.into()), x(segment.columns.end.into()));
+    let (top, bottom) = (y(f64::from(segment.row) + 1.0), y(segment.row.into()));
     html! {
-        @if let Some(Place { transport, is_clear }) = stretch.place {
+        @if let Some(Recommendation { transport, is_clear }) = segment.recommendation {
             @let shade = if is_clear { "area" } else { "area contested" };
             // Half a unit more, so that no seams show between the rows.
             rect class=(format!("{shade} {}", palette::class(transport))) x=(px(left)) y=(px(top))
@@ -143,15 +143,16 @@ fn area(stretch: &Stretch) -> Markup {
 }
 
 /// The name of the transport in the middle of the row nearest to its region's centre.
-fn label(transport: Transport, stretches: &[Stretch]) -> Markup {
-    let own: Vec<&Stretch> = stretches.iter().filter(|stretch| stretch.is_of(transport)).collect();
-    let width = |stretch: &Stretch| f64::from(stretch.columns.end - stretch.columns.start);
-    let cells: f64 = own.iter().map(|stretch| width(stretch)).sum();
+fn label(transport: Transport, segments: &[RowSegment]) -> Markup {
+    let own: Vec<&RowSegment> =
+        segments.iter().filter(|segment| segment.is_of(transport)).collect();
+    let width = |segment: &RowSegment| f64::from(segment.columns.end - segment.columns.start);
+    let cells: f64 = own.iter().map(|segment| width(segment)).sum();
     if cells < LABELLED_SHARE * f64::from(COLUMNS * ROWS) {
         return html! {};
     }
     let row = own.iter().map(|s| f64::from(s.row) * width(s)).sum::<f64>() / cells;
-    let distance = |stretch: &&&Stretch| (f64::from(stretch.row) - row).abs();
+    let distance = |segment: &&&RowSegment| (f64::from(segment.row) - row).abs();
     let nearest = own.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
     let middle =
         nearest.map_or(0.0, |nearest| f64::from(nearest.columns.start) + width(nearest) / 2.0);

@@ -5,6 +5,7 @@
 pub mod bar_chart;
 pub mod byte_bars;
 pub mod line_chart;
+pub mod load_chart;
 pub mod map;
 pub mod palette;
 pub mod percentiles;

@@ -4,7 +4,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Point, Way, figures};
+use crate::report::{PointResults, VariantResult, figures};
 use crate::units::Unit;
 
 use super::scale::Scale;
@@ -19,35 +19,35 @@ const BOTTOM: f64 = HEIGHT - 48.0;
 const STEPS: f64 = 40.0;
 
 /// The chart of all transports that have results.
-pub fn latency(point: &Point) -> Option<Chart> {
-    let ways: Vec<&Way> = point.valid_ways().collect();
-    let highest = ways.iter().map(|way| last_quantile(way)).fold(0.9, f64::max);
-    let curves: Vec<Vec<(f64, f64)>> = ways.iter().map(|way| measured(way)).collect();
+pub fn latency(point: &PointResults) -> Option<Chart> {
+    let results: Vec<&VariantResult> = point.valid_results().collect();
+    let highest = results.iter().map(|result| last_quantile(result)).fold(0.9, f64::max);
+    let curves: Vec<Vec<(f64, f64)>> = results.iter().map(|result| measured(result)).collect();
     let values = || curves.iter().flatten().map(|(_, latency)| *latency);
     let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
-    if ways.is_empty() || high <= 0.0 {
+    if results.is_empty() || high <= 0.0 {
         return None;
     }
     let x = Scale::nines(highest, (LEFT, RIGHT));
     let y = Scale::log((low * 0.8, high * 1.25), (BOTTOM, TOP));
     let ends: Vec<f64> =
         curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
-    let labels = apart(&ends, names_gap(ways.iter().map(|way| way.variant)), BOTTOM);
+    let labels = apart(&ends, names_gap(results.iter().map(|result| result.variant)), BOTTOM);
     let body = html! {
         (axes(&x, &y))
-        @for ((way, curve), label) in ways.iter().zip(&curves).zip(&labels) {
-            g class=(palette::class(way.variant)) {
-                @if let Some(predicted) = predicted(way, highest) {
+        @for ((result, curve), label) in results.iter().zip(&curves).zip(&labels) {
+            g class=(palette::class(result.variant)) {
+                @if let Some(predicted) = predicted(result, highest) {
                     path class="theory" d=(path(placed(&predicted, &x, &y))) {}
                 }
-                path class="line" stroke-dasharray=[palette::dashes(way.variant)]
+                path class="line" stroke-dasharray=[palette::dashes(result.variant)]
                     d=(path(placed(curve, &x, &y))) {}
-                (name(way.variant, RIGHT + 8.0, *label))
+                (name(result.variant, RIGHT + 8.0, *label))
             }
         }
     };
     let title = "Delivery latency by percentile";
-    let labels_spoken: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    let labels_spoken: Vec<String> = results.iter().map(|result| spoken(result)).collect();
     Some(Chart {
         title: title.to_owned(),
         note: "Latency from planned publication to receipt, logarithmic. Thin dashes: prediction, \
@@ -59,21 +59,21 @@ pub fn latency(point: &Point) -> Option<Chart> {
     })
 }
 
-fn spoken(way: &Way) -> String {
+fn spoken(result: &VariantResult) -> String {
     let shown = [&figures::LATENCY_P50, &figures::LATENCY_P90, &figures::LATENCY_P99];
     let parts: Vec<String> = shown
         .iter()
         .filter_map(|figure| {
-            let summary = way.summary(figure)?;
+            let summary = result.summary(figure)?;
             Some(format!("{} {}", figure.label, figure.unit.show(summary.value)))
         })
         .collect();
-    format!("{}: {}", way.variant.label(), parts.join(", "))
+    format!("{}: {}", result.variant.label(), parts.join(", "))
 }
 
 /// The highest quantile that the sample supports.
-fn last_quantile(way: &Way) -> f64 {
-    let (values, messages) = (way.latency_us.0.len(), way.published());
+fn last_quantile(result: &VariantResult) -> f64 {
+    let (values, messages) = (result.latency_us.0.len(), result.published());
     let step = |n: u32| 1.0 - 10f64.powf(-f64::from(n) / STEPS);
     (0..(7.0 * STEPS) as u32)
         .map(step)
@@ -83,13 +83,13 @@ fn last_quantile(way: &Way) -> f64 {
 }
 
 /// Quantiles with their latency in seconds.
-fn measured(way: &Way) -> Vec<(f64, f64)> {
-    let latency = |p: f64| (way.latency_us.0.value_at_quantile(p).max(1)) as f64 / 1e6;
-    quantiles(last_quantile(way)).map(|p| (p, latency(p))).collect()
+fn measured(result: &VariantResult) -> Vec<(f64, f64)> {
+    let latency = |p: f64| (result.latency_us.0.value_at_quantile(p).max(1)) as f64 / 1e6;
+    quantiles(last_quantile(result)).map(|p| (p, latency(p))).collect()
 }
 
-fn predicted(way: &Way, highest: f64) -> Option<Vec<(f64, f64)>> {
-    let prediction = &way.expected.as_ref()?.prediction;
+fn predicted(result: &VariantResult, highest: f64) -> Option<Vec<(f64, f64)>> {
+    let prediction = &result.expected.as_ref()?.prediction;
     if !prediction.knows_quantiles() {
         return None;
     }

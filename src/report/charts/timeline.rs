@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Point, Way};
+use crate::report::{PointResults, VariantResult};
 use crate::run::{Trace, TraceWhat};
 use crate::units::Unit;
 
@@ -31,37 +31,38 @@ struct Open {
 }
 
 /// The chart of all transports that have results and a trace.
-pub fn subscriber(point: &Point) -> Option<Chart> {
-    let traced = |way: &&Way| way.cells.first().is_some_and(|cell| cell.trace.length_us > 0);
-    let ways: Vec<&Way> = point.valid_ways().filter(traced).collect();
-    let length_us = ways.iter().map(|way| way.cells[0].trace.length_us).max()?;
+pub fn subscriber(point: &PointResults) -> Option<Chart> {
+    let traced =
+        |result: &&VariantResult| result.cells.first().is_some_and(|cell| cell.trace.length_us > 0);
+    let results: Vec<&VariantResult> = point.valid_results().filter(traced).collect();
+    let length_us = results.iter().map(|result| result.cells[0].trace.length_us).max()?;
     let x = Scale::linear((0.0, length_us as f64 / 1e6), (LEFT, RIGHT));
-    let height = ways.len() as f64 * LANE + 40.0;
+    let height = results.len() as f64 * LANE + 40.0;
     let body = html! {
         (axis(&x, height))
-        @for (lane, way) in ways.iter().enumerate() {
-            (drawn(way, &x, lane as f64 * LANE))
+        @for (lane, result) in results.iter().enumerate() {
+            (drawn(result, &x, lane as f64 * LANE))
         }
     };
     let title = "One subscriber, second by second";
-    let spoken_ways: Vec<String> = ways.iter().map(|way| spoken(way)).collect();
+    let labels_spoken: Vec<String> = results.iter().map(|result| spoken(result)).collect();
     Some(Chart {
         title: title.to_owned(),
         note: "Triangles are planned publications, dots their receipts; the line between them is \
                the latency. Bars are requests, from sending to response: filled if the response \
                contained messages, hollow if it was empty."
             .to_owned(),
-        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", spoken_ways.join("; ")), body),
+        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", labels_spoken.join("; ")), body),
         wide: true,
     })
 }
 
-fn spoken(way: &Way) -> String {
-    let trace = &way.cells[0].trace;
+fn spoken(result: &VariantResult) -> String {
+    let trace = &result.cells[0].trace;
     let requests = requests(trace).len();
     let messages =
         trace.events.iter().filter(|event| event.at_us > 0 && is_message(&event.what)).count();
-    format!("{}: {requests} requests, {messages} messages", way.variant.label())
+    format!("{}: {requests} requests, {messages} messages", result.variant.label())
 }
 
 fn is_message(what: &TraceWhat) -> bool {
@@ -106,8 +107,8 @@ fn axis(x: &Scale, height: f64) -> Markup {
     }
 }
 
-fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
-    let trace = &way.cells[0].trace;
+fn drawn(result: &VariantResult, x: &Scale, top: f64) -> Markup {
+    let trace = &result.cells[0].trace;
     let at = |micros: i64| x.at(micros as f64 / 1e6).clamp(LEFT, RIGHT);
     let messages = trace.events.iter().filter_map(|event| match event.what {
         // Messages received before the chart begins are left out.
@@ -119,9 +120,9 @@ fn drawn(way: &Way, x: &Scale, top: f64) -> Markup {
     let (published, received) = (top + PUBLISHED, top + RECEIVED);
     let requests = requests(trace);
     html! {
-        g class=(palette::class(way.variant)) {
+        g class=(palette::class(result.variant)) {
             text class="halo" x=(px(LEFT)) y=(px(top + 17.0)) {
-                tspan class="name" { (way.variant.label()) }
+                tspan class="name" { (result.variant.label()) }
                 tspan class="small" dx="10" { (waiting(trace, &requests)) }
             }
             path class="rail" d=(format!("M{LEFT} {received:.1}H{RIGHT}")) {}

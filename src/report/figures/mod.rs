@@ -106,6 +106,11 @@ pub fn supports(p: f64, values: u64, messages: u64) -> bool {
     values as f64 * above >= VALUES_ABOVE && messages as f64 * above >= MESSAGES_ABOVE
 }
 
+/// Deliveries and messages that the quantile `p` needs at least.
+pub fn needed(p: f64) -> (f64, f64) {
+    (VALUES_ABOVE / (1.0 - p), MESSAGES_ABOVE / (1.0 - p))
+}
+
 impl Figure {
     /// The section's name: `latency`.
     pub fn section(&self) -> &'static str {

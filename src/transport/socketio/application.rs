@@ -153,6 +153,7 @@ fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
     if std::mem::replace(is_connected, true) {
         return Err(Ending::INVALID);
     }
+    state.unconnected_since = None;
     drop(state);
     // Not the session's own, which is a secret.
     let data = &format!("{{\"sid\":\"{:032x}\"}}", rand::random::<u128>());

@@ -22,14 +22,14 @@ const SEPARATOR: char = '\x1e';
 /// A session.
 #[derive(Debug)]
 pub(super) struct Engine {
-    carrier: Carrier,
+    connection: Connection,
     dialer: Dialer,
     /// The polls of the start are no more counted as answers than an upgrade is.
     is_settled: bool,
 }
 
 #[derive(Debug)]
-enum Carrier {
+enum Connection {
     Polling(Box<Polls>),
     WebSocket(Box<WebSocket>),
 }
@@ -62,13 +62,13 @@ struct Opened {
 impl Engine {
     /// Opens a session on the transport that it is to stay on.
     pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, ClientError> {
-        let carrier = if on_websocket {
+        let connection = if on_websocket {
             let path = format!("{PATH}/?EIO=4&transport=websocket");
-            Carrier::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
+            Connection::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
         } else {
             let path = format!("{PATH}/?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
-            Carrier::Polling(Box::new(Polls {
+            Connection::Polling(Box::new(Polls {
                 path,
                 has_session: false,
                 idle,
@@ -76,13 +76,13 @@ impl Engine {
                 arrived: VecDeque::new(),
             }))
         };
-        let mut engine = Engine { carrier, dialer, is_settled: false };
+        let mut engine = Engine { connection, dialer, is_settled: false };
         let packet = engine.packet().await?;
         let opened = packet.strip_prefix(OPEN).map(serde_json::from_str::<Opened>);
         let Some(Ok(Opened { sid })) = opened else {
             return Err(ClientError::ProtocolError(format!("'{packet}' does not open a session")));
         };
-        if let Carrier::Polling(polls) = &mut engine.carrier {
+        if let Connection::Polling(polls) = &mut engine.connection {
             polls.path.push_str(&format!("&sid={sid}"));
             polls.has_session = true;
         }
@@ -118,21 +118,21 @@ impl Engine {
     }
 
     async fn put(&mut self, packet: String) -> Result<(), ClientError> {
-        match &mut self.carrier {
-            Carrier::Polling(polls) => {
+        match &mut self.connection {
+            Connection::Polling(polls) => {
                 if polls.under_way.is_some() {
                     polls.finish(&self.dialer, self.is_settled).await?;
                 }
                 polls.begin(Some(packet));
                 polls.finish(&self.dialer, self.is_settled).await
             }
-            Carrier::WebSocket(socket) => socket.send(&packet).await,
+            Connection::WebSocket(socket) => socket.send(&packet).await,
         }
     }
 
     async fn packet(&mut self) -> Result<String, ClientError> {
-        match &mut self.carrier {
-            Carrier::Polling(polls) => loop {
+        match &mut self.connection {
+            Connection::Polling(polls) => loop {
                 if let Some(packet) = polls.arrived.pop_front() {
                     return Ok(packet);
                 }
@@ -141,7 +141,7 @@ impl Engine {
                 }
                 polls.finish(&self.dialer, self.is_settled).await?;
             },
-            Carrier::WebSocket(socket) => socket.receive(str::to_owned).await,
+            Connection::WebSocket(socket) => socket.receive(str::to_owned).await,
         }
     }
 }

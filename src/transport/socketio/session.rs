@@ -55,6 +55,8 @@ impl Ending {
     pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
     pub const TOO_LARGE: Ending = Ending::new(CLOSE, CloseCode::Size, "message too large");
     pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
+    pub const UNCONNECTED: Ending =
+        Ending::new(CLOSE, CloseCode::Policy, "no namespace within --connect-timeout");
     pub const SLOW: Ending = Ending::new(CLOSE, CloseCode::Again, "too slow: resume later");
     pub const OVER_LIMIT: Ending =
         Ending::new(CLOSE, CloseCode::Again, "over --max-held-bytes: try again later");
@@ -105,6 +107,8 @@ pub struct State {
     pub(super) ping_at: Instant,
     pub(super) is_pinged: bool,
     pub namespaces: Namespaces,
+    /// Since when the client could have connected to a namespace; `None` once it has.
+    pub unconnected_since: Option<Instant>,
     /// A packet whose attachments are not all there.
     pub attachments: Option<Box<Attachments>>,
     pub(super) reading: Option<Reading>,
@@ -225,6 +229,7 @@ impl Session {
             ping_at: now + app.config.heartbeat,
             is_pinged: false,
             namespaces: Namespaces::default(),
+            unconnected_since: (application == Application::Feed).then_some(now),
             attachments: None,
             reading: None,
             readings: 0,
@@ -389,8 +394,8 @@ impl Session {
     ///
     /// # Errors
     /// If the session has ended, which it does here if the client has not answered a ping within
-    /// `--ping-timeout`, or has not polled for `--send-timeout` although packets wait for it or it
-    /// has to answer a ping.
+    /// `--ping-timeout`, has not polled for `--send-timeout` although packets wait for it or it has
+    /// to answer a ping, or has not connected to a namespace within `--connect-timeout`.
     pub fn tick(&self) -> Result<(), Ending> {
         let App { config, pauses, .. } = &*self.app;
         let now = Instant::now();
@@ -402,8 +407,12 @@ impl Session {
             && !state.is_polling
             && (state.is_pinged || !state.outbox.is_empty())
             && now >= pauses.deadline(state.unread_since, config.send_timeout);
+        let connect_by = |since| pauses.deadline(since, config.connect_timeout);
         let ending = if now >= pauses.deadline(state.ping_at, config.ping_timeout) {
             Ending::SILENT
+        } else if state.unconnected_since.is_some_and(|since| now >= connect_by(since)) {
+            self.app.metrics.refused(Refusal::Idle);
+            Ending::UNCONNECTED
         } else if is_unread {
             self.app.metrics.refused(Refusal::SlowReader);
             Ending::SLOW
@@ -422,11 +431,34 @@ impl Session {
 
     /// When [`Session::tick`] has something to do next.
     pub fn tick_at(&self) -> Instant {
-        let state = self.state();
-        match state.is_pinged {
-            true => self.app.pauses.deadline(state.ping_at, self.app.config.ping_timeout),
+        self.due_at(&self.state())
+    }
+
+    /// When a ping is to be sent, or its answer or a namespace's connection must have arrived.
+    fn due_at(&self, state: &State) -> Instant {
+        let App { config, pauses, .. } = &*self.app;
+        let ping = match state.is_pinged {
+            true => pauses.deadline(state.ping_at, config.ping_timeout),
             false => state.ping_at,
+        };
+        let connect_by = |since| pauses.deadline(since, config.connect_timeout);
+        state.unconnected_since.map_or(ping, |since| ping.min(connect_by(since)))
+    }
+
+    /// When [`Session::tick`] is to be called next although no poll is under way, which would call
+    /// it; `None` if a WebSocket carries the session. What happens until then gives the client
+    /// `--send-timeout` or `--connect-timeout` from that moment, so nothing is due earlier.
+    pub fn check_at(&self) -> Option<Instant> {
+        let App { config, pauses, .. } = &*self.app;
+        let state = self.state();
+        if state.ended.is_some() || state.carrier != Transport::SocketioPolling {
+            return None;
         }
+        let has_to_poll = !state.is_polling && (state.is_pinged || !state.outbox.is_empty());
+        let unread_since = if has_to_poll { state.unread_since } else { Instant::now() };
+        let unread_at = pauses.deadline(unread_since, config.send_timeout);
+        let unconnected_at = Instant::now() + config.connect_timeout;
+        Some(unread_at.min(unconnected_at).min(self.due_at(&state)))
     }
 
     pub fn pong(&self) {

@@ -1,31 +1,79 @@
 //! All Engine.IO sessions of a server: opens them within their limits, finds them by their id, and
 //! ends those whose client is gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
 
 use super::namespaces::Application;
 use super::session::{Registration, Session};
 use crate::app::metrics::Refusal;
-use crate::app::{AddressShares, Place};
+use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
 use crate::variant::Transport;
+
+/// Shortest and longest time between two checks for sessions whose client is gone.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// All sessions of a server.
 #[derive(Debug)]
 pub struct Sessions {
-    by_id: Mutex<HashMap<u128, Arc<Session>>>,
+    registered: Mutex<Registered>,
     room: Arc<Semaphore>,
     addresses: Arc<AddressShares>,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    by_id: HashMap<u128, Entry>,
+    /// The sessions that are to be checked, by the time of their next check.
+    checks: BTreeSet<(Instant, u128)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Arc<Session>,
+    check_at: Option<Instant>,
+}
+
+impl Registered {
+    fn insert(&mut self, session: Arc<Session>) {
+        let (id, check_at) = (session.id, session.check_at());
+        self.checks.extend(check_at.map(|at| (at, id)));
+        self.by_id.insert(id, Entry { session, check_at });
+    }
+
+    fn remove(&mut self, id: u128) -> Option<Arc<Session>> {
+        let Entry { session, check_at } = self.by_id.remove(&id)?;
+        if let Some(at) = check_at {
+            self.checks.remove(&(at, id));
+        }
+        Some(session)
+    }
+
+    /// The sessions that are to be checked by `now`.
+    fn due(&self, now: Instant) -> Vec<Arc<Session>> {
+        let due = self.checks.range(..=(now, u128::MAX));
+        due.map(|(_, id)| self.by_id[id].session.clone()).collect()
+    }
+
+    /// Plans the next check of a session, unless it has ended.
+    fn check_later(&mut self, session: &Session) {
+        if let Some(session) = self.remove(session.id) {
+            self.insert(session);
+        }
+    }
 }
 
 impl Sessions {
     pub fn new(app: &App) -> Arc<Sessions> {
         Arc::new(Sessions {
-            by_id: Mutex::default(),
+            registered: Mutex::default(),
             room: Arc::new(Semaphore::new(app.config.max_sessions)),
             addresses: AddressShares::new(app.config.max_sessions_per_address),
         })
@@ -45,7 +93,7 @@ impl Sessions {
         let admission = self.admit(app, &client)?;
         let session = Session::new(app, client, application, carrier, Box::new(admission));
         let session = Arc::new(session);
-        self.lock().insert(session.id, session.clone());
+        self.lock().insert(session.clone());
         Ok(session)
     }
 
@@ -55,8 +103,8 @@ impl Sessions {
             let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
             ApiError::new(status, text)
         };
-        let place = client.limited_address().map(|address| self.addresses.enter(address));
-        if let Some(None) = place {
+        let address_permit = client.limited_address().map(|address| self.addresses.enter(address));
+        if let Some(None) = address_permit {
             let limit = app.config.max_sessions_per_address;
             let status = StatusCode::TOO_MANY_REQUESTS;
             return Err(refuse(Refusal::SessionsPerAddress, status, "your address", limit));
@@ -66,27 +114,43 @@ impl Sessions {
             refuse(Refusal::Sessions, status, "the server", limit)
         })?;
         let sessions = Arc::downgrade(self);
-        Ok(Admission { sessions, _permit: permit, _place: place.flatten() })
+        Ok(Admission { sessions, _permit: permit, _address_permit: address_permit.flatten() })
     }
 
     /// The session of that id, unless it has ended.
     pub fn find(&self, id: &str) -> Option<Arc<Session>> {
-        let session = self.lock().get(&u128::from_str_radix(id, 16).ok()?)?.clone();
+        let id = u128::from_str_radix(id, 16).ok()?;
+        let session = self.lock().by_id.get(&id)?.session.clone();
         session.tick().ok().map(|()| session)
     }
 
-    /// Ends polling sessions whose client is gone: between two polls they have no task that would.
-    pub fn sweep(&self) {
-        let all: Vec<_> = self.lock().values().cloned().collect();
-        for session in all {
-            if session.carrier() == Transport::SocketioPolling {
-                let _ = session.tick();
-            }
+    /// Ends polling sessions whose client is gone, without end: between two polls they have no task
+    /// that would.
+    pub async fn end_abandoned(&self, app: &App) {
+        // A session that is opened meanwhile is not due before this has passed.
+        let config = &app.config;
+        let soonest = config.heartbeat.min(config.send_timeout).min(config.connect_timeout);
+        let interval = soonest.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
+        loop {
+            let now = Instant::now();
+            let next = self.check_due(now).unwrap_or(now + interval);
+            sleep_until(next.clamp(now + CHECK_INTERVAL_MIN, now + interval)).await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Arc<Session>>> {
-        self.by_id.lock().expect("no panic under this lock")
+    /// Checks the sessions that are due at `now`. Returns when the next one is.
+    fn check_due(&self, now: Instant) -> Option<Instant> {
+        let due = self.lock().due(now);
+        for session in due {
+            if session.tick().is_ok() {
+                self.lock().check_later(&session);
+            }
+        }
+        self.lock().checks.first().map(|(at, _)| *at)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registered> {
+        self.registered.lock().expect("no panic under this lock")
     }
 }
 
@@ -95,13 +159,13 @@ impl Sessions {
 struct Admission {
     sessions: Weak<Sessions>,
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _address_permit: Option<AddressPermit>,
 }
 
 impl Registration for Admission {
     fn remove(&self, id: u128) {
         if let Some(sessions) = self.sessions.upgrade() {
-            sessions.lock().remove(&id);
+            sessions.lock().remove(id);
         }
     }
 }

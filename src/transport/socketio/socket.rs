@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -23,6 +22,7 @@ use crate::app::charged_reads::ChargedReads;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
 use crate::app::{App, Client, WhenWoken};
+use crate::transport::frames::write_frames;
 use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
@@ -200,13 +200,9 @@ async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Resul
 /// Writes frames past tungstenite, which would copy each of them once more. It has nothing to write
 /// itself: [`flush`] follows each frame that it has read.
 async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
-    let frames = output.frames();
+    let mut frames = output.frames();
     let stream = socket.get_mut().get_mut();
-    in_time(session, async {
-        stream.write_all(&frames).await.ok()?;
-        stream.flush().await.ok()
-    })
-    .await
+    in_time(session, async { write_frames(stream, &mut frames).await.ok() }).await
 }
 
 /// Writes the answers to a client's pings, so that nothing is read while they cannot be written.

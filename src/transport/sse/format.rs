@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_arrives_intact_however_the_stream_is_cut(
+        fn any_text_arrives_intact_in_any_fragmentation(
             texts in prop::collection::vec("(\\PC|[\r\n\0:]){0,20}", 1..5),
             cut in 1..40usize,
         ) {

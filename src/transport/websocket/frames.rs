@@ -1,6 +1,11 @@
 //! WebSocket frames from the server, as bytes: messages are written as frames that are encoded once
 //! for all subscribers, and not by tungstenite, which encodes and copies each frame for each.
 
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
 /// FIN, and the opcode of a text message (RFC 6455, section 5.2).
 pub const TEXT: u8 = 0x81;
 /// FIN, and the opcode of a binary message.
@@ -23,4 +28,22 @@ pub fn push_frame(frames: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
         }
     }
     parts.iter().for_each(|part| frames.extend_from_slice(part));
+}
+
+/// Writes encoded frames. What is left of `frames` if this is dropped has not been written.
+///
+/// # Errors
+/// If the stream breaks.
+pub async fn write_frames(
+    stream: &mut (impl AsyncWrite + Unpin),
+    frames: &mut Bytes,
+) -> io::Result<()> {
+    while !frames.is_empty() {
+        match stream.write(frames).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => frames.advance(count),
+        }
+    }
+    // TLS may have kept some of it.
+    stream.flush().await
 }

@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
@@ -18,7 +17,7 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::frames::{TEXT, push_frame};
+use super::frames::{TEXT, push_frame, write_frames};
 use super::handshake;
 use crate::app::charged_reads::ChargedReads;
 use crate::app::response::to_response;
@@ -142,12 +141,7 @@ impl Socket {
         self.client.check_token()?;
         let App { config, pauses, metrics, .. } = &*self.app;
         self.unwritten = result.encoded(Transport::WebSocket, encode);
-        let stream = self.stream.get_mut().get_mut();
-        let writing = async {
-            stream.write_all_buf(&mut self.unwritten).await?;
-            // TLS may have kept some of it.
-            stream.flush().await
-        };
+        let writing = write_frames(self.stream.get_mut().get_mut(), &mut self.unwritten);
         let written = pauses.timeout(config.send_timeout, writing).await;
         written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
         metrics.of(Transport::WebSocket).deliveries.inc_by(result.messages.len() as u64);
@@ -241,7 +235,7 @@ impl Socket {
         }
         let stream = self.stream.get_mut();
         let closing = async {
-            let _ = stream.get_mut().write_all_buf(&mut self.unwritten).await;
+            let _ = write_frames(stream.get_mut(), &mut self.unwritten).await;
             if let Some((code, reason)) = end.close_frame() {
                 let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
             }

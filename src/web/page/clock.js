@@ -19,6 +19,26 @@ export function sleep(ms, signal) {
   });
 }
 
+/**
+ * Sleeps until the instant that `due()` returns, which is read again whenever `settings` fires
+ * `change`. Rejects at once when `signal` is aborted.
+ */
+export async function sleepUntil(due, settings, signal) {
+  for (let left = due() - now(); left > 0; left = due() - now()) {
+    const changed = new AbortController();
+    const onChange = () => changed.abort();
+    settings.addEventListener("change", onChange, { once: true });
+    try {
+      await sleep(left, AbortSignal.any([signal, changed.signal]));
+    } catch (error) {
+      if (!changed.signal.aborted) throw error;
+      signal.throwIfAborted();
+    } finally {
+      settings.removeEventListener("change", onChange);
+    }
+  }
+}
+
 const SAMPLES = 20;
 
 /**

@@ -18,6 +18,8 @@ class Settings extends EventTarget {
   /** Of the simulated link. */
   roundTripMs = 100;
   isPaused = false;
+  /** Whether lanes wait for a random part of the backoff before they reconnect. */
+  hasJitter = true;
   /** How often a stream is to be sent a heartbeat; `?heartbeat=` of the page, seconds. */
   heartbeatMs = 1000 * Math.min(Math.max(Number(query.get("heartbeat")) || 5, 1), 25);
 
@@ -37,6 +39,7 @@ export function connectControls() {
   connectSlider("interval", "pollIntervalMs", showMs);
   connectSlider("round-trip", "roundTripMs", (ms) => (ms === 0 ? "none" : showMs(ms)));
   const pause = byId("pause");
+  if (!pause) return;
   pause.onclick = () => {
     settings.set("isPaused", !settings.isPaused);
     pause.setAttribute("aria-pressed", String(settings.isPaused));
@@ -51,6 +54,11 @@ function connectSlider(id, name, show) {
     setText(byId(`${id}-shown`), text);
     slider.setAttribute("aria-valuetext", text);
   };
+  settings.addEventListener("change", ({ detail }) => {
+    if (detail !== name) return;
+    slider.value = step.indexOf(settings[name]);
+    describe();
+  });
   slider.value = step.indexOf(settings[name]);
   slider.oninput = () => {
     settings.set(name, step[slider.value]);

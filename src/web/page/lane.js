@@ -8,20 +8,37 @@ import { HELD_MAX, holdConnection, OPENED_BY_BROWSER } from "./connections.js";
 import { Link } from "./link.js";
 import { Track } from "./track.js";
 
-const DELAYS_KEPT = 200;
+export const DELAYS_KEPT = 200;
 const BACKOFF_MS = { first: 500, most: 10_000 };
 
-/** Between half of 0.5, 1, 2, ... 10 seconds and all of it, so that not all come back at once. */
-function backoffMs(attempt) {
+/**
+ * Between half of 0.5, 1, 2, ... 10 seconds and all of it, so that not all come back at once;
+ * without jitter, all of it.
+ */
+export function backoffMs(attempt, hasJitter) {
   const most = Math.min(BACKOFF_MS.first * 2 ** attempt, BACKOFF_MS.most);
-  return most * (0.5 + Math.random() / 2);
+  return hasJitter ? most * (0.5 + Math.random() / 2) : most;
 }
+
+/** Rejects when `signal` is aborted. */
+function aborted(signal) {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+/** All zero. */
+const noCounts = () => ({
+  requests: 0, emptyAnswers: 0, messages: 0, bytesUp: 0, bytesDown: 0, lost: 0,
+});
 
 export class Lane {
   track = new Track();
   /** {epoch, offset} last heard, once the server has said where the head is. */
   cursor = null;
-  counters = { requests: 0, emptyAnswers: 0, messages: 0, bytesUp: 0, bytesDown: 0, lost: 0 };
+  counters = noCounts();
+  /** Since when they count. */
+  countedSince = new Date();
   lastDelayMs = null;
   /** For people: {kind: "on" | "off" | "wait" | "bad", text}. */
   state = { kind: "off", text: "" };
@@ -84,8 +101,11 @@ export class Lane {
     const isHolding = this.transport.holdsConnection;
     const release = isHolding ? await holdConnection(signal, onFull) : () => {};
     this.#silence = new AbortController();
+    const ended = AbortSignal.any([signal, this.#silence.signal]);
     try {
-      await this.transport.subscribe(this, AbortSignal.any([signal, this.#silence.signal]));
+      this.expects(2 * this.settings.heartbeatMs);
+      // What waits for a link that is cut waits forever.
+      await Promise.race([this.transport.subscribe(this, ended), aborted(ended)]);
     } finally {
       this.expects(null);
       release();
@@ -102,7 +122,7 @@ export class Lane {
       announce(`${this.label}: the server is gone`);
       this.#outage = this.track.add("outages", { from: now() });
     }
-    const waitMs = backoffMs(this.#attempts++);
+    const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
     const reason = error.name === "TypeError" ? "no connection" : error.message;
     const text = `server gone (${reason}); again in ${(waitMs / 1000).toFixed(1)} s`;
     this.state = { kind: "bad", text };
@@ -230,6 +250,14 @@ export class Lane {
   #isReset() {
     this.track.add("notes", { at: now(), text: "reset: the feed began anew" });
     announce(`${this.label}: the feed began anew`);
+  }
+
+  /** Starts all figures at zero. */
+  resetFigures() {
+    this.counters = noCounts();
+    this.countedSince = new Date();
+    this.lastDelayMs = null;
+    this.#delays = [];
   }
 
   /** True if that message of the board is still to come: it lies in the server for this lane. */

@@ -1,6 +1,7 @@
 // What is to be seen of a lane: its name, state, counters, timeline, and the wire on demand.
 
 import { element, fromTemplate, setText, showBytes, showMs } from "./dom.js";
+import { DELAYS_KEPT } from "./lane.js";
 import { Timeline } from "./timeline.js";
 import { showWire } from "./wire_view.js";
 
@@ -11,7 +12,7 @@ const COUNTERS = [
   ["up", "Bytes up", ({ counters }) => showBytes(counters.bytesUp)],
   ["down", "Bytes down", ({ counters }) => showBytes(counters.bytesDown)],
   ["last", "Last delay", (lane) => showMs(lane.lastDelayMs)],
-  ["median", "Median", (lane) => showMs(lane.medianDelayMs())],
+  ["median", `Median of last ${DELAYS_KEPT}`, (lane) => showMs(lane.medianDelayMs())],
   ["lost", "Lost", ({ counters }) => counters.lost.toLocaleString("en")],
 ];
 

@@ -39,6 +39,11 @@ const sayOfPublishing = (text) => setText(byId("publisher-state"), text);
 const publisher = new RacePublisher(topic, settings, sayOfPublishing);
 byId("one-more").onclick = () => publisher.one();
 byId("say").onclick = () => views.forEach((view) => announce(view.summary()));
+byId("reset").onclick = () => {
+  for (const lane of lanes) lane.resetFigures();
+  announce("The figures count from now");
+  updateTexts();
+};
 for (const lane of lanes) lane.run();
 
 const isDark = matchMedia("(prefers-color-scheme: dark)");
@@ -63,6 +68,7 @@ async function updateTexts() {
   for (const lane of lanes) lane.checkSilence();
   for (const view of views) view.update();
   race.update();
+  setText(byId("counted-since"), lanes[0].countedSince.toLocaleTimeString("en-GB"));
   const [held, here] = [await connections.heldInAllWindows(), connections.heldInThisWindow()];
   const others = held > here ? `, ${held - here} of them by other windows` : "";
   const { HELD_MAX, OPENED_BY_BROWSER } = connections;

@@ -10,16 +10,18 @@ import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
 export async function ask(lane, route, query, waitMs, signal) {
   const path = lane.path(route, query);
   const ask = lane.asks();
+  lane.link.renew();
+  lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
   await lane.link.up();
   signal.throwIfAborted();
   lane.sends(ask);
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
   const response = await fetch(path, { signal });
   const body = await response.text();
-  lane.expects(null);
   ask.leftAt = now();
   await lane.link.down();
   signal.throwIfAborted();
+  lane.expects(null);
   ask.doneAt = now();
 
   const head = { up: requestHead("GET", path), down: responseHead(response) };

@@ -32,6 +32,8 @@ export class RacePublisher {
   #say;
   #timer;
   #isOurs = false;
+  /** Number of the newest application: an older one that is rejected was replaced by it. */
+  #application = 0;
 
   constructor(topic, settings, say) {
     this.#topic = topic;
@@ -56,6 +58,7 @@ export class RacePublisher {
 
   /** Applies to be the window that publishes. Without Web Locks every window is. */
   async #apply(options) {
+    const application = ++this.#application;
     const begin = () => {
       this.#isOurs = true;
       this.#say("");
@@ -69,6 +72,7 @@ export class RacePublisher {
         return new Promise(() => {});
       });
     } catch {
+      if (application !== this.#application) return;
       // Another window took it over.
       this.#isOurs = false;
       clearTimeout(this.#timer);

@@ -4,7 +4,7 @@
 // Who waits:     the browser, between two requests. A message waits in the server for the next.
 // What it costs: a request and an answer every interval, however quiet the topic is.
 
-import { now, sleep } from "./clock.js";
+import { now, sleepUntil } from "./clock.js";
 import { ask } from "./polling.js";
 
 export const shortPolling = {
@@ -18,7 +18,8 @@ export const shortPolling = {
       await ask(lane, "poll", {}, 0, signal);
       // Here the browser waits.
       const pause = lane.track.add("pauses", { from: now() });
-      await sleep(lane.settings.pollIntervalMs, signal);
+      // A new interval replaces the one under way.
+      await sleepUntil(() => pause.from + lane.settings.pollIntervalMs, lane.settings, signal);
       pause.to = now();
     }
   },

@@ -20,20 +20,22 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {
-      lane.expects(2 * heartbeatMs());
       ask.leftAt = now();
       stream = lane.track.add("streams", { from: now() });
       await lane.link.down();
+      if (signal.aborted) return;
+      lane.expects(2 * heartbeatMs());
       ask.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
       opened(socket, reject);
     };
     socket.onmessage = async ({ data }) => {
-      lane.expects(2 * heartbeatMs());
       const leftAt = now();
       await lane.link.down();
       try {
-        if (!signal.aborted) heard(data, leftAt);
+        if (signal.aborted) return;
+        lane.expects(2 * heartbeatMs());
+        heard(data, leftAt);
       } catch (error) {
         reject(error);
       }

@@ -34,10 +34,11 @@ export const serverSentEvents = {
     try {
       await new Promise((_, reject) => {
         source.onopen = async () => {
-          lane.expects(2 * heartbeatMs);
           ask.leftAt = now();
           stream = lane.track.add("streams", { from: now() });
           await lane.link.down();
+          if (signal.aborted) return;
+          lane.expects(2 * heartbeatMs);
           ask.doneAt = now();
           lane.counts(head.up.bytes, head.down.bytes);
         };
@@ -45,12 +46,12 @@ export const serverSentEvents = {
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
         for (const type of ["message", "subscribed", "gap", "reset", "heartbeat"]) {
           source.addEventListener(type, async ({ data, lastEventId }) => {
-            lane.expects(2 * heartbeatMs);
             const leftAt = now();
-            await lane.link.down();
-            if (signal.aborted) return;
             // The browser gives an event without an id that of the event before it.
             const event = { type, data, id: HAS_NO_ID.includes(type) ? "" : lastEventId };
+            await lane.link.downInResponse(eventBytes(event));
+            if (signal.aborted) return;
+            lane.expects(2 * heartbeatMs);
             lane.counts(0, eventBytes(event));
             if (type !== "heartbeat") lane.exchange = { kind: "sse", ...head, event };
             lane.hears(JSON.parse(data), leftAt);

@@ -58,6 +58,8 @@ export class Timeline {
     const from = isStill ? Math.floor(now / shownMs) * shownMs : now - shownMs;
     const view = { now, from, width, x: (at) => LEFT + (at - from) * pixelsPerMs };
     this.#grid(view);
+    this.#text("server", 2, TOP - 5, theme.soft);
+    this.#text("browser", 2, BOTTOM + 14, theme.soft);
     this.#outages(view);
     this.#bars(view);
     this.#asks(view);

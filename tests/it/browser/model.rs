@@ -45,8 +45,8 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     let verdict = browser.run(VERDICT).await;
 
     // The bills of the table are those of the program.
-    let way = &advise(&need, &Costs::reference()).ways[0];
-    let bill = PriceList::built_in()[0].bill(way, &need).expect("a machine carries all");
+    let estimate = &advise(&need, &Costs::reference()).estimates[0];
+    let bill = PriceList::built_in()[0].bill(estimate, &need).expect("a machine carries all");
     let cell = "return document.querySelector('#model tbody tr').cells[3].textContent";
     assert_eq!(browser.run(cell).await, format!("{} USD", money(bill.total)));
 

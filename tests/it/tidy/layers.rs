@@ -12,6 +12,7 @@ use super::{Source, code, files, none};
 /// The modules of the crate from top to bottom. A module imports only from lines below its own.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    &["capacity", "trace"],
     &["report", "server"],
     &["web"],
     &["model"],

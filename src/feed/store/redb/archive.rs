@@ -15,7 +15,7 @@ use tracing::warn;
 use super::file::{Durability, FeedFile};
 use super::stamps;
 use super::trim::{FileRetention, trim, trim_all};
-use super::{Older, StoreError};
+use super::{OlderMessages, StoreError};
 use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
 use crate::message::{Epoch, Message, NewMessage, Offset, TopicName};
@@ -44,7 +44,7 @@ pub struct Archive {
 
 /// What is kept of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct TopicRow {
     pub(super) number: u32,
     /// The oldest offset kept; `head + 1` if nothing is.
     pub oldest: Offset,
@@ -53,9 +53,9 @@ pub struct Kept {
     pub bytes: u64,
 }
 
-impl Kept {
-    fn new(number: u32) -> Kept {
-        Kept { number, oldest: 1, head: 0, bytes: 0 }
+impl TopicRow {
+    fn new(number: u32) -> TopicRow {
+        TopicRow { number, oldest: 1, head: 0, bytes: 0 }
     }
 
     /// Messages kept.
@@ -68,15 +68,15 @@ impl Kept {
         (self.number, self.oldest)..=(self.number, self.head)
     }
 
-    fn from_row((number, oldest, head, bytes): (u32, Offset, Offset, u64)) -> Kept {
-        Kept { number, oldest, head, bytes }
+    fn from_row((number, oldest, head, bytes): (u32, Offset, Offset, u64)) -> TopicRow {
+        TopicRow { number, oldest, head, bytes }
     }
 }
 
 /// The topics of a file.
 #[derive(Debug, Default)]
 pub struct Rows {
-    topics: HashMap<TopicName, Kept>,
+    topics: HashMap<TopicName, TopicRow>,
     /// Larger than every number in use. Counting the topics would not do: one commit can create
     /// several, and a commit that only adds to existing topics creates none.
     next_number: u32,
@@ -85,11 +85,11 @@ pub struct Rows {
 
 impl Rows {
     /// Every topic, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &Kept)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &TopicRow)> {
         self.topics.iter()
     }
 
-    pub(super) fn get(&self, topic: &TopicName) -> Option<&Kept> {
+    pub(super) fn get(&self, topic: &TopicName) -> Option<&TopicRow> {
         self.topics.get(topic)
     }
 
@@ -98,14 +98,14 @@ impl Rows {
         self.bytes
     }
 
-    fn insert(&mut self, topic: TopicName, kept: Kept) {
+    fn insert(&mut self, topic: TopicName, kept: TopicRow) {
         self.next_number = self.next_number.max(kept.number.saturating_add(1));
         self.bytes = self.bytes.saturating_add(kept.bytes);
         let replaced = self.topics.insert(topic, kept);
         self.bytes = self.bytes.saturating_sub(replaced.map_or(0, |kept| kept.bytes));
     }
 
-    fn extend(&mut self, changed: HashMap<TopicName, Kept>) {
+    fn extend(&mut self, changed: HashMap<TopicName, TopicRow>) {
         for (topic, kept) in changed {
             self.insert(topic, kept);
         }
@@ -236,7 +236,7 @@ impl Archive {
                 .value()
                 .parse()
                 .map_err(|error: crate::message::BadInput| StoreError::Failed(error.to_string()))?;
-            Ok((name, Kept::from_row(kept.value())))
+            Ok((name, TopicRow::from_row(kept.value())))
         };
         let mut rows = Rows::default();
         for row in topics.iter().map_err(failed)?.map(row) {
@@ -290,7 +290,7 @@ impl Archive {
                 || kept.oldest > kept.head.saturating_add(1)
                 || kept.head >= HEAD_MAX
             {
-                let Kept { oldest, head, .. } = kept;
+                let TopicRow { oldest, head, .. } = kept;
                 return Ok(Err(format!("topic '{name}' is said to go from {oldest} to {head}")));
             }
             let mut bytes = 0;
@@ -323,12 +323,12 @@ impl Archive {
         after: Offset,
         head: Offset,
         limit: ReadLimit,
-    ) -> Result<Older, StoreError> {
-        let nothing = Older { gap: head.saturating_sub(after), messages: Vec::new() };
+    ) -> Result<OlderMessages, StoreError> {
+        let nothing = OlderMessages { gap: head.saturating_sub(after), messages: Vec::new() };
         let read = self.database.begin_read().map_err(failed)?;
         let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(nothing) };
         let Some(row) = topics.get(topic.as_str()).map_err(failed)? else { return Ok(nothing) };
-        let kept = Kept::from_row(row.value());
+        let kept = TopicRow::from_row(row.value());
         // What was stored after `head` was read may have made older messages go.
         let first = kept.oldest.max(after.saturating_add(1));
         if first > head {
@@ -348,7 +348,7 @@ impl Archive {
             expected += 1;
             Ok(Bytes::copy_from_slice(message))
         }))?;
-        Ok(Older { gap, messages })
+        Ok(OlderMessages { gap, messages })
     }
 
     /// Stores all of `new` in one commit, or none of them, and drops what `retention` does not
@@ -359,7 +359,7 @@ impl Archive {
         new: impl Iterator<Item = (TopicName, NewMessage)>,
         retention: FileRetention,
     ) -> Result<Vec<Written>, StoreError> {
-        let mut changed: HashMap<TopicName, Kept> = HashMap::new();
+        let mut changed: HashMap<TopicName, TopicRow> = HashMap::new();
         let mut next_number = rows.next_number;
         let mut all_written = Vec::new();
         let write = self.database.begin_write().map_err(failed)?;
@@ -370,7 +370,7 @@ impl Archive {
                 let kept = changed.entry(topic).or_insert_with_key(|topic| {
                     rows.topics.get(topic).copied().unwrap_or_else(|| {
                         next_number += 1;
-                        Kept::new(next_number - 1)
+                        TopicRow::new(next_number - 1)
                     })
                 });
                 let offset = kept.head + 1;
@@ -436,7 +436,11 @@ impl Archive {
 
 type Topics<'a> = Table<'a, &'static str, (u32, Offset, Offset, u64)>;
 
-fn write_row(topics: &mut Topics<'_>, topic: &TopicName, kept: &Kept) -> Result<(), StoreError> {
+fn write_row(
+    topics: &mut Topics<'_>,
+    topic: &TopicName,
+    kept: &TopicRow,
+) -> Result<(), StoreError> {
     let row = (kept.number, kept.oldest, kept.head, kept.bytes);
     topics.insert(topic.as_str(), row).map_err(failed)?;
     Ok(())

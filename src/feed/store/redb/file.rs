@@ -1,4 +1,4 @@
-//! The file of a feed: where it is, who may open it, and how far a write has to get.
+//! The file of a feed: its path, its lock and the durability of writes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use crate::private;
 
 /// The name of the file within the directory that `--data` names.
 const FILE_NAME: &str = "feed.redb";
-/// How every redb file begins.
+/// The magic number of redb files.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 /// How safe a message is once its publisher is answered.
@@ -35,7 +35,7 @@ pub struct FeedFile {
 }
 
 impl FeedFile {
-    /// Takes the file in `directory`, made if there is none.
+    /// Locks the file in `directory`, which is created if it does not exist.
     pub fn lock(directory: &Path, durability: Durability) -> Result<FeedFile, StoreError> {
         let path = directory.join(FILE_NAME);
         let unreadable = |error: io::Error| StoreError::Unreadable {
@@ -49,7 +49,7 @@ impl FeedFile {
         FeedFile::take(options.open(&path).map_err(unreadable)?, &path, durability)
     }
 
-    /// Takes the file in `directory`, which must be there.
+    /// Locks the file in `directory`, which must exist.
     pub fn lock_existing(directory: &Path) -> Result<FeedFile, StoreError> {
         let path = directory.join(FILE_NAME);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
@@ -93,7 +93,7 @@ impl FeedFile {
     }
 }
 
-/// The file as redb wants it. redb's own backend always syncs, and locks by itself.
+/// Backend of redb. The backend of redb itself always syncs and has its own lock.
 #[derive(Debug)]
 struct Backend {
     file: Arc<File>,

@@ -1,8 +1,8 @@
-//! What goes from the file to make room: the oldest messages of a topic that keeps more than its
-//! retention allows, and those of the largest topics when all together keep too much.
+//! Retention in the file: drops the oldest messages of a topic that exceeds its own retention, and
+//! of the largest topics when all topics together exceed the limit of the file.
 //!
-//! Over all topics the largest give way first, and not the oldest messages: whoever fills a topic,
-//! or many, then loses what he stored before topics that are small.
+//! The limit of the file drops from the largest topics, not the oldest messages of all: a client
+//! that fills one topic, or many, thus displaces its own messages before those of small topics.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -10,30 +10,31 @@ use std::time::Duration;
 use ::redb::ReadableTable as _;
 
 use super::StoreError;
-use super::archive::{Kept, Rows, failed};
+use super::archive::{Rows, TopicRow, failed};
 use super::stamps::Messages;
 use crate::feed::log::Retention;
 use crate::message::TopicName;
 
-/// What the file keeps.
+/// Retention of a feed file.
 #[derive(Debug, Clone, Copy)]
 pub struct FileRetention {
-    /// What each topic keeps.
+    /// Retention of each topic.
     pub topic: Retention,
     /// Bytes of the messages of all topics together.
     pub total_bytes: u64,
 }
 
-/// Drops the oldest messages of a topic until `retention` is kept.
+/// Drops the oldest messages of a topic until it is within `retention`.
 pub(super) fn trim(
     messages: &mut Messages<'_>,
-    kept: &mut Kept,
+    kept: &mut TopicRow,
     retention: Retention,
 ) -> Result<(), StoreError> {
     let oldest_allowed = retention.oldest_allowed();
+    let limited = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     while kept.oldest <= kept.head {
         let key = (kept.number, kept.oldest);
-        let exceeded = retention.is_exceeded_by(kept.messages() as usize, kept.bytes as usize);
+        let exceeded = retention.is_exceeded_by(limited(kept.messages()), limited(kept.bytes));
         let expired = || -> Result<bool, StoreError> {
             let oldest = messages.get(key).map_err(failed)?;
             Ok(oldest.is_some_and(|oldest| oldest.value().0 < oldest_allowed))
@@ -46,7 +47,7 @@ pub(super) fn trim(
     Ok(())
 }
 
-fn drop_oldest(messages: &mut Messages<'_>, kept: &mut Kept) -> Result<(), StoreError> {
+fn drop_oldest(messages: &mut Messages<'_>, kept: &mut TopicRow) -> Result<(), StoreError> {
     let Some(dropped) = messages.remove((kept.number, kept.oldest)).map_err(failed)? else {
         return Err(StoreError::Failed(format!("message {} is missing", kept.oldest)));
     };
@@ -61,7 +62,7 @@ fn drop_oldest(messages: &mut Messages<'_>, kept: &mut Kept) -> Result<(), Store
 pub(super) fn trim_all(
     messages: &mut Messages<'_>,
     rows: &Rows,
-    changed: &mut HashMap<TopicName, Kept>,
+    changed: &mut HashMap<TopicName, TopicRow>,
     total_bytes: u64,
 ) -> Result<(), StoreError> {
     let before = |topic: &TopicName| rows.get(topic).map_or(0, |kept| kept.bytes);
@@ -71,7 +72,7 @@ pub(super) fn trim_all(
     if stored <= total_bytes {
         return Ok(());
     }
-    // A little more than necessary, since finding the largest takes a look at all topics.
+    // 1/64 more than necessary, because finding the largest topics reads all rows.
     let mut excess = stored - (total_bytes - total_bytes / 64);
     let unchanged = rows.iter().filter(|(topic, _)| !changed.contains_key(topic));
     let unchanged = unchanged.map(|(topic, kept)| (topic.clone(), *kept, 0));
@@ -101,7 +102,7 @@ pub(super) fn trim_all(
 struct Largest {
     bytes: u64,
     topic: TopicName,
-    kept: Kept,
+    kept: TopicRow,
     /// Messages that are not dropped.
     stays: u64,
 }

@@ -1,5 +1,5 @@
-//! The one thread that writes: takes whatever waits, stores it in one commit, answers everybody.
-//! After a failure it opens the file again, so that publishing goes on once the cause is gone.
+//! The writer thread: stores all pending messages in one commit, then replies to their publishers.
+//! After a failure it reopens the file, so that publishing continues when the cause is removed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use super::{Shared, StoreError};
 use crate::feed::tail::Tail;
 use crate::message::{NewMessage, Offset, TopicName};
 
-/// Messages in one commit, at most: it bounds the memory of a group, and how long the first of it
-/// waits for the last.
+/// Limit of the messages in one commit. It bounds the memory of a group and the time that its first
+/// message waits for the last.
 const GROUP_MESSAGES: usize = 1_000;
-/// Text in one commit, at most, bytes; one message is taken whatever its size.
+/// Limit of the text in one commit, bytes; one message is stored even if it exceeds the limit.
 const GROUP_BYTES: usize = 4 << 20;
-/// Time between two attempts to open the file again.
+/// Time between two attempts to reopen the file.
 const BEFORE_REOPENING: Duration = Duration::from_secs(1);
 
-/// What the writer is asked to do.
+/// A command to the writer.
 #[derive(Debug)]
-pub enum Order {
+pub enum Command {
     Append(Append),
     Expire(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
@@ -34,14 +34,14 @@ pub struct Append {
     pub topic: TopicName,
     pub tail: Arc<Tail>,
     pub draft: NewMessage,
-    pub answer: oneshot::Sender<Result<Offset, StoreError>>,
+    pub reply: oneshot::Sender<Result<Offset, StoreError>>,
 }
 
 pub struct Writer {
     shared: Arc<Shared>,
     rows: Rows,
     retention: FileRetention,
-    /// Why the file is not open, and since when.
+    /// Why the file is closed, and since when.
     failure: Option<(StoreError, Instant)>,
 }
 
@@ -50,24 +50,24 @@ impl Writer {
         Writer { shared, rows, retention, failure: None }
     }
 
-    /// Works until it is told to close, or nobody is left to tell it anything.
-    pub fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(first) = orders.blocking_recv() {
-            let (group, then) = gather(first, &mut orders);
+    /// Runs until `Command::Close`, or until all senders are dropped.
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(first) = commands.blocking_recv() {
+            let (group, then) = gather(first, &mut commands);
             if !group.is_empty() {
                 self.append(group);
             }
             match then {
-                Some(Order::Expire(done)) => {
+                Some(Command::Expire(done)) => {
                     self.expire();
                     let _ = done.send(());
                 }
-                Some(Order::Close(done)) => {
+                Some(Command::Close(done)) => {
                     self.close();
                     let _ = done.send(());
                     return;
                 }
-                Some(Order::Append(_)) | None => {}
+                Some(Command::Append(_)) | None => {}
             }
         }
         self.close();
@@ -77,20 +77,20 @@ impl Writer {
         let retention = self.retention;
         let mut rest = Vec::with_capacity(group.len());
         let mut drafts = Vec::with_capacity(group.len());
-        for Append { topic, tail, draft, answer } in group {
+        for Append { topic, tail, draft, reply } in group {
             drafts.push((topic, draft));
-            rest.push((tail, answer));
+            rest.push((tail, reply));
         }
         match self.attempt(|archive, rows| archive.append(rows, drafts.into_iter(), retention)) {
             Ok(all_written) => {
-                for ((tail, answer), written) in rest.into_iter().zip(all_written) {
+                for ((tail, reply), written) in rest.into_iter().zip(all_written) {
                     tail.push(written.offset, written.stored_at, written.message);
-                    let _ = answer.send(Ok(written.offset));
+                    let _ = reply.send(Ok(written.offset));
                 }
             }
             Err(error) => {
-                for (_, answer) in rest {
-                    let _ = answer.send(Err(error.clone()));
+                for (_, reply) in rest {
+                    let _ = reply.send(Err(error.clone()));
                 }
             }
         }
@@ -104,8 +104,8 @@ impl Writer {
         }
     }
 
-    /// Does `work` on the file. If that fails, the file is closed: redb refuses to write after a
-    /// failed commit until it has looked at the file anew.
+    /// Runs `work` on the file. If it fails, the file is closed: redb rejects writes after a failed
+    /// commit until the file is reopened.
     fn attempt<T>(
         &mut self,
         work: impl FnOnce(&Archive, &mut Rows) -> Result<T, StoreError>,
@@ -144,7 +144,7 @@ impl Writer {
         }
     }
 
-    /// Leaves the file as after a power loss that never comes: everything on the disk.
+    /// Syncs everything to the disk and closes the file.
     fn close(&mut self) {
         self.shared.file.sync_from_now_on();
         let archive = self.shared.archive.write().expect("no panic under this lock").take();
@@ -156,19 +156,22 @@ impl Writer {
     }
 }
 
-/// The appends that wait, from `first` on, up to a group's bounds; and what else was met then.
-fn gather(first: Order, orders: &mut mpsc::Receiver<Order>) -> (Vec<Append>, Option<Order>) {
+/// The pending appends, from `first` up to the limits of a group, and the command that ended it.
+fn gather(
+    first: Command,
+    commands: &mut mpsc::Receiver<Command>,
+) -> (Vec<Append>, Option<Command>) {
     let mut group = Vec::new();
     let mut bytes = 0;
     let mut next = Some(first);
-    while let Some(order) = next {
-        let Order::Append(append) = order else { return (group, Some(order)) };
+    while let Some(command) = next {
+        let Command::Append(append) = command else { return (group, Some(command)) };
         bytes += append.draft.text.len();
         group.push(append);
         if group.len() >= GROUP_MESSAGES || bytes >= GROUP_BYTES {
             break;
         }
-        next = orders.try_recv().ok();
+        next = commands.try_recv().ok();
     }
     (group, None)
 }

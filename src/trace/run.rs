@@ -1,0 +1,141 @@
+//! Runs one subscriber and records its conversation with the server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use tokio::time::timeout;
+
+use super::Trace;
+use super::steps::{Pause, Publication, steps};
+use crate::client::{ClientError, Dialer, HttpConnection, Meter, Recording};
+use crate::message::TopicName;
+use crate::transport::{SubscribeOptions, Subscriber};
+use crate::variant::{Extra, Variant};
+
+/// How long a message may take in addition to the waits that the options allow.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The shortest pause that is shown as a wait, unless messages or polls come faster.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub topic: TopicName,
+    pub messages: u32,
+    /// Time between two messages, and before the first one.
+    pub every: Duration,
+    pub poll_interval: Duration,
+    pub long_poll_hold: Duration,
+    /// Round trip of the simulated link.
+    pub round_trip: Duration,
+}
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    #[error("'{variant}': the trace reads plain HTTP/1.1 and cannot show +{extra}; leave it out")]
+    Unreadable { variant: Variant, extra: &'static str },
+    #[error("cannot publish a message")]
+    Publish(#[source] ClientError),
+    #[error("the subscriber of {variant} failed")]
+    Subscribe { variant: Variant, source: ClientError },
+    #[error("{variant}: no message within {} s", .after.as_secs())]
+    TimedOut { variant: Variant, after: Duration },
+    #[error("{variant}: the conversation is too long to be recorded; use fewer messages")]
+    TooLong { variant: Variant },
+}
+
+/// Checks that the bytes of `variant` can be read.
+///
+/// # Errors
+/// If they are compressed or of HTTP/2.
+pub fn check(variant: Variant) -> Result<(), TraceError> {
+    let unreadable = [Extra::Gzip, Extra::H2].into_iter().find(|extra| variant.has(*extra));
+    match unreadable {
+        Some(extra) => Err(TraceError::Unreadable { variant, extra: extra.name() }),
+        None => Ok(()),
+    }
+}
+
+/// Subscribes over `variant`, publishes the messages, and returns what crossed the network until
+/// the last of them had arrived.
+///
+/// # Errors
+/// If the server cannot be reached, refuses, or a message does not arrive in time.
+pub async fn run(
+    variant: Variant,
+    dialer: &Dialer,
+    options: &Options,
+) -> Result<Trace, TraceError> {
+    check(variant)?;
+    let (meter, recording) = (Arc::<Meter>::default(), Arc::<Recording>::default());
+    let traced = dialer.clone().with_meter(meter.clone()).with_recording(recording.clone());
+    let traced = traced.with_round_trip(options.round_trip);
+    let started = Instant::now();
+    let publications = {
+        let waits = options.every * options.messages + options.poll_interval;
+        let after = waits + options.long_poll_hold + options.round_trip * 10 + PATIENCE;
+        let conversation = converse(variant, traced, dialer.clone(), options);
+        timeout(after, conversation)
+            .await
+            .map_err(|_| TraceError::TimedOut { variant, after })??
+    };
+    let counts = meter.counts();
+    let metered = [counts.up(), counts.down()];
+    let entries = recording.entries().ok_or(TraceError::TooLong { variant })?;
+    let pause = Pause {
+        min: WAIT_MIN.min(options.every / 2).min(options.poll_interval / 2),
+        round_trip: options.round_trip,
+    };
+    let (steps, shown) = steps(variant.transport, started, pause, &entries, &publications);
+    let rest_tcp_ip = std::array::from_fn(|i| metered[i].tcp_ip - shown[i]);
+    Ok(Trace { variant, steps, rest_tcp_ip, metered })
+}
+
+/// Subscribes, publishes, and reads until every message has arrived. The connections end with it.
+async fn converse(
+    variant: Variant,
+    traced: Dialer,
+    dialer: Dialer,
+    options: &Options,
+) -> Result<Vec<Publication>, TraceError> {
+    let failed = |source| TraceError::Subscribe { variant, source };
+    let subscribe = SubscribeOptions {
+        interval: options.poll_interval,
+        interval_max: options.poll_interval * 8,
+        wait: options.long_poll_hold,
+        ..SubscribeOptions::new(options.topic.clone())
+    };
+    let mut subscriber = Subscriber::connect(variant, traced, subscribe).await.map_err(failed)?;
+    let reading = async {
+        let mut received = 0;
+        while received < options.messages as usize {
+            received += subscriber.next().await.map_err(failed)?.messages.len();
+        }
+        Ok(())
+    };
+    let (publications, ()) = tokio::try_join!(publish(dialer, options), reading)?;
+    Ok(publications)
+}
+
+/// Publishes the messages, on a connection that is not recorded.
+async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<Publication>, TraceError> {
+    let mut http = HttpConnection::new(dialer);
+    let path = format!("/topics/{}/messages", options.topic);
+    let mut publications = Vec::new();
+    for number in 1..=options.messages {
+        tokio::time::sleep(options.every).await;
+        let text = format!("message {number}");
+        let draft = serde_json::json!({ "sender": "trace", "text": text }).to_string();
+        let at = Instant::now();
+        let answer = http.request(Method::POST, &path, Bytes::from(draft)).await;
+        let answer = answer.map_err(TraceError::Publish)?;
+        if answer.status != StatusCode::CREATED {
+            return Err(TraceError::Publish(answer.refusal()));
+        }
+        publications.push(Publication { at, text });
+    }
+    Ok(publications)
+}

@@ -1,0 +1,75 @@
+//! `POST /demo/freeze?seconds=` and `POST /demo/restart`: faults that the lesson tries on the
+//! server. Without `--demo`, which is for loopback only, both are answered with 404.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::app::response::{json_response, to_response};
+use crate::app::{ApiError, App};
+
+/// Seconds that a freeze may last.
+const FREEZE_S_MAX: u64 = 30;
+/// The response is written before the fault begins.
+const BEFORE_FAULT: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Deserialize)]
+struct FreezeQuery {
+    seconds: u64,
+}
+
+/// Both routes.
+pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
+    let app = app.clone();
+    let demo = warp::any().and_then(move || {
+        let app = app.clone();
+        async move { if app.config.demo { Ok(app) } else { Err(warp::reject::not_found()) } }
+    });
+    let is_frozen = Arc::new(AtomicBool::new(false));
+    let freeze = warp::path!("demo" / "freeze")
+        .and(warp::post())
+        .and(demo.clone())
+        .and(warp::query::<FreezeQuery>())
+        .map(move |_: Arc<App>, query: FreezeQuery| to_response(freeze(&is_frozen, query.seconds)));
+    let restart =
+        warp::path!("demo" / "restart").and(warp::post()).and(demo).map(|app: Arc<App>| {
+            let restart = app.restart.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(BEFORE_FAULT).await;
+                restart.cancel();
+            });
+            json_response(StatusCode::ACCEPTED, "{}")
+        });
+    freeze.or(restart).unify().boxed()
+}
+
+/// Blocks every thread of the runtime for so long: none of its tasks runs, and the kernel goes on
+/// to accept connections and bytes for it.
+fn freeze(is_frozen: &Arc<AtomicBool>, seconds: u64) -> Result<Response, ApiError> {
+    if !(1..=FREEZE_S_MAX).contains(&seconds) {
+        let text = format!("seconds: must be between 1 and {FREEZE_S_MAX}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
+    }
+    if is_frozen.swap(true, Relaxed) {
+        return Err(ApiError::new(StatusCode::CONFLICT, "the server is about to freeze already"));
+    }
+    let (is_frozen, runtime) = (is_frozen.clone(), Handle::current());
+    let duration = Duration::from_secs(seconds);
+    // Not from a worker, whose newest task no other worker takes over.
+    std::thread::spawn(move || {
+        std::thread::sleep(BEFORE_FAULT);
+        for _ in 0..runtime.metrics().num_workers() {
+            runtime.spawn(async move { std::thread::sleep(duration) });
+        }
+        std::thread::sleep(duration);
+        is_frozen.store(false, Relaxed);
+    });
+    Ok(json_response(StatusCode::ACCEPTED, "{}"))
+}
