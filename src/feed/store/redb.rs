@@ -6,11 +6,13 @@
 
 mod archive;
 mod file;
+mod rows;
 mod stamps;
 mod trim;
 mod writer;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -23,9 +25,10 @@ use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-pub use archive::{Archive, Rows, TopicRow};
+pub use archive::Archive;
 pub use file::Durability;
 use file::FeedFile;
+pub use rows::{Rows, TopicRow};
 pub use trim::FileRetention;
 use writer::{Append, Command, Writer};
 
@@ -169,4 +172,16 @@ impl Store for RedbStore {
             }
         })
     }
+}
+
+fn failed(error: impl Into<::redb::Error>) -> StoreError {
+    match error.into() {
+        ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

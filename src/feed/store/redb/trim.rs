@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ::redb::ReadableTable as _;
 
-use super::StoreError;
-use super::archive::{Rows, TopicRow, failed};
+use super::rows::{Rows, TopicRow};
 use super::stamps::Messages;
+use super::{StoreError, failed};
 use crate::feed::log::Retention;
 use crate::message::TopicName;
 

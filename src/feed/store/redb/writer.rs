@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
-use super::archive::{Archive, Rows};
+use super::archive::Archive;
+use super::rows::Rows;
 use super::trim::FileRetention;
 use super::{Shared, StoreError};
 use crate::feed::tail::Tail;
