@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ::redb::{
