@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ::redb::{
@@ -288,7 +287,7 @@ impl Archive {
             let mut topics = write.open_table(TOPICS).map_err(failed)?;
             for (topic, message) in new {
                 let kept = changed.entry(topic).or_insert_with_key(|topic| {
-                    rows.topics.get(topic).copied().unwrap_or_else(|| {
+                    rows.get(topic).copied().unwrap_or_else(|| {
                         next_number += 1;
                         TopicRow::new(next_number - 1)
                     })
