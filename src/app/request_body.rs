@@ -78,7 +78,7 @@ async fn read_parts<B: Buf, E>(
         }
         // The client is charged before the buffer grows, and for all of the buffer.
         if size > bytes.capacity() {
-            let capacity = bytes.capacity().saturating_mul(2).clamp(size, limit);
+            let capacity = size.next_power_of_two().clamp(size, limit);
             // The message that is decoded from the body exists beside it.
             let decoded = if size > FREE_BYTES { size.min(decoded_max) } else { 0 };
             charge.set_unless_small(capacity + decoded).map_err(NoBody::OverLimit)?;

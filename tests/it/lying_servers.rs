@@ -170,11 +170,11 @@ async fn endless_messages_are_an_error_on_every_stream() {
         format!("{:x}\r\n{lines}\r\n", lines.len()).into()
     };
     let frames = |first: &'static [u8]| {
-        move |request: &str| -> Vec<u8> { [&upgraded(request), first].concat() }
+        move |request: &str| -> Vec<u8> { [&upgraded(request)[..], first].concat() }
     };
     let part: Vec<u8> = [&[0x00, 126, 0x10, 0][..], &[b'x'; 0x1000]].concat();
     let subscribe = async |transport: Transport, dialer: Dialer| -> ClientError {
-        match Subscriber::connect(transport.into(), dialer, options(None)).await {
+        match Subscriber::connect(transport, dialer, options(None)).await {
             Err(error) => error,
             Ok(mut subscriber) => loop {
                 if let Err(error) = subscriber.next().await {
