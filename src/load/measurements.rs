@@ -14,8 +14,8 @@ use crate::client::{Entry, Journal, MeterCounts};
 use crate::measure::Histogram;
 use crate::packet_link::PathCounts;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, LinkPackets, LinkUse, OtherLoad, Recovery, Requests,
-    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, LinkPackets, LinkUse, Network, OtherLoad, Recovery,
+    Requests, ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -49,6 +49,8 @@ pub(super) struct Measurements<'a> {
     pub is_local: bool,
     /// Connections of the whole cell, except those after a restart.
     pub connections: Connections,
+    /// The network to the server, unless this program started the server.
+    pub network: Option<Network>,
     /// When the shutdown was requested and when the server listened again, if it was restarted.
     pub away: Option<[Instant; 2]>,
     pub logs: Vec<ReceiptLog>,
@@ -77,6 +79,7 @@ impl Measurements<'_> {
             trace: self.trace(),
             recovery: self.recovery(verified.latency_after_us),
             connections: self.connections,
+            network: self.network,
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
                 threads: Some(Handle::current().metrics().num_workers() as u32),

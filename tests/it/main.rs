@@ -44,6 +44,8 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+#[cfg(target_os = "linux")]
+mod remote;
 mod scenarios;
 mod shares;
 mod socketio;
