@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
+#[cfg(feature = "nats")]
+use crate::feed::store::{NatsConfig, NatsStore};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration};
@@ -42,13 +44,13 @@ pub struct ServerConfig {
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
     /// the client has not read
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes)]
     pub max_held_bytes: usize,
     /// Bytes that the server holds for the connections of one client address
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes)]
     pub max_held_bytes_per_address: usize,
     /// Bytes that the server holds for all clients
-    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes)]
     pub max_held_bytes_total: usize,
     /// Messages that one client address may publish per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
@@ -114,14 +116,14 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
     /// Bytes that a topic retains
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
     pub retain_bytes: usize,
     /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
     /// they stay in the file
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes::<usize>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
     pub retain_total_bytes: usize,
     /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = retained_bytes::<u64>)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = file_bytes)]
     pub retain_data_bytes: u64,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
@@ -132,6 +134,19 @@ pub struct ServerConfig {
     /// Directory to store messages in; without it they are lost when the server stops
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Store messages on this NATS server with JetStream, which further servers may share; every
+    /// server then offers the same topics
+    #[arg(long, value_name = "nats://HOST:PORT", conflicts_with = "data")]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats: Option<String>,
+    /// Stream for the messages on NATS, created if there is none
+    #[arg(long, value_name = "NAME", default_value = "poll-vs-push", value_parser = stream_name)]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats_stream: String,
+    /// Bytes that NATS reserves for the stream; beyond them, publishers get 507
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, value_parser = retained_bytes)]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats_bytes: usize,
     /// What the acknowledgement of a published message guarantees
     #[arg(long, value_name = "WHICH", default_value = "full")]
     pub durability: Durability,
@@ -209,7 +224,21 @@ fn retained_messages(text: &str) -> Result<usize, String> {
     count(text, 1, 1_000_000_000)
 }
 
-fn retained_bytes<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+/// A stream name is also the first part of the subjects of its messages.
+fn stream_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match (1..=64).contains(&text.len()) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("must be 1 to 64 letters, digits, '_' or '-'".to_owned()),
+    }
+}
+
+fn retained_bytes(text: &str) -> Result<usize, String> {
+    count(text, 1, 1 << 40)
+}
+
+/// In 64 bits on every machine: the default alone exceeds 32.
+fn file_bytes(text: &str) -> Result<u64, String> {
     count(text, 1, 1 << 40)
 }
 
@@ -273,26 +302,28 @@ impl ServerConfig {
         too_small(flag, value, needed, "--max-message-bytes", of_message)
     }
 
-    /// Opens the feed that `--data` and the limits describe.
+    /// Opens the feed that `--data`, `--nats` and the limits describe.
     ///
     /// # Errors
     /// If the store cannot be opened.
-    pub fn open_feed(&self) -> Result<Feed, StoreError> {
+    pub async fn open_feed(&self) -> Result<Feed, StoreError> {
         let retention = Retention {
             messages: self.retain_messages,
             bytes: self.retain_bytes,
             age: self.retain_age.unwrap_or(Duration::MAX),
         };
-        let store: Arc<dyn Store> = match &self.data {
-            None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
-            Some(directory) => {
+        let store: Arc<dyn Store> = match (&self.data, &self.nats) {
+            #[cfg(feature = "nats")]
+            (None, Some(url)) => Arc::new(self.open_nats(url, retention).await?),
+            (Some(directory), _) => {
                 let total_bytes = self.retain_data_bytes;
                 let retention = FileRetention { topic: retention, total_bytes };
                 Arc::new(RedbStore::open(directory, retention, self.durability)?)
             }
+            (None, _) => Arc::new(MemoryStore::new(Epoch(rand::random()))),
         };
         let slice_bytes = self.max_batch_bytes;
-        Feed::of(
+        let feed = Feed::of(
             store,
             FeedLimits {
                 topics: self.max_topics,
@@ -300,7 +331,22 @@ impl ServerConfig {
                 slice_bytes,
                 total_bytes: self.retain_total_bytes,
             },
-        )
+        )?;
+        feed.catch_up().await?;
+        Ok(feed)
+    }
+
+    #[cfg(feature = "nats")]
+    async fn open_nats(&self, url: &str, retention: Retention) -> Result<NatsStore, StoreError> {
+        let config = NatsConfig {
+            url: url.to_owned(),
+            stream: self.nats_stream.clone(),
+            stream_bytes: self.nats_bytes,
+            message_bytes: self.max_message_bytes,
+            message_bytes_encoded: self.max_message_bytes_encoded(),
+            retention,
+        };
+        NatsStore::open(config).await.map_err(StoreError::Nats)
     }
 }
 

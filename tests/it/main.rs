@@ -35,6 +35,10 @@ mod lying_servers;
 mod measure;
 mod misbehaving_servers;
 mod model;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_kill;
 mod ndjson;
 #[cfg(target_os = "linux")]
 mod packet_link;

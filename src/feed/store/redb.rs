@@ -12,6 +12,7 @@ mod trim;
 mod writer;
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{OlderMessages, Pending, Store, StoreError};
+use crate::feed::Feed;
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
@@ -47,6 +49,8 @@ pub struct RedbStore {
     heads: HashMap<TopicName, Offset>,
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Whether messages have a maximum age.
+    is_expiring: bool,
 }
 
 /// State shared by the writer and the readers.
@@ -70,7 +74,8 @@ impl RedbStore {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
-        if retention.topic.age < Duration::MAX {
+        let is_expiring = retention.topic.age < Duration::MAX;
+        if is_expiring {
             archive.order_stamps(&rows)?;
         }
         archive.begin_life(durability)?;
@@ -83,7 +88,8 @@ impl RedbStore {
             .name("feed-writer".to_owned())
             .spawn(move || writer.run(received))
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(RedbStore { shared, epoch, heads, commands, writer: Mutex::new(Some(writer)) })
+        let writer = Mutex::new(Some(writer));
+        Ok(RedbStore { shared, epoch, heads, commands, writer, is_expiring })
     }
 
     async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
@@ -159,7 +165,10 @@ impl Store for RedbStore {
         })
     }
 
-    fn expire(&self) -> Pending<'_, ()> {
+    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
+        if !self.is_expiring {
+            return Box::pin(ready(()));
+        }
         Box::pin(self.command(Command::Expire))
     }
 
