@@ -84,7 +84,7 @@ async fn publish_requires_a_content_length_within_the_limit() {
     assert_eq!(answer.status, 413);
     assert_eq!(
         json(&answer)["error"],
-        "sender and text have 65537 bytes together; the limit is 65536"
+        "sender and text have 65537 bytes together; the limit is 65536 (--max-message-bytes)"
     );
     server.stop().await;
 }

@@ -28,7 +28,8 @@ fn ok(body: &str) -> FakeResponse {
 
 fn metrics(cpu: &str) -> FakeResponse {
     let requests = "poll_vs_push_requests_total{transport=\"short-polling\"} 0";
-    ok(&format!("process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n{requests}\n"))
+    let gauges = "process_resident_memory_bytes 5\npoll_vs_push_open_connections 1";
+    ok(&format!("process_cpu_seconds_total {cpu}\n{gauges}\n{requests}\n"))
 }
 
 fn healthy() -> FakeResponse {
