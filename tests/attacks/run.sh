@@ -8,5 +8,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 timeout -k 10 900 cargo test --quiet "$@" --test it --no-run
-timeout -k 10 180 cargo test --quiet "$@" --test it -- --test-threads 1 --nocapture \
+timeout -k 10 400 cargo test --quiet "$@" --test it -- --test-threads 1 --nocapture \
     attacks shares:: expiry:: | grep -vE '^$|^running'
