@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
 #[cfg(feature = "nats")]
 use crate::feed::store::{NatsConfig, NatsStore};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
@@ -122,6 +122,9 @@ pub struct ServerConfig {
     /// they stay in the file
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
     pub retain_total_bytes: usize,
+    /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = file_bytes)]
+    pub retain_data_bytes: u64,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
@@ -234,6 +237,11 @@ fn retained_bytes(text: &str) -> Result<usize, String> {
     count(text, 1, 1 << 40)
 }
 
+/// In 64 bits on every machine: the default alone exceeds 32.
+fn file_bytes(text: &str) -> Result<u64, String> {
+    count(text, 1, 1 << 40)
+}
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A timer is no finer.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
@@ -308,6 +316,8 @@ impl ServerConfig {
             #[cfg(feature = "nats")]
             (None, Some(url)) => Arc::new(self.open_nats(url, retention).await?),
             (Some(directory), _) => {
+                let total_bytes = self.retain_data_bytes;
+                let retention = FileRetention { topic: retention, total_bytes };
                 Arc::new(RedbStore::open(directory, retention, self.durability)?)
             }
             (None, _) => Arc::new(MemoryStore::new(Epoch(rand::random()))),

@@ -24,7 +24,7 @@ use crate::message::{Cursor, NewMessage, Offset, TopicName};
 pub use memory::MemoryStore;
 #[cfg(feature = "nats")]
 pub use nats::{NatsConfig, NatsError, NatsStore};
-pub use redb::{Archive, Durability, RedbStore, Rows, TopicRow};
+pub use redb::{Archive, Durability, FileRetention, RedbStore, Rows, TopicRow};
 
 /// The future of a slow call. It is `Sync`, which warp requires of response bodies.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;
