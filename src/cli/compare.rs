@@ -64,7 +64,8 @@ pub(super) struct Common {
     /// Scenario to measure [default: load-tests/scenarios/default.toml, built in]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Transports to compare, or variants such as short-polling+gzip, separated by commas
+    /// Transports to compare, or variants such as short-polling+new-connection or websocket+tls
+    /// (docs/variants.md), separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Number of times each cell is measured
@@ -120,6 +121,7 @@ impl Common {
         let scenario = self.scenario(supports)?;
         self.check_restart(&scenario, &source)?;
         self.check_link(&scenario, &source)?;
+        check_tls(&scenario, &source)?;
         self.check_thresholds(&scenario)?;
         let baseline = self.baseline.as_deref().map(|path| super::read_run("--baseline", path));
         let baseline = baseline.transpose()?;
@@ -272,6 +274,23 @@ impl Common {
             }
             _ => usage(error),
         }
+    }
+}
+
+/// Rejects variants with TLS if there is none, or if the URL of the server selects it.
+pub(super) fn check_tls(scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
+    let points = scenario.points();
+    let mut variants = points.iter().flat_map(|point| &point.transports);
+    let Some(variant) = variants.find(|variant| variant.has(Extra::Tls)) else { return Ok(()) };
+    #[cfg(not(feature = "tls"))]
+    return Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)));
+    #[cfg(feature = "tls")]
+    match source {
+        ServerSource::Child { .. } => Ok(()),
+        _ => Err(usage(format!(
+            "--transports {variant}: the URL of --target selects TLS; use https://, and leave out \
+             +tls and +resumed"
+        ))),
     }
 }
 

@@ -21,6 +21,8 @@ use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::packet_link::{PacketLink, Profile, Snapshot};
 use crate::text::one_line;
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
@@ -69,6 +71,8 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
+    /// Whether it uses TLS, with a certificate of its own.
+    pub tls: bool,
     /// The packet link in front of it, if there is to be one, and what its randomness follows from.
     pub link: Option<Profile>,
     pub seed: u64,
@@ -100,6 +104,8 @@ struct Launch {
     subscribers: u32,
     /// Data directory of a server that stores its messages on disk.
     data: Option<TempDir>,
+    /// Certificate and key of a server that uses TLS, and the directory that contains them.
+    tls: Option<(TempDir, [PathBuf; 2])>,
 }
 
 impl ServerSource {
@@ -133,7 +139,7 @@ impl ServerSource {
                 }
                 let start = |profile| PacketLink::start(profile, address.port(), demand.seed);
                 let link = demand.link.map(start).transpose()?;
-                (Dialer::new(address), link, Some(child))
+                (child.launch.dialer(address)?, link, Some(child))
             }
         };
         let mut control = HttpConnection::new(dialer.clone());
@@ -179,12 +185,30 @@ impl Launch {
     fn new(
         program: &Path,
         worker_threads: Option<u32>,
-        Demand { subscribers, on_disk, .. }: Demand,
+        Demand { subscribers, on_disk, tls, .. }: Demand,
     ) -> anyhow::Result<Launch> {
         let directory =
             || tempfile::tempdir().context("cannot create a data directory for the server");
         let data = on_disk.then(directory).transpose()?;
-        Ok(Launch { program: program.to_owned(), worker_threads, subscribers, data })
+        let tls = tls.then(certificate).transpose()?;
+        Ok(Launch { program: program.to_owned(), worker_threads, subscribers, data, tls })
+    }
+
+    /// A dialer for the server, which trusts its certificate.
+    #[cfg(feature = "tls")]
+    fn dialer(&self, address: SocketAddr) -> anyhow::Result<Dialer> {
+        let dialer = Dialer::new(address);
+        Ok(match &self.tls {
+            None => dialer,
+            Some((_, [cert, _])) => {
+                dialer.with_trust(tls::Trust::new(cert, tls::SELF_SIGNED_NAME)?)
+            }
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn dialer(&self, address: SocketAddr) -> anyhow::Result<Dialer> {
+        Ok(Dialer::new(address))
     }
 
     async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, ChildServer)> {
@@ -205,6 +229,9 @@ impl Launch {
         if let Some(data) = &self.data {
             command.args(["--restarting", "--data"]).arg(data.path());
         }
+        if let Some((_, [cert, key])) = &self.tls {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        }
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -221,12 +248,26 @@ impl Launch {
         reading
             .with_context(|| format!("the server did not start within {PATIENCE:?}"))?
             .context("cannot read the output of the server")?;
-        let address = line.trim().strip_prefix("listening on http://");
+        let address = line.trim().strip_prefix("listening on http");
+        let address = address.and_then(|rest| rest.trim_start_matches('s').strip_prefix("://"));
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
             bail!("expected the address of the server in its output, got '{}'", line.trim());
         };
         Ok((address, ChildServer { process, stdin, launch: self }))
     }
+}
+
+/// A certificate and its key in a new directory.
+#[cfg(feature = "tls")]
+fn certificate() -> anyhow::Result<(TempDir, [PathBuf; 2])> {
+    let directory = tempfile::tempdir().context("cannot create a directory for a certificate")?;
+    let files = tls::self_signed(directory.path()).context("cannot create a certificate")?;
+    Ok((directory, files))
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificate() -> anyhow::Result<(TempDir, [PathBuf; 2])> {
+    bail!(crate::NO_TLS)
 }
 
 impl ChildServer {

@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod compare;
 mod conformance;
+mod connections;
 mod corpus;
 mod descriptors;
 mod engineio;
