@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::scenario::Headers;
 use crate::variant::Transport;
 
-pub use costs::{Costs, Origin, TransportCosts};
 pub use crate::theory::bytes::TLS_RECORD_BYTES;
+pub use costs::{Costs, Origin, TransportCosts};
 pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 

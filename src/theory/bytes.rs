@@ -151,14 +151,9 @@ impl Traffic {
 
 /// The traffic of one subscriber under `workload`; `None` where [`predict`] is, and for a variant
 /// whose bytes depend on more than sizes: on what compresses, on what HPACK has seen.
-pub fn traffic(
-    variant: impl Into<Variant>,
-    workload: &Workload,
-    sizes: &Sizes,
-) -> Option<Traffic> {
+pub fn traffic(variant: impl Into<Variant>, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
     let variant = variant.into();
-    let has_model =
-        |extra| matches!(extra, Extra::NewConnection | Extra::Tls | Extra::Resumed);
+    let has_model = |extra| matches!(extra, Extra::NewConnection | Extra::Tls | Extra::Resumed);
     if !variant.extras().iter().all(has_model) {
         return None;
     }
@@ -204,7 +199,8 @@ impl PollConnection {
         }
         // SYN and the acknowledgement of the SYN-ACK, then FIN and the acknowledgement of the
         // server's (RFC 9293, sections 3.5 and 3.6).
-        let tcp = PollConnection { tls_up: 0.0, tls_down: 0.0, segments_up: 4.0, segments_down: 3.0 };
+        let tcp =
+            PollConnection { tls_up: 0.0, tls_down: 0.0, segments_up: 4.0, segments_down: 3.0 };
         let [tls_up, tls_down] = match (variant.has(Extra::Tls), variant.has(Extra::Resumed)) {
             (false, _) => return Some(tcp),
             (true, false) => TLS_FULL_BYTES,
@@ -212,7 +208,12 @@ impl PollConnection {
         };
         // ClientHello and Finished; the flight of the server.
         let segments_up = tcp.segments_up + 2.0;
-        Some(PollConnection { tls_up, tls_down, segments_up, segments_down: tcp.segments_down + 1.0 })
+        Some(PollConnection {
+            tls_up,
+            tls_down,
+            segments_up,
+            segments_down: tcp.segments_down + 1.0,
+        })
     }
 }
 
@@ -227,12 +228,7 @@ pub const TLS_FULL_BYTES: [f64; 2] = [0.0, 0.0];
 pub const TLS_RESUMED_BYTES: [f64; 2] = [0.0, 0.0];
 
 /// TLS records per second, up and down: one for each write, of the sizes that fit into one.
-pub fn tls_records_s(
-    transport: Transport,
-    rate: f64,
-    requests_s: f64,
-    sizes: &Sizes,
-) -> [f64; 2] {
+pub fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
     let pings_s = 1.0 / sizes.heartbeat_s;
     match transport {
         Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => {
@@ -244,11 +240,7 @@ pub fn tls_records_s(
 }
 
 /// [`traffic`] without TLS, and without the segments of connections that carry one poll.
-fn without_connections(
-    variant: Variant,
-    workload: &Workload,
-    sizes: &Sizes,
-) -> Option<Traffic> {
+fn without_connections(variant: Variant, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
     let transport = variant.transport;
     let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
     let prediction = predict(variant, workload)?;

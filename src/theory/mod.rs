@@ -194,9 +194,7 @@ fn adaptive_poll(workload: &Workload, round_trips: f64) -> BackoffChain {
     BackoffChain {
         rate: workload.rate,
         one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
-        periods_s: intervals
-            .map(|interval| period_s(workload, interval, round_trips))
-            .collect(),
+        periods_s: intervals.map(|interval| period_s(workload, interval, round_trips)).collect(),
     }
 }
 

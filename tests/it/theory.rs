@@ -221,7 +221,8 @@ fn connection_for_each_poll_adds_a_round_trip_and_tls_another() {
         }
     }
     // A long poll misses what is published in a gap of 2 R: RFC 6202, section 2.2.
-    let cycle = theory::poll_cycle(variant("long-polling+new-connection"), &workload(1.0, 1, 1, 80));
+    let cycle =
+        theory::poll_cycle(variant("long-polling+new-connection"), &workload(1.0, 1, 1, 80));
     assert!((cycle.gap_s - 0.16).abs() < 1e-12);
 }
 
