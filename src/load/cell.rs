@@ -112,7 +112,15 @@ impl CellPlan {
         };
         let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
+        let transport = self.variant.transport;
+        let before = match server.is_child() {
+            true => None,
+            false => server.scrape(transport).await.map_err(CellError::NoServer)?.connections,
+        };
         let result = self.measure_on(&mut server, on_phase).await;
+        if let Some(before) = before {
+            server.until_left(before, transport).await;
+        }
         server.close().await;
         Ok((result.map_err(CellError::Failed)?, version))
     }

@@ -27,6 +27,9 @@ use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for the connections of a cell to be closed, and between two checks.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
+const LEAVING_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
 /// Largest accepted counter: larger values are not exact in an `f64`.
@@ -334,7 +337,7 @@ impl ServerUnderTest {
             UsageSource::Metrics(control) => control,
             UsageSource::System(family) => {
                 let usage = family.as_mut().map(|family| family.usage()).transpose()?;
-                return Ok(Scrape { usage, requests: None });
+                return Ok(Scrape { usage, requests: None, connections: None });
             }
         };
         let request = control.request(Method::GET, "/metrics", Bytes::new());
@@ -349,6 +352,22 @@ impl ServerUnderTest {
             scrape.check_rises_from(&last)?;
         }
         Ok(scrape)
+    }
+
+    /// Waits until a running server has closed the connections of a cell, which had `before` of them
+    /// at its start. It keeps those of streams and long polls for a second, in which they would
+    /// count against its limits and be part of what the next cell measures.
+    pub async fn until_left(&mut self, before: u64, transport: Transport) {
+        let leaving = async {
+            while let Ok(Scrape { connections: Some(now), .. }) = self.scrape(transport).await {
+                if now <= before {
+                    return;
+                }
+                tokio::time::sleep(LEAVING_CHECK_INTERVAL).await;
+            }
+        };
+        // Others may have connected meanwhile.
+        let _ = timeout(LEAVING_MAX, leaving).await;
     }
 
     /// What the packet link did so far, if there is one.
@@ -425,6 +444,8 @@ pub struct Scrape {
     pub usage: Option<Usage>,
     /// Requests of the transport's subscribers.
     pub requests: Option<u64>,
+    /// Connections now open.
+    pub connections: Option<u64>,
 }
 
 impl Scrape {
@@ -442,7 +463,9 @@ impl Scrape {
             cpu_s: value("process_cpu_seconds_total")?,
             resident_bytes: value("process_resident_memory_bytes")? as u64,
         };
-        Ok(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
+        let requests = Some(value(&requests)? as u64);
+        let connections = Some(value("poll_vs_push_open_connections")? as u64);
+        Ok(Scrape { usage: Some(usage), requests, connections })
     }
 
     /// # Errors
@@ -471,7 +494,8 @@ mod tests {
     fn scrape(cpu: &str, requests: &str) -> anyhow::Result<Scrape> {
         let text = format!(
             "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n\
-             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n"
+             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n\
+             poll_vs_push_open_connections 1\n"
         );
         Scrape::parse(&text, Transport::Sse)
     }
