@@ -282,9 +282,11 @@ pub(super) fn check_tls(scenario: &Scenario, source: &ServerSource) -> anyhow::R
     let points = scenario.points();
     let mut variants = points.iter().flat_map(|point| &point.transports);
     let Some(variant) = variants.find(|variant| variant.has(Extra::Tls)) else { return Ok(()) };
-    #[cfg(not(feature = "tls"))]
-    return Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)));
-    #[cfg(feature = "tls")]
+    check_tls_variant(*variant, source)
+}
+
+#[cfg(feature = "tls")]
+fn check_tls_variant(variant: Variant, source: &ServerSource) -> anyhow::Result<()> {
     match source {
         ServerSource::Child { .. } => Ok(()),
         _ => Err(usage(format!(
@@ -292,6 +294,11 @@ pub(super) fn check_tls(scenario: &Scenario, source: &ServerSource) -> anyhow::R
              +tls and +resumed"
         ))),
     }
+}
+
+#[cfg(not(feature = "tls"))]
+fn check_tls_variant(variant: Variant, _: &ServerSource) -> anyhow::Result<()> {
+    Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)))
 }
 
 /// A dialer for the server at `url`, whose certificate `ca` vouches for.

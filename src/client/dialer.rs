@@ -179,6 +179,12 @@ impl Dialer {
         Dialer { trust, ..self }
     }
 
+    /// The same without TLS: there are no sessions.
+    #[cfg(not(feature = "tls"))]
+    pub fn with_own_sessions(self) -> Dialer {
+        self
+    }
+
     /// Whether connections use TLS.
     pub fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
