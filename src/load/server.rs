@@ -354,8 +354,8 @@ impl ServerUnderTest {
         Ok(scrape)
     }
 
-    /// Waits until a running server has closed the connections of a cell, which had `before` of them
-    /// at its start. It keeps those of streams and long polls for a second, in which they would
+    /// Waits until a running server has closed the connections of a cell, at whose start it had
+    /// `before` of them. It keeps those of streams and long polls for a second, in which they would
     /// count against its limits and be part of what the next cell measures.
     pub async fn until_left(&mut self, before: u64, transport: Transport) {
         let leaving = async {
