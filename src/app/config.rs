@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+#[cfg(feature = "nats")]
+use crate::feed::store::{NatsConfig, NatsStore};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration};
@@ -129,6 +131,19 @@ pub struct ServerConfig {
     /// Directory to store messages in; without it they are lost when the server stops
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Store messages on this NATS server with JetStream, which further servers may share; every
+    /// server then offers the same topics
+    #[arg(long, value_name = "nats://HOST:PORT", conflicts_with = "data")]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats: Option<String>,
+    /// Stream for the messages on NATS, created if there is none
+    #[arg(long, value_name = "NAME", default_value = "poll-vs-push", value_parser = stream_name)]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats_stream: String,
+    /// Bytes that NATS reserves for the stream; beyond them, publishers get 507
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, value_parser = retained_bytes)]
+    #[arg(hide = cfg!(not(feature = "nats")))]
+    pub nats_bytes: usize,
     /// What the acknowledgement of a published message guarantees
     #[arg(long, value_name = "WHICH", default_value = "full")]
     pub durability: Durability,
@@ -206,6 +221,15 @@ fn retained_messages(text: &str) -> Result<usize, String> {
     count(text, 1, 1_000_000_000)
 }
 
+/// A stream name is also the first part of the subjects of its messages.
+fn stream_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match (1..=64).contains(&text.len()) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("must be 1 to 64 letters, digits, '_' or '-'".to_owned()),
+    }
+}
+
 fn retained_bytes(text: &str) -> Result<usize, String> {
     count(text, 1, 1 << 40)
 }
@@ -270,22 +294,26 @@ impl ServerConfig {
         too_small(flag, value, needed, "--max-message-bytes", of_message)
     }
 
-    /// Opens the feed that `--data` and the limits describe.
+    /// Opens the feed that `--data`, `--nats` and the limits describe.
     ///
     /// # Errors
     /// If the store cannot be opened.
-    pub fn open_feed(&self) -> Result<Feed, StoreError> {
+    pub async fn open_feed(&self) -> Result<Feed, StoreError> {
         let retention = Retention {
             messages: self.retain_messages,
             bytes: self.retain_bytes,
             age: self.retain_age.unwrap_or(Duration::MAX),
         };
-        let store: Arc<dyn Store> = match &self.data {
-            None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
-            Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
+        let store: Arc<dyn Store> = match (&self.data, &self.nats) {
+            #[cfg(feature = "nats")]
+            (None, Some(url)) => Arc::new(self.open_nats(url, retention).await?),
+            (Some(directory), _) => {
+                Arc::new(RedbStore::open(directory, retention, self.durability)?)
+            }
+            (None, _) => Arc::new(MemoryStore::new(Epoch(rand::random()))),
         };
         let slice_bytes = self.max_batch_bytes;
-        Feed::of(
+        let feed = Feed::of(
             store,
             FeedLimits {
                 topics: self.max_topics,
@@ -293,7 +321,22 @@ impl ServerConfig {
                 slice_bytes,
                 total_bytes: self.retain_total_bytes,
             },
-        )
+        )?;
+        feed.catch_up().await?;
+        Ok(feed)
+    }
+
+    #[cfg(feature = "nats")]
+    async fn open_nats(&self, url: &str, retention: Retention) -> Result<NatsStore, StoreError> {
+        let config = NatsConfig {
+            url: url.to_owned(),
+            stream: self.nats_stream.clone(),
+            stream_bytes: self.nats_bytes,
+            message_bytes: self.max_message_bytes,
+            message_bytes_encoded: self.max_message_bytes_encoded(),
+            retention,
+        };
+        NatsStore::open(config).await.map_err(StoreError::Nats)
     }
 }
 

@@ -86,9 +86,9 @@ impl App {
     ///
     /// # Errors
     /// If the store cannot be opened.
-    pub fn new(config: ServerConfig, token_key: Option<TokenKey>) -> Result<App, StoreError> {
+    pub async fn new(config: ServerConfig, token_key: Option<TokenKey>) -> Result<App, StoreError> {
         Ok(App {
-            feed: config.open_feed()?,
+            feed: config.open_feed().await?,
             publish_rates: Rates::new(config.publish_rate),
             waiters: AddressShares::new(config.max_waiters_per_address),
             subscriptions: AddressShares::new(config.max_subscriptions_per_address),

@@ -7,6 +7,8 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::feed::TopicError;
+#[cfg(feature = "nats")]
+use crate::feed::store::NatsError;
 use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
@@ -48,6 +50,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let status = match error {
             StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            #[cfg(feature = "nats")]
+            StoreError::Nats(NatsError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         ApiError::new(status, error.to_string())

@@ -51,7 +51,7 @@ impl Watch {
         let reports = run.parent().map(Path::to_path_buf);
         let listen = listener.local_addr()?;
         let config = ServerConfig { listen, reports, ..ServerConfig::default() };
-        let server = Server::on(listener, config).context("cannot show the run")?;
+        let server = Server::on(listener, config).await.context("cannot show the run")?;
         let address = server.local_addr()?;
         note(format!("follow the run on http://{address}/watch"));
         let app = server.app();

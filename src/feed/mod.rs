@@ -6,7 +6,7 @@
 //! There is no queue per subscriber: a subscriber is a cursor into the log. A slow subscriber lags
 //! behind without using more memory of the server, and receives a gap if retention overtakes it.
 //!
-//! A [`store`] keeps the log in memory or in a file.
+//! A [`store`] keeps the log in memory, in a file, or on NATS for several servers.
 
 mod log;
 mod retained;
@@ -20,9 +20,10 @@ use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
-use crate::message::{Epoch, TopicName};
+use bytes::Bytes;
+
+use crate::message::{Epoch, Offset, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
 use retained::Retained;
@@ -196,11 +197,7 @@ impl Feed {
         if topics.by_name.len() >= limit {
             return Err(TopicError::TooMany { limit });
         }
-        let topic = Topic::open(name, &self.store, &self.limits, &self.retained, owner)?;
-        let topic = Arc::new(topic);
-        topics.by_name.insert(name.clone(), topic.clone());
-        topics.candidates.push_back(name.clone());
-        Ok(topic)
+        Ok(self.open(&mut topics, name, owner)?)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Topics> {
@@ -244,9 +241,68 @@ impl Feed {
             topic.expire();
         }
         self.write().drop_unused();
-        if self.limits.retention.age != Duration::MAX {
-            self.store.expire().await;
+        self.store.expire(self).await;
+    }
+
+    /// Receives what any server publishes to a store that several servers share. Run it as long as
+    /// the feed is used; it never returns.
+    pub async fn follow(&self) {
+        self.store.follow(self).await;
+    }
+
+    /// Receives what a shared store holds already.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        tokio::select! {
+            () = self.follow() => Ok(()),
+            result = self.store.catch_up() => result,
         }
+    }
+
+    /// Appends a message from a shared store. Its topic is created even beyond the limit: another
+    /// server has admitted it.
+    ///
+    /// # Errors
+    /// If the topic cannot be opened.
+    pub fn deliver(
+        &self,
+        name: &TopicName,
+        offset: Offset,
+        stored_at: u64,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        let known = self.read().by_name.get(name).cloned();
+        let topic = match known {
+            Some(topic) => topic,
+            None => self.open(&mut self.write(), name, None)?,
+        };
+        topic.deliver(offset, stored_at, message);
+        self.make_room();
+        Ok(())
+    }
+
+    /// The offset before the oldest message of a topic that is in memory.
+    pub fn begins_after(&self, name: &TopicName) -> Option<Offset> {
+        self.read().by_name.get(name).map(|topic| topic.begins_after())
+    }
+
+    /// Returns the topic, which is opened if another task has not opened it meanwhile.
+    fn open(
+        &self,
+        topics: &mut Topics,
+        name: &TopicName,
+        owner: Option<TopicOwner>,
+    ) -> Result<Arc<Topic>, StoreError> {
+        if let Some(topic) = topics.by_name.get(name) {
+            return Ok(topic.clone());
+        }
+        let topic = Topic::open(name, &self.store, &self.limits, &self.retained, owner)?;
+        let topic = Arc::new(topic);
+        topics.by_name.insert(name.clone(), topic.clone());
+        topics.candidates.push_back(name.clone());
+        Ok(topic)
     }
 
     /// Stores pending messages and closes the store.
@@ -257,6 +313,8 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::message::{Cursor, NewMessage};
 

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::log::ReadLimit;
 use super::retained::Retained;
 use super::shared::{RecentReads, SharedRead};
@@ -58,6 +60,11 @@ impl Topic {
         Ok(Cursor { epoch: self.epoch, offset })
     }
 
+    /// Appends a message that a shared store has stored.
+    pub(super) fn deliver(&self, offset: Offset, stored_at: u64, message: Bytes) {
+        self.tail.push(offset, stored_at, message);
+    }
+
     pub fn name(&self) -> &TopicName {
         &self.name
     }
@@ -88,6 +95,10 @@ impl Topic {
             && let Some(read) = self.recent_reads.find(self.tail.head(), cursor.offset, limit)
         {
             return Ok(read);
+        }
+        if is_current && cursor.offset > self.tail.head() {
+            // Another server of a shared store may have been faster.
+            self.store.catch_up().await?;
         }
         let (head, read) = self.tail.read_after(cursor.offset, limit);
         let Some((mut gap, mut messages)) = read.filter(|_| is_current) else {
@@ -120,6 +131,11 @@ impl Topic {
     pub(super) fn expire(&self) {
         self.tail.expire();
         self.recent_reads.clear();
+    }
+
+    /// The offset before the oldest message in memory.
+    pub(super) fn begins_after(&self) -> Offset {
+        self.tail.begins_after()
     }
 
     /// When the oldest message in memory was stored; `None` if there is none.

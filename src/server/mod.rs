@@ -67,6 +67,9 @@ pub enum BindError {
     #[cfg(not(feature = "tls"))]
     #[error("--tls-cert: {}", crate::NO_TLS)]
     NoTls,
+    #[cfg(not(feature = "nats"))]
+    #[error("--nats: this program was built without NATS; build it with --features nats")]
+    NoNats,
 }
 
 impl Server {
@@ -78,14 +81,17 @@ impl Server {
     pub async fn bind(config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
         let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
-        Server::on(listener, config)
+        Server::on(listener, config).await
     }
 
     /// Opens the feed, to be served on a port that is [taken](listen) already.
     ///
     /// # Errors
-    /// Those of [`Server::bind`], but for the address. Must be called within a runtime.
-    pub fn on(listener: std::net::TcpListener, config: ServerConfig) -> Result<Server, BindError> {
+    /// Those of [`Server::bind`], but for the address.
+    pub async fn on(
+        listener: std::net::TcpListener,
+        config: ServerConfig,
+    ) -> Result<Server, BindError> {
         let address = config.listen;
         if config.demo && !address.ip().is_loopback() {
             return Err(BindError::DemoExposed { address });
@@ -107,13 +113,17 @@ impl Server {
         if config.tls_cert.is_some() || config.tls_key.is_some() {
             return Err(BindError::NoTls);
         }
+        #[cfg(not(feature = "nats"))]
+        if config.nats.is_some() {
+            return Err(BindError::NoNats);
+        }
         if token_key.is_none() && !address.ip().is_loopback() {
             warn!(
                 "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
                  this address is not loopback"
             );
         }
-        let app = App::new(config, token_key)?;
+        let app = App::new(config, token_key).await?;
         Ok(Server {
             listener,
             app: Arc::new(app),
@@ -155,6 +165,7 @@ impl Server {
         tokio::select! {
             () = accept::serve(listener, self.app, shutdown) => {}
             () = expire_periodically(&app.feed) => {}
+            () = app.feed.follow() => {}
             () = app.pauses.run() => {}
             () = publish_to_class(&app) => {}
         }

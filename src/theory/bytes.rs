@@ -197,22 +197,23 @@ impl PollConnection {
         if !variant.has(Extra::NewConnection) {
             return None;
         }
-        // SYN and the acknowledgement of the SYN-ACK, then FIN and the acknowledgement of the
-        // server's (RFC 9293, sections 3.5 and 3.6).
+        // SYN, the acknowledgement of the SYN-ACK, and a FIN, which acknowledges the server's (RFC
+        // 9293, sections 3.5 and 3.6). From the server SYN-ACK, FIN, and an acknowledgement.
         let tcp =
-            PollConnection { tls_up: 0.0, tls_down: 0.0, segments_up: 4.0, segments_down: 3.0 };
+            PollConnection { tls_up: 0.0, tls_down: 0.0, segments_up: 3.0, segments_down: 3.0 };
         let [tls_up, tls_down] = match (variant.has(Extra::Tls), variant.has(Extra::Resumed)) {
             (false, _) => return Some(tcp),
             (true, false) => TLS_FULL_BYTES,
             (true, true) => TLS_RESUMED_BYTES,
         };
-        // ClientHello and Finished; the flight of the server.
-        let segments_up = tcp.segments_up + 2.0;
         Some(PollConnection {
-            tls_up,
-            tls_down,
-            segments_up,
-            segments_down: tcp.segments_down + 1.0,
+            tls_up: tls_up + CLOSE_NOTIFY_BYTES,
+            tls_down: tls_down + CLOSE_NOTIFY_BYTES,
+            // ClientHello, Finished, close_notify, and acknowledgements of the server's flight and
+            // of its tickets.
+            segments_up: tcp.segments_up + 5.0,
+            // The flight in two segments, tickets, close_notify.
+            segments_down: tcp.segments_down + 4.0,
         })
     }
 }
@@ -223,9 +224,11 @@ pub const TLS_RECORD_BYTES: f64 = 22.0;
 /// Bytes of a full TLS 1.3 handshake, up and down, measured with rustls and an Ed25519 certificate
 /// for `localhost`: from ClientHello to Finished, and two session tickets. A certificate chain of a
 /// public authority adds 1.5 to 4 kB.
-pub const TLS_FULL_BYTES: [f64; 2] = [0.0, 0.0];
+pub const TLS_FULL_BYTES: [f64; 2] = [327.0, 994.0];
 /// The same of a resumed handshake, which has a ticket instead of a certificate.
-pub const TLS_RESUMED_BYTES: [f64; 2] = [0.0, 0.0];
+pub const TLS_RESUMED_BYTES: [f64; 2] = [524.0, 622.0];
+/// The alert that ends a TLS connection: a record with two bytes (RFC 8446, section 6.1).
+const CLOSE_NOTIFY_BYTES: f64 = TLS_RECORD_BYTES + 2.0;
 
 /// TLS records per second, up and down: one for each write, of the sizes that fit into one.
 pub fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
@@ -259,6 +262,10 @@ fn without_connections(variant: Variant, workload: &Workload, sizes: &Sizes) -> 
             let held_share = (-workload.rate * poll_cycle(variant, workload).gap_s).exp();
             let mut traffic = polled();
             traffic.down.tcp_ip += acknowledgements * held_share;
+            // On a new connection there is no next request.
+            if variant.has(Extra::NewConnection) {
+                traffic.up.tcp_ip += acknowledgements;
+            }
             Some(traffic)
         }
         Transport::WebSocket

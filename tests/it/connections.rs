@@ -13,6 +13,9 @@ use poll_vs_push::variant::Transport;
 
 use crate::child::PROGRAM;
 
+/// TCP and IP headers of a segment.
+const SEGMENT_BYTES: f64 = 52.0;
+
 /// Runs `compare` with a small workload and returns its cells.
 fn compare(variants: &str) -> Vec<Cell> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -77,11 +80,12 @@ fn connection_for_each_poll_is_measured_and_its_bytes_are_predicted() {
             (measured(cell.bytes.up), per_request(predicted.up)),
             (measured(cell.bytes.down), per_request(predicted.down)),
         ] {
-            for (measured, predicted) in measured.into_iter().zip(predicted) {
-                assert!(
-                    (measured / predicted - 1.0).abs() < 0.15,
-                    "{name}: {measured} {predicted}"
-                );
+            // Some responses are on their way; the simulated link separates acknowledgements.
+            for ((measured, predicted), allowed) in
+                measured.into_iter().zip(predicted).zip([20.0, 3.0 * SEGMENT_BYTES])
+            {
+                let off = (measured - predicted).abs();
+                assert!(off <= allowed, "{name}: {measured}, predicted {predicted}");
             }
         }
     }

@@ -28,14 +28,14 @@ use crate::child::{ChildServer, PROGRAM};
 
 const PUBLISHERS: usize = 8;
 /// The topic with subscribers.
-const TOPIC: &str = "room";
+pub const TOPIC: &str = "room";
 /// Further topics, which are published to and read after all kills.
 const OTHER_TOPICS: u32 = 60;
-const END: &str = "the end";
+pub const END: &str = "the end";
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
-const FORGOTTEN: Duration = Duration::from_secs(120);
+pub const FORGOTTEN: Duration = Duration::from_secs(120);
 
-fn from_env(name: &str, default: u64) -> u64 {
+pub fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
 }
 
@@ -57,11 +57,11 @@ async fn post_to(
     http.request(Method::POST, &format!("/topics/{topic}/messages"), body.into()).await
 }
 
-async fn post(http: &mut HttpConnection, text: &str) -> Result<HttpResponse, ClientError> {
+pub async fn post(http: &mut HttpConnection, text: &str) -> Result<HttpResponse, ClientError> {
     post_to(http, TOPIC, text).await
 }
 
-fn offset(answer: &HttpResponse) -> u64 {
+pub fn offset(answer: &HttpResponse) -> u64 {
     serde_json::from_slice::<Stored>(&answer.body).expect("a place").offset
 }
 
@@ -105,7 +105,7 @@ async fn publisher(
 }
 
 /// A subscriber that reconnects whenever the server is down.
-async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
+pub async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> Reconnecting {
     let topic: TopicName = TOPIC.parse().expect("a good name");
     let interval = Duration::from_millis(5);
     let options =
@@ -120,7 +120,7 @@ async fn subscribe(transport: Transport, begin: Cursor, address: SocketAddr) -> 
 }
 
 /// All messages received until the end, and the number of reconnections.
-async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
+pub async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
     let (mut seen, mut outages) = (Vec::new(), 0);
     while seen.last().is_none_or(|(_, text)| text != END) {
         let received = subscriber.next().await.expect("outages pass");
@@ -132,7 +132,7 @@ async fn hear_all(mut subscriber: Reconnecting) -> (Vec<(u64, String)>, u32) {
 }
 
 /// All messages of a topic: offset and text.
-async fn read_topic(http: &mut HttpConnection, topic: &str) -> Vec<(u64, String)> {
+pub async fn read_topic(http: &mut HttpConnection, topic: &str) -> Vec<(u64, String)> {
     let mut messages = Vec::new();
     loop {
         let path = format!("/topics/{topic}/poll?after={}", messages.len());

@@ -34,6 +34,10 @@ mod limits;
 mod measure;
 mod misbehaving_servers;
 mod model;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod nats_kill;
 mod ndjson;
 #[cfg(target_os = "linux")]
 mod packet_link;

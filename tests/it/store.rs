@@ -1,4 +1,4 @@
-//! The stores: one suite for both, and tests of the one on disk: a restart changes nothing, and
+//! The stores: one suite for all, and tests of the one on disk: a restart changes nothing, and
 //! file errors are reported clearly.
 
 use std::path::Path;
@@ -52,26 +52,37 @@ fn texts(slice: &ReadResult) -> Vec<String> {
     slice.messages.iter().map(|bytes| decode(bytes).text).collect()
 }
 
-/// Runs a test with both stores.
-macro_rules! on_both {
+/// Runs a test with every store; with the one on NATS if there is a server for tests.
+macro_rules! on_all {
     ($($test:ident($retention:expr);)*) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(super::in_memory($retention)).await;
+                super::$test(&super::in_memory($retention)).await;
             })*
         }
         mod disk {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let directory = tempfile::tempdir().expect("a directory");
-                super::$test(super::on_disk(directory.path(), $retention)).await;
+                super::$test(&super::on_disk(directory.path(), $retention)).await;
+            })*
+        }
+        #[cfg(feature = "nats")]
+        mod nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                use crate::support::nats::{follow, shared_store};
+                let Some(config) = shared_store($retention) else { return };
+                let feed = crate::support::nats::open(&config, super::limits($retention)).await;
+                let _following = follow(&feed);
+                super::$test(&feed).await;
             })*
         }
     };
 }
 
-on_both! {
+on_all! {
     publishing_and_reading(super::Retention::default());
     retention_by_count(super::Retention { messages: 3, ..Default::default() });
     retention_by_bytes(super::Retention { bytes: 500, ..Default::default() });
@@ -81,8 +92,8 @@ on_both! {
     a_publisher_that_leaves_loses_nobody_elses_message(super::Retention::default());
 }
 
-async fn publishing_and_reading(feed: Feed) {
-    let topic = topic(&feed);
+async fn publishing_and_reading(feed: &Feed) {
+    let topic = topic(feed);
     assert_eq!(topic.head().offset, 0);
     for number in 1..=5 {
         assert_eq!(publish(&topic, &number.to_string()).await, at(&topic, number));
@@ -95,8 +106,8 @@ async fn publishing_and_reading(feed: Feed) {
     assert!(topic.read_after(elsewhere, 3).await.expect("can be read").reset);
 }
 
-async fn retention_by_count(feed: Feed) {
-    let topic = topic(&feed);
+async fn retention_by_count(feed: &Feed) {
+    let topic = topic(feed);
     for number in 1..=10 {
         publish(&topic, &number.to_string()).await;
     }
@@ -104,8 +115,8 @@ async fn retention_by_count(feed: Feed) {
     assert_eq!((slice.gap, texts(&slice)), (5, vec!["8".into(), "9".into(), "10".into()]));
 }
 
-async fn retention_by_bytes(feed: Feed) {
-    let topic = topic(&feed);
+async fn retention_by_bytes(feed: &Feed) {
+    let topic = topic(feed);
     for _ in 0..10 {
         publish(&topic, &"x".repeat(100)).await;
     }
@@ -117,8 +128,8 @@ async fn retention_by_bytes(feed: Feed) {
     assert_eq!((kept.gap, kept.messages.len()), (10, 1), "the newest is kept whatever its size");
 }
 
-async fn retention_by_age(feed: Feed) {
-    let topic = topic(&feed);
+async fn retention_by_age(feed: &Feed) {
+    let topic = topic(feed);
     publish(&topic, "old at once").await;
     let ending = async {
         loop {
@@ -135,8 +146,8 @@ async fn retention_by_age(feed: Feed) {
     assert_eq!(publish(&topic, "next").await, at(&topic, 2), "offsets go on");
 }
 
-async fn a_slice_has_a_bound_in_bytes(feed: Feed) {
-    let topic = topic(&feed);
+async fn a_slice_has_a_bound_in_bytes(feed: &Feed) {
+    let topic = topic(feed);
     for _ in 0..30 {
         publish(&topic, &"x".repeat(100_000)).await;
     }
@@ -154,10 +165,10 @@ async fn a_slice_has_a_bound_in_bytes(feed: Feed) {
 
 /// Every reader sees every message once and in order, whether from memory or from the file, and no
 /// reader sees a message before it is stored.
-async fn many_publishers_and_readers(feed: Feed) {
+async fn many_publishers_and_readers(feed: &Feed) {
     const PUBLISHERS: usize = 16;
     const EACH: usize = 100;
-    let topic = topic(&feed);
+    let topic = topic(feed);
     let reader = |topic: Arc<Topic>| async move {
         let mut cursor = at(&topic, 0);
         let mut seen = Vec::new();
@@ -189,8 +200,8 @@ async fn many_publishers_and_readers(feed: Feed) {
     }
 }
 
-async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: Feed) {
-    let topic = topic(&feed);
+async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: &Feed) {
+    let topic = topic(feed);
     for number in 0..50 {
         let draft = NewMessage { sender: "leaves".into(), text: number.to_string() };
         let mut leaving = Box::pin(topic.publish(draft));

@@ -11,6 +11,7 @@ use poll_vs_push::feed::{Feed, FeedLimits, Retention, Topic};
 use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, TopicName};
 use proptest::prelude::*;
 use redb::{Database, ReadableTable as _, TableDefinition};
+use tokio_util::task::AbortOnDropHandle;
 
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
 const TOPICS: TableDefinition<&str, (u32, u64, u64, u64)> = TableDefinition::new("topics");
@@ -111,16 +112,42 @@ async fn compare(feed: &Feed, model: &HashMap<u8, Vec<String>>, kept: Option<usi
     }
 }
 
+/// Where a feed is stored.
+enum Place<'a> {
+    /// It cannot be reopened.
+    Memory,
+    Disk(&'a Path),
+    #[cfg(feature = "nats")]
+    Nats(poll_vs_push::feed::store::NatsConfig),
+}
+
+/// An open feed, and the task that follows a shared store.
+type OpenFeed = (Arc<Feed>, Option<AbortOnDropHandle<()>>);
+
+impl Place<'_> {
+    async fn open(&self, retention: Retention) -> OpenFeed {
+        match self {
+            Place::Memory => {
+                let store = MemoryStore::new(Epoch(7));
+                (Arc::new(Feed::of(Arc::new(store), limits(retention)).expect("opens")), None)
+            }
+            Place::Disk(path) => (Arc::new(open(path, retention).expect("a good directory")), None),
+            #[cfg(feature = "nats")]
+            Place::Nats(config) => {
+                let feed = crate::support::nats::open(config, limits(retention)).await;
+                let following = crate::support::nats::follow(&feed);
+                (feed, Some(following))
+            }
+        }
+    }
+}
+
 /// Runs the steps on a store and compares every topic with the model after each of them that can
-/// change what is kept. `directory` is `None` for the store in memory, which cannot be reopened.
-async fn run(retention: Retention, steps: &[Step], directory: Option<&Path>) {
-    let open_feed = || match directory {
-        Some(directory) => open(directory, retention).expect("a good directory"),
-        None => Feed::of(Arc::new(MemoryStore::new(Epoch(7))), limits(retention)).expect("opens"),
-    };
+/// change what is kept.
+async fn run(retention: Retention, steps: &[Step], place: Place<'_>) {
     // Messages that are too old are dropped at any time.
     let kept = (retention.age == Duration::MAX).then_some(retention.messages);
-    let mut feed = open_feed();
+    let (mut feed, mut following) = place.open(retention).await;
     let mut model = HashMap::new();
     for step in steps.iter().chain([&Step::Reopen]) {
         match step {
@@ -131,10 +158,10 @@ async fn run(retention: Retention, steps: &[Step], directory: Option<&Path>) {
                 compare(&feed, &model, kept.or(Some(0))).await;
             }
             Step::Reopen => {
-                if directory.is_some() {
+                if !matches!(place, Place::Memory) {
                     feed.close().await;
-                    drop(feed);
-                    feed = open_feed();
+                    drop((feed, following));
+                    (feed, following) = place.open(retention).await;
                 }
                 compare(&feed, &model, kept).await;
             }
@@ -154,9 +181,26 @@ proptest! {
         runtime.block_on(async {
             let retention = Retention { messages, age, ..Retention::default() };
             let directory = tempfile::tempdir().expect("a directory");
-            run(retention, &steps, Some(directory.path())).await;
-            run(retention, &steps, None).await;
+            run(retention, &steps, Place::Disk(directory.path())).await;
+            run(retention, &steps, Place::Memory).await;
         });
+    }
+}
+
+#[cfg(feature = "nats")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn every_topic_on_nats_keeps_its_own_messages(
+        messages in prop_oneof![1..10usize, Just(1_000)],
+        age in prop_oneof![Just(Duration::MAX), Just(AGE)],
+        steps in prop::collection::vec(step(), 1..12),
+    ) {
+        let retention = Retention { messages, age, ..Retention::default() };
+        let Some(config) = crate::support::nats::shared_store(retention) else { return Ok(()) };
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(run(retention, &steps, Place::Nats(config)));
     }
 }
 

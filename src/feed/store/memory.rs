@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{OlderMessages, Pending, Store, StoreError};
+use crate::feed::Feed;
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
@@ -65,7 +66,7 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(None)))
     }
 
-    fn expire(&self) -> Pending<'_, ()> {
+    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
         Box::pin(ready(()))
     }
 

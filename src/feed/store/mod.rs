@@ -1,28 +1,35 @@
-//! Stores of messages: a trait and two implementations.
+//! Stores of messages: a trait and its implementations.
 //!
 //! A store decides the order of a topic's messages. It appends a message to the topic's [`Tail`],
 //! from which subscribers read, only when the message is durable, so that no subscriber receives a
 //! message that a crash could lose.
 
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod redb;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Feed;
 use super::log::{ReadLimit, Retention};
 use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "nats")]
+pub use nats::{NatsConfig, NatsError, NatsStore};
 pub use redb::{Archive, Durability, RedbStore, Rows, TopicRow};
 
 /// The future of a slow call. It is `Sync`, which warp requires of response bodies.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;
+/// The future of [`Store::follow`].
+pub type Following<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Keeps the messages of all topics of a feed.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -72,8 +79,22 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: ReadLimit,
     ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>>;
 
-    /// Drops expired messages.
-    fn expire(&self) -> Pending<'_, ()>;
+    /// Delivers to `feed` what any server publishes, if several servers share the store. It never
+    /// returns.
+    fn follow<'a>(&'a self, _feed: &'a Feed) -> Following<'a> {
+        Box::pin(pending())
+    }
+
+    /// Returns once everything that was stored before the call has been delivered to the feed.
+    ///
+    /// # Errors
+    /// If a shared store cannot be reached.
+    fn catch_up(&self) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Drops expired messages. `feed` has dropped those in memory.
+    fn expire<'a>(&'a self, feed: &'a Feed) -> Pending<'a, ()>;
 
     /// Stores pending messages and closes the files. Later appends fail.
     fn close(&self) -> Pending<'_, ()>;
@@ -96,6 +117,9 @@ pub enum StoreError {
     /// Another error of the system.
     #[error("the store failed, the message may be stored or not: {0}")]
     Failed(String),
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Nats(NatsError),
     /// The store was closed because the server shuts down.
     #[error("the server is going away: the message is not stored")]
     Closed,

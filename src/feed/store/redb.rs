@@ -10,6 +10,7 @@ mod stamps;
 mod writer;
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{OlderMessages, Pending, Store, StoreError};
+use crate::feed::Feed;
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
@@ -42,6 +44,8 @@ pub struct RedbStore {
     heads: HashMap<TopicName, Offset>,
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Whether messages have a maximum age.
+    is_expiring: bool,
 }
 
 /// State shared by the writer and the readers.
@@ -65,7 +69,8 @@ impl RedbStore {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
-        if retention.age < Duration::MAX {
+        let is_expiring = retention.age < Duration::MAX;
+        if is_expiring {
             archive.order_stamps(&rows)?;
         }
         archive.begin_life(durability)?;
@@ -78,7 +83,8 @@ impl RedbStore {
             .name("feed-writer".to_owned())
             .spawn(move || writer.run(received))
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(RedbStore { shared, epoch, heads, commands, writer: Mutex::new(Some(writer)) })
+        let writer = Mutex::new(Some(writer));
+        Ok(RedbStore { shared, epoch, heads, commands, writer, is_expiring })
     }
 
     async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
@@ -154,7 +160,10 @@ impl Store for RedbStore {
         })
     }
 
-    fn expire(&self) -> Pending<'_, ()> {
+    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
+        if !self.is_expiring {
+            return Box::pin(ready(()));
+        }
         Box::pin(self.command(Command::Expire))
     }
 

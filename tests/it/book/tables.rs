@@ -32,11 +32,8 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("recovery.back_mean", "mean time until a subscriber is back"),
             ("recovery.latency_max", "longest wait for a message"),
         ],
-        "loss" => &[
-            ("latency.mean", "mean latency"),
-            ("latency.p99", "p99 latency"),
-            ("latency.max", "longest"),
-        ],
+        "loss" => &[("latency.p99", "p99 latency")],
+        "access" => &[("latency.mean", "mean latency"), ("latency.p99", "p99 latency")],
         "server" => &[
             ("server.cpu_per_message", "server CPU per message"),
             ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
@@ -45,7 +42,8 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-pub const KINDS: [&str; 6] = ["figures", "bytes", "recovery", "loss", "server", "capacity"];
+pub const KINDS: [&str; 7] =
+    ["figures", "bytes", "recovery", "loss", "access", "server", "capacity"];
 
 /// The heading above the rows' names.
 fn corner(kind: &str) -> &'static str {
@@ -56,11 +54,11 @@ fn corner(kind: &str) -> &'static str {
     }
 }
 
-/// A file of results: `case,..,transport,..,figure,unit,value,..`.
+/// A file of results: `case,..,loss,..,transport,status,figure,unit,value,..`.
 struct Results {
-    /// The cases of a scenario with several; one with an empty name otherwise.
+    /// The points that were measured, by their names; one with an empty name without cases.
     cases: Vec<String>,
-    /// The values and units by case, transport and figure.
+    /// The values and units by point, transport and figure.
     values: HashMap<[String; 3], (f64, String)>,
 }
 
@@ -69,16 +67,30 @@ impl Results {
         let text = read(path);
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let head = lines.next().expect("a head");
-        let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
-        let key = ["case", "transport", "figure"].map(column);
-        let [unit, value] = ["unit", "value"].map(column);
+        let find = |name| head.iter().position(|head| *head == name);
+        let column = |name| find(name).expect("the column exists");
+        let [case, transport, status, figure, unit, value] =
+            ["case", "transport", "status", "figure", "unit", "value"].map(column);
+        let lines: Vec<_> = lines.filter(|line| line[status] == "ok").collect();
+        // The share of lost packets is part of a point's name if it was swept.
+        let loss =
+            find("loss").filter(|loss| lines.iter().any(|line| line[*loss] != lines[0][*loss]));
+        let name_of = |line: &[&str]| {
+            let share = loss.and_then(|loss| line[loss].parse().ok());
+            let share = share.map(|share| format!("{} lost", Unit::Share.show(share)));
+            let parts = [Some(line[case].replace('-', " ")), share];
+            let parts: Vec<_> =
+                parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+            parts.join(", ")
+        };
         let mut results = Results { cases: Vec::new(), values: HashMap::new() };
         for line in lines {
-            let key = key.map(|column| line[column].to_owned());
-            if !results.cases.contains(&key[0]) {
-                results.cases.push(key[0].clone());
+            let name = name_of(&line);
+            if !results.cases.contains(&name) {
+                results.cases.push(name.clone());
             }
             if let Ok(number) = line[value].parse() {
+                let key = [name, line[transport].to_owned(), line[figure].to_owned()];
                 results.values.insert(key, (number, line[unit].to_owned()));
             }
         }
@@ -176,4 +188,24 @@ fn capacity_rows(path: &str, transports: &[&str]) -> Vec<TableRow> {
         (format!("{}{cores}", run.over.label()), of_each(&|one| one.show(run.over))),
         ("what ended the search".to_owned(), of_each(&|one| one.stopped_by.label().to_owned())),
     ]
+}
+
+#[test]
+fn swept_points_have_rows_of_their_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("results.csv");
+    let line = |case: &str, loss: f64, p99: f64| {
+        format!("{case},{loss},websocket,ok,latency.p99,s,{p99}\n")
+    };
+    let lines = [line("random", 0.01, 0.3), line("random", 0.05, 0.4), line("bursts", 0.05, 0.5)];
+    let text = format!("case,loss,transport,status,figure,unit,value\n{}", lines.concat());
+    std::fs::write(&path, text).expect("writes");
+    let made = table(&format!("loss of {}: websocket", path.display()));
+    let rows: Vec<_> = made.lines().skip(2).collect();
+    let expected = [
+        "| random, 1 % lost: p99 latency | 300 ms |",
+        "| random, 5 % lost: p99 latency | 400 ms |",
+        "| bursts, 5 % lost: p99 latency | 500 ms |",
+    ];
+    assert_eq!(rows, expected);
 }

@@ -1,6 +1,8 @@
 //! Shared test support: servers, verifying subscribers, and waiting with a timeout.
 
 pub mod http2;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod raw;
 mod scrape;
 
@@ -83,6 +85,8 @@ impl TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config =
             ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
+        #[cfg(feature = "nats")]
+        nats::configure(&mut config);
         configure(&mut config);
         let server = Server::bind(config).await.expect("some port is free");
         let address = server.local_addr().expect("it has one");

@@ -1,0 +1,269 @@
+//! The store on NATS JetStream: one stream that several servers share, with a subject for each
+//! topic.
+//!
+//! A message contains its offset. The server that publishes it chooses the offset, and JetStream
+//! accepts the message only if no other was stored in the topic meanwhile
+//! (`Nats-Expected-Last-Subject-Sequence`), so offsets are contiguous and the same on all servers.
+//! A server that was too slow waits until it has received the other message, and tries again.
+//!
+//! Every server follows the stream and delivers its messages to the feed, which serves readers from
+//! memory. Neither the last message of a topic nor the creation time of the stream, from which the
+//! epoch is derived, ever change, so cursors are valid on all servers.
+
+mod error;
+mod follower;
+mod publisher;
+mod stream;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::{Following, OlderMessages, Pending, Store, StoreError};
+use crate::feed::Feed;
+use crate::feed::log::{ReadLimit, Retention};
+use crate::feed::tail::Tail;
+use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
+
+pub use error::NatsError;
+
+/// How long NATS may take to answer one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the next message of the stream may take to arrive while the store catches up.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The stream on NATS, and what it has to hold.
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    /// `--nats`.
+    pub url: String,
+    /// `--nats-stream`.
+    pub stream: String,
+    /// `--nats-bytes`: what NATS reserves for the stream.
+    pub stream_bytes: usize,
+    /// `--max-message-bytes`, and the same encoded.
+    pub message_bytes: usize,
+    pub message_bytes_encoded: usize,
+    /// Retention of each topic.
+    pub retention: Retention,
+}
+
+/// Stores messages in a stream of NATS JetStream.
+#[derive(Debug)]
+pub struct NatsStore(Arc<Shared>);
+
+/// State shared by publishers, the follower and background requests.
+#[derive(Debug)]
+struct Shared {
+    config: NatsConfig,
+    jetstream: Context,
+    /// When the stream was created, nanoseconds since the Unix epoch.
+    created_at: i128,
+    epoch: Epoch,
+    /// Whether the connection to NATS is open.
+    connected: watch::Receiver<bool>,
+    /// Whether the stream is followed, or why not.
+    status: watch::Sender<Result<(), NatsError>>,
+    /// Everything up to this sequence number of the stream has been delivered to the feed.
+    position: watch::Sender<u64>,
+    topics: Mutex<HashMap<TopicName, TopicState>>,
+    /// Publications that wait for their message to arrive, by `Nats-Msg-Id`.
+    arrivals: Mutex<HashMap<String, oneshot::Sender<Offset>>>,
+}
+
+/// What this server has received of a topic.
+#[derive(Debug, Default)]
+struct TopicState {
+    head: Offset,
+    /// The sequence number of the topic's last message in the stream, 0 if there is none.
+    sequence: u64,
+    /// The sequence numbers of the newest messages up to the head, by offset.
+    kept: VecDeque<u64>,
+    /// Held by the publication under way; the next ones wait in order.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl NatsStore {
+    /// Connects to NATS, and opens the stream or creates it.
+    ///
+    /// # Errors
+    /// If NATS cannot be reached or has no JetStream, or the stream belongs to another application
+    /// or does not fit.
+    pub async fn open(config: NatsConfig) -> Result<NatsStore, NatsError> {
+        let (client, connected) = stream::connect(&config).await?;
+        let mut jetstream = async_nats::jetstream::new(client);
+        jetstream.set_timeout(REQUEST_TIMEOUT);
+        let created_at = stream::open(&jetstream, &config).await?;
+        Ok(NatsStore(Arc::new(Shared {
+            epoch: Epoch((created_at ^ (created_at >> 32)) as u32),
+            created_at,
+            jetstream,
+            connected,
+            status: watch::Sender::new(Err(NatsError::NotFollowed)),
+            position: watch::Sender::new(0),
+            topics: Mutex::default(),
+            arrivals: Mutex::default(),
+            config,
+        })))
+    }
+}
+
+impl Shared {
+    fn topics(&self) -> MutexGuard<'_, HashMap<TopicName, TopicState>> {
+        self.topics.lock().expect("no panic under this lock")
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Offset>>> {
+        self.arrivals.lock().expect("no panic under this lock")
+    }
+
+    /// An error while the stream is not followed.
+    fn check(&self) -> Result<(), NatsError> {
+        self.status.borrow().clone()
+    }
+
+    /// The subject of a topic. Points separate the tokens of a subject, and names of topics may
+    /// contain them anywhere.
+    fn subject(&self, topic: &TopicName) -> String {
+        format!("{}.{}", self.config.stream, topic.as_str().replace('.', "="))
+    }
+
+    /// The topic of a subject; `None` if it is not one of ours.
+    fn topic_of(&self, subject: &str) -> Option<TopicName> {
+        let name = subject.strip_prefix(&self.config.stream)?.strip_prefix('.')?;
+        name.replace('=', ".").parse().ok()
+    }
+
+    /// Returns once everything that is in the stream now has been delivered.
+    async fn catch_up(&self) -> Result<(), NatsError> {
+        let mut status = self.status.subscribe();
+        let begun = status.wait_for(|status| *status != Err(NatsError::NotFollowed));
+        let _ = timeout(ARRIVAL_TIMEOUT, begun).await;
+        self.check()?;
+        let end = self.stream_end().await?;
+        let mut position = self.position.subscribe();
+        while *position.borrow_and_update() < end {
+            let arrived = timeout(ARRIVAL_TIMEOUT, position.changed()).await;
+            if arrived.is_err() {
+                self.check()?;
+                return Err(NatsError::Stalled);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes from the stream what no topic in memory has, except for the last message of each
+    /// topic, which has the topic's offset. The limit on the number of messages is the stream's.
+    async fn purge(&self, outdated: Vec<(TopicName, u64)>) {
+        for (topic, first) in outdated {
+            let Ok(stream) = self.jetstream.get_stream_no_info(&self.config.stream).await else {
+                return;
+            };
+            let purge = stream.purge().sequence(first).filter(self.subject(&topic));
+            if let Err(error) = purge.await {
+                tracing::debug!(%topic, %error, "cannot delete expired messages on NATS");
+                return;
+            }
+        }
+    }
+
+    /// Topics with messages that `feed` has dropped for their size or age, each with the sequence
+    /// number of the first message to keep.
+    fn outdated(&self, feed: &Feed) -> Vec<(TopicName, u64)> {
+        let mut outdated = Vec::new();
+        for (name, state) in self.topics().iter_mut() {
+            let Some(begins_after) = feed.begins_after(name) else { continue };
+            let wanted = (state.head.saturating_sub(begins_after) as usize).max(1);
+            let is_limited_by_stream = wanted >= self.config.retention.messages;
+            let dropped = state.kept.len().saturating_sub(wanted);
+            state.kept.drain(..dropped);
+            if let (false, 1.., Some(first)) = (is_limited_by_stream, dropped, state.kept.front()) {
+                outdated.push((name.clone(), *first));
+            }
+        }
+        outdated
+    }
+}
+
+/// Runs `work` in a task, whose handle is `Sync`, which requests to NATS are not. It is completed
+/// even if the returned future is dropped.
+fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, NatsError>> + Send + 'static,
+) -> Pending<'static, Result<T, StoreError>> {
+    let task = tokio::spawn(work);
+    Box::pin(async move {
+        let result = task.await.map_err(|error| StoreError::Failed(error.to_string()))?;
+        result.map_err(StoreError::Nats)
+    })
+}
+
+impl Store for NatsStore {
+    /// The feed receives the topics with their messages.
+    fn topics(&self) -> Vec<TopicName> {
+        Vec::new()
+    }
+
+    fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError> {
+        let offset = self.0.topics().get(topic).map_or(0, |state| state.head);
+        Ok(Cursor { epoch: self.0.epoch, offset })
+    }
+
+    fn tail_retention(&self, kept: Retention) -> Retention {
+        kept
+    }
+
+    fn append<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        _: &'a Arc<Tail>,
+        draft: NewMessage,
+    ) -> Pending<'a, Result<Offset, StoreError>> {
+        Box::pin(async move {
+            let turn = self.0.turn(topic).await.map_err(StoreError::Nats)?;
+            in_task(turn.publish(draft)).await
+        })
+    }
+
+    /// Whatever is not in memory is lost for readers: the stream keeps no more than that.
+    fn read_older<'a>(
+        &'a self,
+        _: &'a TopicName,
+        _: Offset,
+        _: Offset,
+        _: ReadLimit,
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn follow<'a>(&'a self, feed: &'a Feed) -> Following<'a> {
+        Box::pin(self.0.follow(feed))
+    }
+
+    fn catch_up(&self) -> Pending<'_, Result<(), StoreError>> {
+        let shared = self.0.clone();
+        in_task(async move { shared.catch_up().await })
+    }
+
+    fn expire<'a>(&'a self, feed: &'a Feed) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let outdated = self.0.outdated(feed);
+            if !outdated.is_empty() && self.0.check().is_ok() {
+                let shared = self.0.clone();
+                let _ = in_task(async move { Ok(shared.purge(outdated).await) }).await;
+            }
+        })
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        let shared = self.0.clone();
+        Box::pin(async move {
+            let _ = shared.status.send_replace(Err(NatsError::Closed));
+            let _ = in_task(async move { Ok(shared.jetstream.client().drain().await) }).await;
+        })
+    }
+}
