@@ -244,6 +244,9 @@ pub enum TcpIpSource {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connections {
     pub opened: u64,
+    /// Of these, the ones that resumed a TLS session.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: u64,
     /// Start of the TCP connect to the end of the handshake (first response, or 101), including
     /// simulated round trips, microseconds.
     pub ready_us: Histogram,
@@ -456,4 +459,8 @@ impl Run {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("all map keys are strings")
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -1,9 +1,11 @@
 //! TLS, both halves of it: the certificate that a server shows, and what its subscribers check it
 //! against. It is offered for HTTP/1.1 only; HTTP/2 is spoken without TLS.
 
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
@@ -11,6 +13,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+
+use crate::private;
 
 const HTTP_1_1: &[u8] = b"http/1.1";
 
@@ -37,13 +41,36 @@ pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, BadCertifica
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    // Sessions are in the tickets of their clients, so any number of them can be resumed.
+    config.ticketer = ring::Ticketer::new()?;
     Ok(Arc::new(config))
+}
+
+/// The host name in the certificate of [`self_signed`].
+pub const SELF_SIGNED_NAME: &str = "localhost";
+
+/// Writes a new certificate and its key into `directory`, for a server of a load test. Key and
+/// signatures are of Ed25519, so that every handshake has the same size.
+///
+/// # Errors
+/// If the files cannot be written.
+pub fn self_signed(directory: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?;
+    let params = CertificateParams::new(vec![SELF_SIGNED_NAME.to_owned()])?;
+    let cert = params.self_signed(&key)?;
+    let files = ["cert.pem", "key.pem"].map(|name| directory.join(name));
+    let texts = [cert.pem(), key.serialize_pem()];
+    for (file, text) in files.iter().zip(texts) {
+        private::creating().write(true).open(file)?.write_all(text.as_bytes())?;
+    }
+    Ok(files)
 }
 
 /// Whom a subscriber takes for the server: who shows a certificate for this name that the given
 /// one vouches for.
+#[derive(Clone)]
 pub struct Trust {
-    pub(crate) connector: TlsConnector,
+    config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
 }
 
@@ -70,9 +97,20 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        // Thousands of subscribers share this, who would not share a session in the world.
+        // Subscribers share this, and each would have its own sessions: see `with_own_sessions`.
         config.resumption = Resumption::disabled();
-        Ok(Trust { connector: TlsConnector::from(Arc::new(config)), name })
+        Ok(Trust { config: Arc::new(config), name })
+    }
+
+    /// The same for one subscriber, which resumes its own sessions.
+    pub fn with_own_sessions(&self) -> Trust {
+        let mut config = (*self.config).clone();
+        config.resumption = Resumption::in_memory_sessions(1);
+        Trust { config: Arc::new(config), name: self.name.clone() }
+    }
+
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(self.config.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Cost, Need, Origin, TransportCosts};
 use crate::scenario::{Headers, Workload};
-use crate::theory::bytes::{Sizes, traffic};
+use crate::theory::bytes::{Sizes, TLS_RECORD_BYTES, tls_records_s, traffic};
 use crate::theory::crossover::fan_out_delay_s;
 use crate::theory::predict;
 use crate::variant::{Transport, Waiting};
@@ -170,9 +170,6 @@ fn too_slow_s(transport: Transport, need: &Need, fastest_s: f64) -> Option<f64> 
     }
 }
 
-/// Overhead of a TLS 1.3 record: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
-pub const TLS_RECORD_BYTES: f64 = 22.0;
-
 /// `sizes`, which are for minimal headers, with those of `headers`. Only polling sends request
 /// heads in the steady state.
 fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
@@ -182,19 +179,6 @@ fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
         Headers::Browser | Headers::Minimal => 0.0,
     };
     Sizes { request_head: sizes.request_head + more, ..sizes }
-}
-
-/// TLS records per second of one subscriber, up and down: one for each request, response, message
-/// and heartbeat, and one for the pong where the heartbeat has one.
-fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
-    let pings_s = 1.0 / sizes.heartbeat_s;
-    match transport {
-        Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => {
-            [requests_s, requests_s]
-        }
-        Transport::WebSocket | Transport::SocketioWebsocket => [pings_s, rate + pings_s],
-        Transport::Sse | Transport::Ndjson => [0.0, rate + pings_s],
-    }
 }
 
 /// What differs between transports, for one subscriber.

@@ -14,8 +14,9 @@ use serde::Serialize;
 use crate::scenario::Headers;
 use crate::variant::Transport;
 
+pub use crate::theory::bytes::TLS_RECORD_BYTES;
 pub use costs::{Costs, Origin, TransportCosts};
-pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate, TLS_RECORD_BYTES};
+pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
 /// A workload and what it requires.

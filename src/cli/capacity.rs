@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::compare::dialer;
+use super::compare::{check_tls, dialer};
 use super::output::{EXIT_INTERRUPTED, note, print, print_styled, read_file, usage};
 use crate::capacity::{CapacityRun, Event, Objective, Over, Plan, SearchError, Trial};
 use crate::load::ServerSource;
@@ -239,6 +239,7 @@ impl Args {
             }));
         }
         let objective = self.slo.map_or(Objective::NearTheory, Objective::Condition);
+        check_tls(&scenario, &source)?;
         let (over, precision) = (self.over, self.precision);
         Ok(Plan { scenario, source, over, objective, most, precision })
     }

@@ -64,7 +64,8 @@ pub(super) struct Common {
     /// Scenario to measure [default: load-tests/scenarios/default.toml, built in]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Transports to compare, or variants such as short-polling+gzip, separated by commas
+    /// Transports to compare, or variants such as short-polling+new-connection or websocket+tls
+    /// (docs/variants.md), separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Number of times each cell is measured
@@ -120,6 +121,7 @@ impl Common {
         let scenario = self.scenario(supports)?;
         self.check_restart(&scenario, &source)?;
         self.check_link(&scenario, &source)?;
+        check_tls(&scenario, &source)?;
         self.check_thresholds(&scenario)?;
         let baseline = self.baseline.as_deref().map(|path| super::read_run("--baseline", path));
         let baseline = baseline.transpose()?;
@@ -273,6 +275,30 @@ impl Common {
             _ => usage(error),
         }
     }
+}
+
+/// Rejects variants with TLS if there is none, or if the URL of the server selects it.
+pub(super) fn check_tls(scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
+    let points = scenario.points();
+    let mut variants = points.iter().flat_map(|point| &point.transports);
+    let Some(variant) = variants.find(|variant| variant.has(Extra::Tls)) else { return Ok(()) };
+    check_tls_variant(*variant, source)
+}
+
+#[cfg(feature = "tls")]
+fn check_tls_variant(variant: Variant, source: &ServerSource) -> anyhow::Result<()> {
+    match source {
+        ServerSource::Child { .. } => Ok(()),
+        _ => Err(usage(format!(
+            "--transports {variant}: the URL of --target selects TLS; use https://, and leave out \
+             +tls and +resumed"
+        ))),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn check_tls_variant(variant: Variant, _: &ServerSource) -> anyhow::Result<()> {
+    Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)))
 }
 
 /// A dialer for the server at `url`, whose certificate `ca` vouches for.

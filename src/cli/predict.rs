@@ -185,7 +185,7 @@ impl Figures {
             |p: f64| prediction.knows_quantiles().then(|| prediction.latency_quantile_s(p));
         let subscribers = f64::from(workload.subscribers);
         let sizes = Sizes::ours(transport, workload.headers);
-        let carried = traffic(transport, workload, &sizes).filter(|_| variant == transport);
+        let carried = traffic(variant, workload, &sizes);
         Some(Figures {
             requests_s: subscribers * prediction.requests_per_subscriber_s,
             requests_per_subscriber_s: prediction.requests_per_subscriber_s,

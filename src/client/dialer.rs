@@ -172,6 +172,19 @@ impl Dialer {
         Dialer { trust: Some(Arc::new(trust)), ..self }
     }
 
+    /// Resumes TLS sessions, of this dialer and its clones alone.
+    #[cfg(feature = "tls")]
+    pub fn with_own_sessions(self) -> Dialer {
+        let trust = self.trust.as_ref().map(|trust| Arc::new(trust.with_own_sessions()));
+        Dialer { trust, ..self }
+    }
+
+    /// The same without TLS: there are no sessions.
+    #[cfg(not(feature = "tls"))]
+    pub fn with_own_sessions(self) -> Dialer {
+        self
+    }
+
     /// Whether connections use TLS.
     pub fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]

@@ -33,6 +33,9 @@ pub enum ClientError {
         /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
+    /// The server reported an error on an open connection.
+    #[error("the server refused: {}", one_line(.0))]
+    Rejected(String),
     #[error("the server sent an invalid response: {}", one_line(.0))]
     ProtocolError(String),
     #[error("the server closed the connection: {}", one_line(.0))]
@@ -56,7 +59,7 @@ impl ClientError {
                     );
                 may_pass.then_some(retry_after.unwrap_or_default())
             }
-            ClientError::ProtocolError(_) => None,
+            ClientError::Rejected(_) | ClientError::ProtocolError(_) => None,
         }
     }
 

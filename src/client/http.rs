@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::{CONNECTION, HOST, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -51,6 +51,9 @@ impl HttpResponse {
 pub struct HttpConnection {
     dialer: Dialer,
     open: Option<Connection>,
+    /// The last connection, which the server closes after its response. It is kept until the next
+    /// response, so that the segments that close it are counted.
+    closing: Option<Connection>,
     retry_after: Option<Duration>,
 }
 
@@ -161,7 +164,7 @@ pub(super) fn request(
 impl HttpConnection {
     /// A connection that is opened by the first request.
     pub fn new(dialer: Dialer) -> Self {
-        HttpConnection { dialer, open: None, retry_after: None }
+        HttpConnection { dialer, open: None, closing: None, retry_after: None }
     }
 
     pub fn dialer(&self) -> &Dialer {
@@ -190,7 +193,8 @@ impl HttpConnection {
         self.counted_request(Method::POST, path, &HeaderMap::new(), body).await?.accepted()
     }
 
-    /// Sends a request with `more` headers, counted as a request of a subscriber.
+    /// Sends a request with `more` headers, counted as a request of a subscriber. With
+    /// `connection: close` among them, the next request is sent on a new connection.
     ///
     /// # Errors
     /// If there is no response.
@@ -201,12 +205,17 @@ impl HttpConnection {
         more: &HeaderMap,
         body: Bytes,
     ) -> Result<HttpResponse, ClientError> {
-        let started = self.open.is_none().then(Instant::now);
+        // A long poll on a further connection waits for a message, which is no handshake.
+        let is_first = self.open.is_none() && self.closing.is_none();
+        let started = is_first.then(Instant::now);
         let is_reused = self.connect().await?;
         self.dialer.admit_request().await;
         let response = self.send_with_retry(is_reused, method, path, more, body).await?;
         if let Some(started) = started {
             self.dialer.meter().ready_after(started.elapsed());
+        }
+        if more.get(CONNECTION).is_some_and(|value| value == "close") {
+            self.closing = self.open.take();
         }
         Ok(response)
     }

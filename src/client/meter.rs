@@ -36,6 +36,8 @@ pub struct Meter {
     pub repeated: AtomicU64,
     /// TCP connections opened.
     pub opened: AtomicU64,
+    /// Of these, the ones that resumed a TLS session.
+    pub resumed: AtomicU64,
     up: Kinds,
     down: Kinds,
     writes_up: AtomicU64,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use hyper::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
 use hyper::{Method, StatusCode};
 use serde_json::value::RawValue;
@@ -56,6 +56,9 @@ impl PollClient {
         let mut headers = HeaderMap::new();
         if options.extras.has(Extra::Gzip) {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if options.extras.has(Extra::NewConnection) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let mut client = PollClient {

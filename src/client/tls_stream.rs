@@ -4,11 +4,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::HandshakeKind;
 
 use super::{Link, Meter};
 use crate::tls::Trust;
@@ -29,7 +31,10 @@ impl MaybeTlsStream {
     ) -> io::Result<MaybeTlsStream> {
         let Some(trust) = trust else { return Ok(MaybeTlsStream::Plain(link)) };
         let counted = CountedLink { link, meter: meter.clone() };
-        let stream = trust.connector.connect(trust.name.clone(), counted).await?;
+        let stream = trust.connector().connect(trust.name.clone(), counted).await?;
+        if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+            meter.resumed.fetch_add(1, Relaxed);
+        }
         Ok(MaybeTlsStream::Tls(Box::new(stream)))
     }
 }

@@ -30,7 +30,7 @@ impl Update {
                 *cursor = Cursor { epoch, offset };
                 Some(Update { reset: true, ..Update::default() })
             }
-            Frame::Event(Event::Error { error }) => return Err(ClientError::ProtocolError(error)),
+            Frame::Event(Event::Error { error }) => return Err(ClientError::Rejected(error)),
             Frame::Event(Event::Subscribed { .. } | Event::Published { .. } | Event::Heartbeat) => {
                 None
             }

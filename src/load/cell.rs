@@ -106,6 +106,7 @@ impl CellPlan {
         let demand = Demand {
             subscribers: self.workload.subscribers,
             on_disk: self.on_disk,
+            tls: self.variant.has(Extra::Tls),
             link: self.workload.packet_profile(),
             seed: self.seed,
         };
@@ -185,7 +186,8 @@ impl CellPlan {
         let poll_late_us = meter.lateness();
 
         let opened = meter.counts().opened;
-        let connections = Connections { opened, ready_us: meter.readiness() };
+        let resumed = meter.resumed.load(Relaxed);
+        let connections = Connections { opened, resumed, ready_us: meter.readiness() };
         let network = (!monitor.server.is_child()).then(|| Network {
             subscribers: meter.round_trips(),
             publisher: publisher_meter.round_trips(),

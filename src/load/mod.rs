@@ -18,6 +18,7 @@ mod process;
 mod publisher;
 mod runner;
 mod schedule;
+mod scrape;
 mod server;
 mod subscribers;
 pub mod target;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::machine::MachineCpu;
-use super::server::{Scrape, ServerUnderTest};
+use super::scrape::Scrape;
+use super::server::ServerUnderTest;
 use super::subscribers::Subscribers;
 use crate::client::clock::sleep_until;
 use crate::client::{Meter, MeterCounts};

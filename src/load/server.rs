@@ -16,11 +16,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::process::{ProcessFamily, Usage};
+use super::process::ProcessFamily;
+use super::scrape::Scrape;
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
 use crate::packet_link::{PacketLink, Profile, Snapshot};
-use crate::text::one_line;
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
@@ -30,8 +32,6 @@ const LEAVING_MAX: Duration = Duration::from_secs(5);
 const LEAVING_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
-/// Largest accepted counter: larger values are not exact in an `f64`.
-const COUNTER_MAX: f64 = 9e15;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The same behind a packet link, whose packets come to another address.
 const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -72,6 +72,8 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
+    /// Whether it uses TLS, with a certificate of its own.
+    pub tls: bool,
     /// The packet link in front of it, if there is to be one, and what its randomness follows from.
     pub link: Option<Profile>,
     pub seed: u64,
@@ -103,6 +105,8 @@ struct Launch {
     subscribers: u32,
     /// Data directory of a server that stores its messages on disk.
     data: Option<TempDir>,
+    /// Certificate and key of a server that uses TLS, and the directory that contains them.
+    tls: Option<(TempDir, [PathBuf; 2])>,
 }
 
 impl ServerSource {
@@ -136,7 +140,7 @@ impl ServerSource {
                 }
                 let start = |profile| PacketLink::start(profile, address.port(), demand.seed);
                 let link = demand.link.map(start).transpose()?;
-                (Dialer::new(address), link, Some(child))
+                (child.launch.dialer(address)?, link, Some(child))
             }
         };
         let mut control = HttpConnection::new(dialer.clone());
@@ -182,12 +186,30 @@ impl Launch {
     fn new(
         program: &Path,
         worker_threads: Option<u32>,
-        Demand { subscribers, on_disk, .. }: Demand,
+        Demand { subscribers, on_disk, tls, .. }: Demand,
     ) -> anyhow::Result<Launch> {
         let directory =
             || tempfile::tempdir().context("cannot create a data directory for the server");
         let data = on_disk.then(directory).transpose()?;
-        Ok(Launch { program: program.to_owned(), worker_threads, subscribers, data })
+        let tls = tls.then(certificate).transpose()?;
+        Ok(Launch { program: program.to_owned(), worker_threads, subscribers, data, tls })
+    }
+
+    /// A dialer for the server, which trusts its certificate.
+    #[cfg(feature = "tls")]
+    fn dialer(&self, address: SocketAddr) -> anyhow::Result<Dialer> {
+        let dialer = Dialer::new(address);
+        Ok(match &self.tls {
+            None => dialer,
+            Some((_, [cert, _])) => {
+                dialer.with_trust(tls::Trust::new(cert, tls::SELF_SIGNED_NAME)?)
+            }
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn dialer(&self, address: SocketAddr) -> anyhow::Result<Dialer> {
+        Ok(Dialer::new(address))
     }
 
     async fn start(self, listen: SocketAddr) -> anyhow::Result<(SocketAddr, ChildServer)> {
@@ -208,6 +230,9 @@ impl Launch {
         if let Some(data) = &self.data {
             command.args(["--restarting", "--data"]).arg(data.path());
         }
+        if let Some((_, [cert, key])) = &self.tls {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        }
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,12 +249,26 @@ impl Launch {
         reading
             .with_context(|| format!("the server did not start within {PATIENCE:?}"))?
             .context("cannot read the output of the server")?;
-        let address = line.trim().strip_prefix("listening on http://");
+        let address = line.trim().strip_prefix("listening on http");
+        let address = address.and_then(|rest| rest.trim_start_matches('s').strip_prefix("://"));
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
             bail!("expected the address of the server in its output, got '{}'", line.trim());
         };
         Ok((address, ChildServer { process, stdin, launch: self }))
     }
+}
+
+/// A certificate and its key in a new directory.
+#[cfg(feature = "tls")]
+fn certificate() -> anyhow::Result<(TempDir, [PathBuf; 2])> {
+    let directory = tempfile::tempdir().context("cannot create a directory for a certificate")?;
+    let files = tls::self_signed(directory.path()).context("cannot create a certificate")?;
+    Ok((directory, files))
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificate() -> anyhow::Result<(TempDir, [PathBuf; 2])> {
+    bail!(crate::NO_TLS)
 }
 
 impl ChildServer {
@@ -397,83 +436,9 @@ impl ServerUnderTest {
     }
 }
 
-/// The known counters of a server at one instant.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scrape {
-    pub usage: Option<Usage>,
-    /// Requests of the transport's subscribers.
-    pub requests: Option<u64>,
-    /// Connections now open.
-    pub connections: Option<u64>,
-}
-
-impl Scrape {
-    fn parse(text: &str, transport: Transport) -> anyhow::Result<Scrape> {
-        let value = |name: &str| -> anyhow::Result<f64> {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            let line = line.with_context(|| format!("/metrics lacks {name}"))?;
-            let value = line.trim().parse().ok();
-            value
-                .filter(|value| (0.0..COUNTER_MAX).contains(value))
-                .with_context(|| format!("/metrics: {name} is '{}', not a count", one_line(line)))
-        };
-        let requests = format!("poll_vs_push_requests_total{{transport=\"{transport}\"}}");
-        let usage = Usage {
-            cpu_s: value("process_cpu_seconds_total")?,
-            resident_bytes: value("process_resident_memory_bytes")? as u64,
-        };
-        let requests = Some(value(&requests)? as u64);
-        let connections = Some(value("poll_vs_push_open_connections")? as u64);
-        Ok(Scrape { usage: Some(usage), requests, connections })
-    }
-
-    /// # Errors
-    /// If a counter has decreased.
-    fn check_rises_from(&self, last: &Scrape) -> anyhow::Result<()> {
-        let cpu_s = |scrape: &Scrape| scrape.usage.map_or(0.0, |usage| usage.cpu_s);
-        let requests = |scrape: &Scrape| scrape.requests.unwrap_or(0) as f64;
-        let counters = [
-            ("process_cpu_seconds_total", cpu_s(last), cpu_s(self)),
-            ("poll_vs_push_requests_total", requests(last), requests(self)),
-        ];
-        for (name, then, now) in counters {
-            anyhow::ensure!(
-                now >= then,
-                "/metrics: {name} fell from {then} to {now}; was the server restarted?"
-            );
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scrape(cpu: &str, requests: &str) -> anyhow::Result<Scrape> {
-        let text = format!(
-            "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n\
-             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n\
-             poll_vs_push_open_connections 1\n"
-        );
-        Scrape::parse(&text, Transport::Sse)
-    }
-
-    #[test]
-    fn counters_must_be_finite_and_not_decrease() {
-        let first = scrape("1.5", "7").expect("good counters");
-        assert_eq!(first.requests, Some(7));
-        for wrong in ["NaN", "inf", "-inf", "+Inf", "-1", "1e300", "", "\x1b[2J"] {
-            let error = scrape(wrong, "7").expect_err(wrong).to_string();
-            assert!(error.contains("process_cpu_seconds_total is"), "{error}");
-            assert!(!error.contains('\x1b'), "{error}");
-            assert!(scrape("1", wrong).is_err(), "{wrong}");
-        }
-        let fallen = scrape("1.5", "6").expect("good counters");
-        let error = fallen.check_rises_from(&first).expect_err("it fell").to_string();
-        assert!(error.contains("fell from 7 to 6"), "{error}");
-        assert!(first.check_rises_from(&fallen).is_ok());
-    }
 
     #[test]
     fn version_with_unsafe_characters_is_rejected() {

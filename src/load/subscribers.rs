@@ -188,9 +188,13 @@ impl Subscribers {
             {
                 dialer = dialer.with_address((packet_link::address(number), port).into());
             }
+            let dialer = match variant.has(Extra::Resumed) {
+                true => dialer.clone().with_own_sessions(),
+                false => dialer.clone(),
+            };
             let dialer = match journal.take() {
-                Some(journal) => dialer.clone().with_journal(journal),
-                None => dialer.clone(),
+                Some(journal) => dialer.with_journal(journal),
+                None => dialer,
             };
             let phase = phases.next().expect("an infinite sequence");
             let topic = number % workload.topics;

@@ -5,7 +5,7 @@
 //! recommendation changes are extrapolated with this run's costs by [`crate::advise`].
 
 use crate::advise::{self, Alternative, Candidate, Choice, Cost, Costs, Margin, Need, Origin};
-use crate::run::Run;
+use crate::run::{Cell, Run};
 use crate::scenario::Workload;
 use crate::statistics::{Ranking, Summary};
 use crate::theory::short_poll;
@@ -86,14 +86,17 @@ impl Decision {
     }
 }
 
-/// The need that the workload stands for.
+/// The need that the workload stands for, over the network that was measured.
 fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
+    let cells: Vec<&Cell> = run.cells.iter().filter(|cell| cell.workload == *workload).collect();
+    let network = super::network(&cells);
+    let workload = &network.lengthened(workload);
     let cycle = short_poll(workload);
     Need {
         subscribers: workload.subscribers,
         topics: workload.topics,
         rate: workload.rate,
-        staleness_s: cycle.one_way_s + cycle.gap_s,
+        staleness_s: network.publisher_rtt_s / 2.0 + cycle.one_way_s + cycle.gap_s,
         rtt_s: workload.rtt.as_secs_f64(),
         poll_interval_s: None,
         message_bytes: workload.message_bytes,

@@ -216,7 +216,11 @@ fn measured(
         requests,
         others: Some(OtherLoad { cpu_s: 0.01, cores: 2 }),
         bytes: bytes(workload, in_steady, sent),
-        connections: Connections { opened: 60, ready_us: all_of(&[41_000, 42_000, 80_000]) },
+        connections: Connections {
+            opened: 60,
+            resumed: 0,
+            ready_us: all_of(&[41_000, 42_000, 80_000]),
+        },
         server: Some(ServerCost {
             cpu_s: work * (1.0 + 0.05 * f64::from(repeat)),
             cpu_unused: 0.000_1,

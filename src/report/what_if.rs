@@ -22,6 +22,8 @@ pub fn section(report: &Report) -> Markup {
         true => Costs::from_run(report.run),
         false => Costs::reference(),
     };
+    let network = super::network(&report.run.cells.iter().collect::<Vec<_>>());
+    let workload = &network.lengthened(workload);
     let need = Need {
         subscribers: workload.subscribers,
         topics: workload.topics,

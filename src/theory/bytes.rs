@@ -3,7 +3,8 @@
 //! HTTP heads, envelopes and frames are sums of known sizes. The TCP/IP bytes assume a real
 //! network: one segment for each write that fits into one, and acknowledgements that are
 //! piggybacked on data if data is sent back within the delayed-acknowledgement timeout. Handshakes
-//! are not included.
+//! are not included, except those of a variant that opens a connection for each poll: see
+//! [`PollConnection`].
 //!
 //! A long poll needs three segments here and four over the simulated link. That link delays the
 //! response after the kernel has received it, so the kernel acknowledges it before the next request
@@ -11,9 +12,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Prediction, long_poll, predict};
+use super::{Prediction, poll_cycle, predict};
 use crate::scenario::{Headers, Workload};
-use crate::variant::Transport;
+use crate::variant::{Extra, Transport, Variant};
 
 /// The sizes from which the model is computed, in bytes unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -87,6 +88,16 @@ impl Sizes {
         frame_header(message_bytes) + 2.0 * self.segment_head
     }
 
+    /// With `connection: close` in request and response.
+    fn with_close(&self) -> Sizes {
+        let line = "connection: close\r\n".len() as f64;
+        Sizes {
+            request_head: self.request_head + line,
+            response_head: self.response_head + line,
+            ..*self
+        }
+    }
+
     fn segments(&self, bytes: f64) -> f64 {
         (bytes / self.segment_payload).ceil().max(1.0)
     }
@@ -138,10 +149,104 @@ impl Traffic {
     }
 }
 
-/// The traffic of one subscriber's connection under `workload`; `None` where [`predict`] is.
-pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
+/// The traffic of one subscriber under `workload`; `None` where [`predict`] is, and for a variant
+/// whose bytes depend on more than sizes: on what compresses, on what HPACK has seen.
+pub fn traffic(variant: impl Into<Variant>, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
+    let variant = variant.into();
+    let has_model = |extra| matches!(extra, Extra::NewConnection | Extra::Tls | Extra::Resumed);
+    if !variant.extras().iter().all(has_model) {
+        return None;
+    }
+    let requests_s = predict(variant, workload)?.requests_per_subscriber_s;
+    let connection = PollConnection::of(variant);
+    let sizes = match connection {
+        Some(_) => &sizes.with_close(),
+        None => sizes,
+    };
+    let mut traffic = without_connections(variant, workload, sizes)?;
+    if variant.has(Extra::Tls) {
+        let records = tls_records_s(variant.transport, workload.rate, requests_s, sizes);
+        let [up, down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
+        traffic.up.framing += up;
+        traffic.down.framing += down;
+    }
+    if let Some(connection) = connection {
+        traffic.up.framing += requests_s * connection.tls_up;
+        traffic.down.framing += requests_s * connection.tls_down;
+        traffic.up.tcp_ip += requests_s * connection.segments_up * sizes.segment_head;
+        traffic.down.tcp_ip += requests_s * connection.segments_down * sizes.segment_head;
+    }
+    Some(traffic)
+}
+
+/// What a connection that carries one poll needs beside the poll.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PollConnection {
+    /// Bytes of the TLS handshake, with its records.
+    pub tls_up: f64,
+    /// The same from the server, session tickets included.
+    pub tls_down: f64,
+    /// Segments that open and close the connection, and carry the handshake.
+    pub segments_up: f64,
+    pub segments_down: f64,
+}
+
+impl PollConnection {
+    /// `None` for a variant that keeps its connection.
+    pub fn of(variant: Variant) -> Option<PollConnection> {
+        if !variant.has(Extra::NewConnection) {
+            return None;
+        }
+        // SYN, the acknowledgement of the SYN-ACK, and a FIN, which acknowledges the server's (RFC
+        // 9293, sections 3.5 and 3.6). From the server SYN-ACK, FIN, and an acknowledgement.
+        let tcp =
+            PollConnection { tls_up: 0.0, tls_down: 0.0, segments_up: 3.0, segments_down: 3.0 };
+        let [tls_up, tls_down] = match (variant.has(Extra::Tls), variant.has(Extra::Resumed)) {
+            (false, _) => return Some(tcp),
+            (true, false) => TLS_FULL_BYTES,
+            (true, true) => TLS_RESUMED_BYTES,
+        };
+        Some(PollConnection {
+            tls_up: tls_up + CLOSE_NOTIFY_BYTES,
+            tls_down: tls_down + CLOSE_NOTIFY_BYTES,
+            // ClientHello, Finished, close_notify, and acknowledgements of the server's flight and
+            // of its tickets.
+            segments_up: tcp.segments_up + 5.0,
+            // The flight in two segments, tickets, close_notify.
+            segments_down: tcp.segments_down + 4.0,
+        })
+    }
+}
+
+/// Bytes that a TLS 1.3 record adds to its content: header, content type, tag (RFC 8446, section
+/// 5.2, with the tag of AES-GCM or ChaCha20-Poly1305).
+pub const TLS_RECORD_BYTES: f64 = 22.0;
+/// Bytes of a full TLS 1.3 handshake, up and down, measured with rustls and an Ed25519 certificate
+/// for `localhost`: from ClientHello to Finished, and two session tickets. A certificate chain of a
+/// public authority adds 1.5 to 4 kB.
+pub const TLS_FULL_BYTES: [f64; 2] = [327.0, 994.0];
+/// The same of a resumed handshake, which has a ticket instead of a certificate.
+pub const TLS_RESUMED_BYTES: [f64; 2] = [524.0, 622.0];
+/// The alert that ends a TLS connection: a record with two bytes (RFC 8446, section 6.1).
+const CLOSE_NOTIFY_BYTES: f64 = TLS_RECORD_BYTES + 2.0;
+
+/// TLS records per second, up and down: one for each write, of the sizes that fit into one.
+pub fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
+    let pings_s = 1.0 / sizes.heartbeat_s;
+    match transport {
+        Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => {
+            [requests_s, requests_s]
+        }
+        Transport::WebSocket | Transport::SocketioWebsocket => [pings_s, rate + pings_s],
+        Transport::Sse | Transport::Ndjson => [0.0, rate + pings_s],
+    }
+}
+
+/// [`traffic`] without TLS, and without the segments of connections that carry one poll.
+fn without_connections(variant: Variant, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
+    let transport = variant.transport;
     let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
-    let prediction = predict(transport, workload)?;
+    let prediction = predict(variant, workload)?;
     let polled = || polled(&prediction, workload.rate, message_bytes, sizes);
     let acknowledgements = prediction.requests_per_subscriber_s * sizes.segment_head;
     match transport {
@@ -154,9 +259,13 @@ pub fn traffic(transport: Transport, workload: &Workload, sizes: &Sizes) -> Opti
         // The next request carries it. What nothing carries is the server's acknowledgement of a
         // request that it holds, having found nothing when the request came.
         Transport::LongPolling | Transport::SocketioPolling => {
-            let held_share = (-workload.rate * long_poll(workload).gap_s).exp();
+            let held_share = (-workload.rate * poll_cycle(variant, workload).gap_s).exp();
             let mut traffic = polled();
             traffic.down.tcp_ip += acknowledgements * held_share;
+            // On a new connection there is no next request.
+            if variant.has(Extra::NewConnection) {
+                traffic.up.tcp_ip += acknowledgements;
+            }
             Some(traffic)
         }
         Transport::WebSocket

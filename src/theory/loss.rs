@@ -45,7 +45,11 @@ pub(super) fn with_network(
             let rate = workload.rate * f64::from(streams);
             Prediction { network: network(Some(loss.late_pushes(rate))), ..prediction }
         }
-        _ if variant.has(Extra::Adaptive) || workload.process == Process::Periodic => {
+        // A lost SYN takes a second (RFC 6298, section 2), for which there is no closed form here.
+        _ if variant.has(Extra::Adaptive)
+            || variant.has(Extra::NewConnection)
+            || workload.process == Process::Periodic =>
+        {
             Prediction { network: Some(Network::default()), ..prediction }
         }
         Waiting::InClient => {

@@ -18,7 +18,7 @@ pub mod processing_time;
 use std::time::Duration;
 
 use crate::scenario::{Process, Workload};
-use crate::variant::{Extra, Pacing, Variant, Waiting};
+use crate::variant::{Extra, Pacing, Transport, Variant, Waiting};
 
 pub use backoff::BackoffChain;
 pub use cycle::Cycle;
@@ -138,15 +138,45 @@ pub fn predict(variant: impl Into<Variant>, workload: &Workload) -> Option<Predi
 
 /// [`predict`] for a link that neither loses nor queues packets.
 fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> {
+    let round_trips = poll_round_trips(variant);
     match variant.transport.waiting() {
         Waiting::InClient if variant.has(Extra::Adaptive) => match workload.process {
-            Process::Poisson => Some(Prediction::backing_off(&adaptive_poll(workload))),
+            Process::Poisson => {
+                let chain = adaptive_poll(workload, round_trips);
+                Some(Prediction::backing_off(&chain))
+            }
             Process::Periodic => None,
         },
-        Waiting::InClient => Prediction::polling(&short_poll(workload), workload.process),
-        Waiting::PerRequest => Prediction::polling(&long_poll(workload), workload.process),
+        Waiting::InClient | Waiting::PerRequest => {
+            Prediction::polling(&poll_cycle(variant, workload), workload.process)
+        }
         Waiting::PerConnection => Some(Prediction::push(workload.mean_rtt().as_secs_f64() / 2.0)),
     }
+}
+
+/// Round trips from the start of a poll until its response has arrived: one on an open connection,
+/// one more to open a TCP connection (RFC 9293, section 3.5), and one more for a TLS 1.3 handshake,
+/// full or resumed (RFC 8446, sections 2 and 2.2).
+pub fn poll_round_trips(variant: Variant) -> f64 {
+    match (variant.has(Extra::NewConnection), variant.has(Extra::Tls)) {
+        (false, _) => 1.0,
+        (true, false) => 2.0,
+        (true, true) => 3.0,
+    }
+}
+
+/// The cycle of a polling variant without an adaptive interval.
+pub fn poll_cycle(variant: Variant, workload: &Workload) -> Cycle {
+    let round_trips = poll_round_trips(variant);
+    let (gap_s, hold_s) = match variant.transport.waiting() {
+        Waiting::InClient => (period_s(workload, workload.poll_interval, round_trips), 0.0),
+        Waiting::PerRequest | Waiting::PerConnection => (
+            round_trips * workload.mean_rtt().as_secs_f64(),
+            MEAN_HOLD_SHARE * workload.long_poll_hold.as_secs_f64(),
+        ),
+    };
+    let one_way_s = workload.mean_rtt().as_secs_f64() / 2.0;
+    Cycle { rate: workload.rate, one_way_s, gap_s, hold_s }
 }
 
 /// Short polling as a cycle without a hold.
@@ -154,32 +184,28 @@ fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> 
 /// The interval of a fixed rate is at least the round trip, since a connection carries one request
 /// at a time.
 pub fn short_poll(workload: &Workload) -> Cycle {
-    Cycle {
-        rate: workload.rate,
-        one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
-        gap_s: period_s(workload, workload.poll_interval),
-        hold_s: 0.0,
-    }
+    poll_cycle(Transport::ShortPolling.into(), workload)
 }
 
 /// Short polling whose interval doubles with each empty response, up to `poll_interval_max`.
-pub fn adaptive_poll(workload: &Workload) -> BackoffChain {
+fn adaptive_poll(workload: &Workload, round_trips: f64) -> BackoffChain {
     let longest = workload.poll_interval_max.max(workload.poll_interval);
     let doubled = |interval: &Duration| (*interval < longest).then(|| (2 * *interval).min(longest));
     let intervals = std::iter::successors(Some(workload.poll_interval), doubled);
     BackoffChain {
         rate: workload.rate,
         one_way_s: workload.mean_rtt().as_secs_f64() / 2.0,
-        periods_s: intervals.map(|interval| period_s(workload, interval)).collect(),
+        periods_s: intervals.map(|interval| period_s(workload, interval, round_trips)).collect(),
     }
 }
 
 /// From one short poll to the next, seconds.
-fn period_s(workload: &Workload, interval: Duration) -> f64 {
-    let (interval_s, rtt_s) = (interval.as_secs_f64(), workload.mean_rtt().as_secs_f64());
+fn period_s(workload: &Workload, interval: Duration, round_trips: f64) -> f64 {
+    let interval_s = interval.as_secs_f64();
+    let poll_s = round_trips * workload.mean_rtt().as_secs_f64();
     match workload.poll_pacing {
-        Pacing::AfterResponse => interval_s + rtt_s,
-        Pacing::FixedRate => interval_s.max(rtt_s),
+        Pacing::AfterResponse => interval_s + poll_s,
+        Pacing::FixedRate => interval_s.max(poll_s),
     }
 }
 
@@ -188,11 +214,5 @@ fn period_s(workload: &Workload, interval: Duration) -> f64 {
 /// Also used for Socket.IO over polling, whose polls end at the server's next heartbeat instead.
 /// There is no difference as long as messages are more frequent than heartbeats.
 pub fn long_poll(workload: &Workload) -> Cycle {
-    let rtt_s = workload.mean_rtt().as_secs_f64();
-    Cycle {
-        rate: workload.rate,
-        one_way_s: rtt_s / 2.0,
-        gap_s: rtt_s,
-        hold_s: MEAN_HOLD_SHARE * workload.long_poll_hold.as_secs_f64(),
-    }
+    poll_cycle(Transport::LongPolling.into(), workload)
 }

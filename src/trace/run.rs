@@ -52,7 +52,8 @@ pub enum TraceError {
 /// # Errors
 /// If they are compressed or of HTTP/2.
 pub fn check(variant: Variant) -> Result<(), TraceError> {
-    let unreadable = [Extra::Gzip, Extra::H2].into_iter().find(|extra| variant.has(*extra));
+    let unreadable =
+        [Extra::Gzip, Extra::H2, Extra::Tls].into_iter().find(|extra| variant.has(*extra));
     match unreadable {
         Some(extra) => Err(TraceError::Unreadable { variant, extra: extra.name() }),
         None => Ok(()),

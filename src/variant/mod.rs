@@ -21,11 +21,25 @@ pub enum Extra {
     Gzip,
     /// Shares one HTTP/2 connection (RFC 9113, with prior knowledge, without TLS).
     H2,
+    /// Opens a TCP connection for each poll.
+    NewConnection,
+    /// TLS 1.3 (RFC 8446), with a full handshake on each connection.
+    Tls,
+    /// Resumes the TLS session of the last connection (RFC 8446, section 2.2).
+    Resumed,
 }
 
 impl Extra {
     /// All extras, in the order used in names.
-    pub const ALL: [Extra; 4] = [Extra::Conditional, Extra::Adaptive, Extra::Gzip, Extra::H2];
+    pub const ALL: [Extra; 7] = [
+        Extra::Conditional,
+        Extra::Adaptive,
+        Extra::Gzip,
+        Extra::H2,
+        Extra::NewConnection,
+        Extra::Tls,
+        Extra::Resumed,
+    ];
 
     /// The name after the `+`.
     pub fn name(self) -> &'static str {
@@ -34,6 +48,9 @@ impl Extra {
             Extra::Adaptive => "adaptive",
             Extra::Gzip => "gzip",
             Extra::H2 => "h2",
+            Extra::NewConnection => "new-connection",
+            Extra::Tls => "tls",
+            Extra::Resumed => "resumed",
         }
     }
 }
@@ -43,9 +60,18 @@ impl Transport {
     pub fn extras(self) -> &'static [Extra] {
         match self {
             Transport::ShortPolling => &Extra::ALL,
-            Transport::LongPolling => &[Extra::Conditional, Extra::Gzip, Extra::H2],
-            Transport::Sse | Transport::Ndjson => &[Extra::H2],
-            Transport::WebSocket | Transport::SocketioPolling | Transport::SocketioWebsocket => &[],
+            Transport::LongPolling => &[
+                Extra::Conditional,
+                Extra::Gzip,
+                Extra::H2,
+                Extra::NewConnection,
+                Extra::Tls,
+                Extra::Resumed,
+            ],
+            Transport::Sse | Transport::Ndjson => &[Extra::H2, Extra::Tls],
+            Transport::WebSocket | Transport::SocketioPolling | Transport::SocketioWebsocket => {
+                &[Extra::Tls]
+            }
         }
     }
 }
@@ -68,6 +94,23 @@ impl Extras {
     /// The extras in the order of [`Extra::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Extra> {
         Extra::ALL.into_iter().filter(move |extra| self.has(*extra))
+    }
+
+    /// Why a client cannot use these together; `None` if it can.
+    fn conflict(self) -> Option<&'static str> {
+        if self.has(Extra::H2) && self.has(Extra::NewConnection) {
+            return Some("+h2 shares a connection, +new-connection opens one for each poll");
+        }
+        if self.has(Extra::H2) && self.has(Extra::Tls) {
+            return Some("the server offers HTTP/2 without TLS only");
+        }
+        if self.has(Extra::Resumed) && !(self.has(Extra::Tls) && self.has(Extra::NewConnection)) {
+            return Some(
+                "+resumed requires +new-connection and +tls: a session is resumed by a later \
+                 connection",
+            );
+        }
+        None
     }
 }
 
@@ -133,12 +176,14 @@ pub enum BadVariant {
     Extra { given: String, transport: Transport, extra: String },
     #[error("'{given}': +{extra} is given twice")]
     Twice { given: String, extra: String },
+    #[error("'{given}': {reason}")]
+    Conflict { given: String, reason: &'static str },
 }
 
 fn list(transport: Transport) -> String {
     let names: Vec<_> =
         transport.extras().iter().map(|extra| format!("+{}", extra.name())).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    names.join(", ")
 }
 
 impl FromStr for Variant {
@@ -159,7 +204,10 @@ impl FromStr for Variant {
                 Some(extra) => extras = extras.with(*extra),
             }
         }
-        Ok(Variant { transport, extras })
+        match extras.conflict() {
+            Some(reason) => Err(BadVariant::Conflict { given: given.to_owned(), reason }),
+            None => Ok(Variant { transport, extras }),
+        }
     }
 }
 
@@ -191,9 +239,23 @@ mod tests {
         for transport in Transport::ALL {
             let plain: Variant = transport.name().parse().expect("a good name");
             assert_eq!(plain, transport);
-            let full = Variant { transport, extras: transport.extras().iter().copied().collect() };
-            assert_eq!(full.to_string().parse::<Variant>().expect("its own name"), full);
+            for extra in transport.extras().iter().filter(|extra| **extra != Extra::Resumed) {
+                let one = Variant { transport, extras: Extras::default().with(*extra) };
+                assert_eq!(one.to_string().parse::<Variant>().expect("its own name"), one);
+            }
         }
+    }
+
+    #[test]
+    fn extras_that_exclude_each_other_are_an_error_with_the_reason() {
+        let error = |name: &str| name.parse::<Variant>().expect_err(name).to_string();
+        assert!(error("long-polling+h2+new-connection").contains("+h2 shares a connection"));
+        assert!(error("sse+h2+tls").contains("the server offers HTTP/2 without TLS only"));
+        for name in ["short-polling+resumed", "short-polling+tls+resumed"] {
+            assert!(error(name).contains("+resumed requires +new-connection and +tls"));
+        }
+        let all = "short-polling+conditional+adaptive+gzip+new-connection+tls+resumed";
+        assert_eq!(all.parse::<Variant>().expect("they go together").to_string(), all);
     }
 
     #[test]
@@ -202,11 +264,11 @@ mod tests {
         assert!(error("pigeon+gzip").contains("expected one of short-polling"));
         insta::assert_snapshot!(
             error("long-polling+adaptive"),
-            @"'long-polling+adaptive': long-polling does not support '+adaptive'; supported: +conditional, +gzip, +h2"
+            @"'long-polling+adaptive': long-polling does not support '+adaptive'; supported: +conditional, +gzip, +h2, +new-connection, +tls, +resumed"
         );
         insta::assert_snapshot!(
             error("websocket+gzip"),
-            @"'websocket+gzip': websocket does not support '+gzip'; supported: none"
+            @"'websocket+gzip': websocket does not support '+gzip'; supported: +tls"
         );
         insta::assert_snapshot!(
             error("long-polling+gzip+gzip"),

@@ -14,6 +14,7 @@ mod cli;
 mod client;
 mod compare;
 mod conformance;
+mod connections;
 mod corpus;
 mod descriptors;
 mod engineio;

@@ -95,13 +95,16 @@ fn ask(
         true => base_s.max(workload.poll_interval_max.as_secs_f64()),
         false => base_s,
     };
+    // Connecting takes round trips of its own before the request is sent.
+    let connect_s = (theory::poll_round_trips(variant) - 1.0) * workload.rtt.as_secs_f64();
     let mut interval_s = base_s;
     let start_s = rng.random::<f64>() * interval_s.min(10.0 / workload.rate);
     let mut send_s = start_s;
     // The steady state starts with the first request.
-    let mut next = published_s.partition_point(|at_s| *at_s <= start_s + one_way_s);
+    let first_s = start_s + connect_s + one_way_s;
+    let mut next = published_s.partition_point(|at_s| *at_s <= first_s);
     while next < published_s.len() {
-        let arrival_s = send_s + one_way_s;
+        let arrival_s = send_s + connect_s + one_way_s;
         let mut answer_s = arrival_s;
         if variant.transport.waiting() == Waiting::PerRequest && published_s[next] > arrival_s {
             let hold_s = workload.long_poll_hold.as_secs_f64() * rng.random_range(0.9..=1.0);
@@ -196,6 +199,31 @@ fn fixed_rate_polling_matches_the_prediction() {
         let workload = Workload { poll_pacing: Pacing::FixedRate, ..base };
         hold_to_simulation(ShortPolling, &workload, 1);
     }
+}
+
+#[test]
+fn connection_for_each_poll_adds_a_round_trip_and_tls_another() {
+    let variant = |name: &str| name.parse::<Variant>().expect("a variant");
+    for (name, round_trips) in [
+        ("long-polling+tls", 1.0),
+        ("long-polling+new-connection", 2.0),
+        ("long-polling+new-connection+tls", 3.0),
+        ("short-polling+new-connection+tls+resumed", 3.0),
+        ("short-polling+adaptive+new-connection", 2.0),
+    ] {
+        let variant = variant(name);
+        assert_eq!(theory::poll_round_trips(variant), round_trips, "{name}");
+        for poll_pacing in [Pacing::AfterResponse, Pacing::FixedRate] {
+            for (rate, interval_ms) in [(0.5, 1_000), (5.0, 100)] {
+                let base = workload(rate, interval_ms, 25_000, 80);
+                hold_to_simulation(variant, &Workload { poll_pacing, ..base }, 1);
+            }
+        }
+    }
+    // A long poll misses what is published in a gap of 2 R: RFC 6202, section 2.2.
+    let cycle =
+        theory::poll_cycle(variant("long-polling+new-connection"), &workload(1.0, 1, 1, 80));
+    assert!((cycle.gap_s - 0.16).abs() < 1e-12);
 }
 
 fn adaptive() -> Variant {

@@ -12,7 +12,8 @@ use poll_vs_push::client::{ClientError, Dialer, HttpConnection, Meter};
 use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::measure::Ledger;
 use poll_vs_push::scenario::Scenario;
-use poll_vs_push::tls::Trust;
+use poll_vs_push::theory::bytes::{TLS_FULL_BYTES, TLS_RECORD_BYTES, TLS_RESUMED_BYTES};
+use poll_vs_push::tls::{self, Trust};
 use poll_vs_push::variant::Transport;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,6 +125,45 @@ async fn tls_adds_only_framing_and_all_bytes_are_counted() {
         drop(http);
     };
     soon(async { tokio::join!(between, asking) }).await;
+    server.stop().await;
+}
+
+/// The bytes of TLS on a connection that carries one poll, up and down, and whether it resumed a
+/// session.
+async fn tls_bytes_of_a_poll(dialer: &Dialer) -> ([u64; 2], bool) {
+    let meter = Arc::<Meter>::default();
+    let mut http = HttpConnection::new(dialer.clone().with_meter(meter.clone()));
+    let batch = soon(http.get("/topics/room/poll?after=0")).await.expect("an answer");
+    http.dialer().answered(1, batch.len(), 0);
+    let counts = meter.counts();
+    let framing = [counts.up().framing, counts.down().framing];
+    (framing, meter.resumed.load(Relaxed) == 1)
+}
+
+#[tokio::test]
+async fn handshakes_have_the_predicted_size() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [cert, key] = tls::self_signed(directory.path()).expect("a certificate");
+    let trust = Trust::new(&cert, tls::SELF_SIGNED_NAME).expect("a good certificate");
+    let server = TestServer::with(|config| {
+        (config.tls_cert, config.tls_key) = (Some(cert), Some(key));
+    })
+    .await;
+    server.publish("hello").await;
+    let strangers = server.dialer().with_trust(trust.clone());
+    let returning = server.dialer().with_trust(trust).with_own_sessions();
+    // One record for the request, one for the response.
+    let predicted = |handshake: [f64; 2]| handshake.map(|bytes| (bytes + TLS_RECORD_BYTES) as u64);
+    for _ in 0..3 {
+        let full = tls_bytes_of_a_poll(&strangers).await;
+        assert_eq!(full, (predicted(TLS_FULL_BYTES), false));
+    }
+    let first = tls_bytes_of_a_poll(&returning).await;
+    assert!(!first.1, "there is no session yet");
+    for _ in 0..3 {
+        let resumed = tls_bytes_of_a_poll(&returning).await;
+        assert_eq!(resumed, (predicted(TLS_RESUMED_BYTES), true));
+    }
     server.stop().await;
 }
 

@@ -50,6 +50,9 @@ pub fn dashes(variant: Variant) -> Option<String> {
         Extra::Adaptive => "7 3",
         Extra::Gzip => "12 3",
         Extra::H2 => "20 3",
+        Extra::NewConnection => "4 6",
+        Extra::Tls => "9 6",
+        Extra::Resumed => "14 6",
     };
     let dashes: Vec<&str> = variant.extras().iter().map(dash).collect();
     (!dashes.is_empty()).then(|| dashes.join(" "))

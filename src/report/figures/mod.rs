@@ -35,7 +35,7 @@ pub struct Figure {
 pub struct Expected {
     pub prediction: Prediction,
     /// What one subscriber's connection carries; absent for a server that is not ours, whose heads
-    /// and envelopes have other sizes, and for a variant.
+    /// and envelopes have other sizes, and for a variant whose bytes have no model.
     pub traffic: Option<Traffic>,
     /// Messages per second that one subscriber receives.
     pub rate: f64,
@@ -58,12 +58,10 @@ impl Expected {
         let workload = &network.lengthened(workload);
         let transport = variant.transport;
         let sizes = server_is_ours.then(|| seen_sizes(transport, workload));
-        // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
-        let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
             prediction: network.with_publishing(processing_time.predict(variant, workload)?),
             traffic: sizes
-                .and_then(|sizes| traffic(transport, &processing_time.slowed(workload), &sizes)),
+                .and_then(|sizes| traffic(variant, &processing_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
             loss: workload.packet_profile().map(|profile| profile.loss.share),

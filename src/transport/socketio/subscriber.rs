@@ -95,7 +95,7 @@ impl Subscriber {
                 Ok((Update { reset: true, ..nothing }, false))
             }
             Event::Gap { gap } => Ok((Update { gap, ..nothing }, false)),
-            Event::Error { error } => Err(ClientError::ProtocolError(error)),
+            Event::Error { error } => Err(ClientError::Rejected(error)),
             Event::Published { .. } | Event::Heartbeat => Err(nonsense()),
         }
     }
