@@ -42,6 +42,7 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod relayed;
 mod scenarios;
 mod socketio;
 mod sse;
@@ -54,6 +55,7 @@ mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
+mod validity;
 mod vanish;
 mod victim;
 mod websocket;
