@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poll_vs_push::client::{Dialer, HttpConnection, Meter};
+use poll_vs_push::transport::Subscriber;
 use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +14,7 @@ use tokio::process::Command;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::soon;
+use crate::support::{options, soon};
 
 /// The response of a server to a request for a path.
 type Responder = fn(&str) -> FakeResponse;
@@ -315,6 +317,67 @@ async fn silent_server_is_an_error() {
     let (code, error) = measure(|_| FakeResponse::Silence, "short-polling").await;
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("no response within 10s"), "{error}");
+}
+
+/// A byte order mark before the first line is not part of it (WHATWG HTML, section 9.2.5).
+#[tokio::test]
+async fn event_stream_may_begin_with_a_byte_order_mark() {
+    let (address, _serving) = serve(|_| {
+        let first = format!("\u{feff}data:{SUBSCRIBED}\n\n");
+        endless(&first, &format!("data:{UNKNOWN_MESSAGE}\n\n"))
+    })
+    .await;
+    let connecting = Subscriber::connect(Transport::Sse, Dialer::new(address), options(None));
+    let mut subscriber = soon(connecting).await.expect("the first event is read");
+    let update = soon(subscriber.next()).await.expect("a message");
+    assert_eq!(update.messages[0].text, "never published");
+}
+
+/// However long the server wants its client to wait, the client waits without a panic.
+#[tokio::test]
+async fn huge_retry_after_is_waited_for() {
+    let (address, _serving) = serve(|_| {
+        let body = r#"{"epoch":"00000001","cursor":0,"messages":[]}"#;
+        let length = body.len();
+        FakeResponse::Whole(format!(
+            "HTTP/1.1 200 OK\r\nretry-after: 99999999999999999999\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        ))
+    })
+    .await;
+    for transport in [Transport::ShortPolling, Transport::LongPolling] {
+        let connecting = Subscriber::connect(transport, Dialer::new(address), options(None));
+        let mut subscriber = soon(connecting).await.expect("a first answer");
+        soon(subscriber.next()).await.expect("an answer");
+        let waiting = tokio::time::timeout(Duration::from_millis(200), subscriber.next()).await;
+        assert!(waiting.is_err(), "{transport} did not wait: {waiting:?}");
+    }
+}
+
+/// A page of another server is an error of one line, without its markup.
+#[tokio::test(flavor = "multi_thread")]
+async fn load_of_a_server_that_answers_with_pages_prints_no_markup() {
+    let (address, _serving) = serve(|_| {
+        let page = format!("<!doctype html><title>hello</title>{}", "<p>text".repeat(500));
+        let length = page.len();
+        FakeResponse::Whole(format!(
+            "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\n\
+             content-length: {length}\r\n\r\n{page}"
+        ))
+    })
+    .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/targets/poll-vs-push.toml");
+    command.args(["load", "--target", &format!("http://{address}"), "--target-file", file]);
+    command.args(["--no-calibration", "--subscribers", "2", "--topics", "1", "--idle", "0s"]);
+    command.args(["--repeats", "1", "--output"]).arg(directory.path());
+    let output = soon(command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let output = output.expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("404 Not Found (an HTML page of 3535 bytes)"), "{error}");
+    assert!(!error.contains("<title>") && !error.contains("<p>"), "{error}");
 }
 
 /// Responds to the first request of each connection, and closes the connection at the second.
