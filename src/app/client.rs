@@ -144,7 +144,7 @@ mod tests {
             let config = ServerConfig { listen, token_key, ..ServerConfig::default() };
             Server::bind(config).await.expect("some port is free").app()
         };
-        let (guarded, open) = (app_with(Some(key)).await, app_with(None).await);
+        let (protected, open) = (app_with(Some(key)).await, app_with(None).await);
         let topic: TopicName = "room".parse().expect("a good name");
         let client = |exp: Option<Option<u64>>| {
             let all = vec!["*".to_owned()];
@@ -159,18 +159,19 @@ mod tests {
             let remote = Remote {
                 limited_address: None,
                 peer: Peer::default(),
-                account: guarded.memory.account(None),
+                account: protected.memory.account(None),
             };
             Client { remote: Arc::new(remote), claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
             client(None).authorize(&open, right, &topic).expect("everybody may");
-            client(Some(None)).authorize(&guarded, right, &topic).expect("the token grants it");
+            client(Some(None)).authorize(&protected, right, &topic).expect("the token grants it");
             for exp in [None, Some(Some(1))] {
-                let refusal = client(exp).authorize(&guarded, right, &topic).expect_err("no right");
+                let refusal =
+                    client(exp).authorize(&protected, right, &topic).expect_err("no right");
                 assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
             }
         }
-        assert_eq!(guarded.metrics.refusals(Refusal::Token), 4);
+        assert_eq!(protected.metrics.refusals(Refusal::Token), 4);
     }
 }

@@ -28,7 +28,7 @@ mod update;
 pub mod websocket_frames;
 mod websocket_stream;
 
-pub use dialer::{Dialer, Entry, Journal, RESPONSE_BYTES_MAX, WireStream};
+pub use dialer::{Dialer, Journal, JournalEntry, RESPONSE_BYTES_MAX, WireStream};
 pub use error::{ClientError, RETRY_AFTER_MAX};
 pub use event_stream::EventStream;
 pub use http::{HttpConnection, HttpResponse, head_bytes};

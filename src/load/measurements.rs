@@ -10,7 +10,7 @@ use super::plan::CellPlan;
 use super::schedule::Schedule;
 use super::subscribers::ReceiptLog;
 use super::verifier::{Verifier, Window};
-use crate::client::{Entry, Journal, MeterCounts};
+use crate::client::{Journal, JournalEntry, MeterCounts};
 use crate::measure::Histogram;
 use crate::packet_link::PathCounts;
 use crate::run::{
@@ -153,8 +153,10 @@ impl Measurements<'_> {
         };
         let exchanges = self.journal.entries().into_iter().map(|(at, entry)| {
             let what = match entry {
-                Entry::Request => TraceWhat::Request,
-                Entry::Response { messages } => TraceWhat::Response { messages: messages as u32 },
+                JournalEntry::Request => TraceWhat::Request,
+                JournalEntry::Response { messages } => {
+                    TraceWhat::Response { messages: messages as u32 }
+                }
             };
             TraceEvent { at_us: micros(at), what }
         });

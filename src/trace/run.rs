@@ -77,7 +77,7 @@ pub async fn run(
     let publications = {
         let waits = options.every * options.messages + options.poll_interval;
         let after = waits + options.long_poll_hold + options.round_trip * 10 + PATIENCE;
-        let conversation = converse(variant, traced, dialer.clone(), options);
+        let conversation = exchange(variant, traced, dialer.clone(), options);
         timeout(after, conversation)
             .await
             .map_err(|_| TraceError::TimedOut { variant, after })??
@@ -95,7 +95,7 @@ pub async fn run(
 }
 
 /// Subscribes, publishes, and reads until every message has arrived. The connections end with it.
-async fn converse(
+async fn exchange(
     variant: Variant,
     traced: Dialer,
     dialer: Dialer,
@@ -128,9 +128,9 @@ async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<Publication>, 
     for number in 1..=options.messages {
         tokio::time::sleep(options.every).await;
         let text = format!("message {number}");
-        let draft = serde_json::json!({ "sender": "trace", "text": text }).to_string();
+        let body = serde_json::json!({ "sender": "trace", "text": text }).to_string();
         let at = Instant::now();
-        let answer = http.request(Method::POST, &path, Bytes::from(draft)).await;
+        let answer = http.request(Method::POST, &path, Bytes::from(body)).await;
         let answer = answer.map_err(TraceError::Publish)?;
         if answer.status != StatusCode::CREATED {
             return Err(TraceError::Publish(answer.refusal()));

@@ -3,7 +3,7 @@
 
 use hyper::Method;
 
-use crate::support::{Raw, draft, frame, soon};
+use crate::support::{Raw, frame, new_message, soon};
 use crate::victim::{MIB, Victim, flood};
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn errors_that_are_not_read_take_little_memory() {
 async fn messages_in_ever_new_topics_take_bounded_memory() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
-    let message = draft(&"x".repeat(64_000));
+    let message = new_message(&"x".repeat(64_000));
     for number in 0..1_600 {
         let path = format!("/topics/new-{number}/messages");
         let answer = soon(http.request(Method::POST, &path, message.clone().into())).await;
@@ -62,7 +62,7 @@ async fn requests_whose_responses_are_not_read_take_little_memory() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
     for _ in 0..16 {
-        let message = draft(&"x".repeat(64_000)).into();
+        let message = new_message(&"x".repeat(64_000)).into();
         soon(http.request(Method::POST, "/topics/big/messages", message)).await.expect("stored");
     }
     let mut raw = Raw::connect_narrow(victim.address()).await;

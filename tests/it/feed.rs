@@ -27,11 +27,11 @@ fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> SharedRead {
     topic.read_after(cursor, limit).now_or_never().expect("memory is at once").expect("readable")
 }
 
-fn texts(slice: &ReadResult) -> Vec<String> {
+fn texts(result: &ReadResult) -> Vec<String> {
     let text = |bytes: &bytes::Bytes| {
         serde_json::from_slice::<Message>(bytes).expect("a message object").text
     };
-    slice.messages.iter().map(text).collect()
+    result.messages.iter().map(text).collect()
 }
 
 fn at(offset: u64) -> Cursor {
@@ -64,19 +64,19 @@ proptest! {
                     prop_assert_eq!(cursor, at(model.len() as u64));
                 }
                 Step::Read { after, limit } => {
-                    let slice = read_after(&topic, at(after), limit);
+                    let result = read_after(&topic, at(after), limit);
                     let head = model.len() as u64;
                     if after > head {
-                        prop_assert!(slice.reset && slice.messages.is_empty());
-                        prop_assert_eq!(slice.cursor, at(head));
+                        prop_assert!(result.reset && result.messages.is_empty());
+                        prop_assert_eq!(result.cursor, at(head));
                         continue;
                     }
                     let oldest = head.saturating_sub(kept as u64).max(after) as usize;
                     let wanted: Vec<_> = model[oldest..].iter().take(limit).cloned().collect();
-                    prop_assert!(!slice.reset);
-                    prop_assert_eq!(slice.gap, oldest as u64 - after);
-                    prop_assert_eq!(slice.cursor, at((oldest + wanted.len()) as u64));
-                    prop_assert_eq!(texts(&slice), wanted);
+                    prop_assert!(!result.reset);
+                    prop_assert_eq!(result.gap, oldest as u64 - after);
+                    prop_assert_eq!(result.cursor, at((oldest + wanted.len()) as u64));
+                    prop_assert_eq!(texts(&result), wanted);
                 }
             }
         }
@@ -99,9 +99,9 @@ proptest! {
 fn cursor_of_another_epoch_is_reset_to_the_head() {
     let topic = topic(Retention::default());
     publish(&topic, "one");
-    let slice = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
-    assert!(slice.reset && slice.messages.is_empty());
-    assert_eq!(slice.cursor, at(1));
+    let result = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
+    assert!(result.reset && result.messages.is_empty());
+    assert_eq!(result.cursor, at(1));
 }
 
 /// Publishers and readers run concurrently; every reader sees every message once and in order.
@@ -116,10 +116,10 @@ async fn concurrent_readers_receive_everything_once_and_in_order() {
         let mut seen = Vec::new();
         while seen.len() < (PUBLISHERS * EACH) as usize {
             topic.wait_after(cursor).await;
-            let slice = read_after(&topic, cursor, 7);
-            assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
-            cursor = slice.cursor;
-            seen.extend(texts(&slice));
+            let result = read_after(&topic, cursor, 7);
+            assert!(result.gap == 0 && !result.reset && !result.messages.is_empty());
+            cursor = result.cursor;
+            seen.extend(texts(&result));
         }
         seen
     };

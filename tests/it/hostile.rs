@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use poll_vs_push::app::metrics::Refusal;
 
-use crate::support::{Raw, TestServer, draft, eventually, soon};
+use crate::support::{Raw, TestServer, eventually, new_message, soon};
 
 async fn others_are_answered(server: &TestServer) {
     assert_eq!(server.get("/healthz").await.status, 200);
-    assert_eq!(server.post("/topics/others/messages", draft("hi")).await.status, 201);
+    assert_eq!(server.post("/topics/others/messages", new_message("hi")).await.status, 201);
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
     for number in 0..LIMIT {
         server.try_publish(&format!("kept-{number}"), "hi").await.expect("room is made");
     }
-    let refused = server.post("/topics/one-more/messages", draft("hi")).await;
+    let refused = server.post("/topics/one-more/messages", new_message("hi")).await;
     assert_eq!(refused.status, 503);
-    assert_eq!(server.post("/topics/kept-0/messages", draft("again")).await.status, 201);
+    assert_eq!(server.post("/topics/kept-0/messages", new_message("again")).await.status, 201);
     server.stop().await;
 }
 

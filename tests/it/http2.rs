@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Raw, Reader, TestServer, draft, eventually, options, soon};
+use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon};
 
 /// The preface and empty settings.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -104,7 +104,7 @@ async fn http2_serves_all_routes_and_many_pending_requests() {
         .collect();
     eventually("held", || server.waiting(Transport::LongPolling) == WAITING).await;
     assert_eq!(server.app.metrics.open_connections.get(), 1);
-    let stored = client.ask(client.request("POST", "/topics/room/messages", &draft("hi")));
+    let stored = client.ask(client.request("POST", "/topics/room/messages", &new_message("hi")));
     assert_eq!(soon(stored).await.expect("no panic").expect("an answer").status(), 201);
     for answer in held {
         let answer = soon(answer).await.expect("no panic").expect("an answer");
@@ -278,8 +278,8 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
         for number in 0..MESSAGES {
             server.publish(&format!("message {number}")).await;
             for reader in &mut readers {
-                let heard = reader.hear(1).await;
-                payload += heard.messages[0].encode().len() as u64;
+                let received = reader.receive(1).await;
+                payload += received.messages[0].encode().len() as u64;
             }
         }
         let counts = meter.counts();

@@ -68,7 +68,7 @@ async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
     let mut payload = 0;
     for _ in 0..COUNT {
         server.publish("hello").await;
-        payload += reader.hear(1).await.messages[0].encode().len() as u64;
+        payload += reader.receive(1).await.messages[0].encode().len() as u64;
     }
     let down = meter.counts().since(&before).down();
     assert_eq!((down.payload, down.headers), (payload, 0));

@@ -139,7 +139,7 @@ async fn byte_counts_are_those_after_compression() {
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options(Some(server.at(0)))).await;
-        assert_eq!(reader.hear(50).await.messages.len(), 50);
+        assert_eq!(reader.receive(50).await.messages.len(), 50);
         let down = meter.counts().down();
         assert!(down.payload > 10 * down.framing && down.framing > 0, "{down:?}");
         totals.push(down.payload + down.framing);

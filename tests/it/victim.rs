@@ -10,7 +10,7 @@ use poll_vs_push::client::{Dialer, HttpConnection};
 use tokio::time::timeout;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, draft, eventually, soon};
+use crate::support::{Raw, eventually, new_message, soon};
 
 pub const MIB: usize = 1 << 20;
 /// What one client may make the server allocate.
@@ -48,7 +48,7 @@ impl Victim {
     pub async fn serves_others(&self) {
         let mut http = self.http();
         let path = "/topics/others/messages";
-        let published = soon(http.request(Method::POST, path, draft("hi").into())).await;
+        let published = soon(http.request(Method::POST, path, new_message("hi").into())).await;
         assert_eq!(published.expect("an answer").status, 201);
         let polled = soon(http.get("/topics/others/poll?after=0")).await.expect("an answer");
         assert!(!polled.is_empty());

@@ -50,13 +50,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The retention of the [`Tail`] in memory, for a topic with the retention `kept`.
     fn tail_retention(&self, kept: Retention) -> Retention;
 
-    /// Stores `draft` as the next message of the topic, appends it to the tail, and returns its
+    /// Stores `new_message` as the next message of the topic, appends it to the tail, and returns its
     /// offset.
     fn append<'a>(
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>>;
 
     /// Messages after `after` up to `head`, which the tail may have dropped. `None` if the store

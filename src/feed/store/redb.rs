@@ -123,11 +123,11 @@ impl Store for RedbStore {
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
             let (reply, answered) = oneshot::channel();
-            let append = Append { topic: topic.clone(), tail: tail.clone(), draft, reply };
+            let append = Append { topic: topic.clone(), tail: tail.clone(), new_message, reply };
             self.commands.send(Command::Append(append)).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })

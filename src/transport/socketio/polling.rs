@@ -126,7 +126,7 @@ impl Session {
     /// one, which ends the session, or if a WebSocket carries the session.
     pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
         let mut state = self.state();
-        if state.carrier != Transport::SocketioPolling {
+        if state.transport != Transport::SocketioPolling {
             return None;
         }
         let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };

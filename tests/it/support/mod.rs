@@ -46,14 +46,15 @@ pub fn room() -> TopicName {
 }
 
 /// The JSON of a new message.
-pub fn draft(text: &str) -> String {
+pub fn new_message(text: &str) -> String {
     serde_json::json!({ "sender": "A", "text": text }).to_string()
 }
 
 /// Publishes to [`room`], as any client does.
 pub async fn publish(http: &mut HttpConnection, text: &str) {
     let path = format!("/topics/{}/messages", room());
-    let answer = http.request(Method::POST, &path, draft(text).into()).await.expect("an answer");
+    let answer =
+        http.request(Method::POST, &path, new_message(text).into()).await.expect("an answer");
     assert_eq!(answer.status, StatusCode::CREATED);
 }
 
@@ -109,7 +110,7 @@ impl TestServer {
     }
 
     pub async fn try_publish(&self, topic: &str, text: &str) -> Result<Stored, ApiError> {
-        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
+        self.app.publish(&topic.parse().expect("a good name"), new_message(text).as_bytes()).await
     }
 
     /// A cursor in this server's epoch.
@@ -187,7 +188,7 @@ impl Reader {
     }
 
     /// What the server says until there are `count` messages, all in one.
-    pub async fn hear(&mut self, count: usize) -> Update {
+    pub async fn receive(&mut self, count: usize) -> Update {
         let mut all = Update::default();
         while all.messages.len() < count {
             let received = self.next().await;
@@ -202,7 +203,7 @@ impl Reader {
     /// The texts of the next `count` messages, of which none may be lost.
     pub async fn texts(&mut self, count: usize) -> Vec<String> {
         let before = self.cursor().offset;
-        let received = self.hear(count).await;
+        let received = self.receive(count).await;
         assert_eq!((received.gap, received.reset), (0, false));
         let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
         let in_order: Vec<u64> = (before + 1..).take(count).collect();
