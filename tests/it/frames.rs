@@ -16,8 +16,8 @@ fn receive<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>,
     let mut received = Vec::new();
     for part in parts {
         frames.read_buffer().extend_from_slice(part);
-        while let Some(said) = frames.next_frame()? {
-            received.push(format!("{said:?}"));
+        while let Some(received) = frames.next_frame()? {
+            received.push(format!("{received:?}"));
         }
     }
     Ok(received)
@@ -160,7 +160,7 @@ fn buffer_shrinks_after_a_large_message() {
     assert_eq!(frames.next_frame(), Ok(None));
     assert_eq!(frames.read_buffer().capacity(), idle);
     frames.read_buffer().extend_from_slice(&[b'x'; 65_536]);
-    assert!(frames.next_frame().is_ok_and(|said| said.is_some()));
+    assert!(frames.next_frame().is_ok_and(|received| received.is_some()));
     assert_eq!(frames.read_buffer().capacity(), idle);
     assert!(idle <= 4096, "{idle}");
 }

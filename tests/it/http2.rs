@@ -18,22 +18,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::support::http2::{
+    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, frame, opening,
+};
 use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon};
 
-/// The preface and empty settings.
-const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Frame types (RFC 9113, section 6).
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+/// The initial window of a stream (RFC 9113, section 6.9.2).
+const WINDOW: u32 = 65_535;
 
 /// Sends `bytes`, and returns everything that the server sends until it closes the connection.
 async fn until_end(server: &TestServer, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // Both sides report an error if the server closes the connection before it has read everything.
     let _ = soon(stream.write_all(bytes)).await;
-    let _ = soon(stream.read_to_end(&mut said)).await;
-    said
+    let _ = soon(stream.read_to_end(&mut received)).await;
+    received
 }
 
 /// The types of the frames in `bytes`, in order.
@@ -175,9 +175,9 @@ async fn oversized_headers_are_rejected_and_the_connection_stays_open() {
 #[tokio::test]
 async fn incomplete_preface_closes_the_connection() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
-    for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+    for received in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let mut raw = Raw::connect(server.address).await;
-        raw.send(said).await;
+        raw.send(received).await;
         raw.ends().await;
     }
     assert_eq!(server.app.metrics.refusals(Refusal::SlowHead), 3);
@@ -213,9 +213,8 @@ async fn client_that_does_not_answer_pings_is_disconnected() {
         (config.header_timeout, config.idle_timeout) = (Duration::from_secs(600), Duration::MAX);
     })
     .await;
-    // Sends the preface and empty settings, then nothing.
-    let said = until_end(&server, OPENING).await;
-    assert!(kinds(&said).contains(&PING), "{said:?}");
+    let received = until_end(&server, &opening(WINDOW)).await;
+    assert!(kinds(&received).contains(&PING), "{received:?}");
     server.until_all_have_left().await;
     server.stop().await;
 }
@@ -223,17 +222,16 @@ async fn client_that_does_not_answer_pings_is_disconnected() {
 #[tokio::test]
 async fn flood_of_cancelled_streams_closes_the_connection() {
     let server = TestServer::start().await;
-    let mut flood = OPENING.to_vec();
-    for number in 0..500_u32 {
-        let stream = (2 * number + 1).to_be_bytes();
-        // HEADERS of a complete request: GET, http, /, and a host named x (RFC 7541, appendix A).
-        flood.extend(b"\0\0\x06\x01\x05".iter().chain(&stream));
-        flood.extend(b"\x82\x86\x84\x41\x01x");
-        // RST_STREAM with the code CANCEL.
-        flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
+    let mut flood = opening(WINDOW);
+    for stream in (1..1_000).step_by(2) {
+        // A complete request: GET, http, /, and a host named x (RFC 7541, appendix A).
+        let headers = b"\x82\x86\x84\x41\x01x";
+        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, headers));
+        let cancel = [0, 0, 0, 8];
+        flood.extend(frame(RST_STREAM, 0, stream, &cancel));
     }
-    let said = until_end(&server, &flood).await;
-    assert!(kinds(&said).contains(&GOAWAY), "{said:?}");
+    let received = until_end(&server, &flood).await;
+    assert!(kinds(&received).contains(&GOAWAY), "{received:?}");
     server.until_all_have_left().await;
     assert_eq!(server.get("/healthz").await.status, 200);
     server.stop().await;
@@ -325,9 +323,9 @@ async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it
     .await;
     let mut subscriber = server.subscribe("sse+h2".parse::<Variant>().expect("one"), None).await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-    stream.write_all(OPENING).await.expect("it reads");
+    stream.write_all(&opening(WINDOW)).await.expect("it reads");
     let mut has_ended = false;
-    // Every ping is answered, until the server has said goodbye and closed the connection.
+    // Answers every ping until the server has sent GOAWAY and closed the connection.
     let mut head = [0; 9];
     while soon(stream.read_exact(&mut head)).await.is_ok() {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -335,8 +333,7 @@ async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it
         match (head[3], head[4]) {
             (GOAWAY, _) => has_ended = true,
             (PING, 0) => {
-                let pong = [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &payload[..]].concat();
-                let _ = stream.write_all(&pong).await;
+                let _ = stream.write_all(&frame(PING, ACK, 0, &payload)).await;
             }
             _ => {}
         }

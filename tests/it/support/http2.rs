@@ -71,18 +71,26 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// True for a ping that is to be answered.
+    pub fn is_ping(&self) -> bool {
+        self.kind == PING && self.flags & ACK == 0
+    }
 }
 
 /// The next frame.
 pub async fn next_frame(io: &mut (impl AsyncRead + Unpin)) -> Frame {
     let mut head = [0; 9];
     soon(io.read_exact(&mut head)).await.expect("a frame");
-    let [l1, l2, l3, kind, _flags, s1, s2, s3, s4] = head;
+    let [l1, l2, l3, kind, flags, s1, s2, s3, s4] = head;
     let mut payload = vec![0; u32::from_be_bytes([0, l1, l2, l3]) as usize];
     soon(io.read_exact(&mut payload)).await.expect("a whole frame");
-    Frame { kind, stream: u32::from_be_bytes([s1, s2, s3, s4]), payload }
+    Frame { kind, flags, stream: u32::from_be_bytes([s1, s2, s3, s4]), payload }
 }
 
 /// A client that sends as much data as the windows of the server allow (RFC 9113, section 6.9).
