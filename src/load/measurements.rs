@@ -91,7 +91,7 @@ impl Measurements<'_> {
         let mut verifier = Verifier { one_way: self.one_way, ..Verifier::default() };
         for log in &self.logs {
             verifier.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
-            // A gap or a reset is a loss that the server owned up to.
+            // Gaps and resets reported by the server count as losses.
             verifier.deliveries.lost += log.notices;
         }
         verifier

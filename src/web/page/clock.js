@@ -1,4 +1,4 @@
-// Two clocks, the browser's and the server's, and how to wait.
+// The clocks of the browser and the server, and functions that wait.
 
 /** Milliseconds since the Unix epoch by a clock that never jumps. */
 export const now = () => performance.timeOrigin + performance.now();
@@ -42,30 +42,30 @@ export async function sleepUntil(due, settings, signal) {
 const SAMPLES = 20;
 
 /**
- * The server's clock in terms of ours. A message that this page published was stored between the
- * start of the request and its answer, which bounds the difference of the clocks from both sides.
- * Of all differences that the last publications allow, the smallest is taken: none, if server and
- * browser share a machine.
+ * The difference between the server's clock and the browser's. A message that this page published
+ * was stored between the start of the request and its response, which bounds the difference from
+ * both sides. The smallest difference that the last publications allow is used: zero if server and
+ * browser run on the same machine.
  */
 class ServerClock {
   #asked = new Map(); // "epoch:offset" -> [sentAt, answeredAt]
   #stamped = new Map(); // "epoch:offset" -> publishedAt, by the server's clock
-  #bounds = []; // [least, greatest] difference, one a publication
+  #bounds = []; // [least, greatest] difference of each publication
   differenceMs = 0;
 
-  /** This page's publication was sent and answered at these times. */
+  /** Records when a publication of this page was sent and answered. */
   answered(key, sentAt, answeredAt) {
     remember(this.#asked, key, [sentAt, answeredAt]);
     this.#compare(key);
   }
 
-  /** A message says that the server stored it at this time. */
+  /** Records when the server stored a message. */
   stamped(key, publishedAt) {
     remember(this.#stamped, key, publishedAt);
     this.#compare(key);
   }
 
-  /** The same instant by our clock. */
+  /** The same instant by the browser's clock. */
   toOurs(publishedAt) {
     return publishedAt + this.differenceMs;
   }

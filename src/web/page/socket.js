@@ -1,18 +1,19 @@
-// What both ways over a WebSocket share: the opening of it, its end, and the simulated link.
+// A WebSocket over the simulated link, for the lanes of WebSocket and Socket.IO.
 
 import { now } from "./clock.js";
 
 /**
- * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
- * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
- * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
+ * Opens a WebSocket and returns when it closes, which is an error, or `signal` is aborted. Calls
+ * `opened(socket, fail)` once, then `received(text, leftAt)` for each text frame, in order, and
+ * `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
-export async function openSocket(lane, path, head, signal, { opened, heard, closed, heartbeatMs }) {
+export async function openSocket(lane, path, head, signal, handlers) {
+  const { opened, received, closed, heartbeatMs } = handlers;
   await lane.link.connect();
-  const ask = lane.asks();
+  const request = lane.startRequest();
   await lane.link.up();
   signal.throwIfAborted();
-  lane.sends(ask);
+  lane.requestArrived(request);
   lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
@@ -20,12 +21,12 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {
-      ask.leftAt = now();
+      request.leftAt = now();
       stream = lane.track.add("streams", { from: now() });
       await lane.link.down();
       if (signal.aborted) return;
       lane.expects(2 * heartbeatMs());
-      ask.doneAt = now();
+      request.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
       opened(socket, reject);
     };
@@ -35,12 +36,12 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       try {
         if (signal.aborted) return;
         lane.expects(2 * heartbeatMs());
-        heard(data, leftAt);
+        received(data, leftAt);
       } catch (error) {
         reject(error);
       }
     };
-    // 1006 is the browser's word for "without a word".
+    // 1006: the connection ended without a close frame.
     socket.onclose = ({ code, reason }) =>
       reject(new Error(code === 1006 ? "connection lost" : `closed with ${code} ${reason}`));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
