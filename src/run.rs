@@ -328,7 +328,7 @@ pub struct LinkUse {
     pub up: LinkPackets,
     /// From server to subscriber.
     pub down: LinkPackets,
-    /// Packets that were lost although the link was not asked to lose them: it fell behind.
+    /// Packets dropped beyond the configured loss, because the link fell behind.
     pub missed: u64,
     /// Actual minus planned instant at which packets arrived, microseconds.
     pub late_us: Histogram,

@@ -105,8 +105,8 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// True if there is room for one more address of its own. Buckets that are full again say no
-    /// more than none, and are dropped, though not more often than every [`SWEEP_INTERVAL`].
+    /// True if one more address can have its own bucket. Buckets that are full again carry no
+    /// information and are dropped, at most once per [`SWEEP_INTERVAL`].
     fn has_room(&mut self, per_s: f64, now: Instant) -> bool {
         let is_full = self.of_address.len() >= REMEMBERED;
         if is_full && self.swept_at.is_none_or(|at| now >= at + SWEEP_INTERVAL) {

@@ -1,6 +1,6 @@
-//! A stream whose connection is charged for what has been read from it and is not processed yet:
-//! the parts of a WebSocket message. tungstenite keeps them until the message is complete, and does
-//! not say how many there are.
+//! A stream that charges its connection for bytes that were read and are not processed yet: the
+//! parts of a WebSocket message. tungstenite keeps them until the message is complete and does not
+//! report their size.
 
 use std::io;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ impl<S> ChargedReads<S> {
         ChargedReads { stream, charge: account.charge(), held: 0, is_complete: false }
     }
 
-    /// A control frame with so many bytes of payload was read. It can be in the middle of a
+    /// A control frame with `payload_bytes` bytes of payload was read. It can be in the middle of a
     /// message.
     pub fn end_control_frame(&mut self, payload_bytes: usize) {
         self.held = self.held.saturating_sub(payload_bytes + CONTROL_FRAME_BYTES);

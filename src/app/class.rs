@@ -15,7 +15,7 @@ use crate::measure::Histogram;
 use crate::message::TopicName;
 use crate::variant::Transport;
 
-/// A device or team that was not heard of for so long has left.
+/// A device or team without a report for this time has left.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 /// Devices and teams at the same time.
 const DEVICES_MAX: usize = 1_000;
@@ -180,7 +180,7 @@ impl Class {
     /// # Errors
     /// If `key` is not the teacher's, or a value is out of range.
     pub fn set(&self, key: &str, settings: Settings) -> Result<(), ApiError> {
-        // Digests, so that the time of the comparison says nothing about the key.
+        // Compares digests, so that the duration does not reveal the key.
         if Sha256::digest(key) != Sha256::digest(&self.key) {
             let text = "key: must be the one in the address that the server printed";
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));

@@ -147,7 +147,7 @@ pub struct AwakeSleep {
 }
 
 impl AwakeSleep {
-    /// Begins anew. The timer is set when it fires, and not each time.
+    /// Restarts. The timer is reset when it fires, not on each call.
     pub fn restart(&mut self) {
         self.start = Instant::now();
     }

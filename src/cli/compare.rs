@@ -131,7 +131,7 @@ impl Common {
         if self.no_calibration {
             load_test = load_test.uncalibrated();
         }
-        // Before the namespace, which nobody outside of it can reach.
+        // Before entering the namespace, which cannot be reached from outside.
         let watched = self.watch.map(Watch::listen).transpose()?;
         if load_test.uses_packet_link() {
             packet_link::enter()?;

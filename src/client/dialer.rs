@@ -60,7 +60,7 @@ pub struct Journal(Mutex<Vec<(Instant, JournalEntry)>>);
 pub enum JournalEntry {
     /// A request was sent.
     Request,
-    /// A response was complete, with so many messages.
+    /// A response was received completely.
     Response { messages: usize },
 }
 

@@ -77,7 +77,7 @@ impl PollClient {
         self.cursor
     }
 
-    /// How long the server's last response asked to stay away, if it did.
+    /// The `Retry-After` of the last response, if any.
     pub fn retry_after(&self) -> Option<Duration> {
         self.http.retry_after()
     }

@@ -1,4 +1,4 @@
-//! A synthetic run for tests: every way simulated event by event, without a server.
+//! A synthetic run for tests: every transport simulated event by event, without a server.
 //!
 //! Latencies follow theory.rs by construction, plus a little work; bytes and CPU are plausible.
 
@@ -44,7 +44,7 @@ pub fn scenario(toml: &str) -> Scenario {
     scenario
 }
 
-/// Whatever the scenario asks for, simulated.
+/// A simulated run of the scenario.
 pub fn run_of(scenario: &Scenario) -> Run {
     let cell = |repeat: u32| {
         scenario.points().into_iter().flat_map(move |point| {
@@ -81,7 +81,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
     }
 }
 
-/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
+/// How a transport waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Pattern {
     Asking { gap_s: f64, hold_s: f64 },

@@ -1,4 +1,4 @@
-//! What a report must and must not say, whichever form it takes.
+//! Required and forbidden content of a report, in every format.
 
 use std::path::Path;
 

@@ -266,7 +266,7 @@ fn begins(drain: &mut DrainBegins, cx: &mut std::task::Context<'_>) -> bool {
     drain.as_mut().is_some_and(|drain| Pin::new(drain).poll(cx).is_ready())
 }
 
-/// A connection that can be told to end after the response under way.
+/// A connection that can be closed after the current response.
 trait Drain {
     fn drain(&mut self);
 }

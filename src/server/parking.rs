@@ -1,10 +1,11 @@
-//! Connections of HTTP/1 whose client waits: for the response to a poll, or for the next part of a
-//! stream. hyper keeps 10 kB of buffers and state for a connection, and looks at all of it whenever
-//! a part is written. So such a connection is taken from hyper, parked, and served by the few lines
+//! HTTP/1 connections whose client waits: for the response to a poll, or for the next part of a
+//! stream. hyper keeps 10 kB of buffers and state for a connection, and visits all of it whenever a
+//! part is written. Therefore such a connection is taken from hyper, parked, and served by the code
 //! here; hyper gets it back for the next request.
 //!
-//! A response that is ready after its connection was parked is written by a new connection of
-//! hyper, which reads the request again, as far as the format of a response depends on it.
+//! A response that becomes ready after its connection was parked is written by a new hyper
+//! connection, which reads a request with the same properties as far as the format of the response
+//! depends on them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -32,7 +33,7 @@ pub(super) struct Parking<S, F, B> {
     slot: Slot<F, B>,
 }
 
-/// Where the response that is under way is, so that it can be had without hyper.
+/// Holds the pending response, so that it can be taken without hyper.
 #[derive(Debug)]
 pub(super) struct Slot<F, B>(Arc<Mutex<State<F, B>>>);
 
@@ -45,7 +46,7 @@ impl<F, B> Clone for Slot<F, B> {
 #[derive(Debug)]
 struct State<F, B> {
     under_way: UnderWay<F, B>,
-    /// What the next request that hyper reads is answered with.
+    /// The response to the next request that hyper reads.
     resumed: Option<Response<B>>,
 }
 

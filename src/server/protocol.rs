@@ -38,7 +38,7 @@ pub(super) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(
     Ok((protocol, Bytes::copy_from_slice(&first[..count])))
 }
 
-/// A stream of which bytes were read ahead: they are read again first.
+/// A stream with bytes that were read ahead, which are returned first.
 #[derive(Debug)]
 pub(super) struct Rewind<S> {
     first: Bytes,
@@ -51,7 +51,7 @@ impl<S> Rewind<S> {
         Rewind { first, stream }
     }
 
-    /// What has been read and not said again, and the stream.
+    /// The bytes that have not been read again, and the stream.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.first, self.stream)
     }

@@ -8,14 +8,14 @@ use hyper::{Method, Uri};
 
 use crate::app::token::Right;
 
-/// Who may use a route where the server asks for tokens.
+/// Who may use a route if the server requires tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
     Public,
     /// The holder of a token that grants this right on the topic in the path.
     Topic(Right),
-    /// The holder of any valid token; the topic comes later, and is checked then.
+    /// The holder of any valid token; the topic is checked later, when it is known.
     SocketIo,
 }
 

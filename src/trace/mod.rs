@@ -2,9 +2,8 @@
 //!
 //! [`run`] records every byte that a subscriber of `transport` sends and receives while a few
 //! messages are published. `reader` splits the bytes into requests, responses, chunks and frames,
-//! and those into [`Part`]s, each of a kind that the byte ledger of the load test knows. It reads
-//! the bytes on its own, so that the sums of its parts check the ledger. [`render`] prints the
-//! result.
+//! and those into [`Part`]s, each of a kind of the load test's byte ledger. It parses the bytes
+//! independently, so that the sums of the parts verify the ledger. [`render`] prints the result.
 
 mod content;
 mod part;
@@ -58,7 +57,7 @@ pub enum Action {
     Send(&'static str),
     /// The server has sent something.
     Receive(&'static str),
-    /// Nothing crosses the network for so long.
+    /// Nothing crosses the network during this time.
     Wait { duration: Duration, place: &'static str },
 }
 

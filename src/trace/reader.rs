@@ -13,7 +13,7 @@ pub(super) enum Direction {
     Down,
 }
 
-/// Something that is complete in itself.
+/// A complete unit.
 #[derive(Debug)]
 pub(super) struct Unit {
     /// When its first bytes were sent or received.
@@ -53,7 +53,7 @@ enum Mode {
 pub(super) struct Reader {
     direction: Direction,
     mode: Mode,
-    /// Bytes that belong to no unit yet, and when the first of them came.
+    /// Bytes of the incomplete unit, and when the first of them arrived.
     buffer: Vec<u8>,
     began: Option<Instant>,
 }

@@ -14,7 +14,7 @@ use lines::{Line, Role};
 /// The style sheet of the HTML, which the book uses as well.
 const STYLE: &str = include_str!("../../docs/trace.css");
 
-/// The trace as text of at most so many columns.
+/// The trace as text with at most `columns` columns.
 pub fn text(trace: &Trace, columns: usize, is_coloured: bool) -> String {
     let mut text = String::new();
     for line in lines::of(trace, columns) {

@@ -16,7 +16,7 @@ use crate::variant::{Extra, Variant};
 
 /// How long a message may take in addition to the waits that the options allow.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The shortest pause that is shown as a wait, unless messages or polls come faster.
+/// The shortest pause that is shown as a wait, unless messages or polls are more frequent.
 const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// What to record.

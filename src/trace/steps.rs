@@ -29,7 +29,7 @@ pub(super) struct Pause {
 struct Connection {
     up: Reader,
     down: Reader,
-    /// Units that came down after the head of the response.
+    /// Units received after the headers of the response.
     received: usize,
 }
 

@@ -91,18 +91,18 @@ pub struct OlderMessages {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full. The message is not stored.
-    #[error("the disk is full: the message is not stored; make room, publishing then goes on")]
+    #[error("the disk is full: the message is not stored; free some space to continue publishing")]
     Full,
     /// Another error of the system.
     #[error("the store failed, the message may be stored or not: {0}")]
     Failed(String),
     /// The store was closed because the server shuts down.
-    #[error("the server is going away: the message is not stored")]
+    #[error("the server is shutting down: the message is not stored")]
     Closed,
     #[error("'{file}' is in use by another process: stop that one, or name another directory")]
     InUse { file: String },
     #[error(
-        "'{file}' is not a feed of ours ({why}): name another directory, or move the file away"
+        "'{file}' is not a feed of this program ({why}): name another directory, or move the file away"
     )]
     UnknownFormat { file: String, why: String },
     #[error(

@@ -106,7 +106,7 @@ impl Store for RedbStore {
     }
 
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError> {
-        // The feed opens what the file held at once, and whatever comes later begins at 0.
+        // The feed opens the topics of the file at the start; later topics begin at 0.
         let offset = self.heads.get(topic).copied().unwrap_or(0);
         Ok(Cursor { epoch: self.epoch, offset })
     }
@@ -133,7 +133,7 @@ impl Store for RedbStore {
         })
     }
 
-    /// Reads on the blocking pool: the file may be slow, and the runtime's threads serve everybody.
+    /// Reads on the blocking pool: the file may be slow and must not block the runtime's threads.
     fn read_older<'a>(
         &'a self,
         topic: &'a TopicName,

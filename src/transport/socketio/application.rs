@@ -129,7 +129,7 @@ async fn on_packet(
             Ok(())
         }
         Kind::Event | Kind::BinaryEvent => on_event(session, packet, attachments).await,
-        // The server asks for no acknowledgements.
+        // The server requests no acknowledgements.
         Kind::Ack | Kind::BinaryAck => {
             let data: Result<Vec<&RawValue>, _> = serde_json::from_str(packet.data);
             data.map(drop).map_err(|_| Ending::INVALID)

@@ -68,8 +68,8 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     Err(ended)
 }
 
-/// Returns when the poll ends whatever there is to send: the session ends, or polls are to pause.
-/// Pings are sent meanwhile.
+/// Returns when the poll must end even without data: the session ends, or polls are to pause. Pings
+/// are sent meanwhile.
 async fn timer(session: &Session) -> Result<Output, Ending> {
     loop {
         let tick_at = session.tick_at();

@@ -74,7 +74,7 @@ const PING: &str = "2";
 /// Ends a poll that is no longer needed.
 pub const NOOP: &str = "6";
 
-/// One client, whatever carries its packets.
+/// One client, on either transport.
 #[derive(Debug)]
 pub struct Session {
     /// A secret that it shares with its client.
@@ -445,8 +445,8 @@ impl Session {
         state.unconnected_since.map_or(ping, |since| ping.min(connect_by(since)))
     }
 
-    /// When [`Session::tick`] is to be called next although no poll is under way, which would call
-    /// it; `None` if a WebSocket carries the session. What happens until then gives the client
+    /// When [`Session::tick`] must be called next although no poll is pending, which would call it;
+    /// `None` if a WebSocket carries the session. What happens until then gives the client
     /// `--send-timeout` or `--connect-timeout` from that moment, so nothing is due earlier.
     pub fn check_at(&self) -> Option<Instant> {
         let App { config, pauses, .. } = &*self.app;

@@ -260,7 +260,7 @@ impl Session {
         self.changed.notify_one();
     }
 
-    /// The WebSocket came to nothing, and the polls go on; or it carries the session from now on.
+    /// The upgrade failed and the polls continue, or the WebSocket carries the session from now on.
     pub fn end_upgrade(&self, succeeded: bool) {
         let mut state = self.state();
         state.upgrade = Upgrade::None;

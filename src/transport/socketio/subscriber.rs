@@ -19,14 +19,14 @@ pub struct Subscriber {
     cursor: Cursor,
 }
 
-/// What a Socket.IO packet says, as far as a subscriber cares.
+/// The content of a Socket.IO packet for a subscriber.
 const CONNECT: &str = "0";
 const CONNECTED: &str = "0{";
 const EVENT: &str = "2";
 
 impl Subscriber {
-    /// Opens a session, connects, subscribes, and hears where the subscription begins. Starts on
-    /// the transport that it is to stay on; there is no upgrade.
+    /// Opens a session, connects, subscribes, and receives the position where the subscription
+    /// begins. Starts on the transport that it is to stay on; there is no upgrade.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
@@ -59,7 +59,7 @@ impl Subscriber {
         }
     }
 
-    /// Waits for the server to speak.
+    /// Waits for a packet from the server.
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.

@@ -83,7 +83,7 @@ impl FeedFile {
         &self.path
     }
 
-    /// From now on a commit waits for the disk, whatever the durability.
+    /// From now on every commit is synced to the disk, at any durability.
     pub fn sync_from_now_on(&self) {
         self.syncs.store(true, Relaxed);
     }
