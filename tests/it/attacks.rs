@@ -20,7 +20,7 @@ async fn pings_whose_answers_are_not_read_take_little_memory() {
     }
 }
 
-/// What a client is told about its own messages is bounded as pongs are.
+/// Responses to a client's own messages are bounded, as pongs are.
 #[tokio::test]
 async fn errors_that_are_not_read_take_little_memory() {
     for path in ["/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"] {
@@ -90,7 +90,7 @@ async fn messages_that_never_end_take_the_memory_of_one_address() {
                 raw.send_all_it_takes(&[b'x'; 389_999]).await;
             } else {
                 raw.upgrade(path).await;
-                // A message in two fragments, of which the second does not come.
+                // A message in two fragments, of which the second is never sent.
                 raw.send_all_it_takes(&frame(0x01, &[b'x'; 389_999])).await;
             }
             clients.push(raw);
@@ -107,7 +107,7 @@ async fn sessions_that_are_not_polled_take_the_memory_of_one_client() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
     let path = "/socket.io/?EIO=4&transport=polling";
-    // Each is answered with an error of the server's own words, of more bytes.
+    // Each is answered with an error text of the server, which is longer.
     let packets = ["42[\"subscribe\",1]"; 300].join("\x1e");
     for _ in 0..400 {
         let opened = soon(http.get(path)).await.expect("a session");

@@ -1,4 +1,4 @@
-//! The live page in a real browser: it shows what really happens.
+//! The live page in a real browser: what it shows agrees with the server.
 
 mod driver;
 mod lesson;

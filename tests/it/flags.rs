@@ -1,5 +1,5 @@
-//! Every flag that takes a number or a duration, of every command, at values that nobody expects:
-//! each is refused by name, or the command does its work with it. None panics.
+//! Every flag that takes a number or a duration, of every command, at unusual values: each is
+//! refused by name, or the command does its work with it. None panics.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -62,7 +62,7 @@ fn try_each(command: &str, given: &[(&str, &str)], more: &[&str]) -> usize {
     flags.len()
 }
 
-/// A command that does not accept a value names the flag; whatever else happens, it does not panic.
+/// A command that does not accept a value names the flag, and never panics.
 fn check(command: &str, flag: &str, value: &str, code: Option<i32>, error: &str) {
     assert!(matches!(code, Some(0..=2)), "{command}: {code:?}: {error}");
     assert!(!error.contains("panicked"), "{command}: {error}");

@@ -55,7 +55,7 @@ async fn a_head_that_does_not_end_is_refused() {
         let mut raw = Raw::connect(server.address).await;
         raw.send_all_it_takes(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n").await;
         raw.send_all_it_takes(line.repeat(100_000 / line.len()).as_bytes()).await;
-        // It is told so with 431, unless the connection is gone before it can hear of it.
+        // The response is 431, unless the connection closes before the client can read it.
         eventually("cut off", || server.app.metrics.open_connections.get() == 0).await;
     }
     others_are_answered(&server).await;
@@ -68,7 +68,7 @@ async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
     let server = TestServer::with(|config| config.max_topics = LIMIT).await;
     let mut http = server.http();
     for number in 0..10_000 {
-        // Names that nobody publishes to are dropped when there are too many.
+        // Topics without messages are dropped when there are too many.
         soon(http.get(&format!("/topics/flood-{number}/poll"))).await.expect("a 200");
     }
     for number in 0..1_000_000 {
@@ -90,7 +90,7 @@ async fn giant_and_endless_frames_are_refused_before_they_are_there() {
     let server = TestServer::with(|config| config.max_message_bytes = 1_000).await;
     let mut giant = Raw::connect(server.address).await;
     giant.upgrade("/topics/room/ws").await;
-    // A text frame of 2^62 bytes, it says.
+    // The header of a text frame of 2^62 bytes.
     let head = [0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
     giant.send(head).await;
     assert_eq!(giant.closed_with().await, 1009);
@@ -129,7 +129,7 @@ async fn compression_is_not_spoken() {
     let answer = raw.answer().await;
     assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None));
     raw.event().await;
-    // A frame that says it is compressed.
+    // A frame that is marked as compressed.
     raw.send_frame(0xc1, b"\x4a\x4c\x04\x00").await;
     assert_eq!(raw.closed_with().await, 1002);
 

@@ -70,7 +70,7 @@ fn workloads() -> Vec<Need> {
     (0..WORKLOADS).map(workload).collect()
 }
 
-/// What the page's formulas say; absent where there is nothing to run them with.
+/// The results of the page's formulas; absent if there is no program to run them.
 async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> Option<Vec<Value>> {
     let model = model::data(costs, prices, &needs[0]);
     let mut input = tempfile::NamedTempFile::new().expect("a file");
@@ -91,7 +91,8 @@ async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> O
     Some(serde_json::from_slice(&output.stdout).expect("a list"))
 }
 
-/// Panics unless every field of `ours` is in `theirs` with the same value, numbers within reason.
+/// Panics unless every field of `ours` is in `theirs` with the same value, numbers within the
+/// tolerance.
 fn assert_same(ours: &Value, theirs: &Value, tolerance: f64, what: &str) {
     match (ours, theirs) {
         (Value::Object(fields), Value::Object(_)) => {

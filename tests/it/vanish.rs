@@ -74,7 +74,7 @@ fn run(command: &str) {
 
 /// A network namespace for the server, at the other end of a virtual link. Removed when dropped.
 struct ServersNetwork {
-    /// A process that only keeps the namespace alive.
+    /// A process that keeps the namespace open.
     keeper: Child,
 }
 

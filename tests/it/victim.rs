@@ -1,4 +1,4 @@
-//! A server in a process of its own that is attacked, with default limits, and what it holds:
+//! A server in a separate process that is attacked, with default limits, and its resources:
 //! resident memory, bytes of log, file descriptors. Another client is served meanwhile.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ const ONE_CLIENT_BYTES: usize = 64 * MIB;
 const ONE_ADDRESS_BYTES: usize = 256 * MIB;
 /// What a client may make the server log in a minute; no attack takes longer.
 const LOG_BYTES: u64 = 1 << 20;
-/// How long an attacker that is not read from goes on.
+/// How long an attacker continues while the server does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub struct Victim {
@@ -107,7 +107,7 @@ impl Victim {
         assert!(grown <= limit, "{what}: {grown} bytes more than before");
     }
 
-    /// Checks what is left once they are gone.
+    /// Checks what remains after they have disconnected.
     pub async fn recovers(&self, what: &str) {
         self.serves_others().await;
         eventually("descriptors are closed", || self.descriptors() <= self.descriptors_before)

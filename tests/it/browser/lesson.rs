@@ -1,4 +1,4 @@
-//! The lesson in a real browser: guesses, the way of a message, faults of the network.
+//! The lesson in a real browser: guesses, the steps of a message, faults of the network.
 
 use super::*;
 

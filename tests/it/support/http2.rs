@@ -1,4 +1,4 @@
-//! HTTP/2 in bytes: frames that are sent as they are, valid or not, and read one by one.
+//! HTTP/2 in bytes: sends frames unchanged, valid or not, and reads them one by one.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ pub fn opening(window: u32) -> Vec<u8> {
 
 /// The preface of a client whose flow control never stops the server.
 pub fn opening_without_flow_control() -> Vec<u8> {
-    // A connection begins with 65,535 bytes, whatever the settings.
+    // The window of a connection is 65,535 bytes at first, independent of the settings.
     let more = (WINDOW_MAX - 65_535).to_be_bytes();
     [opening(WINDOW_MAX), frame(WINDOW_UPDATE, 0, 0, &more)].concat()
 }
@@ -77,7 +77,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// True for a ping that is to be answered.
+    /// True for a ping that requires an answer.
     pub fn is_ping(&self) -> bool {
         self.kind == PING && self.flags & ACK == 0
     }

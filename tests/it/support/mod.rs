@@ -182,12 +182,12 @@ impl Reader {
         Reader(soon(Subscriber::connect(variant, dialer, options)).await.expect("subscribes"))
     }
 
-    /// What the server says next.
+    /// The next update.
     pub async fn next(&mut self) -> Update {
         soon(self.0.next()).await.expect("an answer")
     }
 
-    /// What the server says until there are `count` messages, all in one.
+    /// All updates until there are `count` messages, merged into one.
     pub async fn receive(&mut self, count: usize) -> Update {
         let mut all = Update::default();
         while all.messages.len() < count {
