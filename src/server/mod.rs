@@ -29,7 +29,7 @@ use crate::app::token::{BadKey, TokenKey};
 use crate::app::{App, BadLimits, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
-use crate::private::warn_if_exposed;
+use crate::private_files::warn_if_exposed;
 use accept::Listener;
 pub use accept::listen;
 

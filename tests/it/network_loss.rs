@@ -41,7 +41,7 @@ fn vanished_clients_are_noticed_on_every_transport() {
     }
     let mut inside = Command::new("unshare");
     inside.arg("-rn").arg(std::env::current_exe().expect("the test's own path"));
-    inside.args(["vanish::inside_a_namespace", "--exact", "--ignored", "--nocapture"]);
+    inside.args(["network_loss::inside_a_namespace", "--exact", "--ignored", "--nocapture"]);
     let output = inside.env(INSIDE, "1").stdin(Stdio::null()).output().expect("unshare runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{text}");
