@@ -16,8 +16,8 @@ fn receive<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>,
     let mut received = Vec::new();
     for part in parts {
         frames.read_buffer().extend_from_slice(part);
-        while let Some(received) = frames.next_frame()? {
-            received.push(format!("{received:?}"));
+        while let Some(frame) = frames.next_frame()? {
+            received.push(format!("{frame:?}"));
         }
     }
     Ok(received)

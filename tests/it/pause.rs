@@ -9,7 +9,7 @@ use poll_vs_push::transport::Subscriber;
 use poll_vs_push::variant::{Transport, Variant};
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
