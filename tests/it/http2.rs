@@ -175,9 +175,9 @@ async fn oversized_headers_are_rejected_and_the_connection_stays_open() {
 #[tokio::test]
 async fn incomplete_preface_closes_the_connection() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
-    for received in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+    for sent in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let mut raw = Raw::connect(server.address).await;
-        raw.send(received).await;
+        raw.send(sent).await;
         raw.ends().await;
     }
     assert_eq!(server.app.metrics.refusals(Refusal::SlowHead), 3);
