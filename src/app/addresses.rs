@@ -1,5 +1,5 @@
-//! What one client address may take: connections and other things at the same time, publications in
-//! a second. The tables are bounded, so that many addresses cost no more than memory for that many.
+//! Limits per client address: concurrent resources such as connections, and publications per
+//! second. The tables are bounded, however many addresses there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,4 +1,4 @@
-//! The client that sent a request, and what it may do.
+//! The client that sent a request, and its rights.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub struct Remote {
     /// The address for the limits of one address; `None` if they do not apply.
     pub limited_address: Option<IpAddr>,
     pub peer: Peer,
-    /// What the connection is charged for.
+    /// The memory account of the connection.
     pub account: Account,
 }
 
@@ -80,7 +80,7 @@ impl Client {
         Ok(())
     }
 
-    /// What the client's connection is charged for.
+    /// The memory account of the client's connection.
     pub fn account(&self) -> &Account {
         &self.remote.account
     }
@@ -93,7 +93,7 @@ impl Client {
     /// Checks that the token has not expired since the request was authenticated.
     ///
     /// # Errors
-    /// If it has.
+    /// If it has expired.
     pub fn check_token(&self) -> Result<(), End> {
         let has_expired = self.claims.as_ref().is_some_and(|claims| claims.is_over());
         if has_expired { Err(End::TokenExpired) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! The server: all transports on one feed, behind an accept loop of its own.
+//! The server: all transports on one feed, with its own accept loop.
 //!
 //! [`Server::bind`] opens the port. [`Server::serve`] serves until its shutdown future is ready,
 //! and then drains: no new connections are accepted, WebSockets are closed, waiting polls get their
@@ -83,7 +83,7 @@ impl Server {
     /// Opens the feed, to be served on a port that is [taken](listen) already.
     ///
     /// # Errors
-    /// Those of [`Server::bind`], but for the address. Must be called within a runtime.
+    /// Those of [`Server::bind`], except for the address. Must be called within a runtime.
     pub fn on(listener: std::net::TcpListener, config: ServerConfig) -> Result<Server, BindError> {
         let address = config.listen;
         if config.demo && !address.ip().is_loopback() {

@@ -26,7 +26,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 /// Parts up to this size are copied to be written with their framing in one go.
 const COPIED_BYTES_MAX: usize = 4 << 10;
 
-/// What hyper serves on one connection: `inner`, whose response can be parked.
+/// The service of one connection: `inner`, whose response can be parked.
 #[derive(Debug, Clone)]
 pub(super) struct Parking<S, F, B> {
     inner: S,
@@ -109,17 +109,17 @@ impl<F, B> Slot<F, B> {
         self.0.lock().expect("no panic under this lock")
     }
 
-    /// True if a stream is under way.
+    /// True if a stream is being sent.
     pub fn has_stream(&self) -> bool {
         matches!(self.lock().under_way, UnderWay::Stream(..))
     }
 
-    /// True if a response is under way.
+    /// True if a response is pending.
     pub fn has_response(&self) -> bool {
         matches!(self.lock().under_way, UnderWay::Response(..))
     }
 
-    /// What is under way, which hyper then no longer has.
+    /// Takes the pending response or stream from hyper.
     pub fn take(&self) -> UnderWay<F, B> {
         std::mem::replace(&mut self.lock().under_way, UnderWay::Nothing)
     }
@@ -170,7 +170,7 @@ where
     }
 }
 
-/// A response under way.
+/// A pending response.
 pub(super) enum SlotFuture<F, B> {
     Own(Pin<Box<F>>),
     Parkable(Slot<F, B>),
@@ -192,7 +192,7 @@ where
         };
         let mut state = slot.lock();
         let UnderWay::Response(future, head) = &mut state.under_way else {
-            // It is parked, and hyper drops this.
+            // It is parked; hyper drops this future.
             return Poll::Pending;
         };
         let Poll::Ready(Ok(response)) = future.as_mut().poll(cx) else { return Poll::Pending };

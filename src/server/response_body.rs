@@ -14,7 +14,7 @@ use super::streams::Progress;
 use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
-/// room for all before it.
+/// room for all earlier ones.
 const PIECE_BYTES: usize = 16 << 10;
 /// A body of at most this many bytes is passed on as a whole. Of a larger one the last byte is a
 /// piece of its own, which cannot leave before the window has had room for the rest: HTTP/2 would
@@ -31,7 +31,7 @@ pub(super) struct ResponseBody<B> {
     is_whole: bool,
     /// On HTTP/2.
     progress: Option<Arc<Progress>>,
-    /// What is left of the last chunk.
+    /// The rest of the last chunk.
     rest: Bytes,
 }
 

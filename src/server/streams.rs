@@ -1,6 +1,5 @@
 //! The streams of one connection of HTTP/2: each runs in a task of its own, with its timeouts, and
-//! the connection ends once it has been without streams for `--idle-timeout`. Pings, which the
-//! client may send and answer as long as it likes, do not count.
+//! the connection ends once it has been without streams for `--idle-timeout`. Pings do not count.
 
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -35,7 +34,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 }
 
 impl Streams {
-    /// Those of a connection that has none yet.
+    /// The streams of a new connection: none.
     pub fn new(app: Arc<App>) -> Streams {
         let (created_at, open, idle_since) =
             (Instant::now(), AtomicUsize::new(0), AtomicU64::new(0));
