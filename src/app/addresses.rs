@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_of_publications_and_then_the_rate() {
+    fn burst_of_one_second_is_allowed_and_then_the_rate() {
         let rates = Rates::new(10);
         let start = Instant::now();
         let allowed =

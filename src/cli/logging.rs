@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_beyond_those_told_apart_share_one_count() {
+    fn addresses_beyond_the_table_share_one_count() {
         let mut window = Window::new(Instant::now(), 0);
         let allowed = (0..20_000).filter(|it| window.allow("kind", Some(it.to_string()))).count();
         assert!(allowed as u32 <= LINES_PER_KIND);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_end_a_line_is_understood() {
+    fn every_line_ending_is_recognized() {
         let text =
             "retry: 5\n:comment\r\nid:a:1\rdata: x\r\ndata:y\n\r\nevent:gap\ndata\r\rdata:z\n\n";
         let wanted = [

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_opened_says_how_it_can() {
+    fn error_for_an_inaccessible_device_names_the_remedy() {
         let error = |kind: io::ErrorKind| no_device(kind.into()).to_string();
         let forbidden = error(io::ErrorKind::PermissionDenied);
         assert!(forbidden.contains("sudo chmod 666 /dev/net/tun"), "{forbidden}");

@@ -355,7 +355,7 @@ async fn logs_contain_neither_token_nor_key_at_any_level() {
 }
 
 #[tokio::test]
-async fn files_with_messages_are_private_and_exposed_keys_are_warned_of() {
+async fn files_with_messages_are_private_and_exposed_keys_cause_a_warning() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     let mode = |path: &Path| std::fs::metadata(path).expect("it exists").permissions().mode();

@@ -75,7 +75,7 @@ async fn withstands_requests(what: &str, count: u32, make: impl Fn(u32) -> Vec<u
 }
 
 #[tokio::test]
-async fn requests_that_are_refused_or_taken_back_take_little_memory() {
+async fn rejected_or_cancelled_requests_take_little_memory() {
     withstands_requests("rapid resets", 20_000, |stream| {
         let reset = frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
         [get(stream, "/topics/room/long-poll?after=0"), reset].concat()

@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn answers_like_a_vec(kept in 1..12usize, steps in prop::collection::vec(step(), 1..60)) {
+    fn store_gives_the_same_results_as_a_vec(kept in 1..12usize, steps in prop::collection::vec(step(), 1..60)) {
         let topic = topic(Retention { messages: kept, ..Retention::default() });
         let mut model: Vec<String> = Vec::new();
         for step in steps {
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn keeps_no_more_bytes_than_it_may(sizes in prop::collection::vec(0..300usize, 1..40)) {
+    fn store_keeps_at_most_its_limit_of_bytes(sizes in prop::collection::vec(0..300usize, 1..40)) {
         let bound = 1_000;
         let topic = topic(Retention { bytes: bound, ..Retention::default() });
         for size in sizes {

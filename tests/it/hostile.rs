@@ -13,7 +13,7 @@ async fn others_are_answered(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn slowloris_is_cut_off_and_delays_nobody() {
+async fn slowloris_client_is_disconnected_and_delays_no_other_client() {
     const CLIENTS: u64 = 100;
     let server = TestServer::with(|config| {
         config.header_timeout = Duration::from_millis(300);
@@ -63,7 +63,7 @@ async fn a_head_that_does_not_end_is_refused() {
 }
 
 #[tokio::test]
-async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
+async fn flood_of_unused_topics_is_freed_and_leaves_room() {
     const LIMIT: usize = 100;
     let server = TestServer::with(|config| config.max_topics = LIMIT).await;
     let mut http = server.http();
@@ -86,7 +86,7 @@ async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
 }
 
 #[tokio::test]
-async fn giant_and_endless_frames_are_refused_before_they_are_there() {
+async fn oversized_frames_are_rejected_before_they_arrive() {
     let server = TestServer::with(|config| config.max_message_bytes = 1_000).await;
     let mut giant = Raw::connect(server.address).await;
     giant.upgrade("/topics/room/ws").await;
@@ -107,7 +107,7 @@ async fn giant_and_endless_frames_are_refused_before_they_are_there() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_refused_by_every_way_in() {
+async fn invalid_utf8_is_rejected_on_every_route() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     raw.upgrade("/topics/room/ws").await;
@@ -121,7 +121,7 @@ async fn bytes_that_are_no_text_are_refused_by_every_way_in() {
 
 /// Nothing is ever decompressed, so a bomb is what it looks like: a few bytes that are no JSON.
 #[tokio::test]
-async fn compression_is_not_spoken() {
+async fn websocket_compression_is_not_supported() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     let offer = "sec-websocket-extensions: permessage-deflate\r\n";

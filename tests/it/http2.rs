@@ -315,7 +315,7 @@ async fn broken_shared_connection_is_reopened_by_the_next_request() {
 }
 
 #[tokio::test]
-async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it_pings() {
+async fn connection_without_streams_is_closed_after_the_idle_timeout_despite_pings() {
     let server = TestServer::with(|config| {
         config.idle_timeout = Duration::from_millis(300);
         config.heartbeat = Duration::from_millis(50);

@@ -128,7 +128,7 @@ fn a_full_queue_drops_and_tcp_recovers() {
 }
 
 #[test]
-fn values_without_sense_are_refused_before_anything_runs() {
+fn invalid_values_are_rejected_before_the_run() {
     let directory = tempfile::tempdir().expect("a directory");
     let cases = [
         ("--loss 101", "--loss 101: must be between 0 and 100"),

@@ -31,7 +31,7 @@ async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -
 }
 
 #[tokio::test]
-async fn conditional_poll_without_news_is_a_304() {
+async fn conditional_poll_without_messages_is_a_304() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     for route in ROUTES {
@@ -74,7 +74,7 @@ async fn conditional_polls_return_new_messages_and_losses() {
 }
 
 #[tokio::test]
-async fn a_304_costs_its_head_and_nothing_else() {
+async fn response_304_has_headers_and_no_body() {
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());
     for name in ["short-polling+conditional", "long-polling+conditional"] {

@@ -231,7 +231,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// For any content of the tail, reads give the same results as a plain `Vec`.
     #[test]
-    fn a_reopened_file_answers_like_a_vec(
+    fn reopened_store_gives_the_same_results_as_a_vec(
         kept in 1..8usize,
         lives in prop::collection::vec(0..12usize, 1..4),
         after in 0..40u64,
