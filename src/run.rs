@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger};
+use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
 use crate::theory::ProcessingTime;
 use crate::variant::Variant;
@@ -325,24 +326,13 @@ pub struct LinkUse {
     /// back. Not part of the generator's.
     pub cpu_s: f64,
     /// From subscriber to server.
-    pub up: LinkPackets,
+    pub up: PathCounts,
     /// From server to subscriber.
-    pub down: LinkPackets,
+    pub down: PathCounts,
     /// Packets dropped beyond the configured loss, because the link fell behind.
     pub missed: u64,
     /// Actual minus planned instant at which packets arrived, microseconds.
     pub late_us: Histogram,
-}
-
-/// Packets of one direction, acknowledgements and retransmissions included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkPackets {
-    /// That entered the link.
-    pub packets: u64,
-    /// Of these, dropped as the loss demands.
-    pub lost: u64,
-    /// Of these, dropped because a queue was full.
-    pub overflowed: u64,
 }
 
 /// CPU time of processes other than generator and server in the steady state.

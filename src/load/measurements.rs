@@ -12,10 +12,9 @@ use super::subscribers::ReceiptLog;
 use super::verifier::{Verifier, Window};
 use crate::client::{Journal, JournalEntry, MeterCounts};
 use crate::measure::Histogram;
-use crate::packet_link::PathCounts;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, LinkPackets, LinkUse, OtherLoad, Recovery, Requests,
-    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, LinkUse, OtherLoad, Recovery, Requests, ServerCost,
+    TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -207,14 +206,10 @@ fn requests(
 fn link_use([from, to]: &Interval) -> Option<LinkUse> {
     let (before, after) = (from.link.as_ref()?, to.link.as_ref()?);
     let counts = after.counts.since(&before.counts);
-    let path = |counts: PathCounts| {
-        let PathCounts { packets, lost, overflowed } = counts;
-        LinkPackets { packets, lost, overflowed }
-    };
     Some(LinkUse {
         cpu_s: to.link_cpu_since(from),
-        up: path(counts.up),
-        down: path(counts.down),
+        up: counts.up,
+        down: counts.down,
         missed: counts.missed,
         late_us: after.late_us.clone(),
     })

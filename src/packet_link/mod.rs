@@ -23,6 +23,8 @@ mod unsupported;
 
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::measure::Histogram;
 
 #[cfg(target_os = "linux")]
@@ -66,8 +68,8 @@ pub struct Counts {
     pub missed: u64,
 }
 
-/// The packets of one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Packets of one direction, acknowledgements and retransmissions included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathCounts {
     /// Packets that entered.
     pub packets: u64,
