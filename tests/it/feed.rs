@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Retention, SharedRead, Topic};
-use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
+use poll_vs_push::message::{Cursor, Epoch, NewMessage};
 use proptest::prelude::*;
+
+use crate::support::texts;
 
 const EPOCH: Epoch = Epoch(7);
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
@@ -25,13 +27,6 @@ fn publish(topic: &Topic, text: &str) -> Cursor {
 
 fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> SharedRead {
     topic.read_after(cursor, limit).now_or_never().expect("memory is at once").expect("readable")
-}
-
-fn texts(result: &ReadResult) -> Vec<String> {
-    let text = |bytes: &bytes::Bytes| {
-        serde_json::from_slice::<Message>(bytes).expect("a message object").text
-    };
-    result.messages.iter().map(text).collect()
 }
 
 fn at(offset: u64) -> Cursor {

@@ -13,7 +13,7 @@ use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::client::{Meter, Shared};
 use poll_vs_push::server::route_table::ROUTES;
 use poll_vs_push::transport::SubscribeOptions;
-use poll_vs_push::variant::{Transport, Variant};
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::http2::{
     ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, frame, opening,
 };
-use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon};
+use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon, variant};
 
 /// The initial window of a stream (RFC 9113, section 6.9.2).
 const WINDOW: u32 = 65_535;
@@ -85,10 +85,6 @@ impl Client {
         let answer = soon(self.ask(self.request("GET", path, ""))).await;
         answer.expect("no panic").expect("an answer")
     }
-}
-
-fn variant(name: &str) -> Variant {
-    name.parse().expect("a variant")
 }
 
 #[tokio::test]
@@ -321,7 +317,7 @@ async fn connection_without_streams_is_closed_after_the_idle_timeout_despite_pin
         config.heartbeat = Duration::from_millis(50);
     })
     .await;
-    let mut subscriber = server.subscribe("sse+h2".parse::<Variant>().expect("one"), None).await;
+    let mut subscriber = server.subscribe(variant("sse+h2"), None).await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
     stream.write_all(&opening(WINDOW)).await.expect("it reads");
     let mut has_ended = false;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use poll_vs_push::client::{Dialer, HttpConnection, Meter};
 use poll_vs_push::message::Message;
 use poll_vs_push::transport::Subscriber;
-use poll_vs_push::variant::{Transport, Variant};
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, WireFrame, http2, options, publish, soon};
+use crate::support::{Raw, WireFrame, http2, options, publish, soon, variants_with_http2};
 
 /// Longer than each of the timeouts in [`start`].
 const PAUSE: Duration = Duration::from_secs(4);
@@ -39,12 +38,6 @@ async fn pause<T>(server: &ChildServer, meanwhile: impl Future<Output = T>) -> T
     done
 }
 
-fn variants() -> Vec<Variant> {
-    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"];
-    let by_http2 = by_http2.map(|name| name.parse().expect("a variant"));
-    Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
-}
-
 /// Receives messages until one has the text `last`.
 async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
     let mut texts = Vec::new();
@@ -59,7 +52,7 @@ async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
 async fn paused_server_keeps_the_clients_of_every_transport() {
     let server = start();
     let mut receiving = Vec::new();
-    for variant in variants() {
+    for variant in variants_with_http2() {
         let meter = Arc::new(Meter::default());
         let dialer = Dialer::new(server.address).with_meter(meter.clone());
         let subscribing = Subscriber::connect(variant, dialer, options(None));

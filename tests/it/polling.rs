@@ -9,17 +9,12 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use poll_vs_push::client::{ClientError, Dialer, HttpResponse, Meter};
 use poll_vs_push::transport::{SubscribeOptions, Subscriber};
-use poll_vs_push::variant::Variant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Reader, TestServer, options, soon};
+use crate::support::{Reader, TestServer, options, soon, variant};
 
 const ROUTES: [&str; 2] = ["/topics/room/poll", "/topics/room/long-poll"];
-
-fn variant(name: &str) -> Variant {
-    name.parse().expect("a variant")
-}
 
 /// `GET path` with one additional header.
 async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -> HttpResponse {

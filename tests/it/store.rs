@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use poll_vs_push::feed::store::{Archive, Durability, MemoryStore, RedbStore, StoreError};
 use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
-use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
+use poll_vs_push::message::{Cursor, Epoch, NewMessage};
 use poll_vs_push::variant::Transport;
 use proptest::prelude::*;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Reader, TestServer, eventually, options, soon};
+use crate::support::{Reader, TestServer, eventually, options, soon, texts};
 
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -44,12 +44,6 @@ fn at(topic: &Topic, offset: u64) -> Cursor {
 
 async fn publish(topic: &Topic, text: &str) -> Cursor {
     topic.publish(NewMessage { sender: "A".into(), text: text.into() }).await.expect("stored")
-}
-
-fn texts(result: &ReadResult) -> Vec<String> {
-    let decode =
-        |bytes: &bytes::Bytes| serde_json::from_slice::<Message>(bytes).expect("a message");
-    result.messages.iter().map(|bytes| decode(bytes).text).collect()
 }
 
 /// Runs a test with both stores.

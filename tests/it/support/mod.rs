@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use poll_vs_push::app::{ApiError, App, ServerConfig};
 use poll_vs_push::client::{Dialer, HttpConnection, HttpResponse};
-use poll_vs_push::message::{Cursor, Stored, TopicName};
+use poll_vs_push::message::{Cursor, Message, ReadResult, Stored, TopicName};
 use poll_vs_push::server::Server;
 use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
 use poll_vs_push::variant::{Transport, Variant};
@@ -43,6 +44,23 @@ pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// The topic of most tests.
 pub fn room() -> TopicName {
     "room".parse().expect("a good name")
+}
+
+/// The variant of this name.
+pub fn variant(name: &str) -> Variant {
+    name.parse().expect("a variant")
+}
+
+/// Every transport, and those that HTTP/2 offers over HTTP/2 too.
+pub fn variants_with_http2() -> Vec<Variant> {
+    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"].map(variant);
+    Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
+}
+
+/// The texts of the messages in the result of a read.
+pub fn texts(result: &ReadResult) -> Vec<String> {
+    let text = |json: &Bytes| serde_json::from_slice::<Message>(json).expect("a message").text;
+    result.messages.iter().map(text).collect()
 }
 
 /// The JSON of a new message.
