@@ -32,7 +32,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCell>,
     pub machine: Machine,
-    pub server: Server,
+    pub server: MeasuredServer,
     /// Processing time of a push and a poll on this machine, measured before the first cell.
     /// Without it, predictions are theory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ pub struct Machine {
 
 /// The server that was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
+pub struct MeasuredServer {
     /// True for a child process started for each cell, false for a `--target`.
     pub is_child: bool,
     /// The version that it reports, for example `poll-vs-push/0.1.0`.
@@ -278,7 +278,7 @@ impl ServerCost {
 /// that the run was too short or had too few subscribers.
 pub const ERROR_SHARE_MAX: f64 = 0.25;
 
-impl Server {
+impl MeasuredServer {
     /// Assumed resolution of the CPU clock, seconds. Our own server counts nanoseconds, but serving
     /// the two readings takes time; for other servers `/proc/PID/stat` counts ticks of 10 ms.
     pub fn cpu_clock_s(&self) -> f64 {

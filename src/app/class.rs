@@ -59,7 +59,7 @@ impl Settings {
 /// What a device tells the server every few seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct DeviceReport {
     /// A random name that the page chose.
     pub device: String,
     pub team: String,
@@ -144,7 +144,7 @@ impl Class {
     ///
     /// # Errors
     /// If a name is not valid, or there are too many devices, teams or delays.
-    pub fn report(&self, report: &Report) -> Result<Settings, ApiError> {
+    pub fn report(&self, report: &DeviceReport) -> Result<Settings, ApiError> {
         topic(&report.team)?;
         check_name("device", &report.device)?;
         let mut state = self.state();
@@ -275,9 +275,9 @@ fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
-    fn report(device: &str, team: &str, delays: &[f64]) -> Report {
+    fn report(device: &str, team: &str, delays: &[f64]) -> DeviceReport {
         let delays_ms = BTreeMap::from([(Transport::WebSocket, delays.to_vec())]);
-        Report { device: device.to_owned(), team: team.to_owned(), delays_ms }
+        DeviceReport { device: device.to_owned(), team: team.to_owned(), delays_ms }
     }
 
     #[test]

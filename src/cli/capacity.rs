@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compare::dialer;
 use super::output::{EXIT_INTERRUPTED, note, parse_file, print, print_styled, usage};
-use crate::capacity::{CapacityRun, Event, Objective, Over, Plan, SearchError, Trial};
+use crate::capacity::{CapacityRun, Objective, Over, Plan, SearchError, SearchEvent, Trial};
 use crate::load::ServerSource;
 use crate::load::target::Target;
 use crate::report::TableStyle;
@@ -148,11 +148,11 @@ async fn search(plan: &Plan) -> anyhow::Result<Option<CapacityRun>> {
     }
 }
 
-fn progress(plan: &Plan, event: &Event<'_>) -> String {
+fn progress(plan: &Plan, event: &SearchEvent<'_>) -> String {
     let over = plan.over;
     match event {
-        Event::Started(variant) => format!("{}: searching", variant.label()),
-        Event::Tried(variant, trial) => {
+        SearchEvent::Started(variant) => format!("{}: searching", variant.label()),
+        SearchEvent::Tried(variant, trial) => {
             let outcome = match &trial.failure {
                 None => "held".to_owned(),
                 Some((stop, detail)) => format!("failed, {}: {detail}", stop.label()),
@@ -160,7 +160,7 @@ fn progress(plan: &Plan, event: &Event<'_>) -> String {
             let label = variant.label();
             format!("{label}: {}: {outcome}{}", over.count(trial.level), usage_of(plan, trial))
         }
-        Event::Found(found) => {
+        SearchEvent::Found(found) => {
             let stopped = found.stopped_by.label();
             format!("{}: {} (stopped by {stopped})", found.variant.label(), found.show(over))
         }

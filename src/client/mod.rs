@@ -38,6 +38,6 @@ pub use line_stream::LineStream;
 pub use link::Link;
 pub use meter::{ByteKind, Meter, MeterCounts, SEGMENT_HEADER_BYTES};
 pub use poll_client::{PollClient, PollOptions};
-pub use recording::{Recorded, Recording, Traffic};
+pub use recording::{Recorded, Recording, SocketEvent};
 pub use update::{Update, subscribed_at};
 pub use websocket_stream::WebSocket;

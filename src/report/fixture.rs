@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::measure::{Histogram, Ledger};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
-    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Machine, MeasuredServer, OtherLoad, Recovery,
+    Requests, Run, SCHEMA_VERSION, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::{Scenario, SweepPoint, Workload};
 use crate::variant::{Transport, Variant, Waiting};
@@ -74,7 +74,11 @@ pub fn run_of(scenario: &Scenario) -> Run {
             memory_bytes: 8_000_000_000,
             load_average_before: 0.1,
         },
-        server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
+        server: MeasuredServer {
+            is_child: true,
+            version: "poll-vs-push/0.1.0".into(),
+            is_tls: false,
+        },
         processing_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),

@@ -21,7 +21,7 @@ use warp::http::header::{
 use super::host::{AllowedOrigins, host_of};
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Handler, Route, normalized, topic_of};
-use super::streams::Progress;
+use super::streams::WriteProgress;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
@@ -81,7 +81,8 @@ where
         });
         let (app, phase, remote) = (app.clone(), phase.clone(), remote.clone());
         async move {
-            if let (Some(left), Some(progress)) = (token_time_left, Progress::of_this_stream()) {
+            if let (Some(left), Some(progress)) = (token_time_left, WriteProgress::of_this_stream())
+            {
                 progress.expires_after(left);
             }
             let mut response = match admitted {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::streams::Progress;
+use super::streams::WriteProgress;
 use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
@@ -30,7 +30,7 @@ pub(super) struct ResponseBody<B> {
     request_bytes: usize,
     is_whole: bool,
     /// On HTTP/2.
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<WriteProgress>>,
     /// The rest of the last chunk.
     rest: Bytes,
 }
@@ -41,7 +41,7 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
     /// # Errors
     /// If the client has no room for it.
     pub fn new(body: B, mut charge: Charge) -> Result<ResponseBody<B>, OverLimit> {
-        let progress = Progress::of_this_stream();
+        let progress = WriteProgress::of_this_stream();
         let request_bytes = charge.bytes();
         let size = body.size_hint().exact();
         if let Some(bytes) = size.map(|bytes| bytes as usize)
@@ -55,7 +55,7 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
 
     /// A small body that is sent even if the client's budget is used up.
     pub fn uncharged(body: B, charge: Charge) -> ResponseBody<B> {
-        let progress = Progress::of_this_stream();
+        let progress = WriteProgress::of_this_stream();
         ResponseBody {
             body,
             charge,

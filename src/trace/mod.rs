@@ -24,7 +24,7 @@ use crate::variant::Variant;
 
 /// The recorded conversation of one subscriber.
 #[derive(Debug)]
-pub struct Trace {
+pub struct Conversation {
     pub variant: Variant,
     pub steps: Vec<Step>,
     /// TCP and IP headers after the last step: up and down, bytes.
@@ -68,7 +68,7 @@ impl Step {
     }
 }
 
-impl Trace {
+impl Conversation {
     /// The sum over all parts: up and down.
     pub fn ledgers(&self) -> [Ledger; 2] {
         let mut ledgers = [Ledger::default(); 2];

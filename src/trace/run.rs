@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::Trace;
-use super::steps::{Pause, Publication, steps};
+use super::Conversation;
+use super::steps::{Pause, TracedPublication, steps};
 use crate::client::{ClientError, Dialer, HttpConnection, Meter, Recording};
 use crate::message::TopicName;
 use crate::transport::{SubscribeOptions, Subscriber};
@@ -68,7 +68,7 @@ pub async fn run(
     variant: Variant,
     dialer: &Dialer,
     options: &Options,
-) -> Result<Trace, TraceError> {
+) -> Result<Conversation, TraceError> {
     check(variant)?;
     let (meter, recording) = (Arc::<Meter>::default(), Arc::<Recording>::default());
     let traced = dialer.clone().with_meter(meter.clone()).with_recording(recording.clone());
@@ -91,7 +91,7 @@ pub async fn run(
     };
     let (steps, shown) = steps(variant.transport, started, pause, &entries, &publications);
     let rest_tcp_ip = std::array::from_fn(|i| metered[i].tcp_ip - shown[i]);
-    Ok(Trace { variant, steps, rest_tcp_ip, metered })
+    Ok(Conversation { variant, steps, rest_tcp_ip, metered })
 }
 
 /// Subscribes, publishes, and reads until every message has arrived. The connections end with it.
@@ -100,7 +100,7 @@ async fn exchange(
     traced: Dialer,
     dialer: Dialer,
     options: &Options,
-) -> Result<Vec<Publication>, TraceError> {
+) -> Result<Vec<TracedPublication>, TraceError> {
     let failed = |source| TraceError::Subscribe { variant, source };
     let subscribe = SubscribeOptions {
         interval: options.poll_interval,
@@ -121,7 +121,7 @@ async fn exchange(
 }
 
 /// Publishes the messages, on a connection that is not recorded.
-async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<Publication>, TraceError> {
+async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<TracedPublication>, TraceError> {
     let mut http = HttpConnection::new(dialer);
     let path = format!("/topics/{}/messages", options.topic);
     let mut publications = Vec::new();
@@ -135,7 +135,7 @@ async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<Publication>, 
         if answer.status != StatusCode::CREATED {
             return Err(TraceError::Publish(answer.refusal()));
         }
-        publications.push(Publication { at, text });
+        publications.push(TracedPublication { at, text });
     }
     Ok(publications)
 }

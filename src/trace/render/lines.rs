@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Action, Part, PartKind, Step, Trace};
+use super::super::{Action, Conversation, Part, PartKind, Step};
 use crate::measure::Ledger;
 use crate::units::{sentence_case, thousands};
 
@@ -35,7 +35,7 @@ const TEXT_COLUMNS_MIN: usize = 16;
 const NARROW_COLUMNS: usize = 70;
 
 /// All lines, with at most `columns` columns.
-pub(super) fn of(trace: &Trace, columns: usize) -> Vec<Line> {
+pub(super) fn of(trace: &Conversation, columns: usize) -> Vec<Line> {
     let place = super::super::source::place(trace.variant.transport);
     let title = format!("{}: waits {place}", sentence_case(&trace.variant.label()));
     let mut lines: Vec<Line> =
@@ -163,7 +163,7 @@ fn segments(tcp_ip: [u64; 2]) -> String {
 }
 
 /// The bytes of the whole conversation by the kinds of the ledger.
-fn sums(trace: &Trace) -> Vec<Line> {
+fn sums(trace: &Conversation) -> Vec<Line> {
     let [up, down] = trace.ledgers();
     let figure = |of: fn(&Ledger) -> u64| [of(&up), of(&down)];
     let rows: [(Role, &str, [u64; 2]); 5] = [

@@ -86,7 +86,7 @@ pub struct Session {
     state: Mutex<State>,
     /// Notified when there is something to write, or the transport changes, or the session ends.
     pub changed: Notify,
-    registration: Box<dyn Registration>,
+    registration: Box<dyn SessionGuard>,
 }
 
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl State {
 }
 
 /// The place of a session among those of its server, and its share of the limits.
-pub trait Registration: fmt::Debug + Send + Sync {
+pub trait SessionGuard: fmt::Debug + Send + Sync {
     /// Makes the ended session `id` impossible to find.
     fn remove(&self, id: u128);
 }
@@ -213,7 +213,7 @@ impl Session {
         client: Client,
         application: Application,
         transport: Transport,
-        registration: Box<dyn Registration>,
+        registration: Box<dyn SessionGuard>,
     ) -> Session {
         let now = Instant::now();
         let state = State {

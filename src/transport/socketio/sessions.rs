@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
 
 use super::namespaces::Application;
-use super::session::{Registration, Session};
+use super::session::{Session, SessionGuard};
 use crate::app::metrics::Refusal;
 use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
@@ -162,7 +162,7 @@ struct Admission {
     _address_permit: Option<AddressPermit>,
 }
 
-impl Registration for Admission {
+impl SessionGuard for Admission {
     fn remove(&self, id: u128) {
         if let Some(sessions) = self.sessions.upgrade() {
             sessions.lock().remove(id);
