@@ -17,9 +17,9 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum BadCertificate {
-    #[error("'{file}' holds nothing of the kind that is needed, in PEM")]
+    #[error("'{file}' does not contain the required certificate or key in PEM format")]
     Pem { file: String, source: pem::Error },
-    #[error("certificate and key do not go together, or are not understood")]
+    #[error("certificate and key do not match, or have an unsupported format")]
     Rustls(#[from] rustls::Error),
     #[error("'{0}' cannot be the name in a certificate")]
     Name(String, #[source] InvalidDnsNameError),

@@ -52,8 +52,8 @@ pub enum BindError {
     #[error("these limits cannot be used together")]
     Limits(#[from] BadLimits),
     #[error(
-        "--demo with --listen {address}: anybody who reaches it could stop the server; listen on \
-         127.0.0.1"
+        "--demo with --listen {address}: every client that can reach it could stop the server; \
+         listen on 127.0.0.1"
     )]
     DemoExposed { address: SocketAddr },
     #[error("cannot open the feed")]
@@ -108,8 +108,8 @@ impl Server {
         }
         if token_key.is_none() && !address.ip().is_loopback() {
             warn!(
-                "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
-                 this address is not loopback"
+                "every client that can reach {address} may read and publish: there is no --token-key, \
+                 and the address is not loopback"
             );
         }
         let app = App::new(config, token_key)?;

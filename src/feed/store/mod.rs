@@ -106,7 +106,7 @@ pub enum StoreError {
     )]
     UnknownFormat { file: String, why: String },
     #[error(
-        "'{file}' is damaged ({why}): put back a copy, or move the file away to begin an empty feed"
+        "'{file}' is damaged ({why}): restore a copy, or move the file away to start an empty feed"
     )]
     Damaged { file: String, why: String },
     /// Written by a version that could give one number to several topics.
@@ -114,7 +114,7 @@ pub enum StoreError {
         "'{file}': messages of the topics {topics} have overwritten each other. An earlier version \
          of this program stored them under one number when they were first published to while \
          other topics were. Nothing has been deleted; the other topics are intact. `inspect` lists \
-         the topics and their messages. To go on, move the file away, which begins an empty feed"
+         the topics and their messages. To continue, move the file away, which starts an empty feed"
     )]
     Mixed { file: String, topics: String },
     #[error("cannot open '{file}': {why}")]

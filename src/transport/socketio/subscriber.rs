@@ -74,7 +74,7 @@ impl Subscriber {
     /// The next packet, and whether it was the one that begins the subscription.
     async fn receive(&mut self) -> Result<(Update, bool), ClientError> {
         let packet = self.engine.receive().await?;
-        let unexpected = || ClientError::ProtocolError(format!("a packet that says {packet}"));
+        let unexpected = || ClientError::ProtocolError(format!("unexpected packet {packet}"));
         let json = packet.strip_prefix(EVENT).ok_or_else(unexpected)?;
         let (name, data): (Cow<str>, &RawValue) =
             serde_json::from_str(json).map_err(|_| unexpected())?;
