@@ -108,8 +108,8 @@ impl Server {
         }
         if token_key.is_none() && !address.ip().is_loopback() {
             warn!(
-                "every client that can reach {address} may read and publish: there is no --token-key, \
-                 and the address is not loopback"
+                "every client that can reach {address} may read and publish: there is no \
+                 --token-key, and the address is not loopback"
             );
         }
         let app = App::new(config, token_key)?;

@@ -48,7 +48,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn store_gives_the_same_results_as_a_vec(kept in 1..12usize, steps in prop::collection::vec(step(), 1..60)) {
+    fn store_gives_the_same_results_as_a_vec(
+        kept in 1..12usize,
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let topic = topic(Retention { messages: kept, ..Retention::default() });
         let mut model: Vec<String> = Vec::new();
         for step in steps {

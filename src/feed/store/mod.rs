@@ -50,8 +50,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The retention of the [`Tail`] in memory, for a topic with the retention `kept`.
     fn tail_retention(&self, kept: Retention) -> Retention;
 
-    /// Stores `new_message` as the next message of the topic, appends it to the tail, and returns its
-    /// offset.
+    /// Stores `new_message` as the next message of the topic, appends it to the tail, and returns
+    /// its offset.
     fn append<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -102,7 +102,8 @@ pub enum StoreError {
     #[error("'{file}' is in use by another process: stop that one, or name another directory")]
     InUse { file: String },
     #[error(
-        "'{file}' is not a feed of this program ({why}): name another directory, or move the file away"
+        "'{file}' is not a feed of this program ({why}): name another directory, or move the file \
+         away"
     )]
     UnknownFormat { file: String, why: String },
     #[error(

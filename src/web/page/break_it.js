@@ -35,14 +35,15 @@ export class BreakIt {
       + "TCP connection would retransmit them if the cut ends within minutes; here the connection "
       + "stays dead.");
     toggle("Put a buffering proxy in between", (isOn) => this.#proxy(isOn),
-      `Responses that do not end are buffered until there are ${PROXY_BUFFER_BYTES} bytes. Complete `
+      `Buffers responses that do not end until there are ${PROXY_BUFFER_BYTES} bytes. Complete `
       + "responses and WebSockets pass.");
     toggle("Drop the jitter", (isOn) => {
       settings.set("hasJitter", !isOn);
       this.#drawHerd();
     }, "Lanes wait for the whole backoff before they reconnect, all for the same time.");
     this.#server("Freeze the server", `freeze?seconds=${FREEZE_S}`,
-      `Stops all threads of the server for ${FREEZE_S} s. Its kernel still accepts connections and bytes.`);
+      `Stops all threads of the server for ${FREEZE_S} s. Its kernel still accepts connections `
+      + "and bytes.");
     this.#server("Restart the server under load", "restart",
       "It closes its connections, is down for some seconds, and starts again without messages, "
       + "since they are kept in memory: a new epoch.");
