@@ -1,11 +1,11 @@
-// Announcements to screen readers: important changes only, with low priority, joined into few.
+// What a screen reader says of its own accord: changes that matter, politely, and not many at once.
 
 import { byId } from "./dom.js";
 
 const TOGETHER_MS = 500;
 let waiting = [];
 
-/** Announces `text` together with the other announcements of the same moment. */
+/** Says `text` once the reader is free, together with what else is to be said at this moment. */
 export function announce(text) {
   if (waiting.length === 0) {
     setTimeout(() => {

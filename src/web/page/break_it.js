@@ -1,5 +1,5 @@
-// Faults to try: faults of the server are real and need `serve --demo`; faults of the network are
-// simulated by the page. Shows what each lane notices, and when.
+// Faults to try: what is done to the server is real and needs `serve --demo`; what is done to the
+// network is simulated by the page. Shows what each lane notices, and when.
 
 import { announce } from "./announce.js";
 import { now } from "./clock.js";
@@ -31,27 +31,26 @@ export class BreakIt {
       this.#begin(`${label}: ${isOn ? "on" : "off"}`);
     }, true);
     toggle("Cut the network of all lanes", (isOn) => this.#cut(isOn),
-      "All bytes are lost and neither end is notified, as when a phone leaves its network. A real "
-      + "TCP connection would retransmit them if the cut ends within minutes; here the connection "
-      + "stays dead.");
+      "Everything that crosses is lost and no end is told, as when a phone leaves its network. A "
+      + "real TCP connection would repeat what was lost if the cut ends within minutes; here the "
+      + "connection is lost for good.");
     toggle("Put a buffering proxy in between", (isOn) => this.#proxy(isOn),
-      `Buffers responses that do not end until there are ${PROXY_BUFFER_BYTES} bytes. Complete `
-      + "responses and WebSockets pass.");
+      `Responses that do not end are kept until ${PROXY_BUFFER_BYTES} bytes are together. Responses `
+      + "that end, and WebSockets, pass.");
     toggle("Drop the jitter", (isOn) => {
       settings.set("hasJitter", !isOn);
       this.#drawHerd();
     }, "Lanes wait for the whole backoff before they reconnect, all for the same time.");
     this.#server("Freeze the server", `freeze?seconds=${FREEZE_S}`,
-      `Stops all threads of the server for ${FREEZE_S} s. Its kernel still accepts connections `
-      + "and bytes.");
+      `For ${FREEZE_S} s no thread of it runs. Its kernel still accepts connections and bytes.`);
     this.#server("Restart the server under load", "restart",
-      "It closes its connections, is down for some seconds, and starts again without messages, "
-      + "since they are kept in memory: a new epoch.");
+      "It closes its connections, is away for some seconds, and returns without its messages, as "
+      + "it keeps them in memory: a new epoch.");
     addEventListener("resize", () => this.#drawHerd());
     this.#drawHerd();
   }
 
-  /** Records changes in the states of the lanes. */
+  /** Notes what has changed in the states of the lanes. */
   update() {
     if (this.#since === null) return;
     for (const lane of this.#scene.lanes) {
@@ -65,7 +64,7 @@ export class BreakIt {
     }
   }
 
-  /** Removes all simulated faults. */
+  /** Takes all simulated faults back. */
   mend() {
     for (const button of byId("break").querySelectorAll(".breaker [aria-pressed=true]")) {
       button.click();
@@ -100,7 +99,7 @@ export class BreakIt {
     });
   }
 
-  /** Starts a new list of what the lanes notice. */
+  /** Begins a new list of what the lanes notice. */
   #begin(what) {
     this.#since = now();
     const table = byId("break").querySelector(".noticed");
@@ -111,7 +110,7 @@ export class BreakIt {
       this.#seen.set(lane.id, { state: lane.state.text, list });
       const name = element("th", { scope: "row" }, lane.label);
       const row = element("tr", {}, name, element("td", {}, list));
-      row.style.setProperty("--color", `var(--${lane.id})`);
+      row.style.setProperty("--way", `var(--${lane.id})`);
       return row;
     });
     table.tBodies[0].replaceChildren(...rows);
@@ -126,7 +125,7 @@ export class BreakIt {
     for (const lane of this.#scene.lanes) lane.link.setBuffering(isOn);
   }
 
-  /** Draws the instants at which clients try to reconnect, one line for each attempt. */
+  /** The instants at which clients try to reconnect: a stroke for each attempt. */
   #drawHerd() {
     const canvas = byId("herd").querySelector("canvas");
     const { hasJitter } = this.#settings;

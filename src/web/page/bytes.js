@@ -1,7 +1,7 @@
-// The bytes of requests and responses, as far as a page can know them. Responses to `fetch` are
-// known exactly. Request headers are those that the server received (GET /mirror). Headers that a
-// browser hides from scripts (those of a WebSocket or EventSource handshake) are assembled from the
-// protocol and from what this server writes.
+// What crosses the wire, as far as a page can know it. Answers to `fetch` are known to the byte.
+// Request heads are taken from the server's mirror. What a browser shows no script (the heads of a
+// WebSocket's or an EventSource's handshake) is put together from what the protocol, and this
+// server, write.
 
 const encoder = new TextEncoder();
 export const utf8Bytes = (text) => encoder.encode(text).length;
@@ -9,7 +9,7 @@ export const utf8Bytes = (text) => encoder.encode(text).length;
 let mirrored; // [{name, value?, bytes}]
 let loading;
 
-/** Asks the server, once, which headers this browser sends (GET /mirror). */
+/** Asks the server, once, which headers this browser sends. */
 export function loadMirror() {
   loading ??= askMirror();
   return loading;
@@ -35,7 +35,7 @@ function head(startLine, headers) {
   return { startLine, headers, bytes };
 }
 
-/** The headers of a request; `accept` if it is not the value that `fetch` sends. */
+/** A request's head; `accept` if it is not the one that `fetch` sends. */
 export function requestHead(method, path, accept) {
   let headers = mirrored ?? [];
   if (accept) {
@@ -46,17 +46,17 @@ export function requestHead(method, path, accept) {
   return head(`${method} ${path} HTTP/1.1`, headers);
 }
 
-/** The headers of a response to `fetch`. */
+/** The head of an answer to `fetch`. */
 export function responseHead(response) {
   const headers = [...response.headers].map(([name, value]) => line(name, value));
   return head(`HTTP/1.1 ${response.status} ${response.statusText}`, headers);
 }
 
-/** A value that is hidden from scripts, with a constant length. */
+/** A value that no script is shown, of a length that is always the same. */
 const hidden = (name, bytes) => ({ name, bytes });
 const DATE = hidden("date", "Thu, 01 Jan 1970 00:00:00 GMT".length);
 
-/** The headers of an event stream, as this server writes them. */
+/** The head of an event stream, as this server writes it. */
 export function streamHead() {
   return head("HTTP/1.1 200 OK", [
     line("content-type", "text/event-stream"),
@@ -67,7 +67,7 @@ export function streamHead() {
   ]);
 }
 
-/** The headers of both parts of a WebSocket handshake. */
+/** Both heads of a WebSocket's handshake. */
 export function upgradeHeads(path) {
   const kept = ["host", "user-agent", "accept-encoding", "accept-language", "cookie"];
   const up = [
@@ -105,7 +105,7 @@ export const frameBytes = (payload, isMasked) => frameHeaderBytes(payload, isMas
 /** The text of a server-sent event, as this server writes it. */
 export function eventText({ type, id, data }) {
   const name = type === "message" ? "" : `event:${type}\n`;
-  // The first event also sets how long an EventSource waits before it reconnects.
+  // The first event also says how long an EventSource that lost its connection shall wait.
   const retry = type === "subscribed" ? "retry:2000\n" : "";
   return `${retry}${name}${id && `id:${id}\n`}data:${data}\n\n`;
 }

@@ -1,5 +1,5 @@
 // A device of a classroom: four lanes on the topic of its team. The server publishes; this page
-// reports its delays and receives the teacher's settings, in one request every two seconds.
+// reports its delays and takes the teacher's settings, in one request every two seconds.
 
 import { Board } from "./board.js";
 import { now, serverClock } from "./clock.js";
@@ -13,7 +13,7 @@ import { serverSentEvents } from "./sse.js";
 import { readTheme } from "./timeline.js";
 import { webSocket } from "./websocket.js";
 
-const TRANSPORTS = [shortPolling, longPolling, webSocket, serverSentEvents];
+const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents];
 const REPORT_EVERY_MS = 2000;
 const REPORT_TIMEOUT_MS = 10_000;
 const DELAYS_MAX = 500;
@@ -36,10 +36,9 @@ function join(team) {
   byId("join").hidden = true;
   byId("lanes").hidden = false;
   setText(byId("team-title"), team);
-  const topic = `class-${team}`;
-  const lanes = TRANSPORTS.map((transport) => new Lane(transport, topic, settings, board));
+  const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
-  board.addEventListener("received", ({ detail: { lane, entry } }) => {
+  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
     const list = (delays[lane.id] ??= []);
     if (!document.hidden && list.length < DELAYS_MAX) list.push(entry.delays.get(lane.id));
   });
@@ -62,7 +61,7 @@ function join(team) {
   begin(team, lanes);
 }
 
-/** Reports once before the lanes start: the response contains the clock and the settings. */
+/** Reports once, which sets the clock and the settings, before the lanes start. */
 async function begin(team, lanes) {
   await report(team);
   for (const lane of lanes) lane.run();

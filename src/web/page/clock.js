@@ -1,4 +1,4 @@
-// The clocks of the browser and the server, and functions that wait.
+// Two clocks, the browser's and the server's, and how to wait.
 
 /** Milliseconds since the Unix epoch by a clock that never jumps. */
 export const now = () => performance.timeOrigin + performance.now();
@@ -42,30 +42,30 @@ export async function sleepUntil(due, settings, signal) {
 const SAMPLES = 20;
 
 /**
- * The difference between the server's clock and the browser's. A message that this page published
- * was stored between the start of the request and its response, which bounds the difference from
- * both sides. The smallest difference that the last publications allow is used: zero if server and
- * browser run on the same machine.
+ * The server's clock in terms of ours. A message that this page published was stored between the
+ * start of the request and its answer, which bounds the difference of the clocks from both sides.
+ * Of all differences that the last publications allow, the smallest is taken: none, if server and
+ * browser share a machine.
  */
 class ServerClock {
   #asked = new Map(); // "epoch:offset" -> [sentAt, answeredAt]
   #stamped = new Map(); // "epoch:offset" -> publishedAt, by the server's clock
-  #bounds = []; // [least, greatest] difference of each publication
+  #bounds = []; // [least, greatest] difference, one a publication
   differenceMs = 0;
 
-  /** Records when a publication of this page was sent and answered. */
+  /** This page's publication was sent and answered at these times. */
   answered(key, sentAt, answeredAt) {
     remember(this.#asked, key, [sentAt, answeredAt]);
     this.#compare(key);
   }
 
-  /** Records when the server stored a message. */
+  /** A message says that the server stored it at this time. */
   stamped(key, publishedAt) {
     remember(this.#stamped, key, publishedAt);
     this.#compare(key);
   }
 
-  /** The same instant by the browser's clock. */
+  /** The same instant by our clock. */
   toOurs(publishedAt) {
     return publishedAt + this.differenceMs;
   }

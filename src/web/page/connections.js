@@ -1,10 +1,11 @@
-// A browser opens at most six connections to a host over HTTP/1.1, for all windows together. A
-// pending long poll and an open event stream occupy one each. A seventh request does not fail; it
-// waits without an error, so a page that occupies six connections hangs. WebSockets do not count.
+// Six connections a host: that is all a browser opens over HTTP/1.1, in all windows together. A
+// held long poll and an open event stream keep one each for as long as they wait. The seventh
+// request does not fail, it waits without a word, so a page that holds six hangs. WebSockets are
+// not among the six.
 //
-// Therefore the lanes of all windows occupy at most four and leave two for short requests. The
-// windows coordinate by Web Locks. Where these are missing (plain HTTP from another machine), a
-// window counts only its own lanes.
+// So the lanes take no more than four, in all windows together, and leave two for requests that
+// are soon answered. The windows agree on it by Web Locks, where the browser has them (not over
+// plain HTTP from another machine): then a window knows of its own lanes only.
 
 import { sleep } from "./clock.js";
 
@@ -16,8 +17,8 @@ const nameOf = (place) => `held connection ${place}`;
 let heldHere = 0;
 
 /**
- * Resolves to a function that releases the connection. If none is free, calls `onFull` and waits
- * for one.
+ * Resolves to a function that gives the connection back. Calls `onFull` if there is none left, and
+ * waits for one.
  */
 export async function holdConnection(signal, onFull) {
   for (;;) {
@@ -50,7 +51,7 @@ async function takeAny() {
   return null;
 }
 
-/** Resolves to a function that releases the lock, or to null if the lock is taken. */
+/** Resolves to a function that unlocks, or to null if another has the lock. */
 function lock(name) {
   return new Promise((resolve, reject) => {
     const keep = (granted) =>

@@ -1,4 +1,4 @@
-// The settings of a page and their controls.
+// What a person sets, and the controls for it.
 
 import { byId, setText, showMs } from "./dom.js";
 
@@ -10,9 +10,9 @@ const STEPS = {
 
 const query = new URLSearchParams(location.search);
 
-/** Fires `change` when a setting has changed. */
+/** Fires `change` when one of them was set. */
 class Settings extends EventTarget {
-  /** Messages per second that the page publishes. */
+  /** Messages per second that are published for the race. */
   rate = 1;
   pollIntervalMs = 1000;
   /** Of the simulated link. */
@@ -20,7 +20,7 @@ class Settings extends EventTarget {
   isPaused = false;
   /** Whether lanes wait for a random part of the backoff before they reconnect. */
   hasJitter = true;
-  /** Interval of the heartbeats on a stream; `?heartbeat=` of the page, in seconds. */
+  /** How often a stream is to be sent a heartbeat; `?heartbeat=` of the page, seconds. */
   heartbeatMs = 1000 * Math.min(Math.max(Number(query.get("heartbeat")) || 5, 1), 25);
 
   set(name, value) {

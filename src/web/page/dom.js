@@ -1,5 +1,5 @@
-// Builds elements without markup: data from the network becomes text, never HTML. The page's policy
-// (Trusted Types) makes the browser reject anything else.
+// Building the page without markup: whatever came over the network becomes text, never HTML. The
+// page's policy (Trusted Types) makes the browser refuse anything else.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -13,19 +13,19 @@ export function element(name, properties = {}, ...children) {
 /** The one element of a template. */
 export const fromTemplate = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
-/** Sets a text only if it differs, to avoid needless layout and announcements. */
+/** Sets a text only if it differs, so that nothing is laid out, or read aloud, in vain. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Formats a duration: `7.4 ms`, `740 ms`, `7.40 s`. */
+/** A duration as people read it: `7.4 ms`, `740 ms`, `7.40 s`. */
 export function showMs(ms) {
   if (ms === undefined || ms === null) return "–";
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;
   return ms < 9999.5 ? `${Math.round(ms).toLocaleString("en")} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
-/** Formats a number of bytes. */
+/** A number of bytes as people read it. */
 export function showBytes(bytes) {
   if (bytes < 10_000) return `${bytes.toLocaleString("en")} B`;
   return bytes < 10_000_000

@@ -1,4 +1,4 @@
-// The steps of one message through server, network and browser in one lane.
+// One message followed through server, network and browser: the steps of its way in one lane.
 
 import { element, setText, showMs } from "./dom.js";
 
@@ -7,25 +7,24 @@ export function stepsOf(lane, entry) {
   const stored = { at: entry.publishedAt, place: "Server", text: "stores the message" };
   const arrival = lane.track.arrivals.get(entry.key);
   if (!arrival) return [stored, { at: null, place: "Server", text: "keeps it" }];
-  const request = lane.track.requests.findLast((request) => request.leftAt === arrival.leftAt);
+  const ask = lane.track.asks.findLast((ask) => ask.leftAt === arrival.leftAt);
   const steps = [stored];
-  if (request && request.messages !== undefined) {
-    const text = "sends the request that fetches it";
-    steps.push({ at: request.sentAt, place: "Browser", text });
-    steps.push({ at: request.atServerAt, place: "Server", text: "receives the request" });
-    const isPending = request.atServerAt < entry.publishedAt;
-    const answer = isPending ? "answers the pending request" : "answers at once";
-    steps.push({ at: arrival.leftAt, place: "Server", text: answer });
+  if (ask && ask.messages !== undefined) {
+    steps.push({ at: ask.sentAt, place: "Browser", text: "sends the request that will fetch it" });
+    steps.push({ at: ask.atServerAt, place: "Server", text: "receives the request" });
+    const isHeld = ask.atServerAt < entry.publishedAt;
+    const text = isHeld ? "answers the request that it held" : "answers at once";
+    steps.push({ at: arrival.leftAt, place: "Server", text });
   } else {
     steps.push({ at: arrival.leftAt, place: "Server", text: "sends it on the open connection" });
   }
-  const half = (arrival.leftAt + arrival.receivedAt) / 2;
+  const half = (arrival.leftAt + arrival.heardAt) / 2;
   steps.push({ at: half, place: "Network", text: "carries it" });
-  steps.push({ at: arrival.receivedAt, place: "Browser", text: "shows it" });
+  steps.push({ at: arrival.heardAt, place: "Browser", text: "shows it" });
   return steps.sort((a, b) => a.at - b.at);
 }
 
-/** Shows the steps; `show(at)` sets the time of the scene. */
+/** Shows the steps; `show(at)` moves the time of the scene. */
 export class Follow {
   #node;
   #show;

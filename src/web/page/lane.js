@@ -1,5 +1,5 @@
-// A lane: one subscriber on one transport. It keeps the cursor, counts, and reconnects after the
-// connection is lost. The transport receives the messages.
+// A lane: one subscriber, by one way. It keeps the cursor, counts, and comes back when the server
+// was gone. How messages are heard is the transport's affair.
 
 import { announce } from "./announce.js";
 import { loadMirror } from "./bytes.js";
@@ -12,8 +12,8 @@ export const DELAYS_KEPT = 200;
 const BACKOFF_MS = { first: 500, most: 10_000 };
 
 /**
- * A random time between half of 0.5, 1, 2, ... 10 seconds and all of it, so that not all clients
- * reconnect at once; without jitter, all of it.
+ * Between half of 0.5, 1, 2, ... 10 seconds and all of it, so that not all come back at once;
+ * without jitter, all of it.
  */
 export function backoffMs(attempt, hasJitter) {
   const most = Math.min(BACKOFF_MS.first * 2 ** attempt, BACKOFF_MS.most);
@@ -34,13 +34,13 @@ const noCounts = () => ({
 
 export class Lane {
   track = new Track();
-  /** {epoch, offset} last received, once the server has said where the head is. */
+  /** {epoch, offset} last heard, once the server has said where the head is. */
   cursor = null;
   counters = noCounts();
   /** Since when they count. */
   countedSince = new Date();
   lastDelayMs = null;
-  /** The state shown: {kind: "on" | "off" | "wait" | "bad", text}. */
+  /** For people: {kind: "on" | "off" | "wait" | "bad", text}. */
   state = { kind: "off", text: "" };
   /** The newest exchange with the server, for the wire view. */
   exchange = null;
@@ -49,7 +49,7 @@ export class Lane {
   #life = new AbortController();
   #attempts = 0;
   #outage = null;
-  /** {since, until}: the last bytes came at `since`, and the next ones are due by `until`. */
+  /** {since, until}: the server was last heard at `since` and is to be heard by `until`. */
   #expected = null;
   #silence = new AbortController();
   #quiet = null;
@@ -67,7 +67,7 @@ export class Lane {
     this.#interrupt();
   }
 
-  /** Subscribes, and subscribes again after each failure, as long as the page is open. */
+  /** Subscribes, and does so again, for as long as the page is there. */
   async run() {
     for (;;) {
       const life = (this.#life = new AbortController());
@@ -85,7 +85,7 @@ export class Lane {
     return this.isPlugged && !this.settings.isPaused;
   }
 
-  /** Ends the subscription, or the pause, if the settings require the other. */
+  /** Ends the present life if it is not what is wanted now. */
   #interrupt() {
     if (this.#isWanted() !== (this.state.kind !== "off")) this.#life.abort();
   }
@@ -104,7 +104,7 @@ export class Lane {
     const ended = AbortSignal.any([signal, this.#silence.signal]);
     try {
       this.expects(2 * this.settings.heartbeatMs);
-      // On a cut link the transport would wait forever.
+      // What waits for a link that is cut waits forever.
       await Promise.race([this.transport.subscribe(this, ended), aborted(ended)]);
     } finally {
       this.expects(null);
@@ -129,8 +129,8 @@ export class Lane {
     await sleep(waitMs, signal);
   }
 
-  /** The server has sent something: the lane is connected. */
-  #isAlive() {
+  /** The server has spoken: we are connected. */
+  #isHeard() {
     this.#attempts = 0;
     this.state = { kind: "on", text: "connected" };
     if (!this.#outage) return;
@@ -140,8 +140,9 @@ export class Lane {
   }
 
   /**
-   * Marks a connection as silent after two heartbeats without data, and closes it after two more:
-   * a connection can be dead although neither side has closed it. To be called regularly.
+   * Shows a connection from which nothing has come for two heartbeats as silent, and gives it up
+   * after two more: a connection may be dead although neither side has closed it. To be called now
+   * and then.
    */
   checkSilence() {
     if (!this.#expected || now() < this.#expected.until) return;
@@ -158,9 +159,9 @@ export class Lane {
     this.state = { kind: "bad", text: `silent for ${seconds} s` };
   }
 
-  // The methods below are called by the transports.
+  // What follows is for the transports.
 
-  /** Expects data within `ms` and the simulated round trip; null: expects none. */
+  /** The server is to be heard from within `ms`, and the simulated round trip; null: not at all. */
   expects(ms) {
     if (this.#quiet) this.#quiet.to ??= now();
     this.#quiet = null;
@@ -168,21 +169,21 @@ export class Lane {
     this.#expected = ms === null ? null : { since: now(), until };
   }
 
-  /** The path of a route, with the cursor. */
+  /** The path of a route, with the cursor to read on from. */
   path(route, query = {}) {
     const { epoch, offset: after } = this.cursor ?? {};
     const all = new URLSearchParams(this.cursor ? { epoch, after, ...query } : query);
     return `/topics/${this.topic}/${route}${all.size ? `?${all}` : ""}`;
   }
 
-  /** Records that a request starts. */
-  startRequest() {
-    return this.track.add("requests", { sentAt: now() });
+  /** A request sets out. */
+  asks() {
+    return this.track.add("asks", { sentAt: now() });
   }
 
-  /** Records that a request has crossed the simulated link and is sent. */
-  requestArrived(request) {
-    request.atServerAt = now();
+  /** A request that set out has crossed the simulated link and is sent. */
+  sends(ask) {
+    ask.atServerAt = now();
     this.counters.requests += 1;
   }
 
@@ -193,24 +194,24 @@ export class Lane {
 
   /** The server has sent something that is not an event. */
   isAlive() {
-    this.#isAlive();
+    this.#isHeard();
   }
 
-  /** Processes the response to a poll, which left the server at `leftAt`. */
-  receiveBatch({ epoch, cursor, messages, gap, reset }, leftAt) {
-    this.#isAlive();
+  /** The answer to a poll; it left the server at `leftAt`. */
+  takes({ epoch, cursor, messages, gap, reset }, leftAt) {
+    this.#isHeard();
     if (gap) this.#misses(gap);
     if (reset) this.#isReset();
-    for (const message of messages) this.#receive(epoch, message, leftAt);
+    for (const message of messages) this.#hears(epoch, message, leftAt);
     this.cursor = { epoch, offset: cursor };
   }
 
-  /** Processes an event of a push connection: a message, or an object with an `event` key. */
-  receive(event, leftAt) {
-    this.#isAlive();
+  /** An event of a push connection: a message, or one with an `event` key. */
+  hears(event, leftAt) {
+    this.#isHeard();
     switch (event.event) {
       case undefined:
-        this.#receive(this.cursor.epoch, event, leftAt);
+        this.#hears(this.cursor.epoch, event, leftAt);
         this.cursor = { ...this.cursor, offset: event.offset };
         break;
       case "gap":
@@ -218,7 +219,7 @@ export class Lane {
         break;
       case "reset":
         this.#isReset();
-      // falls through: both contain the new cursor
+      // falls through: both say where reading goes on
       case "subscribed":
         this.cursor = { epoch: event.epoch, offset: event.cursor };
         break;
@@ -229,10 +230,10 @@ export class Lane {
     }
   }
 
-  #receive(epoch, message, leftAt) {
-    const receivedAt = now();
-    const entry = this.board.record(this, epoch, message, receivedAt);
-    this.track.arrived(entry.key, leftAt, receivedAt);
+  #hears(epoch, message, leftAt) {
+    const heardAt = now();
+    const entry = this.board.hear(this, epoch, message, heardAt);
+    this.track.arrived(entry.key, leftAt, heardAt);
     this.counters.messages += 1;
     if (document.hidden) return;
     this.lastDelayMs = entry.delays.get(this.id);
@@ -247,11 +248,11 @@ export class Lane {
   }
 
   #isReset() {
-    this.track.add("notes", { at: now(), text: "reset: the feed started again" });
-    announce(`${this.label}: the feed started again`);
+    this.track.add("notes", { at: now(), text: "reset: the feed began anew" });
+    announce(`${this.label}: the feed began anew`);
   }
 
-  /** Resets all figures to zero. */
+  /** Starts all figures at zero. */
   resetFigures() {
     this.counters = noCounts();
     this.countedSince = new Date();
@@ -259,7 +260,7 @@ export class Lane {
     this.#delays = [];
   }
 
-  /** True if this lane has not received that message of the board yet. */
+  /** True if that message of the board is still to come: it lies in the server for this lane. */
   awaits({ epoch, offset }) {
     return this.cursor?.epoch === epoch && this.cursor.offset < offset;
   }

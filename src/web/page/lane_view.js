@@ -1,4 +1,4 @@
-// The view of a lane: its name, state, counters, timeline and, on demand, its bytes.
+// What is to be seen of a lane: its name, state, counters, timeline, and the wire on demand.
 
 import { element, fromTemplate, setText, showBytes, showMs } from "./dom.js";
 import { DELAYS_KEPT } from "./lane.js";
@@ -26,7 +26,7 @@ export class LaneView {
     this.#lane = lane;
     const node = this.#node;
     node.id = `lane-${lane.id}`;
-    node.style.setProperty("--color", `var(--${lane.id})`);
+    node.style.setProperty("--way", `var(--${lane.id})`);
     node.querySelector("h3").textContent = lane.label;
     node.querySelector(".waits").textContent = lane.transport.waits;
     for (const [name, label] of COUNTERS) {
@@ -48,7 +48,7 @@ export class LaneView {
     parent.append(node);
   }
 
-  /** A sentence with the figures, for the label of the canvas and for announcements. */
+  /** A sentence with the figures, for the canvas's label and for those who ask. */
   summary() {
     const { counters, label, state } = this.#lane;
     const median = showMs(this.#lane.medianDelayMs());
@@ -60,7 +60,7 @@ export class LaneView {
     this.#timeline.draw(now, board, selected, isStill);
   }
 
-  /** Updates the texts. */
+  /** Brings the texts up to date. */
   update() {
     const { state, isPlugged, counters } = this.#lane;
     for (const [name, , figure] of COUNTERS) setText(this.#figures.get(name), figure(this.#lane));

@@ -1,4 +1,4 @@
-// The entry point of the lesson: its scenes, the current one, and what is drawn.
+// The lesson begins here: its scenes, which of them is read, and what is drawn.
 //
 //   scene.js (lanes, time, guess) -> follow.js (one message), break_it.js (faults)
 
@@ -20,14 +20,14 @@ const ALL = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const ONE = ["Send one message", 1];
 const THREE = ["Send three messages, 100 ms apart", 3];
 
-// A private topic, so that other pages do not disturb the scenes; `?topic=` selects another.
+// A topic of its own, so that nobody else's messages disturb the scenes; `?topic=` joins another.
 const own = `lesson-${Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) =>
   byte.toString(16).padStart(2, "0")).join("")}`;
 const topic = new URLSearchParams(location.search).get("topic") ?? own;
 
 const quiet = { rate: 0, roundTripMs: 400, pollIntervalMs: 2000, heartbeatMs: 5000 };
-const scene = (id, transports, senders, presets = {}) =>
-  new Scene(id, transports, { topic, settings, senders, presets: { ...quiet, ...presets } });
+const scene = (id, ways, senders, presets = {}) =>
+  new Scene(id, ways, { topic, settings, senders, presets: { ...quiet, ...presets } });
 settings.set("rate", 0);
 const broken = { rate: 1, roundTripMs: 100, pollIntervalMs: 1000, heartbeatMs: 2000 };
 const scenes = [
@@ -43,7 +43,7 @@ const race = scenes[5];
 connectControls();
 new RacePublisher(topic, settings, (text) => setText(byId("publisher-state"), text));
 
-/** Activates the scene in the middle of the window. */
+/** Enters the scene in the middle of the window. */
 function enter(active) {
   if (active.isActive) return;
   if (scenes[4].isActive) breakIt.mend();

@@ -1,18 +1,18 @@
-// The simulated network between a lane and the server. Without a round trip the transports look
-// alike: on one machine a request takes less than a millisecond.
+// The simulated network between a lane and the server. Without a round trip the ways look alike:
+// on one machine a request takes less than a millisecond.
 
 import { sleep } from "./clock.js";
 
-/** Bytes that a buffering proxy collects before it forwards them. */
+/** What a proxy that buffers responses collects before it passes anything on. */
 export const PROXY_BUFFER_BYTES = 4096;
 
 /**
- * The link of one lane. It delays everything by half of the round trip and keeps the order, as a
- * connection does.
+ * One lane's link. It holds whatever crosses it for half of the round trip, and lets nothing
+ * overtake what crossed before, as a connection would not.
  */
 export class Link {
   #isCut = false;
-  /** The connection lost bytes when the link was cut: nothing crosses it any more. */
+  /** The connection lost something when the link was cut: nothing crosses it any more. */
   #isDead = false;
   #settings;
   #lastUp = Promise.resolve();
@@ -25,38 +25,38 @@ export class Link {
   }
 
   /**
-   * Cuts or restores the link. Bytes on a cut link are lost, and neither end is notified.
-   * Connections that were open remain dead after the link is restored.
+   * Cuts the link, or mends it. What crosses a link that is cut is lost, and neither end is told.
+   * Connections that were open stay dead when it is mended.
    */
   setCut(isCut) {
     this.#isCut = isCut;
     this.#isDead ||= isCut;
   }
 
-  /** Uses a new connection from now on. */
+  /** From here on another connection is used. */
   renew() {
     this.#isDead = this.#isCut;
     this.#lastUp = this.#lastDown = Promise.resolve();
   }
 
-  /** Opens a TCP connection: one round trip before anything can be sent. */
+  /** Opening a TCP connection: there and back before anything can be sent. */
   async connect() {
     this.renew();
     this.#buffered = { bytes: 0, release: [] };
     await this.#lossy(sleep(this.#settings.roundTripMs));
   }
 
-  /** Resolves when bytes that are sent now reach the server. */
+  /** Resolves when what was sent now reaches the server. */
   up() {
     return (this.#lastUp = this.#pass(this.#lastUp));
   }
 
-  /** Resolves when bytes that the server sends now reach the browser. */
+  /** Resolves when what the server sent now reaches the browser. */
   down() {
     return (this.#lastDown = this.#pass(this.#lastDown));
   }
 
-  /** The same for bytes in the middle of a response, which a proxy may buffer. */
+  /** The same for bytes in the middle of a response, which a proxy may keep. */
   async downInResponse(bytes) {
     if (this.#isBuffering) {
       const buffered = this.#buffered;
@@ -68,13 +68,13 @@ export class Link {
     await this.down();
   }
 
-  /** Adds a proxy that buffers responses to the link, or removes it. */
+  /** Puts a proxy into the link that buffers responses, or takes it out. */
   setBuffering(isBuffering) {
     this.#isBuffering = isBuffering;
     if (!isBuffering) this.#flush();
   }
 
-  /** Bytes in the buffer of the proxy. */
+  /** Bytes that the proxy keeps. */
   get bufferedBytes() {
     return this.#buffered.bytes;
   }

@@ -1,15 +1,14 @@
-// Long polling: the client polls, and the server waits for a message before it responds (RFC 6202,
-// section 2).
+// Long polling: ask, and be kept waiting until there is something (RFC 6202, section 2).
 //
 // On the wire:   GET /topics/{topic}/long-poll?epoch=..&after=..&wait=..
-//                ->  200 Batch, as soon as there is a message, or an empty one after `wait`
-// Who waits:     the server, once for each request. Between a response and the next request nobody
-//                waits: a message published then waits for the request.
-// What it costs: a request and a response for each message, or for each batch of them.
+//                ->  200 Batch, as soon as there is something, or an empty one after `wait`
+// Who waits:     the server, once for each request. Between an answer and the next request nobody
+//                does, and what is published then waits for the request.
+// What it costs: a request and an answer for each message, or for each batch of them.
 
-import { poll } from "./polling.js";
+import { ask } from "./polling.js";
 
-const WAIT_S = 25;
+const HOLD_S = 25;
 
 export const longPolling = {
   id: "long-polling",
@@ -19,10 +18,10 @@ export const longPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
-      // Only responses show that the server is alive, so shorter heartbeats mean shorter waits.
-      const wait = Math.min(WAIT_S, lane.settings.heartbeatMs / 200);
-      // WAIT: here, in the server, once for each request.
-      await poll(lane, "long-poll", { wait }, wait * 1000, signal);
+      // A response is the only sign of life, so a page that looks more often waits less.
+      const wait = Math.min(HOLD_S, lane.settings.heartbeatMs / 200);
+      // Here the server waits.
+      await ask(lane, "long-poll", { wait }, wait * 1000, signal);
     }
   },
 };

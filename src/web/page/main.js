@@ -1,4 +1,4 @@
-// The entry point of the page: one topic, one board, and a lane for each transport.
+// The page begins here. One topic, one board, a lane for each way; then it all runs by itself.
 //
 //   publisher.js -> the server
 //     -> short_polling.js, long_polling.js, websocket.js, sse.js, socketio.js
@@ -22,14 +22,14 @@ import { serverSentEvents } from "./sse.js";
 import { readTheme } from "./timeline.js";
 import { webSocket } from "./websocket.js";
 
-const TRANSPORTS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
+const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const TEXTS_EVERY_MS = 250;
 /** 30 frames a second are enough for what moves 100 pixels in that time; fewer if nothing moves. */
 const FRAME_MS = { moving: 30, still: 200 };
 
 const topic = new URLSearchParams(location.search).get("topic") ?? "live";
 const board = new Board();
-const lanes = TRANSPORTS.map((transport) => new Lane(transport, topic, settings, board));
+const lanes = WAYS.map((way) => new Lane(way, topic, settings, board));
 const race = new Race(board, lanes);
 const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), (key) => race.select(key)));
 
@@ -77,7 +77,7 @@ async function updateTexts() {
     `Connections held open by long polls and event streams: ${held} of the ${OPENED_BY_BROWSER} `
       + `that a browser opens to one host over HTTP/1.1${others}. The lanes of all windows take at `
       + `most ${HELD_MAX}, so that polls and publishing always find one: a seventh request would `
-      + `wait without an error. WebSockets do not count.`,
+      + `wait without a word. WebSockets do not count.`,
   );
 }
 setInterval(updateTexts, TEXTS_EVERY_MS);

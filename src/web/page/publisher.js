@@ -1,4 +1,4 @@
-// Publishing: one message by an ordinary request, and the page's own messages at the chosen rate.
+// Publishing: one message by an ordinary request, and the race's own messages at the chosen rate.
 
 import { now, serverClock } from "./clock.js";
 
@@ -23,8 +23,8 @@ export async function publish(topic, draft) {
 }
 
 /**
- * Publishes at random instants, as many independent people would: a Poisson process, with
- * exponential gaps. Of several windows only one publishes, the one whose rate was set last.
+ * Publishes at random instants, as people do: the gaps are exponential, so it is a Poisson process.
+ * Of several windows only one publishes, the one whose rate was set last.
  */
 export class RacePublisher {
   #topic;
@@ -32,7 +32,7 @@ export class RacePublisher {
   #say;
   #timer;
   #isOurs = false;
-  /** Number of the newest lock request: an older one that is rejected was replaced by it. */
+  /** Number of the newest application: an older one that is rejected was replaced by it. */
   #application = 0;
 
   constructor(topic, settings, say) {
@@ -56,7 +56,7 @@ export class RacePublisher {
     }
   }
 
-  /** Requests the lock of the publishing window. Without Web Locks every window publishes. */
+  /** Applies to be the window that publishes. Without Web Locks every window is. */
   async #apply(options) {
     const application = ++this.#application;
     const begin = () => {
@@ -73,14 +73,14 @@ export class RacePublisher {
       });
     } catch {
       if (application !== this.#application) return;
-      // Another window has taken over.
+      // Another window took it over.
       this.#isOurs = false;
       clearTimeout(this.#timer);
       this.#apply({});
     }
   }
 
-  /** Plans the next message and discards the previous plan: the process is memoryless. */
+  /** Plans the next message. What was planned before is forgotten: the process has no memory. */
   #plan() {
     clearTimeout(this.#timer);
     const { rate, isPaused } = this.#settings;

@@ -1,4 +1,4 @@
-// One message in detail: its delay on each transport.
+// One message, looked at closely: how long after its publication each way heard it.
 
 import { byId, element, setText, showMs } from "./dom.js";
 
@@ -16,7 +16,7 @@ export class Race {
       const figure = element("td", { className: "number" });
       const name = element("th", { scope: "row" }, lane.label);
       const row = element("tr", {}, name, element("td", {}, bar), figure);
-      row.style.setProperty("--color", `var(--${lane.id})`);
+      row.style.setProperty("--way", `var(--${lane.id})`);
       byId("race-rows").append(row);
       this.#rows.set(lane.id, { bar, figure });
     }
@@ -25,7 +25,7 @@ export class Race {
     byId("race-follow").onclick = () => this.select(null);
   }
 
-  /** The message shown: the selected one, or the newest that all lanes have received. */
+  /** The message that is looked at: the one that was picked, or the newest that all have heard. */
   selected() {
     const pinned = this.#board.entries.get(this.#pinned);
     if (pinned) return pinned;
@@ -35,7 +35,7 @@ export class Race {
     return entries.findLast(isComplete) ?? entries.at(-1);
   }
 
-  /** Shows the message with this key; null follows the newest. */
+  /** Looks at the message of that key; null follows the newest. */
   select(key) {
     this.#pinned = key;
     byId("race-follow").setAttribute("aria-pressed", String(key === null));

@@ -1,5 +1,5 @@
-// A scene of the lesson: the same lanes as on the main page, a time that can be paused and moved
-// back, and a message to follow. Only the scene on the screen is connected.
+// A scene of the lesson: lanes of the same engine as the page of the lanes, a time that can be
+// paused and dragged back, and a message to follow. Only the scene that is read is connected.
 
 import { Board } from "./board.js";
 import { now, sleep } from "./clock.js";
@@ -9,7 +9,7 @@ import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { publish } from "./publisher.js";
 
-/** How far back the time can be moved. */
+/** How far back time can be dragged. */
 const BACK_MS = 20_000;
 /** Between two messages that are sent by one click. */
 const APART_MS = 100;
@@ -27,18 +27,16 @@ export class Scene {
   #stoppedAt = null;
   #selected = null;
 
-  /**
-   * `transports` run side by side in the section `id`; `presets` are applied when it is entered.
-   */
-  constructor(id, transports, { topic, settings, presets, senders }) {
+  /** `ways` race in the section `id`; `presets` are settings to be made when it is entered. */
+  constructor(id, ways, { topic, settings, presets, senders }) {
     this.id = id;
     this.#settings = settings;
     this.#presets = presets;
     this.section = byId(id);
-    this.lanes = transports.map((transport) => new Lane(transport, topic, settings, this.board));
+    this.lanes = ways.map((way) => new Lane(way, topic, settings, this.board));
     const node = (this.#node = fromTemplate("stage-template"));
     this.section.querySelector(".stage").append(node);
-    this.section.classList.toggle("one-lane", transports.length === 1);
+    this.section.classList.toggle("one-lane", ways.length === 1);
     const list = node.querySelector(".lane-list");
     this.#views = this.lanes.map((lane) => {
       const view = new LaneView(lane, list, (key) => this.select(key));
@@ -56,7 +54,7 @@ export class Scene {
     this.#connectGuess();
   }
 
-  /** Connects or disconnects the lanes. */
+  /** Connects the lanes, or lets them rest. */
   activate(isActive) {
     if (this.isActive === isActive) return;
     this.isActive = isActive;
@@ -91,7 +89,7 @@ export class Scene {
     this.#follow.update(lane, this.#entry());
   }
 
-  /** The message to follow: the selected one, or the newest. */
+  /** The message that is followed: the one that was picked, or the newest. */
   #entry() {
     return this.board.entries.get(this.#selected) ?? [...this.board.entries.values()].at(-1);
   }
@@ -123,7 +121,7 @@ export class Scene {
     const release = () => setTimeout(() => (grabbed = null));
     list.addEventListener("pointerup", release);
     list.addEventListener("pointercancel", release);
-    // The end of a drag is not a click on a message.
+    // A drag is no click on a message.
     list.addEventListener("click", (event) => {
       if (grabbed?.wasDragged) event.stopPropagation();
     }, { capture: true });
@@ -181,7 +179,7 @@ export class Scene {
     this.#node.querySelector(".senders").append(button, state);
   }
 
-  /** Hides the answer until the reader has guessed. */
+  /** Hides the answer until there was a guess. */
   #connectGuess() {
     const guess = this.section.querySelector(".guess");
     const reveal = this.section.querySelector(".reveal");

@@ -1,11 +1,11 @@
-// Short polling: the client polls at an interval.
+// Short polling: ask every so often.
 //
 // On the wire:   GET /topics/{topic}/poll?epoch=..&after=..  ->  200 Batch, at once, empty or not
 // Who waits:     the browser, between two requests. A message waits in the server for the next.
-// What it costs: a request and a response every interval, however quiet the topic is.
+// What it costs: a request and an answer every interval, however quiet the topic is.
 
 import { now, sleepUntil } from "./clock.js";
-import { poll } from "./polling.js";
+import { ask } from "./polling.js";
 
 export const shortPolling = {
   id: "short-polling",
@@ -15,10 +15,10 @@ export const shortPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
-      await poll(lane, "poll", {}, 0, signal);
-      // WAIT: here, in the browser, between two requests.
+      await ask(lane, "poll", {}, 0, signal);
+      // Here the browser waits.
       const pause = lane.track.add("pauses", { from: now() });
-      // A new interval replaces the current one.
+      // A new interval replaces the one under way.
       await sleepUntil(() => pause.from + lane.settings.pollIntervalMs, lane.settings, signal);
       pause.to = now();
     }

@@ -1,19 +1,18 @@
-// A WebSocket over the simulated link, for the lanes of WebSocket and Socket.IO.
+// What both ways over a WebSocket share: the opening of it, its end, and the simulated link.
 
 import { now } from "./clock.js";
 
 /**
- * Opens a WebSocket and returns when it closes, which is an error, or `signal` is aborted. Calls
- * `opened(socket, fail)` once, then `received(text, leftAt)` for each text frame, in order, and
- * `closed()` at the end. The server sends something at least every `heartbeatMs()`.
+ * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
+ * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
+ * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
-export async function openSocket(lane, path, head, signal, handlers) {
-  const { opened, received, closed, heartbeatMs } = handlers;
+export async function openSocket(lane, path, head, signal, { opened, heard, closed, heartbeatMs }) {
   await lane.link.connect();
-  const request = lane.startRequest();
+  const ask = lane.asks();
   await lane.link.up();
   signal.throwIfAborted();
-  lane.requestArrived(request);
+  lane.sends(ask);
   lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
@@ -21,12 +20,12 @@ export async function openSocket(lane, path, head, signal, handlers) {
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {
-      request.leftAt = now();
+      ask.leftAt = now();
       stream = lane.track.add("streams", { from: now() });
       await lane.link.down();
       if (signal.aborted) return;
       lane.expects(2 * heartbeatMs());
-      request.doneAt = now();
+      ask.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
       opened(socket, reject);
     };
@@ -36,12 +35,12 @@ export async function openSocket(lane, path, head, signal, handlers) {
       try {
         if (signal.aborted) return;
         lane.expects(2 * heartbeatMs());
-        received(data, leftAt);
+        heard(data, leftAt);
       } catch (error) {
         reject(error);
       }
     };
-    // 1006: the connection ended without a close frame.
+    // 1006 is the browser's word for "without a word".
     socket.onclose = ({ code, reason }) =>
       reject(new Error(code === 1006 ? "connection lost" : `closed with ${code} ${reason}`));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });

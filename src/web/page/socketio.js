@@ -1,13 +1,12 @@
-// Socket.IO without its library: packets of Socket.IO v5 in packets of Engine.IO v4 in WebSocket
-// frames. The official client begins with long polls and upgrades; this one opens the WebSocket at
-// once.
+// Socket.IO by hand: packets of Socket.IO v5 in packets of Engine.IO v4 in WebSocket frames. The
+// official client begins with long polls and upgrades; this one goes straight to the socket.
 //
 // On the wire:   GET /socket.io/?EIO=4&transport=websocket  ->  101, then text frames
 //                server: 0{..}   client: 40   server: 40{..}                       connected
 //                client: 42["subscribe",{..}]   server: 42["message",{..}]         events
-//                server: 2       client: 3                                         heartbeat
+//                server: 2       client: 3                                         now and then
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
-// What it costs: as a WebSocket, plus two round trips at the beginning and 14 bytes around
+// What it costs: what a WebSocket costs, two more round trips to begin with, and 14 bytes around
 //                each message.
 
 import { frameBytes, upgradeHeads, utf8Bytes } from "./bytes.js";
@@ -29,7 +28,7 @@ export const socketIo = {
   async subscribe(lane, signal) {
     const head = upgradeHeads(PATH);
     let socket;
-    // Scripts can see the pings of Engine.IO, unlike those of a WebSocket.
+    // Unlike a WebSocket's pings, Engine.IO's can be seen.
     let { heartbeatMs } = lane.settings;
     const send = async (packet) => {
       await lane.link.up();
@@ -37,11 +36,11 @@ export const socketIo = {
       socket.send(packet);
       lane.counts(frameBytes(utf8Bytes(packet), true), 0);
     };
-    const received = (packet, leftAt) => {
+    const heard = (packet, leftAt) => {
       lane.counts(0, frameBytes(utf8Bytes(packet)));
       if (packet.startsWith("0")) {
         const { pingInterval, pingTimeout } = JSON.parse(packet.slice(1));
-        // The server counts from the pong, so the next ping may take the interval and the timeout.
+        // The server counts from the pong: what Engine.IO's own clients allow for a ping.
         heartbeatMs = (pingInterval + pingTimeout) / 2;
         lane.expects(2 * heartbeatMs);
         send(CONNECT);
@@ -54,7 +53,7 @@ export const socketIo = {
       } else if (packet.startsWith(EVENT)) {
         const [, data] = JSON.parse(packet.slice(EVENT.length));
         lane.exchange = { kind: "socketio", ...head, received: packet };
-        lane.receive(data, leftAt);
+        lane.hears(data, leftAt);
       } else {
         throw new Error(`closed with packet ${packet}`);
       }
@@ -62,7 +61,7 @@ export const socketIo = {
     await openSocket(lane, PATH, head, signal, {
       heartbeatMs: () => heartbeatMs,
       opened: (opened) => (socket = opened),
-      received,
+      heard,
       closed: () => {},
     });
   },

@@ -1,4 +1,4 @@
-// Server-sent events: one response that does not end (WHATWG HTML, section 9.2).
+// Server-sent events: one answer that does not end (WHATWG HTML, section 9.2).
 //
 // On the wire:   GET /topics/{topic}/events?epoch=..&after=..  ->  200 text/event-stream, events
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
@@ -21,25 +21,25 @@ export const serverSentEvents = {
     const path = lane.path("events", { heartbeat: heartbeatMs / 1000 });
     const head = { up: requestHead("GET", path, "text/event-stream"), down: streamHead() };
     await lane.link.connect();
-    const request = lane.startRequest();
+    const ask = lane.asks();
     await lane.link.up();
     signal.throwIfAborted();
-    lane.requestArrived(request);
+    lane.sends(ask);
     lane.expects(2 * heartbeatMs);
-    // An EventSource would reconnect by itself, with the last id, after the same delay for every
-    // client. It is closed at the first error, so that all lanes reconnect with backoff and jitter
-    // and count their connections.
+    // An EventSource would reconnect by itself, with the last id, after the same delay for
+    // everybody. We close it at the first error, so that all lanes come back in one way: with
+    // backoff, jitter, and a connection of the six.
     const source = new EventSource(path);
     let stream;
     try {
       await new Promise((_, reject) => {
         source.onopen = async () => {
-          request.leftAt = now();
+          ask.leftAt = now();
           stream = lane.track.add("streams", { from: now() });
           await lane.link.down();
           if (signal.aborted) return;
           lane.expects(2 * heartbeatMs);
-          request.doneAt = now();
+          ask.doneAt = now();
           lane.counts(head.up.bytes, head.down.bytes);
         };
         source.onerror = () => reject(new Error("connection lost"));
@@ -47,14 +47,14 @@ export const serverSentEvents = {
         for (const type of ["message", "subscribed", "gap", "reset", "heartbeat"]) {
           source.addEventListener(type, async ({ data, lastEventId }) => {
             const leftAt = now();
-            // The browser gives an event without an id the id of the previous event.
+            // The browser gives an event without an id that of the event before it.
             const event = { type, data, id: HAS_NO_ID.includes(type) ? "" : lastEventId };
             await lane.link.downInResponse(eventBytes(event));
             if (signal.aborted) return;
             lane.expects(2 * heartbeatMs);
             lane.counts(0, eventBytes(event));
             if (type !== "heartbeat") lane.exchange = { kind: "sse", ...head, event };
-            lane.receive(JSON.parse(data), leftAt);
+            lane.hears(JSON.parse(data), leftAt);
           });
         }
       });

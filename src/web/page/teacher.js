@@ -1,5 +1,5 @@
-// The teacher's page: the address for devices, the settings of all devices, and their delays. The
-// key is in the fragment of the URL that the server prints, which is not sent in requests.
+// The teacher's page: the address for devices, settings for all of them, and their delays. The key
+// is in the address that the server printed, behind the `#`, so that it is not sent with it.
 
 import { connectControls, settings } from "./controls.js";
 import { byId, element, setText, showMs } from "./dom.js";
@@ -88,6 +88,6 @@ function row(id, label, delays, ranges) {
   const made = element("tr", {}, element("th", { scope: "row" }, label), ...cells,
     figure(count.toLocaleString("en")), figure(count ? showMs(median) : "–"),
     figure(count ? showMs(p99) : "–"));
-  made.style.setProperty("--color", `var(--${id})`);
+  made.style.setProperty("--way", `var(--${id})`);
   return made;
 }

@@ -1,6 +1,5 @@
-// The timeline of a lane: the server above, the browser below, time to the right. A request goes
-// up, its response comes down, and the side that waits has a bar: the picture shows where the
-// waiting happens.
+// A lane's timeline: the server above, the browser below, time to the right. A request goes up, its
+// answer comes down, and whoever waits has a bar on his side. It shows where the waiting happens.
 
 const TOP = 15;
 const BOTTOM = 62;
@@ -9,12 +8,12 @@ const RIGHT = 10;
 const BAR = 6;
 const PILL = { height: 17, radius: 8.5, pad: 5 };
 const COLOURS = 8;
-/** Shorter waits are not drawn: they are the processing time of a request. */
+/** A wait shorter than this is drawn as no wait: it is the time that a request takes. */
 const WAIT_MIN_MS = 25;
 
 let theme = {};
 
-/** Reads the colours of the style sheet: at the start and when the colour scheme changes. */
+/** Reads the style sheet's colours: at the start, and when light turns to dark. */
 export function readTheme() {
   const style = getComputedStyle(document.documentElement);
   const value = (name) => style.getPropertyValue(name).trim();
@@ -43,7 +42,7 @@ export class Timeline {
     return nearest && distance(nearest) < 24 ? nearest.key : null;
   }
 
-  /** Draws the lane at `now`. `isStill` fills the width from left to right, then starts again. */
+  /** Draws the lane as of `now`. `isStill` fills the width from left to right, then begins anew. */
   draw(now, board, selected, isStill) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (width === 0) return;
@@ -63,7 +62,7 @@ export class Timeline {
     this.#text("browser", 2, BOTTOM + 14, theme.soft);
     this.#outages(view);
     this.#bars(view);
-    this.#requests(view);
+    this.#asks(view);
     this.#notes(view);
     this.#messages(view, board, selected);
   }
@@ -105,26 +104,25 @@ export class Timeline {
     };
     for (const pause of track.pauses) bar(pause.from, pause.to ?? now, BOTTOM);
     for (const stream of track.streams) bar(stream.from, stream.to ?? now, TOP);
-    for (const request of track.requests) {
-      const end = request.leftAt ?? request.cutAt ?? now;
-      const from = request.atServerAt;
-      if (from && end - from > WAIT_MIN_MS) bar(from, end, TOP);
+    for (const ask of track.asks) {
+      const end = ask.leftAt ?? ask.cutAt ?? now;
+      if (ask.atServerAt && end - ask.atServerAt > WAIT_MIN_MS) bar(ask.atServerAt, end, TOP);
     }
   }
 
-  #requests({ now, from, x }) {
+  #asks({ now, from, x }) {
     const pen = this.#pen;
     const colour = laneColour(this.#lane.id);
-    for (const request of this.#lane.track.requests) {
-      if ((request.doneAt ?? request.cutAt ?? now) < from) continue;
+    for (const ask of this.#lane.track.asks) {
+      if ((ask.doneAt ?? ask.cutAt ?? now) < from) continue;
       pen.strokeStyle = colour;
       pen.lineWidth = 1.75;
-      this.#crossing(request.sentAt, request.atServerAt ?? request.cutAt, BOTTOM, TOP, now, x);
-      if (!request.leftAt || request.messages > 0) continue;
+      this.#crossing(ask.sentAt, ask.atServerAt ?? ask.cutAt, BOTTOM, TOP, now, x);
+      if (!ask.leftAt || ask.messages > 0) continue;
       pen.strokeStyle = theme.soft;
       pen.lineWidth = 1.25;
       pen.setLineDash([3, 3]);
-      this.#crossing(request.leftAt, request.doneAt ?? request.cutAt, TOP, BOTTOM, now, x);
+      this.#crossing(ask.leftAt, ask.doneAt ?? ask.cutAt, TOP, BOTTOM, now, x);
       pen.setLineDash([]);
     }
   }
@@ -146,26 +144,26 @@ export class Timeline {
     for (const entry of board.entries.values()) {
       const arrival = this.#lane.track.arrivals.get(entry.key);
       if (!arrival && !this.#lane.awaits(entry)) continue;
-      if ((arrival?.receivedAt ?? now) < from) continue;
+      if ((arrival?.heardAt ?? now) < from) continue;
       const colour = theme.messages[entry.offset % COLOURS];
       pen.strokeStyle = colour;
       pen.lineWidth = 2.5;
-      // It waits in the server until it is sent.
+      // It lies in the server until it leaves; then it comes down.
       const leftAt = arrival?.leftAt ?? now;
       this.#line(x(entry.publishedAt), TOP, Math.max(x(leftAt), x(entry.publishedAt) + 1), TOP);
       pen.fillStyle = colour;
       this.#disc(x(entry.publishedAt), TOP, 4);
       if (!arrival) continue;
-      this.#line(x(arrival.leftAt), TOP, x(arrival.receivedAt), BOTTOM);
-      this.#place(entry, x(arrival.receivedAt));
+      this.#line(x(arrival.leftAt), TOP, x(arrival.heardAt), BOTTOM);
+      this.#place(entry, x(arrival.heardAt));
     }
-    // Messages without a number are drawn first, the selected one last.
+    // Those without a number lie below those with one, and what is looked at lies on top.
     const rank = (pill) => (pill.key === selected?.key ? 2 : Number(pill.text !== ""));
     const ordered = this.#pills.toSorted((a, b) => rank(a) - rank(b));
     for (const pill of ordered) this.#pill(pill, pill.key === selected?.key);
   }
 
-  /** Stacks messages received together; omits the numbers of those received close together. */
+  /** Messages heard together are stacked, those heard close to each other lose their numbers. */
   #place(entry, x) {
     const text = String(entry.offset);
     const width = Math.max(PILL.height, text.length * 6.6 + 2 * PILL.pad);
@@ -198,7 +196,7 @@ export class Timeline {
     pen.fillText(String(entry.offset), x, y + 0.5);
   }
 
-  /** A line from one side to the other, as far as the bytes have travelled. */
+  /** A stroke from one side to the other, as far as it has come by now. */
   #crossing(start, end, y1, y2, now, x) {
     if (end !== undefined) return this.#line(x(start), y1, x(end), y2);
     return this.#line(x(start), y1, x(now), y1 + (y2 - y1) * 0.5);

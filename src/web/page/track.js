@@ -1,21 +1,21 @@
-// What a lane did and when, for the timeline. All times are milliseconds by the browser's clock.
+// What a lane did and when, for the timeline to draw. All times are milliseconds by our clock.
 
 const KEPT = 400;
 
 export class Track {
   /** Requests: {sentAt, atServerAt?, leftAt?, doneAt?, messages?}. */
-  requests = [];
+  asks = [];
   /** Waiting in the browser between two requests: {from, to?}. */
   pauses = [];
-  /** Connections on which the server waits for messages: {from, to?}. */
+  /** Connections on which the server waits for something to say: {from, to?}. */
   streams = [];
   /** Times without a server: {from, to?}. */
   outages = [];
   /** Times in which an open connection was silent: {from, to?}. */
   silences = [];
-  /** Messages: "epoch:offset" -> {leftAt, receivedAt}. */
+  /** Messages: "epoch:offset" -> {leftAt, heardAt}. */
   arrivals = new Map();
-  /** Notes about an instant: {at, text}. */
+  /** What is to be said about a moment: {at, text}. */
   notes = [];
 
   /** Adds an entry to one of the lists and returns it, to be completed later. */
@@ -25,14 +25,14 @@ export class Track {
     return entry;
   }
 
-  arrived(key, leftAt, receivedAt) {
-    this.arrivals.set(key, { leftAt, receivedAt });
+  arrived(key, leftAt, heardAt) {
+    this.arrivals.set(key, { leftAt, heardAt });
     if (this.arrivals.size > KEPT) this.arrivals.delete(this.arrivals.keys().next().value);
   }
 
-  /** Ends everything in progress: the connection is lost. */
+  /** Whatever is under way ends now: the connection is gone. */
   cut(at) {
-    for (const request of this.requests) request.cutAt ??= request.doneAt ? undefined : at;
+    for (const ask of this.asks) ask.cutAt ??= ask.doneAt ? undefined : at;
     for (const span of [...this.pauses, ...this.streams, ...this.silences]) span.to ??= at;
   }
 }

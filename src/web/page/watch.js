@@ -1,5 +1,5 @@
-// The progress of a run. The run publishes it to a topic, to which this page subscribes over a
-// WebSocket, from the beginning of the run.
+// A run as it goes. Its progress is a feed as well: the run publishes to a topic, and this page
+// hears it over a WebSocket, from the run's beginning.
 
 import { sleep } from "./clock.js";
 import { byId, element, setText, showMs } from "./dom.js";
@@ -7,7 +7,7 @@ import { byId, element, setText, showMs } from "./dom.js";
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
 
-/** Shows an event: {what: "calibrating" | "cell" | "phase" | "done" | "finished", ...}. */
+/** Shows what the run says: {what: "calibrating" | "cell" | "phase" | "done" | "finished", ...}. */
 const SHOW = {
   calibrating({ left_s }) {
     byId("progress").hidden = false;
@@ -30,7 +30,7 @@ const SHOW = {
     const texts = [name, String(repeat + 1), ...figures, requests];
     const row = element("tr", {}, element("th", { scope: "row" }, label),
       ...texts.map((text) => element("td", {}, text)));
-    row.style.setProperty("--color", `var(--${transport})`);
+    row.style.setProperty("--way", `var(--${transport})`);
     byId("cells").append(row);
     byId("cells").parentElement.hidden = false;
   },
@@ -57,7 +57,7 @@ async function listRuns() {
   byId("no-runs").hidden = runs.length > 0;
 }
 
-/** Reads the topic until the connection is lost. */
+/** Hears the topic until the connection is lost. */
 function follow(cursor) {
   const path = `/topics/${TOPIC}/ws?${new URLSearchParams(cursor)}`;
   const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")));

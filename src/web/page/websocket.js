@@ -1,5 +1,5 @@
-// WebSocket: one request that turns its connection into a channel on which both sides can send at
-// any time (RFC 6455).
+// WebSocket: one request that turns into a connection on which both sides may speak at any time
+// (RFC 6455).
 //
 // On the wire:   GET /topics/{topic}/ws?epoch=..&after=..  Upgrade: websocket  ->  101, then frames
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
@@ -14,9 +14,9 @@ export const webSocket = {
   label: "WebSocket",
   waits: "waits in the server, on one connection",
   holdsConnection: false,
-  /** The open socket, for publishing. */
+  /** The open socket, for those who publish over it. */
   socket: null,
-  /** Callbacks that wait for an acknowledgement, in order. */
+  /** Those who wait for an acknowledgement, first come first. */
   unanswered: [],
 
   async subscribe(lane, signal) {
@@ -26,15 +26,15 @@ export const webSocket = {
     await openSocket(lane, path, head, signal, {
       heartbeatMs: () => lane.settings.heartbeatMs,
       opened: (socket) => (this.socket = socket),
-      received: (text, leftAt) => {
+      heard: (text, leftAt) => {
         const event = JSON.parse(text);
         lane.counts(0, frameBytes(utf8Bytes(text)));
-        if (event.event === "heartbeat") return lane.receive(event, leftAt);
+        if (event.event === "heartbeat") return lane.hears(event, leftAt);
         lane.exchange = { kind: "websocket", ...head, received: text, sent: lane.exchange?.sent };
         if (event.event === "published" || event.event === "error") {
           this.unanswered.shift()?.(event);
         } else {
-          lane.receive(event, leftAt);
+          lane.hears(event, leftAt);
         }
       },
       closed: () => {
@@ -45,9 +45,9 @@ export const webSocket = {
   },
 
   /** Publishes over the lane's socket. Resolves to {epoch, offset}. */
-  async publish(lane, message) {
+  async publish(lane, draft) {
     if (!this.socket) throw new Error("the WebSocket lane is not connected");
-    const text = JSON.stringify(message);
+    const text = JSON.stringify(draft);
     const sentAt = now();
     this.socket.send(text);
     lane.counts(frameBytes(utf8Bytes(text), true), 0);

@@ -1,43 +1,43 @@
-// The newest exchange of a lane with the server: its bytes and their meaning.
+// The wire, on demand: a lane's newest exchange with the server, its bytes and what they say.
 
 import { eventText, frameHeaderBytes, utf8Bytes } from "./bytes.js";
 import { element } from "./dom.js";
 
-const MIRRORED = "The lines of the request are those that the server received in an earlier "
-  + "request of this page (GET /mirror): a browser hides from scripts what it sends.";
-const ASSEMBLED = "A browser hides all of this from scripts. The lines are assembled from the "
-  + "request that the server mirrored, from the protocol, and from what this server writes.";
+const MIRRORED = "The request’s lines are those that the server saw of an earlier request of "
+  + "this page (GET /mirror): a browser does not show its scripts what it sends.";
+const ASSEMBLED = "A browser shows its scripts nothing of this. The lines are put together from "
+  + "the request that the server mirrored, from the protocol, and from what this server writes.";
 
-/** The purpose of a header, by the beginning of its name. */
+/** What a header is for; by the beginning of its name. */
 const MEANINGS = [
-  ["host", "the site: one address may serve several"],
-  ["connection", "keep-alive: another request may follow; upgrade: the next bytes are not HTTP"],
-  ["user-agent", "the browser; sent with every request"],
-  ["accept-encoding", "the compression formats that the browser supports"],
+  ["host", "which site is meant: one address may serve many"],
+  ["connection", "keep-alive: another request may follow; upgrade: what follows is not HTTP"],
+  ["user-agent", "which browser; again with every request"],
+  ["accept-encoding", "which compression would be understood"],
   ["accept-language", "which languages the reader prefers"],
-  ["accept", "the formats that the browser accepts"],
-  ["sec-fetch", "the origin and purpose of the request, so that a server can reject other sites"],
-  ["sec-ch-ua", "the browser again, in another format"],
+  ["accept", "which formats are welcome"],
+  ["sec-fetch", "who asks, and for what: lets a server refuse other sites’ pages"],
+  ["sec-ch-ua", "which browser, in another way"],
   ["sec-websocket-key", "16 random bytes in base64, to be answered"],
-  ["sec-websocket-accept", "SHA-1 of the key and a fixed text: proves support of WebSocket"],
-  ["sec-websocket-version", "the only version, RFC 6455"],
-  ["sec-websocket-extensions", "offers compression, which this server does not use"],
-  ["referer", "the page that sends the request"],
-  ["origin", "the site of that page, so that a server can reject other sites"],
-  ["cookie", "what the site has stored in the browser; sent with every request"],
-  ["upgrade", "the next protocol on this connection"],
+  ["sec-websocket-accept", "SHA-1 of the key and a fixed text: the server does speak WebSocket"],
+  ["sec-websocket-version", "the one version there is, RFC 6455"],
+  ["sec-websocket-extensions", "offers compression; this server does not take it up"],
+  ["referer", "the page that asks"],
+  ["origin", "the site of the page that asks: here a server refuses foreign ones"],
+  ["cookie", "what the site has stored in the browser; again with every request"],
+  ["upgrade", "what is to be spoken on this connection from now on"],
   ["content-type", "the format of the body"],
-  ["content-length", "bytes of the body, so that the browser knows where it ends"],
-  ["transfer-encoding", "the body is sent in chunks, each with its size, and need not end"],
-  ["cache-control", "browsers and proxies must not store the response"],
-  ["pragma", "no response from a cache (HTTP/1.0)"],
-  ["x-accel-buffering", "asks nginx to forward each event at once"],
-  ["date", "the time of the response"],
+  ["content-length", "bytes of the body: so the browser knows where it ends"],
+  ["transfer-encoding", "the body comes in chunks, each with its size, and need not end"],
+  ["cache-control", "nobody on the way may keep a copy, or use one"],
+  ["pragma", "no copy from a cache, in the words of HTTP/1.0"],
+  ["x-accel-buffering", "asks nginx to hand on each event at once"],
+  ["date", "when the server answered"],
 ];
 
 const meaningOf = (name) => MEANINGS.find(([start]) => name.startsWith(start))?.[1] ?? "";
 
-/** Fills `panel` with the lane's newest exchange. It stays until a newer one is requested. */
+/** Fills `panel` with the lane's newest exchange. It is not replaced unless one asks. */
 export function showWire(panel, lane) {
   const newer = element("button", { type: "button", onclick: () => showWire(panel, lane) });
   newer.textContent = "Show the newest";
@@ -54,7 +54,7 @@ const PARTS = {
   http: ({ up, down, body }) => [
     element("p", { className: "note" }, MIRRORED),
     headTable("Up: the request", up),
-    headTable("Down: the response headers", down),
+    headTable("Down: the head of the answer", down),
     batchTable(body),
   ],
   websocket: ({ up, down, received, sent }) => [
@@ -74,15 +74,15 @@ function handshake(up, down) {
   return [
     element("p", { className: "note" }, `Once, at the beginning. ${ASSEMBLED}`),
     headTable("Up: the request", up),
-    headTable("Down: the response headers", down),
+    headTable("Down: the head of the answer", down),
   ];
 }
 
-/** A table of [bytes as text, their number, their meaning]. */
+/** A table of [bytes as text, how many, what they say]. */
 function table(title, rows) {
   const total = rows.reduce((sum, [, bytes]) => sum + bytes, 0);
   const caption = element("caption", {}, `${title}: ${total.toLocaleString("en")} bytes`);
-  const names = ["On the wire", "Bytes", "Meaning"];
+  const names = ["On the wire", "Bytes", "What it says"];
   const column = (name) => element("th", { scope: "col" }, name);
   const heading = element("tr", {}, ...names.map(column));
   const body = rows.map(([text, bytes, meaning]) => {
@@ -99,12 +99,12 @@ function headTable(title, { startLine, headers }) {
     return [`${name}: ${shown}`, name.length + 2 + bytes + 2, meaningOf(name)];
   });
   const first = startLine.startsWith("GET")
-    ? "the request: topic, transport, and the cursor after which to read"
+    ? "what is asked for: topic and way, and after which message of which epoch"
     : "the status";
   return table(title, [
     [startLine, utf8Bytes(startLine) + 2, first],
     ...rows,
-    ["(empty line)", 2, "the end of the headers"],
+    ["(empty line)", 2, "the end of the head"],
   ]);
 }
 
@@ -126,7 +126,7 @@ function frameTable(title, text, isMasked) {
   const bits = (number, count) => number.toString(2).padStart(count, "0");
   const short = length <= 125 ? length : length <= 65_535 ? 126 : 127;
   const masked = isMasked ? "MASK 1: a browser masks" : "MASK 0: a server does not mask";
-  const meant = short < 126 ? `length ${length}` : `length ${short}: the length follows`;
+  const meant = short < 126 ? `length ${length}` : `length ${short}: it follows`;
   const rows = [
     ["bits 1 000 0001", 1, "FIN 1: its last frame; RSV 000: no extension; opcode 1: text"],
     [`bits ${Number(isMasked)} ${bits(short, 7)}`, 1, `${masked}; ${meant}`],
