@@ -118,7 +118,7 @@ fn output_in_the_book_is_what_the_examples_print() {
             let file = &comment["output of ".len()..];
             let name = Path::new(file).file_stem().expect("a name").to_str().expect("UTF-8");
             let steps: Vec<String> = block(rest).into_iter().map(examples::step).collect();
-            // The steps of two tasks at the same instant may be in either order.
+            // The steps of two tasks at the same instant may come in either order.
             let sorted = |mut steps: Vec<String>| {
                 steps.sort();
                 steps
@@ -157,7 +157,7 @@ fn unit(figure: &str, base: &str) -> Unit {
     }
 }
 
-/// The table that a comment requests: `figures of docs/sample/results.csv: sse websocket`.
+/// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`.
 fn table(comment: &str) -> String {
     let (source, transports) = comment.split_once(": ").expect("transports after a colon");
     let (kind, path) = source.split_once(" of ").expect("a kind and a file");
@@ -204,10 +204,10 @@ fn tables_in_the_book_are_made_from_recorded_results() {
 
 /// Columns of a transcript: what the book's pages have room for.
 const TRANSCRIPT_COLUMNS: usize = 92;
-/// On a busy machine a poll may arrive before a message that it should find.
+/// On a busy machine a poll may come before a message that it should find.
 const ATTEMPTS: usize = 5;
 
-/// The transcript that a comment requests: `trace of sse: 2`.
+/// The transcript that a comment asks for: `trace of sse: 2`.
 async fn transcript(comment: &str) -> String {
     let (name, messages) = comment["trace of ".len()..].split_once(": ").expect("a number");
     let options = Options {
@@ -234,7 +234,7 @@ fn shape(transcript: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in tags.collect::<String>().lines() {
         let text = line.trim();
-        // A long text continues on indented lines.
+        // A long text goes on in lines that begin below it.
         let goes_on = line.len() - line.trim_start().len() > 30;
         match lines.last_mut().filter(|_| goes_on) {
             Some(last) => *last += text,
