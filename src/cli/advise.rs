@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::output::{print, read_file, usage};
+use super::output::{parse_file, print, usage};
 use crate::advise::prices::PriceList;
 use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
@@ -121,9 +121,7 @@ fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
 }
 
 fn price_list(path: &Path) -> anyhow::Result<PriceList> {
-    let shown = path.display();
-    let text = read_file("--prices", path)?;
-    PriceList::parse(&text).map_err(|error| usage(format!("--prices {shown}: {error}")))
+    parse_file("--prices", path, PriceList::parse)
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {

@@ -69,7 +69,7 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
-    /// The packet link in front of it, if there is to be one, and what its randomness follows from.
+    /// The packet link in front of it, if any, and its seed.
     pub link: Option<Profile>,
     pub seed: u64,
 }

@@ -17,7 +17,7 @@ pub fn section(report: &Report) -> Markup {
     let Some(workload) = report.points.first().map(|point| point.workload) else {
         return html! {};
     };
-    // The costs of somebody else's server are unknown.
+    // The costs of a third-party server are unknown.
     let costs = match report.run.server.is_child {
         true => Costs::from_run(report.run),
         false => Costs::reference(),

@@ -50,8 +50,8 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     freeze.or(restart).unify().boxed()
 }
 
-/// Blocks every thread of the runtime for so long: none of its tasks runs, and the kernel goes on
-/// to accept connections and bytes for it.
+/// Blocks every thread of the runtime for this time: no task runs, and the kernel continues to
+/// accept connections and bytes for it.
 fn freeze(is_frozen: &Arc<AtomicBool>, seconds: u64) -> Result<Response, ApiError> {
     if !(1..=FREEZE_S_MAX).contains(&seconds) {
         let text = format!("seconds: must be between 1 and {FREEZE_S_MAX}");

@@ -145,7 +145,7 @@ impl File {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (REFERRER_POLICY, "no-referrer"),
-            // Keep it, but ask each time: a new program has new files.
+            // Cached, but validated each time: a new version of the program has new files.
             (CACHE_CONTROL, "no-cache"),
         ];
         let headers = response.headers_mut();

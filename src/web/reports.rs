@@ -69,7 +69,7 @@ pub(super) fn route(directory: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     list.or(file).unify().boxed()
 }
 
-/// Files are read where waiting for a disk holds up nobody.
+/// Files are read on the blocking pool.
 async fn blocking(
     work: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {

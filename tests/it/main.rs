@@ -1,6 +1,6 @@
 //! The integration-test crate, with one module per subject.
 
-mod access;
+mod access_control;
 mod advise;
 mod attacks;
 mod attacks_http2;
@@ -34,6 +34,7 @@ mod measure;
 mod misbehaving_servers;
 mod model;
 mod ndjson;
+mod network_loss;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
@@ -54,7 +55,6 @@ mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
-mod vanish;
 mod victim;
 mod websocket;
 mod websocket_client;
