@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poll_vs_push::feed::store::{Archive, Durability, MemoryStore, RedbStore, StoreError};
+use poll_vs_push::feed::store::{
+    Archive, Durability, FileRetention, MemoryStore, RedbStore, StoreError,
+};
 use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
 use poll_vs_push::message::{Cursor, Epoch, NewMessage};
 use poll_vs_push::variant::Transport;
@@ -26,7 +28,8 @@ fn in_memory(retention: Retention) -> Feed {
 }
 
 fn try_on_disk(directory: &Path, retention: Retention) -> Result<Feed, StoreError> {
-    let store = RedbStore::open(directory, retention, Durability::Os)?;
+    let kept = FileRetention { topic: retention, total_bytes: u64::MAX };
+    let store = RedbStore::open(directory, kept, Durability::Os)?;
     Feed::of(Arc::new(store), limits(retention))
 }
 
@@ -306,6 +309,53 @@ async fn copy_of_a_store_can_be_read() {
     assert_eq!((name.as_str(), kept.oldest, kept.head, kept.messages()), ("room", 1, 3, 3));
     let all = archive.read(name, 0, 3, ReadLimit { messages: 10, bytes: 1 << 20 });
     assert_eq!(all.expect("can be read").messages.len(), 3);
+}
+
+/// All topics together keep what they may, in the largest of them, and the file is not much larger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_topics_give_way_when_the_file_is_full() {
+    const TOTAL: u64 = 4 << 20;
+    let directory = tempfile::tempdir().expect("a directory");
+    let retention = Retention::default();
+    let kept = FileRetention { topic: retention, total_bytes: TOTAL };
+    let open = || {
+        let store = RedbStore::open(directory.path(), kept, Durability::Os).expect("opens");
+        Feed::of(Arc::new(store), limits(retention)).expect("opens")
+    };
+    let named = |feed: &Feed, name: &str| feed.topic(&name.parse().expect("a name")).expect("room");
+    let feed = open();
+    publish(&named(&feed, "small"), "kept").await;
+    let text = "x".repeat(60_000);
+    for round in 0..400 {
+        publish(&named(&feed, &format!("large-{}", round % 20)), &text).await;
+    }
+    feed.close().await;
+    drop(feed);
+    let archive = Archive::open_existing(directory.path()).expect("a feed");
+    let rows = archive.rows().expect("readable");
+    archive.check(&rows).expect("consistent");
+    assert!((TOTAL / 10 * 9..=TOTAL).contains(&rows.bytes()), "{}", rows.bytes());
+    let messages: Vec<_> = rows.iter().map(|(_, kept)| kept.messages()).collect();
+    assert!(messages.iter().all(|count| (1..=4).contains(count)), "{messages:?}");
+    drop(archive);
+    let size = std::fs::metadata(directory.path().join("feed.redb")).expect("a file").len();
+    println!("{size} bytes of file for {TOTAL} bytes of messages");
+    assert!(size <= 4 * TOTAL + (8 << 20), "{size}");
+    // After a restart, what is gone is a gap.
+    let feed = open();
+    assert_eq!(
+        texts(
+            &*named(&feed, "small")
+                .read_after(at(&named(&feed, "small"), 0), 9)
+                .await
+                .expect("reads")
+        ),
+        ["kept"]
+    );
+    let large = named(&feed, "large-0");
+    let read = large.read_after(at(&large, 0), 100).await.expect("reads");
+    assert_eq!(read.gap + read.messages.len() as u64, 20);
+    feed.close().await;
 }
 
 /// The only thread of the blocking pool is occupied. A subscriber whose messages are in the file

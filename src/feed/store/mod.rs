@@ -19,7 +19,7 @@ use super::tail::Tail;
 use crate::message::{Cursor, NewMessage, Offset, TopicName};
 
 pub use memory::MemoryStore;
-pub use redb::{Archive, Durability, RedbStore, Rows, TopicRow};
+pub use redb::{Archive, Durability, FileRetention, RedbStore, Rows, TopicRow};
 
 /// The future of a slow call. It is `Sync`, which warp requires of response bodies.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'a>>;

@@ -6,10 +6,13 @@
 
 mod archive;
 mod file;
+mod rows;
 mod stamps;
+mod trim;
 mod writer;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -22,9 +25,11 @@ use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-pub use archive::{Archive, Rows, TopicRow};
+pub use archive::Archive;
 pub use file::Durability;
 use file::FeedFile;
+pub use rows::{Rows, TopicRow};
+pub use trim::FileRetention;
 use writer::{Append, Command, Writer};
 
 /// Capacity of the queue to the writer; further publishers wait.
@@ -59,13 +64,13 @@ impl RedbStore {
     /// If another process has it, the file is not a feed or is damaged, or the system refuses.
     pub fn open(
         directory: &Path,
-        retention: Retention,
+        retention: FileRetention,
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
-        if retention.age < Duration::MAX {
+        if retention.topic.age < Duration::MAX {
             archive.order_stamps(&rows)?;
         }
         archive.begin_life(durability)?;
@@ -167,4 +172,16 @@ impl Store for RedbStore {
             }
         })
     }
+}
+
+fn failed(error: impl Into<::redb::Error>) -> StoreError {
+    match error.into() {
+        ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

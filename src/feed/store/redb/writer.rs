@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
-use super::archive::{Archive, Rows};
+use super::archive::Archive;
+use super::rows::Rows;
+use super::trim::FileRetention;
 use super::{Shared, StoreError};
-use crate::feed::log::Retention;
 use crate::feed::tail::Tail;
 use crate::message::{NewMessage, Offset, TopicName};
 
@@ -40,13 +41,13 @@ pub struct Append {
 pub struct Writer {
     shared: Arc<Shared>,
     rows: Rows,
-    retention: Retention,
+    retention: FileRetention,
     /// Why the file is closed, and since when.
     failure: Option<(StoreError, Instant)>,
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, rows: Rows, retention: Retention) -> Writer {
+    pub fn new(shared: Arc<Shared>, rows: Rows, retention: FileRetention) -> Writer {
         Writer { shared, rows, retention, failure: None }
     }
 
@@ -99,7 +100,7 @@ impl Writer {
     }
 
     fn expire(&mut self) {
-        let retention = self.retention;
+        let retention = self.retention.topic;
         if retention.age < Duration::MAX {
             // A failure has been logged, and the next sweep tries again.
             let _ = self.attempt(|archive, rows| archive.expire(rows, retention));
