@@ -73,6 +73,14 @@ pub fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>, &'static st
     // The target's own host has precedence (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     let target = request.uri().authority().map(|it| Authority::parse(it.as_str()));
     let target = target.map(|it| it.ok_or("the request target's host is malformed")).transpose()?;
+    // HTTP/1.1 ignores the header then; in HTTP/2 such a request is malformed.
+    if request.version() == Version::HTTP_2
+        && target.is_some()
+        && header.is_some()
+        && target != header
+    {
+        return Err("Host: must not differ from :authority");
+    }
     match target.or(header) {
         None if request.version() == Version::HTTP_11 => Err("Host: must be given"),
         host => Ok(host),

@@ -154,12 +154,15 @@ fn healthz() -> BoxedFilter<(Response,)> {
 
 /// The response to a request that no filter accepted.
 fn refuse(app: &App, rejection: &Rejection) -> ApiError {
-    use warp::reject::{LengthRequired, PayloadTooLarge};
+    use warp::reject::{InvalidQuery, LengthRequired, PayloadTooLarge};
     let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
         app.metrics.refused(Refusal::MessageBytes);
         (StatusCode::PAYLOAD_TOO_LARGE, "the body exceeds --max-message-bytes")
     } else if rejection.find::<LengthRequired>().is_some() {
         (StatusCode::LENGTH_REQUIRED, "the request must have a Content-Length")
+    } else if rejection.find::<InvalidQuery>().is_some() {
+        // The values are texts until they are checked, so nothing else can be wrong.
+        (StatusCode::BAD_REQUEST, "the query contains a parameter twice; give each once")
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)
     } else {

@@ -118,12 +118,12 @@ fn route(
     let client = client.expect("every request was authenticated");
     let poller = client.clone();
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let query = request.uri().query().unwrap_or_default().as_bytes();
     let find = |name| {
-        let mut pairs = pairs.clone().filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        let mut pairs = form_urlencoded::parse(query);
+        pairs.find_map(|(key, value)| (key == name).then_some(value))
     };
-    let transport = match find("transport") {
+    let transport = match find("transport").as_deref() {
         Some("polling") => Some(Transport::SocketioPolling),
         Some("websocket") => Some(Transport::SocketioWebsocket),
         _ => None,
@@ -133,10 +133,10 @@ fn route(
     let Some(transport) = transport else {
         return refuse("transport: must be 'polling' or 'websocket'");
     };
-    if find("EIO") != Some("4") {
+    if find("EIO").as_deref() != Some("4") {
         return refuse("EIO: must be 4, the supported version of Engine.IO");
     }
-    let session = match find("sid").map(|id| sessions.find(id)) {
+    let session = match find("sid").map(|id| sessions.find(&id)) {
         Some(None) => return refuse("sid: there is no such session, or it has ended"),
         session => session.flatten(),
     };

@@ -79,6 +79,7 @@ const FILES: &[File] = files![
     "timeline.js"
     "teacher.html"
     "teacher.js"
+    "token.js"
     "track.js"
     "watch.html"
     "watch.js"

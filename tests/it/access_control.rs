@@ -279,6 +279,41 @@ async fn other_origins_are_rejected_unless_listed() {
     server.stop().await;
 }
 
+/// A default port equals none, and case makes no difference (RFC 9110, section 4.2.3).
+#[tokio::test]
+async fn own_origin_is_compared_in_normal_form() {
+    let names = vec!["example.com".to_owned()];
+    let server = TestServer::with(|config| config.allow_host = names).await;
+    let ask = async |origin: &str, host: &str| {
+        let mut raw = Raw::connect(server.address).await;
+        let head = "GET /topics/room/poll HTTP/1.1";
+        raw.send(format!("{head}\r\nhost: {host}\r\norigin: {origin}\r\n\r\n")).await;
+        raw.response_without_body().await.status
+    };
+    for (origin, host) in [
+        ("http://example.com", "example.com:80"),
+        ("http://example.com:80", "example.com"),
+        ("HTTP://EXAMPLE.com", "example.COM"),
+        ("https://example.com", "example.com:443"),
+        ("http://[::1]:3030", "[::1]:3030"),
+        ("http://127.0.0.1:3030", "127.0.0.1:3030"),
+    ] {
+        assert_eq!(ask(origin, host).await, 200, "{origin} at {host}");
+    }
+    for (origin, host) in [
+        ("http://example.com:81", "example.com:80"),
+        ("http://example.com:443", "example.com"),
+        ("http://www.example.com", "example.com"),
+        ("http://localhost", "127.0.0.1"),
+        ("null", "example.com"),
+    ] {
+        assert_eq!(ask(origin, host).await, 403, "{origin} at {host}");
+    }
+    // A name that is not listed, although it is the page's own: DNS rebinding.
+    assert_eq!(ask("http://evil.example", "evil.example").await, 421);
+    server.stop().await;
+}
+
 /// Browsers hide response headers from pages of another origin unless they are exposed.
 #[tokio::test]
 async fn listed_origins_can_send_conditional_polls() {

@@ -21,7 +21,17 @@ const NUMBERS: [&str; 8] =
 const DURATIONS: [&str; 9] =
     ["0s", "1ns", "1ms", "1s", "106751991167300d", "9223372036854775807s", "-1s", "NaN", ""];
 /// Names that the help gives to values which are numbers, and to those which are durations.
-const NUMBER_NAMES: [&str; 5] = ["<N>", "<BYTES>", "<PER_SECOND>", "<OFFSET>", "<PID>"];
+const NUMBER_NAMES: [&str; 9] = [
+    "<N>",
+    "<COUNT>",
+    "<BYTES>",
+    "<KBIT>",
+    "<PACKETS>",
+    "<PERCENT>",
+    "<PER_SECOND>",
+    "<OFFSET>",
+    "<PID>",
+];
 const DURATION_NAME: &str = "<DURATION>";
 
 /// The flags of a command whose values are numbers or durations, with values to try.
@@ -122,6 +132,7 @@ fn load_tests_refuse_values_out_of_range() {
     let given = [given, &[("target-file", file)]].concat();
     assert!(try_each("load", &given, &["--no-calibration"]) > 10);
     assert!(try_each("capacity", &given, &[]) > 10);
+    assert!(try_each("trace", &given[..1], &[]) > 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -130,6 +130,31 @@ async fn head_has_the_status_of_get_and_no_body_on_every_route() {
     server.stop().await;
 }
 
+/// The checks of HTTP/1 apply to `:authority`, and to a `host` beside it (RFC 9113, section 8.3.1).
+#[tokio::test]
+async fn authority_is_checked_as_a_host_is() {
+    let server = TestServer::start().await;
+    let client = Client::connect(&server).await;
+    let status = async |authority: &str, host: Option<&str>| {
+        let mut request = client.request("GET", "/healthz", "");
+        let uri = format!("http://{authority}/healthz").parse().expect("a URI");
+        *request.uri_mut() = uri;
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().expect("a value"));
+        }
+        let asked = soon(client.ask(request)).await.expect("no panic");
+        asked.expect("an answer").status().as_u16()
+    };
+    assert_eq!(status("localhost:80", None).await, 200);
+    assert_eq!(status("localhost", Some("localhost")).await, 200);
+    assert_eq!(status("localhost", Some("LOCALHOST")).await, 200);
+    assert_eq!(status("evil.example", None).await, 421);
+    assert_eq!(status("evil.example", Some("localhost")).await, 400);
+    assert_eq!(status("localhost", Some("evil.example")).await, 400);
+    drop(client);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn stream_over_the_limit_waits_for_a_free_one() {
     let server = TestServer::with(|config| config.h2_max_streams = 2).await;

@@ -43,6 +43,7 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod relayed;
 mod scenarios;
 mod socketio;
 mod sse;
@@ -55,6 +56,7 @@ mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
+mod validity;
 mod victim;
 mod websocket;
 mod websocket_client;

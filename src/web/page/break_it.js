@@ -3,7 +3,7 @@
 
 import { announce } from "./announce.js";
 import { now } from "./clock.js";
-import { byId, element, setText } from "./dom.js";
+import { byId, element, isolated, setText } from "./dom.js";
 import { backoffMs } from "./lane.js";
 import { PROXY_BUFFER_BYTES } from "./link.js";
 
@@ -61,6 +61,7 @@ export class BreakIt {
       const after = ((now() - this.#since) / 1000).toFixed(1);
       seen.list.append(element("li", {}, `+${after} s: ${state}`));
       if (seen.list.childElementCount > 12) seen.list.firstElementChild.remove();
+      seen.list.scrollTop = seen.list.scrollHeight;
     }
   }
 
@@ -94,7 +95,7 @@ export class BreakIt {
         setText(state, "");
         this.#begin(label);
       } catch (error) {
-        setText(state, `Not done: ${error.message}`);
+        setText(state, `Not done: ${isolated(error.message)}`);
       }
     });
   }

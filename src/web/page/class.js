@@ -4,7 +4,7 @@
 import { Board } from "./board.js";
 import { now, serverClock } from "./clock.js";
 import { settings } from "./controls.js";
-import { byId, setText, showMs } from "./dom.js";
+import { byId, element, isolated, setText, showMs } from "./dom.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { longPolling } from "./long_polling.js";
@@ -35,7 +35,7 @@ if (given) join(given);
 function join(team) {
   byId("join").hidden = true;
   byId("lanes").hidden = false;
-  setText(byId("team-title"), team);
+  byId("team-title").replaceChildren(element("bdi", {}, team));
   const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
   board.addEventListener("heard", ({ detail: { lane, entry } }) => {
@@ -90,7 +90,7 @@ async function report(team) {
     serverClock.stamped(key, answer.now_ms);
     apply(answer.settings);
   } catch (error) {
-    setText(byId("class-settings"), `The class does not answer: ${error.message}`);
+    setText(byId("class-settings"), `The class does not answer: ${isolated(error.message)}`);
   }
 }
 

@@ -13,6 +13,23 @@ export function element(name, properties = {}, ...children) {
 /** The one element of a template. */
 export const fromTemplate = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
+/**
+ * Foreign text within a sentence of ours: isolated, so that text that runs from right to left, or
+ * says so, leaves ours alone. Where markup is possible, `<bdi>` does the same.
+ */
+export function isolated(text) {
+  return `\u2068${String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, "")}\u2069`;
+}
+
+let controls = 0;
+
+/** Names a control by its own name and that of a heading, where the page has several like it. */
+export function nameWithin(node, headingId) {
+  if (!headingId) return;
+  node.id ||= `control-${controls++}`;
+  node.setAttribute("aria-labelledby", `${node.id} ${headingId}`);
+}
+
 /** Sets a text only if it differs, so that nothing is laid out, or read aloud, in vain. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -74,6 +74,7 @@ function draw(time) {
   scenes.find(({ isActive }) => isActive)?.draw(isStill.matches);
 }
 requestAnimationFrame(draw);
+document.body.classList.remove("building");
 
 setInterval(() => {
   scenes.find(({ isActive }) => isActive)?.update();

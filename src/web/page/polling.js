@@ -2,6 +2,7 @@
 
 import { now } from "./clock.js";
 import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
+import { TOKEN_HINT, withToken } from "./token.js";
 
 /**
  * Asks `route`, which answers within `waitMs`, for what is after the lane's cursor and hands the
@@ -16,7 +17,7 @@ export async function ask(lane, route, query, waitMs, signal) {
   signal.throwIfAborted();
   lane.sends(ask);
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
-  const response = await fetch(path, { signal });
+  const response = await fetch(path, { signal, headers: withToken() });
   const body = await response.text();
   ask.leftAt = now();
   await lane.link.down();
@@ -27,6 +28,7 @@ export async function ask(lane, route, query, waitMs, signal) {
   const head = { up: requestHead("GET", path), down: responseHead(response) };
   lane.counts(head.up.bytes, head.down.bytes + utf8Bytes(body));
   lane.exchange = { kind: "http", ...head, body };
+  if (response.status === 401) throw new Error(`401 ${body}; ${TOKEN_HINT}`);
   if (!response.ok) throw new Error(`${response.status} ${body}`);
   const batch = JSON.parse(body);
   ask.messages = batch.messages.length;

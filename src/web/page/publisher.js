@@ -1,6 +1,8 @@
 // Publishing: one message by an ordinary request, and the race's own messages at the chosen rate.
 
 import { now, serverClock } from "./clock.js";
+import { isolated } from "./dom.js";
+import { TOKEN_HINT, withToken } from "./token.js";
 
 export const RACE_SENDER = "race";
 const PATIENCE_MS = 10_000;
@@ -9,14 +11,15 @@ const AFTER_FAILURE_MS = 2000;
 /** Publishes {sender, text} by a request. Resolves to {epoch, offset}, once it is stored. */
 export async function publish(topic, draft) {
   const sentAt = now();
-  const response = await fetch(`/topics/${topic}/messages`, {
+  const response = await fetch(`/topics/${encodeURIComponent(topic)}/messages`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: withToken({ "content-type": "application/json" }),
     body: JSON.stringify(draft),
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
   const answeredAt = now();
   const answer = await response.json();
+  if (response.status === 401) throw new Error(`${answer.error}; ${TOKEN_HINT}`);
   if (!response.ok) throw new Error(answer.error);
   serverClock.answered(`${answer.epoch}:${answer.offset}`, sentAt, answeredAt);
   return answer;
@@ -52,7 +55,7 @@ export class RacePublisher {
       await publish(this.#topic, { sender: RACE_SENDER, text: "one more" });
       this.#say("");
     } catch (error) {
-      this.#say(`Not published: ${error.message}`);
+      this.#say(`Not published: ${isolated(error.message)}`);
     }
   }
 
@@ -95,7 +98,7 @@ export class RacePublisher {
       this.#say("");
       this.#plan();
     } catch (error) {
-      this.#say(`Not published: ${error.message}`);
+      this.#say(`Not published: ${isolated(error.message)}`);
       this.#timer = setTimeout(() => this.#plan(), AFTER_FAILURE_MS);
     }
   }

@@ -1,6 +1,7 @@
 // What both ways over a WebSocket share: the opening of it, its end, and the simulated link.
 
 import { now } from "./clock.js";
+import { subprotocols } from "./token.js";
 
 /**
  * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
@@ -16,7 +17,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
   lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
-  const socket = new WebSocket(url);
+  const socket = new WebSocket(url, subprotocols);
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {

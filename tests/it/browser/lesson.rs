@@ -35,7 +35,7 @@ async fn a_guess_reveals_the_answer_and_a_message_can_be_followed() {
 async fn the_race_publishes_by_itself_when_it_is_the_first_scene() {
     let server = TestServer::start().await;
     let Some(browser) = open(&server, "race").await else { return };
-    browser.until("return !document.querySelector('#race .follow').hidden").await;
+    browser.until("return document.querySelector('#race .follow-title').textContent.startsWith('Message')").await;
     assert_eq!(browser.text("#publisher-state").await, "");
     browser.close_without_complaint().await;
     server.stop().await;

@@ -2,6 +2,7 @@
 
 pub mod http2;
 mod raw;
+pub mod relay;
 mod scrape;
 
 use std::future::Future;
