@@ -22,8 +22,7 @@ export function estimate(transport, need, model) {
   const { constants, publish_cpu_us } = model;
   const costs = model.costs[transport];
   const sizes = withHeaders(transport, need, costs.sizes, constants);
-  const longest = Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
-  const interval = nanoseconds(need.poll_interval_s ?? longest);
+  const interval = nanoseconds(need.poll_interval_s ?? longestInterval(need));
   const prediction = predict(transport, need, interval, constants);
   const carried = traffic(transport, need, prediction, sizes);
   const [recordsUp, recordsDown] = need.is_tls
@@ -70,6 +69,9 @@ export function estimate(transport, need, model) {
     memory_bytes: subscribers * costs.memory_bytes,
   };
 }
+
+/** The longest pause between two polls that the staleness allows, seconds. */
+export const longestInterval = (need) => Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
 
 /** Durations are whole nanoseconds in Rust. */
 const nanoseconds = (seconds) => Math.round(seconds * 1e9) / 1e9;
@@ -261,7 +263,7 @@ export function choose(ways, cost, need, { too_close, bytes_too_close, simplicit
   const [cheapest, next] = able;
   const close = able.filter((way) => way.cost <= cheapest.cost * too_close[need.cost]);
   const fewest = Math.min(...close.map(({ bytes }) => bytes));
-  const isFrugal = (way) => way.cost === cheapest.cost || way.bytes <= fewest * bytes_too_close;
+  const isFrugal = (way) => way.bytes <= fewest * bytes_too_close;
   const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
   const rank = ({ transport }) => simplicity.indexOf(transport);
   const lead = next ? next.cost / cheapest.cost : NaN;

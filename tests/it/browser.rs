@@ -3,6 +3,7 @@
 mod driver;
 mod lesson;
 mod model;
+mod report;
 mod silence;
 mod wire;
 

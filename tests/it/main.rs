@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod answer;
 mod attacks;
 mod attacks_http2;
 mod book;
@@ -42,6 +43,7 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod recorded;
 mod scenarios;
 mod socketio;
 mod sse;
