@@ -309,11 +309,13 @@ function nearest(need, model, cost, parameter, furthest) {
   while (becomes(step ** changed) === present) {
     if (++changed > MARGIN_STEPS) return null;
   }
-  let [same, other] = [step ** (changed - 1), step ** changed];
+  let [before, other] = [step ** (changed - 1), step ** changed];
+  // Where the new choice begins.
+  const next = becomes(other);
   for (let round = 0; round < 20; round++) {
-    const middle = Math.sqrt(same * other);
-    if (becomes(middle) === present) same = middle;
-    else other = middle;
+    const middle = Math.sqrt(before * other);
+    if (becomes(middle) === next) other = middle;
+    else before = middle;
   }
-  return { parameter, at: need[name] * other, factor: other, becomes: becomes(other) };
+  return { parameter, at: need[name] * other, factor: other, becomes: next };
 }

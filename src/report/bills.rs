@@ -81,8 +81,8 @@ pub fn totals(need: &Need, estimates: &[Estimate]) -> Vec<Block> {
     let dates = dates.map_or(String::new(), |date| format!("Prices of {date}. "));
     let about = format!(
         "In parentheses: the largest item. {dates}Each list includes and omits other things, so \
-         compare transports within a column. Items, sources and your own prices: `poll-vs-push advise \
-         --prices FILE`.",
+         compare transports within a column. Items, sources and your own prices: poll-vs-push advise \
+         --prices FILE.",
     );
     let table = Table { head: head.collect(), names: 1, is_numeric: true, rows };
     vec![Block::Table(table), Block::note(about)]

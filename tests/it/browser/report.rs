@@ -22,7 +22,7 @@ async fn open(folder: &Path) -> Option<(Browser, TestServer)> {
 
 async fn resize(browser: &Browser, width: u32, height: u32) {
     let screen = json!({
-        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 800,
+        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
     });
     browser.devtools("Emulation.setDeviceMetricsOverride", screen).await;
     browser.until(&format!("return innerWidth === {width}")).await;
