@@ -89,7 +89,7 @@ impl Decision {
 }
 
 /// The need that the workload stands for.
-fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
+pub fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
     let cycle = short_poll(workload);
     Need {
         subscribers: workload.subscribers,
