@@ -47,7 +47,7 @@ function rateAxis(x, right) {
   return [
     ...powersOfTen(RATES).flatMap((rate) => [
       shape("path", { class: "grid", d: `M${x.at(rate)} ${TOP}V${BOTTOM}` }),
-      shape("text", { class: "tick middle", x: x.at(rate), y: BOTTOM + 17 }, significant(rate)),
+      shape("text", { class: "tick middle", x: x.at(rate), y: BOTTOM + 20 }, significant(rate)),
     ]),
     shape(
       "text",
@@ -70,7 +70,7 @@ const within = (value, [low, high]) => value >= low && value <= high;
  * too slow, or cannot be had.
  */
 export function curves(svg, { need, model, cost, title, show, label }) {
-  const right = WIDTH - 170;
+  const right = WIDTH - 186;
   const x = scale(RATES, [LEFT, right]);
   const lines = new Map();
   for (let index = 0; index <= POINTS; index++) {
@@ -166,7 +166,7 @@ const STALENESS_NAMES = [
 
 /** Which transport is recommended where. `pick({rate, staleness_s})` is called for a click. */
 export function map(svg, { need, model, cost, title, label, pick }) {
-  const right = WIDTH - 12;
+  const right = WIDTH - 20;
   const [x, y] = [scale(RATES, [LEFT, right]), scale(STALENESS, [BOTTOM, TOP])];
   const [width, height] = [(right - LEFT) / COLUMNS, (BOTTOM - TOP) / ROWS];
   const stretches = [];

@@ -22,8 +22,7 @@ export function estimate(transport, need, model) {
   const { constants, publish_cpu_us } = model;
   const costs = model.costs[transport];
   const sizes = withHeaders(transport, need, costs.sizes, constants);
-  const longest = Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
-  const interval = nanoseconds(need.poll_interval_s ?? longest);
+  const interval = nanoseconds(need.poll_interval_s ?? longestInterval(need));
   const prediction = predict(transport, need, interval, constants);
   const carried = traffic(transport, need, prediction, sizes);
   const [recordsUp, recordsDown] = need.is_tls
@@ -70,6 +69,9 @@ export function estimate(transport, need, model) {
     memory_bytes: subscribers * costs.memory_bytes,
   };
 }
+
+/** The longest pause between two polls that the staleness allows, seconds. */
+export const longestInterval = (need) => Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
 
 /** Durations are whole nanoseconds in Rust. */
 const nanoseconds = (seconds) => Math.round(seconds * 1e9) / 1e9;
@@ -267,8 +269,7 @@ export function choose(candidates, cost, need, { too_close, bytes_too_close, sim
   const [cheapest, next] = able;
   const close = able.filter((estimate) => estimate.cost <= cheapest.cost * too_close[need.cost]);
   const fewest = Math.min(...close.map(({ bytes }) => bytes));
-  const isFrugal = ({ cost, bytes }) =>
-    cost === cheapest.cost || bytes <= fewest * bytes_too_close;
+  const isFrugal = ({ bytes }) => bytes <= fewest * bytes_too_close;
   const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
   const rank = ({ transport }) => simplicity.indexOf(transport);
   const lead = next ? next.cost / cheapest.cost : NaN;
@@ -315,11 +316,13 @@ function nearest(need, model, cost, parameter, furthest) {
   while (becomes(step ** changed) === present) {
     if (++changed > MARGIN_STEPS) return null;
   }
-  let [same, other] = [step ** (changed - 1), step ** changed];
+  let [before, other] = [step ** (changed - 1), step ** changed];
+  // Where the new choice begins.
+  const next = becomes(other);
   for (let round = 0; round < 20; round++) {
-    const middle = Math.sqrt(same * other);
-    if (becomes(middle) === present) same = middle;
-    else other = middle;
+    const middle = Math.sqrt(before * other);
+    if (becomes(middle) === next) other = middle;
+    else before = middle;
   }
-  return { parameter, at: need[name] * other, factor: other, becomes: becomes(other) };
+  return { parameter, at: need[name] * other, factor: other, becomes: next };
 }

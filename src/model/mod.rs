@@ -144,7 +144,9 @@ pub fn page() -> String {
                     p.lead {
                         "Set your workload; everything else follows. The numbers are those of "
                         code { "poll-vs-push advise" }
-                        ", computed here. See them happen on " a href="/" { "the live page" } "."
+                        ", computed here: "
+                        a href="/docs/advice.md" { "how, and what they leave out" }
+                        ". See the transports at work on " a href="/" { "the live page" } "."
                     }
                 }
                 main { (section(&data)) }

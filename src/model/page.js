@@ -3,7 +3,7 @@
 // keeps its state in the fragment of the address, so that a link leads to the same workload.
 
 import { curves, map } from "./charts.js";
-import { bill, choose, estimates, margins } from "./formulas.js";
+import { bill, choose, estimates, longestInterval, margins } from "./formulas.js";
 import {
   showBytes,
   showBytesPerSecond,
@@ -20,14 +20,22 @@ const label = (transport) => model.labels[transport];
 /** Numbers that can be set: {name, label, unit, least, most, show, scale}, `scale` for typing. */
 const NUMBERS = [
   { name: "subscribers", label: "Subscribers", unit: "", least: 1, most: 1e7, isWhole: true },
-  { name: "topics", label: "Topics", unit: "", least: 1, most: 1e6, isWhole: true },
+  {
+    name: "topics",
+    label: "Topics",
+    unit: "",
+    least: 1,
+    most: 1e6,
+    isWhole: true,
+    note: "rooms, documents: a message goes to the subscribers of one",
+  },
   {
     name: "rate",
     label: "Messages",
     unit: "/s",
     least: 0.0001,
     most: 1000,
-    note: "that each subscriber receives",
+    note: "that each subscriber receives, on average",
   },
   {
     name: "message_bytes",
@@ -45,7 +53,15 @@ const NUMBERS = [
     most: 86_400,
     note: "the oldest that a message may be when it arrives",
   },
-  { name: "rtt_s", label: "Round trip", unit: "ms", least: 0.001, most: 10, scale: 1000 },
+  {
+    name: "rtt_s",
+    label: "Round trip",
+    unit: "ms",
+    least: 0.001,
+    most: 10,
+    scale: 1000,
+    note: "20 in a country, 100 between continents, 300 on a bad mobile network",
+  },
 ];
 const INTERVAL = {
   name: "poll_interval_s",
@@ -57,9 +73,12 @@ const INTERVAL = {
 const FLAGS = [
   ["is_tls", "TLS"],
   ["browser_only", "Only transports with a client in browsers"],
-  ["two_way", "Only transports that carry messages in both directions"],
+  [
+    "two_way",
+    "Only transports that carry messages both ways, for clients that send as often as they receive",
+  ],
 ];
-const HEADERS = { minimal: "minimal", browser: "a browser’s, with cookies" };
+const HEADERS = { minimal: "minimal", browser: "a browser’s" };
 const COSTS = {
   cpu: {
     label: "server CPU",
@@ -170,7 +189,7 @@ function numberControl(control) {
   field.onchange = () =>
     change({ [name]: clamp(control, field.valueAsNumber / scale, state[name]) });
   shown.push(() => {
-    const value = state[name] ?? least;
+    const value = state[name] ?? Math.max(longestInterval(state), least);
     slider.value = toStep(Math.max(value, least));
     const text = significant(value * scale);
     slider.setAttribute("aria-valuetext", `${text} ${control.unit}`);

@@ -103,6 +103,7 @@ pub const ROUTES: &[Route] = &[
     public("/metrics", Handler::Metrics),
     public("/healthz", Handler::Health),
     public("/mirror", Handler::Web),
+    public("/docs/{}", Handler::Web),
     public("/reports", Handler::Web),
     public("/reports/{}/{}", Handler::Web),
     public("/watch", Handler::Web),

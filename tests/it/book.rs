@@ -4,78 +4,33 @@
 //!
 //! - `<!-- from FILE -->`: the block of code is part of that file.
 //! - `<!-- output of examples/NAME.rs -->`: the block is what the example prints, times aside.
-//! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: the table is made from recorded results. Run the
-//!   tests with `UPDATE_BOOK=1` to make the tables again after a new recording.
+//! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: the table is made from recorded results; see
+//!   `recorded.rs`.
 //! - `<!-- trace of TRANSPORT: MESSAGES -->`: the transcript is what `trace` prints, apart from
 //!   times, random values and the number of TCP segments. `UPDATE_BOOK=1` replaces one that
 //!   differs.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use poll_vs_push::client::Dialer;
 use poll_vs_push::trace::{self, Options, render};
-use poll_vs_push::units::Unit;
-use poll_vs_push::variant::Variant;
 
 use super::examples;
 use super::support::{TestServer, room, soon};
 
-/// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
-fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        "figures" => &[
-            ("latency.mean", "mean latency"),
-            ("latency.p99", "p99 latency"),
-            ("requests.per_subscriber_per_second", "requests per second and subscriber"),
-            ("requests.empty_share", "empty responses"),
-            ("bytes.per_message", "bytes per message"),
-            ("server.cpu_per_message", "server CPU per message"),
-        ],
-        "bytes" => &[
-            ("bytes.payload_per_message", "payload"),
-            ("bytes.framing_per_message", "framing"),
-            ("bytes.headers_per_message", "HTTP headers"),
-            ("bytes.tcp_ip_per_message", "TCP/IP headers"),
-            ("bytes.per_message", "all"),
-        ],
-        "recovery" => &[
-            ("recovery.noticed", "noticed it"),
-            ("recovery.back_mean", "mean time until a subscriber is back"),
-            ("recovery.latency_max", "longest wait for a message"),
-        ],
-        "server" => &[
-            ("server.cpu_per_message", "server CPU per message"),
-            ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
-        ],
-        _ => panic!("no kind of table is called '{kind}'"),
-    }
-}
-
-const KINDS: [&str; 4] = ["figures", "bytes", "recovery", "server"];
-
-/// The heading above the rows' names.
-fn corner(kind: &str) -> &'static str {
-    match kind {
-        "bytes" => "bytes per message",
-        "recovery" => "after the restart",
-        _ => "",
-    }
-}
-
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The pages of the course, by their paths.
-fn pages() -> Vec<(PathBuf, String)> {
+pub fn pages() -> Vec<(PathBuf, String)> {
     let folder = fs::read_dir(root().join("docs/course")).expect("the course exists");
     let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
@@ -83,7 +38,7 @@ fn pages() -> Vec<(PathBuf, String)> {
 }
 
 /// Each comment whose first word is `word`, with the text that follows it.
-fn marked<'a>(text: &'a str, word: &str) -> Vec<(&'a str, &'a str)> {
+pub fn marked<'a>(text: &'a str, word: &str) -> Vec<(&'a str, &'a str)> {
     let comments = text.split("<!-- ").skip(1).filter_map(|rest| rest.split_once(" -->\n"));
     comments.filter(|(comment, _)| comment.starts_with(&format!("{word} "))).collect()
 }
@@ -128,78 +83,6 @@ fn output_in_the_book_is_what_the_examples_print() {
         }
     }
     assert!(count >= 3, "only {count} blocks were found");
-}
-
-/// The values and units of a file of results, by transport and figure.
-fn results(path: &str) -> HashMap<(String, String), (f64, String)> {
-    let text = read(path);
-    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let head = lines.next().expect("a head");
-    let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
-    let [transport, figure, unit, value] = ["transport", "figure", "unit", "value"].map(column);
-    lines
-        .filter_map(|line| {
-            let number = line[value].parse().ok()?;
-            let key = (line[transport].to_owned(), line[figure].to_owned());
-            Some((key, (number, line[unit].to_owned())))
-        })
-        .collect()
-}
-
-/// The unit in which a figure is shown; `base` is its unit in a file of results.
-fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
-    match base {
-        "s" => Unit::Seconds,
-        "B" => Unit::Bytes,
-        _ if is_share => Unit::Share,
-        _ => Unit::Count,
-    }
-}
-
-/// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`.
-fn table(comment: &str) -> String {
-    let (source, transports) = comment.split_once(": ").expect("transports after a colon");
-    let (kind, path) = source.split_once(" of ").expect("a kind and a file");
-    let transports: Vec<&str> = transports.split(' ').collect();
-    let results = results(path);
-    let label = |name: &&str| {
-        let variant: Variant = name.parse().expect("a transport");
-        variant.label()
-    };
-    let labels: Vec<_> = transports.iter().map(label).collect();
-    let corner = [corner(kind), " "].concat();
-    let mut table = format!("| {}| {} |\n", corner.trim_start(), labels.join(" | "));
-    table += &format!("|---|{}\n", "---:|".repeat(transports.len()));
-    for (figure, name) in rows(kind) {
-        let cell = |transport: &&str| {
-            let result = results.get(&((*transport).to_owned(), (*figure).to_owned()));
-            result.map_or(" |".to_owned(), |(value, base)| {
-                format!(" {} |", unit(figure, base).show(*value))
-            })
-        };
-        table += &format!("| {name} |{}\n", transports.iter().map(cell).collect::<String>());
-    }
-    table
-}
-
-#[test]
-fn tables_in_the_book_are_made_from_recorded_results() {
-    let mut count = 0;
-    for (page, text) in pages() {
-        let mut updated = text.clone();
-        for (source, rest) in KINDS.iter().flat_map(|kind| marked(&text, kind)) {
-            let given = rest.split("<!-- end -->").next().expect("a table");
-            let made = table(source);
-            updated = updated.replacen(given, &made, 1);
-            count += 1;
-        }
-        if std::env::var_os("UPDATE_BOOK").is_some() {
-            fs::write(&page, &updated).expect("writes the page");
-        }
-        assert_eq!(text, updated, "{}: run the tests with UPDATE_BOOK=1", page.display());
-    }
-    assert!(count >= 6, "only {count} tables were found");
 }
 
 /// Columns of a transcript: what the book's pages have room for.

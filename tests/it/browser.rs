@@ -4,6 +4,7 @@ mod appearance;
 mod driver;
 mod lesson;
 mod model;
+mod report;
 mod silence;
 mod wire;
 

@@ -2,6 +2,7 @@
 
 mod access_control;
 mod advise;
+mod answer;
 mod attacks;
 mod attacks_http2;
 mod book;
@@ -43,6 +44,7 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod recorded;
 mod relayed;
 mod scenarios;
 mod socketio;
