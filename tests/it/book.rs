@@ -4,14 +4,21 @@
 //!
 //! - `<!-- from FILE -->`: the block of code is part of that file.
 //! - `<!-- output of examples/NAME.rs -->`: the block is what the example prints, times aside.
-//! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: the table is made from recorded results; see
-//!   `recorded.rs`.
+//! - `<!-- KIND of RESULTS: TRANSPORT.. -->`: the table is made from recorded results; a sentence
+//!   is in its place until there are some. Run the tests with `UPDATE_BOOK=1` to make the tables
+//!   again after a new recording.
+//! - `<!-- value FIGURE of RESULTS.csv: TRANSPORT -->`, in a line: one recorded figure.
+//! - `<!-- advice of FLAGS -->`: the block is the recommendation that `advise` prints.
+//! - `<!-- session with the server -->`: the commands of the block print what follows them.
 //! - `<!-- trace of TRANSPORT: MESSAGES -->`: the transcript is what `trace` prints, apart from
 //!   times, random values and the number of TCP segments. `UPDATE_BOOK=1` replaces one that
 //!   differs.
 
+mod tables;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use poll_vs_push::client::Dialer;
@@ -19,6 +26,7 @@ use poll_vs_push::trace::{self, Options, render};
 
 use super::examples;
 use super::support::{TestServer, room, soon};
+use tables::{KINDS, table, value};
 
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -30,7 +38,7 @@ pub fn read(path: impl AsRef<Path>) -> String {
 }
 
 /// The pages of the course, by their paths.
-pub fn pages() -> Vec<(PathBuf, String)> {
+fn pages() -> Vec<(PathBuf, String)> {
     let folder = fs::read_dir(root().join("docs/course")).expect("the course exists");
     let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
@@ -38,7 +46,7 @@ pub fn pages() -> Vec<(PathBuf, String)> {
 }
 
 /// Each comment whose first word is `word`, with the text that follows it.
-pub fn marked<'a>(text: &'a str, word: &str) -> Vec<(&'a str, &'a str)> {
+fn marked<'a>(text: &'a str, word: &str) -> Vec<(&'a str, &'a str)> {
     let comments = text.split("<!-- ").skip(1).filter_map(|rest| rest.split_once(" -->\n"));
     comments.filter(|(comment, _)| comment.starts_with(&format!("{word} "))).collect()
 }
@@ -83,6 +91,117 @@ fn output_in_the_book_is_what_the_examples_print() {
         }
     }
     assert!(count >= 3, "only {count} blocks were found");
+}
+
+/// The recommendation that `advise` prints with these flags, and what would change it.
+fn advice(flags: &str) -> String {
+    let mut advise = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    let output = advise.arg("advise").args(flags.split(' ')).output().expect("it can be started");
+    assert!(output.status.success(), "{flags}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let (recommendation, rest) = text.split_once("\n\n").expect("a paragraph");
+    let (_, changes) = rest.split_once("\nWhat would change").expect("a section");
+    let changes = changes.split("\n\n").next().expect("a section");
+    format!("```text\n{recommendation}\n\nWhat would change{changes}\n```\n")
+}
+
+/// Each recorded figure in the lines of a page: its comment, and the text up to the next comment.
+fn values(text: &str) -> Vec<(&str, &str)> {
+    let after = text.split("<!-- value ").skip(1);
+    after
+        .map(|rest| {
+            let (comment, rest) = rest.split_once(" -->").expect("an end of the comment");
+            (comment, rest.split("<!-- end -->").next().expect("a value"))
+        })
+        .collect()
+}
+
+/// The text of a page with generated blocks, up to date, and their number.
+fn regenerated(text: &str) -> (String, usize) {
+    let mut updated = text.to_owned();
+    let mut count = 0;
+    for (comment, rest) in
+        [&KINDS[..], &["advice"]].concat().iter().flat_map(|kind| marked(text, kind))
+    {
+        let given = rest.split("<!-- end -->").next().expect("a block");
+        let made = match comment.strip_prefix("advice of ") {
+            Some(flags) => {
+                // The reader is given the same command.
+                let command = format!("    poll-vs-push advise {flags}\n");
+                assert!(text.contains(&command), "not on the page: {command}");
+                advice(flags)
+            }
+            None => table(comment),
+        };
+        let [given, made] =
+            [given, &made].map(|block| format!("<!-- {comment} -->\n{block}<!-- end -->"));
+        assert!(updated.contains(&given), "no end: {comment}");
+        updated = updated.replacen(&given, &made, 1);
+        count += 1;
+    }
+    for (comment, given) in values(text) {
+        let [given, made] = [given, &value(comment)]
+            .map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));
+        assert!(updated.contains(&given), "no end: {comment}");
+        updated = updated.replacen(&given, &made, 1);
+        count += 1;
+    }
+    (updated, count)
+}
+
+#[test]
+fn tables_and_advice_in_the_book_are_generated() {
+    let mut count = 0;
+    let mut stale = Vec::new();
+    for (page, text) in pages() {
+        let (updated, found) = regenerated(&text);
+        count += found;
+        if updated == text {
+            continue;
+        }
+        if std::env::var_os("UPDATE_BOOK").is_some() {
+            fs::write(&page, &updated).expect("writes the page");
+        }
+        stale.push(page);
+    }
+    assert_eq!(stale, Vec::<PathBuf>::new(), "run the tests with UPDATE_BOOK=1, then again");
+    assert!(count >= 10, "only {count} blocks were found");
+}
+
+/// Runs the commands of a session against a server, and returns the session with their output.
+async fn session(lines: &[&str]) -> Vec<String> {
+    let server = TestServer::start().await;
+    let mut printed = Vec::new();
+    for line in lines {
+        let Some(command) = line.strip_prefix("$ ") else { continue };
+        let command = command.replace("127.0.0.1:3030", &server.address.to_string());
+        let mut shell = tokio::process::Command::new("sh");
+        let output = soon(shell.args(["-c", &command]).output()).await.expect("a shell");
+        printed.push((*line).to_owned());
+        printed.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+    }
+    server.stop().await;
+    printed
+}
+
+#[tokio::test]
+async fn sessions_in_the_book_print_what_curl_receives() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no curl");
+        return;
+    }
+    let mut count = 0;
+    for (page, text) in pages() {
+        for (_, rest) in marked(&text, "session") {
+            let lines = block(rest);
+            let shape = |line: &str| without_values(line);
+            let given: Vec<_> = lines.iter().map(|line| shape(line)).collect();
+            let made: Vec<_> = session(&lines).await.iter().map(|line| shape(line)).collect();
+            assert_eq!(given, made, "{}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 1, "no session was found");
 }
 
 /// Columns of a transcript: what the book's pages have room for.

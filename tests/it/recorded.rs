@@ -1,13 +1,11 @@
 //! What is derived from the recorded runs: the reports beside each `run.json`, the built-in costs of
-//! `advise`, and the tables in README and book. Each is compared with what this version derives.
+//! `advise`, and the table in the README, between `<!-- overview of RUN.json -->` and
+//! `<!-- end -->`. Each is compared with what this version derives; the tables of the book are
+//! compared in `book.rs`.
 //!
 //! `UPDATE_RECORDED=1` writes them instead; `load-tests/update-recorded.sh` does so in the right
-//! order. A comment before a table names its source:
-//!
-//! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: figures by transport.
-//! - `<!-- overview of RUN.json -->`: the headline figures of every transport.
+//! order.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,107 +15,12 @@ use poll_vs_push::report::profiles::{PROFILES, bytes_per_message};
 use poll_vs_push::report::{self, PointResults, Report, VariantResult};
 use poll_vs_push::run::Run;
 use poll_vs_push::units::Unit;
-use poll_vs_push::variant::{Transport, Variant};
+use poll_vs_push::variant::Transport;
 
-use super::book::{self, read, root};
+use super::book::{read, root};
 
 /// The recorded default run.
 const SAMPLE: &str = "docs/sample/run.json";
-
-/// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
-fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        "figures" => &[
-            ("latency.mean", "mean latency"),
-            ("latency.p99", "p99 latency"),
-            ("requests.per_subscriber_per_second", "requests per second and subscriber"),
-            ("requests.empty_share", "empty responses"),
-            ("bytes.per_message", "bytes per message"),
-            ("server.cpu_per_message", "server CPU per message"),
-        ],
-        "bytes" => &[
-            ("bytes.payload_per_message", "payload"),
-            ("bytes.framing_per_message", "framing"),
-            ("bytes.headers_per_message", "HTTP headers"),
-            ("bytes.tcp_ip_per_message", "TCP/IP headers"),
-            ("bytes.per_message", "all"),
-        ],
-        "recovery" => &[
-            ("recovery.noticed", "noticed it"),
-            ("recovery.back_mean", "mean time until a subscriber is back"),
-            ("recovery.latency_max", "longest wait for a message"),
-        ],
-        "server" => &[
-            ("server.cpu_per_message", "server CPU per message"),
-            ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
-        ],
-        _ => panic!("no kind of table is called '{kind}'"),
-    }
-}
-
-const KINDS: [&str; 4] = ["figures", "bytes", "recovery", "server"];
-
-/// The heading above the rows' names.
-fn corner(kind: &str) -> &'static str {
-    match kind {
-        "bytes" => "bytes per message",
-        "recovery" => "after the restart",
-        _ => "",
-    }
-}
-
-/// The values and units of a file of results, by transport and figure.
-fn results(path: &str) -> HashMap<(String, String), (f64, String)> {
-    let text = read(path);
-    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let head = lines.next().expect("a head");
-    let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
-    let [transport, figure, unit, value] = ["transport", "figure", "unit", "value"].map(column);
-    lines
-        .filter_map(|line| {
-            let number = line[value].parse().ok()?;
-            let key = (line[transport].to_owned(), line[figure].to_owned());
-            Some((key, (number, line[unit].to_owned())))
-        })
-        .collect()
-}
-
-/// The unit in which a figure is shown; `base` is its unit in a file of results.
-fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
-    match base {
-        "s" => Unit::Seconds,
-        "B" => Unit::Bytes,
-        _ if is_share => Unit::Share,
-        _ => Unit::Count,
-    }
-}
-
-/// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`.
-fn table(comment: &str) -> String {
-    let (source, transports) = comment.split_once(": ").expect("transports after a colon");
-    let (kind, path) = source.split_once(" of ").expect("a kind and a file");
-    let transports: Vec<&str> = transports.split(' ').collect();
-    let results = results(path);
-    let label = |name: &&str| {
-        let variant: Variant = name.parse().expect("a transport");
-        variant.label()
-    };
-    let labels: Vec<_> = transports.iter().map(label).collect();
-    let corner = [corner(kind), " "].concat();
-    let mut table = format!("| {}| {} |\n", corner.trim_start(), labels.join(" | "));
-    table += &format!("|---|{}\n", "---:|".repeat(transports.len()));
-    for (figure, name) in rows(kind) {
-        let cell = |transport: &&str| {
-            let result = results.get(&((*transport).to_owned(), (*figure).to_owned()));
-            result.map_or(" |".to_owned(), |(value, base)| {
-                format!(" {} |", unit(figure, base).show(*value))
-            })
-        };
-        table += &format!("| {name} |{}\n", transports.iter().map(cell).collect::<String>());
-    }
-    table
-}
 
 /// The headline figures of every transport of a run, with bytes under two header profiles.
 fn overview(path: &str) -> String {
@@ -203,44 +106,14 @@ fn assert_current(path: &Path, text: &str) {
     assert!(is_current, "{} is not what this version derives: {remedy}", path.display());
 }
 
-/// The pages with tables: those of the book, and what a reader sees first.
-fn pages() -> Vec<(PathBuf, String)> {
-    let others = ["README.md", "docs/methodology.md", "docs/bias.md", "docs/variants.md"];
-    let others = others.map(|path| (root().join(path), read(path)));
-    book::pages().into_iter().chain(others).collect()
-}
-
-/// What follows a table.
-const END: &str = "<!-- end -->\n";
-
-/// The text up to the next table, the source that its comment names, and the text from the table on.
-fn next_table(text: &str) -> Option<(&str, &str, &str)> {
-    let kinds = KINDS.iter().chain(&["overview"]);
-    let at = kinds.filter_map(|kind| text.find(&format!("<!-- {kind} of "))).min()?;
-    let (source, _) = text[at + "<!-- ".len()..].split_once(" -->\n")?;
-    let start = at + "<!-- ".len() + source.len() + " -->\n".len();
-    Some((&text[..start], source, &text[start..]))
-}
-
 #[test]
-fn tables_in_readme_and_book_are_made_from_recorded_results() {
-    let mut count = 0;
-    for (page, text) in pages() {
-        let mut updated = String::new();
-        let mut rest = text.as_str();
-        while let Some((before, source, after)) = next_table(rest) {
-            let (_, end) = after.split_once(END).expect("a table has an end");
-            let made = match source.strip_prefix("overview of ") {
-                Some(run) => overview(run),
-                None => table(source),
-            };
-            updated += &[before, &made, END].concat();
-            rest = end;
-            count += 1;
-        }
-        assert_current(&page, &[&updated, rest].concat());
-    }
-    assert!(count >= 7, "only {count} tables were found");
+fn the_table_of_the_readme_is_made_from_the_recorded_run() {
+    let text = read("README.md");
+    let start = format!("<!-- overview of {SAMPLE} -->\n");
+    let (before, rest) = text.split_once(&start).expect("a table");
+    let (_, after) = rest.split_once("<!-- end -->\n").expect("a table has an end");
+    let updated = [before, &start, &overview(SAMPLE), "<!-- end -->\n", after].concat();
+    assert_current(&root().join("README.md"), &updated);
 }
 
 /// `advise` without a run must say what the published run says.

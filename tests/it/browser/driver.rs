@@ -187,15 +187,15 @@ impl Browser {
     }
 }
 
-/// chromedriver, which leads a process group. A test that fails does not close its browser: the
-/// group, the browser included, is killed when this is dropped.
+/// chromedriver, which is the leader of a process group. Dropping it ends the whole group: after a
+/// failed test nobody else would end Chromium.
 struct Driver(Child);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(pid) = self.0.id().and_then(|id| Pid::from_raw(id as i32)) {
-            // An error means that all have ended.
-            let _ = kill_process_group(pid, Signal::KILL);
+        let leader = self.0.id().and_then(|id| Pid::from_raw(id as i32));
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
         }
     }
 }
@@ -207,8 +207,8 @@ async fn start_driver() -> Option<(Driver, SocketAddr)> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .ok()
-        .map(Driver)?;
+        .map(Driver)
+        .ok()?;
     let mut lines = BufReader::new(driver.0.stdout.take().expect("piped")).lines();
     loop {
         let line = soon(lines.next_line()).await.expect("text").expect("it says its port");
