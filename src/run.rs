@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::{Histogram, Ledger};
 use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
-use crate::theory::ProcessingTime;
+use crate::theory::{NetworkPath, ProcessingTime};
 use crate::variant::Variant;
 
 /// The version of the schema. A reader rejects any other.
@@ -158,6 +158,9 @@ pub struct Cell {
     /// Absent if the server's usage is unknown.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// The network between load test and server. Absent if this program started the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Absent without a packet link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkUse>,
@@ -245,6 +248,43 @@ pub struct Connections {
     /// Start of the TCP connect to the end of the handshake (first response, or 101), including
     /// simulated round trips, microseconds.
     pub ready_us: Histogram,
+}
+
+/// Round trips between load test and server, to which a simulated link adds its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// One value for each connection of a subscriber.
+    pub subscribers: RoundTrips,
+    /// One value for each connection of the publisher.
+    pub publisher: RoundTrips,
+}
+
+/// Round trips, one for each connection that was opened in the cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// From the connect call to its return, microseconds. It contains the time to wake the task.
+    pub connect_us: Histogram,
+    /// From SYN to SYN-ACK as the kernel measured it (`TCP_INFO`), microseconds; empty where the
+    /// system does not report it.
+    pub kernel_us: Histogram,
+}
+
+impl RoundTrips {
+    /// The more precise of the two.
+    pub fn best_us(&self) -> &Histogram {
+        if self.kernel_us.0.is_empty() { &self.connect_us } else { &self.kernel_us }
+    }
+}
+
+impl Network {
+    /// Median round trips for predictions: subscribers connect in bursts, which delay some of them.
+    pub fn path(&self) -> NetworkPath {
+        let median_s = |trips: &RoundTrips| trips.best_us().0.value_at_quantile(0.5) as f64 / 1e6;
+        NetworkPath {
+            subscriber_rtt_s: median_s(&self.subscribers),
+            publisher_rtt_s: median_s(&self.publisher),
+        }
+    }
 }
 
 /// Resource usage reported by the server.

@@ -73,8 +73,10 @@ impl Client {
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {
             app.metrics.refused(Refusal::PublishRate);
             let rate = app.config.publish_rate;
-            let text =
-                format!("the limit of one address is {rate} messages per second; try again later");
+            let text = format!(
+                "the limit of one address is {rate} messages per second (--publish-rate); try again \
+                 later"
+            );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text));
         }
         Ok(())

@@ -16,11 +16,11 @@ pub struct ServerConfig {
     /// Address to listen on; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3030")]
     pub listen: SocketAddr,
-    /// Open connections; further ones wait to be accepted
+    /// Open connections; further ones wait to be accepted, after 5 s they get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_connections: usize,
-    /// Open connections of one client address; further ones are closed at once
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    /// Open connections of one client address; further ones get 429 and are closed
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_connections_per_address: usize,
     /// Long polls that wait at the same time; further ones get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
@@ -32,13 +32,13 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_sessions: usize,
     /// Socket.IO sessions of one client address
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
     /// Long polls of one client address that wait at the same time
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_waiters_per_address: usize,
     /// Subscriptions of one client address, of all streaming transports together
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
     /// the client has not read

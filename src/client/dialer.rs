@@ -18,6 +18,7 @@ use super::happy_eyeballs::Addresses;
 use super::http2::Http2;
 use super::http2_frames::FrameCounter;
 use super::recording::{Recorder, Recording};
+use super::tcp_info;
 #[cfg(feature = "tls")]
 use super::tls_stream::MaybeTlsStream;
 use super::{ByteKind, Link, Meter, Shared};
@@ -245,11 +246,13 @@ impl Dialer {
     /// If the server cannot be reached.
     pub async fn dial(&self) -> io::Result<WireStream> {
         self.cross_link().await;
+        let started = Instant::now();
         let stream = self.addresses.connect().await?;
+        let socket = stream.as_raw_fd();
+        self.meter.connected(started.elapsed(), tcp_info::round_trip(socket));
         self.cross_link().await;
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);
-        let socket = stream.as_raw_fd();
         let stream = Link::new(stream, self.one_way);
         #[cfg(feature = "tls")]
         let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;

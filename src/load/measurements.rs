@@ -13,8 +13,8 @@ use super::verifier::{Verifier, Window};
 use crate::client::{Journal, JournalEntry, MeterCounts};
 use crate::measure::Histogram;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, LinkUse, OtherLoad, Recovery, Requests, ServerCost,
-    TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, LinkUse, Network, OtherLoad, Recovery, Requests,
+    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -48,6 +48,8 @@ pub(super) struct Measurements<'a> {
     pub is_local: bool,
     /// Connections of the whole cell, except those after a restart.
     pub connections: Connections,
+    /// The network to the server, unless this program started the server.
+    pub network: Option<Network>,
     /// When the shutdown was requested and when the server listened again, if it was restarted.
     pub away: Option<[Instant; 2]>,
     pub logs: Vec<ReceiptLog>,
@@ -76,6 +78,7 @@ impl Measurements<'_> {
             trace: self.trace(),
             recovery: self.recovery(verified.latency_after_us),
             connections: self.connections,
+            network: self.network,
             generator: Generator {
                 cpu_s: to.own_cpu_s - from.own_cpu_s,
                 threads: Some(Handle::current().metrics().num_workers() as u32),

@@ -236,6 +236,7 @@ fn measured(
             cpu_s: work * 0.6,
             threads: Some(2),
         },
+        network: None,
         link: None,
         recovery: recovery(workload),
         trace: trace(&seen[0], first_topic),

@@ -42,10 +42,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::measure::Histogram;
-use crate::run::{Cell, Run};
+use crate::run::{Cell, Network, Run};
 use crate::scenario::{Case, Workload};
 use crate::statistics::{Ranking, Summary, ranking};
 use crate::text::visible;
+use crate::theory::NetworkPath;
 use crate::validity::Finding;
 use crate::variant::Variant;
 
@@ -257,7 +258,13 @@ fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -
     let rate = if drawn > 0.0 { drawn } else { workload.rate };
     let workload = Workload { rate, ..workload.clone() };
     let processing_time = run.processing_time.unwrap_or_default();
-    Expected::of(variant, &workload, &processing_time, run.server.is_child)
+    Expected::of(variant, &workload, &processing_time, &network(cells), run.server.is_child)
+}
+
+/// The mean network of `cells`; none if this program started the server.
+fn network(cells: &[&Cell]) -> NetworkPath {
+    let paths = cells.iter().filter_map(|cell| cell.network.as_ref().map(Network::path));
+    NetworkPath::mean(&paths.collect::<Vec<_>>())
 }
 
 /// Writes the [`files`] of a run into `dir`, which must exist.

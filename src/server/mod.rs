@@ -16,6 +16,7 @@ mod routes;
 mod streams;
 mod timeout_stream;
 mod token_expiry;
+mod turned_away;
 
 use std::future::Future;
 use std::net::SocketAddr;

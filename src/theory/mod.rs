@@ -12,6 +12,7 @@ pub mod crossover;
 pub mod cycle;
 mod delay;
 pub mod loss;
+mod network_path;
 pub mod processing_time;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::variant::{Extra, Pacing, Variant, Waiting};
 pub use backoff::BackoffChain;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
+pub use network_path::NetworkPath;
 pub use processing_time::ProcessingTime;
 
 /// Mean timeout of an empty long poll, as a share of the requested timeout. The server uses a

@@ -7,9 +7,10 @@ use std::time::Duration;
 use poll_vs_push::app::ServerConfig;
 use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::server::{BindError, Server};
-use poll_vs_push::variant::Transport;
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::{Extra, Transport, Variant};
 
-use crate::support::{Raw, TestServer, eventually, new_message};
+use crate::support::{Raw, TestServer, eventually, new_message, options, soon};
 
 #[tokio::test]
 async fn connections_are_limited_per_address() {
@@ -354,5 +355,79 @@ async fn drain_disconnects_all_clients_within_its_window() {
     for socket in sockets {
         assert_eq!(socket.closed_with().await, 1012);
     }
+    server.stop().await;
+}
+
+/// Asserts that a second subscriber on each transport, with HTTP/2 where there is one, is told
+/// `limit`.
+async fn is_told(server: &TestServer, names: &[&str], limit: &str) {
+    for name in names {
+        let variant: Variant = name.parse().expect("a variant");
+        let connect = || {
+            let dialer = match variant.has(Extra::H2) {
+                true => server.dialer().with_shared(Default::default()),
+                false => server.dialer(),
+            };
+            Subscriber::connect(variant, dialer, options(None))
+        };
+        let mut first = connect().await.expect("room for one");
+        // A long poll waits once it is sent.
+        let following = tokio::spawn(async move { first.next().await });
+        eventually("counted", || server.waiting(variant.transport) == 1).await;
+        let refused = async { connect().await?.next().await.map(|_| ()) };
+        let error = soon(refused).await.expect_err(name).to_string();
+        assert!(error.contains(&format!("which is its limit ({limit})")), "{name}: {error}");
+        following.abort();
+        let _ = following.await;
+        eventually("gone", || server.app.metrics.open_connections.get() == 0).await;
+    }
+}
+
+const STREAMS: [&str; 5] = ["websocket", "sse", "ndjson", "socketio-websocket", "sse+h2"];
+
+#[tokio::test]
+async fn every_transport_learns_the_limit_on_connections_and_its_flag() {
+    let server = TestServer::with(|config| {
+        config.max_connections_per_address = 1;
+        config.limit_loopback = true;
+    })
+    .await;
+    is_told(&server, &STREAMS, "--max-connections-per-address").await;
+    is_told(&server, &["long-polling", "long-polling+h2"], "--max-connections-per-address").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_transport_learns_the_limit_on_subscribers_and_its_flag() {
+    let server = TestServer::with(|config| {
+        config.max_subscriptions = 1;
+        config.max_waiters = 1;
+    })
+    .await;
+    is_told(&server, &STREAMS[..3], "--max-subscriptions").await;
+    is_told(&server, &["socketio-websocket"], "--max-subscriptions").await;
+    is_told(&server, &["long-polling", "long-polling+h2"], "--max-waiters").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn full_server_answers_connections_that_have_waited_for_long() {
+    let server = TestServer::with(|config| config.max_connections = 1).await;
+    let mut inside = Raw::connect(server.address).await;
+    inside.get("/healthz", "").await;
+    assert_eq!(inside.answer().await.status, 200);
+    let mut outside = Raw::connect(server.address).await;
+    outside.get("/healthz", "").await;
+    let answer = outside.answer().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.body.contains("(--max-connections)"), "{}", answer.body);
+    outside.ends().await;
+    assert_eq!(server.app.metrics.refusals(Refusal::Connections), 1);
+    drop(inside);
+    eventually("room", || server.app.metrics.open_connections.get() == 0).await;
+    let mut next = Raw::connect(server.address).await;
+    next.get("/healthz", "").await;
+    assert_eq!(next.answer().await.status, 200);
+    drop(next);
     server.stop().await;
 }

@@ -46,6 +46,8 @@ mod puzzles;
 mod reconnect;
 mod recorded;
 mod relayed;
+#[cfg(target_os = "linux")]
+mod remote;
 mod scenarios;
 mod socketio;
 mod sse;

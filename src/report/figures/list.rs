@@ -43,6 +43,11 @@ pub static ALL: &[&Figure] = &[
     &CONNECTIONS_OPENED,
     &CONNECTIONS_READY_MEAN,
     &CONNECTIONS_READY_P99,
+    &NETWORK_RTT_P50,
+    &NETWORK_RTT_MIN,
+    &NETWORK_RTT_P90,
+    &NETWORK_RTT_MAX,
+    &NETWORK_PUBLISHER_RTT,
     &LINK_LOST,
     &LINK_OVERFLOWED,
     &LINK_PACKETS,
@@ -113,6 +118,10 @@ fn ready(cell: &Cell) -> &Histogram {
     &cell.connections.ready_us
 }
 
+fn rtt(cell: &Cell) -> &Histogram {
+    cell.network.as_ref().map_or(&NONE, |network| network.subscribers.best_us())
+}
+
 fn away(cell: &Cell) -> &Histogram {
     recovery(cell, |recovery| &recovery.away_us)
 }
@@ -121,9 +130,11 @@ fn back(cell: &Cell) -> &Histogram {
     recovery(cell, |recovery| &recovery.back_us)
 }
 
+/// The histogram of what was not measured.
+static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
+
 /// A histogram of the restart, empty if there was none.
 fn recovery(cell: &Cell, histogram: fn(&Recovery) -> &Histogram) -> &Histogram {
-    static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
     cell.recovery.as_ref().map_or(&NONE, histogram)
 }
 
@@ -310,6 +321,27 @@ pub static CONNECTIONS_READY_P99: Figure = of(
     "connect and handshake, p99",
     ready,
     Statistic::Quantile(0.99),
+    None,
+);
+
+pub static NETWORK_RTT_P50: Figure = of(
+    "network.rtt_p50",
+    "round trip of a connection, median",
+    rtt,
+    Statistic::Quantile(0.5),
+    None,
+);
+pub static NETWORK_RTT_MIN: Figure =
+    of("network.rtt_min", "round trip of a connection, shortest", rtt, Statistic::Min, None);
+pub static NETWORK_RTT_P90: Figure =
+    of("network.rtt_p90", "round trip of a connection, p90", rtt, Statistic::Quantile(0.9), None);
+pub static NETWORK_RTT_MAX: Figure =
+    of("network.rtt_max", "round trip of a connection, longest", rtt, Statistic::Max, None);
+pub static NETWORK_PUBLISHER_RTT: Figure = computed(
+    "network.publisher_rtt_p50",
+    "round trip of the publisher, median",
+    Unit::Seconds,
+    |cell| Some(cell.network.as_ref()?.path().publisher_rtt_s),
     None,
 );
 

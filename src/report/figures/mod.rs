@@ -9,7 +9,7 @@ use crate::measure::Histogram;
 use crate::run::{Cell, ERROR_SHARE_MAX};
 use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
-use crate::theory::{Prediction, ProcessingTime};
+use crate::theory::{NetworkPath, Prediction, ProcessingTime};
 use crate::variant::Variant;
 
 use crate::units::Unit;
@@ -52,14 +52,16 @@ impl Expected {
         variant: Variant,
         workload: &Workload,
         processing_time: &ProcessingTime,
+        network: &NetworkPath,
         server_is_ours: bool,
     ) -> Option<Self> {
+        let workload = &network.lengthened(workload);
         let transport = variant.transport;
         let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
         // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
         let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
-            prediction: processing_time.predict(variant, workload)?,
+            prediction: network.with_publishing(processing_time.predict(variant, workload)?),
             traffic: sizes
                 .and_then(|sizes| traffic(transport, &processing_time.slowed(workload), &sizes)),
             rate: workload.rate,
@@ -89,6 +91,7 @@ enum Source {
 enum Statistic {
     Mean,
     Quantile(f64),
+    Min,
     Max,
 }
 
@@ -203,6 +206,7 @@ impl Statistic {
             Statistic::Mean => inner.mean(),
             Statistic::Quantile(p) if !supports(p, inner.len(), messages) => return None,
             Statistic::Quantile(p) => inner.value_at_quantile(p) as f64,
+            Statistic::Min => inner.min() as f64,
             Statistic::Max => inner.max() as f64,
         };
         Some(micros / 1e6)
@@ -217,6 +221,7 @@ pub fn heading(section: &str) -> &'static str {
         "bytes" => "Bytes on the subscribers' connections",
         "server" => "Server",
         "connections" => "Connections, whole cell",
+        "network" => "Network to the server, without a simulated link",
         "link" => "Packet link, steady state",
         "recovery" => "After a restart of the server",
         "generator" => "Load generator",

@@ -53,11 +53,13 @@ impl Ending {
     const MOVED: Ending = Ending { packet: NOOP, close: None };
     pub const CLIENT_CLOSED: Ending = Ending::new(NOOP, CloseCode::Normal, "");
     pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
-    pub const TOO_LARGE: Ending = Ending::new(CLOSE, CloseCode::Size, "message too large");
+    pub const TOO_LARGE: Ending =
+        Ending::new(CLOSE, CloseCode::Size, "message too large (--max-message-bytes)");
     pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
     pub const UNCONNECTED: Ending =
         Ending::new(CLOSE, CloseCode::Policy, "no namespace within --connect-timeout");
-    pub const SLOW: Ending = Ending::new(CLOSE, CloseCode::Again, "too slow: resume later");
+    pub const SLOW: Ending =
+        Ending::new(CLOSE, CloseCode::Again, "too slow (--send-timeout): resume later");
     pub const OVER_LIMIT: Ending =
         Ending::new(CLOSE, CloseCode::Again, "over --max-held-bytes: try again later");
     /// A Socket.IO client that gets this disconnect packet does not reconnect by itself.

@@ -98,20 +98,22 @@ impl Sessions {
     }
 
     fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<Admission, ApiError> {
-        let refuse = |refusal, status, whose, limit| {
+        let refuse = |refusal, status, whose, limit, flag| {
             app.metrics.refused(refusal);
-            let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
+            let text =
+                format!("{whose} has {limit} sessions of Socket.IO, which is its limit ({flag})");
             ApiError::new(status, text)
         };
         let address_permit = client.limited_address().map(|address| self.addresses.enter(address));
         if let Some(None) = address_permit {
             let limit = app.config.max_sessions_per_address;
             let status = StatusCode::TOO_MANY_REQUESTS;
-            return Err(refuse(Refusal::SessionsPerAddress, status, "your address", limit));
+            let (whose, flag) = ("your address", "--max-sessions-per-address");
+            return Err(refuse(Refusal::SessionsPerAddress, status, whose, limit, flag));
         }
         let permit = self.room.clone().try_acquire_owned().map_err(|_| {
             let (status, limit) = (StatusCode::SERVICE_UNAVAILABLE, app.config.max_sessions);
-            refuse(Refusal::Sessions, status, "the server", limit)
+            refuse(Refusal::Sessions, status, "the server", limit, "--max-sessions")
         })?;
         let sessions = Arc::downgrade(self);
         Ok(Admission { sessions, _permit: permit, _address_permit: address_permit.flatten() })
