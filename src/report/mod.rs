@@ -20,6 +20,8 @@ pub mod figures;
 mod findings;
 pub mod html;
 mod json;
+mod link_checks;
+mod loss;
 mod markdown;
 mod predictions;
 pub mod profiles;

@@ -1,6 +1,8 @@
 //! Texts of the document that do not depend on figures, the circumstances of the run, and helpers
 //! for sentences.
 
+use std::time::Duration;
+
 use crate::measure::Histogram;
 use crate::run::{Cell, Network};
 use crate::scenario::{Headers, Link, Process, Workload};
@@ -199,8 +201,8 @@ fn link(workload: &Workload) -> String {
     }
     if workload.is_lossy() {
         let bursts = match workload.loss_burst {
-            1 => String::new(),
-            burst => format!(" in bursts of {burst} on average"),
+            Duration::ZERO => String::new(),
+            burst => format!(" in bursts of {} on average", show_duration(burst)),
         };
         parts.push(format!("{} % of the packets lost each way{bursts}", workload.loss));
     }

@@ -51,7 +51,8 @@ pub struct Prediction {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Network {
     /// Mean delay that the retransmissions of a delivery add, seconds; `None` if the mean latency
-    /// has no closed form, which is the case with losses in bursts and with a limited bandwidth.
+    /// has no closed form, which is the case with a limited bandwidth, a shared connection, and a
+    /// loss of 50 % or more.
     pub retransmission_s: Option<f64>,
     /// Share of the deliveries that are delayed by at least a retransmission timeout; `None` if it
     /// has no closed form.

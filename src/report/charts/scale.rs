@@ -13,6 +13,7 @@ pub struct Scale {
 enum Kind {
     Linear,
     Log,
+    Root,
     Nines,
 }
 
@@ -21,6 +22,7 @@ impl Kind {
         match self {
             Kind::Linear => value,
             Kind::Log => value.log10(),
+            Kind::Root => value.sqrt(),
             Kind::Nines => -(1.0 - value).log10(),
         }
     }
@@ -30,6 +32,11 @@ impl Scale {
     /// Equal steps for equal differences.
     pub fn linear(domain: (f64, f64), range: (f64, f64)) -> Self {
         Scale::new(Kind::Linear, domain, range)
+    }
+
+    /// Steps that grow with the value, for a domain that begins at 0 and has most of its points there.
+    pub fn root(domain: (f64, f64), range: (f64, f64)) -> Self {
+        Scale::new(Kind::Root, domain, range)
     }
 
     /// Equal steps for equal factors; the domain must be above zero.
@@ -61,6 +68,7 @@ impl Scale {
         match self.kind {
             Kind::Linear => linear_ticks(self.domain, wanted),
             Kind::Log => log_ticks(self.domain, wanted),
+            Kind::Root => linear_ticks((self.domain.0.powi(2), self.domain.1.powi(2)), wanted),
             Kind::Nines => nines_ticks(self.domain.1),
         }
     }

@@ -33,9 +33,9 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("recovery.latency_max", "longest wait for a message"),
         ],
         "loss" => &[
-            ("latency.mean", "mean latency"),
-            ("latency.p99", "p99 latency"),
-            ("latency.max", "longest"),
+            ("latency.p50", "median"),
+            ("latency.p99", "p99"),
+            ("latency.timeout_share", "late by a timeout"),
         ],
         "server" => &[
             ("server.cpu_per_message", "server CPU per message"),
@@ -58,7 +58,8 @@ fn corner(kind: &str) -> &'static str {
 
 /// A file of results: `case,..,transport,..,figure,unit,value,..`.
 struct Results {
-    /// The cases of a scenario with several; one with an empty name otherwise.
+    /// The cases of a scenario with several, each with its packet loss if that varies; one with an
+    /// empty name otherwise.
     cases: Vec<String>,
     /// The values and units by case, transport and figure.
     values: HashMap<[String; 3], (f64, String)>,
@@ -72,9 +73,13 @@ impl Results {
         let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
         let key = ["case", "transport", "figure"].map(column);
         let [unit, value] = ["unit", "value"].map(column);
+        let loss = head.iter().position(|head| *head == "loss");
         let mut results = Results { cases: Vec::new(), values: HashMap::new() };
         for line in lines {
-            let key = key.map(|column| line[column].to_owned());
+            let mut key = key.map(|column| line[column].to_owned());
+            if let Some(share) = loss.and_then(|column| line[column].parse().ok()) {
+                key[0] = with_loss(&key[0], share);
+            }
             if !results.cases.contains(&key[0]) {
                 results.cases.push(key[0].clone());
             }
@@ -93,9 +98,18 @@ impl Results {
     }
 }
 
+/// The name of a case and its packet loss, if there is any.
+fn with_loss(case: &str, share: f64) -> String {
+    match share {
+        0.0 => case.to_owned(),
+        share if case.is_empty() => format!("loss {}", Unit::Share.show(share)),
+        share => format!("{case}, loss {}", Unit::Share.show(share)),
+    }
+}
+
 /// The unit in which a figure is shown; `base` is its unit in a file of results.
 fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
+    let is_share = ["requests.empty_share", "recovery.noticed", "latency.timeout_share"].contains(&figure);
     match base {
         "s" => Unit::Seconds,
         "B" => Unit::Bytes,
