@@ -148,7 +148,7 @@ impl Class {
         topic(&report.team)?;
         check_name("device", &report.device)?;
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         let now = Instant::now();
         let is_full = |known: bool, count, max| !known && count >= max;
         let State { devices, teams, .. } = &*state;
@@ -197,7 +197,7 @@ impl Class {
     /// The state of the class.
     pub fn overview(&self) -> Overview {
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         Overview {
             settings: state.settings,
             devices: state.devices.len(),
@@ -214,7 +214,7 @@ impl Class {
     /// The rate, and the topics of the teams that are there.
     fn plan(&self) -> (f64, Vec<TopicName>) {
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         let topics = state.teams.keys().filter_map(|team| topic(team).ok()).collect();
         (state.settings.rate, topics)
     }
@@ -249,7 +249,7 @@ impl Default for Class {
 }
 
 impl State {
-    fn forget_who_left(&mut self) {
+    fn remove_departed(&mut self) {
         let is_here = |seen: &Instant| seen.elapsed() < LEFT_AFTER;
         self.devices.retain(|_, seen| is_here(seen));
         self.teams.retain(|_, seen| is_here(seen));

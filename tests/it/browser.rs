@@ -1,5 +1,6 @@
 //! The live page in a real browser: what it shows agrees with the server.
 
+mod classroom;
 mod driver;
 mod lesson;
 mod model;
@@ -186,7 +187,7 @@ async fn lanes_reconnect_after_a_restart_and_show_a_gap() {
 
     let address: SocketAddr = server.address;
     server.stop().await;
-    browser.until_all(".state", |state| state.starts_with("server gone")).await;
+    browser.until_all(".state", |state| state.starts_with("disconnected")).await;
     let server = TestServer::with(|config| config.listen = address).await;
     connected(&browser).await;
     settle(&browser, &server, "after the restart").await;

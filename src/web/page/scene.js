@@ -3,7 +3,7 @@
 
 import { Board } from "./board.js";
 import { now, sleep } from "./clock.js";
-import { byId, element, fromTemplate, setText } from "./dom.js";
+import { byId, element, fromTemplate, reasonOf, setText } from "./dom.js";
 import { Follow } from "./follow.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
@@ -45,6 +45,7 @@ export class Scene {
     });
     for (const lane of this.lanes) {
       lane.isPlugged = false;
+      lane.unpluggedText = "connects in the middle of the window";
       lane.run();
     }
     this.#follow = new Follow(node.querySelector(".follow"), (at) => this.#showUntil(at));
@@ -60,6 +61,7 @@ export class Scene {
     this.isActive = isActive;
     if (isActive) {
       for (const [name, value] of Object.entries(this.#presets)) this.#settings.set(name, value);
+      for (const lane of this.lanes) lane.resetFigures();
     }
     for (const lane of this.lanes) lane.plug(isActive);
     if (!isActive) this.live();
@@ -82,8 +84,9 @@ export class Scene {
   }
 
   update() {
-    for (const lane of this.lanes) lane.checkSilence();
     for (const view of this.#views) view.update();
+    if (!this.isActive) return;
+    for (const lane of this.lanes) lane.checkSilence();
     const name = this.#node.querySelector(".follow-lane").value;
     const lane = this.lanes.find(({ id }) => id === name) ?? this.lanes[0];
     this.#follow.update(lane, this.#entry());
@@ -172,7 +175,7 @@ export class Scene {
         }
         setText(state, "");
       } catch (error) {
-        setText(state, `Not sent: ${error.message}`);
+        setText(state, `Not sent: ${reasonOf(error)}`);
       }
     };
     const button = element("button", { type: "button", onclick: send }, label);
