@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the book into target/site/docs, with the files that its pages link to beside it, and checks
-# that every link of every page leads to a file.
+# that every link of every page leads to a file, and to a heading where it names one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,18 @@ while IFS= read -r -d '' page; do
     for link in $links; do
         case $link in *:*) continue ;; esac
         if [ ! -e "$(dirname "$page")/$link" ]; then
-            echo "$page: nothing at $link" >&2
+            echo "$page: broken link: $link" >&2
+            dead=1
+        fi
+    done
+    anchors=$(grep -oE 'href="[^":?]*#[^"]+' "$page" | cut -d'"' -f2 | sort -u || true)
+    for link in $anchors; do
+        target=${link%%#*}
+        target=${target:+$(dirname "$page")/$target}
+        target=${target:-$page}
+        case $target in *.html) ;; *) continue ;; esac
+        if ! grep -qF "id=\"${link#*#}\"" "$target"; then
+            echo "$page: no heading for $link" >&2
             dead=1
         fi
     done

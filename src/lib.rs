@@ -22,7 +22,7 @@
 //! packet_link                           a TUN device that delays, drops and queues packets
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
-//! text    private                       escaping of untrusted text; private files
+//! text    private_files                 escaping of untrusted text; files for their owner only
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
@@ -45,7 +45,7 @@ pub mod measure;
 pub mod message;
 pub mod model;
 pub mod packet_link;
-pub mod private;
+pub mod private_files;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger};
+use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
-use crate::theory::ProcessingTime;
+use crate::theory::{NetworkPath, ProcessingTime};
 use crate::variant::Variant;
 
 /// The version of the schema. A reader rejects any other.
@@ -31,7 +32,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCell>,
     pub machine: Machine,
-    pub server: Server,
+    pub server: MeasuredServer,
     /// Processing time of a push and a poll on this machine, measured before the first cell.
     /// Without it, predictions are theory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +124,7 @@ pub struct Machine {
 
 /// The server that was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
+pub struct MeasuredServer {
     /// True for a child process started for each cell, false for a `--target`.
     pub is_child: bool,
     /// The version that it reports, for example `poll-vs-push/0.1.0`.
@@ -157,6 +158,9 @@ pub struct Cell {
     /// Absent if the server's usage is unknown.
     pub server: Option<ServerCost>,
     pub generator: Generator,
+    /// The network between load test and server. Absent if this program started the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Absent without a packet link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkUse>,
@@ -246,6 +250,43 @@ pub struct Connections {
     pub ready_us: Histogram,
 }
 
+/// Round trips between load test and server, to which a simulated link adds its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// One value for each connection of a subscriber.
+    pub subscribers: RoundTrips,
+    /// One value for each connection of the publisher.
+    pub publisher: RoundTrips,
+}
+
+/// Round trips, one for each connection that was opened in the cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// From the connect call to its return, microseconds. It contains the time to wake the task.
+    pub connect_us: Histogram,
+    /// From SYN to SYN-ACK as the kernel measured it (`TCP_INFO`), microseconds; empty where the
+    /// system does not report it.
+    pub kernel_us: Histogram,
+}
+
+impl RoundTrips {
+    /// The more precise of the two.
+    pub fn best_us(&self) -> &Histogram {
+        if self.kernel_us.0.is_empty() { &self.connect_us } else { &self.kernel_us }
+    }
+}
+
+impl Network {
+    /// Median round trips for predictions: subscribers connect in bursts, which delay some of them.
+    pub fn path(&self) -> NetworkPath {
+        let median_s = |trips: &RoundTrips| trips.best_us().0.value_at_quantile(0.5) as f64 / 1e6;
+        NetworkPath {
+            subscriber_rtt_s: median_s(&self.subscribers),
+            publisher_rtt_s: median_s(&self.publisher),
+        }
+    }
+}
+
 /// Resource usage reported by the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerCost {
@@ -277,7 +318,7 @@ impl ServerCost {
 /// that the run was too short or had too few subscribers.
 pub const ERROR_SHARE_MAX: f64 = 0.25;
 
-impl Server {
+impl MeasuredServer {
     /// Assumed resolution of the CPU clock, seconds. Our own server counts nanoseconds, but serving
     /// the two readings takes time; for other servers `/proc/PID/stat` counts ticks of 10 ms.
     pub fn cpu_clock_s(&self) -> f64 {
@@ -325,24 +366,13 @@ pub struct LinkUse {
     /// back. Not part of the generator's.
     pub cpu_s: f64,
     /// From subscriber to server.
-    pub up: LinkPackets,
+    pub up: PathCounts,
     /// From server to subscriber.
-    pub down: LinkPackets,
-    /// Packets that were lost although the link was not asked to lose them: it fell behind.
+    pub down: PathCounts,
+    /// Packets dropped beyond the configured loss, because the link fell behind.
     pub missed: u64,
     /// Actual minus planned instant at which packets arrived, microseconds.
     pub late_us: Histogram,
-}
-
-/// Packets of one direction, acknowledgements and retransmissions included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkPackets {
-    /// That entered the link.
-    pub packets: u64,
-    /// Of these, dropped as the loss demands.
-    pub lost: u64,
-    /// Of these, dropped because a queue was full.
-    pub overflowed: u64,
 }
 
 /// CPU time of processes other than generator and server in the steady state.

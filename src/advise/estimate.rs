@@ -95,10 +95,10 @@ impl Estimate {
         let sizes = with_headers(transport, need.headers, costs.sizes);
         let carried = traffic(transport, &workload, &sizes)?;
         let characteristics = Characteristics::of(transport, need, &sizes);
-        let records = if need.is_tls {
-            tls_records_s(transport, need.rate, prediction.requests_per_subscriber_s, &sizes)
-        } else {
-            [0.0; 2]
+        let requests = prediction.requests_per_subscriber_s;
+        let records = match need.is_tls {
+            true => tls_records_s(transport, need.rate, requests, sizes.heartbeat_s),
+            false => [0.0; 2],
         };
         let [tls_up, tls_down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
         let subscribers = f64::from(need.subscribers);
@@ -184,10 +184,17 @@ fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
     Sizes { request_head: sizes.request_head + more, ..sizes }
 }
 
+/// Bytes per second that TLS adds to the traffic of one subscriber that receives `rate` messages
+/// per second with `requests_s` requests per second, both directions.
+pub fn tls_bytes_s(transport: Transport, rate: f64, requests_s: f64, heartbeat_s: f64) -> f64 {
+    let records_s: f64 = tls_records_s(transport, rate, requests_s, heartbeat_s).iter().sum();
+    records_s * TLS_RECORD_BYTES
+}
+
 /// TLS records per second of one subscriber, up and down: one for each request, response, message
 /// and heartbeat, and one for the pong where the heartbeat has one.
-fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {
-    let pings_s = 1.0 / sizes.heartbeat_s;
+fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, heartbeat_s: f64) -> [f64; 2] {
+    let pings_s = 1.0 / heartbeat_s;
     match transport {
         Transport::ShortPolling | Transport::LongPolling | Transport::SocketioPolling => {
             [requests_s, requests_s]

@@ -15,7 +15,7 @@ use crate::measure::Histogram;
 use crate::message::TopicName;
 use crate::variant::Transport;
 
-/// A device or team that was not heard of for so long has left.
+/// A device or team without a report for this time has left.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 /// Devices and teams at the same time.
 const DEVICES_MAX: usize = 1_000;
@@ -59,7 +59,7 @@ impl Settings {
 /// What a device tells the server every few seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct DeviceReport {
     /// A random name that the page chose.
     pub device: String,
     pub team: String,
@@ -144,11 +144,11 @@ impl Class {
     ///
     /// # Errors
     /// If a name is not valid, or there are too many devices, teams or delays.
-    pub fn report(&self, report: &Report) -> Result<Settings, ApiError> {
+    pub fn report(&self, report: &DeviceReport) -> Result<Settings, ApiError> {
         topic(&report.team)?;
         check_name("device", &report.device)?;
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         let now = Instant::now();
         let is_full = |known: bool, count, max| !known && count >= max;
         let State { devices, teams, .. } = &*state;
@@ -180,7 +180,7 @@ impl Class {
     /// # Errors
     /// If `key` is not the teacher's, or a value is out of range.
     pub fn set(&self, key: &str, settings: Settings) -> Result<(), ApiError> {
-        // Digests, so that the time of the comparison says nothing about the key.
+        // Compares digests, so that the duration does not reveal the key.
         if Sha256::digest(key) != Sha256::digest(&self.key) {
             let text = "key: must be the one in the address that the server printed";
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));
@@ -197,7 +197,7 @@ impl Class {
     /// The state of the class.
     pub fn overview(&self) -> Overview {
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         Overview {
             settings: state.settings,
             devices: state.devices.len(),
@@ -214,7 +214,7 @@ impl Class {
     /// The rate, and the topics of the teams that are there.
     fn plan(&self) -> (f64, Vec<TopicName>) {
         let mut state = self.state();
-        state.forget_who_left();
+        state.remove_departed();
         let topics = state.teams.keys().filter_map(|team| topic(team).ok()).collect();
         (state.settings.rate, topics)
     }
@@ -249,7 +249,7 @@ impl Default for Class {
 }
 
 impl State {
-    fn forget_who_left(&mut self) {
+    fn remove_departed(&mut self) {
         let is_here = |seen: &Instant| seen.elapsed() < LEFT_AFTER;
         self.devices.retain(|_, seen| is_here(seen));
         self.teams.retain(|_, seen| is_here(seen));
@@ -275,9 +275,9 @@ fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
-    fn report(device: &str, team: &str, delays: &[f64]) -> Report {
+    fn report(device: &str, team: &str, delays: &[f64]) -> DeviceReport {
         let delays_ms = BTreeMap::from([(Transport::WebSocket, delays.to_vec())]);
-        Report { device: device.to_owned(), team: team.to_owned(), delays_ms }
+        DeviceReport { device: device.to_owned(), team: team.to_owned(), delays_ms }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::feed::store::{Durability, MemoryStore, RedbStore, Store, StoreError};
+use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
 use crate::units::{count, duration, whole_number};
@@ -16,11 +16,11 @@ pub struct ServerConfig {
     /// Address to listen on; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3030")]
     pub listen: SocketAddr,
-    /// Open connections; further ones wait to be accepted
+    /// Open connections; further ones wait to be accepted, after 5 s they get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_connections: usize,
-    /// Open connections of one client address; further ones are closed at once
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    /// Open connections of one client address; further ones get 429 and are closed
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_connections_per_address: usize,
     /// Long polls that wait at the same time; further ones get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
@@ -32,23 +32,23 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_sessions: usize,
     /// Socket.IO sessions of one client address
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
     /// Long polls of one client address that wait at the same time
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_waiters_per_address: usize,
     /// Subscriptions of one client address, of all streaming transports together
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
     /// the client has not read
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes: usize,
     /// Bytes that the server holds for the connections of one client address
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes_per_address: usize,
     /// Bytes that the server holds for all clients
-    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, value_parser = retained_bytes::<usize>)]
     pub max_held_bytes_total: usize,
     /// Messages that one client address may publish per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
@@ -115,12 +115,15 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = retained_messages)]
     pub retain_messages: usize,
     /// Bytes that a topic retains
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = retained_bytes::<usize>)]
     pub retain_bytes: usize,
     /// Bytes of memory for the messages of all topics; the oldest are dropped first. With --data
     /// they stay in the file
-    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20, value_parser = retained_bytes::<usize>)]
     pub retain_total_bytes: usize,
+    /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = retained_bytes::<u64>)]
+    pub retain_data_bytes: u64,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub retain_age: Option<Duration>,
@@ -207,7 +210,7 @@ fn retained_messages(text: &str) -> Result<usize, String> {
     count(text, 1, 1_000_000_000)
 }
 
-fn retained_bytes(text: &str) -> Result<usize, String> {
+fn retained_bytes<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     count(text, 1, 1 << 40)
 }
 
@@ -283,7 +286,11 @@ impl ServerConfig {
         };
         let store: Arc<dyn Store> = match &self.data {
             None => Arc::new(MemoryStore::new(Epoch(rand::random()))),
-            Some(directory) => Arc::new(RedbStore::open(directory, retention, self.durability)?),
+            Some(directory) => {
+                let total_bytes = self.retain_data_bytes;
+                let retention = FileRetention { topic: retention, total_bytes };
+                Arc::new(RedbStore::open(directory, retention, self.durability)?)
+            }
         };
         let slice_bytes = self.max_batch_bytes;
         Feed::of(

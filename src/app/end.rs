@@ -44,7 +44,7 @@ pub enum End {
     InvalidText,
     /// The client broke another rule of the protocol.
     ProtocolError,
-    /// The server holds as much for the client as it may.
+    /// The client's memory budget is used up.
     OverLimit,
 }
 
@@ -56,10 +56,12 @@ impl End {
             End::Drain { is_restart: true } => (CloseCode::Restart, "the server is restarting"),
             End::Drain { is_restart: false } => (CloseCode::Away, "the server is going away"),
             End::TokenExpired => (CloseCode::Policy, "the token has expired"),
-            End::SlowReader => (CloseCode::from(TOO_SLOW), "too slow: resume later"),
+            End::SlowReader => {
+                (CloseCode::from(TOO_SLOW), "too slow (--send-timeout): resume later")
+            }
             End::Silent => (CloseCode::Policy, "no sign of life"),
             End::StoreFailed => (CloseCode::Again, "the store cannot be read"),
-            End::MessageTooLarge => (CloseCode::Size, "message too large"),
+            End::MessageTooLarge => (CloseCode::Size, "message too large (--max-message-bytes)"),
             End::BinaryMessage => (CloseCode::Unsupported, "text frames only"),
             End::InvalidText => (CloseCode::Invalid, "text that is not UTF-8"),
             End::ProtocolError => (CloseCode::Protocol, "protocol error"),

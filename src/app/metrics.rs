@@ -43,6 +43,7 @@ struct ReasonLabel {
 /// Why a client was refused: the limit that it exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    Connections,
     ConnectionsPerAddress,
     Waiters,
     Subscriptions,
@@ -67,7 +68,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
+        Refusal::Connections,
         Refusal::ConnectionsPerAddress,
         Refusal::Waiters,
         Refusal::Subscriptions,
@@ -93,6 +95,7 @@ impl Refusal {
 
     fn label(self) -> ReasonLabel {
         let reason = match self {
+            Refusal::Connections => "connections",
             Refusal::ConnectionsPerAddress => "connections-per-address",
             Refusal::Waiters => "waiters",
             Refusal::Subscriptions => "subscriptions",

@@ -8,6 +8,7 @@ pub mod class;
 mod client;
 mod config;
 mod end;
+mod forward_writes;
 mod heartbeat;
 pub mod memory;
 pub mod metrics;
@@ -42,6 +43,7 @@ pub use addresses::{AddressPermit, AddressShares, client_of};
 pub use client::{Client, Remote};
 pub use config::{BadLimits, ServerConfig};
 pub use end::{End, TOO_SLOW};
+pub(crate) use forward_writes::forward_writes;
 pub use heartbeat::{AwakeSleep, AwakeTimer, PauseDetector, heartbeat};
 pub use metrics::Metrics;
 pub use response::ApiError;
@@ -180,19 +182,23 @@ impl App {
         transport: Transport,
         client: &Client,
     ) -> Result<SubscriberGuard, ApiError> {
-        let (limit, refusal) = match transport {
+        let (limit, refusal, flag) = match transport {
             Transport::ShortPolling | Transport::LongPolling => {
-                (self.config.max_waiters, Refusal::Waiters)
+                (self.config.max_waiters, Refusal::Waiters, "--max-waiters")
             }
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioPolling
             | Transport::SocketioWebsocket
-            | Transport::Ndjson => (self.config.max_subscriptions, Refusal::Subscriptions),
+            | Transport::Ndjson => {
+                (self.config.max_subscriptions, Refusal::Subscriptions, "--max-subscriptions")
+            }
         };
-        let refuse = |refusal, status, whose: &str, limit: usize| {
+        let refuse = |refusal, status, whose: &str, limit: usize, of_address: &str| {
             self.metrics.refused(refusal);
-            ApiError::new(status, format!("the server has {limit} {whose}, which is its limit"))
+            let text =
+                format!("the server has {limit} {whose}, which is its limit ({flag}{of_address})");
+            ApiError::new(status, text)
         };
         let (shares, share_refusal) = match refusal {
             Refusal::Waiters => (&self.waiters, Refusal::WaitersPerAddress),
@@ -201,12 +207,12 @@ impl App {
         let place = client.limited_address().map(|address| shares.enter(address));
         if let Some(None) = place {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let whose = "subscribers of one address";
-            return Err(refuse(share_refusal, status, whose, shares.limit()));
+            let whose = "subscribers of your address";
+            return Err(refuse(share_refusal, status, whose, shares.limit(), "-per-address"));
         }
         let guard = self.metrics.of(transport).admit(limit, place.flatten());
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit))
+        guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit, ""))
     }
 
     /// Stores a message as JSON, which no client sent.
@@ -236,7 +242,10 @@ impl App {
         if size > self.config.max_message_bytes {
             self.metrics.refused(Refusal::MessageBytes);
             let limit = self.config.max_message_bytes;
-            let text = format!("sender and text have {size} bytes together; the limit is {limit}");
+            let text = format!(
+                "sender and text have {size} bytes together; the limit is {limit} \
+                 (--max-message-bytes)"
+            );
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         let cursor = self.topic(topic, client)?.publish(message).await?;

@@ -48,7 +48,7 @@ pub async fn read_body<B: Buf, E>(
             Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early"))
         }
         Ok(Err(NoBody::TooLarge)) => {
-            let text = format!("the body has more than {limit} bytes, which is the limit");
+            let text = format!("the body has more than {limit} bytes (see --max-message-bytes)");
             refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text)
         }
         Ok(Err(NoBody::OverLimit(over))) => {

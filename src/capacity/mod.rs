@@ -18,7 +18,7 @@ use crate::report::figures::{Expected, LATENCY_P99};
 use crate::report::threshold::Condition;
 use crate::run::{Machine, Tool};
 use crate::scenario::{BadValue, RATES, Scenario, Workload};
-use crate::theory::ProcessingTime;
+use crate::theory::{NetworkPath, ProcessingTime};
 use crate::units::{Unit, show_duration, significant, thousands};
 use crate::variant::Variant;
 
@@ -107,12 +107,19 @@ pub enum Objective {
 }
 
 impl Objective {
-    /// The condition for `variant` under `workload`; `None` if theory has no closed form for it.
-    pub fn condition(&self, variant: Variant, workload: &Workload) -> Option<Condition> {
+    /// The condition for `variant` under `workload` over `network`; `None` if theory has no closed
+    /// form for it.
+    pub fn condition(
+        &self,
+        variant: Variant,
+        workload: &Workload,
+        network: &NetworkPath,
+    ) -> Option<Condition> {
         match self {
             Objective::Condition(condition) => Some(*condition),
             Objective::NearTheory => {
-                let expected = Expected::of(variant, workload, &ProcessingTime::default(), false)?;
+                let own = ProcessingTime::default();
+                let expected = Expected::of(variant, workload, &own, network, false)?;
                 let theory_s = LATENCY_P99.predicted(&expected)?;
                 Some(Condition::at_most(&LATENCY_P99, theory_s + EXCESS_S))
             }
@@ -242,7 +249,7 @@ pub struct Plan {
 
 /// What happened in a search.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum SearchEvent<'a> {
     Started(Variant),
     Tried(Variant, &'a Trial),
     Found(&'a Capacity),
@@ -256,15 +263,13 @@ impl Plan {
     pub fn check(&self) -> Result<(), PlanError> {
         let workload = &self.scenario.workload;
         self.over.at(self.most, workload).check().map_err(PlanError::Most)?;
-        if let Some(variant) = self
-            .scenario
-            .transports
-            .iter()
-            .find(|variant| self.objective.condition(**variant, workload).is_none())
-        {
-            return Err(PlanError::NoTheory(*variant));
+        let network = NetworkPath::default();
+        let is_unknown =
+            |variant: &&Variant| self.objective.condition(**variant, workload, &network).is_none();
+        match self.scenario.transports.iter().find(is_unknown) {
+            Some(variant) => Err(PlanError::NoTheory(*variant)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Searches all transports, one after the other, until `stop` is cancelled.
@@ -275,15 +280,15 @@ impl Plan {
     pub async fn search(
         &self,
         stop: &CancellationToken,
-        on_event: &(dyn Fn(Event<'_>) + Sync),
+        on_event: &(dyn Fn(SearchEvent<'_>) + Sync),
     ) -> Result<CapacityRun, SearchError> {
         let started_at = Timestamp::now();
         let mut server = String::new();
         let mut results = Vec::new();
         for variant in &self.scenario.transports {
-            on_event(Event::Started(*variant));
+            on_event(SearchEvent::Started(*variant));
             let capacity = self.search_one(*variant, stop, &mut server, on_event).await?;
-            on_event(Event::Found(&capacity));
+            on_event(SearchEvent::Found(&capacity));
             results.push(capacity);
         }
         Ok(CapacityRun {
@@ -308,7 +313,7 @@ impl Plan {
         variant: Variant,
         stop: &CancellationToken,
         server: &mut String,
-        on_event: &(dyn Fn(Event<'_>) + Sync),
+        on_event: &(dyn Fn(SearchEvent<'_>) + Sync),
     ) -> Result<Capacity, SearchError> {
         let workload = &self.scenario.workload;
         let start = self.over.of(workload);
@@ -323,7 +328,7 @@ impl Plan {
                 }
                 let number = trials.len() - first;
                 let trial = self.measure(variant, level, number, &trials, stop, server).await?;
-                on_event(Event::Tried(variant, &trial));
+                on_event(SearchEvent::Tried(variant, &trial));
                 trials.push(trial);
             };
             match verdict {
@@ -340,7 +345,9 @@ impl Plan {
             Err(Ended::Disturbed(level, detail)) => (Some(level), (Stop::OtherProcesses, detail)),
             Err(Ended::Error(error)) => return Err(error),
         };
-        let condition = self.objective.condition(variant, workload).expect("checked before");
+        let network = trials.iter().rev().find_map(|trial| trial.network).unwrap_or_default();
+        let condition = self.objective.condition(variant, workload, &network);
+        let condition = condition.expect("checked before");
         Ok(Capacity {
             variant,
             objective: condition.to_string(),

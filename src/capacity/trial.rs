@@ -9,9 +9,10 @@ use super::{Plan, Stop};
 use crate::load::LoadTest;
 use crate::report::figures::{self, Figure};
 use crate::report::threshold::Condition;
-use crate::run::{Cell, Run, StopReason};
+use crate::run::{Cell, Network, Run, StopReason};
 use crate::scenario::{Scenario, Workload};
 use crate::text::causes;
+use crate::theory::NetworkPath;
 use crate::units::{Unit, significant};
 use crate::validity::{self, Severity};
 use crate::variant::Variant;
@@ -45,6 +46,9 @@ pub struct Trial {
     pub level: f64,
     /// The objective's figure, in its base unit; absent if the cell has none.
     pub value: Option<f64>,
+    /// The network to a server that this program did not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPath>,
     /// CPU time of the server per second of the steady state; absent if unknown.
     pub server_cores: Option<f64>,
     pub generator_cores: Option<f64>,
@@ -90,6 +94,7 @@ impl Plan {
         let failed = |stop, detail| Trial {
             level,
             value: None,
+            network: None,
             server_cores: None,
             generator_cores: None,
             server_memory_bytes: None,
@@ -145,7 +150,9 @@ impl Plan {
     }
 
     fn judge(&self, run: &Run, cell: &Cell, level: f64) -> Trial {
-        let condition = self.objective.condition(cell.variant, &self.scenario.workload);
+        let network = cell.network.as_ref().map(Network::path);
+        let (workload, path) = (&self.scenario.workload, network.unwrap_or_default());
+        let condition = self.objective.condition(cell.variant, workload, &path);
         let condition = condition.expect("checked before the search");
         let value = condition.figure.of_cell(cell);
         let per_second = |cpu_s: f64| cpu_s / cell.steady_s;
@@ -153,6 +160,7 @@ impl Plan {
         Trial {
             level,
             value,
+            network,
             server_cores,
             generator_cores: Some(per_second(cell.generator.cpu_s)),
             server_memory_bytes: cell.server.map(|server| {
@@ -225,6 +233,7 @@ mod tests {
         Trial {
             level: 100.0,
             value: None,
+            network: None,
             server_cores: None,
             generator_cores: None,
             server_memory_bytes: Some(1 << 20),

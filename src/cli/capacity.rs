@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::compare::dialer;
-use super::output::{EXIT_INTERRUPTED, note, print, print_styled, read_file, usage};
-use crate::capacity::{CapacityRun, Event, Objective, Over, Plan, SearchError, Trial};
+use super::output::{EXIT_INTERRUPTED, note, parse_file, print, print_styled, usage};
+use crate::capacity::{CapacityRun, Objective, Over, Plan, SearchError, SearchEvent, Trial};
 use crate::load::ServerSource;
 use crate::load::target::Target;
 use crate::report::TableStyle;
@@ -148,11 +148,11 @@ async fn search(plan: &Plan) -> anyhow::Result<Option<CapacityRun>> {
     }
 }
 
-fn progress(plan: &Plan, event: &Event<'_>) -> String {
+fn progress(plan: &Plan, event: &SearchEvent<'_>) -> String {
     let over = plan.over;
     match event {
-        Event::Started(variant) => format!("{}: searching", variant.label()),
-        Event::Tried(variant, trial) => {
+        SearchEvent::Started(variant) => format!("{}: searching", variant.label()),
+        SearchEvent::Tried(variant, trial) => {
             let outcome = match &trial.failure {
                 None => "held".to_owned(),
                 Some((stop, detail)) => format!("failed, {}: {detail}", stop.label()),
@@ -160,7 +160,7 @@ fn progress(plan: &Plan, event: &Event<'_>) -> String {
             let label = variant.label();
             format!("{label}: {}: {outcome}{}", over.count(trial.level), usage_of(plan, trial))
         }
-        Event::Found(found) => {
+        SearchEvent::Found(found) => {
             let stopped = found.stopped_by.label();
             format!("{}: {} (stopped by {stopped})", found.variant.label(), found.show(over))
         }
@@ -192,11 +192,7 @@ impl Args {
         let (source, known) = self.source()?;
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-            Some(path) => {
-                let text = read_file("--scenario", path)?;
-                let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
-                Scenario::from_toml(&text).map_err(wrong)?
-            }
+            Some(path) => parse_file("--scenario", path, Scenario::from_toml)?,
         };
         if scenario.sweep.is_some() || !scenario.cases.is_empty() {
             return Err(usage("--scenario: a search needs one workload, without cases and sweep"));
@@ -254,9 +250,7 @@ impl Args {
         let Some(path) = &self.target_file else {
             return Ok((ServerSource::Target { dialer }, None));
         };
-        let text = read_file("--target-file", path)?;
-        let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
-        let target = Target::from_toml(&text).map_err(wrong)?;
+        let target = parse_file("--target-file", path, Target::from_toml)?;
         let known = target.transports();
         let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: self.pid };
         Ok((source, Some(known)))

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::output::{
-    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, print, print_styled, read_file, usage,
+    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, parse_file, print, print_styled, usage,
 };
 use super::progress::ProgressLine;
 use super::target_url::TargetUrl;
@@ -131,7 +131,7 @@ impl Common {
         if self.no_calibration {
             load_test = load_test.uncalibrated();
         }
-        // Before the namespace, which nobody outside of it can reach.
+        // Before entering the namespace, which cannot be reached from outside.
         let watched = self.watch.map(Watch::listen).transpose()?;
         if load_test.uses_packet_link() {
             packet_link::enter()?;
@@ -236,11 +236,7 @@ impl Common {
     fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-            Some(path) => {
-                let text = read_file("--scenario", path)?;
-                let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
-                Scenario::from_toml(&text).map_err(wrong)?
-            }
+            Some(path) => parse_file("--scenario", path, Scenario::from_toml)?,
         };
         scenario.workload = self.overrides.applied_to(&scenario.workload);
         for case in &mut scenario.cases {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::compare::Common;
-use super::output::{read_file, usage};
+use super::output::parse_file;
 use crate::load::ServerSource;
 use crate::load::target::Target;
 use crate::units::whole_number;
@@ -38,10 +38,7 @@ pub struct Args {
 
 /// Measures the server and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let path = &args.target_file;
-    let text = read_file("--target-file", path)?;
-    let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
-    let target = Target::from_toml(&text).map_err(wrong)?;
+    let target = parse_file("--target-file", &args.target_file, Target::from_toml)?;
     let known = target.transports();
     let dialer = args.common.dialer(&args.target)?;
     let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: args.pid };

@@ -87,7 +87,7 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     served
 }
 
-/// How long a server is away that the lesson restarts.
+/// Downtime of a server that the lesson restarts.
 const RESTART_DOWNTIME: Duration = Duration::from_secs(3);
 
 /// Prints the address, and that of the teacher's page if there is a class.

@@ -18,6 +18,7 @@ use super::happy_eyeballs::Addresses;
 use super::http2::Http2;
 use super::http2_frames::FrameCounter;
 use super::recording::{Recorder, Recording};
+use super::tcp_info;
 #[cfg(feature = "tls")]
 use super::tls_stream::MaybeTlsStream;
 use super::{ByteKind, Link, Meter, Shared};
@@ -53,19 +54,19 @@ pub struct Dialer {
 
 /// When a subscriber sent requests and received responses.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<Vec<(Instant, Entry)>>);
+pub struct Journal(Mutex<Vec<(Instant, JournalEntry)>>);
 
 /// An entry of a [`Journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum JournalEntry {
     /// A request was sent.
     Request,
-    /// A response was complete, with so many messages.
+    /// A response was received completely.
     Response { messages: usize },
 }
 
 impl Journal {
-    fn record(&self, entry: Entry) {
+    fn record(&self, entry: JournalEntry) {
         let mut entries = self.0.lock().expect("no panic under this lock");
         if entries.len() < JOURNAL_ENTRIES_MAX {
             entries.push((Instant::now(), entry));
@@ -73,7 +74,7 @@ impl Journal {
     }
 
     /// All entries so far, in order.
-    pub fn entries(&self) -> Vec<(Instant, Entry)> {
+    pub fn entries(&self) -> Vec<(Instant, JournalEntry)> {
         self.0.lock().expect("no panic under this lock").clone()
     }
 }
@@ -209,7 +210,7 @@ impl Dialer {
     pub async fn admit_request(&self) {
         self.meter.admit_request().await;
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Request);
+            journal.record(JournalEntry::Request);
         }
     }
 
@@ -221,7 +222,7 @@ impl Dialer {
         self.meter.move_down(counted, ByteKind::Payload, payload_bytes);
         self.meter.move_down(counted, ByteKind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Response { messages });
+            journal.record(JournalEntry::Response { messages });
         }
     }
 
@@ -245,11 +246,13 @@ impl Dialer {
     /// If the server cannot be reached.
     pub async fn dial(&self) -> io::Result<WireStream> {
         self.cross_link().await;
+        let started = Instant::now();
         let stream = self.addresses.connect().await?;
+        let socket = stream.as_raw_fd();
+        self.meter.connected(started.elapsed(), tcp_info::round_trip(socket));
         self.cross_link().await;
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);
-        let socket = stream.as_raw_fd();
         let stream = Link::new(stream, self.one_way);
         #[cfg(feature = "tls")]
         let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;

@@ -1,7 +1,7 @@
 //! The counters of a group of subscribers: requests, responses, and every byte by its purpose.
 //!
 //! A stream counts each byte under a default kind, such as HTTP headers. Code that knows more moves
-//! bytes to another kind. So the sum over the kinds is always what went through the socket.
+//! bytes to another kind. Therefore the sum over the kinds always equals the bytes on the socket.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use crate::measure::{Histogram, Ledger};
 pub enum ByteKind {
     /// Message objects.
     Payload,
-    /// What a transport wraps around them.
+    /// The framing of a transport around them.
     Framing,
     /// HTTP request and response heads.
     Headers,
@@ -45,6 +45,7 @@ pub struct Meter {
     poll_late_us: Mutex<Histogram>,
     /// From the start of a connect to the end of the handshake.
     ready_us: Mutex<Histogram>,
+    round_trips: Mutex<RoundTrips>,
     /// Once cancelled, no request is sent: the next one waits forever.
     pub stop_requests: CancellationToken,
 }
@@ -68,6 +69,16 @@ impl Kinds {
     fn load(&self) -> [i64; 3] {
         [self.payload.load(Relaxed), self.framing.load(Relaxed), self.headers.load(Relaxed)]
     }
+}
+
+/// Round trips of the network below a simulated link, one for each connection.
+#[derive(Debug, Clone, Default)]
+pub struct RoundTrips {
+    /// From the connect call to its return, microseconds. It contains the time to wake the task.
+    pub connect_us: Histogram,
+    /// From SYN to SYN-ACK as the kernel measured it, microseconds; empty where the system does not
+    /// report it.
+    pub kernel_us: Histogram,
 }
 
 /// The counts of a [`Meter`] at one instant; the difference of two covers the time between them.
@@ -159,6 +170,20 @@ impl Meter {
     /// Clears the record of [`Meter::lateness`].
     pub fn forget_lateness(&self) {
         *self.poll_late_us.lock().expect("no panic under this lock") = Histogram::new();
+    }
+
+    /// Records the round trip of a connect, as the client and, if known, the kernel measured it.
+    pub(super) fn connected(&self, after: Duration, kernel: Option<Duration>) {
+        let mut round_trips = self.round_trips.lock().expect("no panic under this lock");
+        round_trips.connect_us.record(after.as_micros() as u64);
+        if let Some(kernel) = kernel {
+            round_trips.kernel_us.record(kernel.as_micros() as u64);
+        }
+    }
+
+    /// The round trips of the connections so far.
+    pub fn round_trips(&self) -> RoundTrips {
+        self.round_trips.lock().expect("no panic under this lock").clone()
     }
 
     /// How long connections took to become usable.

@@ -1,9 +1,10 @@
-//! Counts the segments that the kernel sent and received on the client's sockets (Linux,
-//! `TCP_INFO`), from which the bytes of TCP and IP headers follow.
+//! What the kernel counts on the client's sockets (Linux, `TCP_INFO`): the segments sent and
+//! received, from which the bytes of TCP and IP headers follow, and the round trip.
 
 use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Segments of a group of sockets, pure acknowledgements included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,11 +57,18 @@ impl Sockets {
     }
 }
 
-/// `tcpi_segs_out` and `tcpi_segs_in` of `struct tcp_info` (linux/tcp.h), which libc's declaration
-/// of the struct ends before.
+/// Length of `struct tcp_info` (linux/tcp.h) up to the members that are read here, in words of 32
+/// bits. libc's declaration of the struct ends before them.
+const WORDS: usize = 36;
+/// `tcpi_rtt`, the smoothed round trip, microseconds.
+const RTT: usize = 17;
+/// `tcpi_segs_out` and `tcpi_segs_in`.
+const SEGMENTS_OUT: usize = 34;
+const SEGMENTS_IN: usize = 35;
+
+/// The kernel's `struct tcp_info` of a socket; `None` if there is none.
 #[cfg(target_os = "linux")]
-fn segments_of(socket: RawFd) -> Option<Segments> {
-    const WORDS: usize = 36;
+fn tcp_info(socket: RawFd) -> Option<[u32; WORDS]> {
     let mut info = [0u32; WORDS];
     let mut length = size_of_val(&info) as libc::socklen_t;
     // SAFETY: the pointers are to live local variables, and `length` is the size of the buffer. A
@@ -75,10 +83,22 @@ fn segments_of(socket: RawFd) -> Option<Segments> {
         )
     };
     let is_whole = result == 0 && length as usize == size_of_val(&info);
-    is_whole.then(|| Segments { out: info[34].into(), received: info[35].into() })
+    is_whole.then_some(info)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn segments_of(_socket: RawFd) -> Option<Segments> {
+fn tcp_info(_socket: RawFd) -> Option<[u32; WORDS]> {
     None
+}
+
+fn segments_of(socket: RawFd) -> Option<Segments> {
+    let info = tcp_info(socket)?;
+    Some(Segments { out: info[SEGMENTS_OUT].into(), received: info[SEGMENTS_IN].into() })
+}
+
+/// The round trip of a socket that has just connected, from SYN to SYN-ACK; `None` if it is not
+/// known.
+pub(super) fn round_trip(socket: RawFd) -> Option<Duration> {
+    let micros = tcp_info(socket)?[RTT];
+    (micros > 0).then(|| Duration::from_micros(micros.into()))
 }

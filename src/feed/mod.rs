@@ -114,13 +114,14 @@ pub type TopicOwner = Box<dyn Any + Send + Sync>;
 pub enum TopicError {
     /// The server has as many topics as its limit allows.
     #[error(
-        "the server has {limit} topics, which is its limit; use one of them, or raise the limit"
+        "the server has {limit} topics, which is its limit (--max-topics); use one of them, or raise \
+         the limit"
     )]
     TooMany { limit: usize },
     /// The client has created as many topics as it may.
     #[error(
         "the server has {limit} topics that clients of your address created, which is its limit \
-         for one address; use one of them"
+         for one address (--max-topics-per-address); use one of them"
     )]
     ShareUsed { limit: usize },
     #[error(transparent)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ServerSource;
 use super::plan::CellPlan;
-use crate::run::{Cell, TraceWhat};
+use crate::run::{Cell, Network, TraceWhat};
 use crate::scenario::{Link, Workload};
 use crate::theory::ProcessingTime;
 use crate::variant::{Pacing, Transport};
@@ -86,6 +86,9 @@ impl Calibration {
             std::iter::repeat_n(value.value_iterated_to() as f64 / 1e6, count)
         });
         let round_trip_s = ROUND_TRIP.as_secs_f64();
+        // The network to a server elsewhere is measured with each cell, and is not part of this.
+        let path = |cell: &Cell| cell.network.as_ref().map(Network::path).unwrap_or_default();
+        let (push_path, poll_path) = (path(&push), path(&poll));
         let own = |times_s: Vec<f64>, link_s: f64| Some((trimmed_mean(times_s)? - link_s).max(0.0));
         let nothing = || {
             anyhow::anyhow!(
@@ -93,8 +96,10 @@ impl Calibration {
             )
         };
         Ok(ProcessingTime {
-            push_s: own(latencies.collect(), round_trip_s / 2.0).ok_or_else(nothing)?,
-            round_trip_s: own(between_requests_s(&poll), round_trip_s).ok_or_else(nothing)?,
+            push_s: own(latencies.collect(), round_trip_s / 2.0 + push_path.push_s())
+                .ok_or_else(nothing)?,
+            round_trip_s: own(between_requests_s(&poll), round_trip_s + poll_path.subscriber_rtt_s)
+                .ok_or_else(nothing)?,
         })
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::headers;
@@ -24,9 +24,9 @@ use super::server::{Demand, ServerSource, ServerUnderTest};
 use super::subscribers::{Endpoint, Subscribers};
 use super::verifier::Window;
 use crate::client::clock::sleep_until;
-use crate::client::{Journal, Meter, RESPONSE_BYTES_MAX};
+use crate::client::{self, Journal, Meter, RESPONSE_BYTES_MAX};
 use crate::message::TopicName;
-use crate::run::{Cell, Connections};
+use crate::run::{Cell, Connections, Network, RoundTrips};
 use crate::scenario::{Link, Workload};
 use crate::text::causes;
 use crate::variant::{Extra, Waiting};
@@ -38,10 +38,10 @@ const UNUSED: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
-/// How long requests may be on their way before client and server are said to disagree, beyond the
-/// round trip ...
+/// How long requests may be in transit before the counts of client and server must agree, beyond
+/// the round trip ...
 const SETTLE: Duration = Duration::from_secs(2);
-/// ... and where TCP has to repeat what is lost, some of it several times.
+/// ... and on a lossy link, where TCP retransmits, some segments several times.
 const SETTLE_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
 const RESPONSE_BYTES_SPARE: usize = 64 << 10;
@@ -111,7 +111,15 @@ impl CellPlan {
         };
         let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
+        let transport = self.variant.transport;
+        let before = match server.is_child() {
+            true => None,
+            false => server.scrape(transport).await.map_err(CellError::NoServer)?.connections,
+        };
         let result = self.measure_on(&mut server, on_phase).await;
+        if let Some(before) = before {
+            server.until_left(before, transport).await;
+        }
         server.close().await;
         Ok((result.map_err(CellError::Failed)?, version))
     }
@@ -148,7 +156,6 @@ impl CellPlan {
         let kernel_idle = kernel::memory_bytes();
 
         on_phase(CellPhase::WarmUp);
-        let start = Instant::now() + HEAD_START;
         let warm_up = self.workload.warm_up;
         let window = Window { start: warm_up, end: warm_up + self.workload.duration };
         let acknowledged = Arc::new(AtomicU64::new(0));
@@ -156,13 +163,18 @@ impl CellPlan {
             route: monitor.server.publish_route(),
             schedule: schedule.clone(),
             messages,
-            start,
             window,
             patience: if self.workload.restarts() { PATIENCE } else { Duration::ZERO },
             acknowledged: acknowledged.clone(),
         };
-        let publisher = publishing.run(monitor.server.dialer.clone());
-        let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher));
+        let publisher_meter = Arc::new(Meter::default());
+        let dialer = monitor.server.dialer.clone().with_meter(publisher_meter.clone());
+        let connecting = timeout(PATIENCE, publishing.connect(dialer));
+        let publisher = monitor.alongside(connecting).await?;
+        let publisher = publisher.context("timed out connecting the publisher")?;
+        let publisher = publisher.context("the publisher failed")?;
+        let start = Instant::now() + HEAD_START;
+        let mut publisher = AbortOnDropHandle::new(tokio::spawn(publisher.run(start)));
         monitor.sleep_until(start + window.start).await?;
 
         on_phase(CellPhase::Steady);
@@ -174,6 +186,10 @@ impl CellPlan {
 
         let opened = meter.counts().opened;
         let connections = Connections { opened, ready_us: meter.readiness() };
+        let network = (!monitor.server.is_child()).then(|| Network {
+            subscribers: round_trips(&meter),
+            publisher: round_trips(&publisher_meter),
+        });
         let away = match self.workload.restarts() {
             true => {
                 on_phase(CellPhase::Restarting);
@@ -220,6 +236,7 @@ impl CellPlan {
             repeated: meter.repeated.load(Relaxed),
             is_local: monitor.server.is_local(),
             connections,
+            network,
             away,
             logs: monitor.subscribers.stop().await,
         };
@@ -241,7 +258,7 @@ impl CellPlan {
         monitor.restart().await
     }
 
-    /// How long a request may be on its way to the server.
+    /// How long a request may be in transit to the server.
     fn settling(&self) -> Duration {
         let least = if self.workload.is_lossy() { SETTLE_LOSSY } else { SETTLE };
         least + self.workload.mean_rtt()
@@ -288,7 +305,8 @@ impl CellPlan {
         )
     }
 
-    /// What the in-process link is to add; the packet link is in front of the server already.
+    /// The round trip that the in-process link adds; a packet link is in front of the server
+    /// already.
     fn in_process_rtt(&self) -> Duration {
         match self.workload.link {
             Link::InProcess => self.workload.rtt,
@@ -308,4 +326,10 @@ impl CellPlan {
         let parse = |name: String| name.parse().expect("letters, digits and '-'");
         (0..self.workload.topics).map(|number| parse(name(number))).collect()
     }
+}
+
+/// The round trips of the connections of `meter`.
+fn round_trips(meter: &Meter) -> RoundTrips {
+    let client::RoundTrips { connect_us, kernel_us } = meter.round_trips();
+    RoundTrips { connect_us, kernel_us }
 }

@@ -1,5 +1,7 @@
 //! Describes the program and the machine of a run.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::run::{Machine, Tool};
@@ -20,6 +22,14 @@ pub fn machine() -> Machine {
         memory_bytes: system.total_memory(),
         load_average_before: System::load_average().one,
     }
+}
+
+/// A number that stays the same on this machine and differs between machines.
+pub fn identity() -> u32 {
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (id, System::host_name()).hash(&mut hasher);
+    hasher.finish() as u32
 }
 
 /// CPU time of all processes of the machine since boot.

@@ -12,7 +12,7 @@ pub struct CellPlan {
     pub repeat: u32,
     /// Seed of the schedule and the polling phases, the same for all transports of a repeat.
     pub seed: u64,
-    /// Prefix of the topic names, unique per cell if the server is used for several cells.
+    /// Prefix of the topic names.
     pub topic_prefix: String,
     /// Whether the server stores its messages on disk, as needed for a restart.
     pub on_disk: bool,

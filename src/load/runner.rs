@@ -8,7 +8,7 @@ use super::calibration::Calibration;
 use super::cell::{CellError, CellPhase};
 use super::plan::CellPlan;
 use super::{ServerSource, machine, preflight};
-use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
+use crate::run::{Cell, FailedCell, MeasuredServer, Run, SCHEMA_VERSION, StopReason, StoppedEarly};
 use crate::scenario::{Link, Scenario};
 use crate::text::causes;
 use crate::variant::Variant;
@@ -60,10 +60,7 @@ impl LoadTest {
         let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
         preflight::check(most)?;
         let is_child = matches!(source, ServerSource::Child { .. });
-        let topic_prefix = match is_child {
-            true => String::new(),
-            false => format!("{:08x}-", rand::random::<u32>()),
-        };
+        let topics = TopicNames::of(&source);
         let is_all_packets = points.iter().all(|point| point.workload.link == Link::Packets);
         let restarts = points.iter().any(|point| point.workload.restarts());
         anyhow::ensure!(
@@ -78,9 +75,9 @@ impl LoadTest {
         );
         let is_ours = !matches!(source, ServerSource::ThirdParty { .. });
         let link = if is_all_packets { Link::Packets } else { Link::InProcess };
-        let calibration =
-            is_ours.then(|| Calibration::plan(scenario.seed, &topic_prefix, restarts, link));
-        let plans = plan(&scenario, &topic_prefix);
+        let calibration = is_ours
+            .then(|| Calibration::plan(scenario.seed, &topics.of_calibration(), restarts, link));
+        let plans = plan(&scenario, &topics);
         let run = Run {
             schema: SCHEMA_VERSION,
             tool: machine::tool(),
@@ -89,7 +86,7 @@ impl LoadTest {
             stopped_early: None,
             failed: Vec::new(),
             machine: machine::machine(),
-            server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
+            server: MeasuredServer { is_child, version: String::new(), is_tls: source.is_tls() },
             processing_time: None,
             scenario,
             cells: Vec::new(),
@@ -213,10 +210,52 @@ async fn or_interrupted<T>(
     }
 }
 
+/// How the names of the topics begin.
+#[derive(Debug)]
+enum TopicNames {
+    /// On a server for one cell: with nothing.
+    Plain,
+    /// On a running server of ours: always the same on this machine. Topics are kept for as long as
+    /// the server runs, so with new names for each cell a few runs would reach its limits on
+    /// topics. Subscribers start at the head of a topic and do not see what it already has.
+    OfMachine(String),
+    /// On a third-party server: new ones for each cell, since subscribers start at the first
+    /// message of a topic.
+    New(String),
+}
+
+impl TopicNames {
+    fn of(source: &ServerSource) -> TopicNames {
+        match source {
+            ServerSource::Child { .. } => TopicNames::Plain,
+            ServerSource::Target { .. } => {
+                TopicNames::OfMachine(format!("load-{:08x}-", machine::identity()))
+            }
+            ServerSource::ThirdParty { .. } => {
+                TopicNames::New(format!("{:08x}-", rand::random::<u32>()))
+            }
+        }
+    }
+
+    fn of_calibration(&self) -> String {
+        match self {
+            TopicNames::Plain => String::new(),
+            TopicNames::OfMachine(prefix) | TopicNames::New(prefix) => prefix.clone(),
+        }
+    }
+
+    fn of_cell(&self, number: usize) -> String {
+        match self {
+            TopicNames::Plain => String::new(),
+            TopicNames::OfMachine(prefix) => prefix.clone(),
+            TopicNames::New(prefix) => format!("{prefix}{number}-"),
+        }
+    }
+}
+
 /// The cells of a scenario. Each repeat rotates the order of the transports by one (A B C, B C A,
-/// ...), so that slow changes of the machine affect all of them. On a server that is used for
-/// several cells, each cell has its own topics, whose names start with `topic_prefix`.
-fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
+/// ...), so that slow changes of the machine affect all of them.
+fn plan(scenario: &Scenario, topics: &TopicNames) -> Vec<CellPlan> {
     let mut plans = Vec::new();
     for repeat in 0..scenario.repeats {
         for point in scenario.points() {
@@ -224,10 +263,7 @@ fn plan(scenario: &Scenario, topic_prefix: &str) -> Vec<CellPlan> {
             let shift = repeat as usize % variants.len();
             variants.rotate_left(shift);
             for variant in variants {
-                let topic_prefix = match topic_prefix {
-                    "" => String::new(),
-                    prefix => format!("{prefix}{}-", plans.len()),
-                };
+                let topic_prefix = topics.of_cell(plans.len());
                 plans.push(CellPlan {
                     variant,
                     case: point.case.clone(),
@@ -252,7 +288,7 @@ mod tests {
         let text = "name = 'x'\ntitle = 'x'\ndescription = 'x'\nrepeats = 2\nseed = 5\n\
                     transports = ['short-polling', 'long-polling', 'websocket']";
         let scenario = Scenario::from_toml(text).expect("a good scenario");
-        let plans = plan(&scenario, "");
+        let plans = plan(&scenario, &TopicNames::Plain);
         let order: Vec<_> =
             plans.iter().map(|plan| (plan.variant.to_string(), plan.seed)).collect();
         let wanted = [

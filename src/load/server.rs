@@ -25,6 +25,9 @@ use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for the connections of a cell to be closed, and between two checks.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
+const LEAVING_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
 /// Largest accepted counter: larger values are not exact in an `f64`.
@@ -69,7 +72,7 @@ pub struct Demand {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
-    /// The packet link in front of it, if there is to be one, and what its randomness follows from.
+    /// The packet link in front of it, if any, and its seed.
     pub link: Option<Profile>,
     pub seed: u64,
 }
@@ -293,7 +296,7 @@ impl ServerUnderTest {
             UsageSource::Metrics(control) => control,
             UsageSource::System(family) => {
                 let usage = family.as_mut().map(|family| family.usage()).transpose()?;
-                return Ok(Scrape { usage, requests: None });
+                return Ok(Scrape { usage, requests: None, connections: None });
             }
         };
         let request = control.request(Method::GET, "/metrics", Bytes::new());
@@ -310,6 +313,22 @@ impl ServerUnderTest {
         Ok(scrape)
     }
 
+    /// Waits until a running server has closed the connections of a cell, at whose start it had
+    /// `before` of them. It keeps those of streams and long polls for a second, in which they would
+    /// count against its limits and be part of what the next cell measures.
+    pub async fn until_left(&mut self, before: u64, transport: Transport) {
+        let leaving = async {
+            while let Ok(Scrape { connections: Some(now), .. }) = self.scrape(transport).await {
+                if now <= before {
+                    return;
+                }
+                tokio::time::sleep(LEAVING_CHECK_INTERVAL).await;
+            }
+        };
+        // Others may have connected meanwhile.
+        let _ = timeout(LEAVING_MAX, leaving).await;
+    }
+
     /// What the packet link did so far, if there is one.
     pub fn link_snapshot(&self) -> Option<Snapshot> {
         self.link.as_ref().map(PacketLink::snapshot)
@@ -318,6 +337,11 @@ impl ServerUnderTest {
     /// Its port behind the packet link, if there is one.
     pub fn link_port(&self) -> Option<u16> {
         self.link.as_ref().map(|_| self.dialer.address().port())
+    }
+
+    /// Whether this program started it.
+    pub fn is_child(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Whether its address is one of this machine.
@@ -379,6 +403,8 @@ pub struct Scrape {
     pub usage: Option<Usage>,
     /// Requests of the transport's subscribers.
     pub requests: Option<u64>,
+    /// Connections now open.
+    pub connections: Option<u64>,
 }
 
 impl Scrape {
@@ -396,7 +422,9 @@ impl Scrape {
             cpu_s: value("process_cpu_seconds_total")?,
             resident_bytes: value("process_resident_memory_bytes")? as u64,
         };
-        Ok(Scrape { usage: Some(usage), requests: Some(value(&requests)? as u64) })
+        let requests = Some(value(&requests)? as u64);
+        let connections = Some(value("poll_vs_push_open_connections")? as u64);
+        Ok(Scrape { usage: Some(usage), requests, connections })
     }
 
     /// # Errors
@@ -425,7 +453,8 @@ mod tests {
     fn scrape(cpu: &str, requests: &str) -> anyhow::Result<Scrape> {
         let text = format!(
             "process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n\
-             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n"
+             poll_vs_push_requests_total{{transport=\"sse\"}} {requests}\n\
+             poll_vs_push_open_connections 1\n"
         );
         Scrape::parse(&text, Transport::Sse)
     }

@@ -24,27 +24,52 @@ pub struct Profile {
 }
 
 /// Which packets are lost, in each direction alike.
+///
+/// Losses in bursts follow Gilbert's model in continuous time: the path alternates between a good
+/// state and a bad one, in which every packet is lost, and stays in each for an exponential time.
+/// Counted in packets instead, a burst would last for minutes on a connection that only retransmits
+/// one segment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loss {
-    /// Share of the packets, 0 to 1.
+    /// Share of the time in the bad state, and so of the packets, 0 to 1.
     pub share: f64,
-    /// Mean number of packets lost in a row (Gilbert's model, in whose bad state every packet is
-    /// lost); 1 or less means independent losses.
-    pub burst_packets: f64,
+    /// Mean time in the bad state; zero means independent losses.
+    pub burst: Duration,
 }
 
 impl Loss {
-    /// Whether the next packet is lost; `was_lost` says so of the one before, if there was one.
-    fn draw(&self, was_lost: Option<bool>, random: &mut impl rand::Rng) -> bool {
-        if self.share <= 0.0 {
-            return false;
+    /// Chance that a packet is lost whose predecessor on the path, `time` before it, was lost.
+    pub fn repeated(&self, time: Duration) -> f64 {
+        self.share + (1.0 - self.share) * self.memory(time)
+    }
+
+    /// Correlation of two packets of a path that are `time` apart: 1 in the same instant, then
+    /// decaying to 0.
+    fn memory(&self, time: Duration) -> f64 {
+        if self.burst.is_zero() || self.share >= 1.0 {
+            return 0.0;
         }
-        let chance = match was_lost {
-            _ if self.burst_packets <= 1.0 => self.share,
+        (-time.as_secs_f64() / self.memory_s()).exp()
+    }
+
+    /// The time in which the correlation decays to 1/e, seconds; 0 for independent losses.
+    pub fn memory_s(&self) -> f64 {
+        // The rates of leaving the two states are 1 / burst and share / (1 - share) / burst.
+        self.burst.as_secs_f64() * (1.0 - self.share)
+    }
+
+    /// Whether a packet is lost at `now`; `last` is the instant of the one before, and whether that
+    /// was lost.
+    fn draw(
+        &self,
+        last: Option<(Duration, bool)>,
+        now: Duration,
+        random: &mut impl rand::Rng,
+    ) -> bool {
+        let chance = match last {
             None => self.share,
-            Some(true) => 1.0 - 1.0 / self.burst_packets,
-            // Which makes the bad state as frequent as the share demands.
-            Some(false) => self.share / (1.0 - self.share) / self.burst_packets,
+            Some((at, true)) => self.repeated(now.saturating_sub(at)),
+            Some((at, false)) => self.share * (1.0 - self.memory(now.saturating_sub(at))),
         };
         random.random::<f64>() < chance
     }
@@ -63,7 +88,8 @@ pub(super) enum PacketOutcome {
 /// One direction of one subscriber's access link. Instants are times since the link was started.
 #[derive(Debug, Default)]
 pub(super) struct Path {
-    was_lost: Option<bool>,
+    /// When the last packet was sent, and whether it was lost.
+    last: Option<(Duration, bool)>,
     /// When the last packet has been sent completely, at the rate of the link.
     sent_at: Duration,
     /// When the last packet arrives; the next one does not overtake it.
@@ -93,8 +119,8 @@ impl Path {
             sent_at = now + waiting + time_of(bytes as f64);
             self.sent_at = sent_at;
         }
-        let is_lost = profile.loss.draw(self.was_lost, random);
-        self.was_lost = Some(is_lost);
+        let is_lost = profile.loss.draw(self.last, sent_at, random);
+        self.last = Some((sent_at, is_lost));
         if is_lost {
             counts.lost += 1;
             return PacketOutcome::Lost;
@@ -121,7 +147,7 @@ mod tests {
         Profile {
             one_way: 20 * MS,
             jitter: Duration::ZERO,
-            loss: Loss { share: 0.0, burst_packets: 1.0 },
+            loss: Loss { share: 0.0, burst: Duration::ZERO },
             down_bit_s: None,
             up_bit_s: None,
             queue_bytes: 15_000,
@@ -134,28 +160,40 @@ mod tests {
 
     #[test]
     fn losses_are_as_frequent_as_the_share_within_binomial_bounds() {
-        const PACKETS: u64 = 200_000;
-        for (share, burst_packets) in [(0.01, 1.0), (0.05, 1.0), (0.01, 4.0), (0.05, 8.0)] {
-            let profile = Profile { loss: Loss { share, burst_packets }, ..profile() };
+        const PACKETS: u32 = 200_000;
+        for (share, burst) in [(0.01, 0), (0.05, 0), (0.01, 4), (0.05, 8), (1.0, 3)] {
+            let burst = burst * MS;
+            let profile = Profile { loss: Loss { share, burst }, ..profile() };
             let (mut path, mut counts, mut random) =
                 (Path::default(), PathCounts::default(), random());
-            let (mut bursts, mut was_lost) = (0u64, false);
-            for _ in 0..PACKETS {
-                let fate = path.pass(&profile, None, MS, 100, &mut counts, &mut random);
-                let is_lost = fate == PacketOutcome::Lost;
-                bursts += u64::from(is_lost && !was_lost);
+            let (mut lost_again, mut was_lost) = (0u32, false);
+            for number in 0..PACKETS {
+                let now = number * MS;
+                let outcome = path.pass(&profile, None, now, 100, &mut counts, &mut random);
+                let is_lost = outcome == PacketOutcome::Lost;
+                lost_again += u32::from(is_lost && was_lost);
                 was_lost = is_lost;
             }
-            // Losses in bursts of a mean length b vary as if there were some 2b times fewer.
-            let widening = if burst_packets > 1.0 { 2.0 * burst_packets } else { 1.0 };
-            let deviation = (PACKETS as f64 * share * (1.0 - share) * widening).sqrt();
-            let difference = (counts.lost as f64 - PACKETS as f64 * share).abs();
-            assert!(difference < 4.5 * deviation, "{share} {burst_packets}: {counts:?}");
-            let length = counts.lost as f64 / bursts as f64;
-            let expected = burst_packets.max(1.0 / (1.0 - share));
-            assert!((length / expected - 1.0).abs() < 0.15, "{length} packets a burst");
-            assert_eq!(counts.packets, PACKETS);
+            // Correlated losses have the variance of fewer independent ones.
+            let widening = 1.0 + 2.0 * burst.as_millis() as f64;
+            let deviation = (f64::from(PACKETS) * share * (1.0 - share) * widening).sqrt();
+            let difference = (counts.lost as f64 - f64::from(PACKETS) * share).abs();
+            assert!(difference <= 4.5 * deviation, "{share} {burst:?}: {counts:?}");
+            let again = f64::from(lost_again) / counts.lost as f64;
+            let expected = profile.loss.repeated(MS);
+            assert!((again - expected).abs() < 0.1, "{again} of the lost are followed by a loss");
+            assert_eq!(counts.packets, u64::from(PACKETS));
         }
+    }
+
+    #[test]
+    fn a_burst_ends_with_time_however_few_packets_are_sent() {
+        let loss = Loss { share: 0.02, burst: 50 * MS };
+        assert_eq!(loss.repeated(Duration::ZERO), 1.0);
+        assert!((0.8..0.85).contains(&loss.repeated(10 * MS)), "{}", loss.repeated(10 * MS));
+        assert!(loss.repeated(500 * MS) < 0.021);
+        let independent = Loss { burst: Duration::ZERO, ..loss };
+        assert_eq!(independent.repeated(Duration::ZERO), 0.02);
     }
 
     #[test]

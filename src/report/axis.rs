@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::scenario::{Scenario, Sweep, Workload};
-use crate::theory::ProcessingTime;
+use crate::theory::{NetworkPath, ProcessingTime};
 
 use crate::variant::Variant;
 
@@ -23,6 +23,7 @@ pub struct Line<'a> {
     /// At least two, by rising value.
     pub points: Vec<&'a PointResults<'a>>,
     processing_time: ProcessingTime,
+    network: NetworkPath,
     server_is_ours: bool,
 }
 
@@ -68,6 +69,7 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
                     axis,
                     points: vec![point],
                     processing_time: report.run.processing_time.unwrap_or_default(),
+                    network: super::network(&report.run.cells.iter().collect::<Vec<_>>()),
                     server_is_ours: report.run.server.is_child,
                 });
             }
@@ -109,8 +111,8 @@ impl Line<'_> {
         };
         let predict = |value: f64| {
             let workload = self.axis.set(self.points[0].workload, value);
-            let expected =
-                Expected::of(variant, &workload, &self.processing_time, self.server_is_ours)?;
+            let (own, network) = (&self.processing_time, &self.network);
+            let expected = Expected::of(variant, &workload, own, network, self.server_is_ours)?;
             Some((value, figure.predicted(&expected)?))
         };
         (0..=STEPS).filter_map(|step| predict(at(step))).collect()

@@ -5,10 +5,12 @@
 
 use super::figures::{self, Figure};
 use super::{PointResults, Report, VariantResult};
+use crate::scenario::Link;
 use crate::statistics::Summary;
 
 const HEADER: &str = "case,subscribers,topics,rate_per_s,rtt_s,poll_interval_s,long_poll_hold_s,\
-message_bytes,transport,status,figure,unit,value,min,max,low95,high95,repeats,predicted\n";
+message_bytes,link,jitter_s,loss,loss_burst_s,bandwidth_down_kbit_s,bandwidth_up_kbit_s,\
+transport,status,figure,unit,value,min,max,low95,high95,repeats,predicted\n";
 
 /// The whole file.
 pub fn table(report: &Report) -> String {
@@ -59,6 +61,12 @@ fn line(
     rest: impl Iterator<Item = String>,
 ) -> String {
     let workload = point.workload;
+    let link = match workload.link {
+        Link::InProcess => "in-process",
+        Link::Packets => "packets",
+    };
+    // Empty without a limit.
+    let kbit_s = |limit: Option<u32>| limit.map_or(String::new(), |kbit_s| kbit_s.to_string());
     let front = [
         point.name.to_owned(),
         workload.subscribers.to_string(),
@@ -68,6 +76,12 @@ fn line(
         workload.poll_interval.as_secs_f64().to_string(),
         workload.long_poll_hold.as_secs_f64().to_string(),
         workload.message_bytes.to_string(),
+        link.to_owned(),
+        workload.jitter.as_secs_f64().to_string(),
+        workload.packet_loss().share.to_string(),
+        workload.loss_burst.as_secs_f64().to_string(),
+        kbit_s(workload.bandwidth_down_kbit),
+        kbit_s(workload.bandwidth_up_kbit),
         result.variant.to_string(),
         status.to_owned(),
     ];

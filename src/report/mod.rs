@@ -20,8 +20,11 @@ pub mod figures;
 mod findings;
 pub mod html;
 mod json;
+mod link_checks;
+mod loss;
 mod markdown;
 mod predictions;
+pub mod profiles;
 mod prose;
 mod published;
 mod recovery;
@@ -41,15 +44,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::measure::Histogram;
-use crate::run::{Cell, Run};
+use crate::run::{Cell, Network, Run};
 use crate::scenario::{Case, Workload};
 use crate::statistics::{Ranking, Summary, ranking};
 use crate::text::visible;
+use crate::theory::NetworkPath;
 use crate::validity::Finding;
 use crate::variant::Variant;
 
 use axis::Axis;
 use figures::{Expected, Figure};
+use profiles::Profile;
 pub use terminal::TableStyle;
 
 /// A run, arranged for reading.
@@ -106,6 +111,11 @@ impl<'run> Report<'run> {
     /// True if any cell is void, or if nothing was measured.
     pub fn is_void(&self) -> bool {
         self.points.is_empty() || self.findings.iter().any(Finding::is_void)
+    }
+
+    /// The request headers and the encryption of the connections at `point`.
+    pub fn profile(&self, point: &PointResults) -> Profile {
+        Profile { headers: point.workload.headers, is_tls: self.run.server.is_tls }
     }
 
     /// The recommendation with its reasons and limits, one sentence or line each.
@@ -250,26 +260,36 @@ fn expected(run: &Run, variant: Variant, workload: &Workload, cells: &[&Cell]) -
     let rate = if drawn > 0.0 { drawn } else { workload.rate };
     let workload = Workload { rate, ..workload.clone() };
     let processing_time = run.processing_time.unwrap_or_default();
-    Expected::of(variant, &workload, &processing_time, run.server.is_child)
+    Expected::of(variant, &workload, &processing_time, &network(cells), run.server.is_child)
 }
 
-/// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.
+/// The mean network of `cells`; none if this program started the server.
+fn network(cells: &[&Cell]) -> NetworkPath {
+    let paths = cells.iter().filter_map(|cell| cell.network.as_ref().map(Network::path));
+    NetworkPath::mean(&paths.collect::<Vec<_>>())
+}
+
+/// Writes the [`files`] of a run into `dir`, which must exist.
 ///
 /// # Errors
 /// The first file that cannot be written, with its path.
 pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let report = Report { docs: documentation(dir), ..Report::new(run) };
-    let files = [
-        ("report.html", report.html()),
-        ("report.md", report.markdown()),
-        ("results.csv", report.csv()),
-    ];
-    for (name, text) in files {
+    for (name, text) in files(run, dir) {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The files of a run's report in `dir`, by name.
+pub fn files(run: &Run, dir: &Path) -> [(&'static str, String); 3] {
+    let report = Report { docs: documentation(dir), ..Report::new(run) };
+    [
+        ("report.html", report.html()),
+        ("report.md", report.markdown()),
+        ("results.csv", report.csv()),
+    ]
 }
 
 /// The path from `dir` to the `docs` of the checkout that contains it, if one does.

@@ -1,6 +1,10 @@
 //! Texts of the document that do not depend on figures, the circumstances of the run, and helpers
 //! for sentences.
 
+use std::time::Duration;
+
+use crate::measure::Histogram;
+use crate::run::{Cell, Network};
 use crate::scenario::{Headers, Link, Process, Workload};
 use crate::theory::ProcessingTime;
 use crate::units::show_duration;
@@ -118,20 +122,25 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
     };
     let seal = if run.server.is_tls { ", over TLS" } else { "" };
     let server = format!("{}, {place}{seal}", run.server.version);
-    vec![
-        ("Started", run.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
-        ("Took", Unit::Seconds.show((run.finished_at - run.started_at).get_seconds() as f64)),
-        ("Tool", format!("{} {}, {commit}, {} build", tool.name, tool.version, tool.profile)),
-        ("Compiler", tool.rustc.clone()),
-        ("Server", server),
-        ("Processor", format!("{}, {} cores", machine.cpu, machine.cores)),
-        ("Memory", Unit::Bytes.show(machine.memory_bytes as f64)),
-        ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
-        ("Load before", format!("{:.2} (load average, one minute)", machine.load_average_before)),
-        ("Processing time", processing_time(report.run.processing_time)),
-        ("Scenario", format!("{}, seed {}", run.scenario.name, run.scenario.seed)),
-        ("Repeats", run.scenario.repeats.to_string()),
-    ]
+    let rows = [
+        ("Started", Some(run.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())),
+        ("Took", Some(Unit::Seconds.show((run.finished_at - run.started_at).get_seconds() as f64))),
+        ("Tool", Some(format!("{} {}, {commit}, {} build", tool.name, tool.version, tool.profile))),
+        ("Compiler", Some(tool.rustc.clone())),
+        ("Server", Some(server)),
+        ("Processor", Some(format!("{}, {} cores", machine.cpu, machine.cores))),
+        ("Memory", Some(Unit::Bytes.show(machine.memory_bytes as f64))),
+        ("System", Some(format!("{}, kernel {}", machine.os, machine.kernel))),
+        (
+            "Load before",
+            Some(format!("{:.2} (load average, one minute)", machine.load_average_before)),
+        ),
+        ("Network", network(&run.cells)),
+        ("Processing time", Some(processing_time(report.run.processing_time))),
+        ("Scenario", Some(format!("{}, seed {}", run.scenario.name, run.scenario.seed))),
+        ("Repeats", Some(run.scenario.repeats.to_string())),
+    ];
+    rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn processing_time(processing_time: Option<ProcessingTime>) -> String {
@@ -146,6 +155,41 @@ fn processing_time(processing_time: Option<ProcessingTime>) -> String {
     )
 }
 
+/// The round trips to a server that this run did not start, with their spread.
+fn network(cells: &[Cell]) -> Option<String> {
+    let networks: Vec<&Network> = cells.iter().filter_map(|cell| cell.network.as_ref()).collect();
+    if networks.is_empty() {
+        return None;
+    }
+    let [mut subscribers, mut publisher] = [Histogram::new(), Histogram::new()];
+    for network in &networks {
+        subscribers.merge(network.subscribers.best_us());
+        publisher.merge(network.publisher.best_us());
+    }
+    let is_kernel = networks.iter().all(|network| !network.subscribers.kernel_us.0.is_empty());
+    let show = |micros: f64| Unit::Seconds.show(micros / 1e6);
+    let spread = |name: &str, histogram: &Histogram| {
+        let inner = &histogram.0;
+        let at = |p: f64| show(inner.value_at_quantile(p) as f64);
+        format!(
+            "round trip of {name} {} in the median, {} to {} in 80 % of {} connections",
+            at(0.5),
+            at(0.1),
+            at(0.9),
+            thousands(inner.len() as i64)
+        )
+    };
+    Some(format!(
+        "{}; {}; measured {}; a simulated link is added to it",
+        spread("the subscribers", &subscribers),
+        spread("the publisher", &publisher),
+        match is_kernel {
+            true => "by the kernel (TCP_INFO) when each connection was opened",
+            false => "as the time of each connect",
+        }
+    ))
+}
+
 /// The link in a few words.
 fn link(workload: &Workload) -> String {
     let mut parts = vec![format!("round trip {}", show_duration(workload.rtt))];
@@ -157,8 +201,8 @@ fn link(workload: &Workload) -> String {
     }
     if workload.is_lossy() {
         let bursts = match workload.loss_burst {
-            1 => String::new(),
-            burst => format!(" in bursts of {burst} on average"),
+            Duration::ZERO => String::new(),
+            burst => format!(" in bursts of {} on average", show_duration(burst)),
         };
         parts.push(format!("{} % of the packets lost each way{bursts}", workload.loss));
     }

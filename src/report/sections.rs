@@ -6,10 +6,11 @@ use crate::units::Unit;
 
 use super::decision::{self, Decision, Model};
 use super::document::{Block, Field, Row, Section, Table, Tone};
+use super::figures::Figure;
 use super::{
-    PointResults, Report, advice, axis, charts, figure_table, figures, predictions, prose,
+    PointResults, Report, advice, axis, bills, charts, figure_table, figures, predictions, prose,
 };
-use super::{published, recovery, variants};
+use super::{link_checks, loss, published, recovery, variants};
 
 /// Points listed by name beside a recommendation.
 const TITLES_MAX: usize = 8;
@@ -24,6 +25,8 @@ pub fn all(report: &Report) -> Vec<Section> {
             Section::new("summary", "Summary", vec![table])
         }),
         (!lines.is_empty()).then(|| sweeps(&lines)),
+        packet_loss(report),
+        packet_link(report),
         published(report),
         changes_of_variants(report),
         restart(report),
@@ -59,8 +62,19 @@ fn decision(report: &Report) -> Section {
         let place = blocks.iter().position(|block| matches!(block, Block::Heading(_)));
         blocks.insert(place.unwrap_or(blocks.len()), Block::Charts(vec![chart]));
     }
+    blocks.extend(bills(report));
     blocks.extend([Block::heading("What the numbers do not show"), Block::Table(unmeasured())]);
     Section::new("decision", "Decision", blocks)
+}
+
+/// What a month of the measured workload costs; nothing for several workloads, or if the costs of
+/// the transports are unknown.
+fn bills(report: &Report) -> Vec<Block> {
+    let [point] = report.points.as_slice() else { return Vec::new() };
+    let Some(decision) = Decision::of(report, point) else { return Vec::new() };
+    let Some(model) = Model::of_run(report.run) else { return Vec::new() };
+    let bills = bills::totals(&decision.need, &model.estimates(&decision.need));
+    std::iter::once(Block::heading("Monthly bill")).chain(bills).collect()
 }
 
 /// The recommendation, its reasons and its limits.
@@ -182,6 +196,24 @@ fn chart(report: &Report, point: &PointResults) -> Option<charts::Chart> {
     }
 }
 
+/// The figures that are drawn over a sweep, with their titles.
+static CHARTS: &[(&Figure, &str)] = &[
+    (&figures::LATENCY_MEAN, "Mean delivery latency"),
+    (&figures::REQUESTS_PER_SUBSCRIBER, "Requests per second per subscriber"),
+    (&figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
+    (&figures::CPU_BUSY, "Server CPU, share of one core"),
+];
+
+/// The figures that are drawn over the loss, which changes the percentiles more than the mean.
+static CHARTS_OVER_LOSS: &[(&Figure, &str)] = &[
+    (&figures::LATENCY_P50, "Median delivery latency"),
+    (&figures::LATENCY_P99, "Delivery latency, 99th percentile"),
+    (&figures::LATENCY_TIMEOUT_SHARE, "Deliveries late by a retransmission timeout or more"),
+    (&figures::LATENCY_MEAN, "Mean delivery latency"),
+    (&figures::CONNECTIONS_READY_P99, "Connect and first response, 99th percentile"),
+    (&figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
+];
+
 /// The charts over each sweep: what changes along it, and where transports cross.
 fn sweeps(lines: &[axis::Line]) -> Section {
     let blocks = lines.iter().flat_map(|line| {
@@ -190,16 +222,32 @@ fn sweeps(lines: &[axis::Line]) -> Section {
             "" => format!("By {axis}"),
             name => format!("{name}, by {axis}"),
         };
-        let charts = [
-            (&figures::LATENCY_MEAN, "Mean delivery latency"),
-            (&figures::REQUESTS_PER_SUBSCRIBER, "Requests per second per subscriber"),
-            (&figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
-            (&figures::CPU_BUSY, "Server CPU, share of one core"),
-        ];
-        let charts = charts.map(|(figure, title)| charts::line_chart::along(line, figure, title));
-        [Block::Heading(title), Block::Charts(charts.into_iter().flatten().collect())]
+        let charts = match line.axis {
+            axis::Axis::Loss => CHARTS_OVER_LOSS,
+            _ => CHARTS,
+        };
+        let charts =
+            charts.iter().map(|(figure, title)| charts::line_chart::along(line, figure, title));
+        [Block::Heading(title), Block::Charts(charts.flatten().collect())]
     });
     Section::new("sweeps", "Sweeps", blocks.collect())
+}
+
+/// What packet loss does, for a run with loss.
+fn packet_loss(report: &Report) -> Option<Section> {
+    let table = loss::table(report)?;
+    let note = "Share of the deliveries that took longer than the one-way delay and 200 ms; for \
+                short polling, whose interval takes longer, there is no such share.";
+    let explanation = loss::EXPLANATION.map(Block::text);
+    let blocks = [Block::note(note), table].into_iter().chain(explanation).collect();
+    Some(Section::new("loss", "What packet loss does", blocks))
+}
+
+/// The packet link, checked by the run itself.
+fn packet_link(report: &Report) -> Option<Section> {
+    let lines = link_checks::sentences(report);
+    (!lines.is_empty())
+        .then(|| Section::new("packet-link", "Packet link checks", vec![Block::list(lines)]))
 }
 
 fn published(report: &Report) -> Option<Section> {
@@ -282,7 +330,7 @@ fn of_point(point: &PointResults) -> Vec<Block> {
 /// Bytes with minimal and with a browser's request headers, side by side.
 fn header_profiles(report: &Report) -> Option<Section> {
     let point = report.points.first()?;
-    let table = figure_table::header_profiles(point);
+    let table = figure_table::header_profiles(report, point);
     if table.rows.is_empty() {
         return None;
     }
@@ -291,9 +339,11 @@ fn header_profiles(report: &Report) -> Option<Section> {
         title => format!(" At {title}."),
     };
     let note = format!(
-        "Bytes per delivered message, TCP/IP included, without TLS. Bold: measured. The other \
-         column adds or subtracts the {} that a browser's headers add to each request.{at}",
-        Unit::Bytes.show(crate::theory::bytes::Sizes::BROWSER_HEADERS)
+        "Bytes per delivered message, TCP/IP included. Bold: measured. The other columns add or \
+         subtract the {} that a browser's headers add to each request, and {} for each TLS record: \
+         one for each request, response, pushed message and heartbeat.{at}",
+        Unit::Bytes.show(crate::theory::bytes::Sizes::BROWSER_HEADERS),
+        Unit::Bytes.show(crate::advise::TLS_RECORD_BYTES)
     );
     let maps = Model::of_run(report.run).map(|model| {
         let map = |headers| {
@@ -341,6 +391,7 @@ fn circumstances(report: &Report) -> Section {
         let pages = [
             ("How it is measured", "methodology.md"),
             ("What the comparison favours", "bias.md"),
+            ("How the recommendation is made, and prices", "advice.md"),
             ("Operating the server", "operations.md"),
         ];
         files.extend(pages.map(|(text, page)| (text.to_owned(), format!("{docs}/{page}"))));

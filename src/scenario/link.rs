@@ -25,12 +25,10 @@ impl Link {
     }
 }
 
-/// Bytes that wait for a limited direction unless it is said otherwise: 64 packets.
+/// Default size of the queue before a limited direction, bytes: 64 packets.
 pub(super) const QUEUE_BYTES: u32 = 96_000;
 /// Largest bandwidth, kbit/s.
 const BANDWIDTH_MAX: u32 = 10_000_000;
-/// Largest loss in bursts, percent.
-const BURST_LOSS_MAX: f64 = 50.0;
 
 pub(super) fn is_default_queue(bytes: &u32) -> bool {
     *bytes == QUEUE_BYTES
@@ -40,15 +38,11 @@ pub(super) fn is_default_queue(bytes: &u32) -> bool {
 pub(super) fn check(workload: &Workload) -> Result<(), BadValue> {
     within("jitter", workload.jitter, Duration::ZERO, Duration::from_secs(10))?;
     let loss = workload.loss;
-    let bad_loss =
-        |rule: &str| Err(BadValue { key: "loss", value: loss.to_string(), rule: rule.to_owned() });
     if !(0.0..=100.0).contains(&loss) {
-        return bad_loss("must be between 0 and 100 (percent of the packets in each direction)");
+        let rule = "must be between 0 and 100 (percent of the packets in each direction)";
+        return Err(BadValue { key: "loss", value: loss.to_string(), rule: rule.to_owned() });
     }
-    between("loss_burst", workload.loss_burst, 1, 1_000)?;
-    if workload.loss_burst > 1 && loss > BURST_LOSS_MAX {
-        return bad_loss("must be at most 50 with a loss_burst above 1");
-    }
+    within("loss_burst", workload.loss_burst, Duration::ZERO, Duration::from_secs(10))?;
     for (key, kbit) in [
         ("bandwidth_down_kbit", workload.bandwidth_down_kbit),
         ("bandwidth_up_kbit", workload.bandwidth_up_kbit),
@@ -100,7 +94,7 @@ impl Workload {
         (self.link == Link::Packets).then(|| Profile {
             one_way: self.rtt / 2,
             jitter: self.jitter,
-            loss: Loss { share: self.loss / 100.0, burst_packets: f64::from(self.loss_burst) },
+            loss: self.packet_loss(),
             down_bit_s: bit_s(self.bandwidth_down_kbit),
             up_bit_s: bit_s(self.bandwidth_up_kbit),
             queue_bytes: self.queue_bytes.into(),
@@ -116,6 +110,11 @@ impl Workload {
     /// Whether TCP has to repeat what the link drops.
     pub fn is_lossy(&self) -> bool {
         self.loss > 0.0
+    }
+
+    /// Which packets a packet link loses.
+    pub fn packet_loss(&self) -> Loss {
+        Loss { share: self.loss / 100.0, burst: self.loss_burst }
     }
 
     /// Mean round trip, jitter included.

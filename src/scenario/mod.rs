@@ -106,9 +106,9 @@ pub struct Workload {
     /// Packet link: packets lost in each direction, percent.
     #[serde(skip_serializing_if = "is_zero")]
     pub loss: f64,
-    /// Packet link: mean number of packets lost in a row; 1 for independent losses.
-    #[serde(skip_serializing_if = "is_one")]
-    pub loss_burst: u32,
+    /// Packet link: mean length of a burst of losses; 0 for independent losses.
+    #[serde(with = "friendly::required", skip_serializing_if = "Duration::is_zero")]
+    pub loss_burst: Duration,
     /// Packet link: bits per second to each subscriber, in thousands; absent for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_down_kbit: Option<u32>,
@@ -152,7 +152,7 @@ impl Default for Workload {
             link: Link::InProcess,
             jitter: Duration::ZERO,
             loss: 0.0,
-            loss_burst: 1,
+            loss_burst: Duration::ZERO,
             bandwidth_down_kbit: None,
             bandwidth_up_kbit: None,
             queue_bytes: link::QUEUE_BYTES,
@@ -430,10 +430,6 @@ impl Workload {
 
 fn is_zero(number: &f64) -> bool {
     *number == 0.0
-}
-
-fn is_one(number: &u32) -> bool {
-    *number == 1
 }
 
 /// Messages per second and topic.

@@ -69,10 +69,10 @@ pub struct Overrides {
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = number)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// Packet link: mean number of packets lost in a row; 1 for independent losses
-    #[arg(long, value_name = "PACKETS", value_parser = whole_number::<u32>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_burst: Option<u32>,
+    /// Packet link: mean length of a burst of losses; 0s for independent losses
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
+    pub loss_burst: Option<Duration>,
     /// Packet link: bandwidth to each subscriber, thousand bits per second
     #[arg(long, value_name = "KBIT", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +184,7 @@ mod tests {
             link: Link::Packets,
             jitter: Duration::from_secs(1),
             loss: 1.0,
-            loss_burst: 2,
+            loss_burst: Duration::from_secs(1),
             bandwidth_down_kbit: Some(1),
             bandwidth_up_kbit: Some(1),
             queue_bytes: 2_000,

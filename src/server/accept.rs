@@ -1,12 +1,12 @@
-//! The accept loop. That of `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor
-//! limits, so the server has its own.
+//! The accept loop. `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor limits, so it
+//! is not used.
 
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,8 @@ use super::auth::authenticate;
 use super::connection::Protocols;
 use super::routes;
 use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
+use super::turned_away::{Exceeded, TurnedAway};
+#[cfg(feature = "tls")]
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
 use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
@@ -27,6 +29,8 @@ use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+/// Time for which connections wait while there are `--max-connections`, before they are told.
+const FULL_MAX: Duration = Duration::from_secs(5);
 
 /// Takes the port of `address`; port 0 takes any free one.
 ///
@@ -50,27 +54,70 @@ pub(super) struct Listener {
     pub tls: Option<TlsAcceptor>,
 }
 
+impl Listener {
+    /// Completes a connection: its TLS handshake, if this listener requires one.
+    #[cfg(feature = "tls")]
+    fn opening(&self, stream: PeerStream) -> impl Future<Output = Option<BoxedStream>> + use<> {
+        let tls = self.tls.clone();
+        async move {
+            Some(match tls {
+                Some(tls) => Box::new(tls.accept(stream).await.ok()?) as BoxedStream,
+                None => Box::new(stream) as BoxedStream,
+            })
+        }
+    }
+
+    /// Completes a connection.
+    #[cfg(not(feature = "tls"))]
+    fn opening(&self, stream: PeerStream) -> impl Future<Output = Option<PeerStream>> + use<> {
+        std::future::ready(Some(stream))
+    }
+}
+
+/// A stream with or without TLS, for the few connections that are turned away.
+#[cfg(feature = "tls")]
+type BoxedStream = Box<dyn AnyStream>;
+#[cfg(feature = "tls")]
+trait AnyStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+#[cfg(feature = "tls")]
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> AnyStream for T {}
+
 pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = AddressShares::new(app.config.max_connections_per_address);
     let routes = Arc::new(routes::all(&app));
     let protocols = Arc::new(Protocols::of(&app));
+    let turned_away = TurnedAway::new(app.clone(), protocols.clone());
+    let mut full_since = None;
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, peer, permit) = tokio::select! {
-            accepted = accept(&app, &listener.tcp, &room) => accepted,
+        let place = tokio::select! {
+            place = place(&room, &mut full_since, &turned_away) => place,
+            () = &mut shutdown => break,
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = accept(&app, &listener.tcp) => accepted,
             () = &mut shutdown => break,
         };
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
         let limited_address = is_limited.then(|| client_of(peer));
         let address_permit = limited_address.map(|address| connections.enter(address));
-        if let Some(None) = address_permit {
-            app.metrics.refused(Refusal::ConnectionsPerAddress);
-            continue;
-        }
+        let stream = PeerStream::new(stream);
+        let permit = match (place.recheck(&room), matches!(address_permit, Some(None))) {
+            (Place::Connection(permit), false) => permit,
+            (Place::Connection(_), true) => {
+                let exceeded = Exceeded::ConnectionsPerAddress;
+                turned_away.answer(listener.opening(stream), exceeded, peer, None);
+                continue;
+            }
+            (Place::Refusal(place), _) => {
+                let exceeded = Exceeded::Connections;
+                turned_away.answer(listener.opening(stream), exceeded, peer, Some(place));
+                continue;
+            }
+        };
         let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
-        let stream = PeerStream::new(stream);
         let remote = Arc::new(Remote {
             limited_address,
             peer: stream.peer(),
@@ -102,14 +149,50 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
     app.shut_down().await;
 }
 
-/// The next connection, once there are fewer than `--max-connections`. Further ones wait in the
-/// backlog of the kernel.
-async fn accept(
-    app: &App,
-    listener: &TcpListener,
+/// What the next connection gets.
+enum Place {
+    Connection(OwnedSemaphorePermit),
+    /// An answer that says that there are `--max-connections`.
+    Refusal(OwnedSemaphorePermit),
+}
+
+impl Place {
+    /// A connection after all, if there is room for one by now.
+    fn recheck(self, room: &Arc<Semaphore>) -> Place {
+        match self {
+            Place::Connection(_) => self,
+            Place::Refusal(_) => room.clone().try_acquire_owned().map_or(self, Place::Connection),
+        }
+    }
+}
+
+/// Waits for a place for the next connection. While there are `--max-connections`, further ones
+/// wait in the backlog of the kernel; once that has lasted for [`FULL_MAX`], they are answered.
+async fn place(
     room: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
-    let permit = room.clone().acquire_owned().await.expect("this semaphore is never closed");
+    full_since: &mut Option<Instant>,
+    turned_away: &TurnedAway,
+) -> Place {
+    if let Ok(permit) = room.clone().try_acquire_owned() {
+        *full_since = None;
+        return Place::Connection(permit);
+    }
+    let since = *full_since.get_or_insert_with(Instant::now);
+    let is_full = async {
+        tokio::time::sleep_until((since + FULL_MAX).into()).await;
+        turned_away.place().await
+    };
+    tokio::select! {
+        permit = room.clone().acquire_owned() => {
+            *full_since = None;
+            Place::Connection(permit.expect("this semaphore is never closed"))
+        }
+        place = is_full => Place::Refusal(place),
+    }
+}
+
+/// The next connection.
+async fn accept(app: &App, listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -121,7 +204,7 @@ async fn accept(
                     debug!(%error, address = %peer.ip(), "the connection was closed before it was served");
                     continue;
                 }
-                return (stream, peer.ip().to_canonical(), permit);
+                return (stream, peer.ip().to_canonical());
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");

@@ -157,9 +157,9 @@ impl AllowedOrigins<'_> {
     }
 }
 
-/// True if the browser says that a page of another site or another origin sent the request, with
-/// the user having asked for nothing: a no-cors request has no `Origin` but has this (Fetch
-/// Metadata, section 2.3).
+/// True if the browser reports that a page of another site or origin sent the request without a
+/// navigation by the user: a no-cors request has no `Origin` but has this (Fetch Metadata, section
+/// 2.3).
 fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_foreign = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));

@@ -88,8 +88,8 @@ where
     }
 }
 
-/// Copies what refers to the buffer that the request was read into. warp keeps a request until it
-/// is answered, and a long poll would keep 8 kB for a head of a few hundred bytes.
+/// Copies the parts that refer to the read buffer. warp keeps a request until it is answered, so a
+/// long poll would keep a buffer of 8 kB for headers of a few hundred bytes.
 fn detach(request: &mut Request<Incoming>) {
     for value in request.headers_mut().values_mut() {
         *value = HeaderValue::from_bytes(value.as_bytes()).expect("it was a valid value");
@@ -143,7 +143,7 @@ fn metrics(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// `GET /healthz`: that the server is up, with its name and version.
+/// `GET /healthz`: name and version of a running server.
 fn healthz() -> BoxedFilter<(Response,)> {
     let body = format!(r#"{{"status":"ok","server":"{SERVER_NAME}"}}"#);
     warp::path!("healthz")

@@ -51,7 +51,7 @@ impl Sizes {
             Transport::LongPolling => 92.0,
             // A longer path, with the session's name.
             Transport::SocketioPolling => 105.0,
-            // They ask once, for their handshake.
+            // They send one request, for the handshake.
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioWebsocket

@@ -12,6 +12,7 @@ pub mod crossover;
 pub mod cycle;
 mod delay;
 pub mod loss;
+mod network_path;
 pub mod processing_time;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::variant::{Extra, Pacing, Variant, Waiting};
 pub use backoff::BackoffChain;
 pub use cycle::Cycle;
 pub use delay::{Delay, Gap};
+pub use network_path::NetworkPath;
 pub use processing_time::ProcessingTime;
 
 /// Mean timeout of an empty long poll, as a share of the requested timeout. The server uses a
@@ -49,7 +51,8 @@ pub struct Prediction {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Network {
     /// Mean delay that the retransmissions of a delivery add, seconds; `None` if the mean latency
-    /// has no closed form, which is the case with losses in bursts and with a limited bandwidth.
+    /// has no closed form, which is the case with a limited bandwidth, a shared connection, and a
+    /// loss of 50 % or more.
     pub retransmission_s: Option<f64>,
     /// Share of the deliveries that are delayed by at least a retransmission timeout; `None` if it
     /// has no closed form.

@@ -77,8 +77,8 @@ struct Subscribe {
     after: Option<Offset>,
 }
 
-/// The server half. It is no warp filter, since warp keeps a request for as long as it is answered,
-/// and polls are held.
+/// The server half. It is not a warp filter, because warp keeps a request until it is answered, and
+/// polls wait for long.
 pub fn service(
     app: &Arc<App>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
@@ -99,11 +99,11 @@ fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A response under way.
+/// A pending response.
 type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
-/// Begins to answer a request, of which nothing is kept: a poll is held, and its head would take as
-/// much memory as all the rest.
+/// Starts to answer a request, of which nothing is kept: a pending poll would otherwise keep its
+/// headers, which need as much memory as everything else.
 fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,

@@ -54,8 +54,8 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     freeze.or(restart).unify().boxed()
 }
 
-/// Blocks every thread of the runtime for so long: none of its tasks runs, and the kernel goes on
-/// to accept connections and bytes for it.
+/// Blocks every thread of the runtime for this time: no task runs, and the kernel continues to
+/// accept connections and bytes for it.
 fn freeze(is_frozen: &Arc<AtomicBool>, seconds: &str) -> Result<Response, ApiError> {
     let whole = seconds.parse().ok();
     let Some(seconds) = whole.filter(|seconds| (1..=FREEZE_S_MAX).contains(seconds)) else {

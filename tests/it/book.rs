@@ -4,72 +4,35 @@
 //!
 //! - `<!-- from FILE -->`: the block of code is part of that file.
 //! - `<!-- output of examples/NAME.rs -->`: the block is what the example prints, times aside.
-//! - `<!-- KIND of RESULTS.csv: TRANSPORT.. -->`: the table is made from recorded results. Run the
-//!   tests with `UPDATE_BOOK=1` to make the tables again after a new recording.
+//! - `<!-- KIND of RESULTS: TRANSPORT.. -->`: the table is made from recorded results; a sentence
+//!   is in its place until there are some. Run the tests with `UPDATE_BOOK=1` to make the tables
+//!   again after a new recording.
+//! - `<!-- value FIGURE of RESULTS.csv: TRANSPORT -->`, in a line: one recorded figure.
+//! - `<!-- advice of FLAGS -->`: the block is the recommendation that `advise` prints.
+//! - `<!-- session with the server -->`: the commands of the block print what follows them.
 //! - `<!-- trace of TRANSPORT: MESSAGES -->`: the transcript is what `trace` prints, apart from
 //!   times, random values and the number of TCP segments. `UPDATE_BOOK=1` replaces one that
 //!   differs.
 
-use std::collections::HashMap;
+mod tables;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use poll_vs_push::client::Dialer;
 use poll_vs_push::trace::{self, Options, render};
-use poll_vs_push::units::Unit;
-use poll_vs_push::variant::Variant;
 
 use super::examples;
 use super::support::{TestServer, room, soon};
+use tables::{KINDS, table, value};
 
-/// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
-fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        "figures" => &[
-            ("latency.mean", "mean latency"),
-            ("latency.p99", "p99 latency"),
-            ("requests.per_subscriber_per_second", "requests per second and subscriber"),
-            ("requests.empty_share", "empty responses"),
-            ("bytes.per_message", "bytes per message"),
-            ("server.cpu_per_message", "server CPU per message"),
-        ],
-        "bytes" => &[
-            ("bytes.payload_per_message", "payload"),
-            ("bytes.framing_per_message", "framing"),
-            ("bytes.headers_per_message", "HTTP headers"),
-            ("bytes.tcp_ip_per_message", "TCP/IP headers"),
-            ("bytes.per_message", "all"),
-        ],
-        "recovery" => &[
-            ("recovery.noticed", "noticed it"),
-            ("recovery.back_mean", "mean time until a subscriber is back"),
-            ("recovery.latency_max", "longest wait for a message"),
-        ],
-        "server" => &[
-            ("server.cpu_per_message", "server CPU per message"),
-            ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
-        ],
-        _ => panic!("no kind of table is called '{kind}'"),
-    }
-}
-
-const KINDS: [&str; 4] = ["figures", "bytes", "recovery", "server"];
-
-/// The heading above the rows' names.
-fn corner(kind: &str) -> &'static str {
-    match kind {
-        "bytes" => "bytes per message",
-        "recovery" => "after the restart",
-        _ => "",
-    }
-}
-
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -130,76 +93,115 @@ fn output_in_the_book_is_what_the_examples_print() {
     assert!(count >= 3, "only {count} blocks were found");
 }
 
-/// The values and units of a file of results, by transport and figure.
-fn results(path: &str) -> HashMap<(String, String), (f64, String)> {
-    let text = read(path);
-    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let head = lines.next().expect("a head");
-    let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
-    let [transport, figure, unit, value] = ["transport", "figure", "unit", "value"].map(column);
-    lines
-        .filter_map(|line| {
-            let number = line[value].parse().ok()?;
-            let key = (line[transport].to_owned(), line[figure].to_owned());
-            Some((key, (number, line[unit].to_owned())))
+/// The recommendation that `advise` prints with these flags, and what would change it.
+fn advice(flags: &str) -> String {
+    let mut advise = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    let output = advise.arg("advise").args(flags.split(' ')).output().expect("it can be started");
+    assert!(output.status.success(), "{flags}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let (recommendation, rest) = text.split_once("\n\n").expect("a paragraph");
+    let (_, changes) = rest.split_once("\nWhat would change").expect("a section");
+    let changes = changes.split("\n\n").next().expect("a section");
+    format!("```text\n{recommendation}\n\nWhat would change{changes}\n```\n")
+}
+
+/// Each recorded figure in the lines of a page: its comment, and the text up to the next comment.
+fn values(text: &str) -> Vec<(&str, &str)> {
+    let after = text.split("<!-- value ").skip(1);
+    after
+        .map(|rest| {
+            let (comment, rest) = rest.split_once(" -->").expect("an end of the comment");
+            (comment, rest.split("<!-- end -->").next().expect("a value"))
         })
         .collect()
 }
 
-/// The unit in which a figure is shown; `base` is its unit in a file of results.
-fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
-    match base {
-        "s" => Unit::Seconds,
-        "B" => Unit::Bytes,
-        _ if is_share => Unit::Share,
-        _ => Unit::Count,
-    }
-}
-
-/// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`.
-fn table(comment: &str) -> String {
-    let (source, transports) = comment.split_once(": ").expect("transports after a colon");
-    let (kind, path) = source.split_once(" of ").expect("a kind and a file");
-    let transports: Vec<&str> = transports.split(' ').collect();
-    let results = results(path);
-    let label = |name: &&str| {
-        let variant: Variant = name.parse().expect("a transport");
-        variant.label()
-    };
-    let labels: Vec<_> = transports.iter().map(label).collect();
-    let corner = [corner(kind), " "].concat();
-    let mut table = format!("| {}| {} |\n", corner.trim_start(), labels.join(" | "));
-    table += &format!("|---|{}\n", "---:|".repeat(transports.len()));
-    for (figure, name) in rows(kind) {
-        let cell = |transport: &&str| {
-            let result = results.get(&((*transport).to_owned(), (*figure).to_owned()));
-            result.map_or(" |".to_owned(), |(value, base)| {
-                format!(" {} |", unit(figure, base).show(*value))
-            })
+/// The text of a page with generated blocks, up to date, and their number.
+fn regenerated(text: &str) -> (String, usize) {
+    let mut updated = text.to_owned();
+    let mut count = 0;
+    for (comment, rest) in
+        [&KINDS[..], &["advice"]].concat().iter().flat_map(|kind| marked(text, kind))
+    {
+        let given = rest.split("<!-- end -->").next().expect("a block");
+        let made = match comment.strip_prefix("advice of ") {
+            Some(flags) => {
+                // The reader is given the same command.
+                let command = format!("    poll-vs-push advise {flags}\n");
+                assert!(text.contains(&command), "not on the page: {command}");
+                advice(flags)
+            }
+            None => table(comment),
         };
-        table += &format!("| {name} |{}\n", transports.iter().map(cell).collect::<String>());
+        let [given, made] =
+            [given, &made].map(|block| format!("<!-- {comment} -->\n{block}<!-- end -->"));
+        assert!(updated.contains(&given), "no end: {comment}");
+        updated = updated.replacen(&given, &made, 1);
+        count += 1;
     }
-    table
+    for (comment, given) in values(text) {
+        let [given, made] = [given, &value(comment)]
+            .map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));
+        assert!(updated.contains(&given), "no end: {comment}");
+        updated = updated.replacen(&given, &made, 1);
+        count += 1;
+    }
+    (updated, count)
 }
 
 #[test]
-fn tables_in_the_book_are_made_from_recorded_results() {
+fn tables_and_advice_in_the_book_are_generated() {
     let mut count = 0;
+    let mut stale = Vec::new();
     for (page, text) in pages() {
-        let mut updated = text.clone();
-        for (source, rest) in KINDS.iter().flat_map(|kind| marked(&text, kind)) {
-            let given = rest.split("<!-- end -->").next().expect("a table");
-            let made = table(source);
-            updated = updated.replacen(given, &made, 1);
-            count += 1;
+        let (updated, found) = regenerated(&text);
+        count += found;
+        if updated == text {
+            continue;
         }
         if std::env::var_os("UPDATE_BOOK").is_some() {
             fs::write(&page, &updated).expect("writes the page");
         }
-        assert_eq!(text, updated, "{}: run the tests with UPDATE_BOOK=1", page.display());
+        stale.push(page);
     }
-    assert!(count >= 6, "only {count} tables were found");
+    assert_eq!(stale, Vec::<PathBuf>::new(), "run the tests with UPDATE_BOOK=1, then again");
+    assert!(count >= 10, "only {count} blocks were found");
+}
+
+/// Runs the commands of a session against a server, and returns the session with their output.
+async fn session(lines: &[&str]) -> Vec<String> {
+    let server = TestServer::start().await;
+    let mut printed = Vec::new();
+    for line in lines {
+        let Some(command) = line.strip_prefix("$ ") else { continue };
+        let command = command.replace("127.0.0.1:3030", &server.address.to_string());
+        let mut shell = tokio::process::Command::new("sh");
+        let output = soon(shell.args(["-c", &command]).output()).await.expect("a shell");
+        printed.push((*line).to_owned());
+        printed.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+    }
+    server.stop().await;
+    printed
+}
+
+#[tokio::test]
+async fn sessions_in_the_book_print_what_curl_receives() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no curl");
+        return;
+    }
+    let mut count = 0;
+    for (page, text) in pages() {
+        for (_, rest) in marked(&text, "session") {
+            let lines = block(rest);
+            let shape = |line: &str| without_values(line);
+            let given: Vec<_> = lines.iter().map(|line| shape(line)).collect();
+            let made: Vec<_> = session(&lines).await.iter().map(|line| shape(line)).collect();
+            assert_eq!(given, made, "{}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 1, "no session was found");
 }
 
 /// Columns of a transcript: what the book's pages have room for.

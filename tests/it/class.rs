@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use poll_vs_push::client::{Dialer, HttpConnection};
+use poll_vs_push::transport::{SubscribeOptions, Subscriber};
+use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::support::{TestServer, soon};
 
@@ -72,9 +75,123 @@ async fn thirty_devices_are_one_histogram_and_get_the_teachers_settings() {
     for wrong in ["{}", "{\"device\":1}", &report(0, "a b")] {
         assert_eq!(server.post("/class/report", wrong.to_owned()).await.status, 400, "{wrong}");
     }
+    server.stop().await;
+}
+
+/// The text of a QR code that is drawn with a path of squares.
+fn decode_qr(svg: &str) -> String {
+    let attribute = |name: &str| {
+        let (_, rest) = svg.split_once(&format!("{name}=\"")).expect("the attribute exists");
+        rest.split('"').next().expect("a value")
+    };
+    let size: usize = attribute("width").parse().expect("a number of pixels");
+    let mut pixels = vec![255; size * size];
+    // Each square: M{left} {top}h{side}..
+    for square in attribute(" d").split('M').skip(1) {
+        let numbers: Vec<usize> = square
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [left, top, side] = numbers[..3].try_into().expect("three numbers");
+        for row in top..top + side {
+            pixels[row * size + left..][..side].fill(0);
+        }
+    }
+    let mut decoder = quircs::Quirc::default();
+    let code = decoder.identify(size, size, &pixels).next().expect("a code").expect("a grid");
+    String::from_utf8(code.decode().expect("no errors").payload).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn qr_code_contains_the_address_of_the_class() {
+    let server = class().await;
     let image = server.get("/class/qr").await;
     assert_eq!(image.headers["content-type"], "image/svg+xml");
-    assert!(String::from_utf8_lossy(&image.body).contains("<svg"));
+    let url = decode_qr(std::str::from_utf8(&image.body).expect("text"));
+    assert_eq!(state(&server).await["url"], url);
+    assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/class"), "{url}");
+    server.stop().await;
+}
+
+/// The transports of a device's page.
+const OF_A_DEVICE: [Transport; 4] =
+    [Transport::ShortPolling, Transport::LongPolling, Transport::WebSocket, Transport::Sse];
+
+/// A device as its page behaves: a subscriber for each transport, and a report every two seconds.
+pub struct Device {
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Device {
+    pub fn join(dialer: Dialer, number: usize, team: &str) -> Device {
+        let mut tasks = Vec::new();
+        for transport in OF_A_DEVICE {
+            let topic = format!("class-{team}").parse().expect("a good name");
+            let interval = Duration::from_secs(2);
+            let options = SubscribeOptions { interval, ..SubscribeOptions::new(topic) };
+            let connecting = Subscriber::connect(transport, dialer.clone(), options);
+            tasks.push(tokio::spawn(async move {
+                let mut subscriber = connecting.await.expect("there is room");
+                while subscriber.next().await.is_ok() {}
+            }));
+        }
+        let body = report(number, team);
+        tasks.push(tokio::spawn(async move {
+            let mut http = HttpConnection::new(dialer);
+            loop {
+                let path = "/class/report";
+                let answer = http.request(Method::POST, path, body.clone().into()).await;
+                assert_eq!(answer.expect("an answer").status, 200);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }));
+        Device { _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() }
+    }
+}
+
+#[tokio::test]
+async fn thirty_devices_share_a_publisher_and_send_few_requests() {
+    const DEVICES: usize = 30;
+    const TEAMS: usize = 6;
+    const SECONDS: u64 = 8;
+    let server = class().await;
+    let key = server.app.class.as_ref().expect("a class").key().to_owned();
+    let settings = json!({ "rate": 1.0, "poll_interval_ms": 2_000, "round_trip_ms": 0 });
+    let change = json!({ "key": key, "settings": settings }).to_string();
+    assert_eq!(server.post("/class/settings", change).await.status, 204);
+    let join = |number| Device::join(server.dialer(), number, &format!("team{}", number % TEAMS));
+    let devices: Vec<_> = (0..DEVICES).map(join).collect();
+    let all_joined = async {
+        while state(&server).await["devices"] != DEVICES {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(all_joined).await;
+
+    let requests = async || {
+        let scrape = server.scrape().await;
+        let polls = [Transport::ShortPolling, Transport::LongPolling]
+            .map(|transport| scrape.of("requests_total", &transport.to_string()));
+        (polls, scrape.get("poll_vs_push_published_total"))
+    };
+    let ([short_before, long_before], published_before) = requests().await;
+    let since = Instant::now();
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let ([short, long], published) = requests().await;
+    let seconds = since.elapsed().as_secs_f64();
+    let [short, long, published] =
+        [short - short_before, long - long_before, published - published_before];
+    println!("{seconds:.1} s: {short} short polls, {long} long polls, {published} messages");
+    // One message a second for each team, however many devices it has: 8 on average, and a Poisson
+    // number is less than three times that.
+    assert!(published > 0.0 && published <= 3.0 * seconds * TEAMS as f64, "{published} messages");
+    // A short poll every two seconds.
+    let polls_max = DEVICES as f64 * (seconds / 2.0 + 2.0);
+    assert!(short > 0.0 && short <= polls_max, "{short} short polls");
+    // A long poll for each message of the team, and those that are pending.
+    let per_team = DEVICES as f64 / TEAMS as f64;
+    assert!(long <= published * per_team + 2.0 * DEVICES as f64, "{long} long polls");
+    drop(devices);
     server.stop().await;
 }
 

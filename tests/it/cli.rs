@@ -181,21 +181,6 @@ async fn output_fits_a_narrow_terminal() {
 }
 
 #[tokio::test]
-async fn advise_works_in_any_directory() {
-    let args = ["advise", "--subscribers", "100", "--rate", "1", "--staleness", "1s"];
-    let (code, expected, _) = run(&args).await;
-    assert_eq!(code, 0);
-    assert!(expected.contains("Recommendation: ") && expected.contains("the built-in reference"));
-    let directory = tempfile::tempdir().expect("a directory");
-    let latest = directory.path().join("reports/latest");
-    std::fs::create_dir_all(&latest).expect("made");
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
-    std::fs::copy(sample, latest.join("run.json")).expect("copied");
-    let output = soon(program(&args).current_dir(directory.path()).output()).await.expect("starts");
-    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
-}
-
-#[tokio::test]
 async fn out_of_range_flags_of_advise_and_predict_are_errors() {
     let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];
     let cases: [(&[&str], &str); 2] = [

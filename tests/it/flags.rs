@@ -1,5 +1,5 @@
-//! Every flag that takes a number or a duration, of every command, at values that nobody expects:
-//! each is refused by name, or the command does its work with it. None panics.
+//! Every flag that takes a number or a duration, of every command, at unusual values: each is
+//! refused by name, or the command does its work with it. None panics.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use poll_vs_push::units::{parse_duration, show_duration};
 use poll_vs_push::variant::Transport;
 
 use crate::child::PROGRAM;
-use crate::support::{draft, options, soon};
+use crate::support::{new_message, options, soon};
 
 /// Values of which every flag has to refuse some.
 const NUMBERS: [&str; 8] =
@@ -72,7 +72,7 @@ fn try_each(command: &str, given: &[(&str, &str)], more: &[&str]) -> usize {
     flags.len()
 }
 
-/// A command that does not accept a value names the flag; whatever else happens, it does not panic.
+/// A command that does not accept a value names the flag, and never panics.
 fn check(command: &str, flag: &str, value: &str, code: Option<i32>, error: &str) {
     assert!(matches!(code, Some(0..=2)), "{command}: {code:?}: {error}");
     assert!(!error.contains("panicked"), "{command}: {error}");
@@ -114,7 +114,7 @@ fn make_feed(directory: &Path) {
     runtime.block_on(async {
         let mut server = crate::child::ChildServer::start(&["--data", directory]);
         let mut http = HttpConnection::new(Dialer::new(server.address));
-        let posting = http.request(Method::POST, "/topics/room/messages", draft("hi").into());
+        let posting = http.request(Method::POST, "/topics/room/messages", new_message("hi").into());
         assert_eq!(soon(posting).await.expect("an answer").status, 201);
         server.stop();
     });
@@ -174,12 +174,14 @@ async fn serve_with(flag: &str, value: &str) {
 /// Publishes and subscribes; limits of almost nothing may refuse it.
 async fn use_every_transport(address: SocketAddr) {
     let mut http = HttpConnection::new(Dialer::new(address));
-    let _ = soon(http.request(Method::POST, "/topics/room/messages", draft("hi").into())).await;
+    let _ =
+        soon(http.request(Method::POST, "/topics/room/messages", new_message("hi").into())).await;
     for transport in Transport::ALL {
         let dialer = Dialer::new(address);
         let using = async {
             let mut subscriber = Subscriber::connect(transport, dialer, options(None)).await?;
-            let _ = http.request(Method::POST, "/topics/room/messages", draft("hi").into()).await;
+            let _ =
+                http.request(Method::POST, "/topics/room/messages", new_message("hi").into()).await;
             // A server that holds no long poll answers at once, with nothing.
             subscriber.next().await
         };

@@ -5,7 +5,7 @@ use hyper::Method;
 use poll_vs_push::server::route_table::{Handler, ROUTES, Route};
 use poll_vs_push::variant::Transport;
 
-use crate::support::{Raw, TestServer, draft, eventually};
+use crate::support::{Raw, TestServer, eventually, new_message};
 
 const OTHER_METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 const BODY: &str = "content-length: 0\r\n";
@@ -114,7 +114,7 @@ async fn trailing_slash_and_percent_encoding_are_normalised() {
             assert_eq!(status_of(&server, request(method, &other, BODY)).await, 404, "{other}");
         }
     }
-    let body = draft("hi");
+    let body = new_message("hi");
     let headers = format!("content-length: {}\r\n", body.len()) + &Raw::upgrade_headers();
     let of_topics = ROUTES.iter().filter(|route| route.path.starts_with("/topics/{}/"));
     for (route, topic) in of_topics.flat_map(|route| {
@@ -168,7 +168,7 @@ async fn query_is_decoded_and_each_parameter_is_given_once() {
 #[tokio::test]
 async fn half_closed_client_gets_its_response() {
     let server = TestServer::start().await;
-    let body = draft("hi");
+    let body = new_message("hi");
     let length = format!("content-length: {}\r\n", body.len());
     for _ in 0..20 {
         for request in [

@@ -7,9 +7,10 @@ use std::time::Duration;
 use poll_vs_push::app::ServerConfig;
 use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::server::{BindError, Server};
-use poll_vs_push::variant::Transport;
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::{Extra, Transport, Variant};
 
-use crate::support::{Raw, TestServer, draft, eventually};
+use crate::support::{Raw, TestServer, eventually, new_message, options, soon};
 
 #[tokio::test]
 async fn connections_are_limited_per_address() {
@@ -42,7 +43,7 @@ async fn loopback_clients_are_not_limited_per_address() {
     })
     .await;
     for _ in 0..5 {
-        let answer = server.post("/topics/room/messages", draft("hi")).await;
+        let answer = server.post("/topics/room/messages", new_message("hi")).await;
         assert_eq!(answer.status, 201);
     }
     server.stop().await;
@@ -138,10 +139,10 @@ async fn oversized_input_is_rejected_and_counted() {
     let refusals = |refusal| server.app.metrics.refusals(refusal);
     server.publish("hi").await;
     for (path, body, status, refusal) in [
-        ("/topics/rooms/messages", draft("hi"), 400, Refusal::TopicName),
-        ("/topics/hall/messages", draft("hi"), 503, Refusal::Topics),
-        ("/topics/room/messages", draft("far too long"), 413, Refusal::MessageBytes),
-        ("/topics/room/messages", draft(&"x".repeat(10_000)), 413, Refusal::MessageBytes),
+        ("/topics/rooms/messages", new_message("hi"), 400, Refusal::TopicName),
+        ("/topics/hall/messages", new_message("hi"), 503, Refusal::Topics),
+        ("/topics/room/messages", new_message("far too long"), 413, Refusal::MessageBytes),
+        ("/topics/room/messages", new_message(&"x".repeat(10_000)), 413, Refusal::MessageBytes),
     ] {
         let before = refusals(refusal);
         assert_eq!(server.post(path, body).await.status, status, "{refusal:?}");
@@ -164,11 +165,11 @@ async fn one_address_creates_a_share_of_the_topics() {
     server.publish("not by a client").await;
     for name in ["one", "two"] {
         let path = format!("/topics/{name}/messages");
-        assert_eq!(server.post(&path, draft("hi")).await.status, 201);
+        assert_eq!(server.post(&path, new_message("hi")).await.status, 201);
     }
-    assert_eq!(server.post("/topics/one/messages", draft("again")).await.status, 201);
+    assert_eq!(server.post("/topics/one/messages", new_message("again")).await.status, 201);
     assert_eq!(server.get("/topics/room/poll?after=0").await.status, 200);
-    assert_eq!(server.post("/topics/three/messages", draft("hi")).await.status, 429);
+    assert_eq!(server.post("/topics/three/messages", new_message("hi")).await.status, 429);
     for transport in ["poll", "long-poll", "events", "stream"] {
         assert_eq!(server.get(&format!("/topics/four/{transport}")).await.status, 429);
     }
@@ -240,7 +241,7 @@ async fn parts_of_messages_are_held_within_the_budget_of_one_address() {
     held.clear();
     eventually("released", || server.app.memory.used() == 0).await;
     drop(unfinished(&part).await);
-    assert_eq!(server.post("/topics/room/messages", draft("hi")).await.status, 201);
+    assert_eq!(server.post("/topics/room/messages", new_message("hi")).await.status, 201);
     assert_eq!(refused(), 3);
     eventually("released", || server.app.memory.used() == 0).await;
     drop(body);
@@ -301,7 +302,7 @@ async fn fast_publisher_is_rate_limited() {
     let mut refused = None;
     // Far more than the limit allows during this test.
     for _ in 0..1_000 {
-        let answer = server.post("/topics/room/messages", draft("hi")).await;
+        let answer = server.post("/topics/room/messages", new_message("hi")).await;
         if answer.status != 201 {
             refused = Some(answer);
             break;
@@ -316,7 +317,7 @@ async fn fast_publisher_is_rate_limited() {
     raw.upgrade("/topics/room/ws").await;
     raw.event().await;
     for _ in 0..1_000 {
-        raw.send_frame(0x81, draft("hi").as_bytes()).await;
+        raw.send_frame(0x81, new_message("hi").as_bytes()).await;
         if raw.event().await["event"] == "error" {
             assert!(server.app.metrics.refusals(Refusal::PublishRate) >= 2);
             server.stop().await;
@@ -354,5 +355,79 @@ async fn drain_disconnects_all_clients_within_its_window() {
     for socket in sockets {
         assert_eq!(socket.closed_with().await, 1012);
     }
+    server.stop().await;
+}
+
+/// Asserts that a second subscriber on each transport, with HTTP/2 where there is one, is told
+/// `limit`.
+async fn is_told(server: &TestServer, names: &[&str], limit: &str) {
+    for name in names {
+        let variant: Variant = name.parse().expect("a variant");
+        let connect = || {
+            let dialer = match variant.has(Extra::H2) {
+                true => server.dialer().with_shared(Default::default()),
+                false => server.dialer(),
+            };
+            Subscriber::connect(variant, dialer, options(None))
+        };
+        let mut first = connect().await.expect("room for one");
+        // A long poll waits once it is sent.
+        let following = tokio::spawn(async move { first.next().await });
+        eventually("counted", || server.waiting(variant.transport) == 1).await;
+        let refused = async { connect().await?.next().await.map(|_| ()) };
+        let error = soon(refused).await.expect_err(name).to_string();
+        assert!(error.contains(&format!("which is its limit ({limit})")), "{name}: {error}");
+        following.abort();
+        let _ = following.await;
+        eventually("gone", || server.app.metrics.open_connections.get() == 0).await;
+    }
+}
+
+const STREAMS: [&str; 5] = ["websocket", "sse", "ndjson", "socketio-websocket", "sse+h2"];
+
+#[tokio::test]
+async fn every_transport_learns_the_limit_on_connections_and_its_flag() {
+    let server = TestServer::with(|config| {
+        config.max_connections_per_address = 1;
+        config.limit_loopback = true;
+    })
+    .await;
+    is_told(&server, &STREAMS, "--max-connections-per-address").await;
+    is_told(&server, &["long-polling", "long-polling+h2"], "--max-connections-per-address").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_transport_learns_the_limit_on_subscribers_and_its_flag() {
+    let server = TestServer::with(|config| {
+        config.max_subscriptions = 1;
+        config.max_waiters = 1;
+    })
+    .await;
+    is_told(&server, &STREAMS[..3], "--max-subscriptions").await;
+    is_told(&server, &["socketio-websocket"], "--max-subscriptions").await;
+    is_told(&server, &["long-polling", "long-polling+h2"], "--max-waiters").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn full_server_answers_connections_that_have_waited_for_long() {
+    let server = TestServer::with(|config| config.max_connections = 1).await;
+    let mut inside = Raw::connect(server.address).await;
+    inside.get("/healthz", "").await;
+    assert_eq!(inside.answer().await.status, 200);
+    let mut outside = Raw::connect(server.address).await;
+    outside.get("/healthz", "").await;
+    let answer = outside.answer().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.body.contains("(--max-connections)"), "{}", answer.body);
+    outside.ends().await;
+    assert_eq!(server.app.metrics.refusals(Refusal::Connections), 1);
+    drop(inside);
+    eventually("room", || server.app.metrics.open_connections.get() == 0).await;
+    let mut next = Raw::connect(server.address).await;
+    next.get("/healthz", "").await;
+    assert_eq!(next.answer().await.status, 200);
+    drop(next);
     server.stop().await;
 }

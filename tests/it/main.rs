@@ -1,7 +1,8 @@
 //! The integration-test crate, with one module per subject.
 
-mod access;
+mod access_control;
 mod advise;
+mod answer;
 mod attacks;
 mod attacks_http2;
 mod book;
@@ -34,6 +35,7 @@ mod measure;
 mod misbehaving_servers;
 mod model;
 mod ndjson;
+mod network_loss;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
@@ -42,7 +44,10 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod recorded;
 mod relayed;
+#[cfg(target_os = "linux")]
+mod remote;
 mod scenarios;
 mod socketio;
 mod sse;
@@ -56,7 +61,6 @@ mod tidy;
 mod tls;
 mod trace;
 mod validity;
-mod vanish;
 mod victim;
 mod websocket;
 mod websocket_client;

@@ -10,11 +10,14 @@ use poll_vs_push::report::threshold::Reference;
 use poll_vs_push::scenario::Scenario;
 
 /// Documented maximum durations (docs/scenarios.md).
-const LONGEST_S: [(&str, u64); 11] = [
+const LONGEST_S: [(&str, u64); 14] = [
     ("accuracy", 600),
     ("capacity", 60),
     ("default", 180),
     ("interval", 600),
+    ("loss", 720),
+    ("mobile", 720),
+    ("packet-link", 600),
     ("papers", 900),
     ("rate", 600),
     ("restart", 120),

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poll_vs_push::feed::store::{Archive, Durability, MemoryStore, RedbStore, StoreError};
+use poll_vs_push::feed::store::{
+    Archive, Durability, FileRetention, MemoryStore, RedbStore, StoreError,
+};
 use poll_vs_push::feed::{Feed, FeedLimits, Retention, Topic};
 use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, TopicName};
 use proptest::prelude::*;
@@ -21,7 +23,8 @@ fn limits(retention: Retention) -> FeedLimits {
 }
 
 fn open(directory: &Path, retention: Retention) -> Result<Feed, StoreError> {
-    let store = RedbStore::open(directory, retention, Durability::Os)?;
+    let kept = FileRetention { topic: retention, total_bytes: u64::MAX };
+    let store = RedbStore::open(directory, kept, Durability::Os)?;
     Feed::of(Arc::new(store), limits(retention))
 }
 

@@ -4,7 +4,7 @@
 //! of the messages took 1 ms.
 //!
 //! Hint: while the server does not answer, this load test does not publish. Which messages should
-//! have been published in that second, and when?
+//! have been published in that second, and when? From which instant does a user wait?
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 //! the next message arrives.
 //!
 //! Hint: reading takes time. What happens to a message that is published after `read_after` has
-//! looked, and before `notified` is called? See the documentation of
-//! [`tokio::sync::Notify::notify_waiters`].
+//! copied the messages, and before `notified` is called? See the documentation of
+//! [`tokio::sync::Notify::notify_waiters`]: which waiters does it wake?
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -6,10 +6,13 @@
 
 mod archive;
 mod file;
+mod rows;
 mod stamps;
+mod trim;
 mod writer;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -22,9 +25,11 @@ use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-pub use archive::{Archive, Rows, TopicRow};
+pub use archive::Archive;
 pub use file::Durability;
 use file::FeedFile;
+pub use rows::{Rows, TopicRow};
+pub use trim::FileRetention;
 use writer::{Append, Command, Writer};
 
 /// Capacity of the queue to the writer; further publishers wait.
@@ -59,13 +64,13 @@ impl RedbStore {
     /// If another process has it, the file is not a feed or is damaged, or the system refuses.
     pub fn open(
         directory: &Path,
-        retention: Retention,
+        retention: FileRetention,
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let file = FeedFile::lock(directory, durability)?;
         let archive = Archive::open(&file)?;
         let rows = archive.checked_rows()?;
-        if retention.age < Duration::MAX {
+        if retention.topic.age < Duration::MAX {
             archive.order_stamps(&rows)?;
         }
         archive.begin_life(durability)?;
@@ -106,7 +111,7 @@ impl Store for RedbStore {
     }
 
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError> {
-        // The feed opens what the file held at once, and whatever comes later begins at 0.
+        // The feed opens the topics of the file at the start; later topics begin at 0.
         let offset = self.heads.get(topic).copied().unwrap_or(0);
         Ok(Cursor { epoch: self.epoch, offset })
     }
@@ -123,17 +128,17 @@ impl Store for RedbStore {
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
             let (reply, answered) = oneshot::channel();
-            let append = Append { topic: topic.clone(), tail: tail.clone(), draft, reply };
+            let append = Append { topic: topic.clone(), tail: tail.clone(), new_message, reply };
             self.commands.send(Command::Append(append)).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
 
-    /// Reads on the blocking pool: the file may be slow, and the runtime's threads serve everybody.
+    /// Reads on the blocking pool: the file may be slow and must not block the runtime's threads.
     fn read_older<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -167,4 +172,16 @@ impl Store for RedbStore {
             }
         })
     }
+}
+
+fn failed(error: impl Into<::redb::Error>) -> StoreError {
+    match error.into() {
+        ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

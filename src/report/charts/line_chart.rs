@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::axis::{Crossover, Line};
+use crate::report::axis::{Axis, Crossover, Line};
 use crate::report::figures::Figure;
 use crate::statistics::Summary;
 use crate::variant::Variant;
@@ -83,9 +83,11 @@ fn scales(line: &Line, curves: &[&Curve]) -> Option<(Scale, Scale)> {
     };
     let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
     let domain = line.domain();
-    let x = match domain.0 > 0.0 {
-        true => Scale::log(domain, (LEFT + 10.0, RIGHT - 6.0)),
-        false => Scale::linear(domain, (LEFT + 10.0, RIGHT - 6.0)),
+    let range = (LEFT + 10.0, RIGHT - 6.0);
+    let x = match line.axis {
+        Axis::Loss => Scale::root(domain, range),
+        _ if domain.0 > 0.0 => Scale::log(domain, range),
+        _ => Scale::linear(domain, range),
     };
     (high > 0.0).then(|| (x, Scale::log((low * 0.7, high * 1.4), (BOTTOM, TOP))))
 }

@@ -13,6 +13,7 @@ pub struct Scale {
 enum Kind {
     Linear,
     Log,
+    Root,
     Nines,
 }
 
@@ -21,6 +22,7 @@ impl Kind {
         match self {
             Kind::Linear => value,
             Kind::Log => value.log10(),
+            Kind::Root => value.sqrt(),
             Kind::Nines => -(1.0 - value).log10(),
         }
     }
@@ -30,6 +32,11 @@ impl Scale {
     /// Equal steps for equal differences.
     pub fn linear(domain: (f64, f64), range: (f64, f64)) -> Self {
         Scale::new(Kind::Linear, domain, range)
+    }
+
+    /// Steps that grow with the value, for a domain that begins at 0 and has most of its points there.
+    pub fn root(domain: (f64, f64), range: (f64, f64)) -> Self {
+        Scale::new(Kind::Root, domain, range)
     }
 
     /// Equal steps for equal factors; the domain must be above zero.
@@ -61,6 +68,7 @@ impl Scale {
         match self.kind {
             Kind::Linear => linear_ticks(self.domain, wanted),
             Kind::Log => log_ticks(self.domain, wanted),
+            Kind::Root => linear_ticks((self.domain.0.powi(2), self.domain.1.powi(2)), wanted),
             Kind::Nines => nines_ticks(self.domain.1),
         }
     }
@@ -111,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_nine_is_a_step() {
+    fn each_further_nine_is_one_step() {
         let scale = Scale::nines(0.999, (0.0, 300.0));
         assert!((scale.at(0.9) - 100.0).abs() < 1e-6);
         assert!((scale.at(0.99) - 200.0).abs() < 1e-6);
     }
 
     #[test]
-    fn a_domain_of_one_value_is_no_division_by_zero() {
+    fn scale_of_a_single_value_is_finite() {
         assert!(Scale::log((5.0, 5.0), (0.0, 10.0)).at(5.0).is_finite());
     }
 }

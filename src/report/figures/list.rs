@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use crate::measure::{Histogram, Ledger};
-use crate::run::{Cell, LinkPackets, Recovery};
+use crate::packet_link::PathCounts;
+use crate::run::{Cell, Recovery};
 use crate::scenario::Workload;
 use crate::theory::bytes::Flow;
 use crate::theory::loss::TIMEOUT_MIN_S;
@@ -42,6 +43,11 @@ pub static ALL: &[&Figure] = &[
     &CONNECTIONS_OPENED,
     &CONNECTIONS_READY_MEAN,
     &CONNECTIONS_READY_P99,
+    &NETWORK_RTT_P50,
+    &NETWORK_RTT_MIN,
+    &NETWORK_RTT_P90,
+    &NETWORK_RTT_MAX,
+    &NETWORK_PUBLISHER_RTT,
     &LINK_LOST,
     &LINK_OVERFLOWED,
     &LINK_PACKETS,
@@ -112,6 +118,10 @@ fn ready(cell: &Cell) -> &Histogram {
     &cell.connections.ready_us
 }
 
+fn rtt(cell: &Cell) -> &Histogram {
+    cell.network.as_ref().map_or(&NONE, |network| network.subscribers.best_us())
+}
+
 fn away(cell: &Cell) -> &Histogram {
     recovery(cell, |recovery| &recovery.away_us)
 }
@@ -120,9 +130,11 @@ fn back(cell: &Cell) -> &Histogram {
     recovery(cell, |recovery| &recovery.back_us)
 }
 
+/// The histogram of what was not measured.
+static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
+
 /// A histogram of the restart, empty if there was none.
 fn recovery(cell: &Cell, histogram: fn(&Recovery) -> &Histogram) -> &Histogram {
-    static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
     cell.recovery.as_ref().map_or(&NONE, histogram)
 }
 
@@ -312,6 +324,27 @@ pub static CONNECTIONS_READY_P99: Figure = of(
     None,
 );
 
+pub static NETWORK_RTT_P50: Figure = of(
+    "network.rtt_p50",
+    "round trip of a connection, median",
+    rtt,
+    Statistic::Quantile(0.5),
+    None,
+);
+pub static NETWORK_RTT_MIN: Figure =
+    of("network.rtt_min", "round trip of a connection, shortest", rtt, Statistic::Min, None);
+pub static NETWORK_RTT_P90: Figure =
+    of("network.rtt_p90", "round trip of a connection, p90", rtt, Statistic::Quantile(0.9), None);
+pub static NETWORK_RTT_MAX: Figure =
+    of("network.rtt_max", "round trip of a connection, longest", rtt, Statistic::Max, None);
+pub static NETWORK_PUBLISHER_RTT: Figure = computed(
+    "network.publisher_rtt_p50",
+    "round trip of the publisher, median",
+    Unit::Seconds,
+    |cell| Some(cell.network.as_ref()?.path().publisher_rtt_s),
+    None,
+);
+
 pub static LINK_LOST: Figure = computed(
     "link.lost_share",
     "packets lost, both directions",
@@ -439,12 +472,12 @@ fn timeout_share(cell: &Cell) -> Option<f64> {
     over(late.map(|value| value.count_at_value()).sum::<u64>() as f64, latencies.len() as f64)
 }
 
-fn link_packets(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+fn link_packets(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
     let link = cell.link.as_ref()?;
     Some((count(&link.up) + count(&link.down)) as f64)
 }
 
-fn link_share(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+fn link_share(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
     over(link_packets(cell, count)?, link_packets(cell, |packets| packets.packets)?)
 }
 

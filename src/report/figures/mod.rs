@@ -9,8 +9,8 @@ use crate::measure::Histogram;
 use crate::run::{Cell, ERROR_SHARE_MAX};
 use crate::scenario::Workload;
 use crate::theory::bytes::{Sizes, Traffic, traffic};
-use crate::theory::{Prediction, ProcessingTime};
-use crate::variant::Variant;
+use crate::theory::{NetworkPath, Prediction, ProcessingTime};
+use crate::variant::{Transport, Variant};
 
 use crate::units::Unit;
 
@@ -34,8 +34,8 @@ pub struct Figure {
 /// What theory expects of a variant under a workload.
 pub struct Expected {
     pub prediction: Prediction,
-    /// What one subscriber's connection carries; absent for a server that is not ours, whose heads
-    /// and envelopes have other sizes, and for a variant.
+    /// What one subscriber's connection carries; absent for a third-party server, whose headers and
+    /// envelopes have other sizes, and for a variant.
     pub traffic: Option<Traffic>,
     /// Messages per second that one subscriber receives.
     pub rate: f64,
@@ -52,14 +52,16 @@ impl Expected {
         variant: Variant,
         workload: &Workload,
         processing_time: &ProcessingTime,
+        network: &NetworkPath,
         server_is_ours: bool,
     ) -> Option<Self> {
+        let workload = &network.lengthened(workload);
         let transport = variant.transport;
-        let sizes = server_is_ours.then(|| Sizes::ours(transport, workload.headers));
+        let sizes = server_is_ours.then(|| seen_sizes(transport, workload));
         // What an extra saves hangs on more than sizes: on what compresses, on what HPACK has seen.
         let sizes = sizes.filter(|_| variant == transport);
         Some(Expected {
-            prediction: processing_time.predict(variant, workload)?,
+            prediction: network.with_publishing(processing_time.predict(variant, workload)?),
             traffic: sizes
                 .and_then(|sizes| traffic(transport, &processing_time.slowed(workload), &sizes)),
             rate: workload.rate,
@@ -76,6 +78,17 @@ impl Expected {
     }
 }
 
+/// The sizes of our server's messages, without heartbeats if the steady state ends before the first
+/// one is due.
+fn seen_sizes(transport: Transport, workload: &Workload) -> Sizes {
+    let sizes = Sizes::ours(transport, workload.headers);
+    let connected = workload.idle + workload.warm_up + workload.duration;
+    match connected.as_secs_f64() < sizes.heartbeat_s {
+        true => Sizes { heartbeat_s: f64::INFINITY, ..sizes },
+        false => sizes,
+    }
+}
+
 /// How a figure comes out of a cell.
 #[derive(Debug)]
 enum Source {
@@ -89,6 +102,7 @@ enum Source {
 enum Statistic {
     Mean,
     Quantile(f64),
+    Min,
     Max,
 }
 
@@ -160,7 +174,7 @@ impl Figure {
         self.error.is_none() || error <= ERROR_SHARE_MAX * value.abs()
     }
 
-    /// True if the cell holds values of the figure, be they too few to print it.
+    /// True if the cell has values of the figure, even if too few to print it.
     pub fn has_values(&self, cell: &Cell) -> bool {
         match &self.source {
             Source::Of(histogram, _) => !histogram(cell).0.is_empty(),
@@ -203,6 +217,7 @@ impl Statistic {
             Statistic::Mean => inner.mean(),
             Statistic::Quantile(p) if !supports(p, inner.len(), messages) => return None,
             Statistic::Quantile(p) => inner.value_at_quantile(p) as f64,
+            Statistic::Min => inner.min() as f64,
             Statistic::Max => inner.max() as f64,
         };
         Some(micros / 1e6)
@@ -217,6 +232,7 @@ pub fn heading(section: &str) -> &'static str {
         "bytes" => "Bytes on the subscribers' connections",
         "server" => "Server",
         "connections" => "Connections, whole cell",
+        "network" => "Network to the server, without a simulated link",
         "link" => "Packet link, steady state",
         "recovery" => "After a restart of the server",
         "generator" => "Load generator",

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
 
 use super::namespaces::Application;
-use super::session::{Registration, Session};
+use super::session::{Session, SessionGuard};
 use crate::app::metrics::Refusal;
 use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
@@ -30,13 +30,13 @@ pub struct Sessions {
 
 #[derive(Debug, Default)]
 struct Registered {
-    by_id: HashMap<u128, Entry>,
+    by_id: HashMap<u128, TrackedSession>,
     /// The sessions that are to be checked, by the time of their next check.
     checks: BTreeSet<(Instant, u128)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TrackedSession {
     session: Arc<Session>,
     check_at: Option<Instant>,
 }
@@ -45,11 +45,11 @@ impl Registered {
     fn insert(&mut self, session: Arc<Session>) {
         let (id, check_at) = (session.id, session.check_at());
         self.checks.extend(check_at.map(|at| (at, id)));
-        self.by_id.insert(id, Entry { session, check_at });
+        self.by_id.insert(id, TrackedSession { session, check_at });
     }
 
     fn remove(&mut self, id: u128) -> Option<Arc<Session>> {
-        let Entry { session, check_at } = self.by_id.remove(&id)?;
+        let TrackedSession { session, check_at } = self.by_id.remove(&id)?;
         if let Some(at) = check_at {
             self.checks.remove(&(at, id));
         }
@@ -88,30 +88,32 @@ impl Sessions {
         app: &Arc<App>,
         client: Client,
         application: Application,
-        carrier: Transport,
+        transport: Transport,
     ) -> Result<Arc<Session>, ApiError> {
         let admission = self.admit(app, &client)?;
-        let session = Session::new(app, client, application, carrier, Box::new(admission));
+        let session = Session::new(app, client, application, transport, Box::new(admission));
         let session = Arc::new(session);
         self.lock().insert(session.clone());
         Ok(session)
     }
 
     fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<Admission, ApiError> {
-        let refuse = |refusal, status, whose, limit| {
+        let refuse = |refusal, status, whose, limit, flag| {
             app.metrics.refused(refusal);
-            let text = format!("{whose} has {limit} sessions of Socket.IO, which is its limit");
+            let text =
+                format!("{whose} has {limit} sessions of Socket.IO, which is its limit ({flag})");
             ApiError::new(status, text)
         };
         let address_permit = client.limited_address().map(|address| self.addresses.enter(address));
         if let Some(None) = address_permit {
             let limit = app.config.max_sessions_per_address;
             let status = StatusCode::TOO_MANY_REQUESTS;
-            return Err(refuse(Refusal::SessionsPerAddress, status, "your address", limit));
+            let (whose, flag) = ("your address", "--max-sessions-per-address");
+            return Err(refuse(Refusal::SessionsPerAddress, status, whose, limit, flag));
         }
         let permit = self.room.clone().try_acquire_owned().map_err(|_| {
             let (status, limit) = (StatusCode::SERVICE_UNAVAILABLE, app.config.max_sessions);
-            refuse(Refusal::Sessions, status, "the server", limit)
+            refuse(Refusal::Sessions, status, "the server", limit, "--max-sessions")
         })?;
         let sessions = Arc::downgrade(self);
         Ok(Admission { sessions, _permit: permit, _address_permit: address_permit.flatten() })
@@ -162,7 +164,7 @@ struct Admission {
     _address_permit: Option<AddressPermit>,
 }
 
-impl Registration for Admission {
+impl SessionGuard for Admission {
     fn remove(&self, id: u128) {
         if let Some(sessions) = self.sessions.upgrade() {
             sessions.lock().remove(id);

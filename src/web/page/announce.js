@@ -1,11 +1,11 @@
-// What a screen reader says of its own accord: changes that matter, politely, and not many at once.
+// Announcements for screen readers: important changes, politely, several together.
 
 import { byId } from "./dom.js";
 
 const TOGETHER_MS = 500;
 let waiting = [];
 
-/** Says `text` once the reader is free, together with what else is to be said at this moment. */
+/** Announces `text` when the reader is idle, together with other texts of the same moment. */
 export function announce(text) {
   if (waiting.length === 0) {
     setTimeout(() => {

@@ -3,17 +3,24 @@
 
 import { announce } from "./announce.js";
 import { now } from "./clock.js";
-import { byId, element, isolated, setText } from "./dom.js";
+import { byId, element, reasonOf, setText } from "./dom.js";
 import { backoffMs } from "./lane.js";
 import { PROXY_BUFFER_BYTES } from "./link.js";
+import { colour, font } from "./theme.js";
 
 const FREEZE_S = 8;
 const CLIENTS = 200;
 const DOWN_MS = 5000;
 const SHOWN_MS = 25_000;
 
+/** The first states of a lane after a fault; the later ones repeat. */
+const SHOWN_STATES = 12;
+
 const REAL = "Real, in the server.";
 const SIMULATED = "Simulated by this page.";
+
+/** The state of a lane without the figures that change all the time. */
+const stateOf = ({ state }) => state.text.replace(/ for \d+ s$/, "").replace(/; again in .*/, "");
 
 export class BreakIt {
   #scene;
@@ -31,11 +38,11 @@ export class BreakIt {
       this.#begin(`${label}: ${isOn ? "on" : "off"}`);
     }, true);
     toggle("Cut the network of all lanes", (isOn) => this.#cut(isOn),
-      "Everything that crosses is lost and no end is told, as when a phone leaves its network. A "
-      + "real TCP connection would repeat what was lost if the cut ends within minutes; here the "
-      + "connection is lost for good.");
+      "All data in transit is lost and neither end is notified, as when a phone leaves its "
+      + "network. TCP would send lost data again if the cut ended within minutes; here the "
+      + "connection stays dead.");
     toggle("Put a buffering proxy in between", (isOn) => this.#proxy(isOn),
-      `Responses that do not end are kept until ${PROXY_BUFFER_BYTES} bytes are together. Responses `
+      `Responses that do not end are kept until there are ${PROXY_BUFFER_BYTES} bytes. Responses `
       + "that end, and WebSockets, pass.");
     toggle("Drop the jitter", (isOn) => {
       settings.set("hasJitter", !isOn);
@@ -44,8 +51,8 @@ export class BreakIt {
     this.#server("Freeze the server", `freeze?seconds=${FREEZE_S}`,
       `For ${FREEZE_S} s no thread of it runs. Its kernel still accepts connections and bytes.`);
     this.#server("Restart the server under load", "restart",
-      "It closes its connections, is away for some seconds, and returns without its messages, as "
-      + "it keeps them in memory: a new epoch.");
+      "It closes its connections, is away for some seconds, and returns without its messages, "
+      + "since it keeps them in memory: a new epoch.");
     addEventListener("resize", () => this.#drawHerd());
     this.#drawHerd();
   }
@@ -54,15 +61,19 @@ export class BreakIt {
   update() {
     if (this.#since === null) return;
     for (const lane of this.#scene.lanes) {
-      const state = lane.state.text.replace(/ for \d+ s$/, "").replace(/; again in .*/, "");
+      const state = stateOf(lane);
       const seen = this.#seen.get(lane.id);
-      if (seen.state === state) continue;
+      if (seen.state === state || seen.list.childElementCount > SHOWN_STATES) continue;
       seen.state = state;
       const after = ((now() - this.#since) / 1000).toFixed(1);
-      seen.list.append(element("li", {}, `+${after} s: ${state}`));
-      if (seen.list.childElementCount > 12) seen.list.firstElementChild.remove();
-      seen.list.scrollTop = seen.list.scrollHeight;
+      const isLast = seen.list.childElementCount === SHOWN_STATES;
+      seen.list.append(element("li", {}, isLast ? "and so on" : `+${after} s: ${state}`));
     }
+  }
+
+  /** Draws again, as when the colours have changed. */
+  redraw() {
+    this.#drawHerd();
   }
 
   /** Takes all simulated faults back. */
@@ -95,7 +106,7 @@ export class BreakIt {
         setText(state, "");
         this.#begin(label);
       } catch (error) {
-        setText(state, `Not done: ${isolated(error.message)}`);
+        setText(state, `Not done: ${reasonOf(error)}`);
       }
     });
   }
@@ -107,8 +118,8 @@ export class BreakIt {
     table.hidden = false;
     setText(table.caption, `Since “${what}”`);
     const rows = this.#scene.lanes.map((lane) => {
-      const list = element("ol", {}, element("li", {}, `+0.0 s: ${lane.state.text}`));
-      this.#seen.set(lane.id, { state: lane.state.text, list });
+      const list = element("ol", {}, element("li", {}, `+0.0 s: ${stateOf(lane)}`));
+      this.#seen.set(lane.id, { state: stateOf(lane), list });
       const name = element("th", { scope: "row" }, lane.label);
       const row = element("tr", {}, name, element("td", {}, list));
       row.style.setProperty("--way", `var(--${lane.id})`);
@@ -136,7 +147,6 @@ export class BreakIt {
     canvas.height = 70 * scale;
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
-    const style = getComputedStyle(document.documentElement);
     const counts = new Array(Math.ceil(SHOWN_MS / 100)).fill(0);
     for (let client = 0; client < CLIENTS; client++) {
       let at = 0;
@@ -146,14 +156,14 @@ export class BreakIt {
       }
     }
     const most = Math.max(...counts);
-    pen.fillStyle = style.getPropertyValue("--focus");
+    pen.fillStyle = colour("focus");
     counts.forEach((count, index) => {
       const height = Math.max(count && 1, (50 * count) / CLIENTS);
       const bar = width / counts.length;
       pen.fillRect(index * bar, 52 - height, Math.max(bar - 0.5, 1), height);
     });
-    pen.fillStyle = style.getPropertyValue("--soft");
-    pen.font = `12px ${style.fontFamily}`;
+    pen.fillStyle = colour("soft");
+    pen.font = `12px ${font()}`;
     for (let s = 0; s < SHOWN_MS / 1000; s += 5) {
       pen.fillText(`${s} s`, (s * 1000 * width) / SHOWN_MS, 67);
     }

@@ -1,20 +1,20 @@
-// The chat: two people, one feed. It is heard by the lane of one's choice and written by a request,
-// or over the WebSocket.
+// The chat: two people, one feed. It is read from a lane that can be selected, and written by a
+// request or over the WebSocket.
 
-import { byId, element, fromTemplate, isolated, showMs } from "./dom.js";
+import { byId, element, fromTemplate, reasonOf, showMs } from "./dom.js";
 import { publish, RACE_SENDER } from "./publisher.js";
 import { webSocket } from "./websocket.js";
 
 const NAMES = ["Ann", "Ben"];
 const SHOWN_MAX = 200;
 
-/** Connects the chat box with the board, on which the lanes put what they hear. */
+/** Connects the chat box with the board, to which the lanes add the messages they receive. */
 export function connectChat(topic, lanes, board) {
   const by = byId("chat-by");
   by.append(...lanes.map(({ id, label }) => element("option", { value: id }, label)));
   by.value = webSocket.id;
   const shown = new Set();
-  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
+  board.addEventListener("received", ({ detail: { lane, entry } }) => {
     if (lane.id !== by.value || entry.sender === RACE_SENDER || shown.has(entry.key)) return;
     shown.add(entry.key);
     showLine(entry, entry.delays.get(lane.id));
@@ -27,7 +27,7 @@ function showLine({ offset, sender, text }, delayMs) {
   const log = byId("chat-log");
   const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
   const note = element("span", { className: "note" }, ` ${offset}, after ${showMs(delayMs)}`);
-  // Isolated, so that a text that runs from right to left, or says so, leaves ours alone.
+  // Isolated, so that right-to-left text, or a control character for it, does not affect ours.
   const name = element("b", {}, element("bdi", {}, sender));
   log.append(element("p", {}, name, " ", element("bdi", {}, text), note));
   if (log.childElementCount > SHOWN_MAX) log.firstElementChild.remove();
@@ -55,7 +55,7 @@ function chatForm(name, topic, lanes) {
       text.value = "";
       result.textContent = "";
     } catch (error) {
-      result.textContent = `Not sent: ${isolated(error.message)}`;
+      result.textContent = `Not sent: ${reasonOf(error)}`;
     }
   };
   return form;

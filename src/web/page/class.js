@@ -4,13 +4,13 @@
 import { Board } from "./board.js";
 import { now, serverClock } from "./clock.js";
 import { settings } from "./controls.js";
-import { byId, element, isolated, setText, showMs } from "./dom.js";
+import { byId, element, reasonOf, setText, showMs } from "./dom.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { longPolling } from "./long_polling.js";
 import { shortPolling } from "./short_polling.js";
 import { serverSentEvents } from "./sse.js";
-import { readTheme } from "./timeline.js";
+import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
 const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents];
@@ -38,13 +38,12 @@ function join(team) {
   byId("team-title").replaceChildren(element("bdi", {}, team));
   const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
-  board.addEventListener("heard", ({ detail: { lane, entry } }) => {
+  board.addEventListener("received", ({ detail: { lane, entry } }) => {
     const list = (delays[lane.id] ??= []);
     if (!document.hidden && list.length < DELAYS_MAX) list.push(entry.delays.get(lane.id));
   });
   const isStill = matchMedia("(prefers-reduced-motion: reduce)");
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readTheme);
-  readTheme();
+  watchTheme();
   let drawnAt = 0;
   const draw = (time) => {
     requestAnimationFrame(draw);
@@ -90,7 +89,7 @@ async function report(team) {
     serverClock.stamped(key, answer.now_ms);
     apply(answer.settings);
   } catch (error) {
-    setText(byId("class-settings"), `The class does not answer: ${isolated(error.message)}`);
+    setText(byId("class-settings"), `The server does not respond: ${reasonOf(error)}`);
   }
 }
 

@@ -53,13 +53,13 @@ class ServerClock {
   #bounds = []; // [least, greatest] difference, one a publication
   differenceMs = 0;
 
-  /** This page's publication was sent and answered at these times. */
+  /** Records when a publication of this page was sent, and when its response arrived. */
   answered(key, sentAt, answeredAt) {
     remember(this.#asked, key, [sentAt, answeredAt]);
     this.#compare(key);
   }
 
-  /** A message says that the server stored it at this time. */
+  /** Records the server's timestamp of a message. */
   stamped(key, publishedAt) {
     remember(this.#stamped, key, publishedAt);
     this.#compare(key);

@@ -1,11 +1,11 @@
-// Six connections a host: that is all a browser opens over HTTP/1.1, in all windows together. A
-// held long poll and an open event stream keep one each for as long as they wait. The seventh
-// request does not fail, it waits without a word, so a page that holds six hangs. WebSockets are
-// not among the six.
+// Over HTTP/1.1 a browser opens at most six connections to a host, for all windows together. A
+// pending long poll and an open event stream use one each for as long as they wait. A seventh
+// request does not fail: it is queued silently, so a page that uses all six hangs. WebSockets do
+// not count.
 //
-// So the lanes take no more than four, in all windows together, and leave two for requests that
-// are soon answered. The windows agree on it by Web Locks, where the browser has them (not over
-// plain HTTP from another machine): then a window knows of its own lanes only.
+// Therefore the lanes of all windows together use at most four, which leaves two for short
+// requests. The windows coordinate this by Web Locks. Without them (over plain HTTP from another
+// machine) each window counts its own lanes only.
 
 import { sleep } from "./clock.js";
 
@@ -17,8 +17,8 @@ const nameOf = (place) => `held connection ${place}`;
 let heldHere = 0;
 
 /**
- * Resolves to a function that gives the connection back. Calls `onFull` if there is none left, and
- * waits for one.
+ * Resolves to a function that releases the connection. If none is free, calls `onFull` and waits
+ * for one.
  */
 export async function holdConnection(signal, onFull) {
   for (;;) {
@@ -29,7 +29,7 @@ export async function holdConnection(signal, onFull) {
   }
 }
 
-/** How many connections the lanes of all windows hold. */
+/** Number of connections that the lanes of all windows use. */
 export async function heldInAllWindows() {
   if (!navigator.locks) return heldHere;
   const { held } = await navigator.locks.query();

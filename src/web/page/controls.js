@@ -1,4 +1,4 @@
-// What a person sets, and the controls for it.
+// The settings, and their controls.
 
 import { byId, setText, showMs } from "./dom.js";
 
@@ -10,7 +10,7 @@ const STEPS = {
 
 const query = new URLSearchParams(location.search);
 
-/** Fires `change` when one of them was set. */
+/** Fires `change` when a setting has changed. */
 class Settings extends EventTarget {
   /** Messages per second that are published for the race. */
   rate = 1;
@@ -20,7 +20,7 @@ class Settings extends EventTarget {
   isPaused = false;
   /** Whether lanes wait for a random part of the backoff before they reconnect. */
   hasJitter = true;
-  /** How often a stream is to be sent a heartbeat; `?heartbeat=` of the page, seconds. */
+  /** Interval of heartbeats that streams request; `?heartbeat=` of the page, seconds. */
   heartbeatMs = 1000 * Math.min(Math.max(Number(query.get("heartbeat")) || 5, 1), 25);
 
   set(name, value) {
@@ -37,6 +37,7 @@ const perSecond = (rate) => (rate === 0 ? "none" : `${rate} a second`);
 export function connectControls() {
   connectSlider("rate", "rate", perSecond);
   connectSlider("interval", "pollIntervalMs", showMs);
+  if (byId("interval-one")) connectSlider("interval-one", "pollIntervalMs", showMs);
   connectSlider("round-trip", "roundTripMs", (ms) => (ms === 0 ? "none" : showMs(ms)));
   const pause = byId("pause");
   if (!pause) return;

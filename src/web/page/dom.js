@@ -1,5 +1,5 @@
-// Building the page without markup: whatever came over the network becomes text, never HTML. The
-// page's policy (Trusted Types) makes the browser refuse anything else.
+// Builds elements without markup: data from the network becomes text, never HTML. The policy of the
+// page (Trusted Types) makes the browser reject anything else.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -30,10 +30,14 @@ export function nameWithin(node, headingId) {
   node.setAttribute("aria-labelledby", `${node.id} ${headingId}`);
 }
 
-/** Sets a text only if it differs, so that nothing is laid out, or read aloud, in vain. */
+/** Sets a text only if it differs, which avoids needless layout and announcements. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
+
+/** Why a request failed, isolated from the sentence around it. */
+export const reasonOf = (error) =>
+  isolated(error.name === "TimeoutError" ? "no response in time" : error.message);
 
 /** A duration as people read it: `7.4 ms`, `740 ms`, `7.40 s`. */
 export function showMs(ms) {

@@ -1,4 +1,4 @@
-// One message followed through server, network and browser: the steps of its way in one lane.
+// The steps of one message in one lane: through server, network and browser.
 
 import { element, nameWithin, setText, showMs } from "./dom.js";
 
@@ -18,9 +18,9 @@ export function stepsOf(lane, entry) {
   } else {
     steps.push({ at: arrival.leftAt, place: "Server", text: "sends it on the open connection" });
   }
-  const half = (arrival.leftAt + arrival.heardAt) / 2;
+  const half = (arrival.leftAt + arrival.receivedAt) / 2;
   steps.push({ at: half, place: "Network", text: "carries it" });
-  steps.push({ at: arrival.heardAt, place: "Browser", text: "shows it" });
+  steps.push({ at: arrival.receivedAt, place: "Browser", text: "shows it" });
   return steps.sort((a, b) => a.at - b.at);
 }
 

@@ -1,5 +1,5 @@
-// A lane: one subscriber, by one way. It keeps the cursor, counts, and comes back when the server
-// was gone. How messages are heard is the transport's affair.
+// A lane: one subscriber over one transport. It keeps the cursor and the counters, and reconnects
+// after a failure. The transport receives the messages.
 
 import { announce } from "./announce.js";
 import { loadMirror } from "./bytes.js";
@@ -13,8 +13,8 @@ export const DELAYS_KEPT = 200;
 const BACKOFF_MS = { first: 500, most: 10_000 };
 
 /**
- * Between half of 0.5, 1, 2, ... 10 seconds and all of it, so that not all come back at once;
- * without jitter, all of it.
+ * A random time between half of 0.5, 1, 2, ... 10 seconds and all of it, so that clients do not
+ * reconnect at the same moment; without jitter, all of it.
  */
 export function backoffMs(attempt, hasJitter) {
   const most = Math.min(BACKOFF_MS.first * 2 ** attempt, BACKOFF_MS.most);
@@ -35,22 +35,24 @@ const noCounts = () => ({
 
 export class Lane {
   track = new Track();
-  /** {epoch, offset} last heard, once the server has said where the head is. */
+  /** {epoch, offset} of the last message received, or of the head at the start. */
   cursor = null;
   counters = noCounts();
-  /** Since when they count. */
+  /** When the counters were reset. */
   countedSince = new Date();
   lastDelayMs = null;
-  /** For people: {kind: "on" | "off" | "wait" | "bad", text}. */
+  /** The state shown: {kind: "on" | "off" | "wait" | "bad", text}. */
   state = { kind: "off", text: "" };
   /** The newest exchange with the server, for the wire view. */
   exchange = null;
   isPlugged = true;
+  /** The state of a lane that is not connected on purpose. */
+  unpluggedText = "unplugged";
   #delays = [];
   #life = new AbortController();
   #attempts = 0;
   #outage = null;
-  /** {since, until}: the server was last heard at `since` and is to be heard by `until`. */
+  /** {since, until}: something was last received at `since`, and is expected by `until`. */
   #expected = null;
   #silence = new AbortController();
   #quiet = null;
@@ -68,7 +70,7 @@ export class Lane {
     this.#interrupt();
   }
 
-  /** Subscribes, and does so again, for as long as the page is there. */
+  /** Subscribes, again after each failure, for as long as the page exists. */
   async run() {
     for (;;) {
       const life = (this.#life = new AbortController());
@@ -86,7 +88,7 @@ export class Lane {
     return this.isPlugged && !this.settings.isPaused;
   }
 
-  /** Ends the present life if it is not what is wanted now. */
+  /** Ends the subscription, or the pause, if it does not match the settings. */
   #interrupt() {
     if (this.#isWanted() !== (this.state.kind !== "off")) this.#life.abort();
   }
@@ -105,7 +107,7 @@ export class Lane {
     const ended = AbortSignal.any([signal, this.#silence.signal]);
     try {
       this.expects(2 * this.settings.heartbeatMs);
-      // What waits for a link that is cut waits forever.
+      // A wait for a link that is cut never ends by itself.
       await Promise.race([this.transport.subscribe(this, ended), aborted(ended)]);
     } finally {
       this.expects(null);
@@ -114,36 +116,36 @@ export class Lane {
   }
 
   #rest(signal) {
-    this.state = { kind: "off", text: this.isPlugged ? "paused" : "unplugged" };
+    this.state = { kind: "off", text: this.isPlugged ? "paused" : this.unpluggedText };
     return new Promise((_, reject) => signal.addEventListener("abort", reject, { once: true }));
   }
 
   async #recover(error, signal) {
     if (!this.#outage) {
-      announce(`${this.label}: the server is gone`);
+      announce(`${this.label}: disconnected`);
       this.#outage = this.track.add("outages", { from: now() });
     }
     const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
     const reason = error.name === "TypeError" ? "no connection" : error.message;
-    const text = `server gone (${isolated(reason)}); again in ${(waitMs / 1000).toFixed(1)} s`;
+    const text = `disconnected (${isolated(reason)}); again in ${(waitMs / 1000).toFixed(1)} s`;
     this.state = { kind: "bad", text };
     await sleep(waitMs, signal);
   }
 
-  /** The server has spoken: we are connected. */
-  #isHeard() {
+  /** Something was received: the lane is connected. */
+  #markConnected() {
     this.#attempts = 0;
     this.state = { kind: "on", text: "connected" };
     if (!this.#outage) return;
     this.#outage.to = now();
     this.#outage = null;
-    announce(`${this.label}: the server is back`);
+    announce(`${this.label}: reconnected`);
   }
 
   /**
-   * Shows a connection from which nothing has come for two heartbeats as silent, and gives it up
-   * after two more: a connection may be dead although neither side has closed it. To be called now
-   * and then.
+   * Shows a connection on which nothing was received for two heartbeats as silent, and closes it
+   * after two more: a connection may be dead although neither side has closed it. Called
+   * periodically.
    */
   checkSilence() {
     if (!this.#expected || now() < this.#expected.until) return;
@@ -160,9 +162,9 @@ export class Lane {
     this.state = { kind: "bad", text: `silent for ${seconds} s` };
   }
 
-  // What follows is for the transports.
+  // The methods below are called by the transports.
 
-  /** The server is to be heard from within `ms`, and the simulated round trip; null: not at all. */
+  /** Something is expected within `ms` plus the simulated round trip; null: nothing is. */
   expects(ms) {
     if (this.#quiet) this.#quiet.to ??= now();
     this.#quiet = null;
@@ -170,19 +172,19 @@ export class Lane {
     this.#expected = ms === null ? null : { since: now(), until };
   }
 
-  /** The path of a route, with the cursor to read on from. */
+  /** The path of a route, with the cursor. */
   path(route, query = {}) {
     const { epoch, offset: after } = this.cursor ?? {};
     const all = new URLSearchParams(this.cursor ? { epoch, after, ...query } : query);
     return `/topics/${encodeURIComponent(this.topic)}/${route}${all.size ? `?${all}` : ""}`;
   }
 
-  /** A request sets out. */
+  /** A request enters the simulated link. */
   asks() {
     return this.track.add("asks", { sentAt: now() });
   }
 
-  /** A request that set out has crossed the simulated link and is sent. */
+  /** A request has crossed the simulated link and is sent. */
   sends(ask) {
     ask.atServerAt = now();
     this.counters.requests += 1;
@@ -193,26 +195,26 @@ export class Lane {
     this.counters.bytesDown += bytesDown;
   }
 
-  /** The server has sent something that is not an event. */
+  /** The server has sent something other than an event. */
   isAlive() {
-    this.#isHeard();
+    this.#markConnected();
   }
 
-  /** The answer to a poll; it left the server at `leftAt`. */
+  /** Handles the response to a poll; it left the server at `leftAt`. */
   takes({ epoch, cursor, messages, gap, reset }, leftAt) {
-    this.#isHeard();
+    this.#markConnected();
     if (gap) this.#misses(gap);
     if (reset) this.#isReset();
-    for (const message of messages) this.#hears(epoch, message, leftAt);
+    for (const message of messages) this.#receives(epoch, message, leftAt);
     this.cursor = { epoch, offset: cursor };
   }
 
-  /** An event of a push connection: a message, or one with an `event` key. */
-  hears(event, leftAt) {
-    this.#isHeard();
+  /** Handles an event of a push connection: a message, or one with an `event` key. */
+  receives(event, leftAt) {
+    this.#markConnected();
     switch (event.event) {
       case undefined:
-        this.#hears(this.cursor.epoch, event, leftAt);
+        this.#receives(this.cursor.epoch, event, leftAt);
         this.cursor = { ...this.cursor, offset: event.offset };
         break;
       case "gap":
@@ -220,7 +222,7 @@ export class Lane {
         break;
       case "reset":
         this.#isReset();
-      // falls through: both say where reading goes on
+      // falls through: both contain the new cursor
       case "subscribed":
         this.cursor = { epoch: event.epoch, offset: event.cursor };
         break;
@@ -231,10 +233,10 @@ export class Lane {
     }
   }
 
-  #hears(epoch, message, leftAt) {
-    const heardAt = now();
-    const entry = this.board.hear(this, epoch, message, heardAt);
-    this.track.arrived(entry.key, leftAt, heardAt);
+  #receives(epoch, message, leftAt) {
+    const receivedAt = now();
+    const entry = this.board.receive(this, epoch, message, receivedAt);
+    this.track.arrived(entry.key, leftAt, receivedAt);
     this.counters.messages += 1;
     if (document.hidden) return;
     this.lastDelayMs = entry.delays.get(this.id);
@@ -253,7 +255,7 @@ export class Lane {
     announce(`${this.label}: the feed began anew`);
   }
 
-  /** Starts all figures at zero. */
+  /** Resets all figures. */
   resetFigures() {
     this.counters = noCounts();
     this.countedSince = new Date();
@@ -261,7 +263,7 @@ export class Lane {
     this.#delays = [];
   }
 
-  /** True if that message of the board is still to come: it lies in the server for this lane. */
+  /** True if this lane has not received that message yet: it waits in the server. */
   awaits({ epoch, offset }) {
     return this.cursor?.epoch === epoch && this.cursor.offset < offset;
   }

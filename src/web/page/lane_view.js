@@ -1,4 +1,4 @@
-// What is to be seen of a lane: its name, state, counters, timeline, and the wire on demand.
+// The view of a lane: its name, state, counters, timeline, and the wire view on demand.
 
 import { element, fromTemplate, nameWithin, setText, showBytes, showMs } from "./dom.js";
 import { DELAYS_KEPT } from "./lane.js";
@@ -7,7 +7,7 @@ import { showWire } from "./wire_view.js";
 
 const COUNTERS = [
   ["requests", "Requests", ({ counters }) => counters.requests.toLocaleString("en")],
-  ["empty", "Empty answers", ({ counters }) => counters.emptyAnswers.toLocaleString("en")],
+  ["empty", "Empty responses", ({ counters }) => counters.emptyAnswers.toLocaleString("en")],
   ["messages", "Messages", ({ counters }) => counters.messages.toLocaleString("en")],
   ["up", "Bytes up", ({ counters }) => showBytes(counters.bytesUp)],
   ["down", "Bytes down", ({ counters }) => showBytes(counters.bytesDown)],
@@ -53,7 +53,7 @@ export class LaneView {
     this.update();
   }
 
-  /** A sentence with the figures, for the canvas's label and for those who ask. */
+  /** A sentence with the figures, for the label of the canvas and for announcements. */
   summary() {
     const { counters, label, state } = this.#lane;
     const median = showMs(this.#lane.medianDelayMs());
@@ -65,7 +65,7 @@ export class LaneView {
     this.#timeline.draw(now, board, selected, isStill);
   }
 
-  /** Brings the texts up to date. */
+  /** Updates the texts. */
   update() {
     const { state, isPlugged, counters } = this.#lane;
     for (const [name, , figure] of COUNTERS) setText(this.#figures.get(name), figure(this.#lane));

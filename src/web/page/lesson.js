@@ -11,7 +11,7 @@ import { Scene } from "./scene.js";
 import { shortPolling } from "./short_polling.js";
 import { socketIo } from "./socketio.js";
 import { serverSentEvents } from "./sse.js";
-import { readTheme } from "./timeline.js";
+import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
 const TEXTS_EVERY_MS = 250;
@@ -61,10 +61,8 @@ const middle = new IntersectionObserver((entries) => {
 for (const { section } of scenes) middle.observe(section);
 enter(scenes.find(({ id }) => location.hash === `#${id}`) ?? scenes[0]);
 
-const isDark = matchMedia("(prefers-color-scheme: dark)");
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");
-isDark.addEventListener("change", readTheme);
-readTheme();
+watchTheme(() => breakIt.redraw());
 
 let drawnAt = 0;
 function draw(time) {
@@ -77,6 +75,6 @@ requestAnimationFrame(draw);
 document.body.classList.remove("building");
 
 setInterval(() => {
-  scenes.find(({ isActive }) => isActive)?.update();
+  for (const each of scenes) each.update();
   breakIt.update();
 }, TEXTS_EVERY_MS);

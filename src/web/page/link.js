@@ -1,18 +1,18 @@
-// The simulated network between a lane and the server. Without a round trip the ways look alike:
-// on one machine a request takes less than a millisecond.
+// The simulated network between a lane and the server. Without a round trip the transports look
+// alike, because a request on one machine takes less than a millisecond.
 
 import { sleep } from "./clock.js";
 
-/** What a proxy that buffers responses collects before it passes anything on. */
+/** Bytes that a buffering proxy collects before it forwards them. */
 export const PROXY_BUFFER_BYTES = 4096;
 
 /**
- * One lane's link. It holds whatever crosses it for half of the round trip, and lets nothing
- * overtake what crossed before, as a connection would not.
+ * The link of one lane. It delays everything by half of the round trip and keeps the order, as a
+ * connection does.
  */
 export class Link {
   #isCut = false;
-  /** The connection lost something when the link was cut: nothing crosses it any more. */
+  /** Data was lost when the link was cut: nothing crosses this connection any more. */
   #isDead = false;
   #settings;
   #lastUp = Promise.resolve();
@@ -25,38 +25,38 @@ export class Link {
   }
 
   /**
-   * Cuts the link, or mends it. What crosses a link that is cut is lost, and neither end is told.
-   * Connections that were open stay dead when it is mended.
+   * Cuts the link, or restores it. Data on a link that is cut is lost, and neither end is notified.
+   * Connections that were open stay dead when it is restored.
    */
   setCut(isCut) {
     this.#isCut = isCut;
     this.#isDead ||= isCut;
   }
 
-  /** From here on another connection is used. */
+  /** Uses a new connection from here on. */
   renew() {
     this.#isDead = this.#isCut;
     this.#lastUp = this.#lastDown = Promise.resolve();
   }
 
-  /** Opening a TCP connection: there and back before anything can be sent. */
+  /** Opens a TCP connection: one round trip before anything can be sent. */
   async connect() {
     this.renew();
     this.#buffered = { bytes: 0, release: [] };
     await this.#lossy(sleep(this.#settings.roundTripMs));
   }
 
-  /** Resolves when what was sent now reaches the server. */
+  /** Resolves when data sent now reaches the server. */
   up() {
     return (this.#lastUp = this.#pass(this.#lastUp));
   }
 
-  /** Resolves when what the server sent now reaches the browser. */
+  /** Resolves when data that the server sends now reaches the browser. */
   down() {
     return (this.#lastDown = this.#pass(this.#lastDown));
   }
 
-  /** The same for bytes in the middle of a response, which a proxy may keep. */
+  /** The same for bytes in the middle of a response, which a proxy may buffer. */
   async downInResponse(bytes) {
     if (this.#isBuffering) {
       const buffered = this.#buffered;
@@ -68,13 +68,13 @@ export class Link {
     await this.down();
   }
 
-  /** Puts a proxy into the link that buffers responses, or takes it out. */
+  /** Adds a buffering proxy to the link, or removes it. */
   setBuffering(isBuffering) {
     this.#isBuffering = isBuffering;
     if (!isBuffering) this.#flush();
   }
 
-  /** Bytes that the proxy keeps. */
+  /** Bytes in the buffer of the proxy. */
   get bufferedBytes() {
     return this.#buffered.bytes;
   }

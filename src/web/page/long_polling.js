@@ -1,10 +1,10 @@
-// Long polling: ask, and be kept waiting until there is something (RFC 6202, section 2).
+// Long polling: the server holds the request until there is a message (RFC 6202, section 2).
 //
 // On the wire:   GET /topics/{topic}/long-poll?epoch=..&after=..&wait=..
-//                ->  200 Batch, as soon as there is something, or an empty one after `wait`
-// Who waits:     the server, once for each request. Between an answer and the next request nobody
-//                does, and what is published then waits for the request.
-// What it costs: a request and an answer for each message, or for each batch of them.
+//                ->  200 Batch, as soon as there is a message, or an empty one after `wait`
+// Who waits:     the server, once for each request. Between a response and the next request nobody
+//                does, and a message published then waits for the request.
+// What it costs: a request and a response for each message, or for each batch of messages.
 
 import { ask } from "./polling.js";
 
@@ -18,7 +18,7 @@ export const longPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
-      // A response is the only sign of life, so a page that looks more often waits less.
+      // A response is the only heartbeat, so shorter heartbeats need shorter waits.
       const wait = Math.min(HOLD_S, lane.settings.heartbeatMs / 200);
       // Here the server waits.
       await ask(lane, "long-poll", { wait }, wait * 1000, signal);

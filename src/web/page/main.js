@@ -1,4 +1,4 @@
-// The page begins here. One topic, one board, a lane for each way; then it all runs by itself.
+// The entry point of the page: one topic, one board, and a lane for each transport.
 //
 //   publisher.js -> the server
 //     -> short_polling.js, long_polling.js, websocket.js, sse.js, socketio.js
@@ -19,12 +19,12 @@ import { Race } from "./race.js";
 import { shortPolling } from "./short_polling.js";
 import { socketIo } from "./socketio.js";
 import { serverSentEvents } from "./sse.js";
-import { readTheme } from "./timeline.js";
+import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
 const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const TEXTS_EVERY_MS = 250;
-/** 30 frames a second are enough for what moves 100 pixels in that time; fewer if nothing moves. */
+/** 30 frames a second are enough for 100 pixels a second; fewer if nothing moves. */
 const FRAME_MS = { moving: 30, still: 200 };
 
 const topic = new URLSearchParams(location.search).get("topic") ?? "live";
@@ -46,10 +46,8 @@ byId("reset").onclick = () => {
 };
 for (const lane of lanes) lane.run();
 
-const isDark = matchMedia("(prefers-color-scheme: dark)");
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");
-isDark.addEventListener("change", readTheme);
-readTheme();
+watchTheme();
 
 let shownAt = 0;
 function draw() {
@@ -76,8 +74,8 @@ async function updateTexts() {
     byId("connections"),
     `Connections held open by long polls and event streams: ${held} of the ${OPENED_BY_BROWSER} `
       + `that a browser opens to one host over HTTP/1.1${others}. The lanes of all windows take at `
-      + `most ${HELD_MAX}, so that polls and publishing always find one: a seventh request would `
-      + `wait without a word. WebSockets do not count.`,
+      + `most ${HELD_MAX}, so that polls and publications always find one: a seventh request would `
+      + `be queued silently. WebSockets do not count.`,
   );
 }
 setInterval(updateTexts, TEXTS_EVERY_MS);

@@ -1,12 +1,12 @@
-// What both kinds of polling share: one request with a cursor, one batch.
+// A request with a cursor and its batch, as in both kinds of polling.
 
 import { now } from "./clock.js";
 import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
 import { TOKEN_HINT, withToken } from "./token.js";
 
 /**
- * Asks `route`, which answers within `waitMs`, for what is after the lane's cursor and hands the
- * lane the answer.
+ * Requests the messages after the lane's cursor from `route`, which responds within `waitMs`, and
+ * passes them to the lane.
  */
 export async function ask(lane, route, query, waitMs, signal) {
   const path = lane.path(route, query);
@@ -17,8 +17,11 @@ export async function ask(lane, route, query, waitMs, signal) {
   signal.throwIfAborted();
   lane.sends(ask);
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
-  const response = await fetch(path, { signal, headers: withToken() });
-  const body = await response.text();
+  const [response, body] = await request(path, signal).catch(async (error) => {
+    // A failure is lost on a link that is cut, as a response is.
+    await lane.link.down();
+    throw error;
+  });
   ask.leftAt = now();
   await lane.link.down();
   signal.throwIfAborted();
@@ -34,4 +37,9 @@ export async function ask(lane, route, query, waitMs, signal) {
   ask.messages = batch.messages.length;
   if (batch.messages.length === 0) lane.counters.emptyAnswers += 1;
   lane.takes(batch, ask.leftAt);
+}
+
+async function request(path, signal) {
+  const response = await fetch(path, { signal, headers: withToken() });
+  return [response, await response.text()];
 }

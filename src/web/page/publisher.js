@@ -1,14 +1,14 @@
-// Publishing: one message by an ordinary request, and the race's own messages at the chosen rate.
+// Publishes a message by an ordinary request, and the messages of the race at the selected rate.
 
 import { now, serverClock } from "./clock.js";
-import { isolated } from "./dom.js";
+import { reasonOf } from "./dom.js";
 import { TOKEN_HINT, withToken } from "./token.js";
 
 export const RACE_SENDER = "race";
 const PATIENCE_MS = 10_000;
 const AFTER_FAILURE_MS = 2000;
 
-/** Publishes {sender, text} by a request. Resolves to {epoch, offset}, once it is stored. */
+/** Publishes {sender, text}. Resolves to {epoch, offset} once the message is stored. */
 export async function publish(topic, draft) {
   const sentAt = now();
   const response = await fetch(`/topics/${encodeURIComponent(topic)}/messages`, {
@@ -26,8 +26,8 @@ export async function publish(topic, draft) {
 }
 
 /**
- * Publishes at random instants, as people do: the gaps are exponential, so it is a Poisson process.
- * Of several windows only one publishes, the one whose rate was set last.
+ * Publishes at random times, with exponential gaps (a Poisson process). Of several windows only the
+ * one whose rate was set last publishes.
  */
 export class RacePublisher {
   #topic;
@@ -35,7 +35,7 @@ export class RacePublisher {
   #say;
   #timer;
   #isOurs = false;
-  /** Number of the newest application: an older one that is rejected was replaced by it. */
+  /** Number of the newest request for the lock: a rejected older one was replaced by it. */
   #application = 0;
 
   constructor(topic, settings, say) {
@@ -49,17 +49,17 @@ export class RacePublisher {
     this.#apply({});
   }
 
-  /** Publishes one message, now. */
+  /** Publishes one message at once. */
   async one() {
     try {
       await publish(this.#topic, { sender: RACE_SENDER, text: "one more" });
       this.#say("");
     } catch (error) {
-      this.#say(`Not published: ${isolated(error.message)}`);
+      this.#say(`Not published: ${reasonOf(error)}`);
     }
   }
 
-  /** Applies to be the window that publishes. Without Web Locks every window is. */
+  /** Requests the lock of the window that publishes. Without Web Locks every window publishes. */
   async #apply(options) {
     const application = ++this.#application;
     const begin = () => {
@@ -83,7 +83,7 @@ export class RacePublisher {
     }
   }
 
-  /** Plans the next message. What was planned before is forgotten: the process has no memory. */
+  /** Schedules the next message instead of the one scheduled before: the process is memoryless. */
   #plan() {
     clearTimeout(this.#timer);
     const { rate, isPaused } = this.#settings;
@@ -98,7 +98,7 @@ export class RacePublisher {
       this.#say("");
       this.#plan();
     } catch (error) {
-      this.#say(`Not published: ${isolated(error.message)}`);
+      this.#say(`Not published: ${reasonOf(error)}`);
       this.#timer = setTimeout(() => this.#plan(), AFTER_FAILURE_MS);
     }
   }

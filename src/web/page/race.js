@@ -1,4 +1,4 @@
-// One message, looked at closely: how long after its publication each way heard it.
+// The selected message: how long after its publication each lane received it.
 
 import { byId, element, setText, showMs } from "./dom.js";
 
@@ -25,7 +25,7 @@ export class Race {
     byId("race-follow").onclick = () => this.select(null);
   }
 
-  /** The message that is looked at: the one that was picked, or the newest that all have heard. */
+  /** The selected message: the one picked, or the newest that all lanes have received. */
   selected() {
     const pinned = this.#board.entries.get(this.#pinned);
     if (pinned) return pinned;
@@ -35,7 +35,7 @@ export class Race {
     return entries.findLast(isComplete) ?? entries.at(-1);
   }
 
-  /** Looks at the message of that key; null follows the newest. */
+  /** Selects the message of that key; null follows the newest. */
   select(key) {
     this.#pinned = key;
     byId("race-follow").setAttribute("aria-pressed", String(key === null));

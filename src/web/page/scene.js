@@ -3,7 +3,7 @@
 
 import { Board } from "./board.js";
 import { now, sleep } from "./clock.js";
-import { byId, element, fromTemplate, isolated, nameWithin, setText } from "./dom.js";
+import { byId, element, fromTemplate, nameWithin, reasonOf, setText } from "./dom.js";
 import { Follow } from "./follow.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
@@ -47,6 +47,7 @@ export class Scene {
     });
     for (const lane of this.lanes) {
       lane.isPlugged = false;
+      lane.unpluggedText = "connects in the middle of the window";
       lane.run();
     }
     const show = (at) => this.#showUntil(at);
@@ -66,6 +67,7 @@ export class Scene {
     this.isActive = isActive;
     if (isActive) {
       for (const [name, value] of Object.entries(this.#presets)) this.#settings.set(name, value);
+      for (const lane of this.lanes) lane.resetFigures();
     }
     for (const lane of this.lanes) lane.plug(isActive);
     if (!isActive) this.live();
@@ -88,8 +90,9 @@ export class Scene {
   }
 
   update() {
-    for (const lane of this.lanes) lane.checkSilence();
     for (const view of this.#views) view.update();
+    if (!this.isActive) return;
+    for (const lane of this.lanes) lane.checkSilence();
     const name = this.#node.querySelector(".follow-lane").value;
     const lane = this.lanes.find(({ id }) => id === name) ?? this.lanes[0];
     this.#follow.update(lane, this.#entry());
@@ -178,7 +181,7 @@ export class Scene {
         }
         setText(state, "");
       } catch (error) {
-        setText(state, `Not sent: ${isolated(error.message)}`);
+        setText(state, `Not sent: ${reasonOf(error)}`);
       }
     };
     const button = element("button", { type: "button", onclick: send }, label);

@@ -1,8 +1,8 @@
-// Short polling: ask every so often.
+// Short polling: the client requests at an interval.
 //
 // On the wire:   GET /topics/{topic}/poll?epoch=..&after=..  ->  200 Batch, at once, empty or not
 // Who waits:     the browser, between two requests. A message waits in the server for the next.
-// What it costs: a request and an answer every interval, however quiet the topic is.
+// What it costs: a request and a response every interval, however quiet the topic is.
 
 import { now, sleepUntil } from "./clock.js";
 import { ask } from "./polling.js";
@@ -18,7 +18,7 @@ export const shortPolling = {
       await ask(lane, "poll", {}, 0, signal);
       // Here the browser waits.
       const pause = lane.track.add("pauses", { from: now() });
-      // A new interval replaces the one under way.
+      // A new interval takes effect at once.
       await sleepUntil(() => pause.from + lane.settings.pollIntervalMs, lane.settings, signal);
       pause.to = now();
     }

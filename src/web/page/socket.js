@@ -1,14 +1,15 @@
-// What both ways over a WebSocket share: the opening of it, its end, and the simulated link.
+// A WebSocket over the simulated link, for both transports that use one.
 
 import { now } from "./clock.js";
 import { subprotocols } from "./token.js";
 
 /**
- * Opens a WebSocket and stays with it until it closes, which is an error, or `signal` is aborted.
- * `opened(socket, fail)` is called once, then `heard(text, leftAt)` for each text frame, in order,
- * and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
+ * Opens a WebSocket and runs until it closes, which is an error, or `signal` is aborted.
+ * Of `handlers`, `opened(socket)` is called once, then `received(text, leftAt)` for each text frame,
+ * in order, and `closed()` at the end. The server sends something at least every `heartbeatMs()`.
  */
-export async function openSocket(lane, path, head, signal, { opened, heard, closed, heartbeatMs }) {
+export async function openSocket(lane, path, head, signal, handlers) {
+  const { opened, received, closed, heartbeatMs } = handlers;
   await lane.link.connect();
   const ask = lane.asks();
   await lane.link.up();
@@ -28,7 +29,7 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       lane.expects(2 * heartbeatMs());
       ask.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
-      opened(socket, reject);
+      opened(socket);
     };
     socket.onmessage = async ({ data }) => {
       const leftAt = now();
@@ -36,14 +37,17 @@ export async function openSocket(lane, path, head, signal, { opened, heard, clos
       try {
         if (signal.aborted) return;
         lane.expects(2 * heartbeatMs());
-        heard(data, leftAt);
+        received(data, leftAt);
       } catch (error) {
         reject(error);
       }
     };
-    // 1006 is the browser's word for "without a word".
-    socket.onclose = ({ code, reason }) =>
+    socket.onclose = async ({ code, reason }) => {
+      // A close crosses the link like everything else: over one that is cut it is lost.
+      await lane.link.down();
+      // 1006: the connection ended without a close frame.
       reject(new Error(code === 1006 ? "connection lost" : `closed with ${code} ${reason}`));
+    };
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
   try {

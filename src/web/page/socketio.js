@@ -1,12 +1,12 @@
-// Socket.IO by hand: packets of Socket.IO v5 in packets of Engine.IO v4 in WebSocket frames. The
-// official client begins with long polls and upgrades; this one goes straight to the socket.
+// Socket.IO: packets of Socket.IO v5 in packets of Engine.IO v4 in WebSocket frames. The official
+// client begins with long polls and upgrades; this one opens the WebSocket at once.
 //
 // On the wire:   GET /socket.io/?EIO=4&transport=websocket  ->  101, then text frames
 //                server: 0{..}   client: 40   server: 40{..}                       connected
 //                client: 42["subscribe",{..}]   server: 42["message",{..}]         events
-//                server: 2       client: 3                                         now and then
+//                server: 2       client: 3                                         periodically
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
-// What it costs: what a WebSocket costs, two more round trips to begin with, and 14 bytes around
+// What it costs: the same as a WebSocket, two more round trips at the start, and 14 bytes around
 //                each message.
 
 import { frameBytes, upgradeHeads, utf8Bytes } from "./bytes.js";
@@ -36,11 +36,11 @@ export const socketIo = {
       socket.send(packet);
       lane.counts(frameBytes(utf8Bytes(packet), true), 0);
     };
-    const heard = (packet, leftAt) => {
+    const received = (packet, leftAt) => {
       lane.counts(0, frameBytes(utf8Bytes(packet)));
       if (packet.startsWith("0")) {
         const { pingInterval, pingTimeout } = JSON.parse(packet.slice(1));
-        // The server counts from the pong: what Engine.IO's own clients allow for a ping.
+        // The timeout that Engine.IO's own clients use.
         heartbeatMs = (pingInterval + pingTimeout) / 2;
         lane.expects(2 * heartbeatMs);
         send(CONNECT);
@@ -53,7 +53,7 @@ export const socketIo = {
       } else if (packet.startsWith(EVENT)) {
         const [, data] = JSON.parse(packet.slice(EVENT.length));
         lane.exchange = { kind: "socketio", ...head, received: packet };
-        lane.hears(data, leftAt);
+        lane.receives(data, leftAt);
       } else {
         throw new Error(`closed with packet ${packet}`);
       }
@@ -61,7 +61,7 @@ export const socketIo = {
     await openSocket(lane, PATH, head, signal, {
       heartbeatMs: () => heartbeatMs,
       opened: (opened) => (socket = opened),
-      heard,
+      received,
       closed: () => {},
     });
   },

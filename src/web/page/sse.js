@@ -1,4 +1,4 @@
-// Server-sent events: one answer that does not end (WHATWG HTML, section 9.2).
+// Server-sent events: one response that does not end (WHATWG HTML, section 9.2).
 //
 // On the wire:   GET /topics/{topic}/events?epoch=..&after=..  ->  200 text/event-stream, events
 // Who waits:     the server, on one connection, for as long as the subscriber stays.
@@ -27,9 +27,9 @@ export const serverSentEvents = {
     signal.throwIfAborted();
     lane.sends(ask);
     lane.expects(2 * heartbeatMs);
-    // An EventSource would reconnect by itself, with the last id, after the same delay for
-    // everybody. We close it at the first error, so that all lanes come back in one way: with
-    // backoff, jitter, and a connection of the six.
+    // An EventSource would reconnect by itself, with the last id, after the same delay for all
+    // clients. It is closed at the first error, so that all lanes reconnect alike: with backoff,
+    // jitter, and the limit on connections.
     const source = new EventSource(path);
     let stream;
     try {
@@ -43,19 +43,24 @@ export const serverSentEvents = {
           ask.doneAt = now();
           lane.counts(head.up.bytes, head.down.bytes);
         };
-        source.onerror = () => reject(new Error("connection lost"));
+        source.onerror = async () => {
+          source.close();
+          // The end of a connection is lost on a link that is cut, as everything else is.
+          await lane.link.down();
+          reject(new Error("connection lost"));
+        };
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
         for (const type of ["message", "subscribed", "gap", "reset", "heartbeat"]) {
           source.addEventListener(type, async ({ data, lastEventId }) => {
             const leftAt = now();
-            // The browser gives an event without an id that of the event before it.
+            // To an event without an id the browser assigns the id of the event before it.
             const event = { type, data, id: HAS_NO_ID.includes(type) ? "" : lastEventId };
             await lane.link.downInResponse(eventBytes(event));
             if (signal.aborted) return;
             lane.expects(2 * heartbeatMs);
             lane.counts(0, eventBytes(event));
             if (type !== "heartbeat") lane.exchange = { kind: "sse", ...head, event };
-            lane.hears(JSON.parse(data), leftAt);
+            lane.receives(JSON.parse(data), leftAt);
           });
         }
       });

@@ -2,7 +2,7 @@
 // is in the address that the server printed, behind the `#`, so that it is not sent with it.
 
 import { connectControls, settings } from "./controls.js";
-import { byId, element, isolated, setText, showMs } from "./dom.js";
+import { byId, element, isolated, reasonOf, setText, showMs } from "./dom.js";
 
 const LOOK_EVERY_MS = 1000;
 const BAR_PX = 56;
@@ -39,7 +39,7 @@ async function send() {
     if (!response.ok) throw new Error((await response.json()).error);
     setText(byId("problem"), "");
   } catch (error) {
-    setText(byId("problem"), `Not set: ${isolated(error.message)}`);
+    setText(byId("problem"), `Not set: ${reasonOf(error)}`);
   }
 }
 
@@ -49,7 +49,7 @@ async function look() {
     if (!response.ok) throw new Error(String(response.status));
     show(await response.json());
   } catch (error) {
-    setText(byId("devices"), `The server does not answer: ${isolated(error.message)}`);
+    setText(byId("devices"), `The server does not respond: ${reasonOf(error)}`);
   }
 }
 

@@ -1,5 +1,7 @@
-// A lane's timeline: the server above, the browser below, time to the right. A request goes up, its
-// answer comes down, and whoever waits has a bar on his side. It shows where the waiting happens.
+// The timeline of a lane: the server above, the browser below, time to the right. A request is
+// drawn upwards, its response downwards, and a bar marks the side that waits.
+
+import { colour, font, value } from "./theme.js";
 
 const TOP = 15;
 const BOTTOM = 62;
@@ -8,26 +10,15 @@ const RIGHT = 10;
 const BAR = 6;
 const PILL = { height: 17, radius: 8.5, pad: 5 };
 const COLOURS = 8;
-/** A wait shorter than this is drawn as no wait: it is the time that a request takes. */
+/** A shorter wait is not drawn: it is the time that a request takes. */
 const WAIT_MIN_MS = 25;
-
-let theme = {};
-
-/** Reads the style sheet's colours: at the start, and when light turns to dark. */
-export function readTheme() {
-  const style = getComputedStyle(document.documentElement);
-  const value = (name) => style.getPropertyValue(name).trim();
-  const messages = Array.from({ length: COLOURS }, (_, index) => value(`--message-${index}`));
-  theme = { messages, font: style.fontFamily };
-  const names = ["ink", "soft", "line", "page", "on-message", "bad"];
-  for (const name of names) theme[name] = value(`--${name}`);
-}
 
 export class Timeline {
   #canvas;
   #pen;
   #lane;
   #pills = []; // [{key, x, y}] as last drawn
+  #font = font();
 
   constructor(canvas, lane) {
     this.#canvas = canvas;
@@ -42,7 +33,7 @@ export class Timeline {
     return nearest && distance(nearest) < 24 ? nearest.key : null;
   }
 
-  /** Draws the lane as of `now`. `isStill` fills the width from left to right, then begins anew. */
+  /** Draws the lane as of `now`. `isStill` fills the width from left to right, again and again. */
   draw(now, board, selected, isStill) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (width === 0) return;
@@ -58,8 +49,8 @@ export class Timeline {
     const from = isStill ? Math.floor(now / shownMs) * shownMs : now - shownMs;
     const view = { now, from, width, x: (at) => LEFT + (at - from) * pixelsPerMs };
     this.#grid(view);
-    this.#text("server", 2, TOP - 5, theme.soft);
-    this.#text("browser", 2, BOTTOM + 14, theme.soft);
+    this.#text("server", 2, TOP - 5, colour("soft"));
+    this.#text("browser", 2, BOTTOM + 14, colour("soft"));
     this.#outages(view);
     this.#bars(view);
     this.#asks(view);
@@ -70,7 +61,7 @@ export class Timeline {
   #grid({ now, from, width, x }) {
     const pen = this.#pen;
     pen.lineWidth = 1;
-    pen.strokeStyle = theme.line;
+    pen.strokeStyle = colour("line");
     pen.globalAlpha = 0.5;
     for (let at = Math.ceil(from / 1000) * 1000; at <= now; at += 1000) {
       this.#line(x(at), TOP, x(at), BOTTOM);
@@ -83,24 +74,24 @@ export class Timeline {
   #outages({ now, from, x }) {
     const pen = this.#pen;
     const { outages, silences } = this.#lane.track;
-    const named = [...outages.map((span) => [span, "server gone"]),
-      ...silences.map((span) => [span, "silent"])];
-    for (const [outage, name] of named) {
+    // On two lines, since a connection is often closed because it was silent.
+    const named = [...outages.map((span) => [span, "disconnected", 34]),
+      ...silences.map((span) => [span, "silent", 50])];
+    for (const [outage, name, y] of named) {
       const to = outage.to ?? now;
       if (to < from) continue;
       pen.globalAlpha = 0.13;
-      pen.fillStyle = theme.bad;
+      pen.fillStyle = colour("bad");
       pen.fillRect(x(outage.from), TOP, x(to) - x(outage.from), BOTTOM - TOP);
       pen.globalAlpha = 1;
-      this.#text(name, Math.max(x(outage.from), 0) + 5, 42, theme.bad);
+      this.#text(name, Math.max(x(outage.from), 0) + 5, y, colour("bad"));
     }
   }
 
   #bars({ now, from, x }) {
     const { track, id } = this.#lane;
-    const colour = laneColour(id);
     const bar = (start, end, y) => {
-      if (end >= from) this.#bar(x(start), x(end), y, colour);
+      if (end >= from) this.#bar(x(start), x(end), y, colour(id));
     };
     for (const pause of track.pauses) bar(pause.from, pause.to ?? now, BOTTOM);
     for (const stream of track.streams) bar(stream.from, stream.to ?? now, TOP);
@@ -112,14 +103,14 @@ export class Timeline {
 
   #asks({ now, from, x }) {
     const pen = this.#pen;
-    const colour = laneColour(this.#lane.id);
+    const laneColour = colour(this.#lane.id);
     for (const ask of this.#lane.track.asks) {
       if ((ask.doneAt ?? ask.cutAt ?? now) < from) continue;
-      pen.strokeStyle = colour;
+      pen.strokeStyle = laneColour;
       pen.lineWidth = 1.75;
       this.#crossing(ask.sentAt, ask.atServerAt ?? ask.cutAt, BOTTOM, TOP, now, x);
       if (!ask.leftAt || ask.messages > 0) continue;
-      pen.strokeStyle = theme.soft;
+      pen.strokeStyle = colour("soft");
       pen.lineWidth = 1.25;
       pen.setLineDash([3, 3]);
       this.#crossing(ask.leftAt, ask.doneAt ?? ask.cutAt, TOP, BOTTOM, now, x);
@@ -130,10 +121,10 @@ export class Timeline {
   #notes({ from, x }) {
     for (const { at, text } of this.#lane.track.notes) {
       if (at < from) continue;
-      this.#pen.strokeStyle = theme.bad;
+      this.#pen.strokeStyle = colour("bad");
       this.#pen.lineWidth = 1.5;
       this.#line(x(at), TOP - 6, x(at), BOTTOM + 6);
-      this.#text(text, x(at) + 5, 56, theme.bad);
+      this.#text(text, x(at) + 5, 56, colour("bad"));
     }
   }
 
@@ -144,26 +135,25 @@ export class Timeline {
     for (const entry of board.entries.values()) {
       const arrival = this.#lane.track.arrivals.get(entry.key);
       if (!arrival && !this.#lane.awaits(entry)) continue;
-      if ((arrival?.heardAt ?? now) < from) continue;
-      const colour = theme.messages[entry.offset % COLOURS];
-      pen.strokeStyle = colour;
+      if ((arrival?.receivedAt ?? now) < from) continue;
+      pen.strokeStyle = pen.fillStyle = messageColour(entry);
       pen.lineWidth = 2.5;
-      // It lies in the server until it leaves; then it comes down.
+      // It waits in the server until it is sent.
       const leftAt = arrival?.leftAt ?? now;
       this.#line(x(entry.publishedAt), TOP, Math.max(x(leftAt), x(entry.publishedAt) + 1), TOP);
-      pen.fillStyle = colour;
       this.#disc(x(entry.publishedAt), TOP, 4);
       if (!arrival) continue;
-      this.#line(x(arrival.leftAt), TOP, x(arrival.heardAt), BOTTOM);
-      this.#place(entry, x(arrival.heardAt));
+      this.#line(x(arrival.leftAt), TOP, x(arrival.receivedAt), BOTTOM);
+      this.#place(entry, x(arrival.receivedAt));
     }
-    // Those without a number lie below those with one, and what is looked at lies on top.
+    // Messages without a number are drawn first, the selected one last.
     const rank = (pill) => (pill.key === selected?.key ? 2 : Number(pill.text !== ""));
     const ordered = this.#pills.toSorted((a, b) => rank(a) - rank(b));
     for (const pill of ordered) this.#pill(pill, pill.key === selected?.key);
   }
 
-  /** Messages heard together are stacked, those heard close to each other lose their numbers. */
+  /** Messages received together are stacked; of those received shortly after each other only one
+   * has its number. */
   #place(entry, x) {
     const text = String(entry.offset);
     const width = Math.max(PILL.height, text.length * 6.6 + 2 * PILL.pad);
@@ -176,35 +166,37 @@ export class Timeline {
 
   #pill({ entry, x, y, width, text }, isSelected) {
     const pen = this.#pen;
-    pen.fillStyle = theme.messages[entry.offset % COLOURS];
+    pen.fillStyle = messageColour(entry);
     if (isSelected) {
       const delay = `+${Math.round(entry.delays.get(this.#lane.id))} ms`;
-      pen.strokeStyle = theme.ink;
+      pen.strokeStyle = colour("ink");
       pen.lineWidth = 2;
       this.#box(x, y, width + 5, PILL.height + 5);
       pen.stroke();
-      this.#text(delay, x, BOTTOM + 21, theme.ink, "center");
-      pen.fillStyle = theme.messages[entry.offset % COLOURS];
+      // Beside the edges, so that it is not cut off there.
+      const inside = Math.max(28, Math.min(x, this.#canvas.clientWidth - 28));
+      this.#text(delay, inside, BOTTOM + 21, colour("ink"), "center");
+      pen.fillStyle = messageColour(entry);
     }
     if (!text && !isSelected) return this.#disc(x, y, 5);
     this.#box(x, y, width, PILL.height);
     pen.fill();
-    pen.font = `600 11px ${theme.font}`;
+    pen.font = `600 11px ${this.#font}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    pen.fillStyle = theme["on-message"];
+    pen.fillStyle = colour("on-message");
     pen.fillText(String(entry.offset), x, y + 0.5);
   }
 
-  /** A stroke from one side to the other, as far as it has come by now. */
+  /** A stroke from one side to the other, as far as it is known. */
   #crossing(start, end, y1, y2, now, x) {
     if (end !== undefined) return this.#line(x(start), y1, x(end), y2);
     return this.#line(x(start), y1, x(now), y1 + (y2 - y1) * 0.5);
   }
 
-  #bar(x1, x2, y, colour) {
-    this.#pen.globalAlpha = 0.38;
-    this.#pen.fillStyle = colour;
+  #bar(x1, x2, y, fill) {
+    this.#pen.globalAlpha = Number(value("bar-alpha"));
+    this.#pen.fillStyle = fill;
     this.#pen.fillRect(x1, y - BAR / 2, Math.max(x2 - x1, 1), BAR);
     this.#pen.globalAlpha = 1;
   }
@@ -227,15 +219,13 @@ export class Timeline {
     this.#pen.roundRect(x - width / 2, y - height / 2, width, height, height / 2);
   }
 
-  #text(text, x, y, colour, align = "left") {
-    this.#pen.font = `12px ${theme.font}`;
+  #text(text, x, y, fill, align = "left") {
+    this.#pen.font = `12px ${this.#font}`;
     this.#pen.textAlign = align;
     this.#pen.textBaseline = "alphabetic";
-    this.#pen.fillStyle = colour;
+    this.#pen.fillStyle = fill;
     this.#pen.fillText(text, x, y);
   }
 }
 
-function laneColour(id) {
-  return (theme[id] ??= getComputedStyle(document.documentElement).getPropertyValue(`--${id}`));
-}
+const messageColour = ({ offset }) => colour(`message-${offset % COLOURS}`);

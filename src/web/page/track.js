@@ -1,4 +1,4 @@
-// What a lane did and when, for the timeline to draw. All times are milliseconds by our clock.
+// The history of a lane, for its timeline. All times are milliseconds of this page's clock.
 
 const KEPT = 400;
 
@@ -7,15 +7,15 @@ export class Track {
   asks = [];
   /** Waiting in the browser between two requests: {from, to?}. */
   pauses = [];
-  /** Connections on which the server waits for something to say: {from, to?}. */
+  /** Connections on which the server waits for messages: {from, to?}. */
   streams = [];
   /** Times without a server: {from, to?}. */
   outages = [];
-  /** Times in which an open connection was silent: {from, to?}. */
+  /** Times in which an open connection received nothing: {from, to?}. */
   silences = [];
-  /** Messages: "epoch:offset" -> {leftAt, heardAt}. */
+  /** Messages: "epoch:offset" -> {leftAt, receivedAt}. */
   arrivals = new Map();
-  /** What is to be said about a moment: {at, text}. */
+  /** Notes at an instant: {at, text}. */
   notes = [];
 
   /** Adds an entry to one of the lists and returns it, to be completed later. */
@@ -25,12 +25,12 @@ export class Track {
     return entry;
   }
 
-  arrived(key, leftAt, heardAt) {
-    this.arrivals.set(key, { leftAt, heardAt });
+  arrived(key, leftAt, receivedAt) {
+    this.arrivals.set(key, { leftAt, receivedAt });
     if (this.arrivals.size > KEPT) this.arrivals.delete(this.arrivals.keys().next().value);
   }
 
-  /** Whatever is under way ends now: the connection is gone. */
+  /** Ends everything that is in progress: the connection is lost. */
   cut(at) {
     for (const ask of this.asks) ask.cutAt ??= ask.doneAt ? undefined : at;
     for (const span of [...this.pauses, ...this.streams, ...this.silences]) span.to ??= at;

@@ -1,5 +1,5 @@
-// A run as it goes. Its progress is a feed as well: the run publishes to a topic, and this page
-// hears it over a WebSocket, from the run's beginning.
+// A run in progress. The run publishes its progress to a topic, and this page receives it over a
+// WebSocket, from the beginning of the run.
 
 import { sleep } from "./clock.js";
 import { byId, element, isolated, setText, showMs } from "./dom.js";
@@ -8,7 +8,7 @@ import { subprotocols } from "./token.js";
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
 
-/** Shows what the run says: {what: "calibrating" | "cell" | "phase" | "done" | "finished", ...}. */
+/** Shows an event of the run, by its `what`. */
 const SHOW = {
   calibrating({ left_s }) {
     byId("progress").hidden = false;
@@ -37,7 +37,7 @@ const SHOW = {
   },
   finished({ run }) {
     byId("progress").value = 1;
-    setText(byId("now"), "The run is over.");
+    setText(byId("now"), "The run has ended.");
     byId("finished").replaceChildren("Its report: ", reportLink(run));
     listRuns();
   },
@@ -59,7 +59,7 @@ async function listRuns() {
   byId("no-runs").hidden = runs.length > 0;
 }
 
-/** Hears the topic until the connection is lost. */
+/** Receives the topic until the connection is lost. */
 function follow(cursor) {
   const path = `/topics/${TOPIC}/ws?${new URLSearchParams(cursor)}`;
   const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")), subprotocols);
@@ -79,6 +79,6 @@ listRuns();
 const cursor = { after: 0 };
 for (;;) {
   await follow(cursor);
-  if (!byId("progress").hidden) setText(byId("now"), "The run’s server is gone.");
+  if (!byId("progress").hidden) setText(byId("now"), "The connection to the run is lost.");
   await sleep(AGAIN_MS * (0.5 + Math.random()));
 }

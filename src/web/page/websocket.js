@@ -1,4 +1,4 @@
-// WebSocket: one request that turns into a connection on which both sides may speak at any time
+// WebSocket: one request that becomes a connection on which both sides may send at any time
 // (RFC 6455).
 //
 // On the wire:   GET /topics/{topic}/ws?epoch=..&after=..  Upgrade: websocket  ->  101, then frames
@@ -14,9 +14,9 @@ export const webSocket = {
   label: "WebSocket",
   waits: "waits in the server, on one connection",
   holdsConnection: false,
-  /** The open socket, for those who publish over it. */
+  /** The open socket, for publishing. */
   socket: null,
-  /** Those who wait for an acknowledgement, first come first. */
+  /** Callbacks that wait for an acknowledgement, in order. */
   unanswered: [],
 
   async subscribe(lane, signal) {
@@ -26,15 +26,15 @@ export const webSocket = {
     await openSocket(lane, path, head, signal, {
       heartbeatMs: () => lane.settings.heartbeatMs,
       opened: (socket) => (this.socket = socket),
-      heard: (text, leftAt) => {
+      received: (text, leftAt) => {
         const event = JSON.parse(text);
         lane.counts(0, frameBytes(utf8Bytes(text)));
-        if (event.event === "heartbeat") return lane.hears(event, leftAt);
+        if (event.event === "heartbeat") return lane.receives(event, leftAt);
         lane.exchange = { kind: "websocket", ...head, received: text, sent: lane.exchange?.sent };
         if (event.event === "published" || event.event === "error") {
           this.unanswered.shift()?.(event);
         } else {
-          lane.hears(event, leftAt);
+          lane.receives(event, leftAt);
         }
       },
       closed: () => {

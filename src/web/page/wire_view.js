@@ -1,44 +1,44 @@
-// The wire, on demand: a lane's newest exchange with the server, its bytes and what they say.
+// The wire view: the newest exchange of a lane with the server, its bytes and their meaning.
 
 import { eventText, frameHeaderBytes, utf8Bytes } from "./bytes.js";
 import { element, nameWithin } from "./dom.js";
 
-const MIRRORED = "The request’s lines are those that the server saw of an earlier request of "
-  + "this page (GET /mirror): a browser does not show its scripts what it sends.";
-const ASSEMBLED = "A browser shows its scripts nothing of this. The lines are put together from "
-  + "the request that the server mirrored, from the protocol, and from what this server writes.";
+const MIRRORED = "The request headers are those that the server received in an earlier request of "
+  + "this page (GET /mirror), since a browser does not show scripts what it sends.";
+const ASSEMBLED = "A browser does not show this to scripts. The lines are derived from the request "
+  + "that the server mirrored, from the protocol, and from what this server writes.";
 
 /** What a header is for; by the beginning of its name. */
 const MEANINGS = [
   ["host", "which site is meant: one address may serve many"],
   ["connection", "keep-alive: another request may follow; upgrade: what follows is not HTTP"],
   ["user-agent", "which browser; again with every request"],
-  ["accept-encoding", "which compression would be understood"],
+  ["accept-encoding", "which compression the client supports"],
   ["accept-language", "which languages the reader prefers"],
-  ["accept", "which formats are welcome"],
-  ["sec-fetch", "who asks, and for what: lets a server refuse other sites’ pages"],
+  ["accept", "which formats the client accepts"],
+  ["sec-fetch", "context of the request: lets a server reject pages of other sites"],
   ["sec-ch-ua", "which browser, in another way"],
-  ["sec-websocket-key", "16 random bytes in base64, to be answered"],
-  ["sec-websocket-accept", "SHA-1 of the key and a fixed text: the server does speak WebSocket"],
+  ["sec-websocket-key", "16 random bytes in base64, for sec-websocket-accept"],
+  ["sec-websocket-accept", "SHA-1 of key and a fixed text: the server knows WebSocket"],
   ["sec-websocket-version", "the one version there is, RFC 6455"],
   ["sec-websocket-protocol", "which protocol within it; carries the token, for scripts set no headers"],
-  ["sec-websocket-extensions", "offers compression; this server does not take it up"],
-  ["referer", "the page that asks"],
-  ["origin", "the site of the page that asks: here a server refuses foreign ones"],
+  ["sec-websocket-extensions", "offers compression; this server does not accept it"],
+  ["referer", "the page that sends the request"],
+  ["origin", "the site of that page; a server can reject other sites"],
   ["cookie", "what the site has stored in the browser; again with every request"],
-  ["upgrade", "what is to be spoken on this connection from now on"],
+  ["upgrade", "the protocol of this connection from here on"],
   ["content-type", "the format of the body"],
   ["content-length", "bytes of the body: so the browser knows where it ends"],
   ["transfer-encoding", "the body comes in chunks, each with its size, and need not end"],
-  ["cache-control", "nobody on the way may keep a copy, or use one"],
-  ["pragma", "no copy from a cache, in the words of HTTP/1.0"],
-  ["x-accel-buffering", "asks nginx to hand on each event at once"],
-  ["date", "when the server answered"],
+  ["cache-control", "caches must not store or use a copy"],
+  ["pragma", "the same for HTTP/1.0 caches"],
+  ["x-accel-buffering", "tells nginx to forward each event at once"],
+  ["date", "when the server responded"],
 ];
 
 const meaningOf = (name) => MEANINGS.find(([start]) => name.startsWith(start))?.[1] ?? "";
 
-/** Fills `panel` with the lane's newest exchange. It is not replaced unless one asks. */
+/** Fills `panel` with the newest exchange of the lane; updated only on request. */
 export function showWire(panel, lane, headingId) {
   const again = () => showWire(panel, lane, headingId);
   const newer = element("button", { type: "button", onclick: again });
@@ -57,7 +57,7 @@ const PARTS = {
   http: ({ up, down, body }) => [
     element("p", { className: "note" }, MIRRORED),
     headTable("Up: the request", up),
-    headTable("Down: the head of the answer", down),
+    headTable("Down: the response headers", down),
     batchTable(body),
   ],
   websocket: ({ up, down, received, sent }) => [
@@ -77,15 +77,15 @@ function handshake(up, down) {
   return [
     element("p", { className: "note" }, `Once, at the beginning. ${ASSEMBLED}`),
     headTable("Up: the request", up),
-    headTable("Down: the head of the answer", down),
+    headTable("Down: the response headers", down),
   ];
 }
 
-/** A table of [bytes as text, how many, what they say]. */
+/** A table of [bytes as text, their number, their meaning]. */
 function table(title, rows) {
   const total = rows.reduce((sum, [, bytes]) => sum + bytes, 0);
   const caption = element("caption", {}, `${title}: ${total.toLocaleString("en")} bytes`);
-  const names = ["On the wire", "Bytes", "What it says"];
+  const names = ["On the wire", "Bytes", "Meaning"];
   const column = (name) => element("th", { scope: "col" }, name);
   const heading = element("tr", {}, ...names.map(column));
   const body = rows.map(([text, bytes, meaning]) => {
@@ -102,12 +102,12 @@ function headTable(title, { startLine, headers }) {
     return [`${name}: ${shown}`, name.length + 2 + bytes + 2, meaningOf(name)];
   });
   const first = startLine.startsWith("GET")
-    ? "what is asked for: topic and way, and after which message of which epoch"
+    ? "the request: topic and transport, and the cursor"
     : "the status";
   return table(title, [
     [startLine, utf8Bytes(startLine) + 2, first],
     ...rows,
-    ["(empty line)", 2, "the end of the head"],
+    ["(empty line)", 2, "the end of the headers"],
   ]);
 }
 

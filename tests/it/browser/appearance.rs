@@ -194,13 +194,14 @@ async fn layout_does_not_shift_when_figures_appear_and_states_change() {
         browser.run("document.querySelector('#pause').click(); return true").await;
         browser.until_all(".lost", |lost| lost != "0").await;
         server.stop().await;
-        browser.until_all(".state", |state| state.starts_with("server gone")).await;
+        browser.until_all(".state", |state| state.starts_with("disconnected")).await;
         let (sum, moved) = layout_shifts(&browser).await;
         assert!(sum < 0.01, "the lanes at {width}: {sum}: {moved}");
 
         let server = TestServer::start().await;
         open(&browser, &server, "/lesson#race").await;
-        let has_figures = "return document.querySelector('#race .follow-title').textContent.startsWith('Message')
+        let has_figures =
+            "return document.querySelector('#race .follow-title').textContent.startsWith('Message')
             && document.querySelector('#race .messages').textContent > 1";
         browser.until(has_figures).await;
         let (sum, moved) = layout_shifts(&browser).await;
@@ -218,7 +219,7 @@ async fn page_passes_a_token_on_and_keeps_it_out_of_the_address() {
     std::fs::write(&file, KEY).expect("writes");
     let server = TestServer::with(|config| config.token_key = Some(file)).await;
     let Some(browser) = Browser::open(server.address).await else { return };
-    browser.until_all(".state", |state| state.starts_with("server gone")).await;
+    browser.until_all(".state", |state| state.starts_with("disconnected")).await;
     let short_polling = "#lane-short-polling .state";
     assert!(browser.text(short_polling).await.contains("#token="), "the remedy is named");
 
@@ -228,7 +229,7 @@ async fn page_passes_a_token_on_and_keeps_it_out_of_the_address() {
     let token = TokenKey::new(KEY.as_bytes()).expect("long enough").sign(&claims);
     open(&browser, &server, &format!("/?topic=room#token={token}")).await;
     quiet(&browser).await;
-    hear(&browser, 2).await;
+    receive(&browser, 2).await;
     let address = browser.run("return location.href").await;
     assert!(!address.as_str().expect("text").contains(&token), "{address}");
     browser.run("document.querySelectorAll('.wire').forEach((wire) => wire.click())").await;

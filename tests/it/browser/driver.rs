@@ -10,6 +10,7 @@ use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use poll_vs_push::client::{Dialer, HttpConnection};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -27,7 +28,7 @@ const MISSING: &str = "\nSKIPPED: no chromedriver, so the live page is not tried
 /// A browser with the live page open. End it with [`Browser::close`].
 pub struct Browser {
     pub client: Client,
-    driver: Child,
+    driver: Driver,
     driver_address: SocketAddr,
     _profile: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -182,19 +183,33 @@ impl Browser {
 
     pub async fn close(mut self) {
         soon(self.client.close()).await.expect("closes");
-        self.driver.kill().await.expect("ends");
+        self.driver.0.kill().await.expect("ends");
     }
 }
 
-async fn start_driver() -> Option<(Child, SocketAddr)> {
+/// chromedriver, which is the leader of a process group. Dropping it ends the whole group: after a
+/// failed test nobody else would end Chromium.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let leader = self.0.id().and_then(|id| Pid::from_raw(id as i32));
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+async fn start_driver() -> Option<(Driver, SocketAddr)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
+        .process_group(0)
         .spawn()
+        .map(Driver)
         .ok()?;
-    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+    let mut lines = BufReader::new(driver.0.stdout.take().expect("piped")).lines();
     loop {
         let line = soon(lines.next_line()).await.expect("text").expect("it says its port");
         let port = line.strip_prefix("ChromeDriver was started successfully on port ");

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::time::Duration;
 
 use ::redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
@@ -14,8 +12,10 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::file::{Durability, FeedFile};
-use super::stamps::{self, Messages};
-use super::{OlderMessages, StoreError};
+use super::rows::{Rows, TopicRow};
+use super::stamps;
+use super::trim::{FileRetention, trim, trim_all};
+use super::{OlderMessages, StoreError, failed, is_full};
 use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
 use crate::message::{Epoch, Message, NewMessage, Offset, TopicName};
@@ -40,75 +40,6 @@ pub struct Archive {
     database: Database,
     /// Its path, for messages.
     file: String,
-}
-
-/// What is kept of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TopicRow {
-    number: u32,
-    /// The oldest offset kept; `head + 1` if nothing is.
-    pub oldest: Offset,
-    pub head: Offset,
-    /// Of message objects, without what the file needs around them.
-    pub bytes: u64,
-}
-
-impl TopicRow {
-    fn new(number: u32) -> TopicRow {
-        TopicRow { number, oldest: 1, head: 0, bytes: 0 }
-    }
-
-    /// Messages kept.
-    pub fn messages(&self) -> u64 {
-        self.head + 1 - self.oldest
-    }
-
-    /// Keys of the messages kept.
-    fn keys(&self) -> RangeInclusive<(u32, Offset)> {
-        (self.number, self.oldest)..=(self.number, self.head)
-    }
-
-    fn from_row((number, oldest, head, bytes): (u32, Offset, Offset, u64)) -> TopicRow {
-        TopicRow { number, oldest, head, bytes }
-    }
-}
-
-/// The topics of a file.
-#[derive(Debug, Default)]
-pub struct Rows {
-    topics: HashMap<TopicName, TopicRow>,
-    /// Larger than every number in use. Counting the topics would not do: one commit can create
-    /// several, and a commit that only adds to existing topics creates none.
-    next_number: u32,
-}
-
-impl Rows {
-    /// Every topic, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &TopicRow)> {
-        self.topics.iter()
-    }
-
-    fn insert(&mut self, topic: TopicName, kept: TopicRow) {
-        self.next_number = self.next_number.max(kept.number.saturating_add(1));
-        self.topics.insert(topic, kept);
-    }
-
-    fn extend(&mut self, changed: HashMap<TopicName, TopicRow>) {
-        for (topic, kept) in changed {
-            self.insert(topic, kept);
-        }
-    }
-
-    /// Topics that share a number, sorted by name. Their messages have overwritten each other.
-    pub fn sharing_a_number(&self) -> Vec<&TopicName> {
-        let mut uses = HashMap::new();
-        for kept in self.topics.values() {
-            *uses.entry(kept.number).or_insert(0) += 1;
-        }
-        let mut shared: Vec<_> = self.iter().filter(|(_, kept)| uses[&kept.number] > 1).collect();
-        shared.sort_by_key(|(name, _)| *name);
-        shared.into_iter().map(|(name, _)| name).collect()
-    }
 }
 
 /// A message as it was stored.
@@ -345,7 +276,7 @@ impl Archive {
         &self,
         rows: &mut Rows,
         new: impl Iterator<Item = (TopicName, NewMessage)>,
-        retention: Retention,
+        retention: FileRetention,
     ) -> Result<Vec<Written>, StoreError> {
         let mut changed: HashMap<TopicName, TopicRow> = HashMap::new();
         let mut next_number = rows.next_number;
@@ -356,7 +287,7 @@ impl Archive {
             let mut topics = write.open_table(TOPICS).map_err(failed)?;
             for (topic, message) in new {
                 let kept = changed.entry(topic).or_insert_with_key(|topic| {
-                    rows.topics.get(topic).copied().unwrap_or_else(|| {
+                    rows.get(topic).copied().unwrap_or_else(|| {
                         next_number += 1;
                         TopicRow::new(next_number - 1)
                     })
@@ -370,8 +301,11 @@ impl Archive {
                 kept.bytes += message.len() as u64;
                 all_written.push(Written { offset, stored_at, message });
             }
-            for (topic, kept) in &mut changed {
-                trim(&mut messages, kept, retention)?;
+            for kept in changed.values_mut() {
+                trim(&mut messages, kept, retention.topic)?;
+            }
+            trim_all(&mut messages, rows, &mut changed, retention.total_bytes)?;
+            for (topic, kept) in &changed {
                 write_row(&mut topics, topic, kept)?;
             }
         }
@@ -431,45 +365,12 @@ fn write_row(
     Ok(())
 }
 
-/// Drops the oldest messages of a topic until `retention` is kept.
-fn trim(
-    messages: &mut Messages<'_>,
-    kept: &mut TopicRow,
-    retention: Retention,
-) -> Result<(), StoreError> {
-    let oldest_allowed = retention.oldest_allowed();
-    while kept.oldest <= kept.head {
-        let key = (kept.number, kept.oldest);
-        let exceeded = retention.is_exceeded_by(kept.messages() as usize, kept.bytes as usize);
-        let expired = || -> Result<bool, StoreError> {
-            let oldest = messages.get(key).map_err(failed)?;
-            Ok(oldest.is_some_and(|oldest| oldest.value().0 < oldest_allowed))
-        };
-        if !exceeded && (retention.age == Duration::MAX || !expired()?) {
-            break;
-        }
-        let Some(dropped) = messages.remove(key).map_err(failed)? else {
-            return Err(StoreError::Failed(format!("message {} is missing", kept.oldest)));
-        };
-        kept.bytes = kept.bytes.saturating_sub(dropped.value().1.len() as u64);
-        kept.oldest += 1;
-    }
-    Ok(())
-}
-
 /// A table that nobody has written yet is not there.
 fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
     match table {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(failed(error)),
-    }
-}
-
-fn failed(error: impl Into<::redb::Error>) -> StoreError {
-    match error.into() {
-        ::redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full,
-        other => StoreError::Failed(other.to_string()),
     }
 }
 
@@ -488,9 +389,4 @@ fn not_opened(file: String, error: DatabaseError) -> StoreError {
         DatabaseError::UpgradeRequired(_) => StoreError::UnknownFormat { file, why },
         _ => StoreError::Damaged { file, why },
     }
-}
-
-fn is_full(kind: ErrorKind) -> bool {
-    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

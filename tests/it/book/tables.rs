@@ -1,0 +1,194 @@
+//! The tables of the book, made from recorded results.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use poll_vs_push::capacity::CapacityRun;
+use poll_vs_push::units::Unit;
+use poll_vs_push::variant::Variant;
+
+use super::{read, root};
+
+/// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
+fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        "figures" => &[
+            ("latency.mean", "mean latency"),
+            ("latency.p99", "p99 latency"),
+            ("requests.per_subscriber_per_second", "requests per second and subscriber"),
+            ("requests.empty_share", "empty responses"),
+            ("bytes.per_message", "bytes per message"),
+            ("server.cpu_per_message", "server CPU per message"),
+        ],
+        "bytes" => &[
+            ("bytes.payload_per_message", "payload"),
+            ("bytes.framing_per_message", "framing"),
+            ("bytes.headers_per_message", "HTTP headers"),
+            ("bytes.tcp_ip_per_message", "TCP/IP headers"),
+            ("bytes.per_message", "all"),
+        ],
+        "recovery" => &[
+            ("recovery.noticed", "noticed it"),
+            ("recovery.back_mean", "mean time until a subscriber is back"),
+            ("recovery.latency_max", "longest wait for a message"),
+        ],
+        "loss" => &[
+            ("latency.p50", "median"),
+            ("latency.p99", "p99"),
+            ("latency.timeout_share", "late by a timeout"),
+        ],
+        "server" => &[
+            ("server.cpu_per_message", "server CPU per message"),
+            ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
+        ],
+        _ => panic!("no kind of table is called '{kind}'"),
+    }
+}
+
+pub const KINDS: [&str; 6] = ["figures", "bytes", "recovery", "loss", "server", "capacity"];
+
+/// The heading above the rows' names.
+fn corner(kind: &str) -> &'static str {
+    match kind {
+        "bytes" => "bytes per message",
+        "recovery" => "after the restart",
+        _ => "",
+    }
+}
+
+/// A file of results: `case,..,transport,..,figure,unit,value,..`.
+struct Results {
+    /// The cases of a scenario with several, each with its packet loss if that varies; one with an
+    /// empty name otherwise.
+    cases: Vec<String>,
+    /// The values and units by case, transport and figure.
+    values: HashMap<[String; 3], (f64, String)>,
+}
+
+impl Results {
+    fn of(path: &str) -> Results {
+        let text = read(path);
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let head = lines.next().expect("a head");
+        let column = |name| head.iter().position(|head| *head == name).expect("the column exists");
+        let key = ["case", "transport", "figure"].map(column);
+        let [unit, value] = ["unit", "value"].map(column);
+        let loss = head.iter().position(|head| *head == "loss");
+        let mut results = Results { cases: Vec::new(), values: HashMap::new() };
+        for line in lines {
+            let mut key = key.map(|column| line[column].to_owned());
+            if let Some(share) = loss.and_then(|column| line[column].parse().ok()) {
+                key[0] = with_loss(&key[0], share);
+            }
+            if !results.cases.contains(&key[0]) {
+                results.cases.push(key[0].clone());
+            }
+            if let Ok(number) = line[value].parse() {
+                results.values.insert(key, (number, line[unit].to_owned()));
+            }
+        }
+        results
+    }
+
+    /// A figure as text; `None` if it was not measured.
+    fn show(&self, case: &str, transport: &str, figure: &str) -> Option<String> {
+        let key = [case, transport, figure].map(str::to_owned);
+        let (value, base) = self.values.get(&key)?;
+        Some(unit(figure, base).show(*value))
+    }
+}
+
+/// The name of a case and its packet loss, if there is any.
+fn with_loss(case: &str, share: f64) -> String {
+    match share {
+        0.0 => case.to_owned(),
+        share if case.is_empty() => format!("loss {}", Unit::Share.show(share)),
+        share => format!("{case}, loss {}", Unit::Share.show(share)),
+    }
+}
+
+/// The unit in which a figure is shown; `base` is its unit in a file of results.
+fn unit(figure: &str, base: &str) -> Unit {
+    let is_share =
+        ["requests.empty_share", "recovery.noticed", "latency.timeout_share"].contains(&figure);
+    match base {
+        "s" => Unit::Seconds,
+        "B" => Unit::Bytes,
+        _ if is_share => Unit::Share,
+        _ => Unit::Count,
+    }
+}
+
+/// The figure that a comment asks for: `latency.p99 of docs/sample/results.csv: websocket`.
+pub fn value(comment: &str) -> String {
+    let (source, transport) = comment.split_once(": ").expect("a transport after a colon");
+    let (figure, path) = source.split_once(" of ").expect("a figure and a file");
+    Results::of(path)
+        .show("", transport, figure)
+        .unwrap_or_else(|| panic!("not measured: {comment}"))
+}
+
+/// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`. A
+/// sentence if there are no results yet.
+pub fn table(comment: &str) -> String {
+    let (source, transports) = comment.split_once(": ").expect("transports after a colon");
+    let (kind, path) = source.split_once(" of ").expect("a kind and a file");
+    if !root().join(path).exists() {
+        let name = Path::new(path).parent().and_then(Path::file_name).expect("a directory");
+        return format!("(This run has not been recorded yet: {}.)\n", name.display());
+    }
+    let transports: Vec<&str> = transports.split(' ').collect();
+    let rows = match kind {
+        "capacity" => capacity_rows(path, &transports),
+        _ => result_rows(kind, &Results::of(path), &transports),
+    };
+    let label = |name: &&str| {
+        let variant: Variant = name.parse().expect("a transport");
+        variant.label()
+    };
+    let labels: Vec<_> = transports.iter().map(label).collect();
+    let corner = [corner(kind), " "].concat();
+    let mut table = format!("| {}| {} |\n", corner.trim_start(), labels.join(" | "));
+    table += &format!("|---|{}\n", "---:|".repeat(transports.len()));
+    for (name, cells) in rows {
+        let cell = |cell: &Option<String>| match cell {
+            Some(text) => format!(" {text} |"),
+            None => " |".to_owned(),
+        };
+        table += &format!("| {name} |{}\n", cells.iter().map(cell).collect::<String>());
+    }
+    table
+}
+
+/// The name of a row, and its cell for each transport.
+type TableRow = (String, Vec<Option<String>>);
+
+/// The figures of a kind that some of the transports have, for each case.
+fn result_rows(kind: &str, results: &Results, transports: &[&str]) -> Vec<TableRow> {
+    let row = |case: &String, (figure, name): &(&str, &str)| {
+        let name = if case.is_empty() { (*name).to_owned() } else { format!("{case}: {name}") };
+        let cell = |transport: &&str| results.show(case, transport, figure);
+        let cells: Vec<_> = transports.iter().map(cell).collect();
+        cells.iter().any(Option::is_some).then_some((name, cells))
+    };
+    let of_case = |case| rows(kind).iter().filter_map(move |figure| row(case, figure));
+    results.cases.iter().flat_map(of_case).collect()
+}
+
+/// The result of a search for the largest load, and what ended it.
+fn capacity_rows(path: &str, transports: &[&str]) -> Vec<TableRow> {
+    let run: CapacityRun = serde_json::from_str(&read(path)).expect("the result of a search");
+    let result = |name: &str| run.results.iter().find(|one| one.variant.to_string() == name);
+    let of_each = |text: &dyn Fn(&poll_vs_push::capacity::Capacity) -> String| {
+        transports.iter().map(|name| result(name).map(text)).collect()
+    };
+    let cores = match run.server_cores {
+        Some(1) => " on one core".to_owned(),
+        Some(cores) => format!(" on {cores} cores"),
+        None => String::new(),
+    };
+    vec![
+        (format!("{}{cores}", run.over.label()), of_each(&|one| one.show(run.over))),
+        ("what ended the search".to_owned(), of_each(&|one| one.stopped_by.label().to_owned())),
+    ]
+}
