@@ -121,7 +121,7 @@ async fn invalid_arguments_are_errors_with_flag_and_value() {
         (&["--subscribers", "x"], "'x' for '--subscribers <N>': must be a whole number"),
         (&["--topics", "99999999999"], "'99999999999' for '--topics <N>': is too large"),
         (&["--rate", "x"], "'x' for '--rate <PER_SECOND>': must be a number"),
-        (&["serve", "--log-bytes", "-1"], "'-1' for '--log-bytes <BYTES>': must be a whole"),
+        (&["serve", "--log-bytes=-1"], "'-1' for '--log-bytes <BYTES>': must be a whole"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["serve", "--listen", "nowhere"], "--listen"),
