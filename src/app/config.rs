@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
-use crate::units::{count, duration};
+use crate::units::{count, duration, whole_number};
 
 /// Server limits and options.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -102,6 +102,7 @@ pub struct ServerConfig {
     pub h2_max_resets: usize,
     /// Longest topic name, bytes, at most 64
     #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES)]
+    #[arg(value_parser = whole_number::<usize>)]
     #[arg(value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,
     /// Topics of the server

@@ -12,7 +12,7 @@ use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, bills, terminal};
 use crate::scenario::{Headers, RATES};
-use crate::units::{parse_duration, show_duration};
+use crate::units::{number, parse_duration, show_duration, whole_number};
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,12 @@ The CPU and memory cost of one request, message and subscriber comes from a refe
 in, or from the run given with --costs. The output names the machine.")]
 pub struct Args {
     /// Number of subscribers
-    #[arg(long, value_name = "N", required_unless_present = "print_costs")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>,
+        required_unless_present = "print_costs")]
     subscribers: Option<u32>,
     /// Messages per second that each subscriber receives
-    #[arg(long, value_name = "PER_SECOND", required_unless_present = "print_costs")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = number,
+        required_unless_present = "print_costs")]
     rate: Option<f64>,
     /// Largest acceptable age of a message when it is received
     #[arg(
@@ -48,10 +50,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
     /// Number of topics over which the subscribers are distributed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number::<u32>)]
     topics: u32,
     /// Bytes of a message's text
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = whole_number::<u32>)]
     message_bytes: u32,
     /// Cost to minimise
     #[arg(long, value_enum, default_value_t = Cost::Cpu)]

@@ -16,7 +16,7 @@ use crate::report::TableStyle;
 use crate::report::figures::Figure;
 use crate::report::threshold::Condition;
 use crate::scenario::{Link, Overrides, Scenario, ScenarioError, Workload};
-use crate::units::{Unit, count, show_duration, significant};
+use crate::units::{Unit, count, number, show_duration, significant, whole_number};
 use crate::variant::Variant;
 
 /// The workload that is measured without `--scenario`.
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "CONDITION")]
     slo: Option<Condition>,
     /// Largest load to try [default: 100000 subscribers, or a rate of 10000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     most: Option<f64>,
     /// How close the result must be, as a share
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = precision)]
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Seed of the schedules
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "target")]
     target_file: Option<PathBuf>,
     /// Process id of a third-party server on this machine, to measure its CPU time and memory
-    #[arg(long, value_name = "PID", requires = "target_file")]
+    #[arg(long, value_name = "PID", requires = "target_file", value_parser = whole_number::<u32>)]
     pid: Option<u32>,
     /// PEM file with the certificate of an https:// target, or of its certificate authority
     #[arg(long, value_name = "FILE", requires = "target", hide = cfg!(not(feature = "tls")))]

@@ -26,7 +26,7 @@ use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
 use crate::text::causes;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
-use crate::units::show_duration;
+use crate::units::{show_duration, whole_number};
 use crate::variant::{Extra, Variant};
 
 /// The scenario that is measured without `--scenario`.
@@ -68,10 +68,10 @@ pub(super) struct Common {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Number of times each cell is measured
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     repeats: Option<u32>,
     /// Seed of the schedule and the polling phases
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,

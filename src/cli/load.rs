@@ -8,6 +8,7 @@ use super::compare::Common;
 use super::output::parse_file;
 use crate::load::ServerSource;
 use crate::load::target::Target;
+use crate::units::whole_number;
 
 /// Measure another server, described by a target file
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     target_file: PathBuf,
     /// Process id of the server on this machine, to measure CPU time and memory including children
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = whole_number::<u32>)]
     pid: Option<u32>,
 }
 

@@ -117,7 +117,11 @@ async fn help_has_examples() {
 
 #[tokio::test]
 async fn invalid_arguments_are_errors_with_flag_and_value() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&["--subscribers", "x"], "'x' for '--subscribers <N>': must be a whole number"),
+        (&["--topics", "99999999999"], "'99999999999' for '--topics <N>': is too large"),
+        (&["--rate", "x"], "'x' for '--rate <PER_SECOND>': must be a number"),
+        (&["serve", "--log-bytes", "-1"], "'-1' for '--log-bytes <BYTES>': must be a whole"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["serve", "--listen", "nowhere"], "--listen"),

@@ -273,7 +273,7 @@ async fn endless_responses_are_bounded_on_every_transport() {
             "the response body has more than",
         ),
         (
-            // A head without an end, and one of interim responses without end.
+            // A head without an end.
             "websocket",
             |path| {
                 let head = "HTTP/1.1 200 OK\r\n".to_owned();

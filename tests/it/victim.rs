@@ -50,7 +50,7 @@ impl Bystander {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().expect("a runtime").block_on(async {
                 let mut raw = Raw::connect_from(BYSTANDER, address).await;
-                let body = draft("hi");
+                let body = new_message("hi");
                 let head = "POST /topics/bystander/messages HTTP/1.1\r\nhost: localhost\r\n";
                 let post = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
                 while !stop.load(Relaxed) {
