@@ -25,7 +25,8 @@ enum NoBody {
 
 /// Reads the body, which may have [`ServerConfig::max_message_bytes_encoded`] bytes. The parts are
 /// copied into one buffer: a client can send one byte at a time, and each such part would keep a
-/// buffer of its own.
+/// buffer of its own. The buffer doubles as bytes arrive, up to the limit; `Content-Length` is not
+/// used, because a client could announce much and send nothing.
 ///
 /// # Errors
 /// If the body is too large, ends early, takes too long, or the client has no room for it.
@@ -68,16 +69,21 @@ async fn read_parts<B: Buf, E>(
     parts: impl Stream<Item = Result<B, E>>,
 ) -> Result<RequestBody, NoBody> {
     let mut parts = std::pin::pin!(parts);
-    let mut bytes = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
     while let Some(part) = parts.next().await {
         let mut part = part.map_err(|_| NoBody::EndedEarly)?;
         let size = bytes.len() + part.remaining();
         if size > limit {
             return Err(NoBody::TooLarge);
         }
-        // The message that is decoded from the body exists beside it.
-        let decoded = if size > FREE_BYTES { size.min(decoded_max) } else { 0 };
-        charge.set_unless_small(size + decoded).map_err(NoBody::OverLimit)?;
+        // The client is charged before the buffer grows, and for all of the buffer.
+        if size > bytes.capacity() {
+            let capacity = size.next_power_of_two().clamp(size, limit);
+            // The message that is decoded from the body exists beside it.
+            let decoded = if size > FREE_BYTES { size.min(decoded_max) } else { 0 };
+            charge.set_unless_small(capacity + decoded).map_err(NoBody::OverLimit)?;
+            bytes.reserve_exact(capacity - bytes.len());
+        }
         while part.has_remaining() {
             bytes.extend_from_slice(part.chunk());
             part.advance(part.chunk().len());

@@ -31,12 +31,12 @@ The CPU and memory cost of one request, message and subscriber comes from a refe
 in, or from the run given with --costs. The output names the machine.")]
 pub struct Args {
     /// Number of subscribers
-    #[arg(long, value_name = "N", required_unless_present = "print_costs")]
-    #[arg(value_parser = whole_number::<u32>)]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>,
+        required_unless_present = "print_costs")]
     subscribers: Option<u32>,
     /// Messages per second that each subscriber receives
-    #[arg(long, value_name = "PER_SECOND", required_unless_present = "print_costs")]
-    #[arg(value_parser = number)]
+    #[arg(long, value_name = "PER_SECOND", value_parser = number,
+        required_unless_present = "print_costs")]
     rate: Option<f64>,
     /// Largest acceptable age of a message when it is received
     #[arg(

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::app::client_of;
 
 /// The default of `RUST_LOG`. Libraries warn about what clients do.
 const DEFAULT_FILTER: &str = "poll_vs_push=info";
@@ -141,9 +144,15 @@ struct Address(Option<String>);
 impl Visit for Address {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == ADDRESS_FIELD {
-            self.0 = Some(format!("{value:?}"));
+            self.0 = Some(client_in(format!("{value:?}")));
         }
     }
+}
+
+/// The client that an address belongs to, as for the server's limits: for IPv6 its /64 network.
+fn client_in(address: String) -> String {
+    let parsed: Option<IpAddr> = address.parse().ok();
+    parsed.map_or(address, |address| client_of(address).to_string())
 }
 
 /// Standard error, until the window's bytes are used up.
@@ -196,6 +205,15 @@ mod tests {
         assert_eq!(allowed("one", None, start), LINES_PER_KIND - 2 * LINES_PER_ADDRESS);
         assert_eq!(allowed("two", None, start), LINES_PER_KIND);
         assert_eq!(allowed("one", Some("192.0.2.1"), start + WINDOW), LINES_PER_ADDRESS);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_one_count() {
+        let network = |address: &str| client_in(address.to_owned());
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:3::1"), network("2001:db8:1:2::1"));
+        assert_eq!(network("192.0.2.1"), "192.0.2.1");
+        assert_eq!(network("no address"), "no address");
     }
 
     #[test]

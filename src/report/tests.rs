@@ -306,3 +306,32 @@ fn control_characters_of_a_run_are_made_visible() {
         assert!(!text.contains(['\u{1b}', '\u{202e}']));
     }
 }
+
+/// Names and texts of a run, which may come from a stranger's file, are text in every output: no
+/// markup, no link, no formula of a spreadsheet.
+#[test]
+fn markup_and_formulas_of_a_run_are_inert() {
+    const MARKUP: &str = "<img src=x onerror=alert(1)> [link](javascript:alert(1)) `code` |";
+    let mut run = fixture::run();
+    for formula in ["=cmd|' /C calc'!A0", "+1+cmd", "-2+3+cmd", "@SUM(1)", "\t=1+1"] {
+        let foreign = format!("{formula} {MARKUP}");
+        run.scenario.title.clone_from(&foreign);
+        run.scenario.description.clone_from(&foreign);
+        run.scenario.name.clone_from(&foreign);
+        run.machine.cpu.clone_from(&foreign);
+        run.server.version.clone_from(&foreign);
+        for cell in &mut run.cells {
+            cell.case.clone_from(&foreign);
+        }
+        run.stopped_early = Some(stopped(&foreign));
+        let report = Report::new(&run);
+        let (html, markdown, csv) = (report.html(), report.markdown(), report.csv());
+        assert!(!html.contains("<img src=x") && !html.contains("href=\"javascript:"));
+        assert!(!markdown.contains("<img") && !markdown.contains("](javascript:"), "{markdown}");
+        for field in csv.lines().flat_map(|line| line.split(',')) {
+            let field = field.trim_start_matches('"');
+            let is_formula = field.starts_with(['=', '+', '-', '@', '\t']);
+            assert!(!is_formula || field.parse::<f64>().is_ok(), "{field}");
+        }
+    }
+}

@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::app::token::{BadKey, TokenKey};
-use crate::app::{App, BadLimits, ServerConfig};
+use crate::app::{App, BadLimits, MemoryBudget, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
 use crate::private_files::warn_if_exposed;
@@ -94,6 +94,8 @@ impl Server {
         let listener = TcpListener::from_std(listener).map_err(unusable)?;
         let config = ServerConfig { listen: listener.local_addr().map_err(unusable)?, ..config };
         config.check()?;
+        let MemoryBudget { connection, address: of_address, server } = MemoryBudget::of(&config);
+        debug!(connection, of_address, server, "bounds on the memory of clients, bytes");
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
             warn_if_exposed(file);
         }

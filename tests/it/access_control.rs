@@ -360,6 +360,16 @@ async fn logs_contain_neither_token_nor_key_at_any_level() {
     for status in ["200", "401"] {
         let token = if status == "200" { token.clone() } else { format!("{token}x") };
         let protocols = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
+        // Every route, with the token in the query.
+        for route in ROUTES {
+            let path = route.path.replace("{}", "room").replace("/{*}", "/");
+            let mut raw = Raw::connect(server.address).await;
+            let method = &route.methods[0];
+            let query = format!("EIO=4&transport=polling&wait=0&token={token}");
+            let request = format!("{method} {path}?{query} HTTP/1.1\r\nhost: localhost\r\n");
+            raw.send(format!("{request}content-length: 0\r\n\r\n")).await;
+            raw.response_without_body().await;
+        }
         for (path, headers) in [
             (format!("/topics/room/poll?token={token}"), String::new()),
             (format!("/socket.io/?EIO=4&transport=polling&token={token}"), String::new()),

@@ -1,12 +1,16 @@
-//! The end of a token: nothing that the server has not sent by then reaches its client, however
-//! slowly the client reads.
+//! The end of a token: no transport delivers messages published after it, and nothing that the
+//! server has not sent by then reaches its client, however slowly the client reads.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use poll_vs_push::app::token::{Claims, TokenKey};
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::{Transport, Variant};
 use tokio::io::AsyncReadExt as _;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Raw, TestServer, http2, soon};
+use crate::support::{Raw, TestServer, http2, options, soon};
 
 const KEY: &[u8] = b"a key of thirty-two bytes or more";
 /// Limit of the bytes that the client's kernel may have received before the end, which the server
@@ -95,5 +99,58 @@ async fn slow_reader_receives_nothing_that_the_kernel_holds_after_its_token_has_
         assert!((100..RECEIVED_BYTES_MAX).contains(&received), "{name}: {received} bytes");
     }
     server.until_all_have_left().await;
+    server.stop().await;
+}
+
+/// Microseconds since the Unix epoch.
+fn now_us() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros()
+}
+
+/// Every transport is served while the token is valid. No message that is published after the
+/// token's end is delivered, and the subscription ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_published_after_the_end_of_a_token_is_delivered_on_any_transport() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("key");
+    std::fs::write(&file, KEY).expect("writes");
+    let server = TestServer::with(|config| config.token_key = Some(file)).await;
+    let (token, left) = short_token();
+    let end_us = now_us() + left.as_micros();
+    let bearer = format!("Bearer {token}").parse().expect("ASCII");
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"];
+    let by_http2 = by_http2.map(|name| name.parse().expect("a variant"));
+    let variants: Vec<Variant> =
+        Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect();
+    let mut receiving = Vec::new();
+    for variant in variants {
+        let dialer = server.dialer().with_headers(&headers);
+        let subscribing = Subscriber::connect(variant, dialer, options(None));
+        let mut subscriber = soon(subscribing).await.expect("the token is valid");
+        let receiving_all = async move {
+            let (mut newest_us, mut received_us) = (0, 0);
+            while let Ok(update) = soon(subscriber.next()).await {
+                for message in update.messages {
+                    newest_us = message.text.parse().expect("a time");
+                    received_us = now_us();
+                }
+            }
+            (newest_us, received_us)
+        };
+        receiving.push((variant, AbortOnDropHandle::new(tokio::spawn(receiving_all))));
+    }
+    while now_us() < end_us + 1_500_000 {
+        server.publish(&now_us().to_string()).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (variant, task) in receiving {
+        let (newest_us, received_us): (u128, u128) = soon(task).await.expect("no panic");
+        let late_ms = received_us as f64 / 1e3 - end_us as f64 / 1e3;
+        println!("{variant}: the last message came {late_ms:.0} ms after the token's end");
+        assert!(newest_us > 0, "{variant} received nothing");
+        // The clock of the token has whole seconds, and so has its end.
+        assert!(newest_us <= end_us, "{variant}: {} us too late", newest_us - end_us);
+    }
     server.stop().await;
 }

@@ -238,3 +238,25 @@ async fn window_opened_during_a_pause_counts_on_http2() {
         }
     }
 }
+
+/// A client completes its upgrade after a pause that is longer than an upgrade may take.
+#[tokio::test]
+async fn upgrade_of_socket_io_continues_after_a_pause() {
+    let server = ChildServer::start(&[]);
+    let mut http = HttpConnection::new(Dialer::new(server.address));
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let opened = soon(http.get(path)).await.expect("a session");
+    let opened: serde_json::Value = serde_json::from_slice(&opened[1..]).expect("JSON");
+    let session = opened["sid"].as_str().expect("an id");
+    let mut socket = Raw::connect(server.address).await;
+    socket.upgrade(&format!("/socket.io/?EIO=4&transport=websocket&sid={session}")).await;
+    socket.send_frame(0x81, b"2probe").await;
+    assert_eq!(socket.frame().await, WireFrame::Text("3probe".into()));
+    pause(&server, tokio::time::sleep(Duration::from_secs(7))).await;
+    // Time in which an expired timer would end the upgrade.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    socket.send_frame(0x81, b"5").await;
+    socket.send_frame(0x81, b"40").await;
+    let WireFrame::Text(connected) = socket.frame().await else { panic!("no packet") };
+    assert!(connected.starts_with("40"), "{connected}");
+}

@@ -345,7 +345,7 @@ async fn the_largest_topics_give_way_when_the_file_is_full() {
     let feed = open();
     assert_eq!(
         texts(
-            &*named(&feed, "small")
+            &named(&feed, "small")
                 .read_after(at(&named(&feed, "small"), 0), 9)
                 .await
                 .expect("reads")

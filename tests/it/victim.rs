@@ -1,9 +1,13 @@
 //! A server in a separate process that is attacked, with default limits, and its resources:
-//! resident memory, bytes of log, file descriptors. Another client is served meanwhile.
+//! resident memory, bytes of log, file descriptors. Another client, of another address, is served
+//! meanwhile, and its response times are compared with those before the attack.
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use poll_vs_push::client::{Dialer, HttpConnection};
@@ -22,7 +26,72 @@ const LOG_BYTES: u64 = 1 << 20;
 /// How long an attacker continues while the server does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Time between two exchanges of the bystander.
+const BYSTANDER_PAUSE: Duration = Duration::from_millis(2);
+/// Exchanges of the bystander before the attack.
+const BYSTANDER_EXCHANGES: usize = 100;
+/// The last number of the bystander's address, 127.0.0.200.
+const BYSTANDER: u8 = 200;
+
+/// A client that publishes and polls all the time, in a thread of its own: the attacker must not
+/// delay it in this process.
+struct Bystander {
+    is_stopped: Arc<AtomicBool>,
+    /// Of each exchange.
+    times: Arc<Mutex<Vec<Duration>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bystander {
+    fn start(address: SocketAddr) -> Bystander {
+        let (is_stopped, times) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (stop, record): (_, Arc<Mutex<Vec<_>>>) = (is_stopped.clone(), Arc::clone(&times));
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().expect("a runtime").block_on(async {
+                let mut raw = Raw::connect_from(BYSTANDER, address).await;
+                let body = new_message("hi");
+                let head = "POST /topics/bystander/messages HTTP/1.1\r\nhost: localhost\r\n";
+                let post = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                while !stop.load(Relaxed) {
+                    let began = Instant::now();
+                    raw.send(&post).await;
+                    assert_eq!(raw.answer().await.status, 201);
+                    raw.get("/topics/bystander/poll", "").await;
+                    assert_eq!(raw.answer().await.status, 200);
+                    record.lock().expect("no panic").push(began.elapsed());
+                    tokio::time::sleep(BYSTANDER_PAUSE).await;
+                }
+            });
+        });
+        Bystander { is_stopped, times, thread: Some(thread) }
+    }
+
+    fn is_served(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// The 99th percentile since the last call, milliseconds.
+    fn take_p99_ms(&self) -> f64 {
+        let mut times = std::mem::take(&mut *self.times.lock().expect("no panic"));
+        times.sort();
+        let index = (times.len() * 99 / 100).min(times.len().saturating_sub(1));
+        times.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        self.is_stopped.store(true, Relaxed);
+        // A panic was reported by its own thread.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 pub struct Victim {
+    /// First, so that it ends before its server.
+    bystander: Bystander,
+    p99_ms_before: f64,
     server: ChildServer,
     directory: tempfile::TempDir,
     resident_before: usize,
@@ -34,8 +103,22 @@ impl Victim {
         let directory = tempfile::tempdir().expect("a directory");
         let log = File::create(directory.path().join("log")).expect("a file");
         let server = ChildServer::start_with_log(arguments, None, log);
-        let mut victim = Victim { server, directory, resident_before: 0, descriptors_before: 0 };
+        let bystander = Bystander::start(server.address);
+        let mut victim = Victim {
+            bystander,
+            p99_ms_before: 0.0,
+            server,
+            directory,
+            resident_before: 0,
+            descriptors_before: 0,
+        };
         victim.serves_others().await;
+        let is_measured = || {
+            let times = victim.bystander.times.lock().expect("no panic");
+            times.len() >= BYSTANDER_EXCHANGES
+        };
+        eventually("the bystander is served", is_measured).await;
+        victim.p99_ms_before = victim.bystander.take_p99_ms();
         victim.resident_before = victim.resident();
         victim.descriptors_before = victim.descriptors();
         victim
@@ -100,9 +183,17 @@ impl Victim {
         self.withstands_within(what, ONE_ADDRESS_BYTES).await;
     }
 
-    async fn withstands_within(&self, what: &str, limit: usize) {
+    /// Bytes by which resident memory has grown, once the attack has been read.
+    pub async fn grown(&self) -> usize {
         self.serves_others().await;
-        let grown = self.settled_resident().await.saturating_sub(self.resident_before);
+        let (before, during) = (self.p99_ms_before, self.bystander.take_p99_ms());
+        let ratio = during / before;
+        println!("  others' p99: {during:.2} ms, before {before:.2} ms, ratio {ratio:.1}");
+        self.settled_resident().await.saturating_sub(self.resident_before)
+    }
+
+    async fn withstands_within(&self, what: &str, limit: usize) {
+        let grown = self.grown().await;
         println!("{what}: resident memory grew by {} KiB", grown >> 10);
         assert!(grown <= limit, "{what}: {grown} bytes more than before");
     }
@@ -110,6 +201,7 @@ impl Victim {
     /// Checks what remains after they have disconnected.
     pub async fn recovers(&self, what: &str) {
         self.serves_others().await;
+        assert!(self.bystander.is_served(), "{what}: another client was refused");
         eventually("descriptors are closed", || self.descriptors() <= self.descriptors_before)
             .await;
         let log = std::fs::metadata(self.directory.path().join("log")).expect("a file").len();

@@ -173,20 +173,24 @@ async fn on_event(
     let arguments: Vec<&RawValue> =
         serde_json::from_str(packet.data).map_err(|_| Ending::INVALID)?;
     let name = arguments.first().and_then(|name| serde_json::from_str::<Cow<str>>(name.get()).ok());
-    let (name, arguments) = (name.ok_or(Ending::INVALID)?, &arguments[1..]);
+    let (name, first) = (name.ok_or(Ending::INVALID)?, arguments.get(1).copied());
     let is_echo = session.app.config.echo;
     match &*name {
         "message" if is_echo => {
-            let data = &json_array(Some("\"message-back\""), arguments);
+            let data = &json_array(Some("\"message-back\""), &arguments[1..]);
             echo(session, Packet { data, ..packet }, attachments)
         }
         "message-with-ack" if is_echo => {
             let kind = if attachments.is_empty() { Kind::Ack } else { Kind::BinaryAck };
-            let data = &json_array(None, arguments);
+            let data = &json_array(None, &arguments[1..]);
             echo(session, Packet { kind, data, ..packet }, attachments)
         }
-        "subscribe" if packet.namespace == MAIN => subscribe(session, arguments),
-        "publish" if packet.namespace == MAIN => publish(session, packet, arguments).await,
+        "subscribe" if packet.namespace == MAIN => subscribe(session, first),
+        "publish" if packet.namespace == MAIN => {
+            // There can be thousands, and publishing may wait for the disk.
+            drop(arguments);
+            publish(session, packet, first).await
+        }
         // As by any server that has no handler for it.
         _ => Ok(()),
     }
@@ -203,8 +207,8 @@ fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<
 }
 
 /// The first argument, read as JSON.
-fn argument<'a, T: Deserialize<'a>>(arguments: &[&'a RawValue]) -> Result<T, String> {
-    let json = arguments.first().map_or("null", |it| it.get());
+fn argument<'a, T: Deserialize<'a>>(first: Option<&'a RawValue>) -> Result<T, String> {
+    let json = first.map_or("null", |it| it.get());
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
@@ -213,8 +217,8 @@ fn shortened(error: String) -> String {
 }
 
 /// A client has one subscription at a time: another replaces the first.
-fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
-    let subscription = argument(arguments).and_then(|asked: Subscribe| {
+fn subscribe(session: &Session, first: Option<&RawValue>) -> Result<(), Ending> {
+    let subscription = argument(first).and_then(|asked: Subscribe| {
         let app = &session.app;
         let topic = app.topic_name(&asked.topic).map_err(|error| error.message)?;
         let query = Query {
@@ -239,11 +243,11 @@ fn subscribe(session: &Session, arguments: &[&RawValue]) -> Result<(), Ending> {
 async fn publish(
     session: &Session,
     packet: Packet<'_>,
-    arguments: &[&RawValue],
+    first: Option<&RawValue>,
 ) -> Result<(), Ending> {
     let (app, client) = (&session.app, &session.client);
     let stored = async {
-        let Publish { topic, new_message } = argument(arguments)?;
+        let Publish { topic, new_message } = argument(first)?;
         let topic = app.topic_name(&topic).map_err(|error| error.message)?;
         client.authorize_publish(app, &topic).map_err(|error| error.message)?;
         let json = new_message.to_string();

@@ -31,7 +31,7 @@ const READ_BUFFER_BYTES: usize = 1 << 10;
 const WRITE_BUFFER_BYTES: usize = 1 << 10;
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an upgrade may take, as in Node's server.
+/// How long an upgrade may take while the process runs, as in Node's server.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// In a box, since it is moved from task to task.
@@ -73,7 +73,7 @@ pub async fn upgrade(session: Arc<Session>, client: Client, upgrade: OnUpgrade) 
         expect(&mut socket, "5").await?;
         Some(socket)
     };
-    let probing = timeout(UPGRADE_TIMEOUT, Box::pin(probing));
+    let probing = session.app.pauses.timeout(UPGRADE_TIMEOUT, Box::pin(probing));
     let socket = session.app.drain.run_until_cancelled(probing).await;
     let socket = socket.and_then(Result::ok).flatten();
     session.end_upgrade(socket.is_some());
@@ -201,6 +201,13 @@ async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Resul
 /// itself: [`flush`] follows each frame that it has read.
 async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
     let mut frames = output.frames();
+    // A slow client keeps the frames alone.
+    drop(output);
+    let mut charge = session.client.account().charge();
+    charge.set_unless_small(frames.len()).map_err(|_| {
+        session.app.metrics.refused(Refusal::HeldBytes);
+        Ending::OVER_LIMIT
+    })?;
     let stream = socket.get_mut().get_mut();
     in_time(session, async { write_frames(stream, &mut frames).await.ok() }).await
 }

@@ -20,6 +20,7 @@ use warp::reply::Response;
 use super::frames::{TEXT, push_frame, write_frames};
 use super::handshake;
 use crate::app::charged_reads::ChargedReads;
+use crate::app::memory::Charge;
 use crate::app::response::to_response;
 use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
@@ -78,6 +79,8 @@ pub(super) struct Socket {
     has_unflushed: bool,
     /// What [`Socket::send`] has not written yet. It precedes any other frame.
     unwritten: Bytes,
+    /// For `unwritten`.
+    charge: Charge,
     app: Arc<App>,
     client: Client,
     heartbeat: Interval,
@@ -110,6 +113,7 @@ impl Socket {
         io: TokioIo<Upgraded>,
         visible: Option<Duration>,
     ) -> Socket {
+        let charge = client.account().charge();
         let io = ChargedReads::new(io, client.account());
         let message_bytes_max = app.config.max_message_bytes_encoded();
         let config = WebSocketConfig::default()
@@ -123,7 +127,17 @@ impl Socket {
         let visible = visible.map(|period| Box::new(app::heartbeat(period)));
         let stream = WhenWoken::new(stream);
         let (unwritten, has_unflushed, is_silent) = (Bytes::new(), false, false);
-        Socket { stream, has_unflushed, unwritten, app, client, heartbeat, visible, is_silent }
+        Socket {
+            stream,
+            has_unflushed,
+            unwritten,
+            charge,
+            app,
+            client,
+            heartbeat,
+            visible,
+            is_silent,
+        }
     }
 
     /// Sends the first event: where the subscription begins.
@@ -140,11 +154,19 @@ impl Socket {
         }
         self.client.check_token()?;
         let App { config, pauses, metrics, .. } = &*self.app;
+        let count = result.messages.len() as u64;
         self.unwritten = result.encoded(Transport::WebSocket, encode);
+        // A slow client keeps the frames alone.
+        drop(result);
+        if let Err(over) = self.charge.set_unless_small(self.unwritten.len()) {
+            self.unwritten = Bytes::new();
+            return Err(over.into());
+        }
         let writing = write_frames(self.stream.get_mut().get_mut(), &mut self.unwritten);
         let written = pauses.timeout(config.send_timeout, writing).await;
         written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
-        metrics.of(Transport::WebSocket).deliveries.inc_by(result.messages.len() as u64);
+        self.charge.set_unless_small(0)?;
+        metrics.of(Transport::WebSocket).deliveries.inc_by(count);
         Ok(())
     }
 

@@ -42,6 +42,21 @@ impl Raw {
         Raw(soon(TcpStream::connect(address)).await.expect("the server listens"))
     }
 
+    /// A connection from 127.0.0.`host` with the smallest possible kernel buffers.
+    pub async fn connect_narrow_from(host: u8, address: SocketAddr) -> Raw {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("loopback has it");
+        Raw(soon(socket.connect(address)).await.expect("the server listens"))
+    }
+
+    /// A connection from 127.0.0.`host`.
+    pub async fn connect_from(host: u8, address: SocketAddr) -> Raw {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("loopback has it");
+        Raw(soon(socket.connect(address)).await.expect("the server listens"))
+    }
+
     /// A connection with the smallest possible kernel buffers.
     pub async fn connect_narrow(address: SocketAddr) -> Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -68,6 +83,18 @@ impl Raw {
         let mut rest = Vec::new();
         let _ = soon(self.0.read_to_end(&mut rest)).await;
         String::from_utf8_lossy(&rest).into_owned()
+    }
+
+    /// Reads until at least so many bytes have come, and returns how many it were.
+    pub async fn read_at_least(&mut self, bytes: usize) -> usize {
+        let mut buffer = vec![0; 64 << 10];
+        let mut received = 0;
+        while received < bytes {
+            let count = soon(self.0.read(&mut buffer)).await.expect("more");
+            assert_ne!(count, 0, "the connection ended after {received} bytes");
+            received += count;
+        }
+        received
     }
 
     /// Sends as much as the server accepts before it closes the connection.
