@@ -5,7 +5,7 @@ use hyper::Method;
 use poll_vs_push::app::{MemoryBudget, ServerConfig};
 
 use crate::support::http2::{get, opening};
-use crate::support::{Raw, Scrape, new_message, frame, soon};
+use crate::support::{Raw, Scrape, frame, new_message, soon};
 use crate::victim::{MIB, Victim, flood};
 
 /// The last number of the attackers' address, 127.0.0.2.

@@ -5,7 +5,7 @@ use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::variant::Transport;
 
 use crate::support::http2::{get, opening};
-use crate::support::{Raw, TestServer, new_message, eventually, frame};
+use crate::support::{Raw, TestServer, eventually, frame, new_message};
 
 /// The last number of the attacker's address, 127.0.0.2, and of somebody else's.
 const ATTACKER: u8 = 2;
