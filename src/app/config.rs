@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::feed::store::{Durability, FileRetention, MemoryStore, RedbStore, Store, StoreError};
 use crate::feed::{Feed, FeedLimits, MESSAGE_OVERHEAD, Retention, TOPIC_OVERHEAD};
 use crate::message::{Epoch, TopicName};
-use crate::units::{count, duration, whole_number};
+use crate::units::{count, duration};
 
 /// Server limits and options.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
