@@ -192,8 +192,8 @@ fn cost(points: &[&PointResults]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
     use crate::packet_link::PathCounts;
+    use crate::report::fixture;
 
     #[test]
     fn both_links_are_compared_and_the_packet_link_is_held_against_its_parameters() {
