@@ -11,7 +11,7 @@ use poll_vs_push::scenario::Scenario;
 use poll_vs_push::transport::Subscriber;
 use poll_vs_push::validity::void_reasons;
 use poll_vs_push::variant::Transport;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
