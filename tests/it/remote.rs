@@ -63,7 +63,7 @@ impl Remote {
         let profile = Profile {
             one_way: ONE_WAY,
             jitter: Duration::ZERO,
-            loss: Loss { share: 0.0, burst_packets: 1.0 },
+            loss: Loss { share: 0.0, burst: Duration::ZERO },
             down_bit_s: None,
             up_bit_s: None,
             queue_bytes: 1 << 20,
