@@ -1,4 +1,5 @@
-//! What packet loss does to each transport: the deliveries that waited for a retransmission timeout.
+//! What packet loss does to each transport: the deliveries that waited for a retransmission
+//! timeout.
 
 use super::document::{Block, Field, Row, Table};
 use super::{PointResults, Report, figures};

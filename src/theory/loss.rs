@@ -82,8 +82,8 @@ impl SegmentLoss {
     pub fn of(workload: &Workload) -> SegmentLoss {
         let link = workload.packet_loss();
         let timeout_s = workload.mean_rtt().as_secs_f64() + TIMEOUT_MIN_S;
-        // With independent losses p RTO + p^2 2 RTO + p^3 4 RTO + ... = p RTO / (1 - 2 p). In bursts
-        // each retransmission has its own chance to be lost as well, which tends to p.
+        // With independent losses p RTO + p^2 2 RTO + p^3 4 RTO + ... = p RTO / (1 - 2 p). In
+        // bursts each retransmission has its own chance to be lost as well, which tends to p.
         let timeout = |number: i32| timeout_s * 2f64.powi(number);
         let last_s = timeout(RETRANSMISSIONS) / (1.0 - 2.0 * link.share);
         let mean_s = (0..RETRANSMISSIONS).rev().fold(last_s, |later_s, number| {

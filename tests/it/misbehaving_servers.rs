@@ -51,7 +51,9 @@ fn metrics(cpu: &str) -> FakeResponse {
         format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} 0\n")
     };
     let requests: String = Transport::ALL.into_iter().map(of).collect();
-    ok(&format!("process_cpu_seconds_total {cpu}\nprocess_resident_memory_bytes 5\n{requests}"))
+    let connections = "poll_vs_push_open_connections 0\n";
+    let memory = "process_resident_memory_bytes 5\n";
+    ok(&format!("process_cpu_seconds_total {cpu}\n{memory}{connections}{requests}"))
 }
 
 fn healthy() -> FakeResponse {

@@ -34,7 +34,8 @@ impl Scale {
         Scale::new(Kind::Linear, domain, range)
     }
 
-    /// Steps that grow with the value, for a domain that begins at 0 and has most of its points there.
+    /// Steps that grow with the value, for a domain that begins at 0 and has most of its points
+    /// there.
     pub fn root(domain: (f64, f64), range: (f64, f64)) -> Self {
         Scale::new(Kind::Root, domain, range)
     }

@@ -184,6 +184,8 @@ async fn layout_does_not_shift_when_figures_appear_and_states_change() {
         connected(&browser).await;
         let has_figures = |text: &str| text.replace(',', "").parse::<u64>().is_ok_and(|it| it > 1);
         browser.until_all(".messages", has_figures).await;
+        // From here on only the test publishes, so that its message stays the newest.
+        browser.keys("#rate", HOME).await;
         server.publish(&"a long text ".repeat(50)).await;
         until_all_have_heard(&browser, &format!("A: {}", "a long text ".repeat(50))).await;
         browser.run("document.querySelector('#pause').click(); return true").await;
