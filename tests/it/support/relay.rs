@@ -199,5 +199,5 @@ fn is_doubled(part: &[u8]) -> bool {
     let text = String::from_utf8_lossy(part);
     let offsets = text.split("{\"offset\":").skip(1);
     let digits = |rest: &str| rest.split(',').next().and_then(|text| text.parse::<u64>().ok());
-    offsets.filter_map(|rest| digits(rest)).any(|offset| offset % 7 == 0)
+    offsets.filter_map(digits).any(|offset| offset % 7 == 0)
 }
