@@ -1,10 +1,10 @@
-//! Tells the program which commit and which compiler it was built from, so that results can say so.
+//! Passes commit and compiler version to the program, which records them in results.
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    // Naming a path that is not there would make every build run this again.
+    // Naming a missing path would make every build run this script again.
     for path in [".git/HEAD", ".git/index"].into_iter().filter(|path| Path::new(path).exists()) {
         println!("cargo:rerun-if-changed={path}");
     }

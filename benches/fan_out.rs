@@ -1,9 +1,9 @@
 //! Deliveries per second: one topic, one publisher, and 100 to 10,000 subscribers.
 //!
-//! Messages are published as fast as they are received, a few ahead, so that nobody waits for the
-//! slowest subscriber of each message. The server is a process of its own. It shares the machine's
-//! cores with publisher and subscribers, so the time is what both can do together; below it stands
-//! the CPU time of the server alone for each delivery.
+//! Messages are published as fast as they are received, a few ahead, so that no subscriber waits
+//! for the slowest subscriber of each message. The server is a process of its own. It shares the
+//! machine's cores with publisher and subscribers, so the time is what both can do together; below
+//! it stands the CPU time of the server alone for each delivery.
 //!
 //! With the variable `NCHAN` set, nginx with nchan is measured beside it, transport by transport.
 
@@ -88,7 +88,7 @@ impl Stage {
         let Setting { program, transport, subscribers } = setting;
         let server = ServerProcess::start(program);
         let dialer = Dialer::new(server.address);
-        // A poller asks again at once: its interval would be all that is measured.
+        // A poller polls again at once: otherwise its interval would dominate the measurement.
         let interval = Duration::ZERO;
         let options = SubscribeOptions { interval, ..SubscribeOptions::new(support::topic()) };
         let target = server.target.clone();

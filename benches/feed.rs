@@ -29,8 +29,9 @@ fn main() {
 fn publish(criterion: &mut Criterion) {
     let topic = topic();
     criterion.bench_function("feed-publish", |bencher| {
-        let publish = |draft| topic.publish(draft).now_or_never().expect("memory is at once");
-        bencher.iter_batched(draft, publish, BatchSize::SmallInput);
+        let publish =
+            |new_message| topic.publish(new_message).now_or_never().expect("memory is at once");
+        bencher.iter_batched(new_message, publish, BatchSize::SmallInput);
     });
 }
 
@@ -38,7 +39,7 @@ fn publish(criterion: &mut Criterion) {
 fn read_after(criterion: &mut Criterion) {
     let topic = topic();
     for _ in 0..100 {
-        topic.publish(draft()).now_or_never().expect("memory is at once").expect("is stored");
+        topic.publish(new_message()).now_or_never().expect("memory is at once").expect("is stored");
     }
     let mut group = criterion.benchmark_group("feed-read-after");
     for messages in [0, 1, 10, 100] {
@@ -69,7 +70,7 @@ fn wake(criterion: &mut Criterion) {
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("feed-encode");
     for bytes in [100, 1_000, 10_000] {
-        let NewMessage { sender, .. } = draft();
+        let NewMessage { sender, .. } = new_message();
         let message = Message { offset: 1, published_at: 1, sender, text: "x".repeat(bytes) };
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(BenchmarkId::from_parameter(bytes), |bencher| {
@@ -83,7 +84,7 @@ fn topic() -> Arc<Topic> {
     feed.topic(&support::topic()).expect("room for one topic")
 }
 
-fn draft() -> NewMessage {
+fn new_message() -> NewMessage {
     NewMessage { sender: "A".to_owned(), text: "x".repeat(support::TEXT_BYTES) }
 }
 
@@ -116,7 +117,7 @@ impl Waiting {
         for _ in 0..publications {
             self.asleep.store(self.waiters, SeqCst);
             let published_at = Instant::now();
-            self.topic.publish(draft()).await.expect("is stored");
+            self.topic.publish(new_message()).await.expect("is stored");
             let all_woken = self.all_woken.recv().await.expect("waiters do not leave");
             sum += all_woken - published_at;
         }

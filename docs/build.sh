@@ -16,7 +16,7 @@ while IFS= read -r -d '' page; do
     for link in $links; do
         case $link in *:*) continue ;; esac
         if [ ! -e "$(dirname "$page")/$link" ]; then
-            echo "$page: nothing at $link" >&2
+            echo "$page: broken link: $link" >&2
             dead=1
         fi
     done

@@ -1,4 +1,4 @@
-//! Long polling: the client asks, and the server waits for a message before it answers.
+//! Long polling: the client polls, and the server waits for a message before it responds.
 //!
 //! Run it: `cargo run --example long_polling`. It takes about two seconds and prints what each
 //! side does, with the time since the start. `short_polling.rs`, `long_polling.rs`, `sse.rs` and
@@ -31,7 +31,7 @@ fn read_after(after: usize) -> Vec<(usize, &'static str)> {
 /// already.
 ///
 /// `subscribe` comes before `wait_for` looks at the list. In the opposite order, a message
-/// published between the look and the subscription would wake nobody.
+/// published between the two would wake no waiter.
 async fn wait_after(after: usize) {
     // `wait_for` fails only if the sender is dropped, and a static is never dropped.
     let _ = FEED.subscribe().wait_for(|messages| messages.len() > after).await;

@@ -1,4 +1,4 @@
-//! Short polling: the client asks again and again, and waits between two requests.
+//! Short polling: the client polls repeatedly, and waits between two requests.
 //!
 //! Run it: `cargo run --example short_polling`. It takes about two seconds and prints what each
 //! side does, with the time since the start. `short_polling.rs`, `long_polling.rs`, `sse.rs` and

@@ -32,7 +32,7 @@ fn read_after(after: usize) -> Vec<(usize, &'static str)> {
 /// already.
 ///
 /// `subscribe` comes before `wait_for` looks at the list. In the opposite order, a message
-/// published between the look and the subscription would wake nobody.
+/// published between the two would wake no waiter.
 async fn wait_after(after: usize) {
     // `wait_for` fails only if the sender is dropped, and a static is never dropped.
     let _ = FEED.subscribe().wait_for(|messages| messages.len() > after).await;
@@ -54,7 +54,7 @@ fn messages(after: usize) -> impl Reply {
 
 // ---- 3. The client -------------------------------------------------------------------------
 
-/// Sends one request and reads events from its response as they come. In a browser, `EventSource`
+/// Sends one request and reads events from its response as they arrive. In a browser, `EventSource`
 /// does all of this, and reconnects with the last `id` in the header `Last-Event-ID`.
 async fn subscribe(address: SocketAddr) -> Result<()> {
     // One TCP connection carries one request and its endless response.

@@ -32,7 +32,7 @@ fn read_after(after: usize) -> Vec<(usize, &'static str)> {
 /// already.
 ///
 /// `subscribe` comes before `wait_for` looks at the list. In the opposite order, a message
-/// published between the look and the subscription would wake nobody.
+/// published between the two would wake no waiter.
 async fn wait_after(after: usize) {
     // `wait_for` fails only if the sender is dropped, and a static is never dropped.
     let _ = FEED.subscribe().wait_for(|messages| messages.len() > after).await;
@@ -40,11 +40,11 @@ async fn wait_after(after: usize) {
 
 // ---- 2. The server -------------------------------------------------------------------------
 
-/// Answers `101 Switching Protocols`. From then on the connection carries WebSocket frames
-/// instead of HTTP. The accept key proves that the server speaks WebSocket (RFC 6455, section
-/// 4.2.2).
+/// Answers `101 Switching Protocols`. From then on the connection carries WebSocket frames instead
+/// of HTTP. The accept key proves that the server supports WebSocket (RFC 6455, section 4.2.2).
 fn messages(after: usize, upgrade: hyper::upgrade::OnUpgrade, key: String) -> impl Reply {
-    // The connection is ours once the response below has been sent; `push` waits for that.
+    // The upgraded connection is available once the response below has been sent; `push` waits for
+    // that.
     tokio::spawn(push(after, upgrade));
     let accept = derive_accept_key(key.as_bytes());
     let reply = with_header(StatusCode::SWITCHING_PROTOCOLS, "sec-websocket-accept", accept);
@@ -67,13 +67,13 @@ async fn push(mut after: usize, upgrade: hyper::upgrade::OnUpgrade) -> Result<()
 
 // ---- 3. The client -------------------------------------------------------------------------
 
-/// Opens a WebSocket and reads frames from it as they come.
+/// Opens a WebSocket and reads frames as they arrive.
 async fn subscribe(address: SocketAddr) -> Result<()> {
     log("client", "requests messages after 0");
     let url = format!("ws://{address}/messages/after/0");
     let (mut socket, _) = client_async(url, TcpStream::connect(address).await?).await?;
     for _ in MESSAGES {
-        // Each message comes with its offset. A real client keeps the last one: after a broken
+        // Each message contains its offset. A real client keeps the last one: after a broken
         // connection it connects again and continues from there.
         let frame = socket.next().await.context("the server closed the connection")??;
         log("client", &format!("receives {frame}"));

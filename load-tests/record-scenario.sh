@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs a scenario of load-tests/scenarios, given by name, and writes its report to load-tests/results,
 # or to docs/sample for the default scenario. Use an idle machine: other load changes the figures.
+# Then run load-tests/update-recorded.sh, which updates what is derived from the results.
 set -eu
 cd "$(dirname "$0")/.."
 

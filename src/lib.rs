@@ -22,7 +22,7 @@
 //! packet_link                           a TUN device that delays, drops and queues packets
 //! message variant measure units         messages; transports by name; histograms; units
 //! statistics  tls  usage                medians and rankings; certificates; CPU time and memory
-//! text  header_list  private           escaping of untrusted text; lists in headers; private files
+//! text  header_list  private_files     escaping of untrusted text; lists in headers; private files
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
@@ -46,7 +46,7 @@ pub mod measure;
 pub mod message;
 pub mod model;
 pub mod packet_link;
-pub mod private;
+pub mod private_files;
 pub mod report;
 pub mod run;
 pub mod scenario;

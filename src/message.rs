@@ -236,8 +236,8 @@ pub enum Event {
     Published { epoch: Epoch, offset: Offset },
     /// A frame of the client was rejected.
     Error { error: String },
-    /// Sent now and then to clients that ask for it: a browser shows its scripts neither the pings
-    /// of a WebSocket nor the comments of an event stream.
+    /// Sent at an interval to clients that request it: a browser hides from its scripts the pings
+    /// of a WebSocket and the comments of an event stream.
     Heartbeat,
 }
 

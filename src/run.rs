@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger, RoundTrips};
+use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 use crate::variant::Variant;
@@ -31,7 +32,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCell>,
     pub machine: Machine,
-    pub server: Server,
+    pub server: MeasuredServer,
     /// Processing time of a push and a poll on this machine, measured before the first cell.
     /// Without it, predictions are theory alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +124,7 @@ pub struct Machine {
 
 /// The server that was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
+pub struct MeasuredServer {
     /// True for a child process started for each cell, false for a `--target`.
     pub is_child: bool,
     /// The version that it reports, for example `poll-vs-push/0.1.0`.
@@ -303,7 +304,7 @@ impl ServerCost {
 /// that the run was too short or had too few subscribers.
 pub const ERROR_SHARE_MAX: f64 = 0.25;
 
-impl Server {
+impl MeasuredServer {
     /// Assumed resolution of the CPU clock, seconds. Our own server counts nanoseconds, but serving
     /// the two readings takes time; for other servers `/proc/PID/stat` counts ticks of 10 ms.
     pub fn cpu_clock_s(&self) -> f64 {
@@ -351,24 +352,13 @@ pub struct LinkUse {
     /// back. Not part of the generator's.
     pub cpu_s: f64,
     /// From subscriber to server.
-    pub up: LinkPackets,
+    pub up: PathCounts,
     /// From server to subscriber.
-    pub down: LinkPackets,
-    /// Packets that were lost although the link was not asked to lose them: it fell behind.
+    pub down: PathCounts,
+    /// Packets dropped beyond the configured loss, because the link fell behind.
     pub missed: u64,
     /// Actual minus planned instant at which packets arrived, microseconds.
     pub late_us: Histogram,
-}
-
-/// Packets of one direction, acknowledgements and retransmissions included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkPackets {
-    /// That entered the link.
-    pub packets: u64,
-    /// Of these, dropped as the loss demands.
-    pub lost: u64,
-    /// Of these, dropped because a queue was full.
-    pub overflowed: u64,
 }
 
 /// CPU time of processes other than generator and server in the steady state.

@@ -1,5 +1,5 @@
 //! TLS, both halves of it: the certificate that a server shows, and what its subscribers check it
-//! against. It is offered for HTTP/1.1 only; HTTP/2 is spoken without TLS.
+//! against. It is offered for HTTP/1.1 only; HTTP/2 is supported without TLS.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 
-use crate::private;
+use crate::private_files;
 
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why TLS cannot be spoken.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum BadCertificate {
-    #[error("'{file}' holds nothing of the kind that is needed, in PEM")]
+    #[error("'{file}' does not contain the required certificate or key in PEM format")]
     Pem { file: String, source: pem::Error },
-    #[error("certificate and key do not go together, or are not understood")]
+    #[error("certificate and key do not match, or have an unsupported format")]
     Rustls(#[from] rustls::Error),
     #[error("'{0}' cannot be the name in a certificate")]
     Name(String, #[source] InvalidDnsNameError),
 }
 
-/// How a server with the certificate in `cert` speaks TLS.
+/// The TLS configuration of a server with the certificate in `cert`.
 ///
 /// # Errors
 /// If a file does not hold what it should, or the two do not go together.
@@ -61,7 +61,7 @@ pub fn self_signed(directory: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let files = ["cert.pem", "key.pem"].map(|name| directory.join(name));
     let texts = [cert.pem(), key.serialize_pem()];
     for (file, text) in files.iter().zip(texts) {
-        private::creating().write(true).open(file)?.write_all(text.as_bytes())?;
+        private_files::creating().write(true).open(file)?.write_all(text.as_bytes())?;
     }
     Ok(files)
 }

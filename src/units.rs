@@ -3,6 +3,7 @@
 //! Values are stored in base units (seconds, bytes, fractions of one) and shown with three
 //! significant digits, the resolution of the histograms.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The unit of a figure.
@@ -173,6 +174,24 @@ pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, Stri
     let number = number.and_then(|number| T::try_from(number).ok());
     let [low, high] = [low, high].map(|bound| thousands(bound as i64));
     number.ok_or_else(|| format!("must be a whole number between {low} and {high}"))
+}
+
+/// Reads a whole number, as of a flag whose bounds are checked later.
+///
+/// # Errors
+/// Says what was wrong.
+pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let wrong = if is_number { "is too large" } else { "must be a whole number" };
+    text.parse().map_err(|_| wrong.to_owned())
+}
+
+/// Reads a number, as of a flag whose bounds are checked later.
+///
+/// # Errors
+/// If it is none.
+pub fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "must be a number".to_owned())
 }
 
 /// Reads a duration between `low` and `high`, as of a flag.

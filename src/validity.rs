@@ -200,7 +200,7 @@ fn lateness(cell: &Cell) -> Vec<Finding> {
     [void, mean, hiccups].into_iter().flatten().collect()
 }
 
-/// A packet link that did not do what it was asked to, if it did not.
+/// A packet link that deviated from its configuration, if any.
 fn link_behind(cell: &Cell) -> Option<Finding> {
     let link = cell.link.as_ref()?;
     let p99_s = quantile_s(&link.late_us, 0.99).unwrap_or(0.0);

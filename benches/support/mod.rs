@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes of a message's text, as in the default scenario.
 pub const TEXT_BYTES: usize = 100;
-/// Time limit of a delivery, more than ten times what any takes.
+/// Time limit of a delivery, more than ten times the longest one.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections established concurrently.
 const CONNECTING_MAX: usize = 128;
@@ -166,7 +166,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes to a server as `route` says.
+    /// Publishes to a server through `route`.
     pub fn new(server: SocketAddr, route: PublishRoute, topic: &TopicName) -> Publisher {
         Publisher {
             published: 0,
@@ -210,7 +210,7 @@ struct Progress {
     absent: u64,
     received: u64,
     wanted: u64,
-    /// When `received` came to be `wanted`.
+    /// When `received` reached `wanted`.
     reached_at: Option<Instant>,
 }
 

@@ -36,7 +36,7 @@ impl Program {
     }
 }
 
-/// How to talk to nchan.
+/// The paths and messages of nchan.
 fn nchan() -> Target {
     let toml = include_str!("../../load-tests/targets/nchan.toml");
     Target::from_toml(toml).expect("a valid target file")

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 cargo test --quiet --features solutions
-# A fault that does not compile would be no exercise.
+# An exercise must compile.
 cargo test --quiet --no-run
 for test in tests/*.rs; do
     name=$(basename "$test" .rs)

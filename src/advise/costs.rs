@@ -55,9 +55,19 @@ pub enum Origin {
 }
 
 impl Costs {
-    /// The built-in costs.
+    /// The built-in costs: those of the recorded default run.
     pub fn reference() -> Costs {
-        toml::from_str(include_str!("reference.toml")).expect("a test reads this file")
+        let mut costs: Costs =
+            toml::from_str(include_str!("reference.toml")).expect("a test reads this file");
+        costs.transports.values_mut().for_each(|own| own.origin = Origin::Reference);
+        costs
+    }
+
+    /// The costs as a TOML file, with four significant digits.
+    pub fn to_toml(&self) -> String {
+        let mut table = toml::Table::try_from(self).expect("costs are plain TOML");
+        table.iter_mut().for_each(|(_, value)| round(value));
+        table.to_string()
     }
 
     /// The costs that `run` measured, with those of the reference for transports that it did not
@@ -80,6 +90,17 @@ impl Costs {
             }
         }
         costs
+    }
+}
+
+/// Rounds every number in `value` to four significant digits.
+fn round(value: &mut toml::Value) {
+    match value {
+        toml::Value::Float(number) => {
+            *number = format!("{number:.3e}").parse().expect("a number as it was written");
+        }
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| round(value)),
+        _ => {}
     }
 }
 

@@ -95,10 +95,10 @@ impl Estimate {
         let sizes = with_headers(transport, need.headers, costs.sizes);
         let carried = traffic(transport, &workload, &sizes)?;
         let characteristics = Characteristics::of(transport, need, &sizes);
-        let records = if need.is_tls {
-            tls_records_s(transport, need.rate, prediction.requests_per_subscriber_s, &sizes)
-        } else {
-            [0.0; 2]
+        let requests = prediction.requests_per_subscriber_s;
+        let records = match need.is_tls {
+            true => tls_records_s(transport, need.rate, requests, &sizes),
+            false => [0.0; 2],
         };
         let [tls_up, tls_down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
         let subscribers = f64::from(need.subscribers);

@@ -64,12 +64,14 @@ fn nearest(
     let at = |factor: f64| choose(&parameter.moved(need, factor)).map(|choice| choice.transport);
     let step = furthest.powf(1.0 / f64::from(STEPS));
     let changed = (1..=STEPS).find(|index| at(step.powi(*index)) != present)?;
-    let (mut same, mut other) = (step.powi(changed - 1), step.powi(changed));
-    for _ in 0..20 {
-        let middle = (same * other).sqrt();
-        *(if at(middle) == present { &mut same } else { &mut other }) = middle;
-    }
+    let (mut before, mut other) = (step.powi(changed - 1), step.powi(changed));
+    // Where the new recommendation begins. Between two close costs a third may be recommended over
+    // less than a step, which is no change that matters.
     let becomes = at(other);
+    for _ in 0..20 {
+        let middle = (before * other).sqrt();
+        *(if at(middle) == becomes { &mut other } else { &mut before }) = middle;
+    }
     Some(Margin { parameter, at: parameter.of(need) * other, factor: other, becomes })
 }
 

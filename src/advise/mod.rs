@@ -113,7 +113,7 @@ pub struct Choice {
     pub transport: Transport,
     /// The cheapest transport and those whose cost is too close to it to decide, cheapest first.
     pub close: Vec<Transport>,
-    /// The cheapest, and those of `close` whose bytes are too close to the fewest to decide.
+    /// Those of `close` whose bytes are too close to the fewest of them to decide.
     pub finalists: Vec<Transport>,
     /// Cost of the next transport divided by that of the cheapest, at least 1. `None` if there is
     /// no other, or if the cheapest costs nothing.
@@ -144,8 +144,7 @@ impl Choice {
         let close = candidates.iter().map(|candidate| candidate.transport).collect();
         if cost != Cost::Bytes {
             let fewest = candidates.iter().map(|c| c.bytes).fold(f64::INFINITY, f64::min);
-            let is_frugal = |c: &Candidate| c.bytes <= fewest * BYTES_TOO_CLOSE;
-            candidates.retain(|candidate| candidate.cost == cheapest || is_frugal(candidate));
+            candidates.retain(|candidate| candidate.bytes <= fewest * BYTES_TOO_CLOSE);
         }
         let finalists: Vec<Transport> = candidates.iter().map(|c| c.transport).collect();
         let transport = *finalists.iter().min_by_key(|transport| simplicity(**transport).0)?;

@@ -1,5 +1,5 @@
-//! What one client address may take: connections and other things at the same time, publications in
-//! a second. The tables are bounded, so that many addresses cost no more than memory for that many.
+//! Limits per client address: concurrent resources such as connections, and publications per
+//! second. The tables are bounded, however many addresses there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -105,8 +105,8 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// True if there is room for one more address of its own. Buckets that are full again say no
-    /// more than none, and are dropped, though not more often than every [`SWEEP_INTERVAL`].
+    /// True if one more address can have its own bucket. Buckets that are full again carry no
+    /// information and are dropped, at most once per [`SWEEP_INTERVAL`].
     fn has_room(&mut self, per_s: f64, now: Instant) -> bool {
         let is_full = self.of_address.len() >= REMEMBERED;
         if is_full && self.swept_at.is_none_or(|at| now >= at + SWEEP_INTERVAL) {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_of_publications_and_then_the_rate() {
+    fn burst_of_one_second_is_allowed_and_then_the_rate() {
         let rates = Rates::new(10);
         let start = Instant::now();
         let allowed =

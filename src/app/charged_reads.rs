@@ -1,6 +1,6 @@
-//! A stream whose connection is charged for what has been read from it and is not processed yet:
-//! the parts of a WebSocket message. tungstenite keeps them until the message is complete, and does
-//! not say how many there are.
+//! A stream that charges its connection for bytes that were read and are not processed yet: the
+//! parts of a WebSocket message. tungstenite keeps them until the message is complete and does not
+//! report their size.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::forward_writes;
 use super::memory::{Account, Charge, OverLimit};
 
 /// A part of a message is kept twice until the next one arrives: in the buffer that it was read
@@ -34,7 +35,7 @@ impl<S> ChargedReads<S> {
         ChargedReads { stream, charge: account.charge(), held: 0, is_complete: false }
     }
 
-    /// A control frame with so many bytes of payload was read. It can be in the middle of a
+    /// A control frame with `payload_bytes` bytes of payload was read. It can be in the middle of a
     /// message.
     pub fn end_control_frame(&mut self, payload_bytes: usize) {
         self.held = self.held.saturating_sub(payload_bytes + CONTROL_FRAME_BYTES);
@@ -70,33 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ChargedReads<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ChargedReads<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    forward_writes!(stream);
 }
 
 #[cfg(test)]

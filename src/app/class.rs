@@ -15,7 +15,7 @@ use crate::measure::Histogram;
 use crate::message::TopicName;
 use crate::variant::Transport;
 
-/// A device or team that has not reported for so long has left.
+/// A device or team without a report for this time has left.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 /// Devices and teams at the same time.
 const DEVICES_MAX: usize = 1_000;
@@ -59,7 +59,7 @@ impl Settings {
 /// What a device tells the server every few seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct DeviceReport {
     /// A random name that the page chose.
     pub device: String,
     pub team: String,
@@ -144,7 +144,7 @@ impl Class {
     ///
     /// # Errors
     /// If a name is not valid, or there are too many devices, teams or delays.
-    pub fn report(&self, report: &Report) -> Result<Settings, ApiError> {
+    pub fn report(&self, report: &DeviceReport) -> Result<Settings, ApiError> {
         topic(&report.team)?;
         check_name("device", &report.device)?;
         let mut state = self.state();
@@ -180,7 +180,7 @@ impl Class {
     /// # Errors
     /// If `key` is not the teacher's, or a value is out of range.
     pub fn set(&self, key: &str, settings: Settings) -> Result<(), ApiError> {
-        // Digests, so that the time of the comparison says nothing about the key.
+        // Compares digests, so that the duration does not reveal the key.
         if Sha256::digest(key) != Sha256::digest(&self.key) {
             let text = "key: must be the one in the address that the server printed";
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));
@@ -275,9 +275,9 @@ fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
-    fn report(device: &str, team: &str, delays: &[f64]) -> Report {
+    fn report(device: &str, team: &str, delays: &[f64]) -> DeviceReport {
         let delays_ms = BTreeMap::from([(Transport::WebSocket, delays.to_vec())]);
-        Report { device: device.to_owned(), team: team.to_owned(), delays_ms }
+        DeviceReport { device: device.to_owned(), team: team.to_owned(), delays_ms }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The client that sent a request, and what it may do.
+//! The client that sent a request, and its rights.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub struct Remote {
     /// The address for the limits of one address; `None` if they do not apply.
     pub limited_address: Option<IpAddr>,
     pub peer: Peer,
-    /// What the connection is charged for.
+    /// The memory account of the connection.
     pub account: Account,
 }
 
@@ -82,7 +82,7 @@ impl Client {
         Ok(())
     }
 
-    /// What the client's connection is charged for.
+    /// The memory account of the client's connection.
     pub fn account(&self) -> &Account {
         &self.remote.account
     }
@@ -95,7 +95,7 @@ impl Client {
     /// Checks that the token has not expired since the request was authenticated.
     ///
     /// # Errors
-    /// If it has.
+    /// If it has expired.
     pub fn check_token(&self) -> Result<(), End> {
         let has_expired = self.claims.as_ref().is_some_and(|claims| claims.is_over());
         if has_expired { Err(End::TokenExpired) } else { Ok(()) }
@@ -146,7 +146,7 @@ mod tests {
             let config = ServerConfig { listen, token_key, ..ServerConfig::default() };
             Server::bind(config).await.expect("some port is free").app()
         };
-        let (guarded, open) = (app_with(Some(key)).await, app_with(None).await);
+        let (protected, open) = (app_with(Some(key)).await, app_with(None).await);
         let topic: TopicName = "room".parse().expect("a good name");
         let client = |exp: Option<Option<u64>>| {
             let all = vec!["*".to_owned()];
@@ -161,18 +161,19 @@ mod tests {
             let remote = Remote {
                 limited_address: None,
                 peer: Peer::default(),
-                account: guarded.memory.account(None),
+                account: protected.memory.account(None),
             };
             Client { remote: Arc::new(remote), claims }
         };
         for right in [Right::Subscribe, Right::Publish] {
             client(None).authorize(&open, right, &topic).expect("everybody may");
-            client(Some(None)).authorize(&guarded, right, &topic).expect("the token grants it");
+            client(Some(None)).authorize(&protected, right, &topic).expect("the token grants it");
             for exp in [None, Some(Some(1))] {
-                let refusal = client(exp).authorize(&guarded, right, &topic).expect_err("no right");
+                let refusal =
+                    client(exp).authorize(&protected, right, &topic).expect_err("no right");
                 assert_eq!(refusal.status, StatusCode::UNAUTHORIZED, "{right} {exp:?}");
             }
         }
-        assert_eq!(guarded.metrics.refusals(Refusal::Token), 4);
+        assert_eq!(protected.metrics.refusals(Refusal::Token), 4);
     }
 }

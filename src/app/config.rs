@@ -104,6 +104,7 @@ pub struct ServerConfig {
     pub h2_max_resets: usize,
     /// Longest topic name, bytes, at most 64
     #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES)]
+    #[arg(value_parser = whole_number::<usize>)]
     #[arg(value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,
     /// Topics of the server

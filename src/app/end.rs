@@ -44,7 +44,7 @@ pub enum End {
     InvalidText,
     /// The client broke another rule of the protocol.
     ProtocolError,
-    /// The server holds as much for the client as it may.
+    /// The client's memory budget is used up.
     OverLimit,
 }
 

@@ -147,7 +147,7 @@ pub struct AwakeSleep {
 }
 
 impl AwakeSleep {
-    /// Begins anew. The timer is set when it fires, and not each time.
+    /// Restarts. The timer is reset when it fires, not on each call.
     pub fn restart(&mut self) {
         self.start = Instant::now();
     }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_timeout_begins_anew_after_a_pause() {
+    async fn timeout_restarts_after_a_pause() {
         let pauses = Arc::new(PauseDetector::default());
         let start = Instant::now();
         std::thread::sleep(PAUSE + TICK);

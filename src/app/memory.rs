@@ -153,8 +153,9 @@ pub struct Charge {
 /// A client has no room for what it would be charged for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the server holds as much for this client as --max-held-bytes, --max-held-bytes-per-address or \
-     --max-held-bytes-total allows; try again later, and read what was sent before"
+    "the server holds as many bytes for this client as --max-held-bytes, \
+     --max-held-bytes-per-address or --max-held-bytes-total allows; read pending responses and try \
+     again later"
 )]
 pub struct OverLimit;
 

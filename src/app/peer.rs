@@ -1,8 +1,8 @@
 //! An accepted socket that can be watched while a response is being prepared.
 //!
-//! hyper is told to allow half-closed connections, since a client that has finished sending may
-//! still wait for its response (RFC 9112, section 9.6). It then no longer notices a client that is
-//! gone, so a long poll asks the socket itself.
+//! hyper is configured to allow half-closed connections, since a client that has finished sending
+//! may still wait for its response (RFC 9112, section 9.6). It then no longer notices a client that
+//! is gone, so a long poll observes the socket itself.
 
 use std::future::pending;
 use std::io;

@@ -12,7 +12,7 @@ use crate::feed::store::NatsError;
 use crate::feed::store::StoreError;
 use crate::message::BadInput;
 
-/// An error response: `{"error": "..."}`. The message says what is wrong and what would be right.
+/// An error response: `{"error": "..."}`. The message states what is wrong and what would be valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {

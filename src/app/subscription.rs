@@ -1,5 +1,5 @@
-//! A subscription: what a client asked to read, and everything that can end it. Read from path and
-//! query in the same way for every transport.
+//! A subscription: what a client requested, and everything that can end it. Path and query are
+//! parsed in the same way for every transport.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::variant::Transport;
 /// together do not time out together.
 const WAIT_SHARE: std::ops::RangeInclusive<f64> = 0.9..=1.0;
 
-/// The shortest interval of heartbeats that a client can ask for.
+/// The shortest interval of heartbeats that a client can request.
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 
 /// The query as the client sent it: every value still text, so that an error can quote it.
@@ -48,11 +48,11 @@ pub struct ReadOptions {
 impl Query {
     /// Checks the values.
     ///
-    /// `after` without `epoch` is taken to be of the present epoch, for people who type URLs; a
-    /// program sends back both, as it got them.
+    /// `after` without `epoch` refers to the present epoch, for manually typed URLs; a program
+    /// returns both as received.
     ///
     /// # Errors
-    /// Names the value that is wrong and says what would be right.
+    /// Names the invalid value and states the valid ones.
     pub fn check(&self, app: &App, topic: &Topic) -> Result<ReadOptions, ApiError> {
         let present = topic.head().epoch;
         let epoch = self.epoch.as_deref().map_or(Ok(present), str::parse)?;
@@ -82,7 +82,7 @@ impl Query {
     }
 }
 
-/// A request to read a topic, as it came.
+/// A request to read a topic, not yet validated.
 #[derive(Debug)]
 pub struct SubscribeRequest {
     pub topic: String,
@@ -114,7 +114,7 @@ pub struct Subscription {
     pub cursor: Cursor,
     /// How much one read may return.
     pub limit: ReadLimit,
-    /// How long a long poll waits: not at all for a client without a cursor, which asks for one.
+    /// How long a long poll waits: not at all for a client without a cursor, which requests one.
     pub wait: Duration,
     /// How often the client wants to see a heartbeat.
     pub heartbeat: Option<Duration>,
@@ -155,8 +155,8 @@ impl Subscription {
         })
     }
 
-    /// Resolves when the server has to end the subscription, and says why. Call it once and poll
-    /// the future again: each one has its place in a list behind a lock.
+    /// Resolves with the reason when the server has to end the subscription. Call it once and poll
+    /// the same future again: each future is registered in a list behind a lock.
     pub fn ended(&self) -> WhenWoken<Pin<Box<impl Future<Output = End> + Send + Sync + '_>>> {
         WhenWoken::new(Box::pin(self.wait_for_end()))
     }

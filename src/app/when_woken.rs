@@ -1,6 +1,6 @@
-//! Saves polls of a future, or a stream, that waits beside others. A task that is woken polls all
-//! that it waits for, and each of them may take locks and touch memory of its own, at every message
-//! of thousands of subscribers. This wrapper polls what is in it only if that asked for it.
+//! Avoids polls of a future, or a stream, in a task that waits for several. A woken task polls
+//! everything that it waits for, which takes locks and touches memory for every message to each of
+//! thousands of subscribers. This wrapper polls the wrapped value only if its own waker was called.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl<T> WhenWoken<T> {
         WhenWoken { flag: None, inner }
     }
 
-    /// The wrapped value, to be used in other ways. It is then polled whether it is woken or not.
+    /// The wrapped value. Polling it directly does not depend on its waker.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.inner
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_is_polled_when_it_is_woken_and_not_for_others() {
-        // In a task: the wakers of tasks can be told apart.
+        // In a task: the wakers of tasks can be compared.
         let task = tokio::spawn(async {
             let mut polls = 0;
             let (send, mut receive) = oneshot::channel::<u32>();

@@ -249,7 +249,7 @@ pub struct Plan {
 
 /// What happened in a search.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum SearchEvent<'a> {
     Started(Variant),
     Tried(Variant, &'a Trial),
     Found(&'a Capacity),
@@ -280,15 +280,15 @@ impl Plan {
     pub async fn search(
         &self,
         stop: &CancellationToken,
-        on_event: &(dyn Fn(Event<'_>) + Sync),
+        on_event: &(dyn Fn(SearchEvent<'_>) + Sync),
     ) -> Result<CapacityRun, SearchError> {
         let started_at = Timestamp::now();
         let mut server = String::new();
         let mut results = Vec::new();
         for variant in &self.scenario.transports {
-            on_event(Event::Started(*variant));
+            on_event(SearchEvent::Started(*variant));
             let capacity = self.search_one(*variant, stop, &mut server, on_event).await?;
-            on_event(Event::Found(&capacity));
+            on_event(SearchEvent::Found(&capacity));
             results.push(capacity);
         }
         Ok(CapacityRun {
@@ -313,7 +313,7 @@ impl Plan {
         variant: Variant,
         stop: &CancellationToken,
         server: &mut String,
-        on_event: &(dyn Fn(Event<'_>) + Sync),
+        on_event: &(dyn Fn(SearchEvent<'_>) + Sync),
     ) -> Result<Capacity, SearchError> {
         let workload = &self.scenario.workload;
         let start = self.over.of(workload);
@@ -328,7 +328,7 @@ impl Plan {
                 }
                 let number = trials.len() - first;
                 let trial = self.measure(variant, level, number, &trials, stop, server).await?;
-                on_event(Event::Tried(variant, &trial));
+                on_event(SearchEvent::Tried(variant, &trial));
                 trials.push(trial);
             };
             match verdict {

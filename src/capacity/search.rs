@@ -22,7 +22,7 @@ pub struct Bracket<R> {
     pub fails: Option<(f64, R)>,
 }
 
-/// Searches `range`; `attempt` says why a level fails, or that it holds.
+/// Searches `range`; `attempt` returns why a level fails, or that it holds.
 ///
 /// # Errors
 /// The first error of an attempt, which ends the search.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::output::{print, read_file, usage};
+use super::output::{parse_file, print, usage};
 use crate::advise::prices::PriceList;
 use crate::advise::{Cost, Costs, Need, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, bills, terminal};
 use crate::scenario::{Headers, RATES};
-use crate::units::{parse_duration, show_duration};
+use crate::units::{number, parse_duration, show_duration, whole_number};
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
@@ -31,22 +31,29 @@ The CPU and memory cost of one request, message and subscriber comes from a refe
 in, or from the run given with --costs. The output names the machine.")]
 pub struct Args {
     /// Number of subscribers
-    #[arg(long, value_name = "N")]
-    subscribers: u32,
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>,
+        required_unless_present = "print_costs")]
+    subscribers: Option<u32>,
     /// Messages per second that each subscriber receives
-    #[arg(long, value_name = "PER_SECOND")]
-    rate: f64,
+    #[arg(long, value_name = "PER_SECOND", value_parser = number,
+        required_unless_present = "print_costs")]
+    rate: Option<f64>,
     /// Largest acceptable age of a message when it is received
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    staleness: Duration,
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        required_unless_present = "print_costs"
+    )]
+    staleness: Option<Duration>,
     /// Round trip between subscriber and server
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
     /// Number of topics over which the subscribers are distributed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number::<u32>)]
     topics: u32,
     /// Bytes of a message's text
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = whole_number::<u32>)]
     message_bytes: u32,
     /// Cost to minimise
     #[arg(long, value_enum, default_value_t = Cost::Cpu)]
@@ -89,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let costs = costs(args.costs.as_deref())?;
     let prices = args.prices.as_deref().map(price_list).transpose()?;
     let text = if args.print_costs {
-        toml::to_string(&costs)?
+        costs.to_toml()
     } else {
         let advice = advise(&need(&args)?, &costs);
         match args.json {
@@ -121,31 +128,33 @@ fn costs(given: Option<&Path>) -> anyhow::Result<Costs> {
 }
 
 fn price_list(path: &Path) -> anyhow::Result<PriceList> {
-    let shown = path.display();
-    let text = read_file("--prices", path)?;
-    PriceList::parse(&text).map_err(|error| usage(format!("--prices {shown}: {error}")))
+    parse_file("--prices", path, PriceList::parse)
 }
 
 fn need(args: &Args) -> anyhow::Result<Need> {
-    let Args { subscribers, topics, rate, staleness, rtt, message_bytes, .. } = args;
+    let Args { topics, rtt, message_bytes, .. } = args;
+    // Present, or only the costs are printed.
+    let subscribers = args.subscribers.unwrap_or_default();
+    let rate = args.rate.unwrap_or_default();
+    let staleness = args.staleness.unwrap_or_default();
     let checks = [
-        (*subscribers >= 1, "subscribers", subscribers.to_string(), "must be at least 1"),
+        (subscribers >= 1, "subscribers", subscribers.to_string(), "must be at least 1"),
         (
-            (1..=*subscribers).contains(topics),
+            (1..=subscribers).contains(topics),
             "topics",
             topics.to_string(),
             "must be at least 1 and at most the number of subscribers",
         ),
         (
-            RATES.contains(rate),
+            RATES.contains(&rate),
             "rate",
             rate.to_string(),
             "must be between 0.000001 and 10,000 (messages per second)",
         ),
         (
-            (STALENESS_MIN..=DAY).contains(staleness),
+            (STALENESS_MIN..=DAY).contains(&staleness),
             "staleness",
-            show_duration(*staleness),
+            show_duration(staleness),
             "must be between 1us and 1d",
         ),
         (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
@@ -169,10 +178,10 @@ fn need(args: &Args) -> anyhow::Result<Need> {
     }
     let default_headers = if args.browser { Headers::Browser } else { Headers::Minimal };
     Ok(Need {
-        subscribers: args.subscribers,
+        subscribers,
         topics: args.topics,
-        rate: args.rate,
-        staleness_s: args.staleness.as_secs_f64(),
+        rate,
+        staleness_s: staleness.as_secs_f64(),
         rtt_s: args.rtt.as_secs_f64(),
         poll_interval_s: args.interval.map(|interval| interval.as_secs_f64()),
         message_bytes: args.message_bytes,

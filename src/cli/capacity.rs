@@ -8,15 +8,15 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::compare::{check_tls, dialer};
-use super::output::{EXIT_INTERRUPTED, note, print, print_styled, read_file, usage};
-use crate::capacity::{CapacityRun, Event, Objective, Over, Plan, SearchError, Trial};
+use super::output::{EXIT_INTERRUPTED, note, parse_file, print, print_styled, usage};
+use crate::capacity::{CapacityRun, Objective, Over, Plan, SearchError, SearchEvent, Trial};
 use crate::load::ServerSource;
 use crate::load::target::Target;
 use crate::report::TableStyle;
 use crate::report::figures::Figure;
 use crate::report::threshold::Condition;
 use crate::scenario::{Link, Overrides, Scenario, ScenarioError, Workload};
-use crate::units::{Unit, count, show_duration, significant};
+use crate::units::{Unit, count, number, show_duration, significant, whole_number};
 use crate::variant::Variant;
 
 /// The workload that is measured without `--scenario`.
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "CONDITION")]
     slo: Option<Condition>,
     /// Largest load to try [default: 100000 subscribers, or a rate of 10000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     most: Option<f64>,
     /// How close the result must be, as a share
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = precision)]
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Seed of the schedules
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "target")]
     target_file: Option<PathBuf>,
     /// Process id of a third-party server on this machine, to measure its CPU time and memory
-    #[arg(long, value_name = "PID", requires = "target_file")]
+    #[arg(long, value_name = "PID", requires = "target_file", value_parser = whole_number::<u32>)]
     pid: Option<u32>,
     /// PEM file with the certificate of an https:// target, or of its certificate authority
     #[arg(long, value_name = "FILE", requires = "target", hide = cfg!(not(feature = "tls")))]
@@ -148,11 +148,11 @@ async fn search(plan: &Plan) -> anyhow::Result<Option<CapacityRun>> {
     }
 }
 
-fn progress(plan: &Plan, event: &Event<'_>) -> String {
+fn progress(plan: &Plan, event: &SearchEvent<'_>) -> String {
     let over = plan.over;
     match event {
-        Event::Started(variant) => format!("{}: searching", variant.label()),
-        Event::Tried(variant, trial) => {
+        SearchEvent::Started(variant) => format!("{}: searching", variant.label()),
+        SearchEvent::Tried(variant, trial) => {
             let outcome = match &trial.failure {
                 None => "held".to_owned(),
                 Some((stop, detail)) => format!("failed, {}: {detail}", stop.label()),
@@ -160,7 +160,7 @@ fn progress(plan: &Plan, event: &Event<'_>) -> String {
             let label = variant.label();
             format!("{label}: {}: {outcome}{}", over.count(trial.level), usage_of(plan, trial))
         }
-        Event::Found(found) => {
+        SearchEvent::Found(found) => {
             let stopped = found.stopped_by.label();
             format!("{}: {} (stopped by {stopped})", found.variant.label(), found.show(over))
         }
@@ -192,11 +192,7 @@ impl Args {
         let (source, known) = self.source()?;
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-            Some(path) => {
-                let text = read_file("--scenario", path)?;
-                let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
-                Scenario::from_toml(&text).map_err(wrong)?
-            }
+            Some(path) => parse_file("--scenario", path, Scenario::from_toml)?,
         };
         if scenario.sweep.is_some() || !scenario.cases.is_empty() {
             return Err(usage("--scenario: a search needs one workload, without cases and sweep"));
@@ -255,9 +251,7 @@ impl Args {
         let Some(path) = &self.target_file else {
             return Ok((ServerSource::Target { dialer }, None));
         };
-        let text = read_file("--target-file", path)?;
-        let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
-        let target = Target::from_toml(&text).map_err(wrong)?;
+        let target = parse_file("--target-file", path, Target::from_toml)?;
         let known = target.transports();
         let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: self.pid };
         Ok((source, Some(known)))

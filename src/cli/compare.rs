@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::directory::RunDirectory;
 use super::output::{
-    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, print, print_styled, read_file, usage,
+    EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, parse_file, print, print_styled, usage,
 };
 use super::progress::ProgressLine;
 use super::target_url::TargetUrl;
@@ -26,7 +26,7 @@ use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
 use crate::text::causes;
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
-use crate::units::show_duration;
+use crate::units::{show_duration, whole_number};
 use crate::variant::{Extra, Variant};
 
 /// The scenario that is measured without `--scenario`.
@@ -69,10 +69,10 @@ pub(super) struct Common {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     transports: Option<Vec<Variant>>,
     /// Number of times each cell is measured
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     repeats: Option<u32>,
     /// Seed of the schedule and the polling phases
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>)]
     seed: Option<u64>,
     #[command(flatten)]
     overrides: Overrides,
@@ -133,7 +133,7 @@ impl Common {
         if self.no_calibration {
             load_test = load_test.uncalibrated();
         }
-        // Before the namespace, which nobody outside of it can reach.
+        // Before entering the namespace, which cannot be reached from outside.
         let watched = self.watch.map(Watch::listen).transpose()?;
         if load_test.uses_packet_link() {
             packet_link::enter()?;
@@ -238,11 +238,7 @@ impl Common {
     fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
         let mut scenario = match &self.scenario {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
-            Some(path) => {
-                let text = read_file("--scenario", path)?;
-                let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
-                Scenario::from_toml(&text).map_err(wrong)?
-            }
+            Some(path) => parse_file("--scenario", path, Scenario::from_toml)?,
         };
         scenario.workload = self.overrides.applied_to(&scenario.workload);
         for case in &mut scenario.cases {

@@ -12,6 +12,7 @@ use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, StoreError, TopicRow};
 use crate::message::{Epoch, Message, TopicName};
 use crate::text::causes;
+use crate::units::whole_number;
 
 /// List the stored topics and messages of a server
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "TOPIC")]
     topic: Option<TopicName>,
     /// Show only messages after this offset
-    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    #[arg(long, value_name = "OFFSET", default_value_t = 0, value_parser = whole_number::<u64>)]
     after: u64,
     /// Print JSON lines: the messages of all topics, or of --topic
     #[arg(long)]

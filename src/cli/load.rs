@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::compare::Common;
-use super::output::{read_file, usage};
+use super::output::parse_file;
 use crate::load::ServerSource;
 use crate::load::target::Target;
+use crate::units::whole_number;
 
 /// Measure another server, described by a target file
 #[derive(Debug, clap::Args)]
@@ -31,16 +32,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     target_file: PathBuf,
     /// Process id of the server on this machine, to measure CPU time and memory including children
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = whole_number::<u32>)]
     pid: Option<u32>,
 }
 
 /// Measures the server and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let path = &args.target_file;
-    let text = read_file("--target-file", path)?;
-    let wrong = |error| usage(format!("--target-file {}: {error}", path.display()));
-    let target = Target::from_toml(&text).map_err(wrong)?;
+    let target = parse_file("--target-file", &args.target_file, Target::from_toml)?;
     let known = target.transports();
     let dialer = args.common.dialer(&args.target)?;
     let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: args.pid };

@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::app::client_of;
 
-/// What is logged unless `RUST_LOG` says otherwise. Libraries warn about what clients do.
+/// The default of `RUST_LOG`. Libraries warn about what clients do.
 const DEFAULT_FILTER: &str = "poll_vs_push=info";
 /// The field of an event that holds the address of the client that caused it.
 const ADDRESS_FIELD: &str = "address";
@@ -59,7 +59,7 @@ struct Window {
     /// By the name of the event's place in the code.
     kinds: HashMap<&'static str, u32>,
     addresses: HashMap<Option<String>, u32>,
-    /// Lines left out in this window, and in those before it that no line has told of yet.
+    /// Lines left out in this window and in earlier ones, not reported yet.
     suppressed: u64,
     untold: u64,
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_beyond_those_told_apart_share_one_count() {
+    fn addresses_beyond_the_table_share_one_count() {
         let mut window = Window::new(Instant::now(), 0);
         let allowed = (0..20_000).filter(|it| window.allow("kind", Some(it.to_string()))).count();
         assert!(allowed as u32 <= LINES_PER_KIND);

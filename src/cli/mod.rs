@@ -107,9 +107,7 @@ fn load_runtime() -> io::Result<Runtime> {
 
 /// Reads a run; `name` is the flag that names it, or empty.
 fn read_run(name: &str, path: &Path) -> anyhow::Result<Run> {
-    let text = output::read_file(name, path)?;
-    let file = path.display();
-    Run::from_json(&text).map_err(|error| {
-        output::usage(format!("{name} {file}: {}", causes(&error.into())).trim_start())
+    output::parse_file(name, path, |text| {
+        Run::from_json(text).map_err(|error| causes(&error.into()))
     })
 }

@@ -29,14 +29,21 @@ pub fn usage(text: impl Display) -> anyhow::Error {
     UsageError(text.to_string()).into()
 }
 
-/// Reads a file that the command line names: `name` is the flag before it, or empty.
+/// Reads and parses a file that the command line names: `name` is the flag before it, or empty.
 ///
 /// # Errors
-/// A usage error if it cannot be read.
-pub fn read_file(name: &str, path: &Path) -> anyhow::Result<String> {
+/// A usage error if it cannot be read or is invalid.
+pub fn parse_file<T, E: Display>(
+    name: &str,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> anyhow::Result<T> {
     let file = path.display();
-    std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("{name} {file}: cannot be read: {error}").trim_start()))
+    let invalid =
+        |error: &dyn Display| usage(format!("{name} {file}: {error}").trim_start().to_owned());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| invalid(&format_args!("cannot be read: {error}")))?;
+    parse(&text).map_err(|error| invalid(&error))
 }
 
 /// Prints lines to standard output, with control characters escaped.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::output::{print, read_file, usage};
+use super::output::{parse_file, print, usage};
 use crate::report::document::{Block, Field, Row, Section, Table};
 use crate::report::{TableStyle, terminal};
 use crate::scenario::{Overrides, Process, Scenario, SweepPoint, Workload};
@@ -64,11 +64,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
             workload: Workload::default(),
             transports: Transport::ALL.map(Variant::from).to_vec(),
         }],
-        Some(path) => {
-            let text = read_file("--scenario", path)?;
-            let wrong = |error| usage(format!("--scenario {}: {error}", path.display()));
-            Scenario::from_toml(&text).map_err(wrong)?.points()
-        }
+        Some(path) => parse_file("--scenario", path, Scenario::from_toml)?.points(),
     };
     for point in &mut points {
         point.workload = args.workload.applied_to(&point.workload);

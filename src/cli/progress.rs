@@ -1,11 +1,13 @@
-//! Shows the current step of a run and the remaining time: as one updated line on a terminal, as
-//! occasional lines of text otherwise.
+//! Shows the current step of a run and the remaining time: as one updated line on a terminal, as a
+//! line every few seconds otherwise.
 
 use std::io::IsTerminal as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::sleep_until;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::output::note;
 use crate::load::{CellPhase, Progress};
@@ -13,16 +15,16 @@ use crate::load::{CellPhase, Progress};
 /// Time between two redraws.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Longest time without output if standard error is not a terminal. Lines are printed only at the
-/// start of a phase.
-const QUIET_MAX: Duration = Duration::from_secs(30);
+/// Longest time without a line if standard error is not a terminal.
+const QUIET_MAX: Duration = Duration::from_secs(5);
 
 /// The progress display.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
-    is_terminal: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Prints lines during long phases; `None` on a terminal.
+    printing: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -31,26 +33,30 @@ struct State {
     /// Estimated end of the run.
     end: Instant,
     cell: String,
+    phase: &'static str,
     /// When the last line was printed, if standard error is not a terminal.
     printed_at: Instant,
 }
 
 impl ProgressLine {
-    /// A display for a run that takes about `whole`.
+    /// A display for a run that takes about `whole`. Needs a Tokio runtime.
     pub fn new(whole: Duration) -> ProgressLine {
         let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
         let bar = ProgressBar::new(1_000).with_style(style);
         bar.enable_steady_tick(TICK);
         let now = Instant::now();
-        let state = State { whole, end: now + whole, cell: String::new(), printed_at: now };
-        let is_terminal = std::io::stderr().is_terminal();
-        ProgressLine { bar, is_terminal, state: Mutex::new(state) }
+        let (cell, phase) = (String::new(), "starting");
+        let state = State { whole, end: now + whole, cell, phase, printed_at: now };
+        let state = Arc::new(Mutex::new(state));
+        let printing = (!std::io::stderr().is_terminal())
+            .then(|| AbortOnDropHandle::new(tokio::spawn(print_during_phases(state.clone()))));
+        ProgressLine { bar, state, printing }
     }
 
     /// Shows the current step.
     pub fn show(&self, progress: &Progress<'_>) {
-        let mut state = self.state.lock().expect("no panic under this lock");
-        let phase = match progress {
+        let mut state = lock(&self.state);
+        state.phase = match progress {
             Progress::Calibrating { left } => {
                 state.end = Instant::now() + *left;
                 state.cell = "before the first cell".to_owned();
@@ -73,20 +79,49 @@ impl ProgressLine {
                 "failed"
             }
         };
-        let left = state.end.saturating_duration_since(Instant::now());
-        let done = 1.0 - left.as_secs_f64() / state.whole.as_secs_f64().max(1e-9);
         let begins = matches!(progress, Progress::Calibrating { .. } | Progress::Cell { .. });
-        if !self.is_terminal && (begins || state.printed_at.elapsed() >= QUIET_MAX) {
-            state.printed_at = Instant::now();
-            note(format!("{}: {phase}; about {} s left", state.cell, left.as_secs()));
+        if begins && self.printing.is_some() {
+            state.print();
         }
+        let left = state.left();
+        let done = 1.0 - left.as_secs_f64() / state.whole.as_secs_f64().max(1e-9);
         self.bar.set_position((done.clamp(0.0, 1.0) * 1_000.0) as u64);
-        self.bar.set_message(format!("{}: {phase}; {} s left", state.cell, left.as_secs()));
+        self.bar.set_message(format!("{}: {}; {} s left", state.cell, state.phase, left.as_secs()));
     }
 
     /// Removes the line.
     pub fn finish(&self) {
+        if let Some(printing) = &self.printing {
+            printing.abort();
+        }
         self.bar.finish_and_clear();
+    }
+}
+
+impl State {
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    fn print(&mut self) {
+        self.printed_at = Instant::now();
+        note(format!("{}: {}; about {} s left", self.cell, self.phase, self.left().as_secs()));
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no panic under this lock")
+}
+
+/// Prints a line whenever none was printed for [`QUIET_MAX`].
+async fn print_during_phases(state: Arc<Mutex<State>>) {
+    loop {
+        let due = lock(&state).printed_at + QUIET_MAX;
+        sleep_until(due.into()).await;
+        let mut state = lock(&state);
+        if state.printed_at.elapsed() >= QUIET_MAX {
+            state.print();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{logging, output};
 use crate::app::ServerConfig;
 use crate::server::{BindError, Server};
 use crate::text::causes;
+use crate::units::whole_number;
 use crate::usage::raise_connection_limit;
 
 /// Serve one message feed over every transport
@@ -36,6 +37,7 @@ pub struct Args {
     config: ServerConfig,
     /// Bytes of log output per minute; further lines are dropped and counted
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    #[arg(value_parser = whole_number::<usize>)]
     log_bytes: usize,
     /// Stop when standard input is closed, that is, when the parent process ends
     #[arg(long, hide = true)]
@@ -85,7 +87,7 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     served
 }
 
-/// How long a server is away that the lesson restarts.
+/// Downtime of a server that the lesson restarts.
 const RESTART_DOWNTIME: Duration = Duration::from_secs(3);
 
 /// Prints the address, and that of the teacher's page if there is a class.

@@ -1,6 +1,6 @@
 //! `--target URL`: parses the URL of the server to measure and resolves its addresses.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, ensure};
 use hyper::Uri;
@@ -63,7 +63,16 @@ impl TargetUrl {
     pub fn dialer(&self) -> anyhow::Result<Dialer> {
         let addresses = (self.name.as_str(), self.port).to_socket_addrs();
         let addresses = addresses.with_context(|| format!("cannot resolve '{}'", self.name))?;
-        let addresses: Vec<SocketAddr> = addresses.collect();
+        let mut addresses: Vec<SocketAddr> = addresses.collect();
+        if self.name.eq_ignore_ascii_case("localhost") {
+            // Both loopback addresses (RFC 6761, section 6.3), even if only one is in /etc/hosts.
+            for loopback in [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+                let address = SocketAddr::new(loopback, self.port);
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
         let no_address = || format!("'{}' has no address", self.name);
         let dialer = Dialer::to_any_of(addresses).with_context(no_address)?;
         let host = HeaderValue::from_str(&self.authority).context("not a valid host name")?;

@@ -14,7 +14,7 @@ use crate::client::Dialer;
 use crate::message::TopicName;
 use crate::server::Server;
 use crate::text::causes;
-use crate::trace::{self, Options, Trace, render};
+use crate::trace::{self, Conversation, Options, render};
 use crate::units;
 use crate::variant::Variant;
 
@@ -111,7 +111,7 @@ async fn print_all(args: &Args, target: Option<&Dialer>) -> anyhow::Result<()> {
     let terminal = console::Term::stdout();
     let columns = terminal.size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns));
     let columns = columns.min(COLUMNS_MAX);
-    let mut traces: Vec<Trace> = Vec::new();
+    let mut traces: Vec<Conversation> = Vec::new();
     for variant in &args.transports {
         let trace = match (target, &args.target) {
             (Some(dialer), Some(url)) => {
@@ -135,7 +135,7 @@ async fn print_all(args: &Args, target: Option<&Dialer>) -> anyhow::Result<()> {
 }
 
 /// Traces a conversation with a server that is started for it.
-async fn on_own_server(variant: Variant, options: &Options) -> anyhow::Result<Trace> {
+async fn on_own_server(variant: Variant, options: &Options) -> anyhow::Result<Conversation> {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::bind(ServerConfig { listen, ..ServerConfig::default() }).await?;
     let dialer = Dialer::new(server.local_addr()?);

@@ -43,10 +43,10 @@ impl Watch {
         })
     }
 
-    /// Serves the page on `listener`, and the reports that lie beside `run`'s directory.
+    /// Serves the page on `listener`, and the reports in the directories next to `run`.
     ///
     /// # Errors
-    /// If the server cannot be made.
+    /// If the server cannot be created.
     pub async fn start(listener: TcpListener, run: &Path) -> anyhow::Result<Watch> {
         let reports = run.parent().map(Path::to_path_buf);
         let listen = listener.local_addr()?;

@@ -82,7 +82,7 @@ struct Clock {
 
 #[derive(Debug, Default)]
 struct Deadlines {
-    queue: BinaryHeap<Reverse<Entry>>,
+    queue: BinaryHeap<Reverse<PendingSleep>>,
     /// Orders entries of the same instant by arrival.
     count: u64,
     /// The end of the pause after the last wake-up.
@@ -90,7 +90,7 @@ struct Deadlines {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PendingSleep {
     deadline: Instant,
     number: u64,
     waker: Waker,
@@ -128,7 +128,7 @@ impl Clock {
             deadlines.queue.peek().is_none_or(|Reverse(earliest)| deadline < earliest.deadline);
         let (number, waker) = (deadlines.count, waker.clone());
         deadlines.count += 1;
-        deadlines.queue.push(Reverse(Entry { deadline, number, waker }));
+        deadlines.queue.push(Reverse(PendingSleep { deadline, number, waker }));
         if is_earliest {
             self.set_timer(&deadlines, Instant::now());
         }
@@ -163,25 +163,25 @@ impl Clock {
     }
 }
 
-impl Ord for Entry {
+impl Ord for PendingSleep {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.deadline, self.number).cmp(&(other.deadline, other.number))
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for PendingSleep {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for PendingSleep {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Entry {}
+impl Eq for PendingSleep {}
 
 #[cfg(test)]
 mod tests {

@@ -54,19 +54,19 @@ pub struct Dialer {
 
 /// When a subscriber sent requests and received responses.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<Vec<(Instant, Entry)>>);
+pub struct Journal(Mutex<Vec<(Instant, JournalEntry)>>);
 
 /// An entry of a [`Journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum JournalEntry {
     /// A request was sent.
     Request,
-    /// A response was complete, with so many messages.
+    /// A response was received completely.
     Response { messages: usize },
 }
 
 impl Journal {
-    fn record(&self, entry: Entry) {
+    fn record(&self, entry: JournalEntry) {
         let mut entries = self.0.lock().expect("no panic under this lock");
         if entries.len() < JOURNAL_ENTRIES_MAX {
             entries.push((Instant::now(), entry));
@@ -74,7 +74,7 @@ impl Journal {
     }
 
     /// All entries so far, in order.
-    pub fn entries(&self) -> Vec<(Instant, Entry)> {
+    pub fn entries(&self) -> Vec<(Instant, JournalEntry)> {
         self.0.lock().expect("no panic under this lock").clone()
     }
 }
@@ -223,7 +223,7 @@ impl Dialer {
     pub async fn admit_request(&self) {
         self.meter.admit_request().await;
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Request);
+            journal.record(JournalEntry::Request);
         }
     }
 
@@ -235,7 +235,7 @@ impl Dialer {
         self.meter.move_down(counted, ByteKind::Payload, payload_bytes);
         self.meter.move_down(counted, ByteKind::Framing, envelope_bytes);
         if let Some(journal) = &self.journal {
-            journal.record(Entry::Response { messages });
+            journal.record(JournalEntry::Response { messages });
         }
     }
 

@@ -9,7 +9,7 @@ use crate::message::Frame;
 
 /// Bytes of an event, and of a line of it, that a client reads.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
-/// How long a client waits before it reconnects, unless the server says otherwise.
+/// Default time that a client waits before it reconnects.
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// One at the beginning of a stream is not part of its first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -108,7 +108,7 @@ impl Default for EventParser {
 }
 
 impl EventParser {
-    /// One that reads lines, and events whose data have so many bytes at most.
+    /// A reader with this limit on the bytes of a line and of the data of an event.
     pub fn up_to(event_bytes_max: usize) -> Self {
         EventParser {
             event_bytes_max,
@@ -124,7 +124,7 @@ impl EventParser {
     /// Reads on.
     ///
     /// # Errors
-    /// If a line or an event is too long. What came before it is not lost.
+    /// If a line or an event is too long. Earlier events are not lost.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ClientError> {
         for &byte in chunk {
             let completes_crlf = std::mem::take(&mut self.after_cr) && byte == b'\n';
@@ -190,7 +190,7 @@ impl EventParser {
     }
 }
 
-/// What is complete so far; more may come after a `None`.
+/// The next complete event; after a `None` more data may arrive.
 impl Iterator for EventParser {
     type Item = Parsed;
 
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_end_a_line_is_understood() {
+    fn every_line_ending_is_recognized() {
         let text =
             "retry: 5\n:comment\r\nid:a:1\rdata: x\r\ndata:y\n\r\nevent:gap\ndata\r\rdata:z\n\n";
         let wanted = [

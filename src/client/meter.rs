@@ -1,7 +1,7 @@
 //! The counters of a group of subscribers: requests, responses, and every byte by its purpose.
 //!
 //! A stream counts each byte under a default kind, such as HTTP headers. Code that knows more moves
-//! bytes to another kind. So the sum over the kinds is always what went through the socket.
+//! bytes to another kind. Therefore the sum over the kinds always equals the bytes on the socket.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use crate::measure::{Histogram, Ledger, RoundTrips};
 pub enum ByteKind {
     /// Message objects.
     Payload,
-    /// What a transport wraps around them.
+    /// The framing of a transport around them.
     Framing,
     /// HTTP request and response heads.
     Headers,

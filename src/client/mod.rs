@@ -29,7 +29,7 @@ mod update;
 pub mod websocket_frames;
 mod websocket_stream;
 
-pub use dialer::{Dialer, Entry, Journal, RESPONSE_BYTES_MAX, WireStream};
+pub use dialer::{Dialer, Journal, JournalEntry, RESPONSE_BYTES_MAX, WireStream};
 pub use error::{ClientError, RETRY_AFTER_MAX};
 pub use event_stream::EventStream;
 pub use http::{HttpConnection, HttpResponse, head_bytes};
@@ -39,6 +39,6 @@ pub use line_stream::LineStream;
 pub use link::Link;
 pub use meter::{ByteKind, Meter, MeterCounts, SEGMENT_HEADER_BYTES};
 pub use poll_client::{PollClient, PollOptions};
-pub use recording::{Recorded, Recording, Traffic};
+pub use recording::{Recorded, Recording, SocketEvent};
 pub use update::{Update, subscribed_at};
 pub use websocket_stream::WebSocket;

@@ -80,7 +80,7 @@ impl PollClient {
         self.cursor
     }
 
-    /// How long the server's last response asked to stay away, if it did.
+    /// The `Retry-After` of the last response, if any.
     pub fn retry_after(&self) -> Option<Duration> {
         self.http.retry_after()
     }
@@ -90,7 +90,7 @@ impl PollClient {
         self.http.dialer().sleep_until(due).await;
     }
 
-    /// Requests what is after the cursor. With `wait` the server may wait for so long before it
+    /// Requests the messages after the cursor. With `wait` the server may wait that long before it
     /// responds.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl PollClient {
         let invalid = |error: serde_json::Error| ClientError::ProtocolError(error.to_string());
         let batch: Batch<&RawValue> = serde_json::from_slice(&body).map_err(invalid)?;
         let payload_bytes: usize = batch.messages.iter().map(|message| message.get().len()).sum();
-        // Each part of a compressed response gets the share that it has of the whole.
+        // Each part of a compressed response is counted in proportion to its uncompressed size.
         let payload_bytes = payload_bytes * response.body.len() / body.len();
         let envelope_bytes = response.body.len() - payload_bytes;
         self.http.dialer().answered(batch.messages.len(), payload_bytes, envelope_bytes);

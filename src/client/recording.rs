@@ -28,14 +28,14 @@ pub struct Recorded {
     pub at: Instant,
     /// Number of the connection, from 1.
     pub connection: u32,
-    pub traffic: Traffic,
+    pub traffic: SocketEvent,
     /// Bytes of TCP and IP headers of all connections so far: up and down.
     pub tcp_ip: [u64; 2],
 }
 
 /// What happened on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Traffic {
+pub enum SocketEvent {
     /// The TCP connection was opened.
     Opened,
     /// The subscriber wrote these bytes.
@@ -67,19 +67,19 @@ impl Recorder {
         let connection = inner.connections;
         drop(inner);
         let recorder = Recorder { recording, connection };
-        recorder.record(Traffic::Opened, 0, meter);
+        recorder.record(SocketEvent::Opened, 0, meter);
         recorder
     }
 
     pub fn sent(&self, bytes: &[u8], meter: &Meter) {
-        self.record(Traffic::Sent(Bytes::copy_from_slice(bytes)), bytes.len(), meter);
+        self.record(SocketEvent::Sent(Bytes::copy_from_slice(bytes)), bytes.len(), meter);
     }
 
     pub fn received(&self, bytes: &[u8], meter: &Meter) {
-        self.record(Traffic::Received(Bytes::copy_from_slice(bytes)), bytes.len(), meter);
+        self.record(SocketEvent::Received(Bytes::copy_from_slice(bytes)), bytes.len(), meter);
     }
 
-    fn record(&self, traffic: Traffic, bytes: usize, meter: &Meter) {
+    fn record(&self, traffic: SocketEvent, bytes: usize, meter: &Meter) {
         let counts = meter.counts();
         let tcp_ip = [counts.up().tcp_ip, counts.down().tcp_ip];
         let mut inner = self.recording.0.lock().expect("no panic under this lock");

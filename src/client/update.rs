@@ -15,7 +15,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// What a frame says, and `cursor` moved by it; `None` if it says nothing to a subscriber.
+    /// The update in a frame; moves `cursor`. `None` if the frame has none for a subscriber.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -38,7 +38,7 @@ impl Update {
     }
 }
 
-/// Where a subscription begins, which the first frame on a push connection says.
+/// Where a subscription begins, from the first frame on a push connection.
 ///
 /// # Errors
 /// If `first` is another frame.

@@ -69,7 +69,7 @@ impl WebSocket {
         dialer.meter().ready_after(started.elapsed());
         let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.response_bytes_max());
         let mut frames = FrameReader::new(received_bytes_max);
-        // What the server sent right after its response.
+        // Bytes that the server sent right after its response.
         frames.read_buffer().extend_from_slice(&parts.read_buf);
         Ok(WebSocket { stream, frames, waiting: Vec::new() })
     }

@@ -91,7 +91,7 @@ impl ReadLimit {
 #[derive(Debug)]
 pub(super) struct Log {
     retention: Retention,
-    messages: VecDeque<Entry>,
+    messages: VecDeque<RetainedMessage>,
     bytes: usize,
     head: Offset,
     /// Memory of the logs of all topics.
@@ -99,7 +99,7 @@ pub(super) struct Log {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RetainedMessage {
     /// Microseconds since the Unix epoch.
     stored_at: u64,
     message: Bytes,
@@ -132,7 +132,7 @@ impl Log {
         self.head = offset;
         self.bytes += message.len();
         self.retained.add(message.len() + MESSAGE_OVERHEAD);
-        self.messages.push_back(Entry { stored_at, message });
+        self.messages.push_back(RetainedMessage { stored_at, message });
         while self.retention.is_exceeded_by(self.messages.len(), self.bytes) {
             self.drop_oldest();
         }

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn subscribers_at_the_same_place_share_a_read_and_its_encodings() {
+    fn subscribers_at_the_same_position_share_a_read_and_its_encodings() {
         let (reads, limit) = (RecentReads::default(), ReadLimit::from(10));
         let first = reads.share(7, 6, limit, result(10, 0));
         let second = reads.find(7, 6, limit).expect("it is remembered");

@@ -31,10 +31,10 @@ impl Tail {
     }
 
     /// Appends the message with the next offset, for a store whose order is that of these calls.
-    pub fn append(&self, draft: NewMessage) -> Offset {
+    pub fn append(&self, new_message: NewMessage) -> Offset {
         let mut log = self.log.write().expect("no panic under this lock");
         let offset = log.head() + 1;
-        let (stored_at, message) = encode(offset, draft);
+        let (stored_at, message) = encode(offset, new_message);
         log.push(offset, stored_at, message);
         self.head.store(offset, Ordering::Release);
         drop(log);
@@ -99,8 +99,8 @@ impl Tail {
 }
 
 /// The encoded message with this offset and the current time as its timestamp, and that timestamp.
-pub fn encode(offset: Offset, draft: NewMessage) -> (u64, Bytes) {
-    let NewMessage { sender, text } = draft;
+pub fn encode(offset: Offset, new_message: NewMessage) -> (u64, Bytes) {
+    let NewMessage { sender, text } = new_message;
     let published_at = unix_micros();
     (published_at, Message { offset, published_at, sender, text }.encode())
 }

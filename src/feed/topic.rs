@@ -55,8 +55,8 @@ impl Topic {
     /// # Errors
     /// If the store cannot store the message. Readers then do not receive it, except after
     /// [`StoreError::Failed`], which leaves that open.
-    pub async fn publish(&self, draft: NewMessage) -> Result<Cursor, StoreError> {
-        let offset = self.store.append(&self.name, &self.tail, draft).await?;
+    pub async fn publish(&self, new_message: NewMessage) -> Result<Cursor, StoreError> {
+        let offset = self.store.append(&self.name, &self.tail, new_message).await?;
         Ok(Cursor { epoch: self.epoch, offset })
     }
 

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_of_an_earlier_round_removes_nobody() {
+    fn registration_of_an_earlier_round_removes_no_task() {
         let waiters = Waiters::default();
         let (count, waker) = waker();
         let old = waiters.register(None, &waker, || false).expect("not over");

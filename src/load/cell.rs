@@ -38,10 +38,10 @@ const UNUSED: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
-/// How long requests may be on their way before client and server are said to disagree, beyond the
-/// round trip ...
+/// How long requests may be in transit before the counts of client and server must agree, beyond
+/// the round trip ...
 const SETTLE: Duration = Duration::from_secs(2);
-/// ... and where TCP has to repeat what is lost, some of it several times.
+/// ... and on a lossy link, where TCP retransmits, some segments several times.
 const SETTLE_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
 const RESPONSE_BYTES_SPARE: usize = 64 << 10;
@@ -260,7 +260,7 @@ impl CellPlan {
         monitor.restart().await
     }
 
-    /// How long a request may be on its way to the server.
+    /// How long a request may be in transit to the server.
     fn settling(&self) -> Duration {
         let least = if self.workload.is_lossy() { SETTLE_LOSSY } else { SETTLE };
         least + self.workload.mean_rtt()
@@ -307,7 +307,8 @@ impl CellPlan {
         )
     }
 
-    /// What the in-process link is to add; the packet link is in front of the server already.
+    /// The round trip that the in-process link adds; a packet link is in front of the server
+    /// already.
     fn in_process_rtt(&self) -> Duration {
         match self.workload.link {
             Link::InProcess => self.workload.rtt,

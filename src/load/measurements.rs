@@ -10,12 +10,11 @@ use super::plan::CellPlan;
 use super::schedule::Schedule;
 use super::subscribers::ReceiptLog;
 use super::verifier::{Verifier, Window};
-use crate::client::{Entry, Journal, MeterCounts};
+use crate::client::{Journal, JournalEntry, MeterCounts};
 use crate::measure::Histogram;
-use crate::packet_link::PathCounts;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, LinkPackets, LinkUse, Network, OtherLoad, Recovery,
-    Requests, ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Generator, LinkUse, Network, OtherLoad, Recovery, Requests,
+    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -94,7 +93,7 @@ impl Measurements<'_> {
         let mut verifier = Verifier { one_way: self.one_way, ..Verifier::default() };
         for log in &self.logs {
             verifier.add(self.schedule, self.window, log.topic, &log.receipts(self.start));
-            // A gap or a reset is a loss that the server owned up to.
+            // Gaps and resets reported by the server count as losses.
             verifier.deliveries.lost += log.notices;
         }
         verifier
@@ -156,8 +155,10 @@ impl Measurements<'_> {
         };
         let exchanges = self.journal.entries().into_iter().map(|(at, entry)| {
             let what = match entry {
-                Entry::Request => TraceWhat::Request,
-                Entry::Response { messages } => TraceWhat::Response { messages: messages as u32 },
+                JournalEntry::Request => TraceWhat::Request,
+                JournalEntry::Response { messages } => {
+                    TraceWhat::Response { messages: messages as u32 }
+                }
             };
             TraceEvent { at_us: micros(at), what }
         });
@@ -208,14 +209,10 @@ fn requests(
 fn link_use([from, to]: &Interval) -> Option<LinkUse> {
     let (before, after) = (from.link.as_ref()?, to.link.as_ref()?);
     let counts = after.counts.since(&before.counts);
-    let path = |counts: PathCounts| {
-        let PathCounts { packets, lost, overflowed } = counts;
-        LinkPackets { packets, lost, overflowed }
-    };
     Some(LinkUse {
         cpu_s: to.link_cpu_since(from),
-        up: path(counts.up),
-        down: path(counts.down),
+        up: counts.up,
+        down: counts.down,
         missed: counts.missed,
         late_us: after.late_us.clone(),
     })

@@ -251,7 +251,8 @@ impl Share {
             return match self.in_flight.is_empty() {
                 true => Ok(()),
                 false => Err(ClientError::Closed(format!(
-                    "{} publications are not acknowledged",
+                    "publications without an acknowledgement, which are not repeated because \
+                     they may have taken effect: {}",
                     self.in_flight.len()
                 ))),
             };

@@ -8,7 +8,7 @@ use super::calibration::Calibration;
 use super::cell::{CellError, CellPhase};
 use super::plan::CellPlan;
 use super::{ServerSource, machine, preflight};
-use crate::run::{Cell, FailedCell, Run, SCHEMA_VERSION, Server, StopReason, StoppedEarly};
+use crate::run::{Cell, FailedCell, MeasuredServer, Run, SCHEMA_VERSION, StopReason, StoppedEarly};
 use crate::scenario::{Link, Scenario};
 use crate::text::causes;
 use crate::variant::Variant;
@@ -86,7 +86,7 @@ impl LoadTest {
             stopped_early: None,
             failed: Vec::new(),
             machine: machine::machine(),
-            server: Server { is_child, version: String::new(), is_tls: source.is_tls() },
+            server: MeasuredServer { is_child, version: String::new(), is_tls: source.is_tls() },
             processing_time: None,
             scenario,
             cells: Vec::new(),

@@ -74,7 +74,7 @@ pub struct Demand {
     pub on_disk: bool,
     /// Whether it uses TLS, with a certificate of its own.
     pub tls: bool,
-    /// The packet link in front of it, if there is to be one, and what its randomness follows from.
+    /// The packet link in front of it, if any, and its seed.
     pub link: Option<Profile>,
     pub seed: u64,
 }

@@ -53,7 +53,7 @@ struct Shared {
 /// How the subscribers reach the server.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// How to talk to the server, if it is not ours.
+    /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
     /// The server's port behind the packet link, if there is one: each subscriber, or each group of
     /// those who share a connection, has an address of its own there.

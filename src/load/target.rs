@@ -1,8 +1,8 @@
-//! A target: how to talk to a server that is not ours, read from TOML.
+//! A target file: describes a third-party server, in TOML.
 //!
-//! The file says where to publish and, for each transport, what to request, where
-//! the cursor goes, how messages stand in an answer, and which answers are empty. What it says is
-//! done in `target_subscriber.rs`.
+//! The file states where to publish and, for each transport, what to request, where the cursor
+//! goes, where a response contains messages, and which responses are empty. `target_subscriber.rs`
+//! executes it.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,19 @@ use crate::message::TopicName;
 use crate::scenario::ScenarioError;
 use crate::variant::Transport;
 
-/// How to talk to a server that is not ours.
+/// The description of a third-party server.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// What the server is called in results: `nchan`.
+    /// The name of the server in results: `nchan`.
     pub name: String,
-    /// What it is and how it has to be set up, as prose.
+    /// What the server is and how to set it up, as prose.
     #[serde(default)]
     pub description: String,
     pub publish: PublishRoute,
-    /// Where in a message its text is, as a JSON pointer (RFC 6901). Without one the message is
-    /// the text; with one, a message in which there is no such text is none of ours and is skipped.
+    /// The text in a message, as a JSON pointer (RFC 6901). Without a pointer the message is the
+    /// text; with one, messages without such a text were not published by the load test and are
+    /// skipped.
     pub text: Option<String>,
     #[serde(rename = "short-polling")]
     pub short_polling: Option<PollRoute>,
@@ -42,39 +43,41 @@ pub struct Target {
 pub struct PublishRoute {
     #[serde(default = "post")]
     method: String,
-    /// With `{topic}` in it.
+    /// Contains `{topic}`.
     path: String,
     #[serde(default, deserialize_with = "headers")]
     pub headers: HeaderMap,
-    /// With `{sender}` and `{text}` in it, which are put in as JSON writes them between quotes.
+    /// Contains `{sender}` and `{text}`, which are replaced by the JSON-escaped values without
+    /// quotes.
     body: String,
-    /// Any of these statuses says that the message is stored.
+    /// Each of these statuses means that the message is stored.
     #[serde(default = "stored")]
     status: Vec<u16>,
 }
 
-/// How to ask, for both kinds of polling.
+/// The request of both kinds of polling.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollRoute {
-    /// With `{topic}` in it; `{hold}` is the long poll's hold in seconds.
+    /// Contains `{topic}`; `{hold}` is the timeout of a long poll in seconds.
     path: String,
     #[serde(default, deserialize_with = "headers")]
     pub headers: HeaderMap,
     #[serde(default)]
     pub cursor: CursorPlace,
-    /// How messages stand in a 200.
+    /// Where a 200 response contains messages.
     #[serde(default)]
     pub messages: MessageSelector,
-    /// Any of these statuses says that there is no message; so does a 200 without one.
+    /// Each of these statuses means that there is no message, as does a 200 without one.
     #[serde(default)]
     pub empty: Vec<u16>,
-    /// An answer holds one message and there may be more: ask again at once until it is empty.
+    /// A response contains one message and there may be more: poll again at once until one is
+    /// empty.
     #[serde(default)]
     pub until_empty: bool,
 }
 
-/// Where a subscriber says how far it has read, and where it learns that.
+/// Where a request contains the cursor, and where a response contains the next one.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(tag = "to", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CursorPlace {
@@ -82,8 +85,8 @@ pub enum CursorPlace {
     /// `Last-Modified`.
     #[default]
     Validators,
-    /// In the query: `template` with `{cursor}` in it, from the JSON pointer `from` in the body.
-    /// The first request sends `first`, or no cursor.
+    /// In the query: `template`, which contains `{cursor}`, from the JSON pointer `from` in the
+    /// body. The first request sends `first`, or no cursor.
     Query { template: String, from: String, first: Option<String> },
     /// In `Last-Event-ID`, from the JSON pointer `from` in the body.
     LastEventId { from: String, first: Option<String> },
@@ -93,13 +96,14 @@ pub enum CursorPlace {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SocketRoute {
-    /// With `{topic}` in it.
+    /// Contains `{topic}`.
     path: String,
     #[serde(default, deserialize_with = "headers")]
     pub headers: HeaderMap,
     /// A text frame to send once connected, with `{topic}` in it.
     send: Option<String>,
-    /// The server's first frame says that the subscription stands. Without it the handshake does.
+    /// The first frame from the server confirms the subscription. Otherwise the handshake confirms
+    /// it.
     #[serde(default)]
     pub greeting: bool,
 }
@@ -108,7 +112,7 @@ pub struct SocketRoute {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamRoute {
-    /// With `{topic}` in it.
+    /// Contains `{topic}`.
     path: String,
     #[serde(default, deserialize_with = "headers")]
     pub headers: HeaderMap,
@@ -138,23 +142,23 @@ impl Target {
     /// Reads and checks a target file.
     ///
     /// # Errors
-    /// Names the line and key that is wrong and says what would be right.
+    /// Names the line and the key, and states the valid values.
     pub fn from_toml(text: &str) -> Result<Target, ScenarioError> {
         let target: Target = toml::from_str(text).map_err(ScenarioError::new)?;
         target.check().map_err(ScenarioError::new)?;
         Ok(target)
     }
 
-    /// The transports that it describes, in the order in which reports show them.
+    /// The transports that it describes, in the order of reports.
     pub fn transports(&self) -> Vec<Transport> {
         let described = |transport: &Transport| match transport {
             Transport::ShortPolling => self.short_polling.is_some(),
             Transport::LongPolling => self.long_polling.is_some(),
             Transport::WebSocket => self.websocket.is_some(),
             Transport::Sse => self.sse.is_some(),
-            // Another server's Socket.IO has events of its own, which no file of ours describes.
+            // The Socket.IO events of another server differ, and target files cannot describe them.
             Transport::SocketioPolling | Transport::SocketioWebsocket => false,
-            // Nobody has asked for another server's lines yet.
+            // Target files cannot describe streams of lines.
             Transport::Ndjson => false,
         };
         Transport::ALL.into_iter().filter(described).collect()
@@ -194,7 +198,7 @@ impl Target {
 }
 
 impl PublishRoute {
-    /// How our own server is published to.
+    /// How to publish to a `poll-vs-push` server.
     pub fn ours() -> PublishRoute {
         PublishRoute {
             method: post(),
@@ -214,7 +218,7 @@ impl PublishRoute {
     }
 
     pub fn body(&self, sender: &str, text: &str) -> String {
-        // The text goes in last, so that nothing in it is taken for a placeholder.
+        // The text is inserted last, so that nothing in it is taken for a placeholder.
         self.body.replace("{sender}", &escaped(sender)).replace("{text}", &escaped(text))
     }
 
@@ -249,7 +253,7 @@ fn at(template: &str, topic: &TopicName) -> String {
     template.replace("{topic}", topic.as_str())
 }
 
-/// `text` as JSON writes it, without the quotes around it.
+/// `text` escaped for JSON, without the quotes around it.
 fn escaped(text: &str) -> String {
     let json = serde_json::to_string(text).expect("a string always encodes");
     json[1..json.len() - 1].to_owned()

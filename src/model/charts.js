@@ -47,7 +47,7 @@ function rateAxis(x, right) {
   return [
     ...powersOfTen(RATES).flatMap((rate) => [
       shape("path", { class: "grid", d: `M${x.at(rate)} ${TOP}V${BOTTOM}` }),
-      shape("text", { class: "tick middle", x: x.at(rate), y: BOTTOM + 17 }, significant(rate)),
+      shape("text", { class: "tick middle", x: x.at(rate), y: BOTTOM + 20 }, significant(rate)),
     ]),
     shape(
       "text",
@@ -70,17 +70,17 @@ const within = (value, [low, high]) => value >= low && value <= high;
  * too slow, or cannot be had.
  */
 export function curves(svg, { need, model, cost, title, show, label }) {
-  const right = WIDTH - 170;
+  const right = WIDTH - 186;
   const x = scale(RATES, [LEFT, right]);
   const lines = new Map();
   for (let index = 0; index <= POINTS; index++) {
     const rate = RATES[0] * (RATES[1] / RATES[0]) ** (index / POINTS);
     const there = { ...need, rate };
-    for (const way of estimates(there, model)) {
-      const value = way.too_slow_s === null ? cost(way, there) : null;
+    for (const estimate of estimates(there, model)) {
+      const value = estimate.too_slow_s === null ? cost(estimate, there) : null;
       if (value > 0) {
-        if (!lines.has(way.transport)) lines.set(way.transport, []);
-        lines.get(way.transport).push([rate, value]);
+        if (!lines.has(estimate.transport)) lines.set(estimate.transport, []);
+        lines.get(estimate.transport).push([rate, value]);
       }
     }
   }
@@ -99,7 +99,8 @@ export function curves(svg, { need, model, cost, title, show, label }) {
     const path = points.map(
       ([rate, value]) => `${x.at(rate).toFixed(1)} ${y.at(value).toFixed(1)}`,
     );
-    return shape("path", { "class": "line", "data-way": transport, "d": `M${path.join("L")}` });
+    const d = `M${path.join("L")}`;
+    return shape("path", { "class": "line", "data-transport": transport, d });
   });
   const ends = [...lines].map(([transport, points]) => ({ transport, y: y.at(points.at(-1)[1]) }));
   svg.setAttribute("aria-label", `${title} over the message rate, for ${ends.length} transports`);
@@ -113,7 +114,7 @@ export function curves(svg, { need, model, cost, title, show, label }) {
     ...spread(ends).map((end) =>
       shape(
         "text",
-        { "class": "name", "data-way": end.transport, "x": right + 6, "y": end.y + 4 },
+        { "class": "name", "data-transport": end.transport, "x": right + 6, "y": end.y + 4 },
         label(end.transport),
       ),
     ),
@@ -137,16 +138,16 @@ function here(need, x, y, cost, model) {
   if (!within(need.rate, RATES)) return [];
   const at = x.at(need.rate);
   const dots = estimates(need, model).filter(
-    (way) => way.too_slow_s === null && cost(way, need) > 0,
+    (estimate) => estimate.too_slow_s === null && cost(estimate, need) > 0,
   );
   return [
     shape("path", { class: "here", d: `M${at} ${TOP}V${BOTTOM}` }),
-    ...dots.map((way) =>
+    ...dots.map((estimate) =>
       shape("circle", {
         "class": "dot",
-        "data-way": way.transport,
+        "data-transport": estimate.transport,
         "cx": at,
-        "cy": y.at(cost(way, need)),
+        "cy": y.at(cost(estimate, need)),
         "r": 4,
       }),
     ),
@@ -165,7 +166,7 @@ const STALENESS_NAMES = [
 
 /** Which transport is recommended where. `pick({rate, staleness_s})` is called for a click. */
 export function map(svg, { need, model, cost, title, label, pick }) {
-  const right = WIDTH - 12;
+  const right = WIDTH - 20;
   const [x, y] = [scale(RATES, [LEFT, right]), scale(STALENESS, [BOTTOM, TOP])];
   const [width, height] = [(right - LEFT) / COLUMNS, (BOTTOM - TOP) / ROWS];
   const stretches = [];
@@ -176,7 +177,7 @@ export function map(svg, { need, model, cost, title, label, pick }) {
       const there = { ...need, rate, staleness_s };
       const choice = choose(
         estimates(there, model),
-        (way) => cost(way, there),
+        (estimate) => cost(estimate, there),
         there,
         model.constants,
       );
@@ -193,7 +194,7 @@ export function map(svg, { need, model, cost, title, label, pick }) {
     .map((stretch) =>
       shape("rect", {
         "class": stretch.isClear ? "area" : "area contested",
-        "data-way": stretch.transport,
+        "data-transport": stretch.transport,
         "x": LEFT + stretch.column * width,
         // Half a pixel more, lest seams show between the rows.
         "y": BOTTOM - (stretch.row + 1) * height,
@@ -206,14 +207,14 @@ export function map(svg, { need, model, cost, title, label, pick }) {
       "text",
       {
         "class": "name middle halo",
-        "data-way": transport,
+        "data-transport": transport,
         "x": Math.min(Math.max(LEFT + column * width, LEFT + 46), right - 46),
         "y": BOTTOM - row * height + 5,
       },
       label(transport),
     ),
   );
-  const listed = [...new Set(areas.map((area) => label(area.dataset.way)))].join(", ");
+  const listed = [...new Set(areas.map((area) => label(area.dataset.transport)))].join(", ");
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("aria-label", `${title}, by message rate and staleness: ${listed || "none"}`);
   svg.replaceChildren(
@@ -237,8 +238,8 @@ export function map(svg, { need, model, cost, title, label, pick }) {
 
 /** For each transport with a region worth naming, the middle of its widest row near the centre. */
 function regions(stretches) {
-  const ways = [...new Set(stretches.map(({ transport }) => transport))].filter(Boolean);
-  return ways.flatMap((transport) => {
+  const shown = [...new Set(stretches.map(({ transport }) => transport))].filter(Boolean);
+  return shown.flatMap((transport) => {
     const own = stretches.filter((stretch) => stretch.transport === transport);
     const width = ({ column, end }) => end - column;
     const cells = own.reduce((sum, stretch) => sum + width(stretch), 0);

@@ -22,8 +22,7 @@ export function estimate(transport, need, model) {
   const { constants, publish_cpu_us } = model;
   const costs = model.costs[transport];
   const sizes = withHeaders(transport, need, costs.sizes, constants);
-  const longest = Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
-  const interval = nanoseconds(need.poll_interval_s ?? longest);
+  const interval = nanoseconds(need.poll_interval_s ?? longestInterval(need));
   const prediction = predict(transport, need, interval, constants);
   const carried = traffic(transport, need, prediction, sizes);
   const [recordsUp, recordsDown] = need.is_tls
@@ -70,6 +69,9 @@ export function estimate(transport, need, model) {
     memory_bytes: subscribers * costs.memory_bytes,
   };
 }
+
+/** The longest pause between two polls that the staleness allows, seconds. */
+export const longestInterval = (need) => Math.max(need.staleness_s - 1.5 * need.rtt_s, 0);
 
 /** Durations are whole nanoseconds in Rust. */
 const nanoseconds = (seconds) => Math.round(seconds * 1e9) / 1e9;
@@ -217,51 +219,57 @@ const SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600;
 
 /** What is billed: how much of it one transport uses in a month, and what the price is for. */
 const METERS = {
-  "requests": { per: 1e6, monthly: (way) => way.requests_s * SECONDS_PER_MONTH },
-  "gb-out": { per: 1e9, monthly: (way) => way.bytes_down_s * SECONDS_PER_MONTH },
+  "requests": { per: 1e6, monthly: (estimate) => estimate.requests_s * SECONDS_PER_MONTH },
+  "gb-out": { per: 1e9, monthly: (estimate) => estimate.bytes_down_s * SECONDS_PER_MONTH },
   "connection-minutes": {
     per: 1e6,
-    monthly: (way) => (way.open_requests * SECONDS_PER_MONTH) / 60,
+    monthly: (estimate) => (estimate.open_requests * SECONDS_PER_MONTH) / 60,
   },
-  "core-hours": { per: 1, monthly: (way) => way.cores * HOURS_PER_MONTH },
+  "core-hours": { per: 1, monthly: (estimate) => estimate.cores * HOURS_PER_MONTH },
   "messages": {
     per: 1e6,
-    monthly(way, need, { counted_bytes }) {
-      const ofEach = counted_bytes ? Math.max(1, Math.ceil(way.message_bytes / counted_bytes)) : 1;
+    monthly(estimate, need, { counted_bytes }) {
+      const parts = Math.max(1, Math.ceil(estimate.message_bytes / counted_bytes));
+      const ofEach = counted_bytes ? parts : 1;
       return need.subscribers * need.rate * ofEach * SECONDS_PER_MONTH;
     },
   },
 };
 
 /** A month of one transport; null if the platform of that price list cannot carry it. */
-export function bill(list, way, need) {
-  if (!list.transports.includes(way.transport)) return null;
+export function bill(list, estimate, need) {
+  if (!list.transports.includes(estimate.transport)) return null;
   const meters = Object.keys(METERS).filter((meter) => list.prices[meter]);
   const items = meters.map((meter) => {
     const price = list.prices[meter];
-    const quantity = METERS[meter].monthly(way, need, price);
+    const quantity = METERS[meter].monthly(estimate, need, price);
     return { meter, quantity, amount: (quantity / METERS[meter].per) * price.price };
   });
   const total = items.reduce((sum, { amount }) => sum + amount, 0);
   const most = items.reduce((a, b) => (b.amount >= a.amount ? b : a));
-  return { transport: way.transport, items, total, dominant: most.amount > 0 ? most.meter : null };
+  const dominant = most.amount > 0 ? most.meter : null;
+  return { transport: estimate.transport, items, total, dominant };
 }
 
 /**
- * The choice among the transports that are fast enough: by `need.cost`, which is `cost(way)`, then
- * by bytes, then by simplicity. `close` are those whose cost is too close to the lowest to decide,
- * `finalists` those of them whose bytes do not decide either. Null if no transport is fast enough.
+ * The choice among the transports that are fast enough: by `need.cost`, which is `cost(estimate)`,
+ * then by bytes, then by simplicity. `close` are those whose cost is too close to the lowest to
+ * decide, `finalists` those of them whose bytes do not decide either. Null if no transport is fast
+ * enough.
  */
-export function choose(ways, cost, need, { too_close, bytes_too_close, simplicity }) {
-  const able = ways
-    .filter((way) => way.too_slow_s === null && cost(way) !== null)
-    .map((way) => ({ ...way, cost: cost(way), bytes: way.bytes_up_s + way.bytes_down_s }))
+export function choose(candidates, cost, need, { too_close, bytes_too_close, simplicity }) {
+  const able = candidates
+    .filter((estimate) => estimate.too_slow_s === null && cost(estimate) !== null)
+    .map((estimate) => {
+      const bytes = estimate.bytes_up_s + estimate.bytes_down_s;
+      return { ...estimate, cost: cost(estimate), bytes };
+    })
     .sort((a, b) => a.cost - b.cost);
   if (able.length === 0) return null;
   const [cheapest, next] = able;
-  const close = able.filter((way) => way.cost <= cheapest.cost * too_close[need.cost]);
+  const close = able.filter((estimate) => estimate.cost <= cheapest.cost * too_close[need.cost]);
   const fewest = Math.min(...close.map(({ bytes }) => bytes));
-  const isFrugal = (way) => way.cost === cheapest.cost || way.bytes <= fewest * bytes_too_close;
+  const isFrugal = ({ bytes }) => bytes <= fewest * bytes_too_close;
   const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
   const rank = ({ transport }) => simplicity.indexOf(transport);
   const lead = next ? next.cost / cheapest.cost : NaN;
@@ -298,8 +306,9 @@ function nearest(need, model, cost, parameter, furthest) {
   const becomes = (factor) => {
     const value = need[name] * factor;
     const moved = { ...need, [name]: name === "message_bytes" ? Math.round(value) : value };
-    const ways = estimates(moved, model);
-    return choose(ways, (way) => cost(way, moved), moved, model.constants)?.transport ?? null;
+    const candidates = estimates(moved, model);
+    const choice = choose(candidates, (it) => cost(it, moved), moved, model.constants);
+    return choice?.transport ?? null;
   };
   const step = furthest ** (1 / MARGIN_STEPS);
   const present = becomes(1);
@@ -307,11 +316,13 @@ function nearest(need, model, cost, parameter, furthest) {
   while (becomes(step ** changed) === present) {
     if (++changed > MARGIN_STEPS) return null;
   }
-  let [same, other] = [step ** (changed - 1), step ** changed];
+  let [before, other] = [step ** (changed - 1), step ** changed];
+  // Where the new choice begins.
+  const next = becomes(other);
   for (let round = 0; round < 20; round++) {
-    const middle = Math.sqrt(same * other);
-    if (becomes(middle) === present) same = middle;
-    else other = middle;
+    const middle = Math.sqrt(before * other);
+    if (becomes(middle) === next) other = middle;
+    else before = middle;
   }
-  return { parameter, at: need[name] * other, factor: other, becomes: becomes(other) };
+  return { parameter, at: need[name] * other, factor: other, becomes: next };
 }

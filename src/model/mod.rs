@@ -114,7 +114,7 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
 
 /// What the scripts fill, with their data. The scripts and [`STYLE`] are the caller's to add.
 pub fn section(data: &Value) -> Markup {
-    // A script element ends at the first `</`, whatever the JSON means by it.
+    // A script element ends at the first `</`, even inside a JSON string.
     let json = data.to_string().replace('<', "\\u003c");
     html! {
         div #model { p { "The model needs JavaScript, which this page does not run." } }
@@ -144,7 +144,9 @@ pub fn page() -> String {
                     p.lead {
                         "Set your workload; everything else follows. The numbers are those of "
                         code { "poll-vs-push advise" }
-                        ", computed here. See them happen on " a href="/" { "the live page" } "."
+                        ", computed here: "
+                        a href="/docs/advice.md" { "how, and what they leave out" }
+                        ". See the transports at work on " a href="/" { "the live page" } "."
                     }
                 }
                 main { (section(&data)) }

@@ -3,7 +3,7 @@
 // keeps its state in the fragment of the address, so that a link leads to the same workload.
 
 import { curves, map } from "./charts.js";
-import { bill, choose, estimates, margins } from "./formulas.js";
+import { bill, choose, estimates, longestInterval, margins } from "./formulas.js";
 import {
   showBytes,
   showBytesPerSecond,
@@ -20,14 +20,22 @@ const label = (transport) => model.labels[transport];
 /** Numbers that can be set: {name, label, unit, least, most, show, scale}, `scale` for typing. */
 const NUMBERS = [
   { name: "subscribers", label: "Subscribers", unit: "", least: 1, most: 1e7, isWhole: true },
-  { name: "topics", label: "Topics", unit: "", least: 1, most: 1e6, isWhole: true },
+  {
+    name: "topics",
+    label: "Topics",
+    unit: "",
+    least: 1,
+    most: 1e6,
+    isWhole: true,
+    note: "rooms, documents: a message goes to the subscribers of one",
+  },
   {
     name: "rate",
     label: "Messages",
     unit: "/s",
     least: 0.0001,
     most: 1000,
-    note: "that each subscriber receives",
+    note: "that each subscriber receives, on average",
   },
   {
     name: "message_bytes",
@@ -45,7 +53,15 @@ const NUMBERS = [
     most: 86_400,
     note: "the oldest that a message may be when it arrives",
   },
-  { name: "rtt_s", label: "Round trip", unit: "ms", least: 0.001, most: 10, scale: 1000 },
+  {
+    name: "rtt_s",
+    label: "Round trip",
+    unit: "ms",
+    least: 0.001,
+    most: 10,
+    scale: 1000,
+    note: "20 in a country, 100 between continents, 300 on a bad mobile network",
+  },
 ];
 const INTERVAL = {
   name: "poll_interval_s",
@@ -57,38 +73,41 @@ const INTERVAL = {
 const FLAGS = [
   ["is_tls", "TLS"],
   ["browser_only", "Only transports with a client in browsers"],
-  ["two_way", "Only transports that carry messages both ways"],
+  [
+    "two_way",
+    "Only transports that carry messages both ways, for clients that send as often as they receive",
+  ],
 ];
-const HEADERS = { minimal: "minimal", browser: "a browser’s, with cookies" };
+const HEADERS = { minimal: "minimal", browser: "a browser’s" };
 const COSTS = {
   cpu: {
     label: "server CPU",
     axis: "cores busy",
-    of: (way) => way.cpu_cores_busy,
+    of: (estimate) => estimate.cpu_cores_busy,
     show: significant,
   },
   bytes: {
     label: "bytes",
     axis: "bytes",
-    of: (way) => way.bytes_up_s + way.bytes_down_s,
+    of: (estimate) => estimate.bytes_up_s + estimate.bytes_down_s,
     show: showBytesPerSecond,
   },
   requests: {
     label: "requests",
     axis: "requests",
-    of: (way) => way.requests_s,
+    of: (estimate) => estimate.requests_s,
     show: showPerSecond,
   },
   memory: {
     label: "server memory",
     axis: "memory",
-    of: (way) => way.memory_bytes,
+    of: (estimate) => estimate.memory_bytes,
     show: showBytes,
   },
   money: {
     label: "money",
     axis: "money a month",
-    of: (way, need) => bill(priceList(), way, need)?.total ?? null,
+    of: (estimate, need) => bill(priceList(), estimate, need)?.total ?? null,
     show: (value) => showMoney(value, priceList().currency),
   },
 };
@@ -170,7 +189,7 @@ function numberControl(control) {
   field.onchange = () =>
     change({ [name]: clamp(control, field.valueAsNumber / scale, state[name]) });
   shown.push(() => {
-    const value = state[name] ?? least;
+    const value = state[name] ?? Math.max(longestInterval(state), least);
     slider.value = toStep(Math.max(value, least));
     const text = significant(value * scale);
     slider.setAttribute("aria-valuetext", `${text} ${control.unit}`);
@@ -317,19 +336,19 @@ const curveChart = chart(
   "Everything but the rate as set. A line is missing where the " + "transport is too slow.",
 );
 
-function showAnswer(ways, choice) {
+function showAnswer(candidates, choice) {
   if (!choice) {
     setText(answer, "No transport is fast enough, or the platform carries none that is.");
-    setText(why, "One one-way delay is half of the round trip; polling needs one and a half.");
+    setText(why, "The one-way delay is half of the round trip; polling needs one and a half.");
     return;
   }
-  const way = ways.find(({ transport }) => transport === choice.transport);
+  const estimate = candidates.find(({ transport }) => transport === choice.transport);
   const how =
-    way.poll_interval_s === null
+    estimate.poll_interval_s === null
       ? ""
-      : `, polling ${showSeconds(way.poll_interval_s)} after each response`;
+      : `, polling ${showSeconds(estimate.poll_interval_s)} after each response`;
   setText(answer, `${capital(label(choice.transport))}${how}`);
-  const able = ways.filter(({ too_slow_s }) => too_slow_s === null);
+  const able = candidates.filter(({ too_slow_s }) => too_slow_s === null);
   const isSmall = able.every(({ cpu_cores_busy }) => cpu_cores_busy < 0.05);
   const small = isSmall ? " Every one of them uses less than 5 % of a core." : "";
   setText(why, `${clarity(choice, able)}.${small}`);
@@ -358,26 +377,26 @@ const words = new Intl.ListFormat("en");
 const list = (transports) => words.format(transports.map(label));
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
-function showRows(ways, choice) {
+function showRows(candidates, choice) {
   rows.replaceChildren(
-    ...ways.map((way) => {
-      const monthly = bill(priceList(), way, state);
-      const late = way.too_slow_s === null ? "" : " too slow";
+    ...candidates.map((estimate) => {
+      const monthly = bill(priceList(), estimate, state);
+      const late = estimate.too_slow_s === null ? "" : " too slow";
       const cells = [
-        showSeconds(way.latency_mean_s),
-        `${showSeconds(way.latency_max_s)}${late}`,
+        showSeconds(estimate.latency_mean_s),
+        `${showSeconds(estimate.latency_max_s)}${late}`,
         monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
         monthly?.dominant ? model.meters[monthly.dominant] : "–",
-        showPerSecond(way.requests_s),
-        showBytesPerSecond(way.bytes_up_s),
-        showBytesPerSecond(way.bytes_down_s),
-        way.connections.toLocaleString("en-US"),
-        `${way.cores.toLocaleString("en-US")} (${significant(way.cpu_cores_busy)} busy)`,
-        showBytes(way.memory_bytes),
+        showPerSecond(estimate.requests_s),
+        showBytesPerSecond(estimate.bytes_up_s),
+        showBytesPerSecond(estimate.bytes_down_s),
+        estimate.connections.toLocaleString("en-US"),
+        `${estimate.cores.toLocaleString("en-US")} (${significant(estimate.cpu_cores_busy)} busy)`,
+        showBytes(estimate.memory_bytes),
       ];
-      const isChosen = way.transport === choice?.transport;
-      const name = element("span", { className: "way" }, label(way.transport));
-      name.dataset.way = way.transport;
+      const isChosen = estimate.transport === choice?.transport;
+      const name = element("span", { className: "transport" }, label(estimate.transport));
+      name.dataset.transport = estimate.transport;
       const mark = isChosen ? [element("span", { className: "mark" }, " recommended")] : [];
       const className = [isChosen && "chosen", late && "late"].filter(Boolean).join(" ");
       return element(
@@ -449,12 +468,12 @@ function showSoon() {
 let saying;
 function show() {
   for (const update of shown) update();
-  const ways = estimates(state, model);
+  const candidates = estimates(state, model);
   const cost = COSTS[state.cost];
-  const of = (way, need) => cost.of(way, need);
-  const choice = choose(ways, (way) => of(way, state), state, model.constants);
-  showAnswer(ways, choice);
-  showRows(ways, choice);
+  const of = (estimate, need) => cost.of(estimate, need);
+  const choice = choose(candidates, (estimate) => of(estimate, state), state, model.constants);
+  showAnswer(candidates, choice);
+  showRows(candidates, choice);
   showPrices();
   const at = state.cost === "money" ? ` (${priceList().title})` : "";
   const titles = [

@@ -1,6 +1,6 @@
-//! The network namespace that the link lives in: the process moves there before it has a second
-//! thread, so that nothing has to be started again and nothing is left behind when it ends, however
-//! it ends. The servers that it starts are born there.
+//! The network namespace of the link. The process enters it before it has a second thread, so it
+//! need not be restarted, and nothing is left behind however it ends. The servers that it starts
+//! inherit the namespace.
 
 use std::fs;
 use std::io;
@@ -14,21 +14,20 @@ use super::{DEVICE, Unavailable};
 const MODPROBE: &str = "load the kernel's module with `sudo modprobe tun`; in a container, start \
                         it with `--device /dev/net/tun`";
 
-/// Moves this process into a network namespace of its own, in which packet links can be made and
-/// which has a loopback device and nothing else. As an ordinary user it also moves into a user
-/// namespace, in which it is the same user. Must be called while the process has one thread.
+/// Moves this process into a new network namespace, in which packet links can be created and which
+/// has only a loopback device. An unprivileged process also enters a user namespace, in which it is
+/// the same user. Must be called while the process has one thread.
 ///
 /// # Errors
-/// If the system forbids it; says which setting does, and what to do.
+/// If the system forbids it; names the setting and the remedy.
 pub fn enter() -> Result<(), Unavailable> {
-    // Before anything is changed: the device is as forbidden here as it will be there.
+    // Checked before anything is changed: access to the device does not depend on the namespace.
     tun::open_clone_device().map_err(no_device)?;
     unshare().map_err(|error| no_namespace(&error))?;
     tun::bring_up_loopback().map_err(|error| no_network("bring up its loopback", &error))?;
-    Tun::create(DEVICE).map_err(|error| no_network("make a TUN device there", &error))?;
-    // Otherwise the kernel starts connections with what it learnt from earlier ones, of other
-    // cells. Where this cannot be set, cells affect each other a little; that is no reason to give
-    // up.
+    Tun::create(DEVICE).map_err(|error| no_network("create a TUN device there", &error))?;
+    // Otherwise the kernel starts connections with metrics cached from those of earlier cells.
+    // Where this cannot be set, cells affect each other slightly, which is no reason to fail.
     let _ = fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1");
     Ok(())
 }
@@ -36,7 +35,7 @@ pub fn enter() -> Result<(), Unavailable> {
 fn unshare() -> io::Result<()> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     let network = UnshareFlags::NEWNET;
-    // SAFETY: no file descriptors are unshared, which is what this call can be unsafe about.
+    // SAFETY: no file descriptors are unshared, which could make this call unsafe.
     match unsafe { unshare_unsafe(network) } {
         Ok(()) => return Ok(()),
         Err(rustix::io::Errno::PERM) => {}
@@ -61,8 +60,8 @@ fn no_device(error: io::Error) -> Unavailable {
     Unavailable { reason, remedy: remedy.to_owned() }
 }
 
-/// The settings that forbid a namespace: the file below /proc/sys, the value that forbids it, the
-/// value that allows it.
+/// The settings that forbid a namespace: the file below /proc/sys, the forbidding value, the
+/// allowing value.
 const SETTINGS: [(&str, &str, &str); 3] = [
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
@@ -70,11 +69,12 @@ const SETTINGS: [(&str, &str, &str); 3] = [
 ];
 
 fn no_namespace(error: &io::Error) -> Unavailable {
-    unavailable(format!("a user and network namespace cannot be made: {error}"), error)
+    unavailable(format!("a user and network namespace cannot be created: {error}"), error)
 }
 
 fn no_network(what: &str, error: &io::Error) -> Unavailable {
-    let reason = format!("a network namespace was made, but this process cannot {what}: {error}");
+    let reason =
+        format!("a network namespace was created, but this process cannot {what}: {error}");
     unavailable(reason, error)
 }
 
@@ -86,7 +86,7 @@ fn unavailable(reason: String, error: &io::Error) -> Unavailable {
     Unavailable { reason, remedy: remedy(read, error.raw_os_error()) }
 }
 
-/// What to do about error number `error`, where the settings of /proc/sys are as `read` says.
+/// The remedy for error number `error`; `read` returns the settings of /proc/sys.
 fn remedy(read: impl Fn(&str) -> Option<String>, error: Option<i32>) -> String {
     let forbids = |(name, forbidden, _): &&(&str, &str, &str)| {
         read(name).is_some_and(|value| value == *forbidden)
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_opened_says_how_it_can() {
+    fn error_for_an_inaccessible_device_names_the_remedy() {
         let error = |kind: io::ErrorKind| no_device(kind.into()).to_string();
         let forbidden = error(io::ErrorKind::PermissionDenied);
         assert!(forbidden.contains("sudo chmod 666 /dev/net/tun"), "{forbidden}");

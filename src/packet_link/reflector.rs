@@ -1,5 +1,5 @@
-//! The thread that is the network: it takes packets from the TUN device, and hands them back later,
-//! or never.
+//! The thread that simulates the network: it reads packets from the TUN device and writes them back
+//! later, or drops them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,11 +20,11 @@ use super::tun::{self, Tun};
 use super::{Counts, DEVICE, PACKET_BYTES_MAX, Profile, Snapshot, Unavailable};
 use crate::measure::Histogram;
 
-/// Packets that are on their way at the same time, at most; more are counted as missed.
+/// Maximum number of packets in transit; further ones are dropped and counted as missed.
 const QUEUED_MAX: usize = 200_000;
-/// Packets that are read before those that are due are handed back.
+/// Maximum number of packets that are read before those that are due are written.
 const READ_AT_ONCE: usize = 64;
-/// Longest sleep: how long stopping may take.
+/// Longest sleep, and so the time that stopping may take.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 
 /// A packet link, until it is dropped.
@@ -40,7 +40,7 @@ struct Shared {
     totals: Mutex<Totals>,
 }
 
-/// What the thread has seen so far.
+/// The counts of the thread so far.
 #[derive(Debug)]
 struct Totals {
     counts: Counts,
@@ -59,11 +59,11 @@ impl PacketLink {
     /// have [entered](super::enter) its namespace. Losses and jitter follow from `seed`.
     ///
     /// # Errors
-    /// If there can be no device, or no thread.
+    /// If the device or the thread cannot be created.
     pub fn start(profile: Profile, server_port: u16, seed: u64) -> Result<PacketLink, Unavailable> {
         let failed = |error: io::Error| Unavailable {
             reason: format!("the link cannot be started: {error}"),
-            remedy: "see whether the machine has memory and threads left".to_owned(),
+            remedy: "check that memory and threads are available".to_owned(),
         };
         let tun = Tun::create(DEVICE).map_err(failed)?;
         let shared = Arc::new(Shared::default());
@@ -95,7 +95,7 @@ impl PacketLink {
         Ok(PacketLink { shared, thread: Some(thread) })
     }
 
-    /// What has happened so far; lateness only since this was last called.
+    /// The counts so far; the lateness only since the last call.
     pub fn snapshot(&self) -> Snapshot {
         let mut totals = self.shared.totals.lock().expect("no panic under this lock");
         let late_us = std::mem::take(&mut totals.late_us);
@@ -113,7 +113,7 @@ impl Drop for PacketLink {
     }
 }
 
-/// A packet on its way. The order is that of arrival; ties in that of entry.
+/// A packet in transit. Ordered by arrival, then by entry.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct QueuedPacket {
     due: Duration,
@@ -131,16 +131,16 @@ struct Reflector {
     /// Up and down, by the low bits of the subscriber's address.
     paths: Vec<[Path; 2]>,
     queue: BinaryHeap<Reverse<QueuedPacket>>,
-    /// Buffers for packets to come.
+    /// Free buffers.
     spare: Vec<Vec<u8>>,
     entered: u64,
     counts: Counts,
-    /// How late packets were handed back in this turn.
+    /// Lateness of the packets written in this iteration.
     late: Vec<Duration>,
 }
 
 impl Reflector {
-    /// Waits until there is something to do, and does it.
+    /// Runs one iteration: waits, then reads and writes packets.
     fn turn(&mut self) {
         let now = self.started.elapsed();
         let next =
@@ -154,7 +154,7 @@ impl Reflector {
         self.hand_back();
     }
 
-    /// Takes a packet from the device; whether there was one.
+    /// Reads a packet from the device. Returns whether there was one.
     fn take_one(&mut self) -> bool {
         let mut packet = self.spare.pop().unwrap_or_default();
         packet.resize(PACKET_BYTES_MAX as usize, 0);
@@ -174,9 +174,10 @@ impl Reflector {
         true
     }
 
-    /// Turns the packet round; when it is due, if it is not dropped.
+    /// Swaps source and destination of the packet. Returns when it is due, unless it is dropped.
     fn admit(&mut self, packet: &mut [u8]) -> Option<Duration> {
-        // Whatever else the kernel says on a new device (IPv6's router solicitations) goes nowhere.
+        // Other packets that the kernel sends on a new device (IPv6 router solicitations) are
+        // ignored.
         let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
         let segment = TcpHeaderSlice::from_slice(packet.get(header.slice().len()..)?).ok()?;
         let is_up = segment.destination_port() == self.server_port;
@@ -200,7 +201,7 @@ impl Reflector {
         }
     }
 
-    /// Hands back what is due.
+    /// Writes the packets that are due.
     fn hand_back(&mut self) {
         loop {
             let now = self.started.elapsed();
@@ -217,7 +218,7 @@ impl Reflector {
         }
     }
 
-    /// Makes visible what has happened in a turn.
+    /// Publishes the counts of an iteration.
     fn publish(&mut self, shared: &Shared) {
         let cpu = clock_gettime(ClockId::ThreadCPUTime);
         let mut totals = shared.totals.lock().expect("no panic under this lock");
@@ -229,7 +230,7 @@ impl Reflector {
     }
 }
 
-/// Sleeps until a packet waits or the time is over.
+/// Sleeps until a packet can be read or the timeout has passed.
 fn wait_readable(tun: &Tun, time: Duration) {
     let mut wanted = libc::pollfd { fd: tun.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let timeout = libc::timespec {
@@ -237,12 +238,12 @@ fn wait_readable(tun: &Tun, time: Duration) {
         tv_nsec: time.subsec_nanos() as libc::c_long,
     };
     // SAFETY: the pointers are to live local variables, the count is that of the former, and no
-    // signal mask is given. It fails at worst when a signal comes, as if the time were over.
+    // signal mask is given. If a signal interrupts it, it fails, which is treated as a timeout.
     unsafe { libc::ppoll(&raw mut wanted, 1, &raw const timeout, std::ptr::null()) };
 }
 
-/// Lets the kernel wake this thread when it asks to be woken, not some 50 us later.
+/// Makes the kernel wake this thread on time instead of up to 50 us later (timer slack).
 fn wake_punctually() {
-    // SAFETY: no pointer is passed; the setting is that of this thread alone.
+    // SAFETY: no pointer is passed; the setting affects only this thread.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }

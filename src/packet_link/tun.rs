@@ -10,26 +10,27 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use libc::{c_char, c_int, c_short, c_ulong};
 
-/// Where TUN devices come from.
+/// The device that creates TUN devices.
 pub(super) const CLONE_DEVICE: &str = "/dev/net/tun";
-/// Packets that wait in the device until the link's thread takes them; the kernel drops more.
+/// Maximum number of packets that wait in the device for the link's thread; the kernel drops
+/// further ones.
 const QUEUE_PACKETS: u32 = 20_000;
 const NAME: &CStr = c"link0";
 
-/// A TUN device, gone when this is dropped.
+/// A TUN device, removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Tun(File);
 
 impl Tun {
-    /// Makes the device in the current network namespace and brings it up with `address`, on whose
-    /// /16 it carries packets.
+    /// Creates the device in the current network namespace and brings it up with `address`, in
+    /// whose /16 it transfers packets.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn create(address: Ipv4Addr) -> io::Result<Tun> {
         let file = open_clone_device()?;
         let mut request = Request::named(NAME);
-        // IFF_NO_PI: packets without a header before them.
+        // IFF_NO_PI: packets without an additional header.
         request.0.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as c_short;
         request.perform(file.as_raw_fd(), libc::TUNSETIFF as c_ulong)?;
         let socket = control_socket()?;
@@ -50,7 +51,7 @@ impl Tun {
         self.0.read(packet)
     }
 
-    /// Hands a packet to the kernel.
+    /// Writes a packet to the kernel.
     pub fn write(&mut self, packet: &[u8]) -> io::Result<()> {
         self.0.write(packet).map(drop)
     }
@@ -62,18 +63,18 @@ impl AsRawFd for Tun {
     }
 }
 
-/// Packets that the kernel dropped because too many waited in the device.
+/// Packets that the kernel dropped because the device's queue was full.
 pub(super) fn missed() -> u64 {
     let text = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
     let name = format!("{}:", NAME.to_str().expect("plain ASCII"));
     let line = text.lines().find_map(|line| line.trim().strip_prefix(&name));
-    // Eight columns of what is received precede those of what is sent: bytes, packets, errors,
+    // The eight columns of received packets precede those of sent ones: bytes, packets, errors,
     // dropped.
     let dropped = line.and_then(|columns| columns.split_whitespace().nth(11)?.parse().ok());
     dropped.unwrap_or(0)
 }
 
-/// Opens `/dev/net/tun` for packets that are read without blocking.
+/// Opens `/dev/net/tun` in non-blocking mode.
 pub(super) fn open_clone_device() -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -93,12 +94,12 @@ fn bring_up(socket: &OwnedFd, name: &CStr) -> io::Result<()> {
     request.perform(socket.as_raw_fd(), libc::SIOCSIFFLAGS as c_ulong)
 }
 
-/// Lets `packets` wait in the device, by netlink (rtnetlink(7)): the ioctl for it is for the
-/// machine's administrator alone.
+/// Sets the length of the device's queue to `packets` by netlink (rtnetlink(7)): the ioctl requires
+/// privileges on the machine.
 fn set_queue_length(name: &CStr, packets: u32) -> io::Result<()> {
     const FLAGS: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
     const LENGTH: u32 = 40;
-    // SAFETY: the pointer is to a string that ends with a null.
+    // SAFETY: the pointer is to a null-terminated string.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     let mut message = Vec::with_capacity(LENGTH as usize);
     // struct nlmsghdr: length, type, flags, sequence number, sender.
@@ -128,7 +129,7 @@ fn set_queue_length(name: &CStr, packets: u32) -> io::Result<()> {
     }
 }
 
-/// A socket to name devices on.
+/// A socket for ioctl calls on devices.
 fn control_socket() -> io::Result<OwnedFd> {
     open_socket(libc::AF_INET, libc::SOCK_DGRAM)
 }
@@ -139,17 +140,17 @@ fn open_socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is open and nobody else's.
+    // SAFETY: the descriptor is open and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
-/// What an ioctl on a device takes.
+/// The argument of an ioctl on a device.
 struct Request(libc::ifreq);
 
 impl Request {
     fn named(name: &CStr) -> Request {
-        // SAFETY: every field of the struct is a number, or a union of such, for which zero is
-        // fine.
+        // SAFETY: every field of the struct is a number, or a union of numbers, for which zero is
+        // valid.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes_with_nul()) {
             *to = *from as c_char;
@@ -158,7 +159,7 @@ impl Request {
     }
 
     fn perform(&mut self, descriptor: c_int, number: c_ulong) -> io::Result<()> {
-        // SAFETY: every request that this file makes takes a pointer to an `ifreq`, which lives.
+        // SAFETY: every request in this file takes a pointer to an `ifreq`, which is alive here.
         let result = unsafe { libc::ioctl(descriptor, number as _, &raw mut self.0) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

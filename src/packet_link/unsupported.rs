@@ -1,4 +1,4 @@
-//! What stands in for the packet-level link where there is none: on systems other than Linux.
+//! The packet-level link on systems other than Linux: always an error.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ pub fn enter() -> Result<(), Unavailable> {
     Err(unavailable())
 }
 
-/// Cannot be made here.
+/// Cannot be created on this system.
 #[derive(Debug)]
 pub struct PacketLink(Infallible);
 
@@ -26,7 +26,7 @@ impl PacketLink {
         Err(unavailable())
     }
 
-    /// There is none to look at.
+    /// Never called: there is no link.
     pub fn snapshot(&self) -> Snapshot {
         match self.0 {}
     }

@@ -146,8 +146,8 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
             )
         }
         finalists => format!(
-            "{close} Of these, {} are the cheapest or need the fewest bytes (within {bytes}). {} is \
-             the simplest of them to run, because {why}.",
+            "{close} Of these, {} need the fewest bytes (within {bytes}). {} is the simplest of them \
+             to run, because {why}.",
             labels(finalists),
             sentence_case(name)
         ),

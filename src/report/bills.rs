@@ -1,7 +1,8 @@
-//! The monthly bills of a workload under a price list, as a section of a document.
+//! The monthly bills of a workload: in full under one price list, or the totals under all built-in
+//! lists.
 
-use crate::advise::prices::{Meter, Price, PriceList};
-use crate::advise::{Advice, Estimate};
+use crate::advise::prices::{Bill, Meter, Price, PriceList};
+use crate::advise::{Advice, Estimate, Need};
 use crate::units::{Unit, money, sentence_case};
 
 use super::document::{Block, Field, Row, Section, Table};
@@ -16,8 +17,75 @@ pub fn section(list: &PriceList, advice: &Advice) -> Section {
     Section::new(
         "bills",
         format!("Monthly bill: {}, prices of {}, in {}", list.title, list.date, list.currency),
-        vec![Block::Table(table), Block::note(list.about.trim()), Block::list(sources)],
+        vec![
+            Block::text(lowest(list, advice)),
+            Block::Table(table),
+            Block::note(list.about.trim()),
+            Block::list(sources),
+        ],
     )
+}
+
+/// The lowest bill of the transports that are fast enough, and how the recommended one compares.
+fn lowest(list: &PriceList, advice: &Advice) -> String {
+    let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
+    let bills = able.filter_map(|estimate| list.bill(estimate, &advice.need));
+    let mut bills: Vec<Bill> = bills.collect();
+    bills.sort_by(|a, b| a.total.total_cmp(&b.total));
+    let Some(cheapest) = bills.first() else {
+        return "This platform carries no transport that is fast enough.".to_owned();
+    };
+    let amount = |bill: &Bill| format!("{} {}", money(bill.total), list.currency);
+    let first = format!(
+        "Lowest bill of the transports that are fast enough: {}, {}.",
+        cheapest.transport.label(),
+        amount(cheapest)
+    );
+    let recommended = advice.choice.as_ref().map(|choice| choice.transport);
+    let own = |bill: &&Bill| Some(bill.transport) == recommended;
+    match (recommended, bills.iter().find(own)) {
+        (Some(transport), _) if transport == cheapest.transport => first,
+        (Some(transport), Some(own)) => {
+            format!(
+                "{first} The recommended transport, {}, costs {}.",
+                transport.label(),
+                amount(own)
+            )
+        }
+        (Some(transport), None) => format!(
+            "{first} The platform does not carry the recommended transport, {}.",
+            transport.label()
+        ),
+        (None, _) => first,
+    }
+}
+
+/// The bill of each transport under each built-in list, with what dominates it.
+pub fn totals(need: &Need, estimates: &[Estimate]) -> Vec<Block> {
+    let lists = PriceList::built_in();
+    let titles = lists.iter().map(|list| format!("{}, {}", list.title, list.currency));
+    let head = std::iter::once("transport".to_owned()).chain(titles).map(Field::new);
+    let row = |estimate: &Estimate| {
+        let bills = lists.iter().map(|list| match list.bill(estimate, need) {
+            None => Field::new("not offered"),
+            Some(bill) => Field::new(match bill.dominant {
+                Some(meter) => format!("{} ({})", money(bill.total), meter.label()),
+                None => money(bill.total),
+            }),
+        });
+        let bills = bills.collect::<Vec<_>>();
+        Row::Fields(std::iter::once(Field::variant(estimate.transport)).chain(bills).collect())
+    };
+    let rows = estimates.iter().map(row).collect();
+    let dates = lists.iter().map(|list| list.date).max();
+    let dates = dates.map_or(String::new(), |date| format!("Prices of {date}. "));
+    let about = format!(
+        "In parentheses: the largest item. {dates}Each list includes and omits other things, so \
+         compare transports within a column. Items, sources and your own prices: poll-vs-push advise \
+         --prices FILE.",
+    );
+    let table = Table { head: head.collect(), names: 1, is_numeric: true, rows };
+    vec![Block::Table(table), Block::note(about)]
 }
 
 fn row(list: &PriceList, estimate: &Estimate, advice: &Advice) -> Row {

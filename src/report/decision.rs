@@ -4,7 +4,9 @@
 //! [`PointResults::ranking`], here and under "Which differences are real". The values at which the
 //! recommendation changes are extrapolated with this run's costs by [`crate::advise`].
 
-use crate::advise::{self, Alternative, Candidate, Choice, Cost, Costs, Margin, Need, Origin};
+use crate::advise::{
+    self, Alternative, Candidate, Choice, Cost, Costs, Estimate, Margin, Need, Origin,
+};
 use crate::run::{Cell, Run};
 use crate::scenario::Workload;
 use crate::statistics::{Ranking, Summary};
@@ -87,7 +89,7 @@ impl Decision {
 }
 
 /// The need that the workload stands for, over the network that was measured.
-fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
+pub fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
     let cells: Vec<&Cell> = run.cells.iter().filter(|cell| cell.workload == *workload).collect();
     let network = super::network(&cells);
     let workload = &network.lengthened(workload);
@@ -139,6 +141,11 @@ impl Model {
             false => "this run's costs",
             true => "costs of the built-in reference, where this run is too short",
         }
+    }
+
+    /// What each measured transport would take for `need`.
+    pub fn estimates(&self, need: &Need) -> Vec<Estimate> {
+        advise::estimates(need, &self.costs)
     }
 
     /// The model with the recommendation of the measurement, if it arrives at the same.

@@ -1,13 +1,11 @@
-//! The tables of the figures: all figures of one point, the headlines of all points, and bytes with
-//! either header profile.
+//! The tables of the figures: all figures of one point, the headlines of all points, and bytes
+//! under each header profile.
 
-use crate::scenario::Headers;
-use crate::theory::bytes::Sizes;
 use crate::units::Unit;
-use crate::variant::Waiting;
 
 use super::document::{Field, Row, Table, Tone};
 use super::figures::{self, Expected, Figure};
+use super::profiles::{PROFILES, Profile, bytes_per_message, requests_per_message};
 use super::{PointResults, Report, VariantResult};
 
 /// Every figure of every transport at one point. Figures that no transport has are left out.
@@ -99,35 +97,22 @@ pub fn headlines(report: &Report) -> Table {
     Table { head, names: names.len(), is_numeric: true, rows: rows.collect() }
 }
 
-/// Bytes per delivered message with minimal and with a browser's request headers. The profile that
-/// was not measured differs by [`Sizes::BROWSER_HEADERS`] per request.
-pub fn header_profiles(point: &PointResults) -> Table {
-    let measured = point.workload.headers;
-    let head = ["transport", "requests per message", "minimal headers", "a browser's headers"];
+/// Bytes per delivered message under each of [`PROFILES`]. Those measured are bold.
+pub fn header_profiles(report: &Report, point: &PointResults) -> Table {
+    let measured = report.profile(point);
+    let labels = PROFILES.map(Profile::label);
+    let head = ["transport", "requests per message"].into_iter().chain(labels);
     let row = |result: &VariantResult| {
-        let bytes = result.summary(&figures::BYTES_PER_MESSAGE)?.value;
-        let requests = match result.variant.transport.waiting() {
-            Waiting::PerConnection => 0.0,
-            _ => result.summary(&figures::REQUESTS_PER_MESSAGE)?.value,
+        let field = |profile: Profile| {
+            let bytes = bytes_per_message(result, measured, profile)?;
+            let tone = if profile == measured { Tone::Strong } else { Tone::Normal };
+            Some(Field::toned(Unit::Bytes.show(bytes), tone))
         };
-        let added = Sizes::BROWSER_HEADERS * requests;
-        let (minimal, browser) = match measured {
-            Headers::Minimal => (bytes, bytes + added),
-            Headers::Browser => (bytes - added, bytes),
-        };
-        let field = |bytes: f64, headers| {
-            let tone = if headers == measured { Tone::Strong } else { Tone::Normal };
-            Field::toned(Unit::Bytes.show(bytes), tone)
-        };
-        Some(Row::Fields(vec![
-            Field::variant(result.variant),
-            Field::new(Unit::Count.show(requests)),
-            field(minimal, Headers::Minimal),
-            field(browser, Headers::Browser),
-        ]))
+        let requests = Field::new(Unit::Count.show(requests_per_message(result)?));
+        let fields: Option<Vec<Field>> = PROFILES.into_iter().map(field).collect();
+        let names = [Field::variant(result.variant), requests];
+        Some(Row::Fields(names.into_iter().chain(fields?).collect()))
     };
-    // HTTP/2 compresses headers that repeat, so that the profile adds less than its size.
-    let is_h1 = |result: &&VariantResult| !result.variant.has(crate::variant::Extra::H2);
-    let rows = point.valid_results().filter(is_h1).filter_map(row).collect();
-    Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
+    let rows = point.valid_results().filter_map(row).collect();
+    Table { head: head.map(Field::new).collect(), names: 1, is_numeric: true, rows }
 }

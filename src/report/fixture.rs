@@ -1,4 +1,4 @@
-//! A synthetic run for tests: every way simulated event by event, without a server.
+//! A synthetic run for tests: every transport simulated event by event, without a server.
 //!
 //! Latencies follow theory.rs by construction, plus a little work; bytes and CPU are plausible.
 
@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::measure::{Histogram, Ledger};
 use crate::run::{
-    Bytes, Cell, Connections, Deliveries, Generator, Machine, OtherLoad, Recovery, Requests, Run,
-    SCHEMA_VERSION, Server, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, Connections, Deliveries, Generator, Machine, MeasuredServer, OtherLoad, Recovery,
+    Requests, Run, SCHEMA_VERSION, ServerCost, TcpIpSource, Tool, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::{Scenario, SweepPoint, Workload};
 use crate::variant::{Transport, Variant, Waiting};
@@ -44,7 +44,7 @@ pub fn scenario(toml: &str) -> Scenario {
     scenario
 }
 
-/// Whatever the scenario asks for, simulated.
+/// A simulated run of the scenario.
 pub fn run_of(scenario: &Scenario) -> Run {
     let cell = |repeat: u32| {
         scenario.points().into_iter().flat_map(move |point| {
@@ -74,14 +74,18 @@ pub fn run_of(scenario: &Scenario) -> Run {
             memory_bytes: 8_000_000_000,
             load_average_before: 0.1,
         },
-        server: Server { is_child: true, version: "poll-vs-push/0.1.0".into(), is_tls: false },
+        server: MeasuredServer {
+            is_child: true,
+            version: "poll-vs-push/0.1.0".into(),
+            is_tls: false,
+        },
         processing_time: None,
         scenario: scenario.clone(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
 }
 
-/// How a way waits: [`crate::theory`] has one model for both kinds of polling.
+/// How a transport waits: [`crate::theory`] has one model for both kinds of polling.
 #[derive(Clone, Copy)]
 enum Pattern {
     Asking { gap_s: f64, hold_s: f64 },

@@ -147,13 +147,13 @@ fn of_table(table: &Table) -> Markup {
 
 fn of_field(field: &Field) -> Markup {
     let text = visible(&field.text);
-    let way = field.variant.map(|variant| format!("way {}", palette::class(variant)));
+    let class = field.variant.map(|variant| format!("transport {}", palette::class(variant)));
     html! {
         @match field.tone {
             Tone::Strong => strong { (text) },
             Tone::Note => span class="faint" { (text) },
             Tone::Void => span class="void" { (text) },
-            Tone::Normal => @if way.is_some() { span class=[way] { (text) } } @else { (text) },
+            Tone::Normal => @if class.is_some() { span class=[class] { (text) } } @else { (text) },
         }
         @for detail in &field.details { span class="spread" { (visible(detail)) } }
     }

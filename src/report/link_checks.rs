@@ -190,8 +190,8 @@ fn cost(points: &[&PointResults]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet_link::PathCounts;
     use crate::report::fixture;
-    use crate::run::LinkPackets;
 
     #[test]
     fn both_links_are_compared_and_the_packet_link_is_held_against_its_parameters() {
@@ -204,7 +204,7 @@ mod tests {
         assert!(sentences(&Report::new(&fixture::run())).is_empty(), "there is no packet link");
         for cell in run.cells.iter_mut().filter(|cell| cell.workload.link == Link::Packets) {
             let lost = if cell.workload.is_lossy() { 110 } else { 0 };
-            let packets = LinkPackets { packets: 10_000, lost, overflowed: 0 };
+            let packets = PathCounts { packets: 10_000, lost, overflowed: 0 };
             let mut late_us = Histogram::new();
             (0..2_000).for_each(|_| late_us.record(80));
             cell.link =

@@ -24,6 +24,7 @@ mod link_checks;
 mod loss;
 mod markdown;
 mod predictions;
+pub mod profiles;
 mod prose;
 mod published;
 mod recovery;
@@ -53,6 +54,7 @@ use crate::variant::Variant;
 
 use axis::Axis;
 use figures::{Expected, Figure};
+use profiles::Profile;
 pub use terminal::TableStyle;
 
 /// A run, arranged for reading.
@@ -109,6 +111,11 @@ impl<'run> Report<'run> {
     /// True if any cell is void, or if nothing was measured.
     pub fn is_void(&self) -> bool {
         self.points.is_empty() || self.findings.iter().any(Finding::is_void)
+    }
+
+    /// The request headers and the encryption of the connections at `point`.
+    pub fn profile(&self, point: &PointResults) -> Profile {
+        Profile { headers: point.workload.headers, is_tls: self.run.server.is_tls }
     }
 
     /// The recommendation with its reasons and limits, one sentence or line each.
@@ -262,23 +269,27 @@ fn network(cells: &[&Cell]) -> NetworkPath {
     NetworkPath::mean(&paths.collect::<Vec<_>>())
 }
 
-/// Writes `report.html`, `report.md` and `results.csv` into `dir`, which must exist.
+/// Writes the [`files`] of a run into `dir`, which must exist.
 ///
 /// # Errors
 /// The first file that cannot be written, with its path.
 pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let report = Report { docs: documentation(dir), ..Report::new(run) };
-    let files = [
-        ("report.html", report.html()),
-        ("report.md", report.markdown()),
-        ("results.csv", report.csv()),
-    ];
-    for (name, text) in files {
+    for (name, text) in files(run, dir) {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The files of a run's report in `dir`, by name.
+pub fn files(run: &Run, dir: &Path) -> [(&'static str, String); 3] {
+    let report = Report { docs: documentation(dir), ..Report::new(run) };
+    [
+        ("report.html", report.html()),
+        ("report.md", report.markdown()),
+        ("results.csv", report.csv()),
+    ]
 }
 
 /// The path from `dir` to the `docs` of the checkout that contains it, if one does.

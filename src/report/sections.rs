@@ -8,7 +8,7 @@ use super::decision::{self, Decision, Model};
 use super::document::{Block, Field, Row, Section, Table, Tone};
 use super::figures::Figure;
 use super::{
-    PointResults, Report, advice, axis, charts, figure_table, figures, predictions, prose,
+    PointResults, Report, advice, axis, bills, charts, figure_table, figures, predictions, prose,
 };
 use super::{link_checks, loss, published, recovery, variants};
 
@@ -62,8 +62,19 @@ fn decision(report: &Report) -> Section {
         let place = blocks.iter().position(|block| matches!(block, Block::Heading(_)));
         blocks.insert(place.unwrap_or(blocks.len()), Block::Charts(vec![chart]));
     }
+    blocks.extend(bills(report));
     blocks.extend([Block::heading("What the numbers do not show"), Block::Table(unmeasured())]);
     Section::new("decision", "Decision", blocks)
+}
+
+/// What a month of the measured workload costs; nothing for several workloads, or if the costs of
+/// the transports are unknown.
+fn bills(report: &Report) -> Vec<Block> {
+    let [point] = report.points.as_slice() else { return Vec::new() };
+    let Some(decision) = Decision::of(report, point) else { return Vec::new() };
+    let Some(model) = Model::of_run(report.run) else { return Vec::new() };
+    let bills = bills::totals(&decision.need, &model.estimates(&decision.need));
+    std::iter::once(Block::heading("Monthly bill")).chain(bills).collect()
 }
 
 /// The recommendation, its reasons and its limits.
@@ -319,7 +330,7 @@ fn of_point(point: &PointResults) -> Vec<Block> {
 /// Bytes with minimal and with a browser's request headers, side by side.
 fn header_profiles(report: &Report) -> Option<Section> {
     let point = report.points.first()?;
-    let table = figure_table::header_profiles(point);
+    let table = figure_table::header_profiles(report, point);
     if table.rows.is_empty() {
         return None;
     }
@@ -328,9 +339,11 @@ fn header_profiles(report: &Report) -> Option<Section> {
         title => format!(" At {title}."),
     };
     let note = format!(
-        "Bytes per delivered message, TCP/IP included, without TLS. Bold: measured. The other \
-         column adds or subtracts the {} that a browser's headers add to each request.{at}",
-        Unit::Bytes.show(crate::theory::bytes::Sizes::BROWSER_HEADERS)
+        "Bytes per delivered message, TCP/IP included. Bold: measured. The other columns add or \
+         subtract the {} that a browser's headers add to each request, and {} for each TLS record: \
+         one for each request, response, pushed message and heartbeat.{at}",
+        Unit::Bytes.show(crate::theory::bytes::Sizes::BROWSER_HEADERS),
+        Unit::Bytes.show(crate::advise::TLS_RECORD_BYTES)
     );
     let maps = Model::of_run(report.run).map(|model| {
         let map = |headers| {
@@ -378,6 +391,7 @@ fn circumstances(report: &Report) -> Section {
         let pages = [
             ("How it is measured", "methodology.md"),
             ("What the comparison favours", "bias.md"),
+            ("How the recommendation is made, and prices", "advice.md"),
             ("Operating the server", "operations.md"),
         ];
         files.extend(pages.map(|(text, page)| (text.to_owned(), format!("{docs}/{page}"))));

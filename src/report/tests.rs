@@ -1,4 +1,4 @@
-//! What a report must and must not say, whichever form it takes.
+//! Required and forbidden content of a report, in every format.
 
 use std::path::Path;
 
@@ -153,7 +153,7 @@ fn without_model(page: &str) -> String {
 }
 
 #[test]
-fn the_page_loads_nothing() {
+fn report_loads_no_other_resource() {
     let run = fixture::run();
     let page = without_model(&Report::new(&run).html()).replace("http://www.w3.org/2000/svg", "");
     for loader in ["http://", "https://", "src=", "<link", "@import", "url(", "<script"] {
@@ -260,7 +260,7 @@ fn a_difference_within_the_spread_is_not_claimed() {
 }
 
 #[test]
-fn a_run_that_measured_nothing_says_so() {
+fn report_states_that_a_run_measured_nothing() {
     let mut run = fixture::run();
     run.cells.clear();
     let report = Report::new(&run);

@@ -1,7 +1,7 @@
 //! Thresholds: `--fail-if 'websocket.latency.p99 > 80ms'`, so that a run can guard a build.
 //!
-//! A threshold holds at every point of the run at which its way was measured. What cannot be
-//! checked, because the way is void or the figure unknown, counts as failed: silence is no pass.
+//! A threshold applies to every point of the run at which its transport was measured. If it cannot
+//! be checked, because the transport is void or the figure unknown, it counts as failed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::variant::Variant;
 use super::figures::Figure;
 use super::{PointResults, Report};
 
-/// A figure of a way: `websocket.latency.p99`.
+/// A figure of a transport: `websocket.latency.p99`.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
     pub variant: Variant,
@@ -140,7 +140,7 @@ impl Threshold {
         Reference { variant: self.variant, figure: self.condition.figure }
     }
 
-    /// Whether the run fails, with a line for each point at which the way was measured.
+    /// Whether the run fails, with a line for each point at which the transport was measured.
     pub fn check(&self, report: &Report) -> ThresholdCheck {
         let variant = self.variant;
         let here = report.points.iter().filter(|point| point.result(variant).is_some());

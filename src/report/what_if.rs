@@ -3,9 +3,9 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::Report;
+use super::{Report, decision};
 use crate::advise::prices::PriceList;
-use crate::advise::{Costs, Need};
+use crate::advise::{Cost, Costs};
 use crate::model;
 
 /// The id of the section.
@@ -17,24 +17,12 @@ pub fn section(report: &Report) -> Markup {
     let Some(workload) = report.points.first().map(|point| point.workload) else {
         return html! {};
     };
-    // The costs of somebody else's server are unknown.
+    // The costs of a third-party server are unknown.
     let costs = match report.run.server.is_child {
         true => Costs::from_run(report.run),
         false => Costs::reference(),
     };
-    let network = super::network(&report.run.cells.iter().collect::<Vec<_>>());
-    let workload = &network.lengthened(workload);
-    let need = Need {
-        subscribers: workload.subscribers,
-        topics: workload.topics,
-        rate: workload.rate,
-        rtt_s: workload.rtt.as_secs_f64(),
-        message_bytes: workload.message_bytes,
-        headers: workload.headers,
-        is_tls: report.run.server.is_tls,
-        browser_only: false,
-        ..model::NEED
-    };
+    let need = decision::need(report.run, workload, Cost::Cpu);
     html! {
         section id=(ID) {
             h2 { (TITLE) }

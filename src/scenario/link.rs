@@ -25,7 +25,7 @@ impl Link {
     }
 }
 
-/// Bytes that wait for a limited direction unless it is said otherwise: 64 packets.
+/// Default size of the queue before a limited direction, bytes: 64 packets.
 pub(super) const QUEUE_BYTES: u32 = 96_000;
 /// Largest bandwidth, kbit/s.
 const BANDWIDTH_MAX: u32 = 10_000_000;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Headers, Link, Process, Workload, friendly};
-use crate::units::parse_duration;
+use crate::units::{number, parse_duration, whole_number};
 use crate::variant::Pacing;
 
 /// Values that override those of a workload; absent values leave it unchanged.
@@ -14,15 +14,15 @@ use crate::variant::Pacing;
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
     /// Subscribers, each with a connection of its own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<u32>,
     /// Topics the subscribers are spread over
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<u32>,
     /// Messages per second and topic
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = number)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// How publications are spaced
@@ -30,7 +30,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// Bytes of a message's text
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_bytes: Option<u32>,
     /// Short polling: time between polls
@@ -50,7 +50,7 @@ pub struct Overrides {
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub long_poll_hold: Option<Duration>,
     /// HTTP/2: subscribers that share a connection
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams_per_connection: Option<u32>,
     /// Round trip of the link
@@ -66,7 +66,7 @@ pub struct Overrides {
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Duration>,
     /// Packet link: percent of the packets lost in each direction
-    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = number)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Packet link: mean length of a burst of losses; 0s for independent losses
@@ -74,15 +74,15 @@ pub struct Overrides {
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub loss_burst: Option<Duration>,
     /// Packet link: bandwidth to each subscriber, thousand bits per second
-    #[arg(long, value_name = "KBIT")]
+    #[arg(long, value_name = "KBIT", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_down_kbit: Option<u32>,
     /// Packet link: bandwidth from each subscriber, thousand bits per second
-    #[arg(long, value_name = "KBIT")]
+    #[arg(long, value_name = "KBIT", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_up_kbit: Option<u32>,
     /// Packet link: bytes that wait for a limited direction, at most
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_bytes: Option<u32>,
     /// Which request headers the subscribers send

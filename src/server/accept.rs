@@ -1,5 +1,5 @@
-//! The accept loop. That of `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor
-//! limits, so the server has its own.
+//! The accept loop. `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor limits, so it
+//! is not used.
 
 use std::future::Future;
 use std::io;

@@ -21,7 +21,7 @@ use warp::http::header::{
 use super::host::{AllowedOrigins, host_of};
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Handler, Route, normalized, topic_of};
-use super::streams::Progress;
+use super::streams::WriteProgress;
 use super::timeout_stream::ConnectionPhase;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
@@ -36,7 +36,7 @@ const TOKEN_SUBPROTOCOL: &str = "token.";
 const ALLOWED_HEADERS: &str = "authorization, content-type, if-none-match, last-event-id";
 /// Headers that such a page may read: for conditional polls, and when to retry.
 const EXPOSED_HEADERS: &str = "etag, retry-after";
-/// The text of 404.
+/// The text of a 404 response.
 pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
 
 /// The service of one connection: `inner`, which all share, for requests that pass all checks.
@@ -81,7 +81,8 @@ where
         });
         let (app, phase, remote) = (app.clone(), phase.clone(), remote.clone());
         async move {
-            if let (Some(left), Some(progress)) = (token_time_left, Progress::of_this_stream()) {
+            if let (Some(left), Some(progress)) = (token_time_left, WriteProgress::of_this_stream())
+            {
                 progress.expires_after(left);
             }
             let mut response = match admitted {
@@ -123,7 +124,7 @@ fn held_bytes<B>(request: &Request<B>) -> usize {
     STREAM_BYTES + request.headers().iter().map(header).sum::<usize>()
 }
 
-/// The response if the server holds as much for the client as it may.
+/// The response if the client's memory budget is used up.
 fn over_limit(app: &App, over: OverLimit) -> Box<Response<Bytes>> {
     app.metrics.refused(Refusal::HeldBytes);
     refusal(StatusCode::SERVICE_UNAVAILABLE, &over.to_string())
@@ -147,8 +148,8 @@ where
     response
 }
 
-/// Who sends the request, and what responds to it; or the response to those who may not send it.
-/// The path is normalized, so that later filters see what was checked here.
+/// Authenticates the request and finds its route, or returns the rejection. The path is normalized,
+/// so that later filters see the path that was checked here.
 fn admit<B>(
     app: &App,
     request: &mut Request<B>,
@@ -200,7 +201,7 @@ fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Respon
     }
     if !route.allows(request.method()) {
         let status = match route.handler {
-            // As the test suites of its protocols want it.
+            // As the official test suites require.
             Handler::SocketIo => StatusCode::BAD_REQUEST,
             _ => StatusCode::METHOD_NOT_ALLOWED,
         };

@@ -98,7 +98,7 @@ impl Protocols {
             Protocol::Http2 => {
                 // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
-                // Boxed, so that the task of an HTTP/1.1 connection does not have the size of this.
+                // Boxed, so that the task of an HTTP/1.1 connection has no room for this future.
                 Box::pin(self.serve_http2(io, service, address)).await;
             }
         }
@@ -194,13 +194,13 @@ impl Protocols {
             return None;
         };
         let (unread, stream) = parts.io.into_inner().into_parts();
-        // A copy, which has not the size of hyper's buffer.
+        // A copy, without the capacity of hyper's buffer.
         let unread = Bytes::from([parts.read_buf.as_ref(), &unread].concat());
         Some(Parked { stream, service: parts.service, unread })
     }
 
-    /// Drives a connection to its end, which comes soon after the drain begins; or until its client
-    /// waits, and nothing is left to be written: `None`.
+    /// Drives a connection to its end, which follows soon after the drain begins. Returns `None`
+    /// when its client waits and nothing remains to be written.
     async fn until_waiting<C, F, B>(
         &self,
         connection: &mut C,
@@ -255,7 +255,7 @@ impl Protocols {
 struct Parked<I, S> {
     stream: I,
     service: S,
-    /// What the client has sent since.
+    /// Bytes that the client has sent since.
     unread: Bytes,
 }
 
@@ -266,7 +266,7 @@ fn begins(drain: &mut DrainBegins, cx: &mut std::task::Context<'_>) -> bool {
     drain.as_mut().is_some_and(|drain| Pin::new(drain).poll(cx).is_ready())
 }
 
-/// A connection that can be told to end after the response under way.
+/// A connection that can be closed after the current response.
 trait Drain {
     fn drain(&mut self);
 }

@@ -73,6 +73,14 @@ pub fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>, &'static st
     // The target's own host has precedence (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     let target = request.uri().authority().map(|it| Authority::parse(it.as_str()));
     let target = target.map(|it| it.ok_or("the request target's host is malformed")).transpose()?;
+    // HTTP/1.1 ignores the header then; in HTTP/2 such a request is malformed.
+    if request.version() == Version::HTTP_2
+        && target.is_some()
+        && header.is_some()
+        && target != header
+    {
+        return Err("Host: must not differ from :authority");
+    }
     match target.or(header) {
         None if request.version() == Version::HTTP_11 => Err("Host: must be given"),
         host => Ok(host),
@@ -149,9 +157,9 @@ impl AllowedOrigins<'_> {
     }
 }
 
-/// True if the browser says that a page of another site or another origin sent the request, with
-/// the user having asked for nothing: a no-cors request has no `Origin` but has this (Fetch
-/// Metadata, section 2.3).
+/// True if the browser reports that a page of another site or origin sent the request without a
+/// navigation by the user: a no-cors request has no `Origin` but has this (Fetch Metadata, section
+/// 2.3).
 fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_foreign = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));

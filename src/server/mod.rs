@@ -1,4 +1,4 @@
-//! The server: all transports on one feed, behind an accept loop of its own.
+//! The server: all transports on one feed, with its own accept loop.
 //!
 //! [`Server::bind`] opens the port. [`Server::serve`] serves until its shutdown future is ready,
 //! and then drains: no new connections are accepted, WebSockets are closed, waiting polls get their
@@ -30,7 +30,7 @@ use crate::app::token::{BadKey, TokenKey};
 use crate::app::{App, BadLimits, MemoryBudget, ServerConfig};
 use crate::feed::Feed;
 use crate::feed::store::StoreError;
-use crate::private::warn_if_exposed;
+use crate::private_files::warn_if_exposed;
 use accept::Listener;
 pub use accept::listen;
 
@@ -53,8 +53,8 @@ pub enum BindError {
     #[error("these limits cannot be used together")]
     Limits(#[from] BadLimits),
     #[error(
-        "--demo with --listen {address}: anybody who reaches it could stop the server; listen on \
-         127.0.0.1"
+        "--demo with --listen {address}: every client that can reach it could stop the server; \
+         listen on 127.0.0.1"
     )]
     DemoExposed { address: SocketAddr },
     #[error("cannot open the feed")]
@@ -87,7 +87,7 @@ impl Server {
     /// Opens the feed, to be served on a port that is [taken](listen) already.
     ///
     /// # Errors
-    /// Those of [`Server::bind`], but for the address.
+    /// Those of [`Server::bind`], except for the address.
     pub async fn on(
         listener: std::net::TcpListener,
         config: ServerConfig,
@@ -121,8 +121,8 @@ impl Server {
         }
         if token_key.is_none() && !address.ip().is_loopback() {
             warn!(
-                "ANYBODY who reaches {address} may read and publish: there is no --token-key, and \
-                 this address is not loopback"
+                "every client that can reach {address} may read and publish: there is no \
+                 --token-key, and the address is not loopback"
             );
         }
         let app = App::new(config, token_key).await?;

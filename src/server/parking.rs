@@ -1,10 +1,11 @@
-//! Connections of HTTP/1 whose client waits: for the response to a poll, or for the next part of a
-//! stream. hyper keeps 10 kB of buffers and state for a connection, and looks at all of it whenever
-//! a part is written. So such a connection is taken from hyper, parked, and served by the few lines
+//! HTTP/1 connections whose client waits: for the response to a poll, or for the next part of a
+//! stream. hyper keeps 10 kB of buffers and state for a connection, and visits all of it whenever a
+//! part is written. Therefore such a connection is taken from hyper, parked, and served by the code
 //! here; hyper gets it back for the next request.
 //!
-//! A response that is ready after its connection was parked is written by a new connection of
-//! hyper, which reads the request again, as far as the format of a response depends on it.
+//! A response that becomes ready after its connection was parked is written by a new hyper
+//! connection, which reads a request with the same properties as far as the format of the response
+//! depends on them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -25,14 +26,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 /// Parts up to this size are copied to be written with their framing in one go.
 const COPIED_BYTES_MAX: usize = 4 << 10;
 
-/// What hyper serves on one connection: `inner`, whose response can be parked.
+/// The service of one connection: `inner`, whose response can be parked.
 #[derive(Debug, Clone)]
 pub(super) struct Parking<S, F, B> {
     inner: S,
     slot: Slot<F, B>,
 }
 
-/// Where the response that is under way is, so that it can be had without hyper.
+/// Holds the pending response, so that it can be taken without hyper.
 #[derive(Debug)]
 pub(super) struct Slot<F, B>(Arc<Mutex<State<F, B>>>);
 
@@ -45,7 +46,7 @@ impl<F, B> Clone for Slot<F, B> {
 #[derive(Debug)]
 struct State<F, B> {
     under_way: UnderWay<F, B>,
-    /// What the next request that hyper reads is answered with.
+    /// The response to the next request that hyper reads.
     resumed: Option<Response<B>>,
 }
 
@@ -108,17 +109,17 @@ impl<F, B> Slot<F, B> {
         self.0.lock().expect("no panic under this lock")
     }
 
-    /// True if a stream is under way.
+    /// True if a stream is being sent.
     pub fn has_stream(&self) -> bool {
         matches!(self.lock().under_way, UnderWay::Stream(..))
     }
 
-    /// True if a response is under way.
+    /// True if a response is pending.
     pub fn has_response(&self) -> bool {
         matches!(self.lock().under_way, UnderWay::Response(..))
     }
 
-    /// What is under way, which hyper then no longer has.
+    /// Takes the pending response or stream from hyper.
     pub fn take(&self) -> UnderWay<F, B> {
         std::mem::replace(&mut self.lock().under_way, UnderWay::Nothing)
     }
@@ -169,7 +170,7 @@ where
     }
 }
 
-/// A response under way.
+/// A pending response.
 pub(super) enum SlotFuture<F, B> {
     Own(Pin<Box<F>>),
     Parkable(Slot<F, B>),
@@ -191,7 +192,7 @@ where
         };
         let mut state = slot.lock();
         let UnderWay::Response(future, head) = &mut state.under_way else {
-            // It is parked, and hyper drops this.
+            // It is parked; hyper drops this future.
             return Poll::Pending;
         };
         let Poll::Ready(Ok(response)) = future.as_mut().poll(cx) else { return Poll::Pending };

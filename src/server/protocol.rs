@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+use crate::app::forward_writes;
+
 /// The connection preface of an HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -36,7 +38,7 @@ pub(super) async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(
     Ok((protocol, Bytes::copy_from_slice(&first[..count])))
 }
 
-/// A stream of which bytes were read ahead: they are read again first.
+/// A stream with bytes that were read ahead, which are returned first.
 #[derive(Debug)]
 pub(super) struct Rewind<S> {
     first: Bytes,
@@ -49,7 +51,7 @@ impl<S> Rewind<S> {
         Rewind { first, stream }
     }
 
-    /// What has been read and not said again, and the stream.
+    /// The bytes that have not been read again, and the stream.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.first, self.stream)
     }
@@ -76,33 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    forward_writes!(stream);
 }
 
 #[cfg(test)]

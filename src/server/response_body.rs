@@ -1,7 +1,7 @@
-//! Bodies of responses on their way to a client. Each is charged to its connection while the client
-//! has not read it. On HTTP/2 it is handed over in pieces, so that a stream whose client does not
-//! open the flow-control window can be noticed and reset after `--send-timeout`: other streams keep
-//! such a connection alive, so that a timeout of its writes would never notice.
+//! Bodies of responses that are being sent to a client. Each is charged to its connection while the
+//! client has not read it. On HTTP/2 it is handed over in pieces, so that a stream whose client
+//! does not open the flow-control window can be noticed and reset after `--send-timeout`: other
+//! streams keep such a connection alive, so that a timeout of its writes would never notice.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::streams::Progress;
+use super::streams::WriteProgress;
 use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
-/// room for all before it.
+/// room for all earlier ones.
 const PIECE_BYTES: usize = 16 << 10;
-/// A body that ends within so many bytes is handed over whole. Of a larger one the last byte is a
+/// A body of at most this many bytes is passed on as a whole. Of a larger one the last byte is a
 /// piece of its own, which cannot leave before the window has had room for the rest: HTTP/2 would
 /// otherwise hold the rest of the body without a limit of time.
 const LAST_PIECE_BYTES: usize = 512;
@@ -30,8 +30,8 @@ pub(super) struct ResponseBody<B> {
     request_bytes: usize,
     is_whole: bool,
     /// On HTTP/2.
-    progress: Option<Arc<Progress>>,
-    /// What is left of the last chunk.
+    progress: Option<Arc<WriteProgress>>,
+    /// The rest of the last chunk.
     rest: Bytes,
 }
 
@@ -41,7 +41,7 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
     /// # Errors
     /// If the client has no room for it.
     pub fn new(body: B, mut charge: Charge) -> Result<ResponseBody<B>, OverLimit> {
-        let progress = Progress::of_this_stream();
+        let progress = WriteProgress::of_this_stream();
         let request_bytes = charge.bytes();
         let size = body.size_hint().exact();
         if let Some(bytes) = size.map(|bytes| bytes as usize)
@@ -53,9 +53,9 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
         Ok(ResponseBody { body, charge, request_bytes, is_whole, progress, rest: Bytes::new() })
     }
 
-    /// A small body that the client gets whatever is held for it.
+    /// A small body that is sent even if the client's budget is used up.
     pub fn uncharged(body: B, charge: Charge) -> ResponseBody<B> {
-        let progress = Progress::of_this_stream();
+        let progress = WriteProgress::of_this_stream();
         ResponseBody {
             body,
             charge,

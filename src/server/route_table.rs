@@ -1,6 +1,6 @@
 //! Every route of the server as data: its path, its methods, the right that it needs and what
 //! responds. Methods, `Allow` and authentication are decided from this table before a request
-//! reaches any filter, so a path that is not in it is answered with 404 and never gets further.
+//! reaches any filter, so a path that is not in it is answered with 404 and reaches no filter.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use hyper::{Method, Uri};
 
 use crate::app::token::Right;
 
-/// Who may use a route where the server asks for tokens.
+/// Who may use a route if the server requires tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody.
+    /// Every client.
     Public,
     /// The holder of a token that grants this right on the topic in the path.
     Topic(Right),
-    /// The holder of any valid token; the topic comes later, and is checked then.
+    /// The holder of any valid token; the topic is checked later, when it is known.
     SocketIo,
 }
 
@@ -30,7 +30,7 @@ pub struct Route {
     pub handler: Handler,
 }
 
-/// What responds to the requests of a route.
+/// The handler of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handler {
     Publish,
@@ -45,12 +45,12 @@ pub enum Handler {
     Web,
     Class,
     Demo,
-    /// The only one that is no warp filter.
+    /// The only one that is not a warp filter.
     SocketIo,
 }
 
 impl Handler {
-    /// Those that are warp filters, in the order of their numbers.
+    /// The warp filters, in the order of their numbers.
     pub const FILTERS: [Handler; Handler::SocketIo as usize] = [
         Handler::Publish,
         Handler::ShortPolling,
@@ -103,6 +103,7 @@ pub const ROUTES: &[Route] = &[
     public("/metrics", Handler::Metrics),
     public("/healthz", Handler::Health),
     public("/mirror", Handler::Web),
+    public("/docs/{}", Handler::Web),
     public("/reports", Handler::Web),
     public("/reports/{}/{}", Handler::Web),
     public("/watch", Handler::Web),

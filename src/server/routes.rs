@@ -88,8 +88,8 @@ where
     }
 }
 
-/// Copies what refers to the buffer that the request was read into. warp keeps a request until it
-/// is answered, and a long poll would keep 8 kB for a head of a few hundred bytes.
+/// Copies the parts that refer to the read buffer. warp keeps a request until it is answered, so a
+/// long poll would keep a buffer of 8 kB for headers of a few hundred bytes.
 fn detach(request: &mut Request<Incoming>) {
     for value in request.headers_mut().values_mut() {
         *value = HeaderValue::from_bytes(value.as_bytes()).expect("it was a valid value");
@@ -143,7 +143,7 @@ fn metrics(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// `GET /healthz`: that the server is up, with its name and version.
+/// `GET /healthz`: name and version of a running server.
 fn healthz() -> BoxedFilter<(Response,)> {
     let body = format!(r#"{{"status":"ok","server":"{SERVER_NAME}"}}"#);
     warp::path!("healthz")
@@ -154,12 +154,15 @@ fn healthz() -> BoxedFilter<(Response,)> {
 
 /// The response to a request that no filter accepted.
 fn refuse(app: &App, rejection: &Rejection) -> ApiError {
-    use warp::reject::{LengthRequired, PayloadTooLarge};
+    use warp::reject::{InvalidQuery, LengthRequired, PayloadTooLarge};
     let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
         app.metrics.refused(Refusal::MessageBytes);
         (StatusCode::PAYLOAD_TOO_LARGE, "the body exceeds --max-message-bytes")
     } else if rejection.find::<LengthRequired>().is_some() {
         (StatusCode::LENGTH_REQUIRED, "the request must have a Content-Length")
+    } else if rejection.find::<InvalidQuery>().is_some() {
+        // The values are texts until they are checked, so nothing else can be wrong.
+        (StatusCode::BAD_REQUEST, "the query contains a parameter twice; give each once")
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)
     } else {

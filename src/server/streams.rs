@@ -1,6 +1,5 @@
 //! The streams of one connection of HTTP/2: each runs in a task of its own, with its timeouts, and
-//! the connection ends once it has been without streams for `--idle-timeout`. Pings, which the
-//! client may send and answer as long as it likes, do not count.
+//! the connection ends once it has been without streams for `--idle-timeout`. Pings do not count.
 
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -35,7 +34,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 }
 
 impl Streams {
-    /// Those of a connection that has none yet.
+    /// The streams of a new connection: none.
     pub fn new(app: Arc<App>) -> Streams {
         let (created_at, open, idle_since) =
             (Instant::now(), AtomicUsize::new(0), AtomicU64::new(0));
@@ -97,7 +96,7 @@ impl Drop for OpenStream {
 
 /// How far a stream has got with its response, and when it has to end.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct WriteProgress {
     /// Pieces handed over; 0 while the response, or its next part, is awaited.
     pieces: AtomicUsize,
     last: AtomicUsize,
@@ -107,12 +106,12 @@ pub(super) struct Progress {
 
 tokio::task_local! {
     /// That of the stream whose task this is.
-    static PROGRESS: Arc<Progress>;
+    static PROGRESS: Arc<WriteProgress>;
 }
 
-impl Progress {
+impl WriteProgress {
     /// `None` on HTTP/1.
-    pub fn of_this_stream() -> Option<Arc<Progress>> {
+    pub fn of_this_stream() -> Option<Arc<WriteProgress>> {
         PROGRESS.try_with(Arc::clone).ok()
     }
 
@@ -136,7 +135,7 @@ impl Progress {
 /// of the response for `--send-timeout`, or its token has expired. Dropping the task then resets
 /// the stream.
 async fn run_stream(app: Arc<App>, stream: impl Future<Output = ()>) {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(WriteProgress::default());
     let mut stream = pin!(PROGRESS.scope(progress.clone(), stream));
     let mut timers = Timers::default();
     let is_stalled = poll_fn(|cx| {
@@ -160,7 +159,7 @@ struct Timers {
 
 impl Timers {
     /// Ready when the stream has to be reset.
-    fn poll(&mut self, app: &App, progress: &Progress, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, app: &App, progress: &WriteProgress, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(at) = progress.ends_at.get() {
             let expiry = self.expiry.get_or_insert_with(|| Box::pin(sleep_until(*at)));
             if expiry.as_mut().poll(cx).is_ready() {

@@ -147,7 +147,7 @@ impl<S> TimeoutStream<S> {
         })
     }
 
-    /// Waits for the next request; an error if it does not come in time.
+    /// Waits for the next request; fails if it does not arrive in time.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let app = &self.app;
         let sleep = || Box::new(app.pauses.sleep(app.config.idle_timeout));

@@ -52,7 +52,7 @@ impl Sizes {
             Transport::LongPolling => 92.0,
             // A longer path, with the session's name.
             Transport::SocketioPolling => 105.0,
-            // They ask once, for their handshake.
+            // They send one request, for the handshake.
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioWebsocket
@@ -229,6 +229,12 @@ pub const TLS_FULL_BYTES: [f64; 2] = [327.0, 994.0];
 pub const TLS_RESUMED_BYTES: [f64; 2] = [524.0, 622.0];
 /// The alert that ends a TLS connection: a record with two bytes (RFC 8446, section 6.1).
 const CLOSE_NOTIFY_BYTES: f64 = TLS_RECORD_BYTES + 2.0;
+
+/// Bytes per second that TLS adds to the traffic of one subscriber, both directions; the arguments
+/// are those of [`tls_records_s`].
+pub fn tls_bytes_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> f64 {
+    tls_records_s(transport, rate, requests_s, sizes).iter().sum::<f64>() * TLS_RECORD_BYTES
+}
 
 /// TLS records per second, up and down: one for each write, of the sizes that fit into one.
 pub fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &Sizes) -> [f64; 2] {

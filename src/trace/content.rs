@@ -9,7 +9,7 @@ use crate::message::{Batch, Frame, Message};
 
 /// The format of some content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum ContentFormat {
     /// A batch of messages, the response to a poll.
     Batch,
     /// `text/event-stream`
@@ -25,29 +25,29 @@ pub(super) enum Format {
 }
 
 /// The parts of `content`, in order.
-pub(super) fn parts(format: Format, content: &[u8]) -> Vec<Part> {
+pub(super) fn parts(format: ContentFormat, content: &[u8]) -> Vec<Part> {
     let Ok(text) = std::str::from_utf8(content) else {
         return vec![Part::of(PartKind::Envelope, content)];
     };
     match format {
-        Format::Other => around(text, &[], PartKind::Envelope),
-        Format::Batch => {
+        ContentFormat::Other => around(text, &[], PartKind::Envelope),
+        ContentFormat::Batch => {
             let batch: Option<Batch<&RawValue>> = serde_json::from_str(text).ok();
             let messages = batch.map(|batch| batch.messages).unwrap_or_default();
             let ranges: Vec<_> =
                 messages.into_iter().map(|message| range(text, message.get())).collect();
             around(text, &ranges, PartKind::Envelope)
         }
-        Format::EventStream => text.split_inclusive('\n').flat_map(field).collect(),
-        Format::Lines => {
+        ContentFormat::EventStream => text.split_inclusive('\n').flat_map(field).collect(),
+        ContentFormat::Lines => {
             let of_line = |line| around(line, &message(line), PartKind::Envelope);
             text.split_inclusive('\n').flat_map(of_line).collect()
         }
-        Format::Packets => {
+        ContentFormat::Packets => {
             let of_packet = |packet| around(packet, &in_packet(packet), PartKind::Envelope);
             text.split_inclusive('\x1e').flat_map(of_packet).collect()
         }
-        Format::Text => {
+        ContentFormat::Text => {
             let found = message(text);
             let found = if found.is_empty() { in_packet(text) } else { found };
             around(text, &found, PartKind::Envelope)
@@ -118,7 +118,7 @@ mod tests {
 
     const MESSAGE: &str = r#"{"offset":1,"published_at":2,"sender":"A","text":"hi"}"#;
 
-    fn kinds(format: Format, content: &str) -> Vec<(PartKind, usize)> {
+    fn kinds(format: ContentFormat, content: &str) -> Vec<(PartKind, usize)> {
         let parts = parts(format, content.as_bytes());
         assert_eq!(parts.iter().map(|part| part.bytes).sum::<usize>(), content.len(), "{content}");
         parts.iter().map(|part| (part.kind, part.bytes)).collect()
@@ -132,27 +132,33 @@ mod tests {
             format!(r#"{{"epoch":"000000ab","cursor":2,"messages":[{MESSAGE},{MESSAGE}]}}"#);
         let wanted =
             [(Envelope, 43), (Payload, size), (Envelope, 1), (Payload, size), (Envelope, 2)];
-        assert_eq!(kinds(Format::Batch, &batch), wanted);
+        assert_eq!(kinds(ContentFormat::Batch, &batch), wanted);
         let event = format!("id:000000ab:1\ndata:{MESSAGE}\n\n");
         let wanted = [(EventField, 14), (EventField, 5), (Payload, size), (EventField, 1)];
-        assert_eq!(kinds(Format::EventStream, &event)[..4], wanted);
-        assert_eq!(kinds(Format::Lines, &format!("{MESSAGE}\n"))[0], (Payload, size));
-        assert_eq!(kinds(Format::Text, MESSAGE), [(Payload, size)]);
+        assert_eq!(kinds(ContentFormat::EventStream, &event)[..4], wanted);
+        assert_eq!(kinds(ContentFormat::Lines, &format!("{MESSAGE}\n"))[0], (Payload, size));
+        assert_eq!(kinds(ContentFormat::Text, MESSAGE), [(Payload, size)]);
         let packet = format!(r#"42["message",{MESSAGE}]"#);
         let wanted = [(Envelope, 13), (Payload, size), (Envelope, 1)];
-        assert_eq!(kinds(Format::Text, &packet), wanted);
+        assert_eq!(kinds(ContentFormat::Text, &packet), wanted);
         let two = format!("{packet}\x1e{packet}");
-        assert_eq!(kinds(Format::Packets, &two).len(), 6);
+        assert_eq!(kinds(ContentFormat::Packets, &two).len(), 6);
     }
 
     #[test]
     fn other_content_has_no_payload() {
         let event = r#"{"event":"heartbeat"}"#;
-        for format in [Format::Batch, Format::Lines, Format::Text, Format::Packets, Format::Other] {
+        for format in [
+            ContentFormat::Batch,
+            ContentFormat::Lines,
+            ContentFormat::Text,
+            ContentFormat::Packets,
+            ContentFormat::Other,
+        ] {
             let parts = kinds(format, event);
             assert_eq!(parts, [(PartKind::Envelope, event.len())], "{format:?}");
         }
-        assert_eq!(kinds(Format::EventStream, ":\n"), [(PartKind::EventField, 2)]);
-        assert_eq!(parts(Format::Text, b"\xff\xfe")[0].bytes, 2);
+        assert_eq!(kinds(ContentFormat::EventStream, ":\n"), [(PartKind::EventField, 2)]);
+        assert_eq!(parts(ContentFormat::Text, b"\xff\xfe")[0].bytes, 2);
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! [`run`] records every byte that a subscriber of `transport` sends and receives while a few
 //! messages are published. `reader` splits the bytes into requests, responses, chunks and frames,
-//! and those into [`Part`]s, each of a kind that the byte ledger of the load test knows. It reads
-//! the bytes on its own, so that the sums of its parts check the ledger. [`render`] prints the
-//! result.
+//! and those into [`Part`]s, each of a kind of the load test's byte ledger. It parses the bytes
+//! independently, so that the sums of the parts verify the ledger. [`render`] prints the result.
 
 mod content;
 mod part;
@@ -25,7 +24,7 @@ use crate::variant::Variant;
 
 /// The recorded conversation of one subscriber.
 #[derive(Debug)]
-pub struct Trace {
+pub struct Conversation {
     pub variant: Variant,
     pub steps: Vec<Step>,
     /// TCP and IP headers after the last step: up and down, bytes.
@@ -58,7 +57,7 @@ pub enum Action {
     Send(&'static str),
     /// The server has sent something.
     Receive(&'static str),
-    /// Nothing crosses the network for so long.
+    /// Nothing crosses the network during this time.
     Wait { duration: Duration, place: &'static str },
 }
 
@@ -69,7 +68,7 @@ impl Step {
     }
 }
 
-impl Trace {
+impl Conversation {
     /// The sum over all parts: up and down.
     pub fn ledgers(&self) -> [Ledger; 2] {
         let mut ledgers = [Ledger::default(); 2];

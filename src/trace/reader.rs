@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::content::{self, Format};
+use super::content::{self, ContentFormat};
 use super::part::{Part, PartKind};
 
 /// The direction that a reader reads.
@@ -13,9 +13,9 @@ pub(super) enum Direction {
     Down,
 }
 
-/// Something that is complete in itself.
+/// A complete unit.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(super) struct WireUnit {
     /// When its first bytes were sent or received.
     pub at: Instant,
     pub kind: UnitKind,
@@ -44,7 +44,7 @@ pub(super) enum UnitKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Http,
-    Chunks(Format),
+    Chunks(ContentFormat),
     Frames,
 }
 
@@ -53,7 +53,7 @@ enum Mode {
 pub(super) struct Reader {
     direction: Direction,
     mode: Mode,
-    /// Bytes that belong to no unit yet, and when the first of them came.
+    /// Bytes of the incomplete unit, and when the first of them arrived.
     buffer: Vec<u8>,
     began: Option<Instant>,
 }
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// The next complete unit.
-    pub fn next_unit(&mut self) -> Option<Unit> {
+    pub fn next_unit(&mut self) -> Option<WireUnit> {
         let at = self.began?;
         let (length, kind, parts) = match self.mode {
             Mode::Http => self.http()?,
@@ -88,18 +88,18 @@ impl Reader {
         if let UnitKind::Response { is_chunked: true, .. } = kind {
             self.mode = Mode::Chunks(stream_format(&parts));
         }
-        Some(Unit { at, kind, parts })
+        Some(WireUnit { at, kind, parts })
     }
 
     /// What is left at the end.
-    pub fn rest(self) -> Option<Unit> {
+    pub fn rest(self) -> Option<WireUnit> {
         let kind = match self.mode {
             Mode::Http => PartKind::Header,
             Mode::Chunks(_) => PartKind::ChunkSize,
             Mode::Frames => PartKind::Envelope,
         };
         let parts = vec![Part::of(kind, &self.buffer)];
-        self.began.map(|at| Unit { at, kind: UnitKind::Incomplete, parts })
+        self.began.map(|at| WireUnit { at, kind: UnitKind::Incomplete, parts })
     }
 
     /// A head, with its body if the length of that is known.
@@ -126,15 +126,15 @@ impl Reader {
             }
         };
         let format = match (self.direction, header(&parts, "content-type")) {
-            (Direction::Up, _) => Format::Other,
-            (_, Some(json)) if json.starts_with("application/json") => Format::Batch,
-            _ => Format::Packets,
+            (Direction::Up, _) => ContentFormat::Other,
+            (_, Some(json)) if json.starts_with("application/json") => ContentFormat::Batch,
+            _ => ContentFormat::Packets,
         };
         parts.extend(content::parts(format, body));
         Some((end, kind, parts))
     }
 
-    fn chunk(&self, format: Format) -> Option<(usize, UnitKind, Vec<Part>)> {
+    fn chunk(&self, format: ContentFormat) -> Option<(usize, UnitKind, Vec<Part>)> {
         let line = find(&self.buffer, b"\r\n")? + 2;
         let size = std::str::from_utf8(&self.buffer[..line - 2]).ok()?;
         let size = usize::from_str_radix(size, 16).ok()?;
@@ -156,11 +156,11 @@ fn header<'a>(parts: &'a [Part], name: &str) -> Option<&'a str> {
 }
 
 /// The format of a response that does not end.
-fn stream_format(head: &[Part]) -> Format {
+fn stream_format(head: &[Part]) -> ContentFormat {
     match header(head, "content-type") {
-        Some("text/event-stream") => Format::EventStream,
-        Some("application/x-ndjson") => Format::Lines,
-        _ => Format::Other,
+        Some("text/event-stream") => ContentFormat::EventStream,
+        Some("application/x-ndjson") => ContentFormat::Lines,
+        _ => ContentFormat::Other,
     }
 }
 
@@ -199,8 +199,8 @@ fn frame(bytes: &[u8]) -> Option<(usize, UnitKind, Vec<Part>)> {
     let mut parts = vec![Part::described(PartKind::FrameHeader, header, text)];
     if !is_masked {
         parts.extend(match kind {
-            UnitKind::Text => content::parts(Format::Text, payload),
-            _ => content::parts(Format::Other, payload),
+            UnitKind::Text => content::parts(ContentFormat::Text, payload),
+            _ => content::parts(ContentFormat::Other, payload),
         });
         return Some((end, kind, parts));
     }
@@ -209,7 +209,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, UnitKind, Vec<Part>)> {
         payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
     let text = format!("{}= random; what follows is XORed with it", hex(mask));
     parts.push(Part::described(PartKind::Mask, 4, text));
-    parts.extend(content::parts(Format::Other, &plain));
+    parts.extend(content::parts(ContentFormat::Other, &plain));
     Some((end, kind, parts))
 }
 
@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    fn units(direction: Direction, frames: bool, bytes: &[u8], cut: usize) -> Vec<Unit> {
+    fn units(direction: Direction, frames: bool, bytes: &[u8], cut: usize) -> Vec<WireUnit> {
         let mut reader = Reader::new(direction);
         if frames {
             reader.leave_http();
@@ -240,7 +240,7 @@ mod tests {
         units
     }
 
-    fn size(units: &[Unit]) -> usize {
+    fn size(units: &[WireUnit]) -> usize {
         units.iter().flat_map(|unit| &unit.parts).map(|part| part.bytes).sum()
     }
 

@@ -7,15 +7,15 @@ use std::fmt::Write as _;
 use console::Style;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::Trace;
+use super::Conversation;
 use crate::text::visible;
 use lines::{Line, Role};
 
 /// The style sheet of the HTML, which the book uses as well.
 const STYLE: &str = include_str!("../../docs/trace.css");
 
-/// The trace as text of at most so many columns.
-pub fn text(trace: &Trace, columns: usize, is_coloured: bool) -> String {
+/// The trace as text with at most `columns` columns.
+pub fn text(trace: &Conversation, columns: usize, is_coloured: bool) -> String {
     let mut text = String::new();
     for line in lines::of(trace, columns) {
         for (role, span) in line {
@@ -48,7 +48,7 @@ fn style(role: Role) -> Option<Style> {
 }
 
 /// A `pre` element with the trace; its classes are those of `docs/trace.css`.
-pub fn fragment(trace: &Trace, columns: usize) -> String {
+pub fn fragment(trace: &Conversation, columns: usize) -> String {
     let lines: Vec<Line> = lines::of(trace, columns);
     let pre = html! {
         pre class="trace" {
@@ -67,8 +67,8 @@ pub fn fragment(trace: &Trace, columns: usize) -> String {
 }
 
 /// A whole page with these traces.
-pub fn page(traces: &[Trace], columns: usize) -> String {
-    let of_trace = |trace: &Trace| -> Markup {
+pub fn page(traces: &[Conversation], columns: usize) -> String {
+    let of_trace = |trace: &Conversation| -> Markup {
         html! { h2 { (trace.variant.label()) } (PreEscaped(fragment(trace, columns))) }
     };
     let page = html! {

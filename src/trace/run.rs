@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::Trace;
-use super::steps::{Pause, Publication, steps};
+use super::Conversation;
+use super::steps::{Pause, TracedPublication, steps};
 use crate::client::{ClientError, Dialer, HttpConnection, Meter, Recording};
 use crate::message::TopicName;
 use crate::transport::{SubscribeOptions, Subscriber};
@@ -16,7 +16,7 @@ use crate::variant::{Extra, Variant};
 
 /// How long a message may take in addition to the waits that the options allow.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The shortest pause that is shown as a wait, unless messages or polls come faster.
+/// The shortest pause that is shown as a wait, unless messages or polls are more frequent.
 const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// What to record.
@@ -69,7 +69,7 @@ pub async fn run(
     variant: Variant,
     dialer: &Dialer,
     options: &Options,
-) -> Result<Trace, TraceError> {
+) -> Result<Conversation, TraceError> {
     check(variant)?;
     let (meter, recording) = (Arc::<Meter>::default(), Arc::<Recording>::default());
     let traced = dialer.clone().with_meter(meter.clone()).with_recording(recording.clone());
@@ -78,7 +78,7 @@ pub async fn run(
     let publications = {
         let waits = options.every * options.messages + options.poll_interval;
         let after = waits + options.long_poll_hold + options.round_trip * 10 + PATIENCE;
-        let conversation = converse(variant, traced, dialer.clone(), options);
+        let conversation = exchange(variant, traced, dialer.clone(), options);
         timeout(after, conversation)
             .await
             .map_err(|_| TraceError::TimedOut { variant, after })??
@@ -92,16 +92,16 @@ pub async fn run(
     };
     let (steps, shown) = steps(variant.transport, started, pause, &entries, &publications);
     let rest_tcp_ip = std::array::from_fn(|i| metered[i].tcp_ip - shown[i]);
-    Ok(Trace { variant, steps, rest_tcp_ip, metered })
+    Ok(Conversation { variant, steps, rest_tcp_ip, metered })
 }
 
 /// Subscribes, publishes, and reads until every message has arrived. The connections end with it.
-async fn converse(
+async fn exchange(
     variant: Variant,
     traced: Dialer,
     dialer: Dialer,
     options: &Options,
-) -> Result<Vec<Publication>, TraceError> {
+) -> Result<Vec<TracedPublication>, TraceError> {
     let failed = |source| TraceError::Subscribe { variant, source };
     let subscribe = SubscribeOptions {
         interval: options.poll_interval,
@@ -122,21 +122,21 @@ async fn converse(
 }
 
 /// Publishes the messages, on a connection that is not recorded.
-async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<Publication>, TraceError> {
+async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<TracedPublication>, TraceError> {
     let mut http = HttpConnection::new(dialer);
     let path = format!("/topics/{}/messages", options.topic);
     let mut publications = Vec::new();
     for number in 1..=options.messages {
         tokio::time::sleep(options.every).await;
         let text = format!("message {number}");
-        let draft = serde_json::json!({ "sender": "trace", "text": text }).to_string();
+        let body = serde_json::json!({ "sender": "trace", "text": text }).to_string();
         let at = Instant::now();
-        let answer = http.request(Method::POST, &path, Bytes::from(draft)).await;
+        let answer = http.request(Method::POST, &path, Bytes::from(body)).await;
         let answer = answer.map_err(TraceError::Publish)?;
         if answer.status != StatusCode::CREATED {
             return Err(TraceError::Publish(answer.refusal()));
         }
-        publications.push(Publication { at, text });
+        publications.push(TracedPublication { at, text });
     }
     Ok(publications)
 }

@@ -1,4 +1,4 @@
-//! Which function of the sources takes a step. A test checks that each is where it is said to be.
+//! The function of the source code that performs a step. A test checks the listed files.
 
 use super::reader::UnitKind;
 use crate::variant::{Transport, Waiting};
@@ -20,7 +20,7 @@ pub(super) const PUBLISH: Source = source("server/routes.rs", "publish");
 /// Opens a TCP connection.
 pub(super) const DIAL: Source = source("client/dialer.rs", "dial");
 
-/// What the subscriber of `transport` sends with.
+/// Sends a unit of the subscriber of `transport`.
 pub(super) fn of_client(transport: Transport, unit: UnitKind) -> Source {
     match (transport, unit) {
         (Transport::ShortPolling | Transport::LongPolling, _) => {
@@ -38,7 +38,7 @@ pub(super) fn of_client(transport: Transport, unit: UnitKind) -> Source {
     }
 }
 
-/// What the server sends a unit of `transport` with; `is_first` if nothing but heads came before.
+/// Sends a unit of the server of `transport`; `is_first` if only headers were sent before.
 pub(super) fn of_server(transport: Transport, unit: UnitKind, is_first: bool) -> Source {
     let is_response = matches!(unit, UnitKind::Response { .. });
     match transport {
@@ -65,7 +65,7 @@ pub(super) fn of_server(transport: Transport, unit: UnitKind, is_first: bool) ->
     }
 }
 
-/// What waits for the next message.
+/// Waits for the next message.
 pub(super) fn of_wait(transport: Transport) -> Source {
     match transport {
         Transport::ShortPolling => source("transport/short_polling.rs", "next"),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::reader::{Direction, Reader, Unit, UnitKind};
+use super::reader::{Direction, Reader, UnitKind, WireUnit};
 use super::{Action, Step, source};
-use crate::client::{Recorded, Traffic};
+use crate::client::{Recorded, SocketEvent};
 use crate::variant::{Transport, Waiting};
 
 /// A message that was published.
 #[derive(Debug, Clone)]
-pub(super) struct Publication {
+pub(super) struct TracedPublication {
     pub at: Instant,
     pub text: String,
 }
@@ -29,7 +29,7 @@ pub(super) struct Pause {
 struct Connection {
     up: Reader,
     down: Reader,
-    /// Units that came down after the head of the response.
+    /// Units received after the headers of the response.
     received: usize,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn steps(
     started: Instant,
     pause: Pause,
     entries: &[Recorded],
-    publications: &[Publication],
+    publications: &[TracedPublication],
 ) -> (Vec<Step>, [u64; 2]) {
     let steps = Vec::new();
     let mut all = Steps { transport, started, steps, shown: [0; 2], counted: [0; 2] };
@@ -65,17 +65,17 @@ pub(super) fn steps(
         all.counted = entry.tcp_ip;
         let connection = connections.entry(entry.connection).or_insert_with(Connection::new);
         match &entry.traffic {
-            Traffic::Opened => {
+            SocketEvent::Opened => {
                 let action = Action::Connect { connection: entry.connection };
                 all.push(entry.at, action, source::DIAL, Vec::new());
             }
-            Traffic::Sent(bytes) => {
+            SocketEvent::Sent(bytes) => {
                 connection.up.feed(entry.at, bytes);
                 while let Some(unit) = connection.up.next_unit() {
                     all.sent(unit);
                 }
             }
-            Traffic::Received(bytes) => {
+            SocketEvent::Received(bytes) => {
                 connection.down.feed(entry.at, bytes);
                 while let Some(unit) = connection.down.next_unit() {
                     if let UnitKind::Response { status: 101, .. } = unit.kind {
@@ -94,7 +94,7 @@ pub(super) fn steps(
         up.rest().into_iter().for_each(|unit| all.sent(unit));
         down.rest().into_iter().for_each(|unit| all.received(unit, &mut connection));
     }
-    for Publication { at, text } in publications {
+    for TracedPublication { at, text } in publications {
         let action = Action::Publish { text: text.clone() };
         all.push(*at, action, source::PUBLISH, Vec::new());
     }
@@ -117,7 +117,7 @@ impl Steps {
         self.steps.push(Step { at, action, source, parts, tcp_ip });
     }
 
-    fn sent(&mut self, unit: Unit) {
+    fn sent(&mut self, unit: WireUnit) {
         let what = match unit.kind {
             UnitKind::Request { is_post: true } => "request with a packet",
             UnitKind::Request { .. } | UnitKind::Response { .. } | UnitKind::Chunk => "request",
@@ -129,7 +129,7 @@ impl Steps {
         self.push(unit.at, Action::Send(what), source, unit.parts);
     }
 
-    fn received(&mut self, unit: Unit, connection: &mut Connection) {
+    fn received(&mut self, unit: WireUnit, connection: &mut Connection) {
         let what = match unit.kind {
             UnitKind::Response { status: 101, .. } => "response: HTTP ends here",
             UnitKind::Response { is_chunked: true, .. } => "response that does not end",

@@ -149,8 +149,7 @@ impl Subscriber {
         }
     }
 
-    /// How long the server wants a subscriber that lost its connection to wait before it
-    /// reconnects, if the transport can tell.
+    /// How long to wait before reconnecting after a lost connection, if the server has set it.
     fn reconnect_delay(&self) -> Option<Duration> {
         match self {
             Subscriber::Sse(subscriber) => Some(subscriber.stream.reconnect_delay()),
@@ -158,7 +157,7 @@ impl Subscriber {
         }
     }
 
-    /// How long the server, in its last response, asked the subscriber to stay away, if it did.
+    /// The `Retry-After` of the last response, if any.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Subscriber::ShortPolling(subscriber) => subscriber.client.retry_after(),

@@ -77,7 +77,7 @@ fn respond(
     Ok(response)
 }
 
-/// What the headers of a poll say about its response.
+/// The request headers of a poll that affect its response.
 #[derive(Debug, Default)]
 struct RequestConditions {
     /// The values of `If-None-Match`: the tags of responses that the client has.

@@ -53,7 +53,7 @@ impl Backoff {
 pub struct Outage {
     /// When the subscriber noticed.
     pub lost_at: Instant,
-    /// When it was subscribed again, or had its first response.
+    /// When it was subscribed again, or received its first response.
     pub back_at: Instant,
 }
 

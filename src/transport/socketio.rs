@@ -77,8 +77,8 @@ struct Subscribe {
     after: Option<Offset>,
 }
 
-/// The server half. It is no warp filter, since warp keeps a request for as long as it is answered,
-/// and polls are held.
+/// The server half. It is not a warp filter, because warp keeps a request until it is answered, and
+/// polls wait for long.
 pub fn service(
     app: &Arc<App>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
@@ -99,11 +99,11 @@ fn is_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A response under way.
+/// A pending response.
 type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
-/// Begins to answer a request, of which nothing is kept: a poll is held, and its head would take as
-/// much memory as all the rest.
+/// Starts to answer a request, of which nothing is kept: a pending poll would otherwise keep its
+/// headers, which need as much memory as everything else.
 fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,
@@ -118,12 +118,12 @@ fn route(
     let client = client.expect("every request was authenticated");
     let poller = client.clone();
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let query = request.uri().query().unwrap_or_default().as_bytes();
     let find = |name| {
-        let mut pairs = pairs.clone().filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        let mut pairs = form_urlencoded::parse(query);
+        pairs.find_map(|(key, value)| (key == name).then_some(value))
     };
-    let transport = match find("transport") {
+    let transport = match find("transport").as_deref() {
         Some("polling") => Some(Transport::SocketioPolling),
         Some("websocket") => Some(Transport::SocketioWebsocket),
         _ => None,
@@ -133,10 +133,10 @@ fn route(
     let Some(transport) = transport else {
         return refuse("transport: must be 'polling' or 'websocket'");
     };
-    if find("EIO") != Some("4") {
+    if find("EIO").as_deref() != Some("4") {
         return refuse("EIO: must be 4, the supported version of Engine.IO");
     }
-    let session = match find("sid").map(|id| sessions.find(id)) {
+    let session = match find("sid").map(|id| sessions.find(&id)) {
         Some(None) => return refuse("sid: there is no such session, or it has ended"),
         session => session.flatten(),
     };

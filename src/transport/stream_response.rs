@@ -1,5 +1,5 @@
-//! Responses that do not end, whatever format they are written in: the route, and the writer that a
-//! transport sends events with. Heartbeats are sent here.
+//! Responses that do not end, in any format: the route, and the writer with which a transport sends
+//! events. Heartbeats are sent here.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -43,7 +43,7 @@ pub(super) trait Format: Send + Sync + 'static {
         None
     }
 
-    /// How long a client waits before it reconnects, if the format can say so.
+    /// Sets how long a client waits before it reconnects, if the format supports it.
     fn retry(&mut self, _: Duration) {}
 
     /// An event other than a message. With an offset it moves the cursor.
@@ -131,7 +131,7 @@ async fn write<F: Format>(
     }
 }
 
-/// The chunk that is written next, once hyper asks for it. There is no queue and no further task.
+/// The next chunk, written when hyper polls the body. There is no queue and no additional task.
 type NextChunk = Arc<Mutex<Option<Bytes>>>;
 
 /// The body of a response: the chunks that `writing` puts into `chunk`. It makes progress when

@@ -25,7 +25,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::find;
-use crate::app::class::{Class, Report, Settings};
+use crate::app::class::{Class, DeviceReport, Settings};
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App};
 
@@ -104,7 +104,7 @@ fn invalid(error: serde_json::Error) -> ApiError {
 }
 
 fn report(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
-    let report: Report = serde_json::from_slice(body).map_err(invalid)?;
+    let report: DeviceReport = serde_json::from_slice(body).map_err(invalid)?;
     let settings = class.report(&report)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let answer = json!({ "settings": settings, "now_ms": now.as_secs_f64() * 1e3 });

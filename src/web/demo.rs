@@ -14,6 +14,7 @@ use warp::reply::Response;
 
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App};
+use crate::message::BadInput;
 
 /// Seconds that a freeze may last.
 const FREEZE_S_MAX: u64 = 30;
@@ -22,7 +23,8 @@ const BEFORE_FAULT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Deserialize)]
 struct FreezeQuery {
-    seconds: u64,
+    /// Still text, so that an error can quote it.
+    seconds: Option<String>,
 }
 
 /// Both routes.
@@ -37,7 +39,9 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::post())
         .and(demo.clone())
         .and(warp::query::<FreezeQuery>())
-        .map(move |_: Arc<App>, query: FreezeQuery| to_response(freeze(&is_frozen, query.seconds)));
+        .map(move |_: Arc<App>, query: FreezeQuery| {
+            to_response(freeze(&is_frozen, &query.seconds.unwrap_or_default()))
+        });
     let restart =
         warp::path!("demo" / "restart").and(warp::post()).and(demo).map(|app: Arc<App>| {
             let restart = app.restart.clone();
@@ -50,13 +54,13 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     freeze.or(restart).unify().boxed()
 }
 
-/// Blocks every thread of the runtime for so long: none of its tasks runs, and the kernel goes on
-/// to accept connections and bytes for it.
-fn freeze(is_frozen: &Arc<AtomicBool>, seconds: u64) -> Result<Response, ApiError> {
-    if !(1..=FREEZE_S_MAX).contains(&seconds) {
-        let text = format!("seconds: must be between 1 and {FREEZE_S_MAX}");
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-    }
+/// Blocks every thread of the runtime for this time: no task runs, and the kernel continues to
+/// accept connections and bytes for it.
+fn freeze(is_frozen: &Arc<AtomicBool>, seconds: &str) -> Result<Response, ApiError> {
+    let whole = seconds.parse().ok();
+    let Some(seconds) = whole.filter(|seconds| (1..=FREEZE_S_MAX).contains(seconds)) else {
+        return Err(BadInput::new("seconds", seconds, "a whole number from 1 to 30").into());
+    };
     if is_frozen.swap(true, Relaxed) {
         return Err(ApiError::new(StatusCode::CONFLICT, "the server is about to freeze already"));
     }

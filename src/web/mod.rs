@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod demo;
+mod documentation;
 mod mirror;
 mod reports;
 
@@ -80,6 +81,7 @@ const FILES: &[File] = files![
     "teacher.js"
     "theme.js"
     "timeline.js"
+    "token.js"
     "track.js"
     "watch.html"
     "watch.js"
@@ -99,7 +101,8 @@ fn find(name: &str) -> Option<&'static File> {
 }
 
 /// `GET /`: the lanes. `GET /lesson`: the same as a lesson. `GET /watch`: runs under way, and the
-/// reports in `reports`. `GET /model`: the advice with controls. `GET /page/{file}`: their files.
+/// reports in `reports`. `GET /model`: the advice with controls. `GET /docs/{page}`: what reports
+/// link to. `GET /page/{file}`: their files.
 pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     let lanes = warp::path::end().map(|| find("index.html"));
     let runs = warp::path!("watch").map(|| find("watch.html"));
@@ -122,6 +125,8 @@ pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .map(|file: &'static File, headers: HeaderMap| file.answer(&headers))
         .or(mirror::route())
+        .unify()
+        .or(documentation::route())
         .unify()
         .or(reports::route(reports))
         .unify()
@@ -146,7 +151,7 @@ impl File {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (REFERRER_POLICY, "no-referrer"),
-            // Keep it, but ask each time: a new program has new files.
+            // Cached, but validated each time: a new version of the program has new files.
             (CACHE_CONTROL, "no-cache"),
         ];
         let headers = response.headers_mut();

@@ -23,6 +23,8 @@ use crate::app::ApiError;
 use crate::app::response::{json_response, to_response};
 use crate::model;
 
+use super::documentation;
+
 /// What a run writes, and as what it is shown.
 const FILES: [(&str, &str); 4] = [
     ("report.html", "text/html; charset=utf-8"),
@@ -69,7 +71,7 @@ pub(super) fn route(directory: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     list.or(file).unify().boxed()
 }
 
-/// Files are read where waiting for a disk holds up nobody.
+/// Files are read on the blocking pool.
 async fn blocking(
     work: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
@@ -99,6 +101,10 @@ fn list(directory: Option<&Path>) -> Response {
 
 fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, ApiError> {
     let none = || ApiError::new(StatusCode::NOT_FOUND, "no such run, or it has no such file");
+    // Where the link of a report leads that lies beside `docs`.
+    if run == "docs" {
+        return documentation::page(file).ok_or_else(none);
+    }
     let directory = directory.filter(|_| is_plain(run)).ok_or_else(none)?;
     let known = FILES.into_iter().find(|(name, _)| *name == file);
     let (name, content_type) = known.ok_or_else(none)?;
@@ -150,6 +156,8 @@ mod tests {
         ] {
             assert_eq!(status(run, file), 404, "{run}/{file}");
         }
+        assert_eq!(status("docs", "methodology.md"), 200);
+        assert_eq!(status("docs", "report.html"), 404);
         assert!(show(None, "run-1", "report.html").is_err());
     }
 }

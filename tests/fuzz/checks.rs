@@ -84,14 +84,14 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
     }
     let head = topic.head().offset;
     let reading = topic.read_after(cursor, LIMIT);
-    let slice = reading.now_or_never().expect("memory is at once").expect("readable");
+    let result = reading.now_or_never().expect("memory is at once").expect("readable");
     let means_something = cursor.epoch == EPOCH && cursor.offset <= head;
-    assert_eq!(slice.reset, !means_something);
-    assert!(slice.messages.len() <= LIMIT && slice.cursor.offset <= head);
+    assert_eq!(result.reset, !means_something);
+    assert!(result.messages.len() <= LIMIT && result.cursor.offset <= head);
     if means_something {
-        assert_eq!(slice.cursor.offset, cursor.offset + slice.gap + slice.messages.len() as u64);
-        assert_eq!(slice.messages.is_empty(), cursor.offset == head, "there is more: {slice:?}");
-        for (message, offset) in slice.messages.iter().zip(cursor.offset + slice.gap + 1..) {
+        assert_eq!(result.cursor.offset, cursor.offset + result.gap + result.messages.len() as u64);
+        assert_eq!(result.messages.is_empty(), cursor.offset == head, "there is more: {result:?}");
+        for (message, offset) in result.messages.iter().zip(cursor.offset + result.gap + 1..) {
             let message: Message = serde_json::from_slice(message).expect("a message object");
             assert_eq!(message.offset, offset);
         }
@@ -100,8 +100,8 @@ fn answer_any_cursor(cursor: Cursor, texts: &[u8]) {
 
 /// JSON received or sent: new messages, messages, events, batches.
 pub fn batch(bytes: &[u8]) {
-    if let Some(draft) = read_again::<NewMessage>(bytes) {
-        message(draft);
+    if let Some(new_message) = read_again::<NewMessage>(bytes) {
+        message(new_message);
     }
     read_again::<Event>(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -114,8 +114,8 @@ pub fn batch(bytes: &[u8]) {
     if let Some(batch) = read_again::<Batch>(bytes) {
         let messages = batch.messages.iter().map(Message::encode).collect();
         let cursor = Cursor { epoch: batch.epoch, offset: batch.cursor };
-        let slice = ReadResult { cursor, messages, gap: batch.gap, reset: batch.reset };
-        assert_eq!(slice.encode_batch(), serde_json::to_vec(&batch).expect("encodes"));
+        let result = ReadResult { cursor, messages, gap: batch.gap, reset: batch.reset };
+        assert_eq!(result.encode_batch(), serde_json::to_vec(&batch).expect("encodes"));
     }
 }
 
@@ -184,13 +184,13 @@ pub fn target(bytes: &[u8]) {
 
 /// WebSocket frames of a server: the results are the same for any split of the bytes.
 pub fn frames(bytes: &[u8]) {
-    let (heard, end) = hear(&[bytes]);
+    let (received, end) = receive(&[bytes]);
     let cut = bytes.first().map_or(1, |byte| usize::from(*byte % 16) + 1);
     for size in [1, cut] {
         let parts: Vec<&[u8]> = bytes.chunks(size).collect();
-        assert_eq!(hear(&parts), (heard.clone(), end), "in parts of {size}");
+        assert_eq!(receive(&parts), (received.clone(), end), "in parts of {size}");
     }
-    assert!(heard.iter().map(String::len).all(|length| length < 8 * MESSAGE_BYTES_MAX));
+    assert!(received.iter().map(String::len).all(|length| length < 8 * MESSAGE_BYTES_MAX));
     let text = String::from_utf8_lossy(bytes);
     let mut said = Vec::new();
     frames::text(&text, [0; 4], &mut said);
@@ -204,20 +204,20 @@ pub fn frames(bytes: &[u8]) {
 }
 
 /// The results for `parts`, received one after the other, and the error at the end.
-fn hear(parts: &[&[u8]]) -> (Vec<String>, Option<FrameError>) {
+fn receive(parts: &[&[u8]]) -> (Vec<String>, Option<FrameError>) {
     let mut frames = FrameReader::new(MESSAGE_BYTES_MAX);
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for part in parts {
         frames.read_buffer().extend_from_slice(part);
         loop {
             match frames.next_frame() {
-                Ok(Some(said)) => heard.push(format!("{said:?}")),
+                Ok(Some(said)) => received.push(format!("{said:?}")),
                 Ok(None) => break,
-                Err(error) => return (heard, Some(error)),
+                Err(error) => return (received, Some(error)),
             }
         }
     }
-    (heard, None)
+    (received, None)
 }
 
 /// An event stream: the results are the same for any split of the bytes.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs every fuzz target on its stored corpus. New inputs are kept in target/fuzz/found, a finding
-# in tests/fuzz/artifacts. Installs cargo-fuzz if it is missing.
+# Runs every fuzz target on its stored corpus. New inputs are stored in target/fuzz/found,
+# failures in tests/fuzz/artifacts. Installs cargo-fuzz if it is missing.
 #
-#   tests/fuzz/run.sh [SECONDS [TARGET...]]      SECONDS a target, 10 if not given
+#   tests/fuzz/run.sh [SECONDS [TARGET...]]      SECONDS for each target; default: 10
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-10}
@@ -10,7 +10,7 @@ targets=("${@:2}")
 [ ${#targets[@]} -gt 0 ] || targets=(cursor batch scenario target frames events token)
 command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --locked
 
-# No sanitizer: it would take a nightly compiler, and there is next to no unsafe code to watch.
+# No sanitizer: it would need a nightly compiler, and there is almost no unsafe code.
 flags=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
 cargo fuzz build "${flags[@]}"
 for name in "${targets[@]}"; do

@@ -270,7 +270,7 @@ fn bill_of_short_polling_equals_the_one_computed_by_hand() {
     assert!((requests.amount - 52.665).abs() < 0.001, "{requests:?}");
     let cores = *bill(0).items.iter().find(|item| item.meter == Meter::CoreHours).expect("billed");
     assert!((cores.amount - 0.0408 * HOURS_PER_MONTH).abs() < 1e-9 && estimate.cores == 1.0);
-    // The functions are not paid for while nobody polls; a long poll is paid for while it waits.
+    // Functions cost nothing between polls; a pending long poll is charged while it waits.
     let long = lists[1].bill(advice.estimate(LongPolling).expect("known"), &need).expect("carried");
     assert_eq!(long.dominant, Some(Meter::ConnectionMinutes), "{long:?}");
 }

@@ -3,7 +3,7 @@
 
 use hyper::Method;
 
-use crate::support::{Raw, draft, frame, soon};
+use crate::support::{Raw, frame, new_message, soon};
 use crate::victim::{MIB, Victim, flood};
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn pings_whose_answers_are_not_read_take_little_memory() {
     }
 }
 
-/// What a client is told about its own messages is bounded as pongs are.
+/// Responses to a client's own messages are bounded, as pongs are.
 #[tokio::test]
 async fn errors_that_are_not_read_take_little_memory() {
     for path in ["/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"] {
@@ -46,7 +46,7 @@ async fn errors_that_are_not_read_take_little_memory() {
 async fn messages_in_ever_new_topics_take_bounded_memory() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
-    let message = draft(&"x".repeat(64_000));
+    let message = new_message(&"x".repeat(64_000));
     for number in 0..1_600 {
         let path = format!("/topics/new-{number}/messages");
         let answer = soon(http.request(Method::POST, &path, message.clone().into())).await;
@@ -62,7 +62,7 @@ async fn requests_whose_responses_are_not_read_take_little_memory() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
     for _ in 0..16 {
-        let message = draft(&"x".repeat(64_000)).into();
+        let message = new_message(&"x".repeat(64_000)).into();
         soon(http.request(Method::POST, "/topics/big/messages", message)).await.expect("stored");
     }
     let mut raw = Raw::connect_narrow(victim.address()).await;
@@ -90,7 +90,7 @@ async fn messages_that_never_end_take_the_memory_of_one_address() {
                 raw.send_all_it_takes(&[b'x'; 389_999]).await;
             } else {
                 raw.upgrade(path).await;
-                // A message in two fragments, of which the second does not come.
+                // A message in two fragments, of which the second is never sent.
                 raw.send_all_it_takes(&frame(0x01, &[b'x'; 389_999])).await;
             }
             clients.push(raw);
@@ -107,7 +107,7 @@ async fn sessions_that_are_not_polled_take_the_memory_of_one_client() {
     let victim = Victim::start(&[]).await;
     let mut http = victim.http();
     let path = "/socket.io/?EIO=4&transport=polling";
-    // Each is answered with an error of the server's own words, of more bytes.
+    // Each is answered with an error text of the server, which is longer.
     let packets = ["42[\"subscribe\",1]"; 300].join("\x1e");
     for _ in 0..400 {
         let opened = soon(http.get(path)).await.expect("a session");

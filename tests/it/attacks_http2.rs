@@ -10,7 +10,7 @@ use crate::support::http2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Sender,
     WINDOW_UPDATE, frame, get, named_field, next_frame, opening, request_fields,
 };
-use crate::support::{Raw, draft, soon};
+use crate::support::{Raw, new_message, soon};
 use crate::victim::{MIB, Victim, flood};
 
 const PRIORITY: u8 = 2;
@@ -75,7 +75,7 @@ async fn withstands_requests(what: &str, count: u32, make: impl Fn(u32) -> Vec<u
 }
 
 #[tokio::test]
-async fn requests_that_are_refused_or_taken_back_take_little_memory() {
+async fn rejected_or_cancelled_requests_take_little_memory() {
     withstands_requests("rapid resets", 20_000, |stream| {
         let reset = frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
         [get(stream, "/topics/room/long-poll?after=0"), reset].concat()
@@ -148,7 +148,7 @@ async fn streams_without_a_window_are_reset_and_take_little_memory() {
     let victim = Victim::start(&["--send-timeout", "2s", "--limit-loopback"]).await;
     let mut http = victim.http();
     for _ in 0..16 {
-        let message = draft(&"x".repeat(64_000)).into();
+        let message = new_message(&"x".repeat(64_000)).into();
         let answer = soon(http.request(Method::POST, "/topics/big/messages", message)).await;
         assert_eq!(answer.expect("an answer").status, 201);
     }

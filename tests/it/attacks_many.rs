@@ -5,7 +5,7 @@ use hyper::Method;
 use poll_vs_push::app::{MemoryBudget, ServerConfig};
 
 use crate::support::http2::{get, opening};
-use crate::support::{Raw, Scrape, draft, frame, soon};
+use crate::support::{Raw, Scrape, frame, new_message, soon};
 use crate::victim::{MIB, Victim, flood};
 
 /// The last number of the attackers' address, 127.0.0.2.
@@ -13,7 +13,7 @@ const ATTACKER: u8 = 2;
 
 /// A JSON escape makes six bytes of each of these characters.
 fn large_message() -> String {
-    draft(&"\u{1}".repeat(64_000))
+    new_message(&"\u{1}".repeat(64_000))
 }
 
 async fn publish(victim: &Victim, topic: &str, message: String) {
@@ -149,7 +149,7 @@ async fn backlog_on_disk_is_replayed_to_every_stream() {
     let flags = ["--data", data.to_str().expect("text"), "--durability", "os"];
     let victim = Victim::start(&flags).await;
     for _ in 0..MESSAGES {
-        publish(&victim, "room", draft(&"x".repeat(TEXT_BYTES))).await;
+        publish(&victim, "room", new_message(&"x".repeat(TEXT_BYTES))).await;
     }
     for name in ["ws", "events", "stream"] {
         let before = cpu_s(&victim).await;

@@ -1,9 +1,11 @@
-//! The live page in a real browser: it shows what really happens.
+//! The live page in a real browser: what it shows agrees with the server.
 
+mod appearance;
 mod classroom;
 mod driver;
 mod lesson;
 mod model;
+mod report;
 mod silence;
 mod wire;
 
@@ -19,7 +21,7 @@ use wire::Wire;
 
 const HOME: &str = "\u{E011}";
 const END: &str = "\u{E010}";
-const WAYS: usize = 5;
+const TRANSPORTS: usize = 5;
 
 /// Waits until every lane is connected and stops the page's publisher: only the test publishes,
 /// over a link without delay.
@@ -34,7 +36,7 @@ async fn connected(browser: &Browser) {
 }
 
 /// Publishes with the page's button until every lane has received at least `count` messages.
-async fn hear(browser: &Browser, count: u64) {
+async fn receive(browser: &Browser, count: u64) {
     for _ in 0..count {
         browser.click("#one-more").await;
     }
@@ -61,8 +63,8 @@ async fn messages_arrive_in_every_lane_and_counters_match_the_server() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;
-    assert_eq!(browser.lanes("h3").await.len(), WAYS);
-    hear(&browser, 3).await;
+    assert_eq!(browser.lanes("h3").await.len(), TRANSPORTS);
+    receive(&browser, 3).await;
     let delays = browser.lanes(".last").await;
     assert!(delays.values().all(|delay| delay.ends_with(" ms")), "{delays:?}");
     // From here on the page sends so few requests that both counters can be read between two of
@@ -149,8 +151,8 @@ async fn message_text_is_never_interpreted_as_markup() {
     browser.keys(".chat-form .text", MARKUP).await;
     browser.click(".chat-form button").await;
     browser.until("return document.querySelectorAll('#chat-log p').length === 2").await;
-    let draft = json!({ "sender": MARKUP, "text": "<b>" }).to_string();
-    assert_eq!(server.post("/topics/room/messages", draft).await.status, 201);
+    let body = json!({ "sender": MARKUP, "text": "<b>" }).to_string();
+    assert_eq!(server.post("/topics/room/messages", body).await.status, 201);
     browser.until("return document.querySelectorAll('#chat-log p').length === 3").await;
     let isolated = "return [...document.querySelectorAll('#chat-log p')].every((line) =>
         line.querySelectorAll('bdi').length === 2)";
@@ -238,7 +240,7 @@ async fn page_works_on_a_phone_and_with_a_screen_reader() {
     browser.devtools("Emulation.setDeviceMetricsOverride", phone).await;
     quiet(&browser).await;
     browser.click("#lane-sse .wire").await;
-    hear(&browser, 1).await;
+    receive(&browser, 1).await;
     browser.click("#lane-websocket .wire").await;
     browser.until("return document.documentElement.scrollWidth <= 390").await;
     let nameless = "return [...document.querySelectorAll('button, input, select')].filter((node) =>
@@ -277,13 +279,15 @@ async fn run_progress_is_shown_and_its_report_opens() {
             "latency_ms": { "mean": 1.25, "p50": 1.0, "p99": 2.0, "max": 30.0 } }),
     ];
     for step in steps {
-        let draft = json!({ "sender": "compare", "text": step.to_string() }).to_string();
-        assert_eq!(server.post("/topics/compare/messages", draft).await.status, 201);
+        let body = json!({ "sender": "compare", "text": step.to_string() }).to_string();
+        assert_eq!(server.post("/topics/compare/messages", body).await.status, 201);
     }
     soon(browser.client.goto(&format!("http://{}/watch", server.address))).await.expect("a page");
     browser.until("return document.querySelectorAll('#cells tr').length === 1").await;
     let now = browser.text("#now").await;
-    assert_eq!(now, "2 of 9: WebSocket; 41 s left – measuring");
+    // The words of the run are isolated.
+    let words = now.replace(['\u{2068}', '\u{2069}'], "");
+    assert_eq!(words, "2 of 9: WebSocket; 41 s left – measuring");
     assert!(browser.text("#cells").await.contains("1.3 ms"));
     browser.until("return document.querySelectorAll('#runs a').length === 1").await;
     // The sandbox runs no scripts of a report.

@@ -30,7 +30,7 @@ impl ChildServer {
         ChildServer::spawn(command)
     }
 
-    /// Starts `command`, which must say where it listens as `serve` does.
+    /// Starts `command`, which must print its address as `serve` does.
     pub fn spawn(mut command: Command) -> ChildServer {
         command.env("RUST_LOG", "off").stderr(Stdio::piped());
         ChildServer::spawn_as_it_is(command)
@@ -48,7 +48,7 @@ impl ChildServer {
         ChildServer::spawn_as_it_is(command)
     }
 
-    /// Starts `command`, whose standard error and environment stay as they are.
+    /// Starts `command` without changing its standard error and environment.
     pub fn spawn_as_it_is(mut command: Command) -> ChildServer {
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");

@@ -117,7 +117,11 @@ async fn help_has_examples() {
 
 #[tokio::test]
 async fn invalid_arguments_are_errors_with_flag_and_value() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&["--subscribers", "x"], "'x' for '--subscribers <N>': must be a whole number"),
+        (&["--topics", "99999999999"], "'99999999999' for '--topics <N>': is too large"),
+        (&["--rate", "x"], "'x' for '--rate <PER_SECOND>': must be a number"),
+        (&["serve", "--log-bytes=-1"], "'-1' for '--log-bytes <BYTES>': must be a whole"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["serve", "--listen", "nowhere"], "--listen"),
@@ -144,19 +148,36 @@ async fn token_without_rights_or_lifetime_is_an_error() {
     }
 }
 
+/// On a terminal of 40 columns, tables are stacked and text is wrapped; nothing is wider but what
+/// cannot be broken, such as the path of a file.
+#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn advise_works_in_any_directory() {
-    let args = ["advise", "--subscribers", "100", "--rate", "1", "--staleness", "1s"];
-    let (code, expected, _) = run(&args).await;
-    assert_eq!(code, 0);
-    assert!(expected.contains("Recommendation: ") && expected.contains("the built-in reference"));
-    let directory = tempfile::tempdir().expect("a directory");
-    let latest = directory.path().join("reports/latest");
-    std::fs::create_dir_all(&latest).expect("made");
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
-    std::fs::copy(sample, latest.join("run.json")).expect("copied");
-    let output = soon(program(&args).current_dir(directory.path()).output()).await.expect("starts");
-    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), expected);
+async fn output_fits_a_narrow_terminal() {
+    const COLUMNS: usize = 40;
+    let program = env!("CARGO_BIN_EXE_poll-vs-push");
+    for arguments in [
+        "predict",
+        "advise --subscribers 1000 --rate 1 --staleness 1s",
+        "trace --transports short-polling --messages 1",
+    ] {
+        // The program gets a terminal of its own.
+        let mut command = Command::new("script");
+        let inside = format!("stty rows 40 cols {COLUMNS}; exec {program} {arguments}");
+        command.args(["-qec", &inside, "/dev/null"]).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let Ok(output) = soon(command.output()).await else {
+            use std::io::Write as _;
+            // Not with a macro, whose output the test harness captures.
+            let _ = writeln!(std::io::stderr(), "skipped output_fits_a_narrow_terminal: no script");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        assert!(output.status.success() && text.lines().count() > 20, "{arguments}: {text}");
+        for line in text.lines().filter(|line| line.split_whitespace().count() > 2) {
+            assert!(line.chars().count() <= COLUMNS, "{arguments}: '{line}'");
+        }
+        assert!(text.contains("olling"), "words are whole: {text}");
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ fn sort_frames(mut said: &[u8]) -> Sorted {
 
 /// Reads the topic from its first message through a relay while two messages are published. Returns
 /// the recording and the counts of the meter.
-async fn converse(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, Sorted, Sorted) {
+async fn exchange(transport: Transport, texts: [&str; 2]) -> (String, Vec<u8>, Sorted, Sorted) {
     let server = TestServer::start().await;
     let relay = Relay::before(&server).await;
     let meter = Arc::new(Meter::default());
@@ -139,7 +139,7 @@ async fn byte_counts_of_polls_match_a_recording() {
     for (transport, route) in
         [(Transport::ShortPolling, "poll"), (Transport::LongPolling, "long-poll")]
     {
-        let (up, down, up_sorted, down_sorted) = converse(transport, ["one", "two"]).await;
+        let (up, down, up_sorted, down_sorted) = exchange(transport, ["one", "two"]).await;
         assert_eq!(up_sorted, [0, 0, up.len() as u64], "requests are headers");
         assert_eq!(down_sorted, sort_answers(&down));
         let [payload, ..] = down_sorted;
@@ -160,7 +160,7 @@ async fn byte_counts_of_polls_match_a_recording() {
 async fn byte_counts_of_a_websocket_match_a_recording() {
     // The longer one needs a frame header of 4 bytes.
     let long = "x".repeat(200);
-    let (up, down, up_sorted, down_sorted) = converse(Transport::WebSocket, ["short", &long]).await;
+    let (up, down, up_sorted, down_sorted) = exchange(Transport::WebSocket, ["short", &long]).await;
     assert_eq!(up_sorted, [0, 0, up.len() as u64], "only the handshake");
     assert_eq!(down_sorted, sort_frames(&down));
     let subscribed = r#"{"event":"subscribed","epoch":"00000000","cursor":0}"#.len() as u64;

@@ -302,15 +302,17 @@ fn interrupted_run_keeps_its_results() {
 }
 
 #[test]
-fn interrupt_in_the_first_cell_exits_with_130() {
+fn long_phase_prints_lines_and_an_interrupt_in_the_first_cell_exits_with_130() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut running =
         Running(compare(directory.path(), &["--idle", "50s"]).spawn().expect("it runs"));
     // The first progress line is printed after the signal handlers are installed.
-    let mut line = String::new();
-    let mut stderr = BufReader::new(running.0.stderr.take().expect("piped"));
-    stderr.read_line(&mut line).expect("text");
-    assert!(line.starts_with("1/") && line.contains(" s left"), "{line}");
+    let stderr = BufReader::new(running.0.stderr.take().expect("piped"));
+    let lines: Vec<String> = stderr.lines().take(3).map(|line| line.expect("text")).collect();
+    assert!(lines[0].starts_with("1/") && lines[0].contains(": starting; about "), "{lines:?}");
+    for line in &lines[1..] {
+        assert!(line.starts_with("1/") && line.contains(": idle; about "), "{lines:?}");
+    }
     running.signal("-INT");
     assert_eq!(running.finish().status.code(), Some(130));
 }
@@ -381,7 +383,8 @@ fn failed_cell_keeps_the_others_and_each_cell_has_a_progress_line() {
     assert!(directory.path().join("report.html").exists());
     let lines = text(&output.stderr);
     for number in 1..=3 {
-        let begins = |line: &&str| line.starts_with(&format!("{number}/3 "));
+        let begins =
+            |line: &&str| line.starts_with(&format!("{number}/3 ")) && line.contains("starting");
         assert_eq!(lines.lines().filter(begins).count(), 1, "{lines}");
     }
 }

@@ -7,7 +7,7 @@ use poll_vs_push::message::{Cursor, Epoch};
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::{Extra, Transport, Variant};
 
-use crate::support::{KEY, Reader, TestServer, draft, eventually, options, soon};
+use crate::support::{KEY, Reader, TestServer, eventually, new_message, options, soon};
 
 /// Generates a test module per variant, so that a failure names test and variant.
 macro_rules! suite {
@@ -215,7 +215,7 @@ async fn gap_is_reported(variant: Variant) {
     let server = TestServer::with(|config| config.retain_messages = 3).await;
     publish_numbered(&server, 1..=10).await;
     let mut reader = server.subscribe(variant, Some(server.at(2))).await;
-    let received = reader.hear(3).await;
+    let received = reader.receive(3).await;
     assert_eq!((received.gap, received.reset), (5, false));
     let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
     assert_eq!(offsets, [8, 9, 10]);
@@ -302,7 +302,7 @@ async fn abandoned_wait_releases_its_resources(variant: Variant) {
     let mut asking = server.subscribe(variant, None).await;
     let requests = &server.app.metrics.of(variant.transport).requests;
     let requests_before = requests.get();
-    let waiting = tokio::spawn(async move { asking.hear(1).await });
+    let waiting = tokio::spawn(async move { asking.receive(1).await });
     let (held_with, held_without) = match traits(variant.transport).state {
         ServerState::Never => (0, 0),
         ServerState::DuringRequest => (1, 0),
@@ -369,8 +369,8 @@ async fn message_published_during_the_wait_is_delivered(variant: Variant) {
             }
             server.publish("now").await;
         };
-        let (heard, ()) = tokio::join!(reader.texts(1), publishing);
-        assert_eq!(heard, ["now"]);
+        let (received, ()) = tokio::join!(reader.texts(1), publishing);
+        assert_eq!(received, ["now"]);
     }
     drop(reader);
     server.stop().await;
@@ -381,10 +381,10 @@ async fn two_subscribers_receive_the_same(variant: Variant) {
     let mut one = server.subscribe(variant, None).await;
     let mut other = server.subscribe(variant, None).await;
     for text in ["a", "b", "c"] {
-        assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
+        assert_eq!(server.post("/topics/room/messages", new_message(text)).await.status, 201);
     }
-    let (heard, heard_too) = tokio::join!(one.hear(3), other.hear(3));
-    assert_eq!(heard.messages, heard_too.messages);
+    let (received, received_too) = tokio::join!(one.receive(3), other.receive(3));
+    assert_eq!(received.messages, received_too.messages);
     eventually("counted", || server.app.metrics.of(variant.transport).deliveries.get() == 6).await;
     drop((one, other));
     server.stop().await;
@@ -407,10 +407,10 @@ async fn topics_are_independent(variant: Variant) {
 async fn burst_of_a_thousand_messages_is_delivered(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
-    let (heard, ()) = tokio::join!(reader.texts(1_000), publish_numbered(&server, 1..=1_000));
-    assert_eq!(heard, numbered(1..=1_000));
+    let (received, ()) = tokio::join!(reader.texts(1_000), publish_numbered(&server, 1..=1_000));
+    assert_eq!(received, numbered(1..=1_000));
     let mut late = server.subscribe(variant, Some(server.at(0))).await;
-    assert_eq!(late.texts(1_000).await, heard);
+    assert_eq!(late.texts(1_000).await, received);
     drop((reader, late));
     server.stop().await;
 }
@@ -435,7 +435,7 @@ async fn any_text_is_delivered_unchanged(variant: Variant) {
     let server = TestServer::start().await;
     let mut reader = server.subscribe(variant, None).await;
     for text in TEXTS {
-        assert_eq!(server.post("/topics/room/messages", draft(text)).await.status, 201);
+        assert_eq!(server.post("/topics/room/messages", new_message(text)).await.status, 201);
     }
     assert_eq!(reader.texts(TEXTS.len()).await, TEXTS);
     drop(reader);
@@ -449,7 +449,7 @@ async fn largest_message_is_delivered(variant: Variant) {
     // JSON encodes a NUL in six bytes, the longest encoding of a character.
     for unit in ["x", "\0", "\""] {
         let text = unit.repeat(text_bytes_max);
-        assert_eq!(server.post("/topics/room/messages", draft(&text)).await.status, 201);
+        assert_eq!(server.post("/topics/room/messages", new_message(&text)).await.status, 201);
         assert!(reader.texts(1).await == [text], "{unit:?}");
     }
     drop(reader);
@@ -460,7 +460,7 @@ async fn oversized_message_is_rejected_and_others_are_delivered(variant: Variant
     let server = TestServer::with(|config| config.max_message_bytes = 100).await;
     let mut reader = server.subscribe(variant, None).await;
     for bytes in [100, 10_000] {
-        let answer = server.post("/topics/room/messages", draft(&"x".repeat(bytes))).await;
+        let answer = server.post("/topics/room/messages", new_message(&"x".repeat(bytes))).await;
         assert_eq!(answer.status, 413, "{bytes}");
     }
     server.publish(&"x".repeat(99)).await;

@@ -1,5 +1,5 @@
-//! The end of a token: no transport delivers what is published after it, and nothing that the
-//! server has not sent by then reaches its client, which may read as slowly as it likes.
+//! The end of a token: no transport delivers messages published after it, and nothing that the
+//! server has not sent by then reaches its client, however slowly the client reads.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::{Raw, TestServer, http2, options, soon};
 
 const KEY: &[u8] = b"a key of thirty-two bytes or more";
-/// What the client's own kernel may have received before the end, which the server cannot take
-/// back: the receive buffer of the client is far smaller.
+/// Limit of the bytes that the client's kernel may have received before the end, which the server
+/// cannot revoke: the receive buffer of the client is far smaller.
 const RECEIVED_BYTES_MAX: usize = 256 << 10;
 /// Far more than that, and less than `--retain-bytes`.
 const MESSAGES: usize = 200;

@@ -85,7 +85,7 @@ async fn incomplete_request_headers_close_the_connection() {
 }
 
 #[tokio::test]
-async fn idle_timeout_begins_anew_with_each_request() {
+async fn idle_timeout_restarts_with_each_request() {
     let idle_timeout = Duration::from_secs(3);
     let server = TestServer::with(|config| config.idle_timeout = idle_timeout).await;
     let mut kept_alive = Raw::connect(server.address).await;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use poll_vs_push::feed::{Feed, FeedLimits, Retention, SharedRead, Topic};
-use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
+use poll_vs_push::message::{Cursor, Epoch, NewMessage};
 use proptest::prelude::*;
+
+use crate::support::texts;
 
 const EPOCH: Epoch = Epoch(7);
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
@@ -25,13 +27,6 @@ fn publish(topic: &Topic, text: &str) -> Cursor {
 
 fn read_after(topic: &Topic, cursor: Cursor, limit: usize) -> SharedRead {
     topic.read_after(cursor, limit).now_or_never().expect("memory is at once").expect("readable")
-}
-
-fn texts(slice: &ReadResult) -> Vec<String> {
-    let text = |bytes: &bytes::Bytes| {
-        serde_json::from_slice::<Message>(bytes).expect("a message object").text
-    };
-    slice.messages.iter().map(text).collect()
 }
 
 fn at(offset: u64) -> Cursor {
@@ -53,7 +48,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn answers_like_a_vec(kept in 1..12usize, steps in prop::collection::vec(step(), 1..60)) {
+    fn store_gives_the_same_results_as_a_vec(
+        kept in 1..12usize,
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let topic = topic(Retention { messages: kept, ..Retention::default() });
         let mut model: Vec<String> = Vec::new();
         for step in steps {
@@ -64,26 +62,26 @@ proptest! {
                     prop_assert_eq!(cursor, at(model.len() as u64));
                 }
                 Step::Read { after, limit } => {
-                    let slice = read_after(&topic, at(after), limit);
+                    let result = read_after(&topic, at(after), limit);
                     let head = model.len() as u64;
                     if after > head {
-                        prop_assert!(slice.reset && slice.messages.is_empty());
-                        prop_assert_eq!(slice.cursor, at(head));
+                        prop_assert!(result.reset && result.messages.is_empty());
+                        prop_assert_eq!(result.cursor, at(head));
                         continue;
                     }
                     let oldest = head.saturating_sub(kept as u64).max(after) as usize;
                     let wanted: Vec<_> = model[oldest..].iter().take(limit).cloned().collect();
-                    prop_assert!(!slice.reset);
-                    prop_assert_eq!(slice.gap, oldest as u64 - after);
-                    prop_assert_eq!(slice.cursor, at((oldest + wanted.len()) as u64));
-                    prop_assert_eq!(texts(&slice), wanted);
+                    prop_assert!(!result.reset);
+                    prop_assert_eq!(result.gap, oldest as u64 - after);
+                    prop_assert_eq!(result.cursor, at((oldest + wanted.len()) as u64));
+                    prop_assert_eq!(texts(&result), wanted);
                 }
             }
         }
     }
 
     #[test]
-    fn keeps_no_more_bytes_than_it_may(sizes in prop::collection::vec(0..300usize, 1..40)) {
+    fn store_keeps_at_most_its_limit_of_bytes(sizes in prop::collection::vec(0..300usize, 1..40)) {
         let bound = 1_000;
         let topic = topic(Retention { bytes: bound, ..Retention::default() });
         for size in sizes {
@@ -99,9 +97,9 @@ proptest! {
 fn cursor_of_another_epoch_is_reset_to_the_head() {
     let topic = topic(Retention::default());
     publish(&topic, "one");
-    let slice = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
-    assert!(slice.reset && slice.messages.is_empty());
-    assert_eq!(slice.cursor, at(1));
+    let result = read_after(&topic, Cursor { epoch: Epoch(8), offset: 0 }, 10);
+    assert!(result.reset && result.messages.is_empty());
+    assert_eq!(result.cursor, at(1));
 }
 
 /// Publishers and readers run concurrently; every reader sees every message once and in order.
@@ -116,10 +114,10 @@ async fn concurrent_readers_receive_everything_once_and_in_order() {
         let mut seen = Vec::new();
         while seen.len() < (PUBLISHERS * EACH) as usize {
             topic.wait_after(cursor).await;
-            let slice = read_after(&topic, cursor, 7);
-            assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
-            cursor = slice.cursor;
-            seen.extend(texts(&slice));
+            let result = read_after(&topic, cursor, 7);
+            assert!(result.gap == 0 && !result.reset && !result.messages.is_empty());
+            cursor = result.cursor;
+            seen.extend(texts(&result));
         }
         seen
     };

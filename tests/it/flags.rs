@@ -1,5 +1,5 @@
-//! Every flag that takes a number or a duration, of every command, at values that nobody expects:
-//! each is refused by name, or the command does its work with it. None panics.
+//! Every flag that takes a number or a duration, of every command, at unusual values: each is
+//! refused by name, or the command does its work with it. None panics.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use poll_vs_push::units::{parse_duration, show_duration};
 use poll_vs_push::variant::Transport;
 
 use crate::child::PROGRAM;
-use crate::support::{draft, options, soon};
+use crate::support::{new_message, options, soon};
 
 /// Values of which every flag has to refuse some.
 const NUMBERS: [&str; 8] =
@@ -21,7 +21,17 @@ const NUMBERS: [&str; 8] =
 const DURATIONS: [&str; 9] =
     ["0s", "1ns", "1ms", "1s", "106751991167300d", "9223372036854775807s", "-1s", "NaN", ""];
 /// Names that the help gives to values which are numbers, and to those which are durations.
-const NUMBER_NAMES: [&str; 5] = ["<N>", "<BYTES>", "<PER_SECOND>", "<OFFSET>", "<PID>"];
+const NUMBER_NAMES: [&str; 9] = [
+    "<N>",
+    "<COUNT>",
+    "<BYTES>",
+    "<KBIT>",
+    "<PACKETS>",
+    "<PERCENT>",
+    "<PER_SECOND>",
+    "<OFFSET>",
+    "<PID>",
+];
 const DURATION_NAME: &str = "<DURATION>";
 
 /// The flags of a command whose values are numbers or durations, with values to try.
@@ -62,7 +72,7 @@ fn try_each(command: &str, given: &[(&str, &str)], more: &[&str]) -> usize {
     flags.len()
 }
 
-/// A command that does not accept a value names the flag; whatever else happens, it does not panic.
+/// A command that does not accept a value names the flag, and never panics.
 fn check(command: &str, flag: &str, value: &str, code: Option<i32>, error: &str) {
     assert!(matches!(code, Some(0..=2)), "{command}: {code:?}: {error}");
     assert!(!error.contains("panicked"), "{command}: {error}");
@@ -104,7 +114,7 @@ fn make_feed(directory: &Path) {
     runtime.block_on(async {
         let mut server = crate::child::ChildServer::start(&["--data", directory]);
         let mut http = HttpConnection::new(Dialer::new(server.address));
-        let posting = http.request(Method::POST, "/topics/room/messages", draft("hi").into());
+        let posting = http.request(Method::POST, "/topics/room/messages", new_message("hi").into());
         assert_eq!(soon(posting).await.expect("an answer").status, 201);
         server.stop();
     });
@@ -122,6 +132,7 @@ fn load_tests_refuse_values_out_of_range() {
     let given = [given, &[("target-file", file)]].concat();
     assert!(try_each("load", &given, &["--no-calibration"]) > 10);
     assert!(try_each("capacity", &given, &[]) > 10);
+    assert!(try_each("trace", &given[..1], &[]) > 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,12 +174,14 @@ async fn serve_with(flag: &str, value: &str) {
 /// Publishes and subscribes; limits of almost nothing may refuse it.
 async fn use_every_transport(address: SocketAddr) {
     let mut http = HttpConnection::new(Dialer::new(address));
-    let _ = soon(http.request(Method::POST, "/topics/room/messages", draft("hi").into())).await;
+    let _ =
+        soon(http.request(Method::POST, "/topics/room/messages", new_message("hi").into())).await;
     for transport in Transport::ALL {
         let dialer = Dialer::new(address);
         let using = async {
             let mut subscriber = Subscriber::connect(transport, dialer, options(None)).await?;
-            let _ = http.request(Method::POST, "/topics/room/messages", draft("hi").into()).await;
+            let _ =
+                http.request(Method::POST, "/topics/room/messages", new_message("hi").into()).await;
             // A server that holds no long poll answers at once, with nothing.
             subscriber.next().await
         };

@@ -11,16 +11,16 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 const BYTES_MAX: usize = 100_000;
 
 /// The results for `parts`, received one after the other.
-fn hear<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>, FrameError> {
+fn receive<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<String>, FrameError> {
     let mut frames = FrameReader::new(BYTES_MAX);
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for part in parts {
         frames.read_buffer().extend_from_slice(part);
-        while let Some(said) = frames.next_frame()? {
-            heard.push(format!("{said:?}"));
+        while let Some(frame) = frames.next_frame()? {
+            received.push(format!("{frame:?}"));
         }
     }
-    Ok(heard)
+    Ok(received)
 }
 
 fn written(frame: Frame) -> Vec<u8> {
@@ -93,15 +93,15 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let parts = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
-        prop_assert_eq!(hear(parts), Ok(wanted.clone()));
+        prop_assert_eq!(receive(parts), Ok(wanted.clone()));
         if bytes.len() < 2_000 {
-            prop_assert_eq!(hear(bytes.chunks(1)), Ok(wanted));
+            prop_assert_eq!(receive(bytes.chunks(1)), Ok(wanted));
         }
     }
 
     #[test]
     fn any_bytes_are_parsed_or_rejected_in_any_fragmentation(bytes in vec(any::<u8>(), 0..300)) {
-        prop_assert_eq!(hear([&bytes[..]]).err(), hear(bytes.chunks(1)).err());
+        prop_assert_eq!(receive([&bytes[..]]).err(), receive(bytes.chunks(1)).err());
     }
 }
 
@@ -110,8 +110,8 @@ fn frames_after_a_close_are_ignored() {
     let close = |close| written(Frame::close(close));
     let goodbye = CloseFrame { code: CloseCode::Away, reason: "é".into() };
     let after = [close(Some(goodbye)), written(Frame::ping(""))].concat();
-    assert_eq!(hear([&after[..]]), Ok(vec![r#"Close(Some((1001, "é")))"#.to_owned()]));
-    assert_eq!(hear([&close(None)[..]]), Ok(vec!["Close(None)".to_owned()]));
+    assert_eq!(receive([&after[..]]), Ok(vec![r#"Close(Some((1001, "é")))"#.to_owned()]));
+    assert_eq!(receive([&close(None)[..]]), Ok(vec!["Close(None)".to_owned()]));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn protocol_violations_have_specific_errors_and_close_codes() {
         (&[0x88, 2, 0x03, 0xed], BadCode(1005), 1002),
     ];
     for (bytes, error, code) in cases {
-        assert_eq!(hear([bytes]), Err(error));
+        assert_eq!(receive([bytes]), Err(error));
         assert_eq!(error.closing_code(), code, "{error}");
     }
 }
@@ -148,7 +148,7 @@ fn protocol_violations_have_specific_errors_and_close_codes() {
 #[test]
 fn utf8_character_may_be_split_across_reads() {
     let bytes = [0x01, 1, 0xc3, 0x80, 1, 0xa9];
-    assert_eq!(hear([&bytes[..]]), Ok(vec![r#"Text("é")"#.to_owned()]));
+    assert_eq!(receive([&bytes[..]]), Ok(vec![r#"Text("é")"#.to_owned()]));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn buffer_shrinks_after_a_large_message() {
     assert_eq!(frames.next_frame(), Ok(None));
     assert_eq!(frames.read_buffer().capacity(), idle);
     frames.read_buffer().extend_from_slice(&[b'x'; 65_536]);
-    assert!(frames.next_frame().is_ok_and(|said| said.is_some()));
+    assert!(frames.next_frame().is_ok_and(|received| received.is_some()));
     assert_eq!(frames.read_buffer().capacity(), idle);
     assert!(idle <= 4096, "{idle}");
 }

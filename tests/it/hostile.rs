@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use poll_vs_push::app::metrics::Refusal;
 
-use crate::support::{Raw, TestServer, draft, eventually, soon};
+use crate::support::{Raw, TestServer, eventually, new_message, soon};
 
 async fn others_are_answered(server: &TestServer) {
     assert_eq!(server.get("/healthz").await.status, 200);
-    assert_eq!(server.post("/topics/others/messages", draft("hi")).await.status, 201);
+    assert_eq!(server.post("/topics/others/messages", new_message("hi")).await.status, 201);
 }
 
 #[tokio::test]
-async fn slowloris_is_cut_off_and_delays_nobody() {
+async fn slowloris_client_is_disconnected_and_delays_no_other_client() {
     const CLIENTS: u64 = 100;
     let server = TestServer::with(|config| {
         config.header_timeout = Duration::from_millis(300);
@@ -55,7 +55,7 @@ async fn a_head_that_does_not_end_is_refused() {
         let mut raw = Raw::connect(server.address).await;
         raw.send_all_it_takes(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n").await;
         raw.send_all_it_takes(line.repeat(100_000 / line.len()).as_bytes()).await;
-        // It is told so with 431, unless the connection is gone before it can hear of it.
+        // The response is 431, unless the connection closes before the client can read it.
         eventually("cut off", || server.app.metrics.open_connections.get() == 0).await;
     }
     others_are_answered(&server).await;
@@ -63,12 +63,12 @@ async fn a_head_that_does_not_end_is_refused() {
 }
 
 #[tokio::test]
-async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
+async fn flood_of_unused_topics_is_freed_and_leaves_room() {
     const LIMIT: usize = 100;
     let server = TestServer::with(|config| config.max_topics = LIMIT).await;
     let mut http = server.http();
     for number in 0..10_000 {
-        // Names that nobody publishes to are dropped when there are too many.
+        // Topics without messages are dropped when there are too many.
         soon(http.get(&format!("/topics/flood-{number}/poll"))).await.expect("a 200");
     }
     for number in 0..1_000_000 {
@@ -79,18 +79,18 @@ async fn a_flood_of_topics_leaves_no_trace_and_takes_no_room() {
     for number in 0..LIMIT {
         server.try_publish(&format!("kept-{number}"), "hi").await.expect("room is made");
     }
-    let refused = server.post("/topics/one-more/messages", draft("hi")).await;
+    let refused = server.post("/topics/one-more/messages", new_message("hi")).await;
     assert_eq!(refused.status, 503);
-    assert_eq!(server.post("/topics/kept-0/messages", draft("again")).await.status, 201);
+    assert_eq!(server.post("/topics/kept-0/messages", new_message("again")).await.status, 201);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn giant_and_endless_frames_are_refused_before_they_are_there() {
+async fn oversized_frames_are_rejected_before_they_arrive() {
     let server = TestServer::with(|config| config.max_message_bytes = 1_000).await;
     let mut giant = Raw::connect(server.address).await;
     giant.upgrade("/topics/room/ws").await;
-    // A text frame of 2^62 bytes, it says.
+    // The header of a text frame of 2^62 bytes.
     let head = [0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
     giant.send(head).await;
     assert_eq!(giant.closed_with().await, 1009);
@@ -107,7 +107,7 @@ async fn giant_and_endless_frames_are_refused_before_they_are_there() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_refused_by_every_way_in() {
+async fn invalid_utf8_is_rejected_on_every_route() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     raw.upgrade("/topics/room/ws").await;
@@ -121,7 +121,7 @@ async fn bytes_that_are_no_text_are_refused_by_every_way_in() {
 
 /// Nothing is ever decompressed, so a bomb is what it looks like: a few bytes that are no JSON.
 #[tokio::test]
-async fn compression_is_not_spoken() {
+async fn websocket_compression_is_not_supported() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(server.address).await;
     let offer = "sec-websocket-extensions: permessage-deflate\r\n";
@@ -129,7 +129,7 @@ async fn compression_is_not_spoken() {
     let answer = raw.answer().await;
     assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None));
     raw.event().await;
-    // A frame that says it is compressed.
+    // A frame that is marked as compressed.
     raw.send_frame(0xc1, b"\x4a\x4c\x04\x00").await;
     assert_eq!(raw.closed_with().await, 1002);
 

@@ -9,7 +9,7 @@ use poll_vs_push::transport::{SubscribeOptions, Subscriber};
 use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
 
-use crate::support::{Raw, TestServer, draft, eventually, options, soon};
+use crate::support::{Raw, TestServer, eventually, new_message, options, soon};
 
 const MESSAGES: &str = "/topics/room/messages";
 
@@ -23,7 +23,7 @@ async fn publish_returns_epoch_and_offset() {
     let server = TestServer::start().await;
     let epoch = server.at(0).epoch;
     for offset in 1..=2 {
-        let answer = server.post(MESSAGES, draft("hi")).await;
+        let answer = server.post(MESSAGES, new_message("hi")).await;
         assert_eq!(answer.status, 201);
         assert_eq!(answer.headers["cache-control"], "no-store");
         assert_eq!(json(&answer), json!({ "epoch": epoch, "offset": offset }));
@@ -80,7 +80,7 @@ async fn publish_requires_a_content_length_within_the_limit() {
         raw.ends().await;
     }
     let text_too_large = "x".repeat(server.app.config.max_message_bytes);
-    let answer = server.post(MESSAGES, draft(&text_too_large)).await;
+    let answer = server.post(MESSAGES, new_message(&text_too_large)).await;
     assert_eq!(answer.status, 413);
     assert_eq!(
         json(&answer)["error"],
@@ -93,7 +93,7 @@ async fn publish_requires_a_content_length_within_the_limit() {
 async fn topic_over_the_limit_is_a_503() {
     let server = TestServer::with(|config| config.max_topics = 1).await;
     server.publish("hi").await;
-    let answer = server.post("/topics/other/messages", draft("hi")).await;
+    let answer = server.post("/topics/other/messages", new_message("hi")).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(json(&answer)["error"].as_str().expect("an error").contains("has 1 topics"));
@@ -180,7 +180,7 @@ async fn metrics_match_the_requests_sent() {
     let content_type = server.get("/metrics").await.headers["content-type"].clone();
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     for text in ["a", "b", "c"] {
-        server.post(MESSAGES, draft(text)).await;
+        server.post(MESSAGES, new_message(text)).await;
     }
     for route in ["poll", "long-poll"] {
         for query in ["", "?after=0", "?after=1&limit=1", "?after=3&wait=0", "?after=x"] {

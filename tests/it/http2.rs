@@ -13,27 +13,27 @@ use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::client::{Meter, Shared};
 use poll_vs_push::server::route_table::ROUTES;
 use poll_vs_push::transport::SubscribeOptions;
-use poll_vs_push::variant::{Transport, Variant};
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Raw, Reader, TestServer, draft, eventually, options, soon};
+use crate::support::http2::{
+    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, frame, opening,
+};
+use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon, variant};
 
-/// The preface and empty settings.
-const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Frame types (RFC 9113, section 6).
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+/// The initial window of a stream (RFC 9113, section 6.9.2).
+const WINDOW: u32 = 65_535;
 
 /// Sends `bytes`, and returns everything that the server sends until it closes the connection.
 async fn until_end(server: &TestServer, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // Both sides report an error if the server closes the connection before it has read everything.
     let _ = soon(stream.write_all(bytes)).await;
-    let _ = soon(stream.read_to_end(&mut said)).await;
-    said
+    let _ = soon(stream.read_to_end(&mut received)).await;
+    received
 }
 
 /// The types of the frames in `bytes`, in order.
@@ -87,10 +87,6 @@ impl Client {
     }
 }
 
-fn variant(name: &str) -> Variant {
-    name.parse().expect("a variant")
-}
-
 #[tokio::test]
 async fn http2_serves_all_routes_and_many_pending_requests() {
     const WAITING: i64 = 50;
@@ -104,7 +100,7 @@ async fn http2_serves_all_routes_and_many_pending_requests() {
         .collect();
     eventually("held", || server.waiting(Transport::LongPolling) == WAITING).await;
     assert_eq!(server.app.metrics.open_connections.get(), 1);
-    let stored = client.ask(client.request("POST", "/topics/room/messages", &draft("hi")));
+    let stored = client.ask(client.request("POST", "/topics/room/messages", &new_message("hi")));
     assert_eq!(soon(stored).await.expect("no panic").expect("an answer").status(), 201);
     for answer in held {
         let answer = soon(answer).await.expect("no panic").expect("an answer");
@@ -130,6 +126,31 @@ async fn head_has_the_status_of_get_and_no_body_on_every_route() {
         assert_eq!((head.status().as_u16(), head.body().len()), (expected, 0), "{path}");
         assert_eq!(client.get("/healthz").await.status(), 200, "{path}");
     }
+    drop(client);
+    server.stop().await;
+}
+
+/// The checks of HTTP/1 apply to `:authority`, and to a `host` beside it (RFC 9113, section 8.3.1).
+#[tokio::test]
+async fn authority_is_checked_as_a_host_is() {
+    let server = TestServer::start().await;
+    let client = Client::connect(&server).await;
+    let status = async |authority: &str, host: Option<&str>| {
+        let mut request = client.request("GET", "/healthz", "");
+        let uri = format!("http://{authority}/healthz").parse().expect("a URI");
+        *request.uri_mut() = uri;
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().expect("a value"));
+        }
+        let asked = soon(client.ask(request)).await.expect("no panic");
+        asked.expect("an answer").status().as_u16()
+    };
+    assert_eq!(status("localhost:80", None).await, 200);
+    assert_eq!(status("localhost", Some("localhost")).await, 200);
+    assert_eq!(status("localhost", Some("LOCALHOST")).await, 200);
+    assert_eq!(status("evil.example", None).await, 421);
+    assert_eq!(status("evil.example", Some("localhost")).await, 400);
+    assert_eq!(status("localhost", Some("evil.example")).await, 400);
     drop(client);
     server.stop().await;
 }
@@ -175,9 +196,9 @@ async fn oversized_headers_are_rejected_and_the_connection_stays_open() {
 #[tokio::test]
 async fn incomplete_preface_closes_the_connection() {
     let server = TestServer::with(|config| config.header_timeout = Duration::from_millis(50)).await;
-    for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+    for sent in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let mut raw = Raw::connect(server.address).await;
-        raw.send(said).await;
+        raw.send(sent).await;
         raw.ends().await;
     }
     assert_eq!(server.app.metrics.refusals(Refusal::SlowHead), 3);
@@ -213,9 +234,8 @@ async fn client_that_does_not_answer_pings_is_disconnected() {
         (config.header_timeout, config.idle_timeout) = (Duration::from_secs(600), Duration::MAX);
     })
     .await;
-    // Sends the preface and empty settings, then nothing.
-    let said = until_end(&server, OPENING).await;
-    assert!(kinds(&said).contains(&PING), "{said:?}");
+    let received = until_end(&server, &opening(WINDOW)).await;
+    assert!(kinds(&received).contains(&PING), "{received:?}");
     server.until_all_have_left().await;
     server.stop().await;
 }
@@ -223,17 +243,16 @@ async fn client_that_does_not_answer_pings_is_disconnected() {
 #[tokio::test]
 async fn flood_of_cancelled_streams_closes_the_connection() {
     let server = TestServer::start().await;
-    let mut flood = OPENING.to_vec();
-    for number in 0..500_u32 {
-        let stream = (2 * number + 1).to_be_bytes();
-        // HEADERS of a complete request: GET, http, /, and a host named x (RFC 7541, appendix A).
-        flood.extend(b"\0\0\x06\x01\x05".iter().chain(&stream));
-        flood.extend(b"\x82\x86\x84\x41\x01x");
-        // RST_STREAM with the code CANCEL.
-        flood.extend(b"\0\0\x04\x03\0".iter().chain(&stream).chain(&[0, 0, 0, 8]));
+    let mut flood = opening(WINDOW);
+    for stream in (1..1_000).step_by(2) {
+        // A complete request: GET, http, /, and a host named x (RFC 7541, appendix A).
+        let headers = b"\x82\x86\x84\x41\x01x";
+        flood.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, headers));
+        let cancel = [0, 0, 0, 8];
+        flood.extend(frame(RST_STREAM, 0, stream, &cancel));
     }
-    let said = until_end(&server, &flood).await;
-    assert!(kinds(&said).contains(&GOAWAY), "{said:?}");
+    let received = until_end(&server, &flood).await;
+    assert!(kinds(&received).contains(&GOAWAY), "{received:?}");
     server.until_all_have_left().await;
     assert_eq!(server.get("/healthz").await.status, 200);
     server.stop().await;
@@ -278,8 +297,8 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
         for number in 0..MESSAGES {
             server.publish(&format!("message {number}")).await;
             for reader in &mut readers {
-                let heard = reader.hear(1).await;
-                payload += heard.messages[0].encode().len() as u64;
+                let received = reader.receive(1).await;
+                payload += received.messages[0].encode().len() as u64;
             }
         }
         let counts = meter.counts();
@@ -317,17 +336,17 @@ async fn broken_shared_connection_is_reopened_by_the_next_request() {
 }
 
 #[tokio::test]
-async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it_pings() {
+async fn connection_without_streams_is_closed_after_the_idle_timeout_despite_pings() {
     let server = TestServer::with(|config| {
         config.idle_timeout = Duration::from_millis(300);
         config.heartbeat = Duration::from_millis(50);
     })
     .await;
-    let mut subscriber = server.subscribe("sse+h2".parse::<Variant>().expect("one"), None).await;
+    let mut subscriber = server.subscribe(variant("sse+h2"), None).await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-    stream.write_all(OPENING).await.expect("it reads");
+    stream.write_all(&opening(WINDOW)).await.expect("it reads");
     let mut has_ended = false;
-    // Every ping is answered, until the server has said goodbye and closed the connection.
+    // Answers every ping until the server has sent GOAWAY and closed the connection.
     let mut head = [0; 9];
     while soon(stream.read_exact(&mut head)).await.is_ok() {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -335,8 +354,7 @@ async fn connection_without_streams_is_closed_after_the_idle_timeout_whatever_it
         match (head[3], head[4]) {
             (GOAWAY, _) => has_ended = true,
             (PING, 0) => {
-                let pong = [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &payload[..]].concat();
-                let _ = stream.write_all(&pong).await;
+                let _ = stream.write_all(&frame(PING, ACK, 0, &payload)).await;
             }
             _ => {}
         }

@@ -1,10 +1,11 @@
 //! HTTP semantics of every route: methods, hosts, half-closed connections, conditional requests,
 //! encodings. The tests iterate over the server's route table, which includes new routes.
 
+use hyper::Method;
 use poll_vs_push::server::route_table::{Handler, ROUTES, Route};
 use poll_vs_push::variant::Transport;
 
-use crate::support::{Raw, TestServer, draft, eventually};
+use crate::support::{Raw, TestServer, eventually, new_message};
 
 const OTHER_METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 const BODY: &str = "content-length: 0\r\n";
@@ -113,7 +114,7 @@ async fn trailing_slash_and_percent_encoding_are_normalised() {
             assert_eq!(status_of(&server, request(method, &other, BODY)).await, 404, "{other}");
         }
     }
-    let body = draft("hi");
+    let body = new_message("hi");
     let headers = format!("content-length: {}\r\n", body.len()) + &Raw::upgrade_headers();
     let of_topics = ROUTES.iter().filter(|route| route.path.starts_with("/topics/{}/"));
     for (route, topic) in of_topics.flat_map(|route| {
@@ -133,10 +134,41 @@ async fn trailing_slash_and_percent_encoding_are_normalised() {
     server.stop().await;
 }
 
+/// Names and values of a query may be percent-encoded on every route; none may be given twice.
+#[tokio::test]
+async fn query_is_decoded_and_each_parameter_is_given_once() {
+    let server = TestServer::with(|config| (config.echo, config.demo) = (true, true)).await;
+    for (path, status) in [
+        ("/topics/room/poll?%61fter=%30", 200),
+        ("/topics/room/long-poll?wai%74=0%2E01", 200),
+        ("/topics/room/events?li%6Dit=%31", 200),
+        ("/topics/room/stream?hear%74beat=%31", 200),
+        ("/socket.io/?%45IO=%34&tr%61nsport=%70olling", 200),
+        ("/engine.io/?%45IO=%34&tr%61nsport=%70olling", 200),
+        ("/topics/room/poll?%61fter=%78", 400),
+    ] {
+        assert_eq!(status_of(&server, request("GET", path, "")).await, status, "{path}");
+    }
+    for (method, path, what) in [
+        ("GET", "/topics/room/poll?after=1&after=2", "the query contains a parameter twice"),
+        ("GET", "/topics/room/ws?limit=1&%6Cimit=2", "the query contains a parameter twice"),
+        ("GET", "/topics/room/poll?after=%78", "after: 'x' is not a whole number"),
+        ("POST", "/demo/freeze?seconds=NaN", "seconds: 'NaN' is not a whole number from 1 to 30"),
+        ("POST", "/demo/freeze?seconds=31", "seconds: '31' is not a whole number from 1 to 30"),
+        ("POST", "/demo/freeze", "seconds: '' is not a whole number from 1 to 30"),
+    ] {
+        let mut raw = connect_and_send(&server, request(method, path, BODY)).await;
+        let answer = raw.answer().await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.error().contains(what), "{path}: {}", answer.error());
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn half_closed_client_gets_its_response() {
     let server = TestServer::start().await;
-    let body = draft("hi");
+    let body = new_message("hi");
     let length = format!("content-length: {}\r\n", body.len());
     for _ in 0..20 {
         for request in [
@@ -161,6 +193,36 @@ async fn half_closed_client_gets_its_response() {
     server.stop().await;
 }
 
+/// Every route whose responses to GET end, with a path that it answers soon.
+fn routes_with_short_responses() -> impl Iterator<Item = String> {
+    let ends = |route: &&Route| {
+        !matches!(route.handler, Handler::Sse | Handler::Ndjson | Handler::SocketIo)
+    };
+    let routes = ROUTES.iter().filter(|route| route.allows(&Method::GET)).filter(ends);
+    routes.map(|route| match route.handler {
+        Handler::LongPolling => example(route) + "?wait=0.01",
+        _ => example(route),
+    })
+}
+
+#[tokio::test]
+async fn every_route_serves_half_closed_clients_and_http_1_0() {
+    let server = TestServer::with(|config| (config.echo, config.class) = (true, true)).await;
+    for path in routes_with_short_responses() {
+        let expected = status_of(&server, request("GET", &path, "")).await;
+        let mut half_closed = connect_and_send(&server, request("GET", &path, "")).await;
+        half_closed.finish_sending().await;
+        let rest = half_closed.rest().await;
+        assert!(rest.starts_with(&format!("HTTP/1.1 {expected} ")), "{path}: {rest}");
+        // Without a host and without a length of its own, up to the end of the connection.
+        let old = connect_and_send(&server, format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+        let rest = old.rest().await;
+        assert!(rest.starts_with(&format!("HTTP/1.0 {expected} ")), "{path}: {rest}");
+        assert!(!rest.to_ascii_lowercase().contains("transfer-encoding"), "{path}: {rest}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn long_poll_of_a_disconnected_client_is_cancelled() {
     let server = TestServer::start().await;
@@ -178,12 +240,15 @@ async fn long_poll_of_a_disconnected_client_is_cancelled() {
 
 #[tokio::test]
 async fn entity_tags_are_compared_as_specified() {
-    let server = TestServer::start().await;
+    let server = TestServer::with(|config| (config.echo, config.class) = (true, true)).await;
     server.publish("hi").await;
-    let pages = ["/", "/watch", "/model", "/page/main.js", "/page/style.css"];
-    for path in pages.into_iter().chain(["/topics/room/poll?after=1"]) {
-        let mut raw = connect_and_send(&server, request("GET", path, "")).await;
-        let tag = raw.answer().await.header("etag").expect("a tag").to_owned();
+    let more = ["/page/main.js", "/page/style.css", "/topics/room/poll?after=1"];
+    let mut tagged = 0;
+    for path in routes_with_short_responses().chain(more.map(str::to_owned)) {
+        let mut raw = connect_and_send(&server, request("GET", &path, "")).await;
+        let answer = raw.response_without_body().await;
+        let Some(tag) = answer.header("etag").map(str::to_owned) else { continue };
+        tagged += 1;
         for known in [
             format!("if-none-match: {tag}\r\n"),
             format!("if-none-match: W/{tag}\r\n"),
@@ -191,15 +256,15 @@ async fn entity_tags_are_compared_as_specified() {
             format!("if-none-match: \"other\"\r\nif-none-match: {tag}\r\n"),
             "if-none-match: *\r\n".to_owned(),
         ] {
-            assert_eq!(
-                status_of(&server, request("GET", path, &known)).await,
-                304,
-                "{path} {known}"
-            );
+            for method in ["GET", "HEAD"] {
+                let given = status_of(&server, request(method, &path, &known)).await;
+                assert_eq!(given, 304, "{method} {path} {known}");
+            }
         }
         let other = "if-none-match: \"other\"\r\n";
-        assert_eq!(status_of(&server, request("GET", path, other)).await, 200, "{path}");
+        assert_eq!(status_of(&server, request("GET", &path, other)).await, 200, "{path}");
     }
+    assert!(tagged >= 11, "only {tagged} responses have an entity tag");
     server.stop().await;
 }
 

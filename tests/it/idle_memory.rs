@@ -1,5 +1,5 @@
 //! What an idle subscriber costs the server in memory, on each transport that waits. The bounds are
-//! those of a build without optimization, and half of what hyper's buffers alone would take.
+//! those of a build without optimization, and half of the size of hyper's buffers alone.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn idle_subscribers_cost_little_memory() {
     }
 }
 
-/// Connects so many subscribers, which wait for a message that never comes.
+/// Connects subscribers, which wait for a message that is never published.
 async fn connect(
     server: &ChildServer,
     transport: Transport,

@@ -52,8 +52,8 @@ async fn post_to(
     topic: &str,
     text: &str,
 ) -> Result<HttpResponse, ClientError> {
-    let draft = NewMessage { sender: "A".into(), text: text.into() };
-    let body = serde_json::to_vec(&draft).expect("encodes");
+    let message = NewMessage { sender: "A".into(), text: text.into() };
+    let body = serde_json::to_vec(&message).expect("encodes");
     http.request(Method::POST, &format!("/topics/{topic}/messages"), body.into()).await
 }
 

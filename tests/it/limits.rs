@@ -10,7 +10,7 @@ use poll_vs_push::server::{BindError, Server};
 use poll_vs_push::transport::Subscriber;
 use poll_vs_push::variant::{Extra, Transport, Variant};
 
-use crate::support::{Raw, TestServer, draft, eventually, options, soon};
+use crate::support::{Raw, TestServer, eventually, new_message, options, soon};
 
 #[tokio::test]
 async fn connections_are_limited_per_address() {
@@ -43,7 +43,7 @@ async fn loopback_clients_are_not_limited_per_address() {
     })
     .await;
     for _ in 0..5 {
-        let answer = server.post("/topics/room/messages", draft("hi")).await;
+        let answer = server.post("/topics/room/messages", new_message("hi")).await;
         assert_eq!(answer.status, 201);
     }
     server.stop().await;
@@ -139,10 +139,10 @@ async fn oversized_input_is_rejected_and_counted() {
     let refusals = |refusal| server.app.metrics.refusals(refusal);
     server.publish("hi").await;
     for (path, body, status, refusal) in [
-        ("/topics/rooms/messages", draft("hi"), 400, Refusal::TopicName),
-        ("/topics/hall/messages", draft("hi"), 503, Refusal::Topics),
-        ("/topics/room/messages", draft("far too long"), 413, Refusal::MessageBytes),
-        ("/topics/room/messages", draft(&"x".repeat(10_000)), 413, Refusal::MessageBytes),
+        ("/topics/rooms/messages", new_message("hi"), 400, Refusal::TopicName),
+        ("/topics/hall/messages", new_message("hi"), 503, Refusal::Topics),
+        ("/topics/room/messages", new_message("far too long"), 413, Refusal::MessageBytes),
+        ("/topics/room/messages", new_message(&"x".repeat(10_000)), 413, Refusal::MessageBytes),
     ] {
         let before = refusals(refusal);
         assert_eq!(server.post(path, body).await.status, status, "{refusal:?}");
@@ -165,11 +165,11 @@ async fn one_address_creates_a_share_of_the_topics() {
     server.publish("not by a client").await;
     for name in ["one", "two"] {
         let path = format!("/topics/{name}/messages");
-        assert_eq!(server.post(&path, draft("hi")).await.status, 201);
+        assert_eq!(server.post(&path, new_message("hi")).await.status, 201);
     }
-    assert_eq!(server.post("/topics/one/messages", draft("again")).await.status, 201);
+    assert_eq!(server.post("/topics/one/messages", new_message("again")).await.status, 201);
     assert_eq!(server.get("/topics/room/poll?after=0").await.status, 200);
-    assert_eq!(server.post("/topics/three/messages", draft("hi")).await.status, 429);
+    assert_eq!(server.post("/topics/three/messages", new_message("hi")).await.status, 429);
     for transport in ["poll", "long-poll", "events", "stream"] {
         assert_eq!(server.get(&format!("/topics/four/{transport}")).await.status, 429);
     }
@@ -242,7 +242,7 @@ async fn parts_of_messages_are_held_within_the_budget_of_one_address() {
     held.clear();
     eventually("released", || server.app.memory.used() == 0).await;
     drop(unfinished(&part).await);
-    assert_eq!(server.post("/topics/room/messages", draft("hi")).await.status, 201);
+    assert_eq!(server.post("/topics/room/messages", new_message("hi")).await.status, 201);
     assert_eq!(refused(), 3);
     eventually("released", || server.app.memory.used() == 0).await;
     drop(body);
@@ -303,7 +303,7 @@ async fn fast_publisher_is_rate_limited() {
     let mut refused = None;
     // Far more than the limit allows during this test.
     for _ in 0..1_000 {
-        let answer = server.post("/topics/room/messages", draft("hi")).await;
+        let answer = server.post("/topics/room/messages", new_message("hi")).await;
         if answer.status != 201 {
             refused = Some(answer);
             break;
@@ -318,7 +318,7 @@ async fn fast_publisher_is_rate_limited() {
     raw.upgrade("/topics/room/ws").await;
     raw.event().await;
     for _ in 0..1_000 {
-        raw.send_frame(0x81, draft("hi").as_bytes()).await;
+        raw.send_frame(0x81, new_message("hi").as_bytes()).await;
         if raw.event().await["event"] == "error" {
             assert!(server.app.metrics.refusals(Refusal::PublishRate) >= 2);
             server.stop().await;

@@ -1,7 +1,8 @@
 //! The integration-test crate, with one module per subject.
 
-mod access;
+mod access_control;
 mod advise;
+mod answer;
 mod attacks;
 mod attacks_http2;
 mod attacks_many;
@@ -41,6 +42,7 @@ mod nats;
 #[cfg(feature = "nats")]
 mod nats_kill;
 mod ndjson;
+mod network_loss;
 #[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
@@ -49,6 +51,8 @@ mod polling;
 mod processing_time;
 mod puzzles;
 mod reconnect;
+mod recorded;
+mod relayed;
 #[cfg(target_os = "linux")]
 mod remote;
 mod scenarios;
@@ -64,7 +68,7 @@ mod tidy;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
-mod vanish;
+mod validity;
 mod victim;
 mod websocket;
 mod websocket_client;

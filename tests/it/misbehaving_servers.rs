@@ -3,22 +3,30 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poll_vs_push::client::{Dialer, HttpConnection, Meter};
+use poll_vs_push::transport::Subscriber;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::soon;
+use crate::support::{options, soon};
 
-/// The response of a server to a path.
+/// The response of a server to a request for a path.
 type Responder = fn(&str) -> FakeResponse;
 
 enum FakeResponse {
     Whole(String),
-    /// A chunked body without end.
-    Endless,
+    /// These bytes, and then the others again and again.
+    Endless(String, Vec<u8>),
+    /// An upgrade to a WebSocket; then these bytes, and the others again and again.
+    Upgraded(Vec<u8>, Vec<u8>),
+    /// The request is read, and nothing is sent.
+    Silence,
 }
 
 fn ok(body: &str) -> FakeResponse {
@@ -26,14 +34,40 @@ fn ok(body: &str) -> FakeResponse {
     FakeResponse::Whole(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
 }
 
+/// A chunk of a chunked body.
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// A body that begins with `first` and continues with `more` without an end.
+fn endless(first: &str, more: &str) -> FakeResponse {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let first = if first.is_empty() { String::new() } else { chunk(first) };
+    FakeResponse::Endless(format!("{head}{first}"), chunk(more).into_bytes())
+}
+
 fn metrics(cpu: &str) -> FakeResponse {
-    let requests = "poll_vs_push_requests_total{transport=\"short-polling\"} 0";
-    let gauges = "process_resident_memory_bytes 5\npoll_vs_push_open_connections 1";
-    ok(&format!("process_cpu_seconds_total {cpu}\n{gauges}\n{requests}\n"))
+    let of = |transport: Transport| {
+        format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} 0\n")
+    };
+    let requests: String = Transport::ALL.into_iter().map(of).collect();
+    let connections = "poll_vs_push_open_connections 0\n";
+    let memory = "process_resident_memory_bytes 5\n";
+    ok(&format!("process_cpu_seconds_total {cpu}\n{memory}{connections}{requests}"))
 }
 
 fn healthy() -> FakeResponse {
     ok(r#"{"server":"poll-vs-push/0.1.0"}"#)
+}
+
+/// A server that passes the checks before the run, and responds with `other` to subscribers and
+/// publications.
+fn after_the_checks(path: &str, other: FakeResponse) -> FakeResponse {
+    match path {
+        "/base/healthz" => healthy(),
+        "/base/metrics" => metrics("1"),
+        _ => other,
+    }
 }
 
 async fn serve(answers: Responder) -> (SocketAddr, AbortOnDropHandle<()>) {
@@ -48,7 +82,7 @@ async fn serve(answers: Responder) -> (SocketAddr, AbortOnDropHandle<()>) {
     (address, AbortOnDropHandle::new(serving))
 }
 
-/// Responder requests without a body until the client disconnects.
+/// Responds to requests until the client disconnects.
 async fn answer(mut stream: TcpStream, answers: Responder) -> std::io::Result<()> {
     let mut head = Vec::new();
     loop {
@@ -57,28 +91,45 @@ async fn answer(mut stream: TcpStream, answers: Responder) -> std::io::Result<()
         }
         let text = String::from_utf8_lossy(&head).into_owned();
         head.clear();
-        let path = text.split(' ').nth(1).unwrap_or_default();
-        match answers(path) {
-            FakeResponse::Whole(text) => stream.write_all(text.as_bytes()).await?,
-            FakeResponse::Endless => {
-                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-                stream.write_all(head.as_bytes()).await?;
-                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-                loop {
-                    stream.write_all(chunk.as_bytes()).await?;
-                }
+        let header = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        let length = header("content-length").map_or(0, |text| text.parse().expect("a number"));
+        stream.read_exact(&mut vec![0; length]).await?;
+        let (first, more) = match answers(text.split(' ').nth(1).unwrap_or_default()) {
+            FakeResponse::Whole(text) => {
+                stream.write_all(text.as_bytes()).await?;
+                continue;
             }
+            FakeResponse::Silence => continue,
+            FakeResponse::Endless(first, more) => (first.into_bytes(), more),
+            FakeResponse::Upgraded(first, more) => {
+                let key = header("sec-websocket-key").unwrap_or_default();
+                let head = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                     upgrade: websocket\r\nsec-websocket-accept: {}\r\n\r\n",
+                    derive_accept_key(key.as_bytes())
+                );
+                ([head.as_bytes(), &first].concat(), more)
+            }
+        };
+        stream.write_all(&first).await?;
+        loop {
+            stream.write_all(&more).await?;
         }
     }
 }
 
 /// Exit code and standard error of a small run against such a server, below `/base`.
-async fn measure(answers: Responder) -> (Option<i32>, String) {
+async fn measure(answers: Responder, transport: &str) -> (Option<i32>, String) {
     let (address, _serving) = serve(answers).await;
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
-    command.args(["compare", "--no-calibration", "--transports", "short-polling"]);
+    command.args(["compare", "--no-calibration", "--transports", transport]);
     command.args(["--subscribers", "2", "--topics", "1", "--repeats", "1", "--idle", "0s"]);
+    command.args(["--rate", "5", "--poll-interval", "200ms", "--rtt", "10ms"]);
+    command.args(["--warm-up", "100ms", "--duration", "1s"]);
     command.args(["--target", &format!("http://{address}/base/"), "--output"]);
     command.arg(directory.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = soon(command.output()).await.expect("it runs");
@@ -103,7 +154,7 @@ async fn misbehaving_server_is_a_one_line_error() {
             "302 Found to http://other/x",
         ),
         (|_| ok("{\"server\":\"poll-vs-push/\\u001b[2J\"}"), "not a poll-vs-push server"),
-        (|_| FakeResponse::Endless, "the response body has more than"),
+        (|_| endless("", &"x".repeat(0x10000)), "the response body has more than"),
         (
             |path| if path == "/base/healthz" { healthy() } else { metrics("NaN") },
             "/metrics: process_cpu_seconds_total is 'NaN', not a count",
@@ -113,23 +164,225 @@ async fn misbehaving_server_is_a_one_line_error() {
             "/metrics: process_cpu_seconds_total is 'inf', not a count",
         ),
         (
-            |path| match path {
-                "/base/healthz" => healthy(),
-                "/base/metrics" => metrics("1"),
-                _ => FakeResponse::Endless,
-            },
+            |path| after_the_checks(path, endless("", &"x".repeat(0x10000))),
             "the response body has more than",
         ),
     ];
     for (answers, message) in cases {
-        let (code, error) = measure(answers).await;
+        let (code, error) = measure(answers, "short-polling").await;
         assert_eq!(code, Some(1), "{message}: {error}");
         assert!(error.contains(message), "{message}: {error}");
         assert!(!error.contains('\x1b') && !error.contains("<title>"), "{error}");
     }
 }
 
-/// Responder the first request of each connection, and closes the connection at the second.
+const SUBSCRIBED: &str = r#"{"event":"subscribed","epoch":"00000001","cursor":0}"#;
+const UNKNOWN_MESSAGE: &str =
+    r#"{"offset":1,"published_at":1,"sender":"A","text":"never published"}"#;
+
+/// A frame of a server with that first byte.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = payload.len() as u16;
+    let header = match length {
+        ..126 => vec![first, length as u8],
+        _ => [&[first, 126][..], &length.to_be_bytes()].concat(),
+    };
+    [&header, payload].concat()
+}
+
+const TEXT: u8 = 0x81;
+const UNFINISHED_TEXT: u8 = 0x01;
+const CONTINUATION: u8 = 0x00;
+
+/// The responses to the subscribers of every transport have no end. The subscriber fails as soon as
+/// its limit is exceeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_responses_are_bounded_on_every_transport() {
+    let too_much = "messages to a subscriber of a topic with";
+    let cases: [(&str, Responder, &str); 12] = [
+        (
+            "websocket",
+            |path| {
+                let first =
+                    [frame(TEXT, SUBSCRIBED.as_bytes()), frame(UNFINISHED_TEXT, b"x")].concat();
+                let more = frame(CONTINUATION, &[b'x'; 10_000]);
+                after_the_checks(path, FakeResponse::Upgraded(first, more))
+            },
+            "a message of more than",
+        ),
+        (
+            "websocket",
+            |path| {
+                let more = frame(TEXT, UNKNOWN_MESSAGE.as_bytes());
+                let first = frame(TEXT, SUBSCRIBED.as_bytes());
+                after_the_checks(path, FakeResponse::Upgraded(first, more))
+            },
+            too_much,
+        ),
+        (
+            "socketio-websocket",
+            |path| {
+                let more = frame(CONTINUATION, &[b'x'; 10_000]);
+                after_the_checks(path, FakeResponse::Upgraded(frame(UNFINISHED_TEXT, b"x"), more))
+            },
+            "a message of more than",
+        ),
+        (
+            "socketio-polling",
+            |path| after_the_checks(path, endless("", &"x".repeat(0x10000))),
+            "the response body has more than",
+        ),
+        (
+            "ndjson",
+            |path| after_the_checks(path, endless(&format!("{SUBSCRIBED}\n"), &"x".repeat(10_000))),
+            "a line of more than",
+        ),
+        (
+            "ndjson",
+            |path| {
+                let message = format!("{UNKNOWN_MESSAGE}\n");
+                after_the_checks(path, endless(&format!("{SUBSCRIBED}\n"), &message))
+            },
+            too_much,
+        ),
+        (
+            "sse",
+            |path| {
+                let first = format!("event:subscribed\ndata:{SUBSCRIBED}\n\n");
+                after_the_checks(path, endless(&first, &"x".repeat(10_000)))
+            },
+            "an event of more than",
+        ),
+        (
+            "sse",
+            |path| {
+                let first = format!("event:subscribed\ndata:{SUBSCRIBED}\n\n");
+                after_the_checks(path, endless(&first, &format!("data:{}\n", "x".repeat(10_000))))
+            },
+            "an event of more than",
+        ),
+        (
+            "sse",
+            |path| {
+                let first = format!("event:subscribed\ndata:{SUBSCRIBED}\n\n");
+                after_the_checks(path, endless(&first, &format!("data:{UNKNOWN_MESSAGE}\n\n")))
+            },
+            too_much,
+        ),
+        (
+            "long-polling",
+            |path| after_the_checks(path, endless("", &"x".repeat(0x10000))),
+            "the response body has more than",
+        ),
+        (
+            // A head without an end.
+            "websocket",
+            |path| {
+                let head = "HTTP/1.1 200 OK\r\n".to_owned();
+                after_the_checks(path, FakeResponse::Endless(head, b"x: y\r\n".repeat(1_000)))
+            },
+            "the connection broke: message head is too large",
+        ),
+        (
+            "short-polling+h2",
+            |path| after_the_checks(path, FakeResponse::Endless(String::new(), vec![b'x'; 10_000])),
+            "the connection broke",
+        ),
+    ];
+    for (transport, answers, message) in cases {
+        let (code, error) = measure(answers, transport).await;
+        assert_eq!(code, Some(1), "{transport}: {message}: {error}");
+        assert!(error.contains(message), "{transport}: {message}: {error}");
+        let longest = error.lines().map(str::len).max();
+        assert!(longest < Some(1_000), "{transport}: {message}: {error}");
+    }
+}
+
+/// Subscribers are served, and publications are read, but never acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn publications_that_are_never_acknowledged_end_the_cell() {
+    let answers: Responder = |path| {
+        let empty = r#"{"epoch":"00000001","cursor":0,"messages":[]}"#;
+        let is_poll = path.contains("/poll");
+        after_the_checks(path, if is_poll { ok(empty) } else { FakeResponse::Silence })
+    };
+    let (code, error) = measure(answers, "short-polling").await;
+    assert_eq!(code, Some(1), "{error}");
+    for part in ["error: nothing was measured: ", "the server acknowledged 0 of ", "--rate 5"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// A server that accepts connections and requests, and never responds.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_server_is_an_error() {
+    let (code, error) = measure(|_| FakeResponse::Silence, "short-polling").await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("no response within 10s"), "{error}");
+}
+
+/// A byte order mark before the first line is not part of it (WHATWG HTML, section 9.2.5).
+#[tokio::test]
+async fn event_stream_may_begin_with_a_byte_order_mark() {
+    let (address, _serving) = serve(|_| {
+        let first = format!("\u{feff}data:{SUBSCRIBED}\n\n");
+        endless(&first, &format!("data:{UNKNOWN_MESSAGE}\n\n"))
+    })
+    .await;
+    let connecting = Subscriber::connect(Transport::Sse, Dialer::new(address), options(None));
+    let mut subscriber = soon(connecting).await.expect("the first event is read");
+    let update = soon(subscriber.next()).await.expect("a message");
+    assert_eq!(update.messages[0].text, "never published");
+}
+
+/// However long the server wants its client to wait, the client waits without a panic.
+#[tokio::test]
+async fn huge_retry_after_is_waited_for() {
+    let (address, _serving) = serve(|_| {
+        let body = r#"{"epoch":"00000001","cursor":0,"messages":[]}"#;
+        let length = body.len();
+        FakeResponse::Whole(format!(
+            "HTTP/1.1 200 OK\r\nretry-after: 99999999999999999999\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        ))
+    })
+    .await;
+    for transport in [Transport::ShortPolling, Transport::LongPolling] {
+        let connecting = Subscriber::connect(transport, Dialer::new(address), options(None));
+        let mut subscriber = soon(connecting).await.expect("a first answer");
+        soon(subscriber.next()).await.expect("an answer");
+        let waiting = tokio::time::timeout(Duration::from_millis(200), subscriber.next()).await;
+        assert!(waiting.is_err(), "{transport} did not wait: {waiting:?}");
+    }
+}
+
+/// A page of another server is an error of one line, without its markup.
+#[tokio::test(flavor = "multi_thread")]
+async fn load_of_a_server_that_answers_with_pages_prints_no_markup() {
+    let (address, _serving) = serve(|_| {
+        let page = format!("<!doctype html><title>hello</title>{}", "<p>text".repeat(500));
+        let length = page.len();
+        FakeResponse::Whole(format!(
+            "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\n\
+             content-length: {length}\r\n\r\n{page}"
+        ))
+    })
+    .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/targets/poll-vs-push.toml");
+    command.args(["load", "--target", &format!("http://{address}"), "--target-file", file]);
+    command.args(["--no-calibration", "--subscribers", "2", "--topics", "1", "--idle", "0s"]);
+    command.args(["--repeats", "1", "--output"]).arg(directory.path());
+    let output = soon(command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let output = output.expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("404 Not Found (an HTML page of 3535 bytes)"), "{error}");
+    assert!(!error.contains("<title>") && !error.contains("<p>"), "{error}");
+}
+
+/// Responds to the first request of each connection, and closes the connection at the second.
 async fn close_at_reuse(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         for is_first in [true, false] {

@@ -26,17 +26,17 @@ const DRIVER: &str = r#"
 import { readFileSync } from "node:fs";
 const { model, needs, with_margins } = JSON.parse(readFileSync(process.argv[2]));
 const COSTS = {
-  cpu: (way) => way.cpu_cores_busy,
-  bytes: (way) => way.bytes_up_s + way.bytes_down_s,
-  requests: (way) => way.requests_s,
-  memory: (way) => way.memory_bytes,
+  cpu: (estimate) => estimate.cpu_cores_busy,
+  bytes: (estimate) => estimate.bytes_up_s + estimate.bytes_down_s,
+  requests: (estimate) => estimate.requests_s,
+  memory: (estimate) => estimate.memory_bytes,
 };
 const answers = needs.map((need, index) => {
-  const ways = estimates(need, model);
+  const candidates = estimates(need, model);
   return {
-    ways,
-    choice: choose(ways, COSTS[need.cost], need, model.constants),
-    bills: model.prices.map((list) => ways.map((way) => bill(list, way, need))),
+    estimates: candidates,
+    choice: choose(candidates, COSTS[need.cost], need, model.constants),
+    bills: model.prices.map((list) => candidates.map((estimate) => bill(list, estimate, need))),
     margins: index < with_margins ? margins(need, model, COSTS[need.cost]) : null,
   };
 });
@@ -70,7 +70,7 @@ fn workloads() -> Vec<Need> {
     (0..WORKLOADS).map(workload).collect()
 }
 
-/// What the page's formulas say; absent where there is nothing to run them with.
+/// The results of the page's formulas; absent if there is no program to run them.
 async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> Option<Vec<Value>> {
     let model = model::data(costs, prices, &needs[0]);
     let mut input = tempfile::NamedTempFile::new().expect("a file");
@@ -91,7 +91,8 @@ async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> O
     Some(serde_json::from_slice(&output.stdout).expect("a list"))
 }
 
-/// Panics unless every field of `ours` is in `theirs` with the same value, numbers within reason.
+/// Panics unless every field of `ours` is in `theirs` with the same value, numbers within the
+/// tolerance.
 fn assert_same(ours: &Value, theirs: &Value, tolerance: f64, what: &str) {
     match (ours, theirs) {
         (Value::Object(fields), Value::Object(_)) => {
@@ -122,17 +123,17 @@ async fn javascript_and_rust_agree_on_random_workloads() {
     for (index, (need, theirs)) in needs.iter().zip(&answers).enumerate() {
         let estimates = estimates(need, &costs);
         let what = |part: &str| format!("{need:?}\n{part}");
-        let mut ways = json!(estimates);
-        for way in ways.as_array_mut().expect("a list") {
-            let way = way.as_object_mut().expect("fields");
+        let mut ours = json!(estimates);
+        for estimate in ours.as_array_mut().expect("a list") {
+            let estimate = estimate.as_object_mut().expect("fields");
             // How well costs are known is not shown on the page.
-            way.retain(|name, _| !name.ends_with("basis"));
+            estimate.retain(|name, _| !name.ends_with("basis"));
         }
-        assert_same(&ways, &theirs["ways"], TOLERANCE, &what("ways"));
+        assert_same(&ours, &theirs["estimates"], TOLERANCE, &what("estimates"));
         assert_same(&json!(choose(need, &costs)), &theirs["choice"], TOLERANCE, &what("choice"));
         let bills: Vec<Vec<_>> = prices
             .iter()
-            .map(|list| estimates.iter().map(|way| list.bill(way, need)).collect())
+            .map(|list| estimates.iter().map(|estimate| list.bill(estimate, need)).collect())
             .collect();
         assert_same(&json!(bills), &theirs["bills"], TOLERANCE, &what("bills"));
         if index < WITH_MARGINS {

@@ -11,7 +11,7 @@ use poll_vs_push::server::Server;
 use poll_vs_push::variant::Transport;
 
 use crate::support::nats::{NatsServer, follow, new_stream, open, shared_store};
-use crate::support::{Reader, TestServer, draft, options, soon};
+use crate::support::{Reader, TestServer, new_message, options, soon};
 
 /// A server on this stream.
 async fn server_on(url: &str, stream: &str) -> TestServer {
@@ -42,7 +42,7 @@ async fn two_servers_offer_the_same_messages_at_the_same_offsets() {
             for number in 0..EACH {
                 let text = format!("{publisher} {number}");
                 let topic = "room".parse().expect("a good name");
-                let message = draft(&text);
+                let message = new_message(&text);
                 let at = app.publish(&topic, message.as_bytes()).await.expect("stored");
                 stored.push((at, text));
             }
@@ -84,7 +84,7 @@ async fn cursor_of_one_server_is_valid_on_another_at_once() {
     }
     for transport in Transport::ALL {
         let mut reader = one.subscribe(transport, Some(one.at(0))).await;
-        reader.hear(100).await;
+        reader.texts(100).await;
         let cursor: Cursor = reader.cursor();
         drop(reader);
         let mut reader = other.subscribe(transport, Some(Cursor { offset: 50, ..cursor })).await;
@@ -183,7 +183,7 @@ async fn readers_stay_and_publishers_get_503_while_nats_is_away() {
     nats.kill();
     let refused = soon(async {
         loop {
-            let answer = server.post("/topics/room/messages", draft("away")).await;
+            let answer = server.post("/topics/room/messages", new_message("away")).await;
             let error = String::from_utf8_lossy(&answer.body).into_owned();
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{error}");
             assert!(answer.headers.contains_key("retry-after"));
@@ -227,7 +227,7 @@ async fn full_stream_rejects_publishers_until_messages_expire() {
     .await;
     let text = "x".repeat(20_000);
     let refusal = loop {
-        let answer = server.post("/topics/room/messages", draft(&text)).await;
+        let answer = server.post("/topics/room/messages", new_message(&text)).await;
         if answer.status != StatusCode::CREATED {
             break answer;
         }

@@ -68,7 +68,7 @@ async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
     let mut payload = 0;
     for _ in 0..COUNT {
         server.publish("hello").await;
-        payload += reader.hear(1).await.messages[0].encode().len() as u64;
+        payload += reader.receive(1).await.messages[0].encode().len() as u64;
     }
     let down = meter.counts().since(&before).down();
     assert_eq!((down.payload, down.headers), (payload, 0));
@@ -78,7 +78,7 @@ async fn framing_of_a_message_is_its_line_end_and_chunk_header() {
 }
 
 #[tokio::test]
-async fn heartbeats_are_events_for_clients_that_ask_for_them() {
+async fn heartbeats_are_events_for_clients_that_request_them() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(5)).await;
     let heartbeat = json!({ "event": "heartbeat" });
     let mut stream = soon(HttpStream::get(&server.dialer(), "/topics/room/stream?heartbeat=1"))

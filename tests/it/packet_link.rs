@@ -1,6 +1,5 @@
-//! The packet link, as its user runs it: real TCP through it takes the time that it must, loses
-//! what it is asked to lose, and leaves nothing behind. Skipped, with a word, where the system
-//! forbids it.
+//! The packet link, as used from the command line: TCP over it has the expected delays and losses,
+//! and leaves nothing behind. Skipped with a message if the system forbids it.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -129,7 +128,7 @@ fn a_full_queue_drops_and_tcp_recovers() {
 }
 
 #[test]
-fn values_without_sense_are_refused_before_anything_runs() {
+fn invalid_values_are_rejected_before_the_run() {
     let directory = tempfile::tempdir().expect("a directory");
     let cases = [
         ("--loss 101", "--loss 101: must be between 0 and 100"),
@@ -244,7 +243,7 @@ fn losses_are_predicted_to_first_order() {
     // 1 % of the pushes wait 240 ms, those of a hundredth of them twice as long again.
     let push = predicted(Transport::WebSocket, 1.0);
     assert!((push.latency_mean_s() - (0.02 + 0.0024 / 0.98)).abs() < 1e-9);
-    // Unless the next message comes within 150 ms.
+    // Unless the next message is sent within 150 ms.
     let late_share = push.network.and_then(|network| network.late_share).expect("it is known");
     assert!((late_share - 0.01 * (-0.15 * 0.99f64).exp()).abs() < 1e-9, "{late_share}");
 }

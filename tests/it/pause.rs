@@ -6,15 +6,14 @@ use std::time::Duration;
 use poll_vs_push::client::{Dialer, HttpConnection, Meter};
 use poll_vs_push::message::Message;
 use poll_vs_push::transport::Subscriber;
-use poll_vs_push::variant::{Transport, Variant};
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, WireFrame, http2, options, publish, soon};
+use crate::support::{Raw, WireFrame, http2, options, publish, soon, variants_with_http2};
 
 /// Longer than each of the timeouts in [`start`].
 const PAUSE: Duration = Duration::from_secs(4);
@@ -39,12 +38,6 @@ async fn pause<T>(server: &ChildServer, meanwhile: impl Future<Output = T>) -> T
     done
 }
 
-fn variants() -> Vec<Variant> {
-    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"];
-    let by_http2 = by_http2.map(|name| name.parse().expect("a variant"));
-    Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
-}
-
 /// Receives messages until one has the text `last`.
 async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
     let mut texts = Vec::new();
@@ -59,7 +52,7 @@ async fn receive_until(mut subscriber: Subscriber, last: &str) -> Vec<String> {
 async fn paused_server_keeps_the_clients_of_every_transport() {
     let server = start();
     let mut receiving = Vec::new();
-    for variant in variants() {
+    for variant in variants_with_http2() {
         let meter = Arc::new(Meter::default());
         let dialer = Dialer::new(server.address).with_meter(meter.clone());
         let subscribing = Subscriber::connect(variant, dialer, options(None));
@@ -171,56 +164,27 @@ async fn pings_answered_during_a_pause_count_when_polling_socket_io() {
     }
 }
 
-/// HTTP/2 in bytes: the preface and settings, and a GET of `/topics/room/events` on stream 1
-/// (RFC 9113 and RFC 7541: `:method: GET`, `:scheme: http`, then literals without indexing).
-fn request_by_http2() -> Vec<u8> {
-    let (path, authority) = ("/topics/room/events", "localhost");
-    let mut headers = vec![0x82, 0x86];
-    for (name, value) in [(0x04, path), (0x01, authority)] {
-        headers.extend([name, value.len() as u8]);
-        headers.extend(value.as_bytes());
-    }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    bytes.extend([0, 0, headers.len() as u8, HEADERS, END_STREAM | END_HEADERS, 0, 0, 0, 1]);
-    bytes.extend(headers);
-    bytes
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-
-/// The next frame: its type, flags and payload.
-async fn frame(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
-    let mut head = [0; 9];
-    soon(stream.read_exact(&mut head)).await.expect("it is not cut off");
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    soon(stream.read_exact(&mut payload)).await.expect("a whole frame");
-    (head[3], head[4], payload)
-}
-
 fn pong(payload: &[u8]) -> Vec<u8> {
-    [&[0, 0, 8, PING, ACK, 0, 0, 0, 0], payload].concat()
+    http2::frame(http2::PING, http2::ACK, 0, payload)
 }
 
 #[tokio::test]
 async fn pings_answered_during_a_pause_count_on_http2() {
     let server = start();
+    let get = http2::get(1, "/topics/room/events");
+    let request = [http2::opening_without_flow_control(), get].concat();
     let mut streams = Vec::new();
     for _ in 0..CLIENTS {
         let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-        stream.write_all(&request_by_http2()).await.expect("it reads");
+        stream.write_all(&request).await.expect("it reads");
         streams.push(stream);
     }
     let mut pings = Vec::new();
     for stream in &mut streams {
         pings.push(loop {
-            if let (PING, 0, payload) = frame(stream).await {
-                break payload;
+            let frame = http2::next_frame(stream).await;
+            if frame.is_ping() {
+                break frame.payload;
             }
         });
     }
@@ -234,12 +198,14 @@ async fn pings_answered_during_a_pause_count_on_http2() {
     publish(&mut http, "after the pause").await;
     for mut stream in streams {
         loop {
-            match frame(&mut stream).await {
-                (PING, 0, payload) => stream.write_all(&pong(&payload)).await.expect("open"),
-                (GOAWAY, ..) => panic!("the client was cut off"),
-                (DATA, _, data) if String::from_utf8_lossy(&data).contains("after the pause") => {
-                    break;
+            let frame = http2::next_frame(&mut stream).await;
+            let text = String::from_utf8_lossy(&frame.payload);
+            match frame.kind {
+                _ if frame.is_ping() => {
+                    stream.write_all(&pong(&frame.payload)).await.expect("open");
                 }
+                http2::GOAWAY => panic!("the client was disconnected"),
+                http2::DATA if text.contains("after the pause") => break,
                 _ => {}
             }
         }

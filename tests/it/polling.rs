@@ -9,17 +9,12 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use poll_vs_push::client::{ClientError, Dialer, HttpResponse, Meter};
 use poll_vs_push::transport::{SubscribeOptions, Subscriber};
-use poll_vs_push::variant::Variant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Reader, TestServer, options, soon};
+use crate::support::{Reader, TestServer, options, soon, variant};
 
 const ROUTES: [&str; 2] = ["/topics/room/poll", "/topics/room/long-poll"];
-
-fn variant(name: &str) -> Variant {
-    name.parse().expect("a variant")
-}
 
 /// `GET path` with one additional header.
 async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -> HttpResponse {
@@ -31,7 +26,7 @@ async fn get(server: &TestServer, path: &str, name: &'static str, value: &str) -
 }
 
 #[tokio::test]
-async fn conditional_poll_without_news_is_a_304() {
+async fn conditional_poll_without_messages_is_a_304() {
     let server = TestServer::start().await;
     let epoch = server.publish("one").await.epoch;
     for route in ROUTES {
@@ -74,7 +69,7 @@ async fn conditional_polls_return_new_messages_and_losses() {
 }
 
 #[tokio::test]
-async fn a_304_costs_its_head_and_nothing_else() {
+async fn response_304_has_headers_and_no_body() {
     let server = TestServer::start().await;
     let meter = Arc::new(Meter::default());
     for name in ["short-polling+conditional", "long-polling+conditional"] {
@@ -139,7 +134,7 @@ async fn byte_counts_are_those_after_compression() {
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(variant(name), dialer, options(Some(server.at(0)))).await;
-        assert_eq!(reader.hear(50).await.messages.len(), 50);
+        assert_eq!(reader.receive(50).await.messages.len(), 50);
         let down = meter.counts().down();
         assert!(down.payload > 10 * down.framing && down.framing > 0, "{down:?}");
         totals.push(down.payload + down.framing);

@@ -5,7 +5,7 @@ use poll_vs_push::app::metrics::Refusal;
 use poll_vs_push::variant::Transport;
 
 use crate::support::http2::{get, opening};
-use crate::support::{Raw, TestServer, draft, eventually, frame};
+use crate::support::{Raw, TestServer, eventually, frame, new_message};
 
 /// The last number of the attacker's address, 127.0.0.2, and of somebody else's.
 const ATTACKER: u8 = 2;
@@ -111,7 +111,7 @@ async fn bytes_held_for_one_address_leave_room_in_the_total() {
     let refused = || server.app.metrics.refusals(Refusal::HeldBytes);
     eventually("refused", || refused() >= 6).await;
     let mut other = Raw::connect_from(OTHER, server.address).await;
-    let message = draft(&"x".repeat(8_000));
+    let message = new_message(&"x".repeat(8_000));
     assert_eq!(post(&mut other, "/topics/room/messages", &message).await, 201);
     let mut socket = Raw::connect_from(OTHER, server.address).await;
     socket.upgrade("/topics/room/ws?after=0").await;
@@ -133,13 +133,13 @@ async fn topics_of_one_address_leave_room_for_others() {
     let mut created = 0;
     for number in 0..4 * SHARE {
         let path = format!("/topics/attack-{number}/messages");
-        created += usize::from(post(&mut attacker, &path, &draft("x")).await == 201);
+        created += usize::from(post(&mut attacker, &path, &new_message("x")).await == 201);
     }
     assert_eq!(created, SHARE);
     let mut other = Raw::connect_from(OTHER, server.address).await;
     for number in 0..SHARE {
         let path = format!("/topics/other-{number}/messages");
-        assert_eq!(post(&mut other, &path, &draft("x")).await, 201, "{path}");
+        assert_eq!(post(&mut other, &path, &new_message("x")).await, 201, "{path}");
     }
     drop((attacker, other));
     server.stop().await;

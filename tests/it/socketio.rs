@@ -13,13 +13,13 @@ use tokio::time::sleep;
 
 use crate::support::{Raw, Reader, TestServer, WireFrame, options, soon};
 
-const WAYS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
+const TRANSPORTS: [Transport; 2] = [Transport::SocketioPolling, Transport::SocketioWebsocket];
 
 /// More messages than one write contains, for a subscriber that starts to read when all are
 /// published.
 #[tokio::test]
 async fn long_backlog_is_delivered_completely_and_in_order() {
-    for transport in WAYS {
+    for transport in TRANSPORTS {
         let server = TestServer::start().await;
         let texts: Vec<String> = (0..1_000).map(|number| format!("{number}\r\n\u{1e}é")).collect();
         for text in &texts {
@@ -28,7 +28,7 @@ async fn long_backlog_is_delivered_completely_and_in_order() {
         let meter = Arc::new(Meter::default());
         let dialer = server.dialer().with_meter(meter.clone());
         let mut reader = Reader::connect(transport, dialer, options(Some(server.at(0)))).await;
-        let received = reader.hear(1_000).await;
+        let received = reader.receive(1_000).await;
         assert!(received.messages.iter().map(|message| &message.text).eq(&texts));
         let payload = received.messages.iter().map(|message| message.encode().len() as u64);
         let counts = meter.counts();
@@ -44,7 +44,7 @@ async fn long_backlog_is_delivered_completely_and_in_order() {
 /// time when it reads on, and answers it.
 #[tokio::test]
 async fn ping_reaches_a_subscriber_with_a_long_backlog() {
-    for transport in WAYS {
+    for transport in TRANSPORTS {
         let heartbeat = Duration::from_secs(2);
         let server = TestServer::with(|config| {
             config.heartbeat = heartbeat;
@@ -155,10 +155,10 @@ async fn acknowledgement_follows_earlier_queued_packets() {
     let publish = r#"421["publish",{"topic":"room","sender":"A","text":""}]"#;
     http.post(&path, publish.into()).await.expect("taken");
     assert_eq!(server.app.metrics.published.get(), 1);
-    let mut heard = String::new();
-    while !heard.contains("431[") {
+    let mut received = String::new();
+    while !received.contains("431[") {
         let body = soon(http.get(&path)).await.expect("an answer");
-        heard.push_str(std::str::from_utf8(&body).expect("text"));
+        received.push_str(std::str::from_utf8(&body).expect("text"));
     }
     server.stop().await;
 }
@@ -206,7 +206,7 @@ async fn upgraded_session_receives_repeated_long_backlogs() {
 async fn publish_event_is_acknowledged() {
     let server = TestServer::start().await;
     let (mut http, path) = polling_session(&server).await;
-    let mut heard = String::new();
+    let mut received = String::new();
     for (packet, wanted) in [
         (r#"421["publish",{"topic":"room","sender":"A","text":"hi"}]"#, r#"431[{"epoch":""#),
         (r#"422["publish",{"topic":"a b","sender":"A","text":"hi"}]"#, "432[{\"error\":\"topic:"),
@@ -217,9 +217,9 @@ async fn publish_event_is_acknowledged() {
         (r#"42["publish",{"topic":"room","sender":"A","text":"you"}]"#, r#""text":"you"}]"#),
     ] {
         http.post(&path, packet.to_owned().into()).await.expect("taken");
-        while !heard.contains(wanted) {
+        while !received.contains(wanted) {
             let body = soon(http.get(&path)).await.expect("an answer");
-            heard.push_str(std::str::from_utf8(&body).expect("text"));
+            received.push_str(std::str::from_utf8(&body).expect("text"));
         }
     }
     assert_eq!(server.app.metrics.published.get(), 2);
@@ -229,7 +229,7 @@ async fn publish_event_is_acknowledged() {
 /// Official clients do not reconnect after a disconnect packet.
 #[tokio::test]
 async fn shutdown_closes_the_transport_so_that_clients_reconnect() {
-    for transport in WAYS {
+    for transport in TRANSPORTS {
         let server = TestServer::start().await;
         let connecting = Subscriber::connect(transport, server.dialer(), options(None));
         let mut subscriber = soon(connecting).await.expect("subscribes");

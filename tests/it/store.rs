@@ -9,12 +9,12 @@ use poll_vs_push::feed::store::{
     Archive, Durability, FileRetention, MemoryStore, RedbStore, StoreError,
 };
 use poll_vs_push::feed::{Feed, FeedLimits, ReadLimit, Retention, Topic};
-use poll_vs_push::message::{Cursor, Epoch, Message, NewMessage, ReadResult};
+use poll_vs_push::message::{Cursor, Epoch, NewMessage};
 use poll_vs_push::variant::Transport;
 use proptest::prelude::*;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Reader, TestServer, eventually, options, soon};
+use crate::support::{Reader, TestServer, eventually, options, soon, texts};
 
 /// Far longer than any step takes: a timeout means that a waiting reader was not woken.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -47,12 +47,6 @@ fn at(topic: &Topic, offset: u64) -> Cursor {
 
 async fn publish(topic: &Topic, text: &str) -> Cursor {
     topic.publish(NewMessage { sender: "A".into(), text: text.into() }).await.expect("stored")
-}
-
-fn texts(slice: &ReadResult) -> Vec<String> {
-    let decode =
-        |bytes: &bytes::Bytes| serde_json::from_slice::<Message>(bytes).expect("a message");
-    slice.messages.iter().map(|bytes| decode(bytes).text).collect()
 }
 
 /// Runs a test with every store; with the one on NATS if there is a server for tests.
@@ -101,9 +95,9 @@ async fn publishing_and_reading(feed: &Feed) {
     for number in 1..=5 {
         assert_eq!(publish(&topic, &number.to_string()).await, at(&topic, number));
     }
-    let slice = topic.read_after(at(&topic, 1), 3).await.expect("can be read");
-    assert_eq!(texts(&slice), ["2", "3", "4"]);
-    assert_eq!((slice.cursor, slice.gap, slice.reset), (at(&topic, 4), 0, false));
+    let result = topic.read_after(at(&topic, 1), 3).await.expect("can be read");
+    assert_eq!(texts(&result), ["2", "3", "4"]);
+    assert_eq!((result.cursor, result.gap, result.reset), (at(&topic, 4), 0, false));
     assert!(topic.read_after(at(&topic, 6), 3).await.expect("can be read").reset);
     let elsewhere = Cursor { epoch: Epoch(!topic.head().epoch.0), offset: 1 };
     assert!(topic.read_after(elsewhere, 3).await.expect("can be read").reset);
@@ -114,8 +108,8 @@ async fn retention_by_count(feed: &Feed) {
     for number in 1..=10 {
         publish(&topic, &number.to_string()).await;
     }
-    let slice = topic.read_after(at(&topic, 2), 100).await.expect("can be read");
-    assert_eq!((slice.gap, texts(&slice)), (5, vec!["8".into(), "9".into(), "10".into()]));
+    let result = topic.read_after(at(&topic, 2), 100).await.expect("can be read");
+    assert_eq!((result.gap, texts(&result)), (5, vec!["8".into(), "9".into(), "10".into()]));
 }
 
 async fn retention_by_bytes(feed: &Feed) {
@@ -137,15 +131,15 @@ async fn retention_by_age(feed: &Feed) {
     let ending = async {
         loop {
             feed.expire().await;
-            let slice = topic.read_after(at(&topic, 0), 100).await.expect("can be read");
-            if slice.messages.is_empty() {
-                return slice;
+            let result = topic.read_after(at(&topic, 0), 100).await.expect("can be read");
+            if result.messages.is_empty() {
+                return result;
             }
             tokio::task::yield_now().await;
         }
     };
-    let slice = tokio::time::timeout(FORGOTTEN, ending).await.expect("a microsecond passes");
-    assert_eq!((slice.gap, slice.cursor, slice.reset), (1, at(&topic, 1), false));
+    let result = tokio::time::timeout(FORGOTTEN, ending).await.expect("a microsecond passes");
+    assert_eq!((result.gap, result.cursor, result.reset), (1, at(&topic, 1), false));
     assert_eq!(publish(&topic, "next").await, at(&topic, 2), "offsets go on");
 }
 
@@ -157,11 +151,11 @@ async fn a_slice_has_a_bound_in_bytes(feed: &Feed) {
     let mut cursor = at(&topic, 0);
     let mut seen = 0;
     while cursor != topic.head() {
-        let slice = topic.read_after(cursor, 100).await.expect("can be read");
-        let bytes: usize = slice.messages.iter().map(|message| message.len()).sum();
-        assert!(bytes <= 1 << 20 && !slice.messages.is_empty());
-        seen += slice.messages.len();
-        cursor = slice.cursor;
+        let result = topic.read_after(cursor, 100).await.expect("can be read");
+        let bytes: usize = result.messages.iter().map(|message| message.len()).sum();
+        assert!(bytes <= 1 << 20 && !result.messages.is_empty());
+        seen += result.messages.len();
+        cursor = result.cursor;
     }
     assert_eq!(seen, 30);
 }
@@ -177,10 +171,10 @@ async fn many_publishers_and_readers(feed: &Feed) {
         let mut seen = Vec::new();
         while seen.len() < PUBLISHERS * EACH {
             topic.wait_after(cursor).await;
-            let slice = topic.read_after(cursor, 7).await.expect("can be read");
-            assert!(slice.gap == 0 && !slice.reset && !slice.messages.is_empty());
-            cursor = slice.cursor;
-            seen.extend(texts(&slice));
+            let result = topic.read_after(cursor, 7).await.expect("can be read");
+            assert!(result.gap == 0 && !result.reset && !result.messages.is_empty());
+            cursor = result.cursor;
+            seen.extend(texts(&result));
         }
         seen
     };
@@ -206,15 +200,15 @@ async fn many_publishers_and_readers(feed: &Feed) {
 async fn a_publisher_that_leaves_loses_nobody_elses_message(feed: &Feed) {
     let topic = topic(feed);
     for number in 0..50 {
-        let draft = NewMessage { sender: "leaves".into(), text: number.to_string() };
-        let mut leaving = Box::pin(topic.publish(draft));
+        let new_message = NewMessage { sender: "leaves".into(), text: number.to_string() };
+        let mut leaving = Box::pin(topic.publish(new_message));
         let _ = futures_util::poll!(&mut leaving);
         drop(leaving);
         publish(&topic, "stays").await;
     }
-    let slice = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
-    assert_eq!(slice.messages.len() as u64, topic.head().offset);
-    assert_eq!(texts(&slice).iter().filter(|text| *text == "stays").count(), 50);
+    let result = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
+    assert_eq!(result.messages.len() as u64, topic.head().offset);
+    assert_eq!(texts(&result).iter().filter(|text| *text == "stays").count(), 50);
 }
 
 #[tokio::test]
@@ -232,8 +226,8 @@ async fn restart_keeps_offsets_epochs_and_messages() {
             publish(&topic, &text).await;
             published.push(text);
         }
-        let slice = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
-        assert_eq!((slice.gap, texts(&slice)), (0, published.clone()));
+        let result = topic.read_after(at(&topic, 0), 1_000).await.expect("can be read");
+        assert_eq!((result.gap, texts(&result)), (0, published.clone()));
         // Half of the lifetimes end with a close, the others with a drop.
         if life % 2 == 0 {
             feed.close().await;
@@ -245,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// For any content of the tail, reads give the same results as a plain `Vec`.
     #[test]
-    fn a_reopened_file_answers_like_a_vec(
+    fn reopened_store_gives_the_same_results_as_a_vec(
         kept in 1..8usize,
         lives in prop::collection::vec(0..12usize, 1..4),
         after in 0..40u64,
@@ -264,14 +258,14 @@ proptest! {
                     publish(&topic, model.last().expect("just pushed")).await;
                 }
                 let head = model.len() as u64;
-                let slice = topic.read_after(at(&topic, after), limit).await.expect("can be read");
+                let result = topic.read_after(at(&topic, after), limit).await.expect("can be read");
                 if after > head {
-                    prop_assert!(slice.reset);
+                    prop_assert!(result.reset);
                 } else {
                     let oldest = head.saturating_sub(kept as u64).max(after) as usize;
                     let wanted: Vec<_> = model[oldest..].iter().take(limit).cloned().collect();
-                    prop_assert_eq!(slice.gap, oldest as u64 - after);
-                    prop_assert_eq!(texts(&slice), wanted);
+                    prop_assert_eq!(result.gap, oldest as u64 - after);
+                    prop_assert_eq!(texts(&result), wanted);
                 }
                 feed.close().await;
             }

@@ -174,10 +174,10 @@ async fn plaintext_client_is_disconnected_and_the_server_continues() {
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
     let request = b"GET /topics/room/poll?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.expect("taken");
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     // The connection may be reset after the TLS alert.
-    let _ = soon(stream.read_to_end(&mut heard)).await;
-    assert!(heard.len() < 20 && !heard.starts_with(b"HTTP"), "{heard:?}");
+    let _ = soon(stream.read_to_end(&mut received)).await;
+    assert!(received.len() < 20 && !received.starts_with(b"HTTP"), "{received:?}");
     poll(server.dialer().with_trust(certificate.trust())).await;
     server.stop().await;
 }

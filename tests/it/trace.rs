@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use poll_vs_push::client::Dialer;
-use poll_vs_push::trace::{self, Action, Options, PartKind, Trace, TraceError, render};
+use poll_vs_push::trace::{self, Action, Conversation, Options, PartKind, TraceError, render};
 use poll_vs_push::variant::{Transport, Variant};
 
 use super::support::{TestServer, room, soon};
@@ -23,7 +23,7 @@ pub fn options(messages: u32) -> Options {
     }
 }
 
-async fn traced(variant: Variant, options: Options) -> Trace {
+async fn traced(variant: Variant, options: Options) -> Conversation {
     let server = TestServer::start().await;
     let dialer = Dialer::new(server.address);
     let trace = soon(trace::run(variant, &dialer, &options)).await.expect("it succeeds");
@@ -31,7 +31,7 @@ async fn traced(variant: Variant, options: Options) -> Trace {
     trace
 }
 
-fn has(trace: &Trace, kind: PartKind) -> bool {
+fn has(trace: &Conversation, kind: PartKind) -> bool {
     trace.steps.iter().flat_map(|step| &step.parts).any(|part| part.kind == kind)
 }
 

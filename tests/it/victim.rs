@@ -1,4 +1,4 @@
-//! A server in a process of its own that is attacked, with default limits, and what it holds:
+//! A server in a separate process that is attacked, with default limits, and its resources:
 //! resident memory, bytes of log, file descriptors. Another client, of another address, is served
 //! meanwhile, and its response times are compared with those before the attack.
 
@@ -14,7 +14,7 @@ use poll_vs_push::client::{Dialer, HttpConnection};
 use tokio::time::timeout;
 
 use crate::child::ChildServer;
-use crate::support::{Raw, draft, eventually, soon};
+use crate::support::{Raw, eventually, new_message, soon};
 
 pub const MIB: usize = 1 << 20;
 /// What one client may make the server allocate.
@@ -23,7 +23,7 @@ const ONE_CLIENT_BYTES: usize = 64 * MIB;
 const ONE_ADDRESS_BYTES: usize = 256 * MIB;
 /// What a client may make the server log in a minute; no attack takes longer.
 const LOG_BYTES: u64 = 1 << 20;
-/// How long an attacker that is not read from goes on.
+/// How long an attacker continues while the server does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two exchanges of the bystander.
@@ -50,7 +50,7 @@ impl Bystander {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().expect("a runtime").block_on(async {
                 let mut raw = Raw::connect_from(BYSTANDER, address).await;
-                let body = draft("hi");
+                let body = new_message("hi");
                 let head = "POST /topics/bystander/messages HTTP/1.1\r\nhost: localhost\r\n";
                 let post = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
                 while !stop.load(Relaxed) {
@@ -131,7 +131,7 @@ impl Victim {
     pub async fn serves_others(&self) {
         let mut http = self.http();
         let path = "/topics/others/messages";
-        let published = soon(http.request(Method::POST, path, draft("hi").into())).await;
+        let published = soon(http.request(Method::POST, path, new_message("hi").into())).await;
         assert_eq!(published.expect("an answer").status, 201);
         let polled = soon(http.get("/topics/others/poll?after=0")).await.expect("an answer");
         assert!(!polled.is_empty());
@@ -198,7 +198,7 @@ impl Victim {
         assert!(grown <= limit, "{what}: {grown} bytes more than before");
     }
 
-    /// Checks what is left once they are gone.
+    /// Checks what remains after they have disconnected.
     pub async fn recovers(&self, what: &str) {
         self.serves_others().await;
         assert!(self.bystander.is_served(), "{what}: another client was refused");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{KEY, Raw, TestServer, WireFrame, draft, frame};
+use crate::support::{KEY, Raw, TestServer, WireFrame, frame, new_message};
 
 const PATH: &str = "/topics/room/ws";
 /// FIN and opcode.
@@ -32,7 +32,7 @@ fn close(code: u16, reason: &str) -> Vec<u8> {
 async fn publishing_over_a_websocket_is_confirmed() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
-    raw.send_frame(TEXT, draft("over the socket").as_bytes()).await;
+    raw.send_frame(TEXT, new_message("over the socket").as_bytes()).await;
     // The acknowledgement and the message may arrive in either order.
     let events = [raw.event().await, raw.event().await];
     let stored = json!({ "event": "published", "epoch": server.at(0).epoch, "offset": 1 });
@@ -46,7 +46,7 @@ async fn publishing_over_a_websocket_is_confirmed() {
 async fn invalid_publication_is_an_error_and_the_connection_stays_open() {
     let server = TestServer::with(|config| config.max_message_bytes = 100).await;
     let mut raw = subscribed(&server).await;
-    let too_large = draft(&"x".repeat(100));
+    let too_large = new_message(&"x".repeat(100));
     let cases = [
         ("nonsense", "the body must be {"),
         ("", "the body must be {"),
@@ -70,7 +70,7 @@ async fn invalid_publication_is_an_error_and_the_connection_stays_open() {
 async fn fragmented_message_is_reassembled() {
     let server = TestServer::start().await;
     let mut raw = subscribed(&server).await;
-    let text = draft("in three parts");
+    let text = new_message("in three parts");
     let (one, rest) = text.as_bytes().split_at(5);
     let (two, three) = rest.split_at(7);
     raw.send_frame(0x01, one).await;
@@ -195,7 +195,7 @@ async fn frames_sent_with_the_upgrade_are_processed() {
     let mut raw = Raw::connect(server.address).await;
     let request =
         format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", Raw::upgrade_headers());
-    raw.send([request.as_bytes(), &frame(TEXT, draft("at once").as_bytes())].concat()).await;
+    raw.send([request.as_bytes(), &frame(TEXT, new_message("at once").as_bytes())].concat()).await;
     assert_eq!(raw.answer().await.status, 101);
     let mut events = [raw.event().await, raw.event().await, raw.event().await];
     assert_eq!(events[0]["event"], "subscribed");

@@ -20,7 +20,7 @@ use crate::support::soon;
 type Server = WebSocketStream<TcpStream>;
 
 /// The subscriber's next text.
-async fn hear(socket: &mut WebSocket) -> Result<String, ClientError> {
+async fn receive(socket: &mut WebSocket) -> Result<String, ClientError> {
     soon(socket.receive(str::to_owned)).await
 }
 
@@ -94,8 +94,8 @@ async fn texts_are_received_and_pings_answered_between_fragments() {
     for message in said {
         server.send(message).await.expect("it is sent");
     }
-    assert_eq!(hear(&mut socket).await.expect("a text"), "one");
-    assert_eq!(hear(&mut socket).await.expect("a text"), "two");
+    assert_eq!(receive(&mut socket).await.expect("a text"), "one");
+    assert_eq!(receive(&mut socket).await.expect("a text"), "two");
     socket.send("three").await.expect("it is sent");
     let mut next = async || soon(server.next()).await.expect("more").expect("a good frame");
     assert_eq!(next().await, Message::Pong("still there?".into()));
@@ -108,7 +108,7 @@ async fn received_close_is_answered() {
     for (close, said) in [(Some(goodbye), "1001 bye"), (None, "")] {
         let (mut socket, mut server) = pair().await;
         server.close(close).await.expect("it is sent");
-        let closed = hear(&mut socket).await;
+        let closed = receive(&mut socket).await;
         assert!(matches!(&closed, Err(ClientError::Closed(why)) if why == said), "{closed:?}");
         // tungstenite ends its stream without an error only if the close was answered.
         while let Some(answer) = soon(server.next()).await {
@@ -121,7 +121,7 @@ async fn received_close_is_answered() {
 async fn end_of_stream_counts_as_close() {
     let (mut socket, server) = pair().await;
     drop(server);
-    let closed = hear(&mut socket).await;
+    let closed = receive(&mut socket).await;
     assert!(
         matches!(&closed, Err(ClientError::Closed(why)) if why == "without a close frame"),
         "{closed:?}"
@@ -135,7 +135,7 @@ async fn protocol_violation_of_the_server_is_closed_with_a_specific_code() {
     for (bytes, code) in cases {
         let (mut socket, mut server) = pair().await;
         server.get_mut().write_all(bytes).await.expect("it is sent");
-        let broken = hear(&mut socket).await;
+        let broken = receive(&mut socket).await;
         assert!(matches!(broken, Err(ClientError::Broken(_))), "{broken:?}");
         let close = soon(server.next()).await.expect("a frame").expect("a good one");
         assert!(matches!(&close, Message::Close(Some(why)) if u16::from(why.code) == code));
@@ -149,7 +149,7 @@ async fn bytes_after_the_upgrade_are_received_and_counted_as_framing() {
         [upgraded(&derive_accept_key(key.as_bytes())).as_bytes(), b"\x81\x02hi"].concat()
     };
     let (socket, bytes) = connect(answer).await;
-    assert_eq!(hear(&mut socket.expect("upgraded")).await.expect("a text"), "hi");
+    assert_eq!(receive(&mut socket.expect("upgraded")).await.expect("a text"), "hi");
     assert_eq!(bytes, [head_bytes, 4]);
 }
 

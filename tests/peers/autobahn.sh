@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tries how the server speaks WebSocket with Autobahn's cases, as PyPI's `kosoku` runs them, against
-# the echo route. Left out: 9.* (time and size), 12.* and 13.* (compression, not spoken here).
+# Runs Autobahn's WebSocket cases, in the implementation of PyPI's `kosoku`, against the echo route.
+# Left out: 9.* (time and size), 12.* and 13.* (compression, which the server does not support).
 #
-#   tests/peers/autobahn.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
+#   tests/peers/autobahn.sh [SERVER]      SERVER is the program; default: target/debug/poll-vs-push
 set -euo pipefail
 SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
 cd "$(dirname "$0")"
@@ -30,9 +30,9 @@ PYTHON
 
 failed=$(cases first -x '9.*' -x '12.*' -x '13.*') || { cat "$work/first.log"; exit 1; }
 count=$(cat "$work/first.count")
-# Cases have timeouts of their own, and the machine may be busy: what failed may try again, once.
+# Cases have timeouts, and the machine may be busy: failed cases are run once more.
 if [ -n "$failed" ]; then
-    echo "once more:" $failed
+    echo "running again:" $failed
     failed=$(cases second $(printf -- '-i %s ' $failed))
 fi
 echo "$count cases; failed:" ${failed:-none}

@@ -1,4 +1,4 @@
-// npm's `eventsource`: the interface of a browser's own, with its reconnecting and Last-Event-ID.
+// npm's `eventsource`: the interface of a browser's EventSource, with reconnection and Last-Event-ID.
 
 import assert from "node:assert/strict";
 import test from "node:test";

@@ -1,5 +1,5 @@
-// npm's `socket.io-client`, of this major version and of the one before, behind proxies that spoil
-// the upgrade to a WebSocket: it goes on by polling, loses nothing, and does not poll without end.
+// npm's `socket.io-client`, in the current and the previous major version, behind proxies that break
+// the upgrade to a WebSocket: it continues to poll, loses nothing, and does not poll in a busy loop.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -9,11 +9,11 @@ import { io as io3 } from "socket.io-client-3";
 import { MODES, startProxy } from "./proxy.mjs";
 import { FORGOTTEN, Received, Server, texts } from "./server.mjs";
 
-/** Time in which requests are counted, and the most that a client may send in a second. */
+/** Time in which requests are counted, and the maximum per client and second. */
 const WINDOW_MS = 3_000;
 const REQUESTS_PER_S = 2;
 
-/** Subscribes with its cursor, as often as it connects. */
+/** Subscribes from its cursor after each connect. */
 function subscribe(socket) {
   const client = { socket, received: new Received(), lost: [], cursor: {}, times: 0, on: () => {} };
   socket.on("connect", () => socket.emit("subscribe", { topic: "room", ...client.cursor }));
@@ -59,7 +59,7 @@ for (const [version, io] of [[4, io4], [3, io3]]) {
         await sleep(WINDOW_MS);
         const count = proxy.requests - before;
         assert.ok(count <= (WINDOW_MS / 1_000) * REQUESTS_PER_S, `${count} requests while idle`);
-        // The client cannot know that its probe was answered, so polls end for its sake.
+        // The client does not receive the answer to its probe, so the server ends polls early.
         if (mode === "mute") assert.ok(count >= 2, `${count} requests while the upgrade hangs`);
         await publish(20);
         assert.deepEqual(await client.received.until(sent.length), sent);

@@ -3,13 +3,13 @@
 # EventSource and WebSocket of one channel. Needs curl, node, nginx and its module (Debian:
 # nginx-light and libnginx-mod-nchan).
 #
-#   tests/peers/nchan.sh [PROGRAM]   target/debug/poll-vs-push if not given
+#   tests/peers/nchan.sh [PROGRAM]   default: target/debug/poll-vs-push
 set -euo pipefail
 source "$(dirname "$0")/target.sh"
 
 port=$(free_port)
 sed "s/@PORT@/$port/" "$targets/nchan.nginx.conf" >"$work/nchan.nginx.conf"
-# Else nginx, started by root, hands its workers to a user who may not write here.
+# Otherwise nginx, started by root, runs its workers as a user without write permission here.
 if [ "$(id -u)" = 0 ]; then
   sed -i '1i user root;' "$work/nchan.nginx.conf"
 fi

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Puts a real nginx, configured as docs/operations.md says, in front of the server, and asks through
-# it by every transport. Needs nginx, curl and python3.
+# Runs nginx, configured as in docs/operations.md, in front of the server, and uses every transport
+# through it. Needs nginx, curl and python3.
 #
-#   tests/peers/nginx.sh [SERVER]      SERVER is the program, target/debug/poll-vs-push if not given
+#   tests/peers/nginx.sh [SERVER]      SERVER is the program; default: target/debug/poll-vs-push
 set -euo pipefail
 SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
 cd "$(dirname "$0")"
 source ./server.sh
 start
 
-# An address that nobody else takes ports of.
+# A loopback address whose ports no other program uses.
 host=127.0.0.77
 port=$(python3 -c "import socket; s = socket.socket(); s.bind(('$host', 0)); print(s.getsockname()[1])")
-# The block between the fences of the page is what is tested.
+# Tests the configuration in the page's code block.
 block=$(sed -n '/^```nginx$/,/^```$/p' ../../docs/operations.md | sed '1d;$d')
 {
-    # Else nginx, started by root, hands its workers to a user who may not write here.
+    # Otherwise nginx, started by root, runs its workers as a user without write permission here.
     [ "$(id -u)" != 0 ] || echo "user root;"
     echo "daemon off; pid $work/pid; worker_processes 1;"
     echo "events { worker_connections 256; } http { access_log off;"
@@ -33,7 +33,7 @@ expect() { # what, wanted, got
 }
 ask() { curl -sS --max-time 60 "$@"; }
 publish() { ask -d "{\"sender\":\"A\",\"text\":\"$1\"}" "$base/messages"; }
-# upgrade PATH TEXT: what a WebSocket hears until TEXT has come.
+# upgrade PATH TEXT: what a WebSocket receives until TEXT has arrived.
 upgrade() {
     python3 - "$host" "$port" "$@" <<'PYTHON'
 import socket, sys
@@ -56,7 +56,7 @@ expect publishing '"offset":1' "$(publish one)"
 expect "short polling" '"text":"one"' "$(ask "$base/poll?after=0")"
 ask "$base/long-poll?after=1&wait=30" >"$work/long" &
 waiting=$!
-# An event stream that a proxy buffers shows nothing until it ends: this one is read while it is open.
+# A buffered event stream would show nothing until it ends, so it is read while it is open.
 ask -N "$base/events?after=1" >"$work/events" 2>>"$work/err" &
 others+=($!)
 wait_until grep -q subscribed "$work/events"

@@ -1,23 +1,23 @@
-// A proxy that treats WebSocket upgrades badly, as proxies in the field do, and leaves other
-// requests alone. By itself: `node proxy.mjs MODE HOST:PORT` prints where it listens.
+// A proxy that breaks WebSocket upgrades, as some real proxies do, and forwards other requests
+// unchanged. As a program, `node proxy.mjs MODE HOST:PORT` prints its address.
 
 import net from "node:net";
 import { pathToFileURL } from "node:url";
 
-/** What becomes of a connection whose first request asks for an upgrade. */
+/** Behaviour towards a connection whose first request is an upgrade. */
 export const MODES = {
-  /** It is refused. */
+  /** Refuses the upgrade. */
   refuse: (client) => client.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
-  /** It is accepted, and the connection is closed. */
+  /** Accepts the upgrade and closes the connection. */
   drop: (client, server) => server.once("data", (head) => client.end(head, () => server.destroy())),
-  /** It is accepted, and no frame is passed on. */
+  /** Accepts the upgrade and forwards no frame. */
   swallow: (client, server) => server.once("data", (head) => client.write(head)),
-  /** It is accepted, and the client's frames are passed on, but not the server's. */
+  /** Accepts the upgrade and forwards only the client's frames. */
   mute: (client, server) => {
     server.once("data", (head) => client.write(head));
     client.on("data", (data) => server.write(data));
   },
-  /** Everything is passed on late. `python-socketio` gives up on reconnecting after a second. */
+  /** Forwards everything late. `python-socketio` stops reconnecting after a second. */
   delay: (client, server) => {
     const later = (to) => (data) => setTimeout(() => to.writable && to.write(data), 250);
     server.on("data", later(client));
@@ -25,7 +25,7 @@ export const MODES = {
   },
 };
 
-/** Starts one in front of `upstream`, a `host:port`. It counts requests and upgrades. */
+/** Starts a proxy in front of `upstream`, a `host:port`. It counts requests and upgrades. */
 export async function startProxy(mode, upstream) {
   const proxy = { requests: 0, upgrades: 0 };
   const [host, port] = upstream.split(":");
@@ -38,7 +38,7 @@ export async function startProxy(mode, upstream) {
       one.on("error", () => {});
       one.on("close", () => {
         open.delete(one);
-        // What is on its way may still arrive.
+        // Bytes in transit may still arrive.
         other.writable ? other.end() : other.destroy();
       });
     }

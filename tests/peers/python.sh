@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tries the server against PyPI's `python-socketio`, also behind proxies that spoil its upgrade to a
+# Tests the server with PyPI's `python-socketio`, also behind proxies that break its upgrade to a
 # WebSocket. Needs python3 and node; installs the client beside this file.
 #
-#   tests/peers/python.sh [SERVER]   SERVER is the program, target/debug/poll-vs-push if not given
+#   tests/peers/python.sh [SERVER]   SERVER is the program; default: target/debug/poll-vs-push
 set -euo pipefail
 SERVER=$(realpath "${1:-$(dirname "$0")/../../target/debug/poll-vs-push}")
 export SERVER

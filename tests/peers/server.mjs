@@ -1,5 +1,5 @@
-// A server of the test's own, which can be stopped, killed and started again on the same port with
-// the same messages.
+// A server for tests, which can be stopped, killed and started again on the same port with the same
+// messages.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** Far longer than anything here takes, milliseconds. */
+/** Far longer than any step takes, milliseconds. */
 export const FORGOTTEN = 60_000;
 
 export class Server {
@@ -35,7 +35,7 @@ export class Server {
     throw new Error("the server ended before it listened");
   }
 
-  /** SIGTERM lets it say goodbye, SIGKILL does not. */
+  /** SIGTERM lets it close its connections, SIGKILL does not. */
   async restart(signal) {
     const ended = once(this.#child, "exit");
     this.#child.kill(signal);
@@ -57,7 +57,7 @@ export class Server {
   }
 }
 
-/** What a client has received, checked as it comes: every message once and in order. */
+/** The messages that a client has received, verified on arrival: each once and in order. */
 export class Received {
   #texts = [];
   #last = 0;
@@ -90,7 +90,7 @@ export class Received {
   }
 }
 
-/** Texts that a sloppy encoder would spoil. */
+/** Texts that an incorrect encoder would damage. */
 export function texts(from, count) {
   const awkward = ["\r\n\n\rdata: x", "\u0000\u001e\u2028", "é\u{1f980}", '"]}', "id:1\n\n:"];
   return Array.from({ length: count }, (_, i) => `${from + i} ${awkward[i % awkward.length]}`);

@@ -1,4 +1,4 @@
-# Sourced by the scripts that try our server from outside. Expects the program's path in SERVER.
+# Sourced by the scripts that test the server with other clients. Expects the program's path in SERVER.
 
 work=$(mktemp -d)
 server=
@@ -14,12 +14,12 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# wait_until COMMAND...: until it succeeds, while the server lives, and for a minute at most.
+# wait_until COMMAND...: waits until it succeeds, at most a minute; fails if the server exits.
 wait_until() {
     local deadline=$((SECONDS + 60))
     until "$@" >/dev/null 2>&1; do
         if ! kill -0 "$server" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
-            echo "never: $*" >&2
+            echo "timed out: $*" >&2
             cat "$work/err" >&2
             exit 1
         fi

@@ -1,5 +1,5 @@
-# Sourced by the scripts that try `load` against servers that are not ours: a first argument to them
-# is the program, target/debug/poll-vs-push if not given. Needs node.
+# Sourced by the scripts that run `load` against third-party servers. Their first argument is the
+# program; default: target/debug/poll-vs-push. Needs node.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 targets=$here/../../load-tests/targets
@@ -16,12 +16,12 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# A port of the loopback address that nobody listens on.
+# A free port of the loopback address.
 free_port() {
   node -e 's=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})'
 }
 
-# wait_until SECONDS COMMAND...: until it succeeds, while the server lives.
+# wait_until SECONDS COMMAND...: waits until it succeeds; fails if the server exits.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
@@ -35,16 +35,16 @@ wait_until() {
   done
 }
 
-# measure NAME URL WAYS: a short `load`, which fails if a delivery was lost, came twice or out of
-# order. A busy machine may void the run for the sake of its timings, which are not the question
-# here: it is then asked for less, and after that only for the deliveries.
+# measure NAME URL TRANSPORTS: runs a short `load`; fails if a delivery was lost, duplicated or
+# reordered. A busy machine may void the run because of its timings, which are not tested here: the
+# run is then repeated with a smaller load, and finally only the deliveries are checked.
 measure() {
-  local name=$1 url=$2 ways=$3 subscribers code result wrong
+  local name=$1 url=$2 transports=$3 subscribers code result wrong
   for subscribers in 50 10; do
     code=0
     result=$work/result-$subscribers
     "$program" load --target "$url" --target-file "$targets/$name.toml" --pid "$server" \
-      --transports "$ways" --subscribers "$subscribers" --topics 10 --rate 2 --poll-interval 200ms \
+      --transports "$transports" --subscribers "$subscribers" --topics 10 --rate 2 --poll-interval 200ms \
       --rtt 200ms --repeats 1 --warm-up 500ms --duration 3s --output "$result" || code=$?
     [ "$code" = 3 ] || return "$code"
     wrong=$(node -e '

@@ -1,5 +1,5 @@
-"""PyPI's `python-socketio`, a client with no line in common with the official one, across restarts
-of the server, and behind proxies that spoil the upgrade to a WebSocket."""
+"""PyPI's `python-socketio`, a client independent of the official one, across restarts of the
+server, and behind proxies that break the upgrade to a WebSocket."""
 
 import json
 import os
@@ -13,12 +13,12 @@ import urllib.request
 
 import socketio
 
-# Far longer than anything here takes, seconds.
+# Far longer than any step takes, seconds.
 FORGOTTEN = 60
 
 
 class Server:
-    """A server of the test's own, restarted on the same port with the same messages."""
+    """A server for this test, restarted on the same port with the same messages."""
 
     def __init__(self):
         self.directory = tempfile.TemporaryDirectory()
@@ -40,7 +40,7 @@ class Server:
         self.process.stdout.close()
 
     def restart(self, how):
-        """SIGTERM lets it say goodbye, SIGKILL does not."""
+        """SIGTERM lets it close its connections, SIGKILL does not."""
         self.end(how)
         self.start()
 
@@ -70,18 +70,18 @@ class Proxy:
 
 
 class Application:
-    """A client that keeps its cursor, and comes back with it."""
+    """A client that keeps its cursor and resumes from it."""
 
     def __init__(self, url, transports):
         self.url, self.transports = url, transports
-        # An upgrade that hangs takes the client as long as a request may.
+        # An upgrade that hangs takes as long as the client's request timeout.
         self.client = socketio.Client(
             reconnection_delay=0.05, randomization_factor=0.02, request_timeout=1
         )
         self.subscribed, self.lost = queue.Queue(), []
-        # The client calls a handler for each event on a thread of its own, in any order.
+        # The client calls the handler of each event on a new thread, in any order.
         self.changed = threading.Condition()
-        self.cursor, self.heard = {}, {}
+        self.cursor, self.received = {}, {}
         self.client.on("connect", self.subscribe)
         self.client.on("subscribed", self.on_subscribed)
         self.client.on("message", self.on_message)
@@ -109,16 +109,16 @@ class Application:
     def on_message(self, message):
         with self.changed:
             offset = message["offset"]
-            # What was received as the connection broke, and not yet counted, comes again.
-            # A failure on this thread would be nobody's.
-            if self.heard.setdefault(offset, message["text"]) != message["text"]:
+            # A message received while the connection broke, and not yet counted, is sent again.
+            # A failure on this thread would not be reported.
+            if self.received.setdefault(offset, message["text"]) != message["text"]:
                 self.lost.append(message)
             self.cursor["after"] = max(self.cursor.get("after", 0), offset)
             self.changed.notify()
 
     def on_disconnect(self, reason):
-        # Unlike the official client, this one takes a server's goodbye for final and leaves coming
-        # back to the application. A connection that breaks it makes anew by itself.
+        # Unlike the official client, this one does not reconnect after a disconnect packet; that is
+        # left to the application. It reconnects by itself after a broken connection.
         if reason == self.client.reason.SERVER_DISCONNECT:
             self.client.start_background_task(self.come_back)
 
@@ -127,11 +127,11 @@ class Application:
         self.connect()
 
     def until(self, count):
-        """All texts in their order, once there are `count` of them."""
+        """All texts in order, once there are `count` of them."""
         with self.changed:
-            is_enough = self.changed.wait_for(lambda: len(self.heard) >= count, FORGOTTEN)
-            assert is_enough, f"{len(self.heard)} of {count} messages came"
-            return [self.heard[offset] for offset in sorted(self.heard)]
+            is_enough = self.changed.wait_for(lambda: len(self.received) >= count, FORGOTTEN)
+            assert is_enough, f"{len(self.received)} of {count} messages came"
+            return [self.received[offset] for offset in sorted(self.received)]
 
 
 class SocketIo(unittest.TestCase):
@@ -155,7 +155,7 @@ class SocketIo(unittest.TestCase):
         publish(50)
         self.assertEqual(application.until(len(sent)), sent)
         for how in [signal.SIGTERM, signal.SIGKILL]:
-            # Some are on their way when it ends, some are stored before the client is back.
+            # Some are in transit when it ends, some are stored before the client reconnects.
             publish(10)
             server.restart(how)
             publish(50)
@@ -164,7 +164,7 @@ class SocketIo(unittest.TestCase):
             self.assertEqual(application.until(len(sent)), sent)
         said = {"topic": "room", "sender": "A", "text": "hi"}
         self.assertEqual(application.client.call("publish", said)["offset"], len(sent) + 1)
-        self.assertEqual(sorted(application.heard)[: len(sent)], list(range(1, len(sent) + 1)))
+        self.assertEqual(sorted(application.received)[: len(sent)], list(range(1, len(sent) + 1)))
         self.assertEqual(application.lost, [])
         if mode:
             transport = "websocket" if mode == "delay" else "polling"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures the small server on npm's ws with `load`. Needs node and npm; installs ws into a directory
-# of its own.
+# Measures the small server on npm's ws with `load`. Needs node and npm; installs ws into a
+# temporary directory.
 #
-#   tests/peers/ws.sh [PROGRAM]      target/debug/poll-vs-push if not given
+#   tests/peers/ws.sh [PROGRAM]      default: target/debug/poll-vs-push
 set -euo pipefail
 source "$(dirname "$0")/target.sh"
 

@@ -46,9 +46,9 @@ impl Store for MemoryStore {
         &'a self,
         _: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
-        Box::pin(ready(Ok(tail.append(draft))))
+        Box::pin(ready(Ok(tail.append(new_message))))
     }
 
     fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {

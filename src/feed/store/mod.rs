@@ -59,13 +59,13 @@ pub trait Store: fmt::Debug + Send + Sync {
         kept
     }
 
-    /// Stores `draft` as the next message of the topic, appends it to the tail, and returns its
-    /// offset.
+    /// Stores `new_message` as the next message of the topic, appends it to the tail, and returns
+    /// its offset.
     fn append<'a>(
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>>;
 
     /// Messages after `after` up to `head`, which the tail may have dropped. `None` if the store
@@ -116,7 +116,7 @@ pub struct OlderMessages {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full. The message is not stored.
-    #[error("the disk is full: the message is not stored; make room, publishing then goes on")]
+    #[error("the disk is full: the message is not stored; free some space to continue publishing")]
     Full,
     /// Another error of the system.
     #[error("the store failed, the message may be stored or not: {0}")]
@@ -125,16 +125,17 @@ pub enum StoreError {
     #[error(transparent)]
     Nats(NatsError),
     /// The store was closed because the server shuts down.
-    #[error("the server is going away: the message is not stored")]
+    #[error("the server is shutting down: the message is not stored")]
     Closed,
     #[error("'{file}' is in use by another process: stop that one, or name another directory")]
     InUse { file: String },
     #[error(
-        "'{file}' is not a feed of ours ({why}): name another directory, or move the file away"
+        "'{file}' is not a feed of this program ({why}): name another directory, or move the file \
+         away"
     )]
     UnknownFormat { file: String, why: String },
     #[error(
-        "'{file}' is damaged ({why}): put back a copy, or move the file away to begin an empty feed"
+        "'{file}' is damaged ({why}): restore a copy, or move the file away to start an empty feed"
     )]
     Damaged { file: String, why: String },
     /// Written by a version that could give one number to several topics.
@@ -142,7 +143,7 @@ pub enum StoreError {
         "'{file}': messages of the topics {topics} have overwritten each other. An earlier version \
          of this program stored them under one number when they were first published to while \
          other topics were. Nothing has been deleted; the other topics are intact. `inspect` lists \
-         the topics and their messages. To go on, move the file away, which begins an empty feed"
+         the topics and their messages. To continue, move the file away, which starts an empty feed"
     )]
     Mixed { file: String, topics: String },
     #[error("cannot open '{file}': {why}")]

@@ -117,7 +117,7 @@ impl Store for RedbStore {
     }
 
     fn head(&self, topic: &TopicName) -> Result<Cursor, StoreError> {
-        // The feed opens what the file held at once, and whatever comes later begins at 0.
+        // The feed opens the topics of the file at the start; later topics begin at 0.
         let offset = self.heads.get(topic).copied().unwrap_or(0);
         Ok(Cursor { epoch: self.epoch, offset })
     }
@@ -134,17 +134,17 @@ impl Store for RedbStore {
         &'a self,
         topic: &'a TopicName,
         tail: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
             let (reply, answered) = oneshot::channel();
-            let append = Append { topic: topic.clone(), tail: tail.clone(), draft, reply };
+            let append = Append { topic: topic.clone(), tail: tail.clone(), new_message, reply };
             self.commands.send(Command::Append(append)).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
 
-    /// Reads on the blocking pool: the file may be slow, and the runtime's threads serve everybody.
+    /// Reads on the blocking pool: the file may be slow and must not block the runtime's threads.
     fn read_older<'a>(
         &'a self,
         topic: &'a TopicName,

@@ -37,9 +37,9 @@ pub fn of(variant: impl Into<Variant>) -> Colour {
     PALETTE[index(variant.into().transport)]
 }
 
-/// The CSS class that sets the colour of the variant's transport as `--way`.
+/// The CSS class that sets the colour of the variant's transport as `--color`.
 pub fn class(variant: impl Into<Variant>) -> String {
-    format!("way-{}", index(variant.into().transport))
+    format!("transport-{}", index(variant.into().transport))
 }
 
 /// The `stroke-dasharray` of the variant's lines: a dash of its own length for each extra. `None`
@@ -63,7 +63,7 @@ pub fn css() -> String {
     let rules = |pick: fn(&Colour) -> (u8, u8, u8)| -> String {
         let rule = |(index, colour): (usize, &Colour)| {
             let (r, g, b) = pick(colour);
-            format!(".way-{index}{{--way:rgb({r},{g},{b})}}")
+            format!(".transport-{index}{{--color:rgb({r},{g},{b})}}")
         };
         PALETTE.iter().enumerate().map(rule).collect()
     };

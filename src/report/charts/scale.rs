@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_nine_is_a_step() {
+    fn each_further_nine_is_one_step() {
         let scale = Scale::nines(0.999, (0.0, 300.0));
         assert!((scale.at(0.9) - 100.0).abs() < 1e-6);
         assert!((scale.at(0.99) - 200.0).abs() < 1e-6);
     }
 
     #[test]
-    fn a_domain_of_one_value_is_no_division_by_zero() {
+    fn scale_of_a_single_value_is_finite() {
         assert!(Scale::log((5.0, 5.0), (0.0, 10.0)).at(5.0).is_finite());
     }
 }

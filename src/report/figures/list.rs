@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use crate::measure::{Histogram, Ledger};
-use crate::run::{Cell, LinkPackets, Recovery};
+use crate::packet_link::PathCounts;
+use crate::run::{Cell, Recovery};
 use crate::scenario::Workload;
 use crate::theory::bytes::Flow;
 use crate::theory::loss::TIMEOUT_MIN_S;
@@ -471,12 +472,12 @@ fn timeout_share(cell: &Cell) -> Option<f64> {
     over(late.map(|value| value.count_at_value()).sum::<u64>() as f64, latencies.len() as f64)
 }
 
-fn link_packets(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+fn link_packets(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
     let link = cell.link.as_ref()?;
     Some((count(&link.up) + count(&link.down)) as f64)
 }
 
-fn link_share(cell: &Cell, count: fn(&LinkPackets) -> u64) -> Option<f64> {
+fn link_share(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
     over(link_packets(cell, count)?, link_packets(cell, |packets| packets.packets)?)
 }
 

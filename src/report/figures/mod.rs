@@ -34,8 +34,8 @@ pub struct Figure {
 /// What theory expects of a variant under a workload.
 pub struct Expected {
     pub prediction: Prediction,
-    /// What one subscriber's connection carries; absent for a server that is not ours, whose heads
-    /// and envelopes have other sizes, and for a variant whose bytes have no model.
+    /// What one subscriber's connection carries; absent for a third-party server, whose headers and
+    /// envelopes have other sizes, and for a variant whose bytes have no model.
     pub traffic: Option<Traffic>,
     /// Messages per second that one subscriber receives.
     pub rate: f64,
@@ -172,7 +172,7 @@ impl Figure {
         self.error.is_none() || error <= ERROR_SHARE_MAX * value.abs()
     }
 
-    /// True if the cell holds values of the figure, be they too few to print it.
+    /// True if the cell has values of the figure, even if too few to print it.
     pub fn has_values(&self, cell: &Cell) -> bool {
         match &self.source {
             Source::Of(histogram, _) => !histogram(cell).0.is_empty(),

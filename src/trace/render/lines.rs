@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Action, Part, PartKind, Step, Trace};
+use super::super::{Action, Conversation, Part, PartKind, Step};
 use crate::measure::Ledger;
 use crate::units::{sentence_case, thousands};
 
@@ -34,8 +34,8 @@ const TEXT_COLUMNS_MIN: usize = 16;
 /// On a narrower terminal the parts are indented less.
 const NARROW_COLUMNS: usize = 70;
 
-/// All lines, of at most so many columns.
-pub(super) fn of(trace: &Trace, columns: usize) -> Vec<Line> {
+/// All lines, with at most `columns` columns.
+pub(super) fn of(trace: &Conversation, columns: usize) -> Vec<Line> {
     let place = super::super::source::place(trace.variant.transport);
     let title = format!("{}: waits {place}", sentence_case(&trace.variant.label()));
     let mut lines: Vec<Line> =
@@ -82,7 +82,7 @@ fn step_lines(step: &Step, columns: usize) -> Vec<Line> {
     lines
 }
 
-/// The text in lines of at most so many columns, cut between words.
+/// The text in lines of at most `columns` columns, wrapped between words.
 fn wrapped(text: &str, columns: usize) -> impl Iterator<Item = String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -148,7 +148,7 @@ fn row(role: Role, kind: &str, bytes: u64, text: &str, columns: usize) -> Vec<Li
     lines
 }
 
-/// The segments whose headers have so many bytes, up and down.
+/// The number of segments whose headers have these bytes, up and down.
 fn segments(tcp_ip: [u64; 2]) -> String {
     let [up, down] = tcp_ip.map(|bytes| bytes / crate::client::SEGMENT_HEADER_BYTES);
     let counted = |count, what| {
@@ -163,7 +163,7 @@ fn segments(tcp_ip: [u64; 2]) -> String {
 }
 
 /// The bytes of the whole conversation by the kinds of the ledger.
-fn sums(trace: &Trace) -> Vec<Line> {
+fn sums(trace: &Conversation) -> Vec<Line> {
     let [up, down] = trace.ledgers();
     let figure = |of: fn(&Ledger) -> u64| [of(&up), of(&down)];
     let rows: [(Role, &str, [u64; 2]); 5] = [

@@ -26,7 +26,7 @@ const ERROR_CHARS: usize = 300;
 struct Publish {
     topic: String,
     #[serde(flatten)]
-    draft: serde_json::Value,
+    new_message: serde_json::Value,
 }
 
 /// The acknowledgement of a `publish`.
@@ -129,7 +129,7 @@ async fn on_packet(
             Ok(())
         }
         Kind::Event | Kind::BinaryEvent => on_event(session, packet, attachments).await,
-        // The server asks for no acknowledgements.
+        // The server requests no acknowledgements.
         Kind::Ack | Kind::BinaryAck => {
             let data: Result<Vec<&RawValue>, _> = serde_json::from_str(packet.data);
             data.map(drop).map_err(|_| Ending::INVALID)
@@ -230,7 +230,7 @@ fn subscribe(session: &Session, first: Option<&RawValue>) -> Result<(), Ending> 
         let subscription = demanded.and_then(|()| {
             let topic = app.topic(&topic, Some(&session.client))?;
             let cursor = query.check(app, &topic)?.cursor.unwrap_or_else(|| topic.head());
-            Ok((topic, cursor, app.admit_subscriber(session.carrier(), &session.client)?))
+            Ok((topic, cursor, app.admit_subscriber(session.transport(), &session.client)?))
         });
         subscription.map_err(|error| error.message)
     });
@@ -247,10 +247,10 @@ async fn publish(
 ) -> Result<(), Ending> {
     let (app, client) = (&session.app, &session.client);
     let stored = async {
-        let Publish { topic, draft } = argument(first)?;
+        let Publish { topic, new_message } = argument(first)?;
         let topic = app.topic_name(&topic).map_err(|error| error.message)?;
         client.authorize_publish(app, &topic).map_err(|error| error.message)?;
-        let json = draft.to_string();
+        let json = new_message.to_string();
         let stored = app.publish_for(Some(client), &topic, json.as_bytes()).await;
         stored.map_err(|error| error.message)
     };

@@ -34,8 +34,8 @@ enum Connection {
     WebSocket(Box<WebSocket>),
 }
 
-/// Requests, one at a time. One that is under way goes on when whoever waits for it stops waiting:
-/// the server has given away what is in its answer.
+/// Requests, one at a time. A pending request continues when the future that waits for it is
+/// dropped: the server has given away what is in its answer.
 #[derive(Debug)]
 struct Polls {
     path: String,
@@ -53,7 +53,7 @@ struct Exchange {
     answer: Result<Bytes, ClientError>,
 }
 
-/// What the server says of a new session; the rest of it is for clients with other needs.
+/// The fields of the open packet that this client uses.
 #[derive(Debug, Deserialize)]
 struct Opened {
     sid: String,
@@ -111,7 +111,7 @@ impl Engine {
                 Some(MESSAGE) => return Ok(packet.split_off(1)),
                 Some(PING) => self.put(PONG.to_owned()).await?,
                 Some(CLOSE) => return Err(ClientError::Closed("a close packet".to_owned())),
-                // A NOOP ends a poll that nobody needs any more.
+                // A NOOP ends a poll that is no longer needed.
                 _ => {}
             }
         }
@@ -147,7 +147,7 @@ impl Engine {
 }
 
 impl Polls {
-    /// Sends a packet, or asks for some.
+    /// Sends a packet, or polls for packets.
     fn begin(&mut self, packet: Option<String>) {
         let mut http = self.idle.take().expect("no other request is under way");
         let path = self.path.clone();
@@ -171,7 +171,7 @@ impl Polls {
             Err(ClientError::Refused { status: StatusCode::BAD_REQUEST, body, .. })
                 if self.has_session =>
             {
-                // Sessions die with their server: the next one does not know ours.
+                // Sessions end with their server: a restarted server does not know them.
                 return Err(ClientError::Closed(body));
             }
             answer => answer?,

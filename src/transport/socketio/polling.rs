@@ -1,5 +1,5 @@
-//! A session carried by requests: a GET takes packets, and is held until there are some; a POST
-//! brings packets.
+//! A session over requests: a GET returns packets, and waits until there are some; a POST sends
+//! packets.
 
 use std::sync::Arc;
 
@@ -39,9 +39,9 @@ pub fn open(session: &Session) -> Response {
 /// Answers a poll, as soon as there is something.
 ///
 /// # Errors
-/// If there is a poll under way.
+/// If another poll is pending.
 pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, ApiError> {
-    let busy = || bad_request("another poll of this session is under way, which ends the session");
+    let busy = || bad_request("another poll of this session is pending, which ends the session");
     let mut exchange = session.begin(true).ok_or_else(busy)?;
     let answer = tokio::select! {
         answer = next(&session) => answer,
@@ -68,8 +68,8 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     Err(ended)
 }
 
-/// Returns when the poll ends whatever there is to send: the session ends, or polls are to pause.
-/// Pings are sent meanwhile.
+/// Returns when the poll must end even without data: the session ends, or polls are to pause. Pings
+/// are sent meanwhile.
 async fn timer(session: &Session) -> Result<Output, Ending> {
     loop {
         let tick_at = session.tick_at();
@@ -84,9 +84,10 @@ async fn timer(session: &Session) -> Result<Output, Ending> {
 /// Acts on the packets of a POST.
 ///
 /// # Errors
-/// If there is a POST under way, or the packets or their body are invalid.
+/// If another POST is being processed, or the packets or their body are invalid.
 pub async fn post(session: Arc<Session>, client: Client, body: Body) -> Result<Response, ApiError> {
-    let busy = || bad_request("another POST of this session is under way, which ends the session");
+    let busy =
+        || bad_request("another POST of this session is being processed, which ends the session");
     let mut exchange = session.begin(false).ok_or_else(busy)?;
     let received = receive_all(&session, client.account(), body).await;
     exchange.is_answered = true;
@@ -122,11 +123,11 @@ async fn receive_all(session: &Session, account: &Account, body: Body) -> Result
 }
 
 impl Session {
-    /// Marks a poll, or a POST, as under way until what this returns is dropped. `None` if there is
-    /// one, which ends the session, or if a WebSocket carries the session.
+    /// Marks a poll, or a POST, as in progress until the returned guard is dropped. `None` if there
+    /// is one, which ends the session, or if a WebSocket carries the session.
     pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
         let mut state = self.state();
-        if state.carrier != Transport::SocketioPolling {
+        if state.transport != Transport::SocketioPolling {
             return None;
         }
         let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
@@ -138,7 +139,7 @@ impl Session {
         Some(Exchange { session: self, is_poll, is_answered: false })
     }
 
-    /// When the poll under way ends with a NOOP, if it does.
+    /// When the pending poll ends with a NOOP, if it does.
     pub fn noop_at(&self) -> Option<Instant> {
         match self.state().upgrade {
             Upgrade::Probed { noop_at } => Some(noop_at),
@@ -146,7 +147,7 @@ impl Session {
         }
     }
 
-    /// True if the poll under way is to end with a NOOP now. The next one is held for a while.
+    /// True if the pending poll must end with a NOOP now. The next one waits for a while.
     pub fn take_noop(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
@@ -158,7 +159,7 @@ impl Session {
     }
 }
 
-/// A request of a session that is under way. Unless it is answered before this is dropped, the
+/// A request of a session in progress. If this is dropped before the request is answered, the
 /// client has cancelled it, and the session ends.
 pub struct Exchange<'a> {
     session: &'a Session,

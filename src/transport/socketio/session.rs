@@ -76,7 +76,7 @@ const PING: &str = "2";
 /// Ends a poll that is no longer needed.
 pub const NOOP: &str = "6";
 
-/// One client, whatever carries its packets.
+/// One client, on either transport.
 #[derive(Debug)]
 pub struct Session {
     /// A secret that it shares with its client.
@@ -86,14 +86,14 @@ pub struct Session {
     pub application: Application,
     pub slot: DrainSlot,
     state: Mutex<State>,
-    /// Notified when there is something to write, or the carrier changes, or the session ends.
+    /// Notified when there is something to write, or the transport changes, or the session ends.
     pub changed: Notify,
-    registration: Box<dyn Registration>,
+    registration: Box<dyn SessionGuard>,
 }
 
 #[derive(Debug)]
 pub struct State {
-    pub(super) carrier: Transport,
+    pub(super) transport: Transport,
     pub(super) ended: Option<Ending>,
     /// Whether a poll, or a POST, is under way.
     pub(super) is_polling: bool,
@@ -203,7 +203,7 @@ impl State {
 }
 
 /// The place of a session among those of its server, and its share of the limits.
-pub trait Registration: fmt::Debug + Send + Sync {
+pub trait SessionGuard: fmt::Debug + Send + Sync {
     /// Makes the ended session `id` impossible to find.
     fn remove(&self, id: u128);
 }
@@ -214,12 +214,12 @@ impl Session {
         app: &Arc<App>,
         client: Client,
         application: Application,
-        carrier: Transport,
-        registration: Box<dyn Registration>,
+        transport: Transport,
+        registration: Box<dyn SessionGuard>,
     ) -> Session {
         let now = Instant::now();
         let state = State {
-            carrier,
+            transport,
             ended: None,
             is_polling: false,
             is_posting: false,
@@ -252,14 +252,14 @@ impl Session {
         self.state.lock().expect("no panic under this lock")
     }
 
-    pub fn carrier(&self) -> Transport {
-        self.state().carrier
+    pub fn transport(&self) -> Transport {
+        self.state().transport
     }
 
     /// The first packet of a session.
     pub fn open_packet(&self) -> Outgoing {
         let config = &self.app.config;
-        let is_polling = self.carrier() == Transport::SocketioPolling;
+        let is_polling = self.transport() == Transport::SocketioPolling;
         let open = serde_json::json!({
             "sid": format!("{:032x}", self.id),
             "upgrades": if is_polling { &["websocket"][..] } else { &[] },
@@ -300,13 +300,13 @@ impl Session {
         Ok(())
     }
 
-    /// What to write next on `carrier`. Nothing is lost if this is dropped while it waits.
+    /// What to write next on `transport`. Nothing is lost if this is dropped while it waits.
     ///
     /// # Errors
     /// If the session has ended, or another transport carries it.
-    pub async fn next(&self, carrier: Transport) -> Result<Output, Ending> {
+    pub async fn next(&self, transport: Transport) -> Result<Output, Ending> {
         loop {
-            if let Some(output) = self.take(carrier)? {
+            if let Some(output) = self.take(transport)? {
                 return Ok(output);
             }
             let reading = self.state().reading.as_ref().map(Reading::snapshot);
@@ -317,7 +317,7 @@ impl Session {
             // Here the server waits: for the topic, and for what the client causes.
             tokio::select! {
                 () = reading.topic.wait_after(reading.cursor) => {
-                    if let Some(output) = self.read(carrier, &reading).await? {
+                    if let Some(output) = self.read(transport, &reading).await? {
                         return Ok(output);
                     }
                 }
@@ -327,12 +327,12 @@ impl Session {
     }
 
     /// The packets in the outbox, if there are any.
-    pub fn take(&self, carrier: Transport) -> Result<Option<Output>, Ending> {
+    pub fn take(&self, transport: Transport) -> Result<Option<Output>, Ending> {
         let mut state = self.state();
         if let Some(ending) = state.ended {
             return Err(ending);
         }
-        if state.carrier != carrier {
+        if state.transport != transport {
             return Err(Ending::MOVED);
         }
         if self.client.check_token().is_err() {
@@ -348,10 +348,10 @@ impl Session {
     /// subscribed again meanwhile.
     async fn read(
         &self,
-        carrier: Transport,
+        transport: Transport,
         snapshot: &Snapshot,
     ) -> Result<Option<Output>, Ending> {
-        let messages = match carrier {
+        let messages = match transport {
             // Beside them there may be a gap or a reset.
             Transport::SocketioPolling => POLL_PACKETS - 1,
             _ => WEBSOCKET_MESSAGES,
@@ -359,7 +359,7 @@ impl Session {
         let limit = ReadLimit { messages, bytes: WRITE_BYTES };
         let result = snapshot.topic.read_after(snapshot.cursor, limit).await;
         let mut state = self.state();
-        let is_carried = state.carrier == carrier && self.client.check_token().is_ok();
+        let is_carried = state.transport == transport && self.client.check_token().is_ok();
         let is_current = |it: &&mut Reading| it.number == snapshot.number;
         let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
         let result = match result {
@@ -377,7 +377,7 @@ impl Session {
         reading.cursor = result.cursor;
         drop(state);
         let packets = result.events().map(Outgoing::from).collect();
-        self.app.metrics.of(carrier).deliveries.inc_by(result.messages.len() as u64);
+        self.app.metrics.of(transport).deliveries.inc_by(result.messages.len() as u64);
         Ok(Some(Output { packets, messages: Some(result) }))
     }
 
@@ -405,7 +405,7 @@ impl Session {
         if let Some(ending) = state.ended {
             return Err(ending);
         }
-        let is_unread = state.carrier == Transport::SocketioPolling
+        let is_unread = state.transport == Transport::SocketioPolling
             && !state.is_polling
             && (state.is_pinged || !state.outbox.is_empty())
             && now >= pauses.deadline(state.unread_since, config.send_timeout);
@@ -447,13 +447,13 @@ impl Session {
         state.unconnected_since.map_or(ping, |since| ping.min(connect_by(since)))
     }
 
-    /// When [`Session::tick`] is to be called next although no poll is under way, which would call
-    /// it; `None` if a WebSocket carries the session. What happens until then gives the client
+    /// When [`Session::tick`] must be called next although no poll is pending, which would call it;
+    /// `None` if a WebSocket carries the session. What happens until then gives the client
     /// `--send-timeout` or `--connect-timeout` from that moment, so nothing is due earlier.
     pub fn check_at(&self) -> Option<Instant> {
         let App { config, pauses, .. } = &*self.app;
         let state = self.state();
-        if state.ended.is_some() || state.carrier != Transport::SocketioPolling {
+        if state.ended.is_some() || state.transport != Transport::SocketioPolling {
             return None;
         }
         let has_to_poll = !state.is_polling && (state.is_pinged || !state.outbox.is_empty());

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use warp::http::StatusCode;
 
 use super::namespaces::Application;
-use super::session::{Registration, Session};
+use super::session::{Session, SessionGuard};
 use crate::app::metrics::Refusal;
 use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
@@ -30,13 +30,13 @@ pub struct Sessions {
 
 #[derive(Debug, Default)]
 struct Registered {
-    by_id: HashMap<u128, Entry>,
+    by_id: HashMap<u128, TrackedSession>,
     /// The sessions that are to be checked, by the time of their next check.
     checks: BTreeSet<(Instant, u128)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TrackedSession {
     session: Arc<Session>,
     check_at: Option<Instant>,
 }
@@ -45,11 +45,11 @@ impl Registered {
     fn insert(&mut self, session: Arc<Session>) {
         let (id, check_at) = (session.id, session.check_at());
         self.checks.extend(check_at.map(|at| (at, id)));
-        self.by_id.insert(id, Entry { session, check_at });
+        self.by_id.insert(id, TrackedSession { session, check_at });
     }
 
     fn remove(&mut self, id: u128) -> Option<Arc<Session>> {
-        let Entry { session, check_at } = self.by_id.remove(&id)?;
+        let TrackedSession { session, check_at } = self.by_id.remove(&id)?;
         if let Some(at) = check_at {
             self.checks.remove(&(at, id));
         }
@@ -88,10 +88,10 @@ impl Sessions {
         app: &Arc<App>,
         client: Client,
         application: Application,
-        carrier: Transport,
+        transport: Transport,
     ) -> Result<Arc<Session>, ApiError> {
         let admission = self.admit(app, &client)?;
-        let session = Session::new(app, client, application, carrier, Box::new(admission));
+        let session = Session::new(app, client, application, transport, Box::new(admission));
         let session = Arc::new(session);
         self.lock().insert(session.clone());
         Ok(session)
@@ -162,7 +162,7 @@ struct Admission {
     _address_permit: Option<AddressPermit>,
 }
 
-impl Registration for Admission {
+impl SessionGuard for Admission {
     fn remove(&self, id: u128) {
         if let Some(sessions) = self.sessions.upgrade() {
             sessions.lock().remove(id);

@@ -119,7 +119,7 @@ async fn carry(session: &Session, mut socket: Socket) {
 }
 
 async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, Ending> {
-    const CARRIER: Transport = Transport::SocketioWebsocket;
+    const TRANSPORT: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Made once: each such future has its place in a list behind a lock.
     let mut timer = pin!(sleep_until(session.tick_at()));
@@ -127,7 +127,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     let mut expired = pin!(session.client.token_expired());
     loop {
         tokio::select! {
-            output = session.next(CARRIER) => write(session, socket, output?).await?,
+            output = session.next(TRANSPORT) => write(session, socket, output?).await?,
             frame = socket.next() => {
                 let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
                 // In a box, since an idle connection should not keep room for it.
@@ -135,7 +135,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 Box::pin(on_frame(session, frame)).await?;
                 flush(session, socket).await?;
                 // What it is answered is written before the next one is read.
-                while let Some(output) = session.take(CARRIER)? {
+                while let Some(output) = session.take(TRANSPORT)? {
                     write(session, socket, output).await?;
                 }
             }
@@ -246,7 +246,7 @@ impl Session {
     pub fn begin_upgrade(&self) -> bool {
         let mut state = self.state();
         let is_free = state.ended.is_none()
-            && state.carrier == Transport::SocketioPolling
+            && state.transport == Transport::SocketioPolling
             && state.upgrade == Upgrade::None;
         if is_free {
             state.upgrade = Upgrade::Begun;
@@ -267,12 +267,12 @@ impl Session {
         self.changed.notify_one();
     }
 
-    /// The WebSocket came to nothing, and the polls go on; or it carries the session from now on.
+    /// The upgrade failed and the polls continue, or the WebSocket carries the session from now on.
     pub fn end_upgrade(&self, succeeded: bool) {
         let mut state = self.state();
         state.upgrade = Upgrade::None;
         if succeeded {
-            state.carrier = Transport::SocketioWebsocket;
+            state.transport = Transport::SocketioWebsocket;
             if let Some(reading) = &mut state.reading
                 && let Ok(guard) =
                     self.app.admit_subscriber(Transport::SocketioWebsocket, &self.client)

@@ -19,14 +19,14 @@ pub struct Subscriber {
     cursor: Cursor,
 }
 
-/// What a Socket.IO packet says, as far as a subscriber cares.
+/// The content of a Socket.IO packet for a subscriber.
 const CONNECT: &str = "0";
 const CONNECTED: &str = "0{";
 const EVENT: &str = "2";
 
 impl Subscriber {
-    /// Opens a session, connects, subscribes, and hears where the subscription begins. Starts on
-    /// the transport that it is to stay on; there is no upgrade.
+    /// Opens a session, connects, subscribes, and receives the position where the subscription
+    /// begins. Starts on the transport that it is to stay on; there is no upgrade.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
@@ -51,7 +51,7 @@ impl Subscriber {
         let unknown = Cursor { epoch: Epoch(0), offset: 0 };
         let mut subscriber = Subscriber { engine, cursor: options.cursor.unwrap_or(unknown) };
         loop {
-            let (_, is_subscribed) = subscriber.hear().await?;
+            let (_, is_subscribed) = subscriber.receive().await?;
             if is_subscribed {
                 subscriber.engine.settle();
                 return Ok(subscriber);
@@ -59,12 +59,12 @@ impl Subscriber {
         }
     }
 
-    /// Waits for the server to speak.
+    /// Waits for a packet from the server.
     ///
     /// # Errors
     /// If the connection is gone, or what it carries makes no sense.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
-        Ok(self.hear().await?.0)
+        Ok(self.receive().await?.0)
     }
 
     pub fn cursor(&self) -> Cursor {
@@ -72,20 +72,20 @@ impl Subscriber {
     }
 
     /// The next packet, and whether it was the one that begins the subscription.
-    async fn hear(&mut self) -> Result<(Update, bool), ClientError> {
+    async fn receive(&mut self) -> Result<(Update, bool), ClientError> {
         let packet = self.engine.receive().await?;
-        let nonsense = || ClientError::ProtocolError(format!("a packet that says {packet}"));
-        let json = packet.strip_prefix(EVENT).ok_or_else(nonsense)?;
+        let unexpected = || ClientError::ProtocolError(format!("unexpected packet {packet}"));
+        let json = packet.strip_prefix(EVENT).ok_or_else(unexpected)?;
         let (name, data): (Cow<str>, &RawValue) =
-            serde_json::from_str(json).map_err(|_| nonsense())?;
+            serde_json::from_str(json).map_err(|_| unexpected())?;
         let nothing = Update::default();
         if name == "message" {
-            let message: Message = serde_json::from_str(data.get()).map_err(|_| nonsense())?;
+            let message: Message = serde_json::from_str(data.get()).map_err(|_| unexpected())?;
             self.engine.meter().move_down(ByteKind::Framing, ByteKind::Payload, data.get().len());
             self.cursor.offset = message.offset;
             return Ok((Update { messages: vec![message], ..nothing }, false));
         }
-        match serde_json::from_str(data.get()).map_err(|_| nonsense())? {
+        match serde_json::from_str(data.get()).map_err(|_| unexpected())? {
             Event::Subscribed { epoch, cursor } => {
                 self.cursor = Cursor { epoch, offset: cursor };
                 Ok((nothing, true))
@@ -96,7 +96,7 @@ impl Subscriber {
             }
             Event::Gap { gap } => Ok((Update { gap, ..nothing }, false)),
             Event::Error { error } => Err(ClientError::Rejected(error)),
-            Event::Published { .. } | Event::Heartbeat => Err(nonsense()),
+            Event::Published { .. } | Event::Heartbeat => Err(unexpected()),
         }
     }
 }

@@ -94,7 +94,7 @@ mod tests {
     use crate::message::Message;
 
     #[test]
-    fn only_our_own_ids_are_cursors() {
+    fn only_ids_of_this_server_are_cursors() {
         let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
         assert_eq!(cursor_of(b"000000ab:7"), Some(cursor));
         for bad in ["", "7", "000000ab", "000000ab:", "000000ab:-1", "ab:7", "000000ab:7:7"] {

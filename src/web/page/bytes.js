@@ -3,6 +3,8 @@
 // WebSocket's or an EventSource's handshake) is put together from what the protocol, and this
 // server, write.
 
+import { redacted, subprotocols, withToken } from "./token.js";
+
 const encoder = new TextEncoder();
 export const utf8Bytes = (text) => encoder.encode(text).length;
 
@@ -17,7 +19,10 @@ export function loadMirror() {
 
 async function askMirror() {
   try {
-    const response = await fetch("/mirror", { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch("/mirror", {
+      headers: withToken(),
+      signal: AbortSignal.timeout(10_000),
+    });
     if (!response.ok) throw new Error(`the mirror answered ${response.status}`);
     mirrored = await response.json();
   } catch (error) {
@@ -40,10 +45,11 @@ export function requestHead(method, path, accept) {
   let headers = mirrored ?? [];
   if (accept) {
     headers = headers.filter(({ name }) => name !== "accept");
+    headers = headers.filter(({ name }) => name !== "authorization");
     const noCache = [line("pragma", "no-cache"), line("cache-control", "no-cache")];
     headers = [...headers, line("accept", accept), ...noCache];
   }
-  return head(`${method} ${path} HTTP/1.1`, headers);
+  return head(`${method} ${redacted(path)} HTTP/1.1`, headers);
 }
 
 /** The head of an answer to `fetch`. */
@@ -81,10 +87,13 @@ export function upgradeHeads(path) {
     hidden("sec-websocket-key", 24),
     line("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
   ];
+  const offered = subprotocols.join(", ");
+  if (offered) up.push(hidden("sec-websocket-protocol", offered.length));
   const down = [
     line("connection", "upgrade"),
     line("upgrade", "websocket"),
     hidden("sec-websocket-accept", 28),
+    ...(offered ? [line("sec-websocket-protocol", subprotocols[0])] : []),
     DATE,
   ];
   return {

@@ -1,7 +1,7 @@
 // The chat: two people, one feed. It is read from a lane that can be selected, and written by a
 // request or over the WebSocket.
 
-import { byId, element, fromTemplate, showMs } from "./dom.js";
+import { byId, element, fromTemplate, reasonOf, showMs } from "./dom.js";
 import { publish, RACE_SENDER } from "./publisher.js";
 import { webSocket } from "./websocket.js";
 
@@ -41,6 +41,10 @@ function chatForm(name, topic, lanes) {
   sender.value = name;
   form.setAttribute("aria-label", `${name} writes`);
   form.querySelector("button").setAttribute("aria-label", `Send as ${name}`);
+  for (const control of form.querySelectorAll("input, select")) {
+    const label = control.closest("label").firstChild.textContent.trim();
+    control.setAttribute("aria-label", `${label}: ${name}`);
+  }
   const lane = lanes.find(({ transport }) => transport === webSocket);
   form.onsubmit = async (event) => {
     event.preventDefault();
@@ -51,7 +55,7 @@ function chatForm(name, topic, lanes) {
       text.value = "";
       result.textContent = "";
     } catch (error) {
-      result.textContent = `Not sent: ${error.message}`;
+      result.textContent = `Not sent: ${reasonOf(error)}`;
     }
   };
   return form;

@@ -4,7 +4,7 @@
 import { Board } from "./board.js";
 import { now, serverClock } from "./clock.js";
 import { settings } from "./controls.js";
-import { byId, reasonOf, setText, showMs } from "./dom.js";
+import { byId, element, reasonOf, setText, showMs } from "./dom.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { longPolling } from "./long_polling.js";
@@ -35,7 +35,7 @@ if (given) join(given);
 function join(team) {
   byId("join").hidden = true;
   byId("lanes").hidden = false;
-  setText(byId("team-title"), team);
+  byId("team-title").replaceChildren(element("bdi", {}, team));
   const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
   board.addEventListener("received", ({ detail: { lane, entry } }) => {

@@ -13,14 +13,31 @@ export function element(name, properties = {}, ...children) {
 /** The one element of a template. */
 export const fromTemplate = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
+/**
+ * Foreign text within a sentence of ours: isolated, so that text that runs from right to left, or
+ * says so, leaves ours alone. Where markup is possible, `<bdi>` does the same.
+ */
+export function isolated(text) {
+  return `\u2068${String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, "")}\u2069`;
+}
+
+let controls = 0;
+
+/** Names a control by its own name and that of a heading, where the page has several like it. */
+export function nameWithin(node, headingId) {
+  if (!headingId) return;
+  node.id ||= `control-${controls++}`;
+  node.setAttribute("aria-labelledby", `${node.id} ${headingId}`);
+}
+
 /** Sets a text only if it differs, which avoids needless layout and announcements. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Why a request failed. */
+/** Why a request failed, isolated from the sentence around it. */
 export const reasonOf = (error) =>
-  error.name === "TimeoutError" ? "no response in time" : error.message;
+  isolated(error.name === "TimeoutError" ? "no response in time" : error.message);
 
 /** A duration as people read it: `7.4 ms`, `740 ms`, `7.40 s`. */
 export function showMs(ms) {

@@ -1,6 +1,6 @@
 // The steps of one message in one lane: through server, network and browser.
 
-import { element, setText, showMs } from "./dom.js";
+import { element, nameWithin, setText, showMs } from "./dom.js";
 
 /** The steps of a message: [{at, place, text}], in order; fewer if it has not arrived yet. */
 export function stepsOf(lane, entry) {
@@ -29,14 +29,15 @@ export class Follow {
   #node;
   #show;
   #shown = "";
+  #headingId;
 
-  constructor(node, show) {
+  constructor(node, show, headingId) {
     this.#node = node;
     this.#show = show;
+    this.#headingId = headingId;
   }
 
   update(lane, entry) {
-    this.#node.hidden = !entry;
     if (!entry) return;
     const steps = stepsOf(lane, entry);
     const shown = `${lane.id} ${entry.key} ${steps.map(({ at }) => at).join()}`;
@@ -57,6 +58,7 @@ export class Follow {
       element("span", { className: "place" }, place),
       element("span", { className: "what" }, text));
     button.disabled = at === null;
+    nameWithin(button, this.#headingId);
     button.onclick = () => {
       for (const other of list.querySelectorAll("button")) other.removeAttribute("aria-current");
       button.setAttribute("aria-current", "step");

@@ -5,6 +5,7 @@ import { announce } from "./announce.js";
 import { loadMirror } from "./bytes.js";
 import { now, sleep } from "./clock.js";
 import { HELD_MAX, holdConnection, OPENED_BY_BROWSER } from "./connections.js";
+import { isolated } from "./dom.js";
 import { Link } from "./link.js";
 import { Track } from "./track.js";
 
@@ -126,7 +127,7 @@ export class Lane {
     }
     const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
     const reason = error.name === "TypeError" ? "no connection" : error.message;
-    const text = `disconnected (${reason}); again in ${(waitMs / 1000).toFixed(1)} s`;
+    const text = `disconnected (${isolated(reason)}); again in ${(waitMs / 1000).toFixed(1)} s`;
     this.state = { kind: "bad", text };
     await sleep(waitMs, signal);
   }
@@ -175,7 +176,7 @@ export class Lane {
   path(route, query = {}) {
     const { epoch, offset: after } = this.cursor ?? {};
     const all = new URLSearchParams(this.cursor ? { epoch, after, ...query } : query);
-    return `/topics/${this.topic}/${route}${all.size ? `?${all}` : ""}`;
+    return `/topics/${encodeURIComponent(this.topic)}/${route}${all.size ? `?${all}` : ""}`;
   }
 
   /** A request enters the simulated link. */

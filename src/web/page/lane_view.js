@@ -1,6 +1,6 @@
 // The view of a lane: its name, state, counters, timeline, and the wire view on demand.
 
-import { element, fromTemplate, setText, showBytes, showMs } from "./dom.js";
+import { element, fromTemplate, nameWithin, setText, showBytes, showMs } from "./dom.js";
 import { DELAYS_KEPT } from "./lane.js";
 import { Timeline } from "./timeline.js";
 import { showWire } from "./wire_view.js";
@@ -21,9 +21,12 @@ export class LaneView {
   #node = fromTemplate("lane-template");
   #figures = new Map();
   #timeline;
+  #headingId;
 
-  constructor(lane, parent, select) {
+  /** `headingId` is the heading over this lane, if the page has several lanes of its name. */
+  constructor(lane, parent, select, headingId) {
     this.#lane = lane;
+    this.#headingId = headingId;
     const node = this.#node;
     node.id = `lane-${lane.id}`;
     node.style.setProperty("--way", `var(--${lane.id})`);
@@ -46,6 +49,8 @@ export class LaneView {
       if (key) select(key);
     };
     parent.append(node);
+    for (const control of [node.querySelector(".plug"), wire, canvas]) nameWithin(control, headingId);
+    this.update();
   }
 
   /** A sentence with the figures, for the label of the canvas and for announcements. */
@@ -64,7 +69,9 @@ export class LaneView {
   update() {
     const { state, isPlugged, counters } = this.#lane;
     for (const [name, , figure] of COUNTERS) setText(this.#figures.get(name), figure(this.#lane));
-    this.#figures.get("lost").parentElement.hidden = counters.lost === 0;
+    // It keeps its place, so that nothing moves when it appears.
+    const visibility = counters.lost === 0 ? "hidden" : "visible";
+    this.#figures.get("lost").parentElement.style.visibility = visibility;
     const shown = this.#node.querySelector(".state");
     setText(shown, state.text);
     shown.dataset.kind = state.kind;
@@ -80,6 +87,6 @@ export class LaneView {
     const panel = this.#node.querySelector(".wire-view");
     panel.hidden = !panel.hidden;
     this.#node.querySelector(".wire").setAttribute("aria-expanded", String(!panel.hidden));
-    if (!panel.hidden) showWire(panel, this.#lane);
+    if (!panel.hidden) showWire(panel, this.#lane, this.#headingId);
   }
 }

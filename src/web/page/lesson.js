@@ -72,6 +72,7 @@ function draw(time) {
   scenes.find(({ isActive }) => isActive)?.draw(isStill.matches);
 }
 requestAnimationFrame(draw);
+document.body.classList.remove("building");
 
 setInterval(() => {
   for (const each of scenes) each.update();

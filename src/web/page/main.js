@@ -80,3 +80,4 @@ async function updateTexts() {
 }
 setInterval(updateTexts, TEXTS_EVERY_MS);
 updateTexts();
+document.body.classList.remove("building");

@@ -2,6 +2,7 @@
 
 import { now } from "./clock.js";
 import { requestHead, responseHead, utf8Bytes } from "./bytes.js";
+import { TOKEN_HINT, withToken } from "./token.js";
 
 /**
  * Requests the messages after the lane's cursor from `route`, which responds within `waitMs`, and
@@ -30,6 +31,7 @@ export async function ask(lane, route, query, waitMs, signal) {
   const head = { up: requestHead("GET", path), down: responseHead(response) };
   lane.counts(head.up.bytes, head.down.bytes + utf8Bytes(body));
   lane.exchange = { kind: "http", ...head, body };
+  if (response.status === 401) throw new Error(`401 ${body}; ${TOKEN_HINT}`);
   if (!response.ok) throw new Error(`${response.status} ${body}`);
   const batch = JSON.parse(body);
   ask.messages = batch.messages.length;
@@ -38,6 +40,6 @@ export async function ask(lane, route, query, waitMs, signal) {
 }
 
 async function request(path, signal) {
-  const response = await fetch(path, { signal });
+  const response = await fetch(path, { signal, headers: withToken() });
   return [response, await response.text()];
 }

@@ -2,6 +2,7 @@
 
 import { now, serverClock } from "./clock.js";
 import { reasonOf } from "./dom.js";
+import { TOKEN_HINT, withToken } from "./token.js";
 
 export const RACE_SENDER = "race";
 const PATIENCE_MS = 10_000;
@@ -10,14 +11,15 @@ const AFTER_FAILURE_MS = 2000;
 /** Publishes {sender, text}. Resolves to {epoch, offset} once the message is stored. */
 export async function publish(topic, draft) {
   const sentAt = now();
-  const response = await fetch(`/topics/${topic}/messages`, {
+  const response = await fetch(`/topics/${encodeURIComponent(topic)}/messages`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: withToken({ "content-type": "application/json" }),
     body: JSON.stringify(draft),
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
   const answeredAt = now();
   const answer = await response.json();
+  if (response.status === 401) throw new Error(`${answer.error}; ${TOKEN_HINT}`);
   if (!response.ok) throw new Error(answer.error);
   serverClock.answered(`${answer.epoch}:${answer.offset}`, sentAt, answeredAt);
   return answer;

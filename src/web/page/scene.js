@@ -3,7 +3,7 @@
 
 import { Board } from "./board.js";
 import { now, sleep } from "./clock.js";
-import { byId, element, fromTemplate, reasonOf, setText } from "./dom.js";
+import { byId, element, fromTemplate, nameWithin, reasonOf, setText } from "./dom.js";
 import { Follow } from "./follow.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
@@ -26,6 +26,7 @@ export class Scene {
   /** The instant that is shown while time is paused. */
   #stoppedAt = null;
   #selected = null;
+  #headingId;
 
   /** `ways` race in the section `id`; `presets` are settings to be made when it is entered. */
   constructor(id, ways, { topic, settings, presets, senders }) {
@@ -33,13 +34,14 @@ export class Scene {
     this.#settings = settings;
     this.#presets = presets;
     this.section = byId(id);
+    this.#headingId = this.section.querySelector("h2").id;
     this.lanes = ways.map((way) => new Lane(way, topic, settings, this.board));
     const node = (this.#node = fromTemplate("stage-template"));
     this.section.querySelector(".stage").append(node);
     this.section.classList.toggle("one-lane", ways.length === 1);
     const list = node.querySelector(".lane-list");
     this.#views = this.lanes.map((lane) => {
-      const view = new LaneView(lane, list, (key) => this.select(key));
+      const view = new LaneView(lane, list, (key) => this.select(key), this.#headingId);
       list.lastElementChild.id = `${id}-${lane.id}`;
       return view;
     });
@@ -48,11 +50,15 @@ export class Scene {
       lane.unpluggedText = "connects in the middle of the window";
       lane.run();
     }
-    this.#follow = new Follow(node.querySelector(".follow"), (at) => this.#showUntil(at));
+    const show = (at) => this.#showUntil(at);
+    this.#follow = new Follow(node.querySelector(".follow"), show, this.#headingId);
     this.#connectTime();
     this.#connectFollow();
     for (const [label, count] of senders) this.#addSender(label, count, topic);
     this.#connectGuess();
+    for (const control of node.querySelectorAll(".senders button, .time *, .follow .buttons *")) {
+      if (control.matches("button, input, select")) nameWithin(control, this.#headingId);
+    }
   }
 
   /** Connects the lanes, or lets them rest. */

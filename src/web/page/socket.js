@@ -1,6 +1,7 @@
 // A WebSocket over the simulated link, for both transports that use one.
 
 import { now } from "./clock.js";
+import { subprotocols } from "./token.js";
 
 /**
  * Opens a WebSocket and runs until it closes, which is an error, or `signal` is aborted.
@@ -17,7 +18,7 @@ export async function openSocket(lane, path, head, signal, handlers) {
   lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
-  const socket = new WebSocket(url);
+  const socket = new WebSocket(url, subprotocols);
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {

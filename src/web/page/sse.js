@@ -7,6 +7,7 @@
 
 import { eventBytes, requestHead, streamHead } from "./bytes.js";
 import { now } from "./clock.js";
+import { pathWithToken } from "./token.js";
 
 const HAS_NO_ID = ["gap", "heartbeat"];
 
@@ -18,7 +19,7 @@ export const serverSentEvents = {
 
   async subscribe(lane, signal) {
     const { heartbeatMs } = lane.settings;
-    const path = lane.path("events", { heartbeat: heartbeatMs / 1000 });
+    const path = pathWithToken(lane.path("events", { heartbeat: heartbeatMs / 1000 }));
     const head = { up: requestHead("GET", path, "text/event-stream"), down: streamHead() };
     await lane.link.connect();
     const ask = lane.asks();

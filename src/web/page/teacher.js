@@ -2,7 +2,7 @@
 // is in the address that the server printed, behind the `#`, so that it is not sent with it.
 
 import { connectControls, settings } from "./controls.js";
-import { byId, element, reasonOf, setText, showMs } from "./dom.js";
+import { byId, element, isolated, reasonOf, setText, showMs } from "./dom.js";
 
 const LOOK_EVERY_MS = 1000;
 const BAR_PX = 56;
@@ -39,7 +39,7 @@ async function send() {
     if (!response.ok) throw new Error((await response.json()).error);
     setText(byId("problem"), "");
   } catch (error) {
-    setText(byId("problem"), `Not set: ${error.message}`);
+    setText(byId("problem"), `Not set: ${reasonOf(error)}`);
   }
 }
 
@@ -65,7 +65,7 @@ function show({ url, devices, teams, bounds_ms: bounds, delays, settings: curren
   setText(byId("devices"), `${devices} device${devices === 1 ? "" : "s"}, `
     + `${teams.length} team${teams.length === 1 ? "" : "s"}`);
   const more = teams.length > TEAMS_SHOWN ? `, and ${teams.length - TEAMS_SHOWN} more` : "";
-  setText(byId("teams"), teams.slice(0, TEAMS_SHOWN).join(", ") + more);
+  setText(byId("teams"), teams.slice(0, TEAMS_SHOWN).map(isolated).join(", ") + more);
   const head = (text) => element("th", { scope: "col" }, text);
   const ranges = [...bounds.map((bound) => `≤ ${showBound(bound)}`), "more"];
   byId("histogram-head").replaceChildren(element("tr", {}, element("td"), ...ranges.map(head),

@@ -2,7 +2,8 @@
 // WebSocket, from the beginning of the run.
 
 import { sleep } from "./clock.js";
-import { byId, element, setText, showMs } from "./dom.js";
+import { byId, element, isolated, setText, showMs } from "./dom.js";
+import { subprotocols } from "./token.js";
 
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
@@ -17,19 +18,19 @@ const SHOW = {
   cell({ number, of, label, left_s }) {
     byId("progress").hidden = false;
     byId("progress").value = (number - 1) / of;
-    setText(byId("now"), `${number} of ${of}: ${label}; ${Math.round(left_s)} s left`);
+    setText(byId("now"), `${number} of ${of}: ${isolated(label)}; ${Math.round(left_s)} s left`);
     setText(byId("finished"), "");
   },
   phase({ phase }) {
-    setText(byId("now"), `${byId("now").textContent.split(" – ")[0]} – ${phase}`);
+    setText(byId("now"), `${byId("now").textContent.split(" – ")[0]} – ${isolated(phase)}`);
   },
   done({ transport, label, case: name, repeat, latency_ms, requests_per_message }) {
     const { mean, p50, p99, max } = latency_ms;
     const figures = [mean, p50, p99, max].map(showMs);
     const requests = requests_per_message?.toFixed(2) ?? "–";
     const texts = [name, String(repeat + 1), ...figures, requests];
-    const row = element("tr", {}, element("th", { scope: "row" }, label),
-      ...texts.map((text) => element("td", {}, text)));
+    const row = element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, label)),
+      ...texts.map((text) => element("td", {}, element("bdi", {}, text))));
     row.style.setProperty("--way", `var(--${transport})`);
     byId("cells").append(row);
     byId("cells").parentElement.hidden = false;
@@ -42,14 +43,15 @@ const SHOW = {
   },
 };
 
-const reportLink = (run) => element("a", { href: `/reports/${run}/report.html` }, run);
+const reportLink = (run) => element("a", { href: `/reports/${encodeURIComponent(run)}/report.html` },
+  element("bdi", {}, run));
 
 async function listRuns() {
   const runs = await (await fetch("/reports")).json();
   const items = runs.map(({ name, files }) => {
     const others = files.filter((file) => file !== "report.html");
     const links = others.flatMap((file) =>
-      [", ", element("a", { href: `/reports/${name}/${file}` }, file)]);
+      [", ", element("a", { href: `/reports/${encodeURIComponent(name)}/${file}`, ariaLabel: `${file} of ${name}` }, file)]);
     const main = files.includes("report.html") ? reportLink(name) : name;
     return element("li", {}, main, ...links);
   });
@@ -60,7 +62,7 @@ async function listRuns() {
 /** Receives the topic until the connection is lost. */
 function follow(cursor) {
   const path = `/topics/${TOPIC}/ws?${new URLSearchParams(cursor)}`;
-  const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")));
+  const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")), subprotocols);
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.event === "reset") byId("cells").replaceChildren();

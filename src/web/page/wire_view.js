@@ -1,7 +1,7 @@
 // The wire view: the newest exchange of a lane with the server, its bytes and their meaning.
 
 import { eventText, frameHeaderBytes, utf8Bytes } from "./bytes.js";
-import { element } from "./dom.js";
+import { element, nameWithin } from "./dom.js";
 
 const MIRRORED = "The request headers are those that the server received in an earlier request of "
   + "this page (GET /mirror), since a browser does not show scripts what it sends.";
@@ -21,6 +21,7 @@ const MEANINGS = [
   ["sec-websocket-key", "16 random bytes in base64, for sec-websocket-accept"],
   ["sec-websocket-accept", "SHA-1 of key and a fixed text: the server knows WebSocket"],
   ["sec-websocket-version", "the one version there is, RFC 6455"],
+  ["sec-websocket-protocol", "which protocol within it; carries the token, for scripts set no headers"],
   ["sec-websocket-extensions", "offers compression; this server does not accept it"],
   ["referer", "the page that sends the request"],
   ["origin", "the site of that page; a server can reject other sites"],
@@ -38,10 +39,12 @@ const MEANINGS = [
 const meaningOf = (name) => MEANINGS.find(([start]) => name.startsWith(start))?.[1] ?? "";
 
 /** Fills `panel` with the newest exchange of the lane; updated only on request. */
-export function showWire(panel, lane) {
-  const newer = element("button", { type: "button", onclick: () => showWire(panel, lane) });
+export function showWire(panel, lane, headingId) {
+  const again = () => showWire(panel, lane, headingId);
+  const newer = element("button", { type: "button", onclick: again });
   newer.textContent = "Show the newest";
   newer.setAttribute("aria-label", `Show the newest exchange: ${lane.label}`);
+  nameWithin(newer, headingId);
   const { exchange } = lane;
   if (!exchange) {
     panel.replaceChildren(element("p", {}, "Nothing has been exchanged yet. "), newer);
@@ -86,7 +89,7 @@ function table(title, rows) {
   const column = (name) => element("th", { scope: "col" }, name);
   const heading = element("tr", {}, ...names.map(column));
   const body = rows.map(([text, bytes, meaning]) => {
-    const cells = [element("code", {}, text), String(bytes), meaning];
+    const cells = [element("code", {}, element("bdi", {}, text)), String(bytes), meaning];
     return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
   });
   return element("table", { className: "wire-table" }, caption,

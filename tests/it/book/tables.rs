@@ -32,7 +32,11 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("recovery.back_mean", "mean time until a subscriber is back"),
             ("recovery.latency_max", "longest wait for a message"),
         ],
-        "loss" => &[("latency.p99", "p99 latency")],
+        "loss" => &[
+            ("latency.p50", "median"),
+            ("latency.p99", "p99"),
+            ("latency.timeout_share", "late by a timeout"),
+        ],
         "access" => &[("latency.mean", "mean latency"), ("latency.p99", "p99 latency")],
         "server" => &[
             ("server.cpu_per_message", "server CPU per message"),
@@ -107,7 +111,8 @@ impl Results {
 
 /// The unit in which a figure is shown; `base` is its unit in a file of results.
 fn unit(figure: &str, base: &str) -> Unit {
-    let is_share = ["requests.empty_share", "recovery.noticed"].contains(&figure);
+    let is_share =
+        ["requests.empty_share", "recovery.noticed", "latency.timeout_share"].contains(&figure);
     match base {
         "s" => Unit::Seconds,
         "B" => Unit::Bytes,
@@ -203,9 +208,9 @@ fn swept_points_have_rows_of_their_own() {
     let made = table(&format!("loss of {}: websocket", path.display()));
     let rows: Vec<_> = made.lines().skip(2).collect();
     let expected = [
-        "| random, 1 % lost: p99 latency | 300 ms |",
-        "| random, 5 % lost: p99 latency | 400 ms |",
-        "| bursts, 5 % lost: p99 latency | 500 ms |",
+        "| random, 1 % lost: p99 | 300 ms |",
+        "| random, 5 % lost: p99 | 400 ms |",
+        "| bursts, 5 % lost: p99 | 500 ms |",
     ];
     assert_eq!(rows, expected);
 }

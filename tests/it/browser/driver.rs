@@ -152,8 +152,8 @@ impl Browser {
     }
 
     /// A Chrome-specific command that WebDriver does not have.
-    pub async fn devtools(&self, command: &str, params: Value) {
-        self.ask("goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
+    pub async fn devtools(&self, command: &str, params: Value) -> Value {
+        self.ask("goog/cdp/execute", json!({ "cmd": command, "params": params })).await
     }
 
     /// Console messages of the page and the browser since the last call.

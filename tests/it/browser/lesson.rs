@@ -1,4 +1,4 @@
-//! The lesson in a real browser: guesses, the way of a message, faults of the network.
+//! The lesson in a real browser: guesses, the steps of a message, faults of the network.
 
 use super::*;
 
@@ -35,14 +35,14 @@ async fn a_guess_reveals_the_answer_and_a_message_can_be_followed() {
 async fn the_race_publishes_by_itself_when_it_is_the_first_scene() {
     let server = TestServer::start().await;
     let Some(browser) = open(&server, "race").await else { return };
-    browser.until("return !document.querySelector('#race .follow').hidden").await;
+    browser.until("return document.querySelector('#race .follow-title').textContent.startsWith('Message')").await;
     assert_eq!(browser.text("#publisher-state").await, "");
     browser.close_without_complaint().await;
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lanes_notice_a_cut_network_and_return_when_it_is_mended() {
+async fn lanes_detect_a_cut_network_and_reconnect() {
     let server = TestServer::start().await;
     let Some(browser) = open(&server, "break").await else { return };
     browser.click("#break .breaker button").await;
@@ -61,7 +61,7 @@ async fn lanes_notice_a_cut_network_and_return_when_it_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_interval_replaces_the_sleep_that_is_under_way_and_figures_are_reset() {
+async fn new_interval_replaces_the_current_sleep_and_figures_can_be_reset() {
     let server = TestServer::start().await;
     let Some(browser) = Browser::open(server.address).await else { return };
     quiet(&browser).await;

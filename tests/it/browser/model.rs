@@ -103,6 +103,10 @@ async fn model_runs_in_a_report_on_its_own_and_in_the_sandbox() {
     for address in [served, format!("file://{}", path.display())] {
         soon(browser.client.goto(&address)).await.expect("a page");
         browser.until("return !!document.querySelector('#model .verdict')?.textContent").await;
+        // It begins with the workload and the recommendation of the report.
+        let same = "const of = (css) => document.querySelector(css).textContent.toLowerCase();
+            return of('#decision .strong').startsWith(`recommendation: ${of('#model .verdict').split(',')[0]}`)";
+        browser.until(same).await;
         // Links within the report leave the workload alone; a change of it goes to the address.
         browser.run("location.hash = '#what-if'; return true").await;
         browser.run("document.querySelector('#model-is_tls, #model .check input').click()").await;

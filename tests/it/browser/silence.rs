@@ -1,4 +1,4 @@
-//! A connection that is open and dead: the page shows it as silent, not as connected.
+//! A half-open connection: the page shows it as silent, not as connected.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -13,7 +13,7 @@ async fn frozen_server_makes_every_lane_silent_until_it_continues() {
     let Some(browser) = Browser::open(server.address).await else { return };
     let page = format!("http://{}/?topic=room&heartbeat=1", server.address);
     soon(browser.client.goto(&page)).await.expect("a page");
-    // Idle, but for heartbeats: a lane that does not see them would fall silent here.
+    // Only heartbeats are sent: a lane that misses them would become silent here.
     browser.keys("#rate", "\u{E011}").await;
     browser.until_all(".state", |state| state == "connected").await;
     let watch = "window.silent = new Set();

@@ -1,4 +1,4 @@
-//! HTTP/2 in bytes: frames that are sent as they are, valid or not, and read one by one.
+//! HTTP/2 in bytes: sends frames unchanged, valid or not, and reads them one by one.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ pub fn opening(window: u32) -> Vec<u8> {
 
 /// The preface of a client whose flow control never stops the server.
 pub fn opening_without_flow_control() -> Vec<u8> {
-    // A connection begins with 65,535 bytes, whatever the settings.
+    // The window of a connection is 65,535 bytes at first, independent of the settings.
     let more = (WINDOW_MAX - 65_535).to_be_bytes();
     [opening(WINDOW_MAX), frame(WINDOW_UPDATE, 0, 0, &more)].concat()
 }
@@ -71,18 +71,26 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// True for a ping that requires an answer.
+    pub fn is_ping(&self) -> bool {
+        self.kind == PING && self.flags & ACK == 0
+    }
 }
 
 /// The next frame.
 pub async fn next_frame(io: &mut (impl AsyncRead + Unpin)) -> Frame {
     let mut head = [0; 9];
     soon(io.read_exact(&mut head)).await.expect("a frame");
-    let [l1, l2, l3, kind, _flags, s1, s2, s3, s4] = head;
+    let [l1, l2, l3, kind, flags, s1, s2, s3, s4] = head;
     let mut payload = vec![0; u32::from_be_bytes([0, l1, l2, l3]) as usize];
     soon(io.read_exact(&mut payload)).await.expect("a whole frame");
-    Frame { kind, stream: u32::from_be_bytes([s1, s2, s3, s4]), payload }
+    Frame { kind, flags, stream: u32::from_be_bytes([s1, s2, s3, s4]), payload }
 }
 
 /// A client that sends as much data as the windows of the server allow (RFC 9113, section 6.9).

@@ -4,6 +4,7 @@ pub mod http2;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod raw;
+pub mod relay;
 mod scrape;
 
 use std::future::Future;
@@ -11,10 +12,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use poll_vs_push::app::{ApiError, App, ServerConfig};
 use poll_vs_push::client::{Dialer, HttpConnection, HttpResponse};
-use poll_vs_push::message::{Cursor, Stored, TopicName};
+use poll_vs_push::message::{Cursor, Message, ReadResult, Stored, TopicName};
 use poll_vs_push::server::Server;
 use poll_vs_push::transport::{SubscribeOptions, Subscriber, Update};
 use poll_vs_push::variant::{Transport, Variant};
@@ -47,15 +49,33 @@ pub fn room() -> TopicName {
     "room".parse().expect("a good name")
 }
 
+/// The variant of this name.
+pub fn variant(name: &str) -> Variant {
+    name.parse().expect("a variant")
+}
+
+/// Every transport, and those that HTTP/2 offers over HTTP/2 too.
+pub fn variants_with_http2() -> Vec<Variant> {
+    let by_http2 = ["short-polling+h2", "long-polling+h2", "sse+h2", "ndjson+h2"].map(variant);
+    Transport::ALL.map(Variant::from).into_iter().chain(by_http2).collect()
+}
+
+/// The texts of the messages in the result of a read.
+pub fn texts(result: &ReadResult) -> Vec<String> {
+    let text = |json: &Bytes| serde_json::from_slice::<Message>(json).expect("a message").text;
+    result.messages.iter().map(text).collect()
+}
+
 /// The JSON of a new message.
-pub fn draft(text: &str) -> String {
+pub fn new_message(text: &str) -> String {
     serde_json::json!({ "sender": "A", "text": text }).to_string()
 }
 
 /// Publishes to [`room`], as any client does.
 pub async fn publish(http: &mut HttpConnection, text: &str) {
     let path = format!("/topics/{}/messages", room());
-    let answer = http.request(Method::POST, &path, draft(text).into()).await.expect("an answer");
+    let answer =
+        http.request(Method::POST, &path, new_message(text).into()).await.expect("an answer");
     assert_eq!(answer.status, StatusCode::CREATED);
 }
 
@@ -113,7 +133,7 @@ impl TestServer {
     }
 
     pub async fn try_publish(&self, topic: &str, text: &str) -> Result<Stored, ApiError> {
-        self.app.publish(&topic.parse().expect("a good name"), draft(text).as_bytes()).await
+        self.app.publish(&topic.parse().expect("a good name"), new_message(text).as_bytes()).await
     }
 
     /// A cursor in this server's epoch.
@@ -185,13 +205,13 @@ impl Reader {
         Reader(soon(Subscriber::connect(variant, dialer, options)).await.expect("subscribes"))
     }
 
-    /// What the server says next.
+    /// The next update.
     pub async fn next(&mut self) -> Update {
         soon(self.0.next()).await.expect("an answer")
     }
 
-    /// What the server says until there are `count` messages, all in one.
-    pub async fn hear(&mut self, count: usize) -> Update {
+    /// All updates until there are `count` messages, merged into one.
+    pub async fn receive(&mut self, count: usize) -> Update {
         let mut all = Update::default();
         while all.messages.len() < count {
             let received = self.next().await;
@@ -206,7 +226,7 @@ impl Reader {
     /// The texts of the next `count` messages, of which none may be lost.
     pub async fn texts(&mut self, count: usize) -> Vec<String> {
         let before = self.cursor().offset;
-        let received = self.hear(count).await;
+        let received = self.receive(count).await;
         assert_eq!((received.gap, received.reset), (0, false));
         let offsets: Vec<u64> = received.messages.iter().map(|message| message.offset).collect();
         let in_order: Vec<u64> = (before + 1..).take(count).collect();

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["scenario", "feed", "client"],
     &["packet_link"],
     &["message", "variant", "measure", "units", "statistics", "tls", "usage"],
-    &["text", "header_list", "private"],
+    &["text", "header_list", "private_files"],
 ];
 
 /// The path of a module without `crate`: `["feed", "store"]`, empty for the root.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ::redb::StorageBackend;
 
 use super::StoreError;
-use crate::private;
+use crate::private_files;
 
 /// The name of the file within the directory that `--data` names.
 const FILE_NAME: &str = "feed.redb";
@@ -42,9 +42,9 @@ impl FeedFile {
             file: path.display().to_string(),
             why: error.to_string(),
         };
-        private::create_directory(directory).map_err(unreadable)?;
-        private::warn_if_exposed(&path);
-        let mut options = private::creating();
+        private_files::create_directory(directory).map_err(unreadable)?;
+        private_files::warn_if_exposed(&path);
+        let mut options = private_files::creating();
         options.read(true).write(true).truncate(false);
         FeedFile::take(options.open(&path).map_err(unreadable)?, &path, durability)
     }
@@ -83,7 +83,7 @@ impl FeedFile {
         &self.path
     }
 
-    /// From now on a commit waits for the disk, whatever the durability.
+    /// From now on every commit is synced to the disk, at any durability.
     pub fn sync_from_now_on(&self) {
         self.syncs.store(true, Relaxed);
     }

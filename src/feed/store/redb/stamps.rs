@@ -1,7 +1,8 @@
-//! The stamps by which messages expire: the order of a topic's stamps is that of its offsets, also
-//! after the clock was set back.
+//! The timestamps by which messages expire. The timestamps of a topic are kept in the order of its
+//! offsets, even after the clock was set back.
 //!
-//! A message stamped in the future would otherwise keep itself and its successors from expiring.
+//! Otherwise a message with a future timestamp would prevent the expiry of itself and its
+//! successors.
 
 use std::ops::RangeInclusive;
 
@@ -13,11 +14,11 @@ use crate::message::Offset;
 pub type Messages<'a> = Table<'a, Key, (u64, &'static [u8])>;
 type Key = (u32, Offset);
 
-/// A message whose stamp is to change, and its new stamp.
+/// A message and its new timestamp.
 type Late = (Key, u64, Vec<u8>);
 
-/// Sets the stamps of the newest messages of `topic` to `now` where they are later. The stamps
-/// before them must be in order. Returns whether there were any.
+/// Sets the timestamps of the newest messages of `topic` to `now` if they are later. The earlier
+/// timestamps must be in order. Returns whether any was changed.
 pub fn clamp(
     messages: &mut Messages<'_>,
     topic: RangeInclusive<Key>,
@@ -35,7 +36,8 @@ pub fn clamp(
     write(messages, late)
 }
 
-/// Sets each stamp of `topic` to the earliest of its own, those of all later messages, and `now`.
+/// Sets each timestamp of `topic` to the earliest of its own, those of all later messages, and
+/// `now`.
 pub fn order(
     messages: &mut Messages<'_>,
     topic: RangeInclusive<Key>,

@@ -34,7 +34,7 @@ pub enum Command {
 pub struct Append {
     pub topic: TopicName,
     pub tail: Arc<Tail>,
-    pub draft: NewMessage,
+    pub new_message: NewMessage,
     pub reply: oneshot::Sender<Result<Offset, StoreError>>,
 }
 
@@ -77,12 +77,14 @@ impl Writer {
     fn append(&mut self, group: Vec<Append>) {
         let retention = self.retention;
         let mut rest = Vec::with_capacity(group.len());
-        let mut drafts = Vec::with_capacity(group.len());
-        for Append { topic, tail, draft, reply } in group {
-            drafts.push((topic, draft));
+        let mut new_messages = Vec::with_capacity(group.len());
+        for Append { topic, tail, new_message, reply } in group {
+            new_messages.push((topic, new_message));
             rest.push((tail, reply));
         }
-        match self.attempt(|archive, rows| archive.append(rows, drafts.into_iter(), retention)) {
+        match self
+            .attempt(|archive, rows| archive.append(rows, new_messages.into_iter(), retention))
+        {
             Ok(all_written) => {
                 for ((tail, reply), written) in rest.into_iter().zip(all_written) {
                     tail.push(written.offset, written.stored_at, written.message);
@@ -167,7 +169,7 @@ fn gather(
     let mut next = Some(first);
     while let Some(command) = next {
         let Command::Append(append) = command else { return (group, Some(command)) };
-        bytes += append.draft.text.len();
+        bytes += append.new_message.text.len();
         group.push(append);
         if group.len() >= GROUP_MESSAGES || bytes >= GROUP_BYTES {
             break;

@@ -27,7 +27,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 
 /// Logs a warning if others than the owner have any permission on a file.
 pub fn warn_if_exposed(path: &Path) {
-    // Whoever opens the file reports that it cannot be opened.
+    // The error is reported when the file is opened.
     let Ok(metadata) = std::fs::metadata(path) else { return };
     let mode = metadata.permissions().mode();
     if mode & NOT_OWNER != 0 {

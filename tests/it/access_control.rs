@@ -17,7 +17,7 @@ use poll_vs_push::variant::{Transport, Variant};
 
 use crate::child::{ChildServer, PROGRAM};
 use crate::socketio::too_many_connections;
-use crate::support::{Raw, Reader, TestServer, draft, options, soon};
+use crate::support::{Raw, Reader, TestServer, new_message, options, soon};
 
 const KEY: &str = "a key of thirty-two bytes or more";
 
@@ -59,8 +59,8 @@ fn bearer(token: &str) -> HeaderMap {
 
 #[tokio::test]
 async fn every_transport_requires_a_valid_token() {
-    let guarded = TokenServer::start().await;
-    let server = &guarded.server;
+    let protected = TokenServer::start().await;
+    let server = &protected.server;
     server.publish("one").await;
     for transport in Transport::ALL {
         let begin = Some(server.at(0));
@@ -71,21 +71,21 @@ async fn every_transport_requires_a_valid_token() {
         };
         soon(connect(&HeaderMap::new())).await.expect_err("no token");
         soon(connect(&bearer("a.b.c"))).await.expect_err("no token of ours");
-        soon(connect(&bearer(&guarded.token("other", "*")))).await.expect_err("another topic's");
-        let dialer = server.dialer().with_headers(&bearer(&guarded.token("ro*", "")));
+        soon(connect(&bearer(&protected.token("other", "*")))).await.expect_err("another topic's");
+        let dialer = server.dialer().with_headers(&bearer(&protected.token("ro*", "")));
         let mut reader = Reader::connect(transport, dialer, options(begin)).await;
         assert_eq!(reader.texts(1).await, ["one"], "{transport}");
     }
     assert!(server.scrape().await.get(r#"poll_vs_push_refused_total{reason="token"}"#) >= 3.0);
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 /// RFC 9110, section 11.1.
 #[tokio::test]
 async fn scheme_of_a_token_is_case_insensitive_on_every_route() {
-    let guarded = TokenServer::start().await;
-    let token = guarded.token("*", "*");
-    let body = draft("hi");
+    let protected = TokenServer::start().await;
+    let token = protected.token("*", "*");
+    let body = new_message("hi");
     let length = format!("content-length: {}\r\n", body.len());
     let upgrade = Raw::upgrade_headers();
     let mut requests = vec![
@@ -111,7 +111,7 @@ async fn scheme_of_a_token_is_case_insensitive_on_every_route() {
             ("Bearerx ", false),
             ("", false),
         ] {
-            let mut raw = Raw::connect(guarded.server.address).await;
+            let mut raw = Raw::connect(protected.server.address).await;
             raw.send(format!(
                 "{method} {path} HTTP/1.1\r\nhost: localhost\r\n\
                  authorization: {scheme}{token}\r\n{headers}\r\n{body}"
@@ -125,14 +125,14 @@ async fn scheme_of_a_token_is_case_insensitive_on_every_route() {
             assert!(is_expected, "{method} {path} with '{scheme}': {status}");
         }
     }
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 /// The path itself and a path below it.
 #[tokio::test]
 async fn socket_io_requires_a_token_on_every_path() {
-    let guarded = TokenServer::start().await;
-    let token = guarded.token("*", "*");
+    let protected = TokenServer::start().await;
+    let token = protected.token("*", "*");
     for path in ["/socket.io", "/socket.io/", "/socket.io/room"] {
         for (transport, headers, admitted) in
             [("polling", String::new(), 200), ("websocket", Raw::upgrade_headers(), 101)]
@@ -140,7 +140,7 @@ async fn socket_io_requires_a_token_on_every_path() {
             let path = format!("{path}?EIO=4&transport={transport}");
             for (path, status) in [(path.clone(), 401), (format!("{path}&token={token}"), admitted)]
             {
-                let mut raw = Raw::connect(guarded.server.address).await;
+                let mut raw = Raw::connect(protected.server.address).await;
                 raw.get(&path, &headers).await;
                 assert_eq!(raw.response_without_body().await.status, status, "{path}");
             }
@@ -148,42 +148,42 @@ async fn socket_io_requires_a_token_on_every_path() {
     }
     // Every request was counted, except the rejected ones.
     for transport in [Transport::SocketioPolling, Transport::SocketioWebsocket] {
-        assert_eq!(guarded.server.app.metrics.of(transport).requests.get(), 3, "{transport}");
+        assert_eq!(protected.server.app.metrics.of(transport).requests.get(), 3, "{transport}");
     }
-    let answer = guarded.server.get("/socket.iox?EIO=4&transport=polling").await;
+    let answer = protected.server.get("/socket.iox?EIO=4&transport=polling").await;
     assert_eq!(answer.status, 404);
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 #[tokio::test]
 async fn publishing_requires_its_own_permission() {
-    let guarded = TokenServer::start().await;
-    let server = &guarded.server;
+    let protected = TokenServer::start().await;
+    let server = &protected.server;
     let post = async |token: &str| {
         let path = format!("/topics/room/messages?token={token}");
-        server.post(&path, draft("hi")).await.status.as_u16()
+        server.post(&path, new_message("hi")).await.status.as_u16()
     };
-    assert_eq!(server.post("/topics/room/messages", draft("hi")).await.status, 401);
-    assert_eq!(post(&guarded.token("*", "other")).await, 403);
-    assert_eq!(post(&guarded.token("", "room")).await, 201);
+    assert_eq!(server.post("/topics/room/messages", new_message("hi")).await.status, 401);
+    assert_eq!(post(&protected.token("*", "other")).await, 403);
+    assert_eq!(post(&protected.token("", "room")).await, 201);
 
     let mut raw = Raw::connect(server.address).await;
-    let token = guarded.token("room", "other");
+    let token = protected.token("room", "other");
     raw.get(&format!("/topics/room/ws?token={token}"), &Raw::upgrade_headers()).await;
     assert_eq!(raw.answer().await.status, 101);
     raw.event().await;
-    raw.send_frame(0x81, draft("hi").as_bytes()).await;
+    raw.send_frame(0x81, new_message("hi").as_bytes()).await;
     let refusal = raw.event().await;
     assert!(refusal["error"].as_str().expect("an error").contains("publish"), "{refusal}");
     drop(raw);
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 #[tokio::test]
 async fn browser_websocket_sends_its_token_as_a_subprotocol() {
-    let guarded = TokenServer::start().await;
-    let mut raw = Raw::connect(guarded.server.address).await;
-    let token = guarded.token("room", "room");
+    let protected = TokenServer::start().await;
+    let mut raw = Raw::connect(protected.server.address).await;
+    let token = protected.token("room", "room");
     let offer = format!("sec-websocket-protocol: poll-vs-push, token.{token}\r\n");
     raw.get("/topics/room/ws", &(Raw::upgrade_headers() + &offer)).await;
     let answer = raw.answer().await;
@@ -194,36 +194,36 @@ async fn browser_websocket_sends_its_token_as_a_subprotocol() {
         (101, Some("poll-vs-push"))
     );
     drop(raw);
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 #[tokio::test]
 async fn expired_token_ends_the_subscription() {
-    let guarded = TokenServer::start().await;
+    let protected = TokenServer::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = Some((now + Duration::from_secs(2)).as_secs());
-    let token = guarded.key.sign(&Claims { exp, ..claims("room", "") });
-    let mut raw = Raw::connect(guarded.server.address).await;
+    let token = protected.key.sign(&Claims { exp, ..claims("room", "") });
+    let mut raw = Raw::connect(protected.server.address).await;
     raw.get(&format!("/topics/room/ws?token={token}"), &Raw::upgrade_headers()).await;
     assert_eq!(raw.answer().await.status, 101);
     assert_eq!(raw.closed_with().await, 1008);
     let path = format!("/topics/room/poll?token={token}");
-    assert_eq!(guarded.server.get(&path).await.status, 401);
-    guarded.server.stop().await;
+    assert_eq!(protected.server.get(&path).await.status, 401);
+    protected.server.stop().await;
 }
 
 /// After the token has expired, the server writes nothing that waits for the client.
 #[tokio::test]
 async fn expired_token_ends_a_session_before_its_next_write() {
-    let guarded = TokenServer::start().await;
+    let protected = TokenServer::start().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let exp = now + Duration::from_secs(2);
-    let token = guarded.key.sign(&Claims { exp: Some(exp.as_secs()), ..claims("room", "") });
-    let mut http = guarded.server.http();
+    let token = protected.key.sign(&Claims { exp: Some(exp.as_secs()), ..claims("room", "") });
+    let mut http = protected.server.http();
     let path = "/socket.io/?EIO=4&transport=polling";
     let opened = soon(http.get(&format!("{path}&token={token}"))).await.expect("a session");
     let opened: serde_json::Value = serde_json::from_slice(&opened[1..]).expect("JSON");
-    let (session, lasting) = (opened["sid"].as_str().expect("an id"), guarded.token("room", ""));
+    let (session, lasting) = (opened["sid"].as_str().expect("an id"), protected.token("room", ""));
     let path = format!("{path}&sid={session}&token={lasting}");
     http.post(&path, "40".into()).await.expect("taken");
     soon(http.get(&path)).await.expect("connected");
@@ -231,7 +231,7 @@ async fn expired_token_ends_a_session_before_its_next_write() {
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(soon(http.get(&path)).await.expect("an answer"), "41");
     http.get(&path).await.expect_err("the session has ended");
-    guarded.server.stop().await;
+    protected.server.stop().await;
 }
 
 #[tokio::test]
@@ -276,6 +276,41 @@ async fn other_origins_are_rejected_unless_listed() {
     for name in ["authorization", "content-type", "if-none-match", "last-event-id"] {
         assert!(allowed.split(", ").any(|it| it == name), "{name}: {allowed}");
     }
+    server.stop().await;
+}
+
+/// A default port equals none, and case makes no difference (RFC 9110, section 4.2.3).
+#[tokio::test]
+async fn own_origin_is_compared_in_normal_form() {
+    let names = vec!["example.com".to_owned()];
+    let server = TestServer::with(|config| config.allow_host = names).await;
+    let ask = async |origin: &str, host: &str| {
+        let mut raw = Raw::connect(server.address).await;
+        let head = "GET /topics/room/poll HTTP/1.1";
+        raw.send(format!("{head}\r\nhost: {host}\r\norigin: {origin}\r\n\r\n")).await;
+        raw.response_without_body().await.status
+    };
+    for (origin, host) in [
+        ("http://example.com", "example.com:80"),
+        ("http://example.com:80", "example.com"),
+        ("HTTP://EXAMPLE.com", "example.COM"),
+        ("https://example.com", "example.com:443"),
+        ("http://[::1]:3030", "[::1]:3030"),
+        ("http://127.0.0.1:3030", "127.0.0.1:3030"),
+    ] {
+        assert_eq!(ask(origin, host).await, 200, "{origin} at {host}");
+    }
+    for (origin, host) in [
+        ("http://example.com:81", "example.com:80"),
+        ("http://example.com:443", "example.com"),
+        ("http://www.example.com", "example.com"),
+        ("http://localhost", "127.0.0.1"),
+        ("null", "example.com"),
+    ] {
+        assert_eq!(ask(origin, host).await, 403, "{origin} at {host}");
+    }
+    // A name that is not listed, although it is the page's own: DNS rebinding.
+    assert_eq!(ask("http://evil.example", "evil.example").await, 421);
     server.stop().await;
 }
 
@@ -365,7 +400,7 @@ async fn logs_contain_neither_token_nor_key_at_any_level() {
 }
 
 #[tokio::test]
-async fn files_with_messages_are_private_and_exposed_keys_are_warned_of() {
+async fn files_with_messages_are_private_and_exposed_keys_cause_a_warning() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     let mode = |path: &Path| std::fs::metadata(path).expect("it exists").permissions().mode();
