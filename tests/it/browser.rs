@@ -78,10 +78,10 @@ async fn messages_arrive_in_every_lane_and_counters_match_the_server() {
                 browser.counts(".messages").await,
             ];
             let scrape = server.scrape().await;
-            let agree = page[0].keys().all(|way| {
-                let of = |name: &str| scrape.of(name, way) as u64;
+            let agree = page[0].keys().all(|transport| {
+                let of = |name: &str| scrape.of(name, transport) as u64;
                 let theirs = ["requests_total", "empty_answers_total", "deliveries_total"].map(of);
-                theirs == [page[0][way], page[1][way], page[2][way]]
+                theirs == [page[0][transport], page[1][transport], page[2][transport]]
             });
             if agree {
                 return page;
@@ -109,7 +109,7 @@ async fn controls_change_rate_round_trip_and_lanes() {
     assert_eq!(browser.counts(".messages").await, before);
     browser.click("#pause").await;
     settle(&browser, &server, "two").await;
-    let two_more = before.into_iter().map(|(way, count)| (way, count + 2)).collect();
+    let two_more = before.into_iter().map(|(transport, count)| (transport, count + 2)).collect();
     browser.until_counts(".messages", |counts| *counts == two_more).await;
 
     browser.click("#lane-sse .plug").await;
@@ -123,7 +123,8 @@ async fn controls_change_rate_round_trip_and_lanes() {
     connected(&browser).await;
     // The lane that was disconnected has received the messages that it missed.
     settle(&browser, &server, "three").await;
-    let gained = |counts: &BTreeMap<String, u64>, way| counts[way] - two_more[way];
+    let gained =
+        |counts: &BTreeMap<String, u64>, transport| counts[transport] - two_more[transport];
     let same_gain = |counts: &BTreeMap<_, _>| gained(counts, "sse") == gained(counts, "websocket");
     browser.until_counts(".messages", same_gain).await;
 
@@ -161,9 +162,12 @@ async fn message_text_is_never_interpreted_as_markup() {
     assert_eq!(log.matches(MARKUP).count(), 3, "{log}");
     until_all_have_heard(&browser, &format!("{MARKUP}: <b>")).await;
     // The last response of a short poll may be empty.
-    for way in ["long-polling", "websocket", "sse", "socketio-websocket"] {
-        browser.click(&format!("#lane-{way} .wire")).await;
-        assert!(browser.text(&format!("#lane-{way} .wire-view")).await.contains("<b>"), "{way}");
+    for transport in ["long-polling", "websocket", "sse", "socketio-websocket"] {
+        browser.click(&format!("#lane-{transport} .wire")).await;
+        assert!(
+            browser.text(&format!("#lane-{transport} .wire-view")).await.contains("<b>"),
+            "{transport}"
+        );
     }
     let made = "return document.querySelectorAll('main script, main img, main a').length";
     assert_eq!(browser.run(made).await, 0);
@@ -218,8 +222,8 @@ async fn windows_exchange_messages_and_share_six_connections() {
 
     // Two windows use four connections, the limit that the page sets itself of the browser's six.
     browser.one_more_window(server.address).await;
-    let waits = "return ['long-polling', 'sse'].every((way) => document
-        .querySelector(`#lane-${way} .state`).textContent.startsWith('waits: 4 of'))";
+    let waits = "return ['long-polling', 'sse'].every((transport) => document
+        .querySelector(`#lane-${transport} .state`).textContent.startsWith('waits: 4 of'))";
     browser.until(waits).await;
     assert_eq!(server.waiting(Transport::Sse), 2);
     browser.keys(".chat-form .text", "hello from the third").await;

@@ -122,7 +122,7 @@ export class BreakIt {
       this.#seen.set(lane.id, { state: stateOf(lane), list });
       const name = element("th", { scope: "row" }, lane.label);
       const row = element("tr", {}, name, element("td", {}, list));
-      row.style.setProperty("--way", `var(--${lane.id})`);
+      row.style.setProperty("--color", `var(--${lane.id})`);
       return row;
     });
     table.tBodies[0].replaceChildren(...rows);

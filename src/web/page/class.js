@@ -13,7 +13,7 @@ import { serverSentEvents } from "./sse.js";
 import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
-const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents];
+const TRANSPORTS = [shortPolling, longPolling, webSocket, serverSentEvents];
 const REPORT_EVERY_MS = 2000;
 const REPORT_TIMEOUT_MS = 10_000;
 const DELAYS_MAX = 500;
@@ -36,7 +36,8 @@ function join(team) {
   byId("join").hidden = true;
   byId("lanes").hidden = false;
   byId("team-title").replaceChildren(element("bdi", {}, team));
-  const lanes = WAYS.map((way) => new Lane(way, `class-${team}`, settings, board));
+  const topic = `class-${team}`;
+  const lanes = TRANSPORTS.map((transport) => new Lane(transport, topic, settings, board));
   const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), () => {}));
   board.addEventListener("received", ({ detail: { lane, entry } }) => {
     const list = (delays[lane.id] ??= []);

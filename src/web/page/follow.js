@@ -7,12 +7,13 @@ export function stepsOf(lane, entry) {
   const stored = { at: entry.publishedAt, place: "Server", text: "stores the message" };
   const arrival = lane.track.arrivals.get(entry.key);
   if (!arrival) return [stored, { at: null, place: "Server", text: "keeps it" }];
-  const ask = lane.track.asks.findLast((ask) => ask.leftAt === arrival.leftAt);
+  const request = lane.track.requests.findLast((request) => request.leftAt === arrival.leftAt);
   const steps = [stored];
-  if (ask && ask.messages !== undefined) {
-    steps.push({ at: ask.sentAt, place: "Browser", text: "sends the request that will fetch it" });
-    steps.push({ at: ask.atServerAt, place: "Server", text: "receives the request" });
-    const isHeld = ask.atServerAt < entry.publishedAt;
+  if (request && request.messages !== undefined) {
+    const { sentAt } = request;
+    steps.push({ at: sentAt, place: "Browser", text: "sends the request that will fetch it" });
+    steps.push({ at: request.atServerAt, place: "Server", text: "receives the request" });
+    const isHeld = request.atServerAt < entry.publishedAt;
     const text = isHeld ? "answers the request that it held" : "answers at once";
     steps.push({ at: arrival.leftAt, place: "Server", text });
   } else {

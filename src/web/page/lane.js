@@ -180,13 +180,13 @@ export class Lane {
   }
 
   /** A request enters the simulated link. */
-  asks() {
-    return this.track.add("asks", { sentAt: now() });
+  startRequest() {
+    return this.track.add("requests", { sentAt: now() });
   }
 
   /** A request has crossed the simulated link and is sent. */
-  sends(ask) {
-    ask.atServerAt = now();
+  requestArrived(request) {
+    request.atServerAt = now();
     this.counters.requests += 1;
   }
 
@@ -201,7 +201,7 @@ export class Lane {
   }
 
   /** Handles the response to a poll; it left the server at `leftAt`. */
-  takes({ epoch, cursor, messages, gap, reset }, leftAt) {
+  receiveBatch({ epoch, cursor, messages, gap, reset }, leftAt) {
     this.#markConnected();
     if (gap) this.#misses(gap);
     if (reset) this.#isReset();

@@ -29,7 +29,7 @@ export class LaneView {
     this.#headingId = headingId;
     const node = this.#node;
     node.id = `lane-${lane.id}`;
-    node.style.setProperty("--way", `var(--${lane.id})`);
+    node.style.setProperty("--color", `var(--${lane.id})`);
     node.querySelector("h3").textContent = lane.label;
     node.querySelector(".waits").textContent = lane.transport.waits;
     for (const [name, label] of COUNTERS) {

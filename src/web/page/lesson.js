@@ -26,8 +26,8 @@ const own = `lesson-${Array.from(crypto.getRandomValues(new Uint8Array(6)), (byt
 const topic = new URLSearchParams(location.search).get("topic") ?? own;
 
 const quiet = { rate: 0, roundTripMs: 400, pollIntervalMs: 2000, heartbeatMs: 5000 };
-const scene = (id, ways, senders, presets = {}) =>
-  new Scene(id, ways, { topic, settings, senders, presets: { ...quiet, ...presets } });
+const scene = (id, transports, senders, presets = {}) =>
+  new Scene(id, transports, { topic, settings, senders, presets: { ...quiet, ...presets } });
 settings.set("rate", 0);
 const broken = { rate: 1, roundTripMs: 100, pollIntervalMs: 1000, heartbeatMs: 2000 };
 const scenes = [

@@ -6,7 +6,7 @@
 //                response and the next request waits for that request.
 // What it costs: a request and a response for each message, or for each batch of messages.
 
-import { ask } from "./polling.js";
+import { poll } from "./polling.js";
 
 const HOLD_S = 25;
 
@@ -21,7 +21,7 @@ export const longPolling = {
       // A response is the only heartbeat, so shorter heartbeats need shorter waits.
       const wait = Math.min(HOLD_S, lane.settings.heartbeatMs / 200);
       // Here the server waits.
-      await ask(lane, "long-poll", { wait }, wait * 1000, signal);
+      await poll(lane, "long-poll", { wait }, wait * 1000, signal);
     }
   },
 };

@@ -22,14 +22,14 @@ import { serverSentEvents } from "./sse.js";
 import { watchTheme } from "./theme.js";
 import { webSocket } from "./websocket.js";
 
-const WAYS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
+const TRANSPORTS = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const TEXTS_EVERY_MS = 250;
 /** 30 frames a second are enough for 100 pixels a second; fewer if nothing moves. */
 const FRAME_MS = { moving: 30, still: 200 };
 
 const topic = new URLSearchParams(location.search).get("topic") ?? "live";
 const board = new Board();
-const lanes = WAYS.map((way) => new Lane(way, topic, settings, board));
+const lanes = TRANSPORTS.map((transport) => new Lane(transport, topic, settings, board));
 const race = new Race(board, lanes);
 const views = lanes.map((lane) => new LaneView(lane, byId("lane-list"), (key) => race.select(key)));
 

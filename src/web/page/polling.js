@@ -8,25 +8,25 @@ import { TOKEN_HINT, withToken } from "./token.js";
  * Requests the messages after the lane's cursor from `route`, which responds within `waitMs`, and
  * passes them to the lane.
  */
-export async function ask(lane, route, query, waitMs, signal) {
+export async function poll(lane, route, query, waitMs, signal) {
   const path = lane.path(route, query);
-  const ask = lane.asks();
+  const request = lane.startRequest();
   lane.link.renew();
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
   await lane.link.up();
   signal.throwIfAborted();
-  lane.sends(ask);
+  lane.requestArrived(request);
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
   const [response, body] = await request(path, signal).catch(async (error) => {
     // A failure is lost on a link that is cut, as a response is.
     await lane.link.down();
     throw error;
   });
-  ask.leftAt = now();
+  request.leftAt = now();
   await lane.link.down();
   signal.throwIfAborted();
   lane.expects(null);
-  ask.doneAt = now();
+  request.doneAt = now();
 
   const head = { up: requestHead("GET", path), down: responseHead(response) };
   lane.counts(head.up.bytes, head.down.bytes + utf8Bytes(body));
@@ -34,9 +34,9 @@ export async function ask(lane, route, query, waitMs, signal) {
   if (response.status === 401) throw new Error(`401 ${body}; ${TOKEN_HINT}`);
   if (!response.ok) throw new Error(`${response.status} ${body}`);
   const batch = JSON.parse(body);
-  ask.messages = batch.messages.length;
+  request.messages = batch.messages.length;
   if (batch.messages.length === 0) lane.counters.emptyAnswers += 1;
-  lane.takes(batch, ask.leftAt);
+  lane.receiveBatch(batch, request.leftAt);
 }
 
 async function request(path, signal) {

@@ -16,7 +16,7 @@ export class Race {
       const figure = element("td", { className: "number" });
       const name = element("th", { scope: "row" }, lane.label);
       const row = element("tr", {}, name, element("td", {}, bar), figure);
-      row.style.setProperty("--way", `var(--${lane.id})`);
+      row.style.setProperty("--color", `var(--${lane.id})`);
       byId("race-rows").append(row);
       this.#rows.set(lane.id, { bar, figure });
     }

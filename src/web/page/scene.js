@@ -28,17 +28,17 @@ export class Scene {
   #selected = null;
   #headingId;
 
-  /** `ways` race in the section `id`; `presets` are settings to be made when it is entered. */
-  constructor(id, ways, { topic, settings, presets, senders }) {
+  /** `transports` race in the section `id`; `presets` are settings applied on entering it. */
+  constructor(id, transports, { topic, settings, presets, senders }) {
     this.id = id;
     this.#settings = settings;
     this.#presets = presets;
     this.section = byId(id);
     this.#headingId = this.section.querySelector("h2").id;
-    this.lanes = ways.map((way) => new Lane(way, topic, settings, this.board));
+    this.lanes = transports.map((transport) => new Lane(transport, topic, settings, this.board));
     const node = (this.#node = fromTemplate("stage-template"));
     this.section.querySelector(".stage").append(node);
-    this.section.classList.toggle("one-lane", ways.length === 1);
+    this.section.classList.toggle("one-lane", transports.length === 1);
     const list = node.querySelector(".lane-list");
     this.#views = this.lanes.map((lane) => {
       const view = new LaneView(lane, list, (key) => this.select(key), this.#headingId);

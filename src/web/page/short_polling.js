@@ -5,7 +5,7 @@
 // What it costs: a request and a response every interval, however quiet the topic is.
 
 import { now, sleepUntil } from "./clock.js";
-import { ask } from "./polling.js";
+import { poll } from "./polling.js";
 
 export const shortPolling = {
   id: "short-polling",
@@ -15,7 +15,7 @@ export const shortPolling = {
 
   async subscribe(lane, signal) {
     for (;;) {
-      await ask(lane, "poll", {}, 0, signal);
+      await poll(lane, "poll", {}, 0, signal);
       // Here the browser waits.
       const pause = lane.track.add("pauses", { from: now() });
       // A new interval takes effect at once.

@@ -11,10 +11,10 @@ import { subprotocols } from "./token.js";
 export async function openSocket(lane, path, head, signal, handlers) {
   const { opened, received, closed, heartbeatMs } = handlers;
   await lane.link.connect();
-  const ask = lane.asks();
+  const request = lane.startRequest();
   await lane.link.up();
   signal.throwIfAborted();
-  lane.sends(ask);
+  lane.requestArrived(request);
   lane.expects(2 * heartbeatMs());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
@@ -22,12 +22,12 @@ export async function openSocket(lane, path, head, signal, handlers) {
   let stream;
   const ended = new Promise((_, reject) => {
     socket.onopen = async () => {
-      ask.leftAt = now();
+      request.leftAt = now();
       stream = lane.track.add("streams", { from: now() });
       await lane.link.down();
       if (signal.aborted) return;
       lane.expects(2 * heartbeatMs());
-      ask.doneAt = now();
+      request.doneAt = now();
       lane.counts(head.up.bytes, head.down.bytes);
       opened(socket);
     };

@@ -22,10 +22,10 @@ export const serverSentEvents = {
     const path = pathWithToken(lane.path("events", { heartbeat: heartbeatMs / 1000 }));
     const head = { up: requestHead("GET", path, "text/event-stream"), down: streamHead() };
     await lane.link.connect();
-    const ask = lane.asks();
+    const request = lane.startRequest();
     await lane.link.up();
     signal.throwIfAborted();
-    lane.sends(ask);
+    lane.requestArrived(request);
     lane.expects(2 * heartbeatMs);
     // An EventSource would reconnect by itself, with the last id, after the same delay for all
     // clients. It is closed at the first error, so that all lanes reconnect alike: with backoff,
@@ -35,12 +35,12 @@ export const serverSentEvents = {
     try {
       await new Promise((_, reject) => {
         source.onopen = async () => {
-          ask.leftAt = now();
+          request.leftAt = now();
           stream = lane.track.add("streams", { from: now() });
           await lane.link.down();
           if (signal.aborted) return;
           lane.expects(2 * heartbeatMs);
-          ask.doneAt = now();
+          request.doneAt = now();
           lane.counts(head.up.bytes, head.down.bytes);
         };
         source.onerror = async () => {

@@ -88,6 +88,6 @@ function row(id, label, delays, ranges) {
   const made = element("tr", {}, element("th", { scope: "row" }, label), ...cells,
     figure(count.toLocaleString("en")), figure(count ? showMs(median) : "–"),
     figure(count ? showMs(p99) : "–"));
-  made.style.setProperty("--way", `var(--${id})`);
+  made.style.setProperty("--color", `var(--${id})`);
   return made;
 }

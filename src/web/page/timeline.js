@@ -53,7 +53,7 @@ export class Timeline {
     this.#text("browser", 2, BOTTOM + 14, colour("soft"));
     this.#outages(view);
     this.#bars(view);
-    this.#asks(view);
+    this.#requests(view);
     this.#notes(view);
     this.#messages(view, board, selected);
   }
@@ -95,25 +95,26 @@ export class Timeline {
     };
     for (const pause of track.pauses) bar(pause.from, pause.to ?? now, BOTTOM);
     for (const stream of track.streams) bar(stream.from, stream.to ?? now, TOP);
-    for (const ask of track.asks) {
-      const end = ask.leftAt ?? ask.cutAt ?? now;
-      if (ask.atServerAt && end - ask.atServerAt > WAIT_MIN_MS) bar(ask.atServerAt, end, TOP);
+    for (const request of track.requests) {
+      const end = request.leftAt ?? request.cutAt ?? now;
+      const start = request.atServerAt;
+      if (start && end - start > WAIT_MIN_MS) bar(start, end, TOP);
     }
   }
 
-  #asks({ now, from, x }) {
+  #requests({ now, from, x }) {
     const pen = this.#pen;
     const laneColour = colour(this.#lane.id);
-    for (const ask of this.#lane.track.asks) {
-      if ((ask.doneAt ?? ask.cutAt ?? now) < from) continue;
+    for (const request of this.#lane.track.requests) {
+      if ((request.doneAt ?? request.cutAt ?? now) < from) continue;
       pen.strokeStyle = laneColour;
       pen.lineWidth = 1.75;
-      this.#crossing(ask.sentAt, ask.atServerAt ?? ask.cutAt, BOTTOM, TOP, now, x);
-      if (!ask.leftAt || ask.messages > 0) continue;
+      this.#crossing(request.sentAt, request.atServerAt ?? request.cutAt, BOTTOM, TOP, now, x);
+      if (!request.leftAt || request.messages > 0) continue;
       pen.strokeStyle = colour("soft");
       pen.lineWidth = 1.25;
       pen.setLineDash([3, 3]);
-      this.#crossing(ask.leftAt, ask.doneAt ?? ask.cutAt, TOP, BOTTOM, now, x);
+      this.#crossing(request.leftAt, request.doneAt ?? request.cutAt, TOP, BOTTOM, now, x);
       pen.setLineDash([]);
     }
   }

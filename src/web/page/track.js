@@ -4,7 +4,7 @@ const KEPT = 400;
 
 export class Track {
   /** Requests: {sentAt, atServerAt?, leftAt?, doneAt?, messages?}. */
-  asks = [];
+  requests = [];
   /** Waiting in the browser between two requests: {from, to?}. */
   pauses = [];
   /** Connections on which the server waits for messages: {from, to?}. */
@@ -32,7 +32,7 @@ export class Track {
 
   /** Ends everything that is in progress: the connection is lost. */
   cut(at) {
-    for (const ask of this.asks) ask.cutAt ??= ask.doneAt ? undefined : at;
+    for (const request of this.requests) request.cutAt ??= request.doneAt ? undefined : at;
     for (const span of [...this.pauses, ...this.streams, ...this.silences]) span.to ??= at;
   }
 }

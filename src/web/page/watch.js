@@ -31,7 +31,7 @@ const SHOW = {
     const texts = [name, String(repeat + 1), ...figures, requests];
     const row = element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, label)),
       ...texts.map((text) => element("td", {}, element("bdi", {}, text))));
-    row.style.setProperty("--way", `var(--${transport})`);
+    row.style.setProperty("--color", `var(--${transport})`);
     byId("cells").append(row);
     byId("cells").parentElement.hidden = false;
   },

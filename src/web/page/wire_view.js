@@ -17,7 +17,7 @@ const MEANINGS = [
   ["accept-language", "which languages the reader prefers"],
   ["accept", "which formats the client accepts"],
   ["sec-fetch", "context of the request: lets a server reject pages of other sites"],
-  ["sec-ch-ua", "which browser, in another way"],
+  ["sec-ch-ua", "which browser, in another format"],
   ["sec-websocket-key", "16 random bytes in base64, for sec-websocket-accept"],
   ["sec-websocket-accept", "SHA-1 of key and a fixed text: the server knows WebSocket"],
   ["sec-websocket-version", "the one version there is, RFC 6455"],

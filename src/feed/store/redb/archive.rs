@@ -1,4 +1,5 @@
-//! What is in the file: the tables, and how they are read and written. No threads and no waiting.
+//! The content of the file: the tables, and how they are read and written. No threads and no
+//! waiting.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -20,18 +21,18 @@ use crate::feed::log::{ReadLimit, Retention, unix_micros};
 use crate::feed::tail::encode;
 use crate::message::{Epoch, Message, NewMessage, Offset, TopicName};
 
-/// What the file says of itself: "format", "epoch", "boot".
+/// Properties of the file: "format", "epoch", "boot".
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
-/// Topic -> its number, the oldest offset kept, the head, bytes kept.
+/// Topic -> its number, the oldest stored offset, the head, stored bytes.
 const TOPICS: TableDefinition<&str, (u32, Offset, Offset, u64)> = TableDefinition::new("topics");
-/// Number of the topic, offset -> when it was stored (Unix time, microseconds), the message object.
+/// Number of the topic, offset -> time of storing (Unix time, microseconds), the message object.
 const MESSAGES: TableDefinition<(u32, Offset), (u64, &[u8])> = TableDefinition::new("messages");
 
-/// No topic gets this far; a larger head means that the file was not written by this program.
-/// JSON numbers are exact up to here in every client (RFC 8259, section 6).
+/// No topic reaches this offset; a larger head means that the file was not written by this program.
+/// Up to here JSON numbers are exact in every client (RFC 8259, section 6).
 const HEAD_MAX: Offset = (1 << 53) - 1;
 const FORMAT: &str = "poll-vs-push feed 1";
-/// Pages of the file that redb may hold in memory, bytes.
+/// Cache of redb, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// An open feed file.
@@ -51,11 +52,11 @@ pub struct Written {
 }
 
 impl Archive {
-    /// Opens a feed that is there, for reading what is in it; it is repaired if its last process
-    /// was killed, and else left as it is.
+    /// Opens an existing feed for reading. It is repaired if its last process was killed, and
+    /// otherwise not changed.
     ///
     /// # Errors
-    /// If another process has it, it is not a feed, or it is damaged.
+    /// If another process uses it, it is not a feed, or it is damaged.
     pub fn open_existing(directory: &Path) -> Result<Archive, StoreError> {
         Archive::open(&FeedFile::lock_existing(directory)?)
     }
@@ -76,7 +77,7 @@ impl Archive {
             }),
             None if archive.has_tables()? => Err(StoreError::UnknownFormat {
                 file: name(),
-                why: "a database of others".to_owned(),
+                why: "a database of another program".to_owned(),
             }),
             None => {
                 archive.write_about(&[
@@ -88,22 +89,21 @@ impl Archive {
         }
     }
 
-    /// Notes under which conditions the file is written from now on, and renews the epoch if
-    /// messages that were acknowledged may be gone: those of a feed that trusted the operating
-    /// system, which has since been started anew.
+    /// Records the durability of the following writes. Starts a new epoch if acknowledged messages
+    /// may be lost: if the previous durability was `os` and the machine has been restarted since.
     pub(super) fn begin_life(&self, durability: Durability) -> Result<(), StoreError> {
         let present = super::file::boot_id();
         if let Some(boot) = self.about("boot")?
             && !boot.is_empty()
             && boot != present
         {
-            warn!("the machine went down under `--durability os`: cursors begin anew");
+            warn!("the machine was restarted under `--durability os`: old cursors are reset");
             self.write_about(&[("epoch", &Epoch(rand::random()).to_string())])?;
         }
         self.write_about(&[("boot", if durability == Durability::Os { &present } else { "" })])
     }
 
-    /// Notes that everything is on the disk.
+    /// Records that everything is on the disk.
     pub(super) fn end_life(&self) -> Result<(), StoreError> {
         self.write_about(&[("boot", "")])
     }
@@ -132,7 +132,7 @@ impl Archive {
         write.commit().map_err(failed)
     }
 
-    /// The life of offsets that the feed is in.
+    /// The epoch of the feed.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -172,8 +172,8 @@ impl Archive {
         Ok(rows)
     }
 
-    /// Checks that the file is consistent: no two topics have one number, and each topic's messages
-    /// are those that its row says. redb's checksums cannot tell this.
+    /// Checks that the file is consistent: no two topics have the same number, and each topic's
+    /// messages agree with its row. redb's checksums do not cover this.
     ///
     /// # Errors
     /// If the file is inconsistent or cannot be read.
@@ -193,8 +193,8 @@ impl Archive {
         self.check_messages(rows)?.map_err(|why| StoreError::Damaged { file, why })
     }
 
-    /// Compares the stored messages with the topics' rows. The outer error is one of reading, the
-    /// inner says what is inconsistent.
+    /// Compares the stored messages with the topics' rows. The outer error is a read error, the
+    /// inner one describes the inconsistency.
     fn check_messages(&self, rows: &Rows) -> Result<Result<(), String>, StoreError> {
         let mut topics: Vec<_> = rows.iter().collect();
         topics.sort_by_key(|(_, kept)| kept.number);
@@ -210,7 +210,7 @@ impl Archive {
                 || kept.head >= HEAD_MAX
             {
                 let TopicRow { oldest, head, .. } = kept;
-                return Ok(Err(format!("topic '{name}' is said to go from {oldest} to {head}")));
+                return Ok(Err(format!("topic '{name}' has the range {oldest} to {head}")));
             }
             let mut bytes = 0;
             for offset in kept.oldest..=kept.head {
@@ -232,7 +232,7 @@ impl Archive {
         Ok(if left_over { Err("there are messages of no topic".to_owned()) } else { Ok(()) })
     }
 
-    /// Messages after `after` and not beyond `head`, and how many before them are gone.
+    /// Messages after `after` up to `head`, and the number of dropped messages before them.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -248,7 +248,7 @@ impl Archive {
         let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(nothing) };
         let Some(row) = topics.get(topic.as_str()).map_err(failed)? else { return Ok(nothing) };
         let kept = TopicRow::from_row(row.value());
-        // What was stored after `head` was read may have made older messages go.
+        // Messages stored after `head` was read may have displaced older ones.
         let first = kept.oldest.max(after.saturating_add(1));
         if first > head {
             return Ok(nothing);
@@ -270,8 +270,8 @@ impl Archive {
         Ok(OlderMessages { gap, messages })
     }
 
-    /// Stores all of `new` in one commit, or none of them, and drops what `retention` does not
-    /// keep. `rows` follows once the commit is made.
+    /// Stores all of `new` in one commit, or none, and drops messages beyond `retention`. `rows` is
+    /// updated after the commit.
     pub(super) fn append(
         &self,
         rows: &mut Rows,
@@ -314,7 +314,7 @@ impl Archive {
         Ok(all_written)
     }
 
-    /// Puts the stamps of all messages in order, as files of older versions may lack.
+    /// Orders the timestamps of all messages, which files of older versions may not do.
     pub(super) fn order_stamps(&self, rows: &Rows) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(failed)?;
         {
@@ -326,7 +326,7 @@ impl Archive {
         write.commit().map_err(failed)
     }
 
-    /// Drops what is too old, in every topic. `rows` follows once the commit is made.
+    /// Drops expired messages of every topic. `rows` is updated after the commit.
     pub(super) fn expire(&self, rows: &mut Rows, retention: Retention) -> Result<(), StoreError> {
         let mut changed = HashMap::new();
         let write = self.database.begin_write().map_err(failed)?;
@@ -365,7 +365,7 @@ fn write_row(
     Ok(())
 }
 
-/// A table that nobody has written yet is not there.
+/// A table does not exist before the first write.
 fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
     match table {
         Ok(table) => Ok(Some(table)),
@@ -380,7 +380,7 @@ fn not_opened(file: String, error: DatabaseError) -> StoreError {
         DatabaseError::Storage(StorageError::Io(error)) if is_full(error.kind()) => {
             StoreError::Full
         }
-        // A file that ends too early.
+        // A truncated file.
         DatabaseError::Storage(StorageError::Io(error))
             if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
         {

@@ -17,12 +17,13 @@ const FILE_NAME: &str = "feed.redb";
 /// The magic number of redb files.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
-/// How safe a message is once its publisher is answered.
+/// The guarantee of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Durability {
-    /// On the disk (fsync): it survives the loss of power
+    /// On the disk (fsync): it survives a power failure
     Full,
-    /// With the operating system: it survives the end of this process, not the loss of power
+    /// Accepted by the operating system: it survives a crash of this process, but not a power
+    /// failure
     Os,
 }
 
@@ -72,7 +73,7 @@ impl FeedFile {
         if !beginning.is_empty() && beginning != MAGIC {
             return Err(StoreError::UnknownFormat {
                 file: name(),
-                why: "it is no database".to_owned(),
+                why: "it is not a database".to_owned(),
             });
         }
         let syncs = Arc::new(AtomicBool::new(durability == Durability::Full));

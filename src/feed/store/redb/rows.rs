@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 
 use crate::message::{Offset, TopicName};
 
-/// What is kept of a topic.
+/// The stored range of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicRow {
     pub(super) number: u32,
-    /// The oldest offset kept; `head + 1` if nothing is.
+    /// The oldest stored offset; `head + 1` if there is none.
     pub oldest: Offset,
     pub head: Offset,
-    /// Of message objects, without what the file needs around them.
+    /// Bytes of the message objects, without the overhead of the file.
     pub bytes: u64,
 }
 
@@ -21,12 +21,12 @@ impl TopicRow {
         TopicRow { number, oldest: 1, head: 0, bytes: 0 }
     }
 
-    /// Messages kept.
+    /// Number of stored messages.
     pub fn messages(&self) -> u64 {
         self.head + 1 - self.oldest
     }
 
-    /// Keys of the messages kept.
+    /// Keys of the stored messages.
     pub(super) fn keys(&self) -> RangeInclusive<(u32, Offset)> {
         (self.number, self.oldest)..=(self.number, self.head)
     }
@@ -40,8 +40,8 @@ impl TopicRow {
 #[derive(Debug, Default)]
 pub struct Rows {
     topics: HashMap<TopicName, TopicRow>,
-    /// Larger than every number in use. Counting the topics would not do: one commit can create
-    /// several, and a commit that only adds to existing topics creates none.
+    /// Larger than every number in use. The number of topics is not sufficient: one commit can
+    /// create several topics, and a commit that only adds to existing topics creates none.
     pub(super) next_number: u32,
     bytes: u64,
 }

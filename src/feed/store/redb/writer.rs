@@ -118,7 +118,7 @@ impl Writer {
         let result = work(archive.as_ref().expect("it is open"), &mut self.rows);
         drop(archive);
         if let Err(error) = &result {
-            error!(%error, "the feed's file is closed, and opened again soon");
+            error!(%error, "the feed's file was closed after an error and will be reopened");
             *self.shared.archive.write().expect("no panic under this lock") = None;
             self.failure = Some((error.clone(), Instant::now()));
         }
@@ -154,7 +154,7 @@ impl Writer {
         if let Some(archive) = archive
             && let Err(error) = archive.end_life()
         {
-            error!(%error, "the feed's file could not be closed well");
+            error!(%error, "cannot close the feed's file cleanly");
         }
     }
 }
