@@ -1,5 +1,5 @@
-//! The tables of the figures: all figures of one point, the headlines of all points, and bytes under
-//! each header profile.
+//! The tables of the figures: all figures of one point, the headlines of all points, and bytes
+//! under each header profile.
 
 use crate::units::Unit;
 

@@ -1,5 +1,5 @@
-//! What is derived from the recorded runs: the reports beside each `run.json`, the built-in costs of
-//! `advise`, and the table in the README, between `<!-- overview of RUN.json -->` and
+//! What is derived from the recorded runs: the reports beside each `run.json`, the built-in costs
+//! of `advise`, and the table in the README, between `<!-- overview of RUN.json -->` and
 //! `<!-- end -->`. Each is compared with what this version derives; the tables of the book are
 //! compared in `book.rs`.
 //!
