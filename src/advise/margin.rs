@@ -61,14 +61,18 @@ fn nearest(
     furthest: f64,
 ) -> Option<Margin> {
     const STEPS: i32 = 120;
+    // A recommendation that holds over less than about a quarter of a value is passed over: near
+    // the boundary between two transports a third may be the simplest of those that are close.
+    const LASTING_STEPS: i32 = 4;
     let at = |factor: f64| choose(&parameter.moved(need, factor)).map(|choice| choice.transport);
     let step = furthest.powf(1.0 / f64::from(STEPS));
-    let changed = (1..=STEPS).find(|index| at(step.powi(*index)) != present)?;
-    let (mut before, mut other) = (step.powi(changed - 1), step.powi(changed));
-    // Where the new recommendation begins. Between two close costs a third may be recommended over
-    // less than a step, which is no change that matters.
-    let becomes = at(other);
-    for _ in 0..20 {
+    let later = |index: i32| at(step.powi(index + LASTING_STEPS));
+    let is_change = |index: &i32| at(step.powi(*index)) != present && later(*index) != present;
+    let changed = (1..=STEPS).find(is_change)?;
+    let becomes = later(changed);
+    let (mut before, mut other) = (step.powi(changed - 1), step.powi(changed + LASTING_STEPS));
+    // Where the new recommendation begins.
+    for _ in 0..24 {
         let middle = (before * other).sqrt();
         *(if at(middle) == becomes { &mut other } else { &mut before }) = middle;
     }

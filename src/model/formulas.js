@@ -290,6 +290,8 @@ const PARAMETERS = {
 };
 const FACTOR_MAX = 1000;
 const MARGIN_STEPS = 120;
+/** A choice that holds over fewer steps is passed over. */
+const LASTING_STEPS = 4;
 
 /** Where the choice changes if one value of the need moves and the others stay. */
 export function margins(need, model, cost) {
@@ -312,14 +314,15 @@ function nearest(need, model, cost, parameter, furthest) {
   };
   const step = furthest ** (1 / MARGIN_STEPS);
   const present = becomes(1);
+  const later = (index) => becomes(step ** (index + LASTING_STEPS));
   let changed = 1;
-  while (becomes(step ** changed) === present) {
+  while (becomes(step ** changed) === present || later(changed) === present) {
     if (++changed > MARGIN_STEPS) return null;
   }
-  let [before, other] = [step ** (changed - 1), step ** changed];
+  let [before, other] = [step ** (changed - 1), step ** (changed + LASTING_STEPS)];
   // Where the new choice begins.
-  const next = becomes(other);
-  for (let round = 0; round < 20; round++) {
+  const next = later(changed);
+  for (let round = 0; round < 24; round++) {
     const middle = Math.sqrt(before * other);
     if (becomes(middle) === next) other = middle;
     else before = middle;
