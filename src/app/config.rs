@@ -22,7 +22,7 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_connections: usize,
     /// Open connections of one client address; further ones get 429 and are closed
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 1_200, value_parser = number::<usize>)]
     pub max_connections_per_address: usize,
     /// Long polls that wait at the same time; further ones get 503
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
@@ -34,13 +34,13 @@ pub struct ServerConfig {
     #[arg(long, value_name = "N", default_value_t = 19_900, value_parser = number::<usize>)]
     pub max_sessions: usize,
     /// Socket.IO sessions of one client address
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 1_200, value_parser = number::<usize>)]
     pub max_sessions_per_address: usize,
     /// Long polls of one client address that wait at the same time
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 1_200, value_parser = number::<usize>)]
     pub max_waiters_per_address: usize,
     /// Subscriptions of one client address, of all streaming transports together
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = number::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = 1_200, value_parser = number::<usize>)]
     pub max_subscriptions_per_address: usize,
     /// Bytes that the server holds for one connection: requests that it answers and responses that
     /// the client has not read
@@ -104,7 +104,6 @@ pub struct ServerConfig {
     pub h2_max_resets: usize,
     /// Longest topic name, bytes, at most 64
     #[arg(long, value_name = "BYTES", default_value_t = TopicName::MAX_BYTES)]
-    #[arg(value_parser = whole_number::<usize>)]
     #[arg(value_parser = name_bytes)]
     pub max_topic_name_bytes: usize,
     /// Topics of the server

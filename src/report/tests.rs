@@ -330,7 +330,8 @@ fn markup_and_formulas_of_a_run_are_inert() {
         let report = Report::new(&run);
         let (html, markdown, csv) = (report.html(), report.markdown(), report.csv());
         assert!(!html.contains("<img src=x") && !html.contains("href=\"javascript:"));
-        assert!(!markdown.contains("<img") && !markdown.contains("](javascript:"), "{markdown}");
+        let has_link = markdown.replace("\\]", "").contains("](javascript:");
+        assert!(!markdown.contains("<img") && !has_link, "{markdown}");
         for field in csv.lines().flat_map(|line| line.split(',')) {
             let field = field.trim_start_matches('"');
             let is_formula = field.starts_with(['=', '+', '-', '@', '\t']);
