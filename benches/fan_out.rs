@@ -2,8 +2,8 @@
 //!
 //! Messages are published as fast as they are received, a few ahead, so that no subscriber waits
 //! for the slowest subscriber of each message. The server is a process of its own. It shares the
-//! machine's cores with publisher and subscribers, so the time is what both can do together; below
-//! it stands the CPU time of the server alone for each delivery.
+//! machine's cores with publisher and subscribers, so the time includes the work of both; the CPU
+//! time of the server alone for each delivery is printed below it.
 //!
 //! With the variable `NCHAN` set, nginx with nchan is measured beside it, transport by transport.
 
@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 
 /// Messages published and not yet received by all subscribers.
 const AHEAD: u64 = 8;
-/// Pollers at most. More of them send requests faster than one machine can answer them.
+/// Largest number of pollers. More of them send requests faster than one machine can answer them.
 const POLLERS_MAX: u64 = 1_000;
 
 /// `fan-out/{transport}/{subscribers}`, `fan-out/nchan-{transport}/{subscribers}`
@@ -31,7 +31,7 @@ fn main() {
     let mut criterion = support::criterion(WallTime);
     let runtime = support::runtime();
     let connections_max = raise_connection_limit();
-    // Each once, if this only has to run.
+    // Each size once, if the benches are run as tests.
     let is_test = !std::env::args().any(|argument| argument == "--bench");
     let sizes: &[u64] = if is_test { &[100] } else { &[100, 1_000, 10_000] };
     let mut programs = vec![Program::PollVsPush];

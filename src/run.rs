@@ -345,11 +345,11 @@ pub struct Generator {
     pub threads: Option<u32>,
 }
 
-/// What the packet link did in the steady state, and what that cost.
+/// The counters of the packet link in the steady state, and its CPU time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkUse {
-    /// CPU seconds of the link's thread: its own work, and the kernel's on receipt of what it hands
-    /// back. Not part of the generator's.
+    /// CPU seconds of the link's thread: its own work, and the work of the kernel on receipt of the
+    /// packets. Not part of the generator's.
     pub cpu_s: f64,
     /// From subscriber to server.
     pub up: PathCounts,

@@ -1,5 +1,5 @@
-//! TLS, both halves of it: the certificate that a server shows, and what its subscribers check it
-//! against. It is offered for HTTP/1.1 only; HTTP/2 is supported without TLS.
+//! TLS for server and client: the certificate of a server, and the certificates that subscribers
+//! trust. It is offered for HTTP/1.1 only; HTTP/2 is supported without TLS.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub enum BadCertificate {
 /// The TLS configuration of a server with the certificate in `cert`.
 ///
 /// # Errors
-/// If a file does not hold what it should, or the two do not go together.
+/// If a file is invalid, or the key does not match the certificate.
 pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, BadCertificate> {
     let chain = certificates(cert)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|source| bad_file(key, source))?;
@@ -41,7 +41,7 @@ pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, BadCertifica
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-    // Sessions are in the tickets of their clients, so any number of them can be resumed.
+    // Clients keep the sessions as tickets, so any number of them can be resumed.
     config.ticketer = ring::Ticketer::new()?;
     Ok(Arc::new(config))
 }
@@ -66,8 +66,8 @@ pub fn self_signed(directory: &Path) -> anyhow::Result<[PathBuf; 2]> {
     Ok(files)
 }
 
-/// Whom a subscriber takes for the server: who shows a certificate for this name that the given
-/// one vouches for.
+/// The verification of the server: its certificate must be for this name, and signed by a given
+/// certificate.
 #[derive(Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
@@ -81,10 +81,10 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Trusts what a certificate in `ca` has signed, itself for instance, and nothing else.
+    /// Trusts the certificates in `ca` and those that they have signed, and nothing else.
     ///
     /// # Errors
-    /// If the file holds no certificate, or `host` is no name.
+    /// If the file contains no certificate, or `host` is not a valid name.
     pub fn new(ca: &Path, host: &str) -> Result<Trust, BadCertificate> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| BadCertificate::Name(host.to_owned(), error))?;
@@ -97,7 +97,7 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        // Subscribers share this, and each would have its own sessions: see `with_own_sessions`.
+        // Subscribers share this configuration, so it has no sessions: see `with_own_sessions`.
         config.resumption = Resumption::disabled();
         Ok(Trust { config: Arc::new(config), name })
     }

@@ -168,7 +168,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads a whole number between `low` and `high`, as of a flag.
 ///
 /// # Errors
-/// Says what the bounds are.
+/// States the bounds.
 pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| (low..=high).contains(number));
     let number = number.and_then(|number| T::try_from(number).ok());
@@ -179,7 +179,7 @@ pub fn count<T: TryFrom<u64>>(text: &str, low: u64, high: u64) -> Result<T, Stri
 /// Reads a whole number, as of a flag whose bounds are checked later.
 ///
 /// # Errors
-/// Says what was wrong.
+/// States the error.
 pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let wrong = if is_number { "is too large" } else { "must be a whole number" };
@@ -189,7 +189,7 @@ pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
 /// Reads a number, as of a flag whose bounds are checked later.
 ///
 /// # Errors
-/// If it is none.
+/// If the text is not a number.
 pub fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "must be a number".to_owned())
 }
@@ -197,7 +197,7 @@ pub fn number(text: &str) -> Result<f64, String> {
 /// Reads a duration between `low` and `high`, as of a flag.
 ///
 /// # Errors
-/// Says what was wrong, or what the bounds are.
+/// States the error or the bounds.
 pub fn duration(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
     let duration = parse_duration(text)?;
     let bounds = || format!("must be between {} and {}", show_duration(low), show_duration(high));

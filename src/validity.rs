@@ -9,7 +9,7 @@ use crate::measure::Histogram;
 use crate::run::{Cell, Run};
 use crate::units::{Unit, significant, thousands};
 
-/// What a finding means for the figures, the gravest first.
+/// The consequence of a finding for the figures, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Deliveries or counts are wrong: no repeat of the transport counts.
@@ -19,7 +19,7 @@ pub enum Severity {
     /// The cell counts, but its mean contains effects that the model leaves out, so it is not
     /// compared with theory.
     Disturbed,
-    /// The figures count, with this in mind.
+    /// The figures count, with this caution.
     Caution,
 }
 
@@ -43,7 +43,7 @@ impl Finding {
         Finding { place: place.into(), ..self }
     }
 
-    /// True if figures are left out because of it.
+    /// True if figures are omitted because of it.
     pub fn is_void(&self) -> bool {
         self.severity <= Severity::Void
     }

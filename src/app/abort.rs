@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 
 use crate::feed::{Registration, Waiters};
 
-/// A flag that is set once. A task that is polled reads it, and does nothing else: a cancellation
-/// token would take two locks each time, and 200 bytes for each task.
+/// A flag that is set once. Each poll of a task only reads it: a cancellation token would take two
+/// locks for each poll, and 200 bytes for each task.
 #[derive(Debug, Default)]
 pub(super) struct Abort {
     is_set: AtomicBool,
@@ -24,8 +24,8 @@ impl Abort {
         self.tasks.wake_all();
     }
 
-    /// Runs `task` until it ends or the flag is set. Only for a task that is spawned: its waker
-    /// never changes.
+    /// Runs `task` until it ends or the flag is set. It must be spawned as a task of its own,
+    /// because its waker must never change.
     pub fn run_until_set<F: Future<Output = ()>>(self: &Arc<Self>, task: F) -> UntilAbort<F> {
         UntilAbort { task, abort: self.clone(), registration: None }
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_task_has_room_once() {
+    fn task_is_stored_once() {
         let task = async { tokio::task::yield_now().await };
         let size = size_of_val(&task);
         let whole = size_of_val(&Arc::<Abort>::default().run_until_set(task));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Limits how many of something, such as connections, one address has.
+/// Limits how many items of one kind, such as connections, one address has.
 #[derive(Debug)]
 pub struct AddressShares {
     limit: usize,
@@ -24,7 +24,7 @@ impl AddressShares {
         self.limit
     }
 
-    /// A permit for one more, released when it is dropped; `None` at the limit of the address.
+    /// A permit for one more item, released when it is dropped; `None` at the limit of the address.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPermit> {
         let mut open = self.open.lock().expect("no panic under this lock");
         let count = open.entry(address).or_default();
@@ -73,8 +73,8 @@ const SHARED: usize = 1_024;
 /// Time between two searches for buckets that are full again.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How much each address has published lately: a bucket that holds a second's worth and is refilled
-/// all the time.
+/// How much each address has published lately: a token bucket for each, which holds the
+/// publications of one second and is refilled continuously.
 #[derive(Debug)]
 pub struct Rates {
     per_s: f64,
@@ -190,7 +190,7 @@ mod tests {
         assert!((REMEMBERED + SHARED..many as usize).contains(&at_first), "{at_first}");
         let remembered = || rates.buckets.lock().expect("no panic").of_address.len();
         assert_eq!(remembered(), REMEMBERED);
-        // One client with many addresses leaves something to others.
+        // One client with many addresses cannot use the buckets of all others.
         assert!(allowed(many, 1_000, start + Duration::from_millis(100)) > 100);
         assert_eq!(allowed(many + 1_000, 100, start + Duration::from_secs(1)), 100);
         assert_eq!(remembered(), 100, "the others are forgotten by then");

@@ -17,7 +17,7 @@ const COPIES: usize = 2;
 /// Bytes of a control frame from a client beside its payload (RFC 6455, section 5.2).
 const CONTROL_FRAME_BYTES: usize = 6;
 
-/// A stream whose reads fail once the client has no room for more. The error then contains
+/// A stream whose reads fail once the client's memory limit is reached. The error then contains
 /// [`OverLimit`].
 #[derive(Debug)]
 pub struct ChargedReads<S> {
@@ -25,12 +25,12 @@ pub struct ChargedReads<S> {
     charge: Charge,
     /// Bytes read since the last message was complete.
     held: usize,
-    /// A message was complete. It is processed by the time of the next read.
+    /// A message was complete. It has been processed when the next read begins.
     is_complete: bool,
 }
 
 impl<S> ChargedReads<S> {
-    /// `stream`, of which nothing has been read.
+    /// Wraps `stream`, from which nothing has been read yet.
     pub fn new(stream: S, account: &Account) -> ChargedReads<S> {
         ChargedReads { stream, charge: account.charge(), held: 0, is_complete: false }
     }
@@ -42,10 +42,10 @@ impl<S> ChargedReads<S> {
     }
 
     /// The message is complete, and is charged for until the next read. `decoded_bytes` is the size
-    /// of what is made of it meanwhile.
+    /// of its decoded form, which exists in addition.
     ///
     /// # Errors
-    /// If the client has no room for that.
+    /// If this exceeds the client's memory limit.
     pub fn end_message(&mut self, decoded_bytes: usize) -> Result<(), OverLimit> {
         self.is_complete = true;
         self.charge.set_unless_small(COPIES * self.held + decoded_bytes)

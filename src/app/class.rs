@@ -56,7 +56,7 @@ impl Settings {
     }
 }
 
-/// What a device tells the server every few seconds.
+/// The report that a device sends every few seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceReport {
@@ -135,7 +135,7 @@ impl Class {
         }
     }
 
-    /// What the teacher's page sends with each change.
+    /// The key that the teacher's page sends with each change.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -203,7 +203,11 @@ impl Class {
             devices: state.devices.len(),
             teams: state.teams.keys().cloned().collect(),
             bounds_ms: &BOUNDS_MS,
-            delays: state.delays.iter().map(|(way, it)| (*way, Delays::of(it))).collect(),
+            delays: state
+                .delays
+                .iter()
+                .map(|(transport, it)| (*transport, Delays::of(it)))
+                .collect(),
         }
     }
 
@@ -211,7 +215,7 @@ impl Class {
         self.state.lock().expect("no panic under this lock")
     }
 
-    /// The rate, and the topics of the teams that are there.
+    /// The rate, and the topics of the teams that are present.
     fn plan(&self) -> (f64, Vec<TopicName>) {
         let mut state = self.state();
         state.remove_departed();

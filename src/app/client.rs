@@ -25,7 +25,7 @@ pub struct Remote {
 }
 
 /// How long a poll or a stream continues after the client has closed its sending side. Most such
-/// clients are gone, which the server cannot know before it sends something to them.
+/// clients have disconnected, which the server cannot detect before it sends something to them.
 const HALF_CLOSED_HOLD: Duration = Duration::from_secs(1);
 
 /// The client that sent a request. It is one of the extensions of the request.
@@ -111,7 +111,7 @@ impl Client {
         self.claims.as_ref().and_then(|claims| claims.time_left())
     }
 
-    /// Resolves when the client is gone, or one second after it has finished sending.
+    /// Resolves when the client has disconnected, or one second after it has finished sending.
     pub async fn has_left(&self) {
         if self.remote.peer.finished().await == Finished::Sending {
             tokio::time::sleep(HALF_CLOSED_HOLD).await;

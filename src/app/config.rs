@@ -200,7 +200,7 @@ fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 }
 
 fn header_bytes(text: &str) -> Result<usize, String> {
-    // hyper takes no smaller buffer.
+    // hyper does not accept a smaller buffer.
     count(text, 8 << 10, 16 << 20)
 }
 
@@ -243,7 +243,7 @@ fn file_bytes(text: &str) -> Result<u64, String> {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// A timer is no finer.
+/// The resolution of timers.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -270,7 +270,7 @@ impl ServerConfig {
     /// Checks that the limits can be used together.
     ///
     /// # Errors
-    /// Names two flags of which one leaves no room for the other, their values, and a remedy.
+    /// Names two flags that exclude each other, their values, and a remedy.
     pub fn check(&self) -> Result<(), BadLimits> {
         let too_small = |flag, value, needed, other, of_other| {
             if value >= needed {
@@ -288,7 +288,8 @@ impl ServerConfig {
             let request = self.max_header_bytes.saturating_mul(2).saturating_add(8 << 10);
             let needed = request.saturating_add(batch);
             too_small(flag, value, needed, "--max-batch-bytes", batch)?;
-            // Two copies of a message that arrives on a WebSocket, and the text decoded from it.
+            // A message on a WebSocket exists twice while it arrives, and its decoded text in
+            // addition.
             let copies = message.saturating_mul(2);
             let needed = request.saturating_add(copies).saturating_add(of_message);
             too_small(flag, value, needed, "--max-message-bytes", of_message)?;

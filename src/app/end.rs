@@ -59,7 +59,7 @@ impl End {
             End::SlowReader => {
                 (CloseCode::from(TOO_SLOW), "too slow (--send-timeout): resume later")
             }
-            End::Silent => (CloseCode::Policy, "no sign of life"),
+            End::Silent => (CloseCode::Policy, "no answer to a ping"),
             End::StoreFailed => (CloseCode::Again, "the store cannot be read"),
             End::MessageTooLarge => (CloseCode::Size, "message too large (--max-message-bytes)"),
             End::BinaryMessage => (CloseCode::Unsupported, "text frames only"),
@@ -69,7 +69,7 @@ impl End {
         })
     }
 
-    /// The error response that tells the reason.
+    /// The error response that states the reason.
     pub fn into_api_error(self) -> ApiError {
         let status = match self {
             End::TokenExpired => StatusCode::UNAUTHORIZED,

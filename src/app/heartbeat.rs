@@ -15,12 +15,12 @@ use hyper::rt::{Sleep as HyperSleep, Timer};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep_until};
 
-/// Time between two looks at the clock.
+/// Time between two readings of the clock.
 const TICK: Duration = Duration::from_millis(250);
-/// The process was paused if it has not looked at the clock for this long.
+/// If the process has not read the clock for this long, it was paused.
 const PAUSE: Duration = Duration::from_millis(750);
 
-/// The times at which an idle connection is sent a heartbeat: the first is one period from now.
+/// The times at which a heartbeat is sent on an idle connection: the first is one period from now.
 /// After a pause of the process there is one heartbeat, not one for each that was missed.
 pub fn heartbeat(period: Duration) -> Interval {
     let mut interval = tokio::time::interval_at(Instant::now() + period, period);
@@ -28,11 +28,11 @@ pub fn heartbeat(period: Duration) -> Interval {
     interval
 }
 
-/// Notices that the process was paused.
+/// Detects that the process was paused.
 #[derive(Debug)]
 pub struct PauseDetector {
     created_at: Instant,
-    /// When [`PauseDetector::run`] last looked at the clock, milliseconds after `created_at`.
+    /// When [`PauseDetector::run`] last read the clock, milliseconds after `created_at`.
     looked_at: AtomicU64,
     /// When the last pause ended, in the same unit.
     resumed_at: AtomicU64,
@@ -46,7 +46,7 @@ impl Default for PauseDetector {
 }
 
 impl PauseDetector {
-    /// Looks at the clock now and then, without end.
+    /// Reads the clock periodically. It never returns.
     pub async fn run(&self) {
         loop {
             let now = self.created_at.elapsed().as_millis() as u64;
@@ -59,7 +59,7 @@ impl PauseDetector {
     }
 
     /// Since when the process has run without a pause. That is now if a pause has just ended, even
-    /// if [`PauseDetector::run`] has not noticed it yet.
+    /// if [`PauseDetector::run`] has not detected it yet.
     pub fn awake_since(&self) -> Instant {
         let at = |millis: &AtomicU64| self.created_at + Duration::from_millis(millis.load(Relaxed));
         let now = Instant::now();
@@ -81,7 +81,8 @@ impl PauseDetector {
         AwakeSleep { pauses: self.clone(), start, timeout, sleep }
     }
 
-    /// Gives `future` as long as `limit`, in which the process runs; else the result is an error.
+    /// Waits for `future` for at most `limit` of the time in which the process runs; then it is an
+    /// error.
     pub fn timeout<F: Future>(self: &Arc<Self>, limit: Duration, future: F) -> AwakeTimeout<'_, F> {
         AwakeTimeout { future, limit, sleep: None, pauses: self }
     }
@@ -114,7 +115,7 @@ impl<F: Future> Future for AwakeTimeout<'_, F> {
     }
 }
 
-/// The time given to a future has passed.
+/// The time limit of a future has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the time limit has passed")]
 pub struct Elapsed;

@@ -136,7 +136,7 @@ pub struct TransportMetrics {
 }
 
 impl TransportMetrics {
-    /// Counts a subscriber until the guard is dropped; `None` if there are `limit`.
+    /// Counts a subscriber until the guard is dropped; `None` if `limit` is reached.
     pub(super) fn admit(
         &self,
         limit: usize,
@@ -153,7 +153,7 @@ impl TransportMetrics {
 #[derive(Debug)]
 pub struct SubscriberGuard {
     waiting: Gauge,
-    /// Its share of what its address may hold.
+    /// Its share of the limit of its address.
     _address_permit: Option<AddressPermit>,
 }
 

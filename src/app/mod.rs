@@ -77,7 +77,7 @@ pub struct App {
     waiters: Arc<AddressShares>,
     subscriptions: Arc<AddressShares>,
     topics: Arc<AddressShares>,
-    /// What is held for clients that have not read it.
+    /// The memory that is held for clients.
     pub memory: Arc<ClientMemory>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
@@ -152,12 +152,12 @@ impl App {
         Ok(name)
     }
 
-    /// The topic of that name, created if it does not exist. Only clients are limited in how many
-    /// they create.
+    /// The topic of that name, created if it does not exist. The limit per address applies only to
+    /// topics that clients create.
     ///
     /// # Errors
-    /// If the server has `--max-topics`, or `--max-topics-per-address` that the client's address
-    /// created, or the store cannot open the topic.
+    /// If `--max-topics` is reached, or `--max-topics-per-address` for the client's address, or the
+    /// store cannot open the topic.
     pub fn topic(&self, name: &TopicName, client: Option<&Client>) -> Result<Arc<Topic>, ApiError> {
         let owner = || match client.and_then(|client| client.limited_address()) {
             None => Ok(None),
@@ -216,7 +216,7 @@ impl App {
         guard.ok_or_else(|| refuse(refusal, status, "subscribers", limit, ""))
     }
 
-    /// Stores a message as JSON, which no client sent.
+    /// Stores a message, given as JSON, that does not come from a client.
     ///
     /// # Errors
     /// As [`App::publish_for`].
@@ -224,7 +224,7 @@ impl App {
         self.publish_for(None, topic, json).await
     }
 
-    /// Stores a message that a client sent as JSON, on any transport.
+    /// Stores a message, given as JSON, that a client sent on any transport.
     ///
     /// # Errors
     /// If the JSON is not a message, the message is too large, the topic cannot be created, or the
@@ -278,7 +278,8 @@ impl App {
         if !self.config.drain_window.is_zero() {
             let began_at = *self.drained_at.get().expect("it is set before the drain begins");
             let leave_at = began_at + self.config.drain_window.mul_f64(slot.0);
-            // Boxed, since thousands wait above and need room for it only when the server stops.
+            // Boxed, because thousands wait above and need memory for it only when the server
+            // stops.
             Box::pin(tokio::time::sleep_until(leave_at)).await;
         }
     }

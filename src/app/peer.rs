@@ -74,13 +74,13 @@ impl PeerStream {
         PeerStream { read, write: Arc::new(write) }
     }
 
-    /// A handle to observe the connection with. It does not keep the socket open.
+    /// A handle that observes the connection. It does not keep the socket open.
     pub fn peer(&self) -> Peer {
         Peer(Arc::downgrade(&self.write))
     }
 
     fn socket(&self) -> &TcpStream {
-        // Of the two halves the one that is found with fewer cache misses.
+        // This half of the socket is reached with fewer cache misses than the other one.
         self.read.as_ref()
     }
 }
@@ -89,7 +89,7 @@ impl PeerStream {
 #[derive(Debug, Clone, Default)]
 pub struct Peer(Weak<WriteHalf>);
 
-/// How a peer has finished.
+/// How the peer ended the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
     /// It has closed its sending side, or the whole connection: the server cannot tell before it

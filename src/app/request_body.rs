@@ -16,7 +16,7 @@ pub struct RequestBody {
     _charge: Charge,
 }
 
-/// Why there is no body.
+/// Why a body could not be read.
 enum NoBody {
     TooLarge,
     EndedEarly,
@@ -26,10 +26,10 @@ enum NoBody {
 /// Reads the body, which may have [`ServerConfig::max_message_bytes_encoded`] bytes. The parts are
 /// copied into one buffer: a client can send one byte at a time, and each such part would keep a
 /// buffer of its own. The buffer doubles as bytes arrive, up to the limit; `Content-Length` is not
-/// used, because a client could announce much and send nothing.
+/// used, because a client could announce a large body and send nothing.
 ///
 /// # Errors
-/// If the body is too large, ends early, takes too long, or the client has no room for it.
+/// If the body is too large, ends early, takes too long, or exceeds the client's memory limit.
 ///
 /// [`ServerConfig::max_message_bytes_encoded`]: super::ServerConfig::max_message_bytes_encoded
 pub async fn read_body<B: Buf, E>(

@@ -116,7 +116,7 @@ pub struct Subscription {
     pub limit: ReadLimit,
     /// How long a long poll waits: not at all for a client without a cursor, which requests one.
     pub wait: Duration,
-    /// How often the client wants to see a heartbeat.
+    /// Interval of the heartbeats that the client requested.
     pub heartbeat: Option<Duration>,
     pub(super) app: Arc<App>,
     pub(super) client: Client,
@@ -166,7 +166,7 @@ impl Subscription {
             if self.transport == Transport::WebSocket {
                 return pending().await; // The end of the connection shows when it is read.
             }
-            // In a box, which WebSockets do without.
+            // Boxed for all transports but WebSocket.
             Box::pin(self.client.has_left()).await;
         };
         tokio::select! {

@@ -26,7 +26,7 @@ use crate::message::TopicName;
 pub const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
-/// Longer tokens are refused unread.
+/// Longer tokens are rejected without parsing.
 const TOKEN_BYTES_MAX: usize = 4 << 10;
 
 /// The key that signs tokens and verifies their signatures.
@@ -52,7 +52,7 @@ pub enum BadKey {
 /// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The name of its holder, for people to read.
+    /// The name of its holder, for display only.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub: String,
     /// When it expires, seconds since the Unix epoch.
@@ -131,11 +131,11 @@ pub enum BadToken {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct TokenHeader {
     alg: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     typ: Option<String>,
-    /// Extensions that whoever verifies the token must support.
+    /// Extensions that the verifier must support.
     #[serde(default, skip_serializing)]
     crit: Option<IgnoredAny>,
 }
@@ -162,7 +162,8 @@ impl TokenKey {
 
     /// The token with these claims.
     pub fn sign(&self, claims: &Claims) -> String {
-        let header = Header { alg: "HS256".to_owned(), typ: Some("JWT".to_owned()), crit: None };
+        let header =
+            TokenHeader { alg: "HS256".to_owned(), typ: Some("JWT".to_owned()), crit: None };
         let encode = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
         let header = encode(serde_json::to_vec(&header).expect("strings encode"));
         let claims = encode(serde_json::to_vec(claims).expect("strings and numbers encode"));
@@ -172,10 +173,10 @@ impl TokenKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
-    /// The claims of a token that is signed with this key and valid now.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
-    /// If it is something else, not signed with this key, expired or not valid yet.
+    /// If it is malformed, not signed with this key, expired or not valid yet.
     pub fn check(&self, token: &str) -> Result<Claims, BadToken> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(BadToken::Malformed);
@@ -183,7 +184,7 @@ impl TokenKey {
         let (signed, signature) = token.rsplit_once('.').ok_or(BadToken::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(BadToken::Malformed)?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Malformed);
-        let header: Header =
+        let header: TokenHeader =
             serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
         // The token does not choose its algorithm.
         if header.alg != "HS256" || header.crit.is_some() {

@@ -12,7 +12,7 @@ use futures_util::Stream;
 /// Polls `T` only when it has been woken since it was polled.
 #[derive(Debug)]
 pub struct WhenWoken<T> {
-    /// `None` before the first poll, and after one that returned something.
+    /// `None` before the first poll, and after a poll that was ready.
     flag: Option<Arc<Flag>>,
     inner: T,
 }

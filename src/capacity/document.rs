@@ -66,7 +66,7 @@ impl CapacityRun {
         }
     }
 
-    /// For each transport, what was seen where it ended.
+    /// For each transport, what the search found at its end.
     fn sentences(&self) -> Vec<String> {
         let sentence = |result: &Capacity| {
             let name = result.variant.label();
@@ -163,7 +163,7 @@ impl CapacityRun {
 }
 
 impl Capacity {
-    /// The cells at `level` that held.
+    /// The cells at `level` in which the objective held.
     fn at(&self, level: f64) -> Vec<&Trial> {
         let held = |trial: &&Trial| trial.level == level && trial.failure.is_none();
         self.trials.iter().filter(held).collect()

@@ -98,7 +98,7 @@ impl Over {
     }
 }
 
-/// What must hold.
+/// The objective.
 #[derive(Debug, Clone, Copy)]
 pub enum Objective {
     /// The p99 latency is at most [`EXCESS_S`] above theory.
@@ -193,7 +193,7 @@ pub struct Capacity {
     /// The smallest level that did not hold; `None` if the largest that may be tried did.
     pub smallest_failed: Option<f64>,
     pub stopped_by: Stop,
-    /// What was seen at the smallest level that failed.
+    /// The observation at the smallest level that failed.
     pub detail: String,
     /// All cells, in the order of measurement.
     pub trials: Vec<Trial>,
@@ -375,7 +375,7 @@ impl Plan {
     }
 }
 
-/// Why the search of a variant ended before its end.
+/// Why the search of a variant ended early.
 enum Ended {
     Error(SearchError),
     /// Other processes disturbed this level.

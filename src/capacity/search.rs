@@ -1,13 +1,14 @@
 //! Finds the largest level that holds: doubles until one fails, then bisects.
 
-/// Where to look, and how closely.
+/// The range of the search, and its precision.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
     /// The first level that is tried.
     pub start: f64,
     pub least: f64,
     pub most: f64,
-    /// The search ends when the levels that hold and fail are at most this share apart.
+    /// The search ends when the largest level that holds and the smallest that fails differ by at
+    /// most this share.
     pub precision: f64,
     /// Whether levels are whole numbers.
     pub is_whole: bool,
@@ -16,13 +17,13 @@ pub struct Range {
 /// The largest level that holds and the smallest that fails, with the reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bracket<R> {
-    /// `None` if even the least level fails.
+    /// `None` if even the smallest level fails.
     pub holds: Option<f64>,
     /// `None` if the largest level holds.
     pub fails: Option<(f64, R)>,
 }
 
-/// Searches `range`; `attempt` returns why a level fails, or that it holds.
+/// Searches `range`; `attempt` returns whether a level holds, and if not, why.
 ///
 /// # Errors
 /// The first error of an attempt, which ends the search.
@@ -69,7 +70,7 @@ mod tests {
     const RANGE: Range =
         Range { start: 64.0, least: 1.0, most: 1e6, precision: 0.05, is_whole: true };
 
-    /// The bracket for a server that carries `capacity`, and how many levels were tried.
+    /// The result for a server that carries `capacity`, and how many levels were tried.
     async fn found(range: Range, capacity: f64) -> (Bracket<&'static str>, u32) {
         let mut attempts = 0;
         let attempt = async |level: f64| {

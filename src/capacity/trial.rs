@@ -17,13 +17,13 @@ use crate::units::{Unit, significant};
 use crate::validity::{self, Severity};
 use crate::variant::Variant;
 
-/// Cells that must agree.
+/// Number of cells that must agree.
 const AGREEING: usize = 2;
-/// Cells of a level that other processes may disturb before the search gives up.
+/// Number of disturbed cells of one level after which the search ends.
 const DISTURBED_MAX: usize = 4;
-/// Longest steady state that a cell is given so that it can tell a percentile.
+/// Longest steady state of a cell, which is extended to support a percentile.
 const STEADY_MAX: Duration = Duration::from_secs(60);
-/// Values that a cell is planned to have, relative to those that a percentile needs.
+/// Planned number of values of a cell, relative to the number that a percentile needs.
 const VALUES_SPARE: f64 = 1.5;
 /// Share of its cores above which the server's CPU is the limit.
 const FULL_SHARE: f64 = 0.9;
@@ -58,8 +58,8 @@ pub struct Trial {
     pub failure: Option<(Stop, String)>,
 }
 
-/// What `trials` of one level decide: as soon as two of them agree. Cells that other processes
-/// disturbed do not count.
+/// The decision on one level, once two of its `trials` agree. Cells that other processes disturbed
+/// do not count.
 pub fn verdict(trials: &[Trial]) -> Option<Result<(), (Stop, String)>> {
     let failures = || trials.iter().filter_map(|trial| trial.failure.as_ref());
     let (disturbed, failures): (Vec<_>, Vec<_>) =
@@ -70,7 +70,7 @@ pub fn verdict(trials: &[Trial]) -> Option<Result<(), (Stop, String)>> {
     if disturbed.len() >= DISTURBED_MAX {
         return Some(Err(disturbed[0].clone()));
     }
-    // If one of them says that the server was not the limit, it is not known to be.
+    // If the server was not the limit in one of them, it is not known to be the limit.
     let strongest = failures.iter().find(|(stop, _)| stop.is_of_generator());
     let failure = strongest.or(failures.last());
     failure.filter(|_| failures.len() >= AGREEING).map(|failure| Err((**failure).clone()))
@@ -138,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// The workload with a steady state in which enough is delivered to tell the figure.
+    /// The workload with a steady state long enough for the figure.
     fn long_enough(&self, workload: Workload) -> Workload {
         let quantile = Figure::named(self.figure()).ok().and_then(Figure::quantile);
         let Some((values, messages)) = quantile.map(figures::needed) else { return workload };
@@ -171,7 +171,7 @@ impl Plan {
         }
     }
 
-    /// A failure of a server without CPU time to spare is put down to that.
+    /// If the server had no CPU time left, that is the reason of its failure.
     fn or_cpu(&self, failure: (Stop, String), used: Option<f64>) -> (Stop, String) {
         let cores = self.server_cores().map(f64::from);
         match (failure, used, cores) {
@@ -209,7 +209,7 @@ fn failure(
         Some(value) => Some((Stop::Objective, format!("{name} was {}", unit.show(value)))),
         None => {
             let detail =
-                format!("the cell is too short to tell {name}; increase --duration, or the rate");
+                format!("the cell is too short for {name}; increase --duration, or the rate");
             Some((Stop::LoadGenerator, detail))
         }
     }

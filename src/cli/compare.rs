@@ -133,7 +133,7 @@ impl Common {
         if self.no_calibration {
             load_test = load_test.uncalibrated();
         }
-        // Before entering the namespace, which cannot be reached from outside.
+        // Opened before the process enters the namespace, which cannot be reached from outside.
         let watched = self.watch.map(Watch::listen).transpose()?;
         if load_test.uses_packet_link() {
             packet_link::enter()?;
@@ -297,7 +297,7 @@ fn check_tls_variant(variant: Variant, _: &ServerSource) -> anyhow::Result<()> {
     Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)))
 }
 
-/// A dialer for the server at `url`, whose certificate `ca` vouches for.
+/// A dialer for the server at `url`, whose certificate is verified with `ca`.
 pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
     let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
     let target = TargetUrl::parse(url).map_err(wrong)?;
@@ -338,7 +338,7 @@ fn nothing_measured(run: &Run) -> anyhow::Result<ExitCode> {
     bail!("nothing was measured: {}", reasons.join(": "))
 }
 
-/// Runs the load_test and writes each finished cell to disk before the next one starts.
+/// Runs the load test and writes each finished cell to disk before the next one starts.
 async fn measure(
     load_test: LoadTest,
     directory: &RunDirectory,

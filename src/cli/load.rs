@@ -20,8 +20,8 @@ Examples:
       --transports websocket --rate 10 --pid 4711
 
 Scenarios, schedule, verification, report and exit codes are those of compare. The server's CPU time,
-memory and request count are unknown and left out; with --pid, CPU time and memory are read from the
-system. docs/scenarios.md describes the format of target files.")]
+memory and request count are unknown and omitted; with --pid, CPU time and memory are read from
+the system. docs/scenarios.md describes the format of target files.")]
 pub struct Args {
     #[command(flatten)]
     common: Common,

@@ -1,6 +1,6 @@
 //! The server's log on standard error, bounded so that no client can fill a disk with it: by
 //! default only lines of this program, of each kind and about each address only so many a minute,
-//! and altogether at most `--log-bytes` a minute. What is left out is counted.
+//! and altogether at most `--log-bytes` a minute. Omitted lines are counted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +26,7 @@ const ADDRESS_FIELD: &str = "address";
 const LINES_PER_KIND: u32 = 500;
 /// Lines about one address in a window.
 const LINES_PER_ADDRESS: u32 = 50;
-/// Addresses that are told apart in one window; the rest share one count.
+/// Addresses that are counted separately in one window; all others share one count.
 const ADDRESSES: usize = 10_000;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ pub fn init(bytes_per_minute: usize) {
     let is_styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(Arc::new(Writer { limits: limits.clone() }))
-        // The layer's own message that standard error cannot be written would panic.
+        // Otherwise the layer reports a failed write to standard error, and that message panics.
         .log_internal_errors(false)
         .with_ansi(is_styled)
         .with_filter(PerKindAndAddress { limits });
@@ -49,11 +49,11 @@ pub fn init(bytes_per_minute: usize) {
 #[derive(Debug, Clone)]
 struct Limits {
     bytes_max: usize,
-    window: Arc<Mutex<Window>>,
+    window: Arc<Mutex<LogWindow>>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct LogWindow {
     since: Instant,
     bytes: usize,
     /// By the name of the event's place in the code.
@@ -61,13 +61,13 @@ struct Window {
     addresses: HashMap<Option<String>, u32>,
     /// Lines left out in this window and in earlier ones, not reported yet.
     suppressed: u64,
-    untold: u64,
+    unreported: u64,
 }
 
-impl Window {
-    fn new(since: Instant, untold: u64) -> Window {
+impl LogWindow {
+    fn new(since: Instant, unreported: u64) -> LogWindow {
         let (kinds, addresses) = (HashMap::new(), HashMap::new());
-        Window { since, bytes: 0, kinds, addresses, suppressed: 0, untold }
+        LogWindow { since, bytes: 0, kinds, addresses, suppressed: 0, unreported }
     }
 
     /// Counts a line; true if it may be logged.
@@ -93,19 +93,19 @@ impl Window {
 
 impl Limits {
     fn new(bytes_max: usize) -> Limits {
-        Limits { bytes_max, window: Arc::new(Mutex::new(Window::new(Instant::now(), 0))) }
+        Limits { bytes_max, window: Arc::new(Mutex::new(LogWindow::new(Instant::now(), 0))) }
     }
 
     /// The window that `now` is in.
-    fn window(&self, now: Instant) -> MutexGuard<'_, Window> {
+    fn window(&self, now: Instant) -> MutexGuard<'_, LogWindow> {
         let mut window = self.window.lock().expect("no panic under this lock");
         if now.saturating_duration_since(window.since) >= WINDOW {
-            *window = Window::new(now, window.untold + window.suppressed);
+            *window = LogWindow::new(now, window.unreported + window.suppressed);
         }
         window
     }
 
-    /// A notice of the lines that were left out before, if there were any, and whether a line of so
+    /// A notice of the lines that were omitted before, if there were any, and whether a line of so
     /// many bytes fits.
     fn admit(&self, bytes: usize, now: Instant) -> (Option<String>, bool) {
         let mut window = self.window(now);
@@ -113,9 +113,9 @@ impl Limits {
             window.suppressed += 1;
             return (None, false);
         }
-        let untold = std::mem::take(&mut window.untold);
-        let notice = (untold > 0)
-            .then(|| format!("{untold} lines of this log were left out: see --log-bytes\n"));
+        let unreported = std::mem::take(&mut window.unreported);
+        let notice = (unreported > 0)
+            .then(|| format!("{unreported} lines of this log were omitted: see --log-bytes\n"));
         window.bytes += bytes + notice.as_ref().map_or(0, String::len);
         (notice, true)
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn addresses_beyond_the_table_share_one_count() {
-        let mut window = Window::new(Instant::now(), 0);
+        let mut window = LogWindow::new(Instant::now(), 0);
         let allowed = (0..20_000).filter(|it| window.allow("kind", Some(it.to_string()))).count();
         assert!(allowed as u32 <= LINES_PER_KIND);
         assert!(window.addresses.len() <= ADDRESSES + 1);

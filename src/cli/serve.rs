@@ -90,7 +90,7 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
 /// Downtime of a server that the lesson restarts.
 const RESTART_DOWNTIME: Duration = Duration::from_secs(3);
 
-/// Prints the address, and that of the teacher's page if there is a class.
+/// Prints the address of the server, and of the teacher's page if there is a class.
 fn announce(server: &Server) -> anyhow::Result<()> {
     let (scheme, address) = (server.scheme(), server.local_addr()?);
     output::print(&format!("listening on {scheme}://{address}"))?;

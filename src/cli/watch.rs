@@ -33,7 +33,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes the port that the page will be served on.
+    /// Opens the port that the page will be served on.
     ///
     /// # Errors
     /// If the address is in use.

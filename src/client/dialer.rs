@@ -21,12 +21,12 @@ use super::recording::{Recorder, Recording};
 use super::tcp_info;
 #[cfg(feature = "tls")]
 use super::tls_stream::MaybeTlsStream;
-use super::{ByteKind, Link, Meter, Shared};
+use super::{ByteKind, DelayedStream, Meter, SharedConnection};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
 
 #[cfg(not(feature = "tls"))]
-type MaybeTlsStream = Link<tokio::net::TcpStream>;
+type MaybeTlsStream = DelayedStream<tokio::net::TcpStream>;
 
 /// Bytes of a response body that are accepted by default: as many as a topic retains by default.
 pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
@@ -47,7 +47,7 @@ pub struct Dialer {
     journal: Option<Arc<Journal>>,
     recording: Option<Arc<Recording>>,
     /// The HTTP/2 connection for all requests; without it each subscriber has its own connection.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedConnection>>,
     #[cfg(feature = "tls")]
     trust: Option<Arc<Trust>>,
 }
@@ -104,7 +104,7 @@ impl Dialer {
         Some(Dialer { addresses: Addresses::from(addresses), ..Dialer::new(first) })
     }
 
-    /// Connects to `address` instead; the host that requests name stays.
+    /// Connects to `address` instead; the `host` header stays the same.
     pub fn with_address(self, address: SocketAddr) -> Dialer {
         Dialer { addresses: Addresses::from(address), ..self }
     }
@@ -150,12 +150,12 @@ impl Dialer {
     }
 
     /// Sends requests on the HTTP/2 connection of `shared`.
-    pub fn with_shared(self, shared: Arc<Shared>) -> Dialer {
+    pub fn with_shared(self, shared: Arc<SharedConnection>) -> Dialer {
         Dialer { shared: Some(shared), ..self }
     }
 
     /// The shared HTTP/2 connection, if there is one.
-    pub fn shared(&self) -> Option<&Arc<Shared>> {
+    pub fn shared(&self) -> Option<&Arc<SharedConnection>> {
         self.shared.as_ref()
     }
 
@@ -266,7 +266,7 @@ impl Dialer {
         self.cross_link().await;
         stream.set_nodelay(true)?;
         self.meter.opened.fetch_add(1, Relaxed);
-        let stream = Link::new(stream, self.one_way);
+        let stream = DelayedStream::new(stream, self.one_way);
         #[cfg(feature = "tls")]
         let stream = MaybeTlsStream::on(stream, self.trust.as_deref(), &self.meter).await?;
         self.meter.sockets.add(socket);

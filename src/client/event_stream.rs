@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::{ClientError, Dialer, HttpStream, RETRY_AFTER_MAX};
 use crate::message::Frame;
 
-/// Bytes of an event, and of a line of it, that a client reads.
+/// Largest event, and largest line of an event, that a client reads, bytes.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Default time that a client waits before it reconnects.
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// One at the beginning of a stream is not part of its first line.
+/// The byte order mark. At the beginning of a stream it is not part of the first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The events, as they arrive.
@@ -77,23 +77,23 @@ pub struct StreamEvent {
     pub data: String,
 }
 
-/// What a stream contains.
+/// The content of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
     Event(StreamEvent),
     Retry(Duration),
 }
 
-/// Reads a stream however it is cut into chunks, by the rules of WHATWG HTML, section 9.2.6; lines
-/// may end in LF, CR or both.
+/// Parses a stream, in any fragmentation, by the rules of WHATWG HTML, section 9.2.6; lines may end
+/// in LF, CR or both.
 #[derive(Debug)]
 pub struct EventParser {
-    /// Bytes of a line, and of an event's data, that are read at most.
+    /// Largest line, and largest data of an event, bytes.
     event_bytes_max: usize,
     line: Vec<u8>,
     /// No line has ended yet: a byte order mark may precede the first one.
     at_start: bool,
-    /// The last byte was a CR: an LF that follows belongs to it.
+    /// The last byte was a CR: an LF that follows belongs to the same line end.
     after_cr: bool,
     event: StreamEvent,
     has_data: bool,
@@ -101,7 +101,7 @@ pub struct EventParser {
 }
 
 impl Default for EventParser {
-    /// One that reads events of up to [`EVENT_BYTES_MAX`].
+    /// A reader of events of up to [`EVENT_BYTES_MAX`].
     fn default() -> Self {
         EventParser::up_to(EVENT_BYTES_MAX)
     }
@@ -121,7 +121,7 @@ impl EventParser {
         }
     }
 
-    /// Reads on.
+    /// Parses more bytes.
     ///
     /// # Errors
     /// If a line or an event is too long. Earlier events are not lost.
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_data_is_none_and_an_unfinished_one_waits() {
+    fn event_without_data_is_ignored_and_incomplete_event_is_not_returned() {
         let mut parser = EventParser::default();
         assert_eq!(parse(&mut parser, b"event:gap\n\ndata:1\n"), []);
         assert_eq!(parse(&mut parser, b"\n"), [event("", "", "1")]);
     }
 
     #[test]
-    fn neither_a_line_nor_an_event_may_be_without_end() {
+    fn lengths_of_lines_and_events_are_limited() {
         let endless = ["x", ":", "data:x\n", "data\n"];
         for part in endless {
             let mut parser = EventParser::up_to(100);

@@ -1,6 +1,6 @@
 //! Connects to a host with several addresses as RFC 8305 ("Happy Eyeballs") describes: one after
-//! another, the next as soon as an attempt fails or has taken 250 ms. The address that answered is
-//! tried first from then on, so that all connections of a run go to one address.
+//! another, the next as soon as an attempt fails or has taken 250 ms. The address that accepted is
+//! tried first from then on, so that all connections of a run use one address.
 
 use std::io;
 use std::net::SocketAddr;

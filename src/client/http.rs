@@ -20,10 +20,10 @@ use super::http2::Http2;
 use super::{ByteKind, Dialer, WireStream};
 use crate::text::one_line;
 
-/// Bytes of the body of an error response that are read, and the time limit for it.
+/// Limits on the body of an error response: its bytes, and the time to read it.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a response's head that are read: hyper fails a connection whose head is longer.
+/// Largest head of a response, bytes: hyper fails a connection whose head is longer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// A complete response.
@@ -50,41 +50,41 @@ impl HttpResponse {
 #[derive(Debug)]
 pub struct HttpConnection {
     dialer: Dialer,
-    open: Option<Connection>,
+    open: Option<OpenConnection>,
     /// The last connection, which the server closes after its response. It is kept until the next
     /// response, so that the segments that close it are counted.
-    closing: Option<Connection>,
+    closing: Option<OpenConnection>,
     retry_after: Option<Duration>,
 }
 
 /// An open HTTP connection, with the task that drives it.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(super) enum OpenConnection {
     /// HTTP/1.1, of one subscriber.
     Own { requests: SendRequest<Full<Bytes>>, _driver: AbortOnDropHandle<()> },
     /// HTTP/2, shared with other subscribers.
     Shared(Arc<Http2>),
 }
 
-impl Connection {
+impl OpenConnection {
     /// Opens HTTP/1.1 on `stream`.
-    pub async fn on(stream: WireStream) -> Result<Connection, ClientError> {
+    pub async fn on(stream: WireStream) -> Result<OpenConnection, ClientError> {
         let (requests, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {
-            // The sender of a request gets the errors, too.
+            // The sender of a request receives the errors as well.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Connection::Own { requests, _driver: AbortOnDropHandle::new(driver) })
+        Ok(OpenConnection::Own { requests, _driver: AbortOnDropHandle::new(driver) })
     }
 
     /// Whether it accepts another request; waits for the end of the last one.
     async fn is_usable(&mut self) -> bool {
         match self {
-            Connection::Own { requests, .. } => requests.ready().await.is_ok(),
-            Connection::Shared(shared) => shared.is_usable(),
+            OpenConnection::Own { requests, .. } => requests.ready().await.is_ok(),
+            OpenConnection::Shared(shared) => shared.is_usable(),
         }
     }
 
@@ -95,14 +95,14 @@ impl Connection {
         self.try_send(request).await.map_err(|failed| failed.cause.into())
     }
 
-    /// Sends `request`. An error says whether it can have reached the server.
+    /// Sends `request`. An error states whether the request may have reached the server.
     async fn try_send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendFailed> {
         match self {
-            Connection::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
-            Connection::Shared(shared) => Ok(shared.try_send(request).await?),
+            OpenConnection::Own { requests, .. } => Ok(requests.try_send_request(request).await?),
+            OpenConnection::Shared(shared) => Ok(shared.try_send(request).await?),
         }
     }
 }
@@ -254,8 +254,10 @@ impl HttpConnection {
         }
         self.open = None;
         self.open = Some(match self.dialer.shared_connection().await {
-            Some(shared) => Connection::Shared(shared?),
-            None => Connection::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?,
+            Some(shared) => OpenConnection::Shared(shared?),
+            None => {
+                OpenConnection::on(self.dialer.dial().await.map_err(ClientError::Connect)?).await?
+            }
         });
         Ok(false)
     }
@@ -289,7 +291,7 @@ impl HttpConnection {
         self.send(method, path, more, body).await?.map_err(|failed| failed.cause.into())
     }
 
-    /// The response, or how the connection failed before there was one.
+    /// The response, or the error of the connection before it.
     async fn send(
         &mut self,
         method: Method,

@@ -19,9 +19,9 @@ use super::ClientError;
 /// A shared connection. The first request opens it, the next request after a failure opens it
 /// again, and it is closed when no subscriber uses it.
 #[derive(Debug, Default)]
-pub struct Shared(Mutex<Weak<Http2>>);
+pub struct SharedConnection(Mutex<Weak<Http2>>);
 
-impl Shared {
+impl SharedConnection {
     /// The connection, opened on the stream of `connect` if there is no usable one.
     pub(super) async fn connection<S>(
         &self,
@@ -55,7 +55,7 @@ impl Http2 {
         let (requests, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
-            // The sender of a request gets the errors, too.
+            // The sender of a request receives the errors as well.
             let _ = connection.await;
         });
         Ok(Http2 { requests, _driver: AbortOnDropHandle::new(driver) })

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::http::{Connection, refused, request};
+use super::http::{OpenConnection, refused, request};
 use super::{ByteKind, ClientError, Dialer, Meter, head_bytes};
 use crate::message::Frame;
 
@@ -18,7 +18,7 @@ use crate::message::Frame;
 pub struct HttpStream {
     body: Incoming,
     meter: Arc<Meter>,
-    _connection: Connection,
+    _connection: OpenConnection,
 }
 
 impl HttpStream {
@@ -30,10 +30,10 @@ impl HttpStream {
     pub async fn get(dialer: &Dialer, path: &str) -> Result<HttpStream, ClientError> {
         let started = Instant::now();
         let mut connection = match dialer.shared_connection().await {
-            Some(shared) => Connection::Shared(shared?),
+            Some(shared) => OpenConnection::Shared(shared?),
             None => {
                 let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-                Connection::on(stream.with_responses_as(ByteKind::Framing)).await?
+                OpenConnection::on(stream.with_responses_as(ByteKind::Framing)).await?
             }
         };
         let request = request(dialer, Method::GET, path, Bytes::new())?;

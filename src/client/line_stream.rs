@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 use super::{ClientError, Dialer, HttpStream};
 use crate::message::Frame;
 
-/// Bytes of a line that a subscriber accepts.
+/// Largest line that a subscriber accepts, bytes.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// The lines, as they arrive.

@@ -1,7 +1,8 @@
 //! The counters of a group of subscribers: requests, responses, and every byte by its purpose.
 //!
-//! A stream counts each byte under a default kind, such as HTTP headers. Code that knows more moves
-//! bytes to another kind. Therefore the sum over the kinds always equals the bytes on the socket.
+//! A stream counts each byte under a default kind, such as HTTP headers. Code that parses the bytes
+//! moves them to another kind. Therefore the sum over the kinds always equals the bytes on the
+//! socket.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -47,7 +48,7 @@ pub struct Meter {
     poll_late_us: Mutex<Histogram>,
     /// From the start of a connect to the end of the handshake.
     ready_us: Mutex<Histogram>,
-    /// Of the network below a simulated link.
+    /// Round trips of the network below a simulated link.
     round_trips: Mutex<RoundTrips>,
     /// Once cancelled, no request is sent: the next one waits forever.
     pub stop_requests: CancellationToken,
@@ -103,7 +104,7 @@ impl Meter {
         self.reads_down.fetch_add(1, Relaxed);
     }
 
-    /// Counts bytes that TLS adds to those that are counted otherwise; may be negative.
+    /// Counts bytes that TLS adds to the other counted bytes; may be negative.
     #[cfg(feature = "tls")]
     pub(super) fn count_tls(&self, up: i64, down: i64) {
         self.up.framing.fetch_add(up, Relaxed);

@@ -7,6 +7,7 @@
 //! reads frames. They decode messages and count them.
 
 pub mod clock;
+mod delayed_stream;
 mod dialer;
 mod error;
 pub mod event_stream;
@@ -17,7 +18,6 @@ mod http2_frames;
 mod http_stream;
 mod kernel_timer;
 mod line_stream;
-mod link;
 mod meter;
 pub mod pipeline;
 mod poll_client;
@@ -29,14 +29,14 @@ mod update;
 pub mod websocket_frames;
 mod websocket_stream;
 
+pub use delayed_stream::DelayedStream;
 pub use dialer::{Dialer, Journal, JournalEntry, RESPONSE_BYTES_MAX, WireStream};
 pub use error::{ClientError, RETRY_AFTER_MAX};
 pub use event_stream::EventStream;
 pub use http::{HttpConnection, HttpResponse, head_bytes};
 pub use http_stream::HttpStream;
-pub use http2::Shared;
+pub use http2::SharedConnection;
 pub use line_stream::LineStream;
-pub use link::Link;
 pub use meter::{ByteKind, Meter, MeterCounts, SEGMENT_HEADER_BYTES};
 pub use poll_client::{PollClient, PollOptions};
 pub use recording::{Recorded, Recording, SocketEvent};

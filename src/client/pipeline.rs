@@ -15,9 +15,9 @@ use crate::header_list::has_token;
 
 use super::{ClientError, Dialer, HttpResponse, WireStream};
 
-/// Bytes of a response, head and body, that are read.
+/// Largest response, head and body, bytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
-/// Headers of a response.
+/// Largest number of headers of a response.
 const HEADERS_MAX: usize = 100;
 
 /// Opens a connection: the half that sends requests, and the half that reads responses.
@@ -80,7 +80,7 @@ impl PipelinedResponses {
     /// is dropped while it waits.
     ///
     /// # Errors
-    /// If the connection breaks, or what the server sends is not a response.
+    /// If the connection breaks, or the server sends something other than a response.
     pub async fn next(&mut self) -> Result<Option<HttpResponse>, ClientError> {
         loop {
             if let Some(response) = parse(&mut self.unread, false)? {
@@ -109,7 +109,8 @@ pub fn is_last(response: &HttpResponse) -> bool {
     has_token(&response.headers, &CONNECTION, "close")
 }
 
-/// Takes the first response from `bytes`, unless it is not complete; `ended` if none follow.
+/// Takes the first complete response from `bytes`, if there is one; `ended` is true at the end of
+/// the connection.
 fn parse(bytes: &mut BytesMut, ended: bool) -> Result<Option<HttpResponse>, ClientError> {
     loop {
         let Some((status, headers, head_length)) = head(bytes)? else { return Ok(None) };
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_are_told_apart_by_length_chunks_status_and_end() {
+    fn ends_of_responses_are_found_by_length_chunks_status_and_close() {
         let text = "HTTP/1.1 100 Continue\r\n\r\n\
                     HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok\
                     HTTP/1.1 204 No Content\r\n\r\n\

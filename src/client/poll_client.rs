@@ -1,4 +1,4 @@
-//! The client of both kinds of polling: one request with a cursor, one batch.
+//! The client of both kinds of polling: each request has a cursor, each response is a batch.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -16,18 +16,18 @@ use super::{ClientError, Dialer, HttpConnection, HttpResponse, Update};
 use crate::message::{Batch, Cursor, Epoch, Message};
 use crate::variant::{Extra, Extras};
 
-/// Bytes that a compressed response may have once it is decompressed: as many as a topic keeps by
-/// default.
+/// Largest compressed response after decompression, bytes: as many as a topic keeps by default.
 const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 
-/// What a client of polls requests.
+/// The options of a polling client.
 #[derive(Debug)]
 pub struct PollOptions {
     /// `/topics/{topic}/{route}`
     pub path: String,
     /// Where to continue; `None` begins at the head.
     pub cursor: Option<Cursor>,
-    /// How long the server may wait before it answers the first poll, if not as long as later.
+    /// How long the server may wait before it responds to the first poll, if this differs from
+    /// later polls.
     pub first_wait: Option<Duration>,
     pub extras: Extras,
 }
@@ -39,11 +39,11 @@ pub struct PollClient {
     path: String,
     cursor: Cursor,
     first_wait: Option<Duration>,
-    /// Sends back the entity tag of each response.
+    /// Sends the entity tag of the last response with each request.
     is_conditional: bool,
     /// Headers of the next request beside those of the dialer.
     headers: HeaderMap,
-    /// The server does not want another request before this.
+    /// Earliest instant of the next request, as the server requested.
     not_before: Option<Instant>,
 }
 
@@ -144,7 +144,7 @@ impl PollClient {
     }
 }
 
-/// The body of `answer`, decompressed if need be.
+/// The body of `answer`, decompressed if necessary.
 fn decompressed(response: &HttpResponse) -> Result<Bytes, ClientError> {
     if response.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return Ok(response.body.clone());

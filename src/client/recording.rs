@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Meter;
 
-/// Bytes of a recording; what is sent and received after it is full is missing.
+/// Largest recording, bytes; data sent and received after it is full is missing.
 const RECORDED_BYTES_MAX: usize = 4 << 20;
 
 /// The traffic of a group of connections, in order.

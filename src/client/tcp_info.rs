@@ -1,4 +1,4 @@
-//! What the kernel counts on the client's sockets (Linux, `TCP_INFO`): the segments sent and
+//! The kernel's counters of the client's sockets (Linux, `TCP_INFO`): the segments sent and
 //! received, from which the bytes of TCP and IP headers follow, and the round trip.
 
 use std::collections::HashSet;

@@ -12,20 +12,20 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::HandshakeKind;
 
-use super::{Link, Meter};
+use super::{DelayedStream, Meter};
 use crate::tls::Trust;
 
 /// The stream of a subscriber.
 #[derive(Debug)]
 pub(super) enum MaybeTlsStream {
-    Plain(Link<TcpStream>),
+    Plain(DelayedStream<TcpStream>),
     Tls(Box<TlsStream<CountedLink>>),
 }
 
 impl MaybeTlsStream {
-    /// Does a TLS handshake on `link`, if `trust` is given.
+    /// Performs a TLS handshake on `link`, if `trust` is given.
     pub async fn on(
-        link: Link<TcpStream>,
+        link: DelayedStream<TcpStream>,
         trust: Option<&Trust>,
         meter: &Arc<Meter>,
     ) -> io::Result<MaybeTlsStream> {
@@ -92,7 +92,7 @@ impl AsyncWrite for MaybeTlsStream {
 /// The link below TLS, which counts all bytes.
 #[derive(Debug)]
 pub(super) struct CountedLink {
-    link: Link<TcpStream>,
+    link: DelayedStream<TcpStream>,
     meter: Arc<Meter>,
 }
 

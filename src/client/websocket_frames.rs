@@ -1,5 +1,5 @@
-//! WebSocket frames (RFC 6455, section 5) as a client reads and writes them. There is no socket
-//! here: the result depends on the bytes alone, in any fragmentation.
+//! WebSocket frames (RFC 6455, section 5) as a client reads and writes them. This code uses no
+//! socket: the result depends on the bytes alone, in any fragmentation.
 //!
 //! The server uses tungstenite. This reader exists so that a delivery costs the load test little
 //! compared with the server: one buffer, many frames per read, no copy of a text.
@@ -107,7 +107,7 @@ impl FrameReader {
         }
         while !self.is_closed {
             let unparsed = &self.buffer[self.taken..];
-            let Some(header) = Header::read(unparsed)? else { break };
+            let Some(header) = FrameHeader::read(unparsed)? else { break };
             let so_far = if header.opcode.is_control() { 0 } else { self.parts.len() };
             if header.payload_bytes > (self.bytes_max - so_far) as u64 {
                 return Err(FrameError::TooLarge { bytes_max: self.bytes_max });
@@ -192,7 +192,7 @@ impl Opcode {
 }
 
 /// The header of a frame.
-struct Header {
+struct FrameHeader {
     is_final: bool,
     opcode: Opcode,
     /// Length of the header itself.
@@ -204,9 +204,9 @@ const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
-impl Header {
+impl FrameHeader {
     /// Parses the header at the start of `bytes`; `None` if it is incomplete.
-    fn read(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
+    fn read(bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & RESERVED != 0 {
             return Err(FrameError::ReservedBits);
@@ -226,7 +226,8 @@ impl Header {
             127 => rest.first_chunk().map(|eight| (10, u64::from_be_bytes(*eight))),
             short => Some((2, u64::from(*short))),
         };
-        let header = |(bytes, payload_bytes)| Header { is_final, opcode, bytes, payload_bytes };
+        let header =
+            |(bytes, payload_bytes)| FrameHeader { is_final, opcode, bytes, payload_bytes };
         Ok(length.map(header))
     }
 }

@@ -15,12 +15,12 @@ use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_util::io::poll_read_buf;
 
-use super::http::{Connection, refused, request};
+use super::http::{OpenConnection, refused, request};
 use super::websocket_frames::{self as frames, FrameError, FrameReader, ServerFrame};
 use super::{ByteKind, ClientError, Dialer, WireStream, head_bytes};
 use crate::message::Frame;
 
-/// Bytes of a message that a subscriber accepts.
+/// Largest message that a subscriber accepts, bytes.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
 /// Bytes waiting to be sent beyond which pings are not answered: earlier pongs are still waiting.
 const WAITING_BYTES_MAX: usize = 4 << 10;
@@ -43,7 +43,7 @@ impl WebSocket {
     pub async fn connect(dialer: &Dialer, path: &str) -> Result<WebSocket, ClientError> {
         let started = Instant::now();
         let stream = dialer.dial().await.map_err(ClientError::Connect)?;
-        let mut connection = Connection::on(stream).await?;
+        let mut connection = OpenConnection::on(stream).await?;
         let mut request = request(dialer, Method::GET, path, Default::default())?;
         let key = generate_key();
         let headers = request.headers_mut();
@@ -97,8 +97,8 @@ impl WebSocket {
         self.stream.meter().move_down(ByteKind::Framing, ByteKind::Payload, bytes);
     }
 
-    /// Waits for a text and returns what `read` makes of it; answers pings and a close meanwhile.
-    /// Nothing is lost if this is dropped while it waits.
+    /// Waits for a text and returns it as converted by `read`; answers pings and a close meanwhile.
+    /// Cancel safe.
     ///
     /// # Errors
     /// If the connection is gone or was closed, or the server breaks the protocol.
@@ -139,7 +139,7 @@ impl WebSocket {
         Ok(std::future::poll_fn(|cx| self.poll_send(cx)).await?)
     }
 
-    /// Sends a close frame if the kernel accepts it at once; nothing waits for the answer.
+    /// Sends a close frame if the kernel accepts it at once; does not wait for the answer.
     async fn close(&mut self, code: Option<u16>) {
         frames::close(code, rand::random(), &mut self.waiting);
         std::future::poll_fn(|cx| {
@@ -151,7 +151,7 @@ impl WebSocket {
 
     /// The number of bytes received; zero at the end of the connection.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // A server that does not read can still be read from.
+        // Even if the server does not read, the client can read from it.
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }

@@ -161,7 +161,7 @@ impl Log {
     }
 
     fn drop_oldest(&mut self) {
-        let dropped = self.messages.pop_front().expect("whoever drops has looked");
+        let dropped = self.messages.pop_front().expect("the caller checked it");
         self.bytes -= dropped.message.len();
         self.retained.subtract(dropped.message.len() + MESSAGE_OVERHEAD);
         if self.messages.is_empty() {

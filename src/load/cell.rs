@@ -107,7 +107,7 @@ impl CellPlan {
             subscribers: self.workload.subscribers,
             on_disk: self.on_disk,
             tls: self.variant.has(Extra::Tls),
-            link: self.workload.packet_profile(),
+            link: self.workload.packet_link_parameters(),
             seed: self.seed,
         };
         let mut server = source.open(demand).await.map_err(CellError::NoServer)?;

@@ -205,7 +205,7 @@ fn requests(
     }
 }
 
-/// What the packet link did, if there was one.
+/// The counters of the packet link in the steady state, if there was one.
 fn link_use([from, to]: &Interval) -> Option<LinkUse> {
     let (before, after) = (from.link.as_ref()?, to.link.as_ref()?);
     let counts = after.counts.since(&before.counts);

@@ -93,7 +93,7 @@ impl Monitor<'_> {
         tokio::select! {
             restarted = self.server.restart() => restarted?,
             error = self.subscribers.failure() => {
-                return Err(anyhow::Error::new(error).context("a subscriber gave up"));
+                return Err(anyhow::Error::new(error).context("a subscriber failed to reconnect"));
             }
         }
         Ok([down_at, Instant::now()])

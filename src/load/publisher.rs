@@ -2,8 +2,9 @@
 //! delay, and records its own lateness.
 //!
 //! Every topic belongs to one connection, on which requests are pipelined: a message is sent at its
-//! planned time even if earlier ones are not acknowledged yet, and the server processes those of a
-//! topic in the order of the schedule. So the round trip to the server delays no publication.
+//! planned time even if earlier ones are not acknowledged yet, and the server processes the
+//! messages of a topic in the order of the schedule. So the round trip to the server delays no
+//! publication.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -25,9 +26,9 @@ use crate::measure::Histogram;
 
 /// Connections for publishing.
 const CONNECTIONS_MAX: usize = 16;
-/// Messages of one connection that are sent and not acknowledged. At the limit the next one is
-/// late. It also bounds the responses that wait while a request is written, so that neither end
-/// waits for the other.
+/// Largest number of unacknowledged messages on one connection. At the limit the next message is
+/// late. It also bounds the responses that wait while a request is written, so that the two ends
+/// cannot block each other.
 const IN_FLIGHT_MAX: usize = 512;
 /// Timeout of an acknowledgement.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,8 +43,8 @@ pub struct Publishing {
     pub messages: Arc<MessageTexts>,
     pub window: Window,
     /// How long the publication of a message is retried while the server is down. Unless it is
-    /// zero, a message is sent when the last one is acknowledged, since a message that is sent
-    /// again must not overtake others.
+    /// zero, a message is sent when the last one is acknowledged, so that a retried message is not
+    /// stored after later ones.
     pub patience: Duration,
     /// Number of acknowledged publications.
     pub acknowledged: Arc<AtomicU64>,
@@ -54,7 +55,7 @@ pub struct Publishing {
 pub struct Publisher {
     publishing: Arc<Publishing>,
     dialer: Dialer,
-    open: Vec<Open>,
+    open: Vec<Pipeline>,
 }
 
 impl Publishing {
@@ -68,7 +69,7 @@ impl Publishing {
         let mut connecting = JoinSet::new();
         for _ in 0..count {
             let dialer = dialer.clone();
-            connecting.spawn(async move { Open::on(&dialer).await });
+            connecting.spawn(async move { Pipeline::on(&dialer).await });
         }
         let mut open = Vec::new();
         while let Some(connected) = connecting.join_next().await {
@@ -116,15 +117,15 @@ fn publications_of(schedule: &Schedule, number: usize, count: usize) -> VecDeque
 
 /// An open connection.
 #[derive(Debug)]
-struct Open {
+struct Pipeline {
     requests: PipelinedRequests,
     responses: PipelinedResponses,
 }
 
-impl Open {
-    async fn on(dialer: &Dialer) -> Result<Open, ClientError> {
+impl Pipeline {
+    async fn on(dialer: &Dialer) -> Result<Pipeline, ClientError> {
         let (requests, responses) = pipeline::open(dialer).await?;
-        Ok(Open { requests, responses })
+        Ok(Pipeline { requests, responses })
     }
 }
 
@@ -134,10 +135,10 @@ struct Share {
     dialer: Dialer,
     start: Instant,
     /// `None` while there is no connection.
-    open: Option<Open>,
+    open: Option<Pipeline>,
     /// Not sent yet.
     waiting: VecDeque<Publication>,
-    /// When the first of them is due, if that is awaited.
+    /// The timer for the first of them, if it is running.
     due: Option<SleepUntil>,
     /// Sent and not acknowledged, with the time of sending.
     in_flight: VecDeque<(Publication, Instant)>,
@@ -145,7 +146,7 @@ struct Share {
 }
 
 /// What happens next on a connection.
-enum Event {
+enum PublisherEvent {
     /// The next message is due.
     Due,
     /// A part of the requests was sent.
@@ -182,27 +183,27 @@ impl Share {
             return self.reopen().await;
         }
         match self.next_event().await {
-            Event::Due => {
+            PublisherEvent::Due => {
                 self.send_next();
                 Ok(())
             }
-            Event::Written(result) => result,
-            Event::Response(response) => self.received(response?),
-            Event::TimedOut => Err(ClientError::ProtocolError(format!(
+            PublisherEvent::Written(result) => result,
+            PublisherEvent::Response(response) => self.received(response?),
+            PublisherEvent::TimedOut => Err(ClientError::ProtocolError(format!(
                 "publication not acknowledged within {ACKNOWLEDGEMENT_TIMEOUT:?}"
             ))),
         }
     }
 
-    /// Opens a new connection, once there is something to send, and sends what the last one left
-    /// unanswered.
+    /// Opens a new connection once there is something to send, and sends the unacknowledged
+    /// messages of the last one again.
     async fn reopen(&mut self) -> Result<(), ClientError> {
         if self.in_flight.is_empty()
             && let Some(next) = self.waiting.front()
         {
             sleep_until(self.start + next.at).await;
         }
-        let mut open = Open::on(&self.dialer).await?;
+        let mut open = Pipeline::on(&self.dialer).await?;
         for (publication, sent_at) in &mut self.in_flight {
             push(&self.publishing, &mut open.requests, publication);
             *sent_at = Instant::now();
@@ -211,7 +212,7 @@ impl Share {
         Ok(())
     }
 
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> PublisherEvent {
         let depth = if self.publishing.patience.is_zero() { IN_FLIGHT_MAX } else { 1 };
         let Some(open) = &mut self.open else { return pending().await };
         let is_sent = open.requests.is_sent();
@@ -221,12 +222,14 @@ impl Share {
             let due = self.due.get_or_insert_with(|| sleep_until(start + next.at));
             Pin::new(due)
         });
-        let oldest = self.in_flight.front().map(|(_, sent_at)| *sent_at + ACKNOWLEDGEMENT_TIMEOUT);
+        let timeout = self.in_flight.front().map(|(_, sent_at)| {
+            tokio::time::sleep_until((*sent_at + ACKNOWLEDGEMENT_TIMEOUT).into())
+        });
         tokio::select! {
-            response = open.responses.next() => Event::Response(response),
-            written = open.requests.write(), if !is_sent => Event::Written(written),
-            () = or_never(due) => Event::Due,
-            () = or_never(oldest.map(|at| tokio::time::sleep_until(at.into()))) => Event::TimedOut,
+            response = open.responses.next() => PublisherEvent::Response(response),
+            written = open.requests.write(), if !is_sent => PublisherEvent::Written(written),
+            () = or_never(due) => PublisherEvent::Due,
+            () = or_never(timeout) => PublisherEvent::TimedOut,
         }
     }
 
@@ -300,7 +303,7 @@ mod tests {
     const STORED_LAST: &str =
         "HTTP/1.1 201 Created\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-    /// A server that answers as the test tells it, and a publisher of [`COUNT`] messages that are
+    /// A server whose responses the test controls, and a publisher of [`COUNT`] messages that are
     /// all due at once.
     struct Pair {
         listener: TcpListener,

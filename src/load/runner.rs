@@ -69,7 +69,7 @@ impl LoadTest {
              or use --restart 0s"
         );
         anyhow::ensure!(
-            is_child || points.iter().all(|point| point.workload.packet_profile().is_none()),
+            is_child || points.iter().all(|point| point.workload.link != Link::Packets),
             "workload.link: a packet link leads to a server that this program starts; leave out \
              --target, or set it to in-process"
         );
@@ -210,16 +210,16 @@ async fn or_interrupted<T>(
     }
 }
 
-/// How the names of the topics begin.
+/// The prefix of the topic names.
 #[derive(Debug)]
 enum TopicNames {
-    /// On a server for one cell: with nothing.
+    /// On a server for one cell: empty.
     Plain,
-    /// On a running server of ours: always the same on this machine. Topics are kept for as long as
-    /// the server runs, so with new names for each cell a few runs would reach its limits on
-    /// topics. Subscribers start at the head of a topic and do not see what it already has.
+    /// On a running `poll-vs-push` server: always the same on this machine. Topics are kept for as
+    /// long as the server runs, so with new names for each cell a few runs would reach its limits
+    /// on topics. Subscribers start at the head of a topic and do not receive its earlier messages.
     OfMachine(String),
-    /// On a third-party server: new ones for each cell, since subscribers start at the first
+    /// On a third-party server: a new prefix for each cell, because subscribers start at the first
     /// message of a topic.
     New(String),
 }

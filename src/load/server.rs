@@ -20,7 +20,7 @@ use super::process::ProcessFamily;
 use super::scrape::Scrape;
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
-use crate::packet_link::{PacketLink, Profile, Snapshot};
+use crate::packet_link::{LinkParameters, PacketLink, Snapshot};
 #[cfg(feature = "tls")]
 use crate::tls;
 use crate::variant::Transport;
@@ -75,7 +75,7 @@ pub struct Demand {
     /// Whether it uses TLS, with a certificate of its own.
     pub tls: bool,
     /// The packet link in front of it, if any, and its seed.
-    pub link: Option<Profile>,
+    pub link: Option<LinkParameters>,
     pub seed: u64,
 }
 
@@ -220,7 +220,8 @@ impl Launch {
             .arg("--max-connections")
             .arg((self.subscribers + CONNECTIONS_SPARE).to_string());
         if listen.ip().is_unspecified() && std::env::var_os("RUST_LOG").is_none() {
-            // It warns that anybody may reach it; in the link's namespace there is nobody else.
+            // The server warns that every host may reach it; in the link's namespace there is no
+            // other host.
             command.env("RUST_LOG", "error");
         }
         if let Some(threads) = self.worker_threads {
@@ -353,8 +354,8 @@ impl ServerUnderTest {
     }
 
     /// Waits until a running server has closed the connections of a cell, at whose start it had
-    /// `before` of them. It keeps those of streams and long polls for a second, in which they would
-    /// count against its limits and be part of what the next cell measures.
+    /// `before` connections. It keeps those of streams and long polls for a second, in which they
+    /// would count against its limits and distort the measurement of the next cell.
     pub async fn until_left(&mut self, before: u64, transport: Transport) {
         let leaving = async {
             while let Ok(Scrape { connections: Some(now), .. }) = self.scrape(transport).await {
@@ -364,11 +365,11 @@ impl ServerUnderTest {
                 tokio::time::sleep(LEAVING_CHECK_INTERVAL).await;
             }
         };
-        // Others may have connected meanwhile.
+        // Other clients may have connected meanwhile.
         let _ = timeout(LEAVING_MAX, leaving).await;
     }
 
-    /// What the packet link did so far, if there is one.
+    /// The counters of the packet link, if there is one.
     pub fn link_snapshot(&self) -> Option<Snapshot> {
         self.link.as_ref().map(PacketLink::snapshot)
     }

@@ -56,7 +56,7 @@ pub struct Endpoint {
     /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
     /// The server's port behind the packet link, if there is one: each subscriber, or each group of
-    /// those who share a connection, has an address of its own there.
+    /// subscribers that share a connection, has an address of its own there.
     pub link_port: Option<u16>,
 }
 
@@ -128,27 +128,27 @@ impl ReceiptLog {
 }
 
 /// A connected subscriber.
-enum Connection {
+enum AnySubscriber {
     Ours(Box<Subscriber>),
     /// A subscriber that reconnects, for cells with a restart.
     Reconnecting(Box<Reconnecting>),
     ThirdParty(target_subscriber::Subscriber),
 }
 
-impl Connection {
+impl AnySubscriber {
     async fn next(&mut self) -> Result<Update, ClientError> {
         match self {
-            Connection::Ours(subscriber) => subscriber.next().await,
-            Connection::Reconnecting(subscriber) => subscriber.next().await,
-            Connection::ThirdParty(subscriber) => subscriber.next().await,
+            AnySubscriber::Ours(subscriber) => subscriber.next().await,
+            AnySubscriber::Reconnecting(subscriber) => subscriber.next().await,
+            AnySubscriber::ThirdParty(subscriber) => subscriber.next().await,
         }
     }
 
     /// The outage that has ended since the last call, if any.
     fn outage(&mut self) -> Option<Outage> {
         match self {
-            Connection::Reconnecting(subscriber) => subscriber.outage(),
-            Connection::Ours(_) | Connection::ThirdParty(_) => None,
+            AnySubscriber::Reconnecting(subscriber) => subscriber.outage(),
+            AnySubscriber::Ours(_) | AnySubscriber::ThirdParty(_) => None,
         }
     }
 }
@@ -307,17 +307,17 @@ impl Shared {
         &self,
         dialer: Dialer,
         options: SubscribeOptions,
-    ) -> Result<Connection, ClientError> {
+    ) -> Result<AnySubscriber, ClientError> {
         let variant = self.variant;
         Ok(match &self.target {
             None if !self.workload.restarts() => {
                 let subscriber = Subscriber::connect(variant, dialer, options).await?;
-                Connection::Ours(Box::new(subscriber))
+                AnySubscriber::Ours(Box::new(subscriber))
             }
             None => {
                 let connecting =
                     Reconnecting::connect(variant, dialer, options, Backoff::default());
-                Connection::Reconnecting(Box::new(connecting.await?))
+                AnySubscriber::Reconnecting(Box::new(connecting.await?))
             }
             Some(target) => {
                 let subscriber = target_subscriber::Subscriber::connect(
@@ -326,7 +326,7 @@ impl Shared {
                     dialer,
                     options,
                 );
-                Connection::ThirdParty(subscriber.await?)
+                AnySubscriber::ThirdParty(subscriber.await?)
             }
         })
     }

@@ -28,11 +28,11 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub struct Subscriber {
     target: Arc<Target>,
-    connection: Connection,
+    connection: TargetConnection,
 }
 
 #[derive(Debug)]
-enum Connection {
+enum TargetConnection {
     Polling(Box<Poller>),
     WebSocket(Box<WebSocket>),
     Sse(Box<EventStream>),
@@ -60,7 +60,7 @@ impl Subscriber {
                 let dialer = dialer.with_headers(&route.headers);
                 let schedule = is_short.then(|| PollSchedule::new(&options));
                 let poller = Poller::connect(dialer, route.clone(), &options, schedule).await?;
-                Connection::Polling(Box::new(poller))
+                TargetConnection::Polling(Box::new(poller))
             }
             Transport::WebSocket => {
                 let route = target.websocket.as_ref().ok_or_else(missing_section)?;
@@ -72,7 +72,7 @@ impl Subscriber {
                 if route.greeting {
                     socket.receive(|_| ()).await?;
                 }
-                Connection::WebSocket(Box::new(socket))
+                TargetConnection::WebSocket(Box::new(socket))
             }
             Transport::SocketioPolling | Transport::SocketioWebsocket | Transport::Ndjson => {
                 return Err(missing_section());
@@ -81,7 +81,7 @@ impl Subscriber {
                 let route = target.sse.as_ref().ok_or_else(missing_section)?;
                 let dialer = dialer.with_headers(&route.headers);
                 let stream = EventStream::get(&dialer, &route.path(&options.topic)).await?;
-                Connection::Sse(Box::new(stream))
+                TargetConnection::Sse(Box::new(stream))
             }
         };
         Ok(Subscriber { target: target.clone(), connection })
@@ -93,18 +93,18 @@ impl Subscriber {
     /// If the connection is lost, or the response does not match the target file.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         let messages = match &mut self.connection {
-            Connection::Polling(poller) => poller.next().await?,
-            Connection::WebSocket(socket) => vec![socket.receive(str::to_owned).await?],
-            Connection::Sse(stream) => vec![stream.next_event().await?.data],
+            TargetConnection::Polling(poller) => poller.next().await?,
+            TargetConnection::WebSocket(socket) => vec![socket.receive(str::to_owned).await?],
+            TargetConnection::Sse(stream) => vec![stream.next_event().await?.data],
         };
         let mut received = Update::default();
         for message in messages {
             let Some(text) = self.target.text_in(&message) else { continue };
             match &self.connection {
                 // Counted with the response.
-                Connection::Polling(_) => {}
-                Connection::WebSocket(socket) => socket.count_payload(message.len()),
-                Connection::Sse(stream) => stream.count_payload(message.len()),
+                TargetConnection::Polling(_) => {}
+                TargetConnection::WebSocket(socket) => socket.count_payload(message.len()),
+                TargetConnection::Sse(stream) => stream.count_payload(message.len()),
             }
             let sender = String::new();
             received.messages.push(Message { offset: 0, published_at: 0, sender, text });
@@ -122,7 +122,7 @@ struct Poller {
     topic: TopicName,
     hold: Duration,
     schedule: Option<PollSchedule>,
-    /// There may be more to poll for at once.
+    /// There may be more messages: the next poll is sent at once.
     again: bool,
     cursor: PollCursor,
 }

@@ -7,8 +7,8 @@
 //! swapping does not change a sum. Each subscriber has its own address, and with it its own access
 //! link. No privileges are needed, and the namespace ends with the processes in it.
 //!
-//! Unlike the in-process link ([`crate::client::Link`]) it shows what TCP does: loss and
-//! retransmission, head-of-line blocking, a full queue, slow start, acknowledgements.
+//! Unlike the in-process link ([`crate::client::DelayedStream`]) it includes the effects of TCP:
+//! loss and retransmission, head-of-line blocking, a full queue, slow start, acknowledgements.
 
 mod path;
 
@@ -29,7 +29,7 @@ use crate::measure::Histogram;
 
 #[cfg(target_os = "linux")]
 pub use namespace::enter;
-pub use path::{Loss, Profile};
+pub use path::{LinkParameters, Loss};
 #[cfg(target_os = "linux")]
 pub use reflector::PacketLink;
 #[cfg(not(target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! What happens to a packet on its way: the access link of one subscriber, without any I/O.
+//! The access link of one subscriber: delays, losses and queues of its packets, without any I/O.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::PathCounts;
 
 /// The properties of every subscriber's access link.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Profile {
-    /// Least delay in each direction.
+pub struct LinkParameters {
+    /// Smallest delay in each direction.
     pub one_way: Duration,
-    /// Each packet is held up to this much longer, uniformly; packets of a subscriber stay in
+    /// Largest additional delay of a packet, uniformly distributed; packets of a subscriber stay in
     /// order.
     pub jitter: Duration,
     pub loss: Loss,
-    /// Bits per second to the subscriber; `None` is without limit.
+    /// Bits per second to the subscriber; `None` means unlimited.
     pub down_bit_s: Option<u64>,
     /// Bits per second from the subscriber.
     pub up_bit_s: Option<u64>,
-    /// Bytes that wait before a limited direction, at most; a packet that does not fit is dropped.
+    /// Size of the queue before a limited direction, bytes; a packet that does not fit is dropped.
     pub queue_bytes: u64,
 }
 
-/// Which packets are lost, in each direction alike.
+/// The losses of a link, the same in each direction.
 ///
 /// Losses in bursts follow Gilbert's model in continuous time: the path alternates between a good
 /// state and a bad one, in which every packet is lost, and stays in each for an exponential time.
@@ -75,7 +75,7 @@ impl Loss {
     }
 }
 
-/// What becomes of a packet.
+/// The result for one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PacketOutcome {
     /// It arrives at that instant.
@@ -97,10 +97,10 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// Takes a packet of `bytes` at `now`, and counts it.
+    /// Processes a packet of `bytes` at `now`, and counts it.
     pub fn pass(
         &mut self,
-        profile: &Profile,
+        parameters: &LinkParameters,
         bit_s: Option<u64>,
         now: Duration,
         bytes: usize,
@@ -112,22 +112,22 @@ impl Path {
         if let Some(bit_s) = bit_s {
             let time_of = |bytes: f64| Duration::from_secs_f64(bytes * 8.0 / bit_s as f64);
             let waiting = self.sent_at.saturating_sub(now);
-            if waiting + time_of(bytes as f64) > time_of(profile.queue_bytes as f64) {
+            if waiting + time_of(bytes as f64) > time_of(parameters.queue_bytes as f64) {
                 counts.overflowed += 1;
                 return PacketOutcome::Overflows;
             }
             sent_at = now + waiting + time_of(bytes as f64);
             self.sent_at = sent_at;
         }
-        let is_lost = profile.loss.draw(self.last, sent_at, random);
+        let is_lost = parameters.loss.draw(self.last, sent_at, random);
         self.last = Some((sent_at, is_lost));
         if is_lost {
             counts.lost += 1;
             return PacketOutcome::Lost;
         }
-        let held = match profile.jitter.is_zero() {
-            true => profile.one_way,
-            false => profile.one_way + profile.jitter.mul_f64(random.random()),
+        let held = match parameters.jitter.is_zero() {
+            true => parameters.one_way,
+            false => parameters.one_way + parameters.jitter.mul_f64(random.random()),
         };
         self.arrives_at = self.arrives_at.max(sent_at + held);
         PacketOutcome::Arrives(self.arrives_at)
@@ -143,8 +143,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn profile() -> Profile {
-        Profile {
+    fn parameters() -> LinkParameters {
+        LinkParameters {
             one_way: 20 * MS,
             jitter: Duration::ZERO,
             loss: Loss { share: 0.0, burst: Duration::ZERO },
@@ -163,13 +163,13 @@ mod tests {
         const PACKETS: u32 = 200_000;
         for (share, burst) in [(0.01, 0), (0.05, 0), (0.01, 4), (0.05, 8), (1.0, 3)] {
             let burst = burst * MS;
-            let profile = Profile { loss: Loss { share, burst }, ..profile() };
+            let parameters = LinkParameters { loss: Loss { share, burst }, ..parameters() };
             let (mut path, mut counts, mut random) =
                 (Path::default(), PathCounts::default(), random());
             let (mut lost_again, mut was_lost) = (0u32, false);
             for number in 0..PACKETS {
                 let now = number * MS;
-                let outcome = path.pass(&profile, None, now, 100, &mut counts, &mut random);
+                let outcome = path.pass(&parameters, None, now, 100, &mut counts, &mut random);
                 let is_lost = outcome == PacketOutcome::Lost;
                 lost_again += u32::from(is_lost && was_lost);
                 was_lost = is_lost;
@@ -180,7 +180,7 @@ mod tests {
             let difference = (counts.lost as f64 - f64::from(PACKETS) * share).abs();
             assert!(difference <= 4.5 * deviation, "{share} {burst:?}: {counts:?}");
             let again = f64::from(lost_again) / counts.lost as f64;
-            let expected = profile.loss.repeated(MS);
+            let expected = parameters.loss.repeated(MS);
             assert!((again - expected).abs() < 0.1, "{again} of the lost are followed by a loss");
             assert_eq!(counts.packets, u64::from(PACKETS));
         }
@@ -198,11 +198,11 @@ mod tests {
 
     #[test]
     fn a_limited_rate_delays_and_a_full_queue_drops() {
-        let (profile, mut counts, mut random) = (profile(), PathCounts::default(), random());
+        let (parameters, mut counts, mut random) = (parameters(), PathCounts::default(), random());
         let mut path = Path::default();
         // 12 Mbit/s: 1,500 bytes take a millisecond, and ten packets fit into the queue.
         let mut pass =
-            || path.pass(&profile, Some(12_000_000), MS, 1_500, &mut counts, &mut random);
+            || path.pass(&parameters, Some(12_000_000), MS, 1_500, &mut counts, &mut random);
         for number in 1..=10 {
             assert_eq!(pass(), PacketOutcome::Arrives(MS + number * MS + 20 * MS));
         }
@@ -212,13 +212,13 @@ mod tests {
 
     #[test]
     fn jitter_delays_within_its_bounds_and_keeps_the_order() {
-        let profile = Profile { jitter: 10 * MS, ..profile() };
+        let parameters = LinkParameters { jitter: 10 * MS, ..parameters() };
         let (mut path, mut counts, mut random) = (Path::default(), PathCounts::default(), random());
         let mut last = Duration::ZERO;
         for number in 0..1_000u32 {
             let now = number * Duration::from_micros(300);
             let PacketOutcome::Arrives(at) =
-                path.pass(&profile, None, now, 100, &mut counts, &mut random)
+                path.pass(&parameters, None, now, 100, &mut counts, &mut random)
             else {
                 panic!("nothing is lost")
             };

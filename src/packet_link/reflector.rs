@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::path::{PacketOutcome, Path};
 use super::tun::{self, Tun};
-use super::{Counts, DEVICE, PACKET_BYTES_MAX, Profile, Snapshot, Unavailable};
+use super::{Counts, DEVICE, LinkParameters, PACKET_BYTES_MAX, Snapshot, Unavailable};
 use crate::measure::Histogram;
 
 /// Maximum number of packets in transit; further ones are dropped and counted as missed.
@@ -60,7 +60,11 @@ impl PacketLink {
     ///
     /// # Errors
     /// If the device or the thread cannot be created.
-    pub fn start(profile: Profile, server_port: u16, seed: u64) -> Result<PacketLink, Unavailable> {
+    pub fn start(
+        parameters: LinkParameters,
+        server_port: u16,
+        seed: u64,
+    ) -> Result<PacketLink, Unavailable> {
         let failed = |error: io::Error| Unavailable {
             reason: format!("the link cannot be started: {error}"),
             remedy: "check that memory and threads are available".to_owned(),
@@ -69,7 +73,7 @@ impl PacketLink {
         let shared = Arc::new(Shared::default());
         let mut reflector = Reflector {
             tun,
-            profile,
+            parameters,
             server_port,
             random: ChaCha8Rng::seed_from_u64(seed),
             started: Instant::now(),
@@ -124,7 +128,7 @@ struct QueuedPacket {
 /// The state of the thread.
 struct Reflector {
     tun: Tun,
-    profile: Profile,
+    parameters: LinkParameters,
     server_port: u16,
     random: ChaCha8Rng,
     started: Instant,
@@ -191,11 +195,11 @@ impl Reflector {
         }
         let [up, down] = &mut self.paths[subscriber];
         let (path, bit_s, counts) = match is_up {
-            true => (up, self.profile.up_bit_s, &mut self.counts.up),
-            false => (down, self.profile.down_bit_s, &mut self.counts.down),
+            true => (up, self.parameters.up_bit_s, &mut self.counts.up),
+            false => (down, self.parameters.down_bit_s, &mut self.counts.down),
         };
         let now = self.started.elapsed();
-        match path.pass(&self.profile, bit_s, now, packet.len(), counts, &mut self.random) {
+        match path.pass(&self.parameters, bit_s, now, packet.len(), counts, &mut self.random) {
             PacketOutcome::Arrives(due) => Some(due),
             PacketOutcome::Lost | PacketOutcome::Overflows => None,
         }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{Profile, Snapshot, Unavailable};
+use super::{LinkParameters, Snapshot, Unavailable};
 
 fn unavailable() -> Unavailable {
     Unavailable {
@@ -22,7 +22,7 @@ pub struct PacketLink(Infallible);
 
 impl PacketLink {
     /// Always an error.
-    pub fn start(_: Profile, _: u16, _: u64) -> Result<PacketLink, Unavailable> {
+    pub fn start(_: LinkParameters, _: u16, _: u64) -> Result<PacketLink, Unavailable> {
         Err(unavailable())
     }
 

@@ -1,4 +1,5 @@
-//! Compares a run with an earlier one: what changed beyond noise, and what cannot be compared.
+//! Compares a run with an earlier one: which figures changed beyond noise, and which cannot be
+//! compared.
 //!
 //! A figure has changed if the two values differ by the rule that applies to the whole report, see
 //! [`Summary::differs_from`]. Only equal workloads are compared.
@@ -87,7 +88,7 @@ fn differences(there: &Workload, here: &Workload) -> Vec<String> {
         .collect()
 }
 
-/// What changed from `old` to `new`.
+/// The changes from `old` to `new`.
 pub fn compare(old: &Run, new: &Run) -> Comparison {
     let (old, new) = (Report::new(old), Report::new(new));
     let mut comparison =

@@ -21,7 +21,7 @@ impl Section {
     }
 }
 
-/// What a section consists of.
+/// A part of a section.
 pub enum Block {
     Heading(String),
     Paragraph(Tone, String),
@@ -70,7 +70,7 @@ pub struct Table {
     pub head: Vec<Field>,
     /// Leading columns that name the row.
     pub names: usize,
-    /// Whether the columns after the names hold numbers.
+    /// Whether the columns after the names contain numbers.
     pub is_numeric: bool,
     pub rows: Vec<Row>,
 }
@@ -86,7 +86,7 @@ pub enum Row {
 pub struct Field {
     pub text: String,
     pub tone: Tone,
-    /// Smaller print under the text.
+    /// Additional lines in smaller print.
     pub details: Vec<String>,
     /// The transport that the field names.
     pub variant: Option<Variant>,

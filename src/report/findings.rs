@@ -13,7 +13,7 @@ const WIDE_SPREAD: f64 = 0.25;
 /// Load before the run, as a share of the cores: a caution.
 const OTHER_LOAD_SHARE: f64 = 0.25;
 
-/// All findings, the gravest first.
+/// All findings, the most severe first.
 pub fn all(run: &Run, points: &[PointResults]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = of_run(run).collect();
     for cell in &run.cells {
@@ -49,7 +49,7 @@ pub(super) fn place(variant: Variant, details: &[&str]) -> String {
     }
 }
 
-/// The cells that count, and why the others do not.
+/// The valid cells, and why the others are not valid.
 pub(super) fn separate<'run>(
     run: &Run,
     measured: Vec<&'run Cell>,

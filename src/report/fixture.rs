@@ -1,6 +1,6 @@
 //! A synthetic run for tests: every transport simulated event by event, without a server.
 //!
-//! Latencies follow theory.rs by construction, plus a little work; bytes and CPU are plausible.
+//! Latencies are those of the theory plus a short processing time; bytes and CPU are plausible.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::run::{
 use crate::scenario::{Scenario, SweepPoint, Workload};
 use crate::variant::{Transport, Variant, Waiting};
 
-/// Three repeats of a small workload, nothing wrong with it.
+/// Three valid repeats of a small workload.
 pub fn run() -> Run {
     run_of(&scenario("name = 'fixture'\ntitle = 'Poll or push?'\ndescription = 'A fixture.'"))
 }
@@ -105,7 +105,7 @@ fn pattern(variant: Variant, workload: &Workload) -> Pattern {
     }
 }
 
-/// What one subscriber saw, seconds since the steady state began.
+/// The events of one subscriber, seconds since the steady state began.
 #[derive(Default)]
 struct Seen {
     requests: Vec<f64>,

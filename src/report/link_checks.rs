@@ -1,4 +1,4 @@
-//! The packet link held against the in-process link, and against what its parameters demand.
+//! Compares the packet link with the in-process link, and with its configured parameters.
 
 use super::figures;
 use super::prose::list;
@@ -120,7 +120,7 @@ fn round_trips(point: &PointResults) -> Option<String> {
     ))
 }
 
-/// The cells of the points that count, with what their link did.
+/// The valid cells of the points, with the counters of their link.
 fn cells<'a>(points: &[&'a PointResults]) -> impl Iterator<Item = (&'a Cell, &'a LinkUse)> {
     let results: Vec<&VariantResult> =
         points.iter().flat_map(|point| point.valid_results()).collect();
@@ -173,7 +173,7 @@ fn transfers(points: &[&PointResults]) -> Vec<String> {
     limited.collect()
 }
 
-/// What the link itself cost, and how punctual it was.
+/// The CPU time of the link itself, and the lateness of its packets.
 fn cost(points: &[&PointResults]) -> Option<String> {
     let busy = cells(points).filter_map(|(cell, _)| figures::LINK_CPU.of_cell(cell));
     let late_us = cells(points).map(|(_, link)| link.late_us.0.value_at_quantile(0.99)).max();

@@ -1,4 +1,4 @@
-//! What packet loss does to each transport: the deliveries that waited for a retransmission
+//! The effect of packet loss on each transport: the deliveries that waited for a retransmission
 //! timeout.
 
 use super::document::{Block, Field, Row, Table};
@@ -97,7 +97,7 @@ mod tests {
         let (_, section) = markdown.split_once("## What packet loss does").expect("the section");
         let row = section.lines().find(|line| line.contains("| loss 1 % | WebSocket |"));
         let row = row.unwrap_or_else(|| panic!("{section}"));
-        // The loss, the measured share, the predicted one and its error.
+        // The loss, the measured share, the predicted share and its error.
         assert!(row.contains("262 ms") && row.matches(" %").count() == 4, "{row}");
         assert!(section.contains("head-of-line blocking"));
     }

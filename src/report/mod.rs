@@ -3,7 +3,7 @@
 //! A [`Report`] is a view of a [`Run`]: cells of the same case, workload and transport together,
 //! histograms merged over repeats, each figure with its spread and its prediction. `sections`
 //! arranges it as a document, which each renderer lays out. The report measures nothing, opens no
-//! socket and reads no clock; only [`write_all`] touches files.
+//! socket and reads no clock; only [`write_all`] accesses files.
 //!
 //! A void cell has no figures here, so that no renderer can show them.
 
@@ -62,7 +62,7 @@ pub struct Report<'run> {
     pub run: &'run Run,
     /// In the order of the scenario.
     pub points: Vec<PointResults<'run>>,
-    /// What limits the use of the figures, the gravest first.
+    /// Limits on the use of the figures, the most severe first.
     pub findings: Vec<Finding>,
     /// Path of the documentation, relative to the report; `None` if it is not there.
     docs: Option<String>,
@@ -148,7 +148,7 @@ impl<'run> Report<'run> {
         json::document(self)
     }
 
-    /// What the terminal shows after a run: the headline figures, the recommendation, validity.
+    /// The text for the terminal after a run: the headline figures, the recommendation, validity.
     pub fn text(&self, style: TableStyle) -> String {
         terminal::render(&sections::summary(self), style)
     }

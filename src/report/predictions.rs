@@ -27,7 +27,7 @@ static JUDGED: [(&Figure, Tolerance); 3] = [
     (&figures::EMPTY_SHARE, Tolerance::Absolute(0.02)),
 ];
 
-/// Standard errors that must fit into a tolerance; one figure in twenty is further off by chance.
+/// Standard errors that must fit into a tolerance; by chance, one figure in twenty differs by more.
 const STANDARD_ERRORS: f64 = 2.0;
 
 /// The result of one prediction.

@@ -1,4 +1,4 @@
-//! Bytes per delivered message under other request headers and with TLS: what was measured, plus
+//! Bytes per delivered message under other request headers and with TLS: the measured bytes, plus
 //! or minus the headers of each request and the overhead of each TLS record.
 
 use crate::scenario::Headers;

@@ -37,8 +37,8 @@ pub const METHOD: [&str; 8] = [
      processing time, as at a round trip of 0, the difference is shown instead of the ratio.",
 ];
 
-/// Properties that decide as often as the figures do, and what each means for polling, for a
-/// streamed response (SSE), and for a WebSocket.
+/// Properties that decide as often as the figures do, and the consequence of each for polling, for
+/// a streamed response (SSE), and for a WebSocket.
 pub const UNMEASURED: [[&str; 4]; 8] = [
     [
         "proxies and buffering",
@@ -111,7 +111,7 @@ pub fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty())
 }
 
-/// Name and value of what a reader needs to repeat the measurement.
+/// Names and values of everything that a reader needs to repeat the measurement.
 pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
     let run = report.run;
     let (tool, machine) = (&run.tool, &run.machine);

@@ -1,4 +1,4 @@
-//! What a restart of the server meant for its subscribers, in sentences.
+//! The effects of a restart of the server on its subscribers, in sentences.
 
 use super::PointResults;
 use super::figures;

@@ -12,7 +12,7 @@ pub use super::text_table::TableStyle;
 /// Columns of a paragraph, at most.
 const TEXT_WIDTH_MAX: usize = 100;
 
-/// The sections one below the other. Only colours of our own act on the terminal.
+/// The sections in order. The only escape sequences are those for the colours of this renderer.
 pub fn render(sections: &[Section], style: TableStyle) -> String {
     let section = |section: &Section| {
         let blocks = section.blocks.iter().filter_map(|block| of_block(block, style));
@@ -56,7 +56,7 @@ fn of_table(table: &Table, style: TableStyle) -> String {
             fields.iter().map(|field| (field.text.clone(), colour(field))).collect()
         }
     };
-    let rows: Vec<Vec<text_table::Field>> = table.rows.iter().map(fields).collect();
+    let rows: Vec<Vec<text_table::ColoredText>> = table.rows.iter().map(fields).collect();
     text_table::render(&head, table.names, &rows, style)
 }
 

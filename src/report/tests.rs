@@ -16,7 +16,7 @@ fn stopped(text: &str) -> StoppedEarly {
     StoppedEarly { reason: StopReason::Failed, text: text.to_owned() }
 }
 
-/// Writes the fixtures' reports to `target/report-sample`, to be looked at.
+/// Writes the fixtures' reports to `target/report-sample`, for a visual check.
 #[test]
 #[ignore = "writes files to look at"]
 fn write_samples() {
@@ -231,7 +231,7 @@ fn the_terminal_shows_figures_recommendation_and_validity() {
 }
 
 #[test]
-fn the_answer_is_made_from_the_numbers() {
+fn answer_states_recommendation_reasons_and_limits() {
     let run = fixture::run();
     insta::assert_snapshot!(Report::new(&run).answer().join("\n"), @"
     Recommendation: WebSocket.

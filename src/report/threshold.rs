@@ -47,7 +47,7 @@ pub struct Threshold {
 #[derive(Debug, Clone, Copy)]
 pub struct Condition {
     pub figure: &'static Figure,
-    comparison: Comparison,
+    comparison: Operator,
     /// In the figure's base unit.
     limit: f64,
 }
@@ -55,7 +55,7 @@ pub struct Condition {
 impl Condition {
     /// `figure <= limit`, with the limit in the figure's base unit.
     pub fn at_most(figure: &'static Figure, limit: f64) -> Condition {
-        Condition { figure, comparison: Comparison::AtMost, limit }
+        Condition { figure, comparison: Operator::AtMost, limit }
     }
 
     /// True if the condition holds for `value`, in the figure's base unit.
@@ -91,8 +91,8 @@ impl fmt::Display for Condition {
 ///
 /// # Errors
 /// If there is no sign; the error shows `example`.
-fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, Comparison, &'a str), String> {
-    let split = |(sign, comparison): (&str, Comparison)| {
+fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, Operator, &'a str), String> {
+    let split = |(sign, comparison): (&str, Operator)| {
         text.split_once(sign).map(|(left, right)| (left.trim(), comparison, right))
     };
     let found = SIGNS.into_iter().find_map(split);
@@ -100,7 +100,7 @@ fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, Comparison, &'a s
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Comparison {
+enum Operator {
     Above,
     AtLeast,
     Below,
@@ -108,17 +108,17 @@ enum Comparison {
 }
 
 /// The longer signs first: `>=` begins with `>`.
-const SIGNS: [(&str, Comparison); 4] = [
-    (">=", Comparison::AtLeast),
-    ("<=", Comparison::AtMost),
-    (">", Comparison::Above),
-    ("<", Comparison::Below),
+const SIGNS: [(&str, Operator); 4] = [
+    (">=", Operator::AtLeast),
+    ("<=", Operator::AtMost),
+    (">", Operator::Above),
+    ("<", Operator::Below),
 ];
 
-/// What became of a threshold.
+/// The result of a threshold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThresholdCheck {
-    /// One line for each point: what was measured there, or why it could not be checked.
+    /// One line for each point: the measured value, or why it could not be checked.
     pub lines: Vec<String>,
     pub failed: bool,
 }
@@ -127,7 +127,7 @@ impl Threshold {
     /// Reads `websocket.latency.p99 > 80ms`.
     ///
     /// # Errors
-    /// Says which part is wrong and what would be right.
+    /// Names the invalid part and the valid form.
     pub fn parse(text: &str) -> Result<Threshold, String> {
         let (left, comparison, right) = split(text, "websocket.latency.p99 > 80ms")?;
         let Reference { variant, figure } = left.parse()?;
@@ -135,7 +135,7 @@ impl Threshold {
         Ok(Threshold { variant, condition: Condition { figure, comparison, limit } })
     }
 
-    /// The figure it is about.
+    /// The figure that it refers to.
     pub fn reference(&self) -> Reference {
         Reference { variant: self.variant, figure: self.condition.figure }
     }
@@ -169,7 +169,7 @@ impl Threshold {
             None if result.is_some_and(|result| result.is_void()) => {
                 (format!("failed, {variant} is void"), true)
             }
-            None => ("failed, the run cannot tell that figure".to_owned(), true),
+            None => ("failed, the run does not have that figure".to_owned(), true),
         };
         (format!("{self}{title}: {text}"), failed)
     }
@@ -189,13 +189,13 @@ impl FromStr for Threshold {
     }
 }
 
-impl Comparison {
+impl Operator {
     fn holds(self, value: f64, limit: f64) -> bool {
         match self {
-            Comparison::Above => value > limit,
-            Comparison::AtLeast => value >= limit,
-            Comparison::Below => value < limit,
-            Comparison::AtMost => value <= limit,
+            Operator::Above => value > limit,
+            Operator::AtLeast => value >= limit,
+            Operator::Below => value < limit,
+            Operator::AtMost => value <= limit,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each variant changes, compared with its plain transport.
+//! The effects of each variant, compared with its plain transport.
 
 use super::figures::{self, Figure};
 use super::prose::list;

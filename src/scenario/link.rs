@@ -1,14 +1,14 @@
-//! The link between subscribers and server: which kind, and what its properties may be.
+//! The link between subscribers and server: its kind and its properties.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{BadValue, Workload, between, within};
-use crate::packet_link::{Loss, PACKET_BYTES_MAX, Profile, SUBSCRIBERS_MAX};
+use crate::packet_link::{LinkParameters, Loss, PACKET_BYTES_MAX, SUBSCRIBERS_MAX};
 use crate::units::{show_duration, thousands};
 
-/// What carries bytes between subscribers and server.
+/// The kind of the link between subscribers and server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Link {
@@ -88,10 +88,10 @@ fn without_packets(workload: &Workload) -> Result<(), BadValue> {
 }
 
 impl Workload {
-    /// What the packet link is to do; absent for another link.
-    pub fn packet_profile(&self) -> Option<Profile> {
+    /// The parameters of the packet link; absent for another link.
+    pub fn packet_link_parameters(&self) -> Option<LinkParameters> {
         let bit_s = |kbit: Option<u32>| kbit.map(|kbit| 1_000 * u64::from(kbit));
-        (self.link == Link::Packets).then(|| Profile {
+        (self.link == Link::Packets).then(|| LinkParameters {
             one_way: self.rtt / 2,
             jitter: self.jitter,
             loss: self.packet_loss(),
@@ -107,12 +107,12 @@ impl Workload {
         self.is_lossy() || limits.into_iter().any(|limit| limit.is_some())
     }
 
-    /// Whether TCP has to repeat what the link drops.
+    /// Whether the link drops segments that TCP has to retransmit.
     pub fn is_lossy(&self) -> bool {
         self.loss > 0.0
     }
 
-    /// Which packets a packet link loses.
+    /// The losses of a packet link.
     pub fn packet_loss(&self) -> Loss {
         Loss { share: self.loss / 100.0, burst: self.loss_burst }
     }

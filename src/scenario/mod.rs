@@ -97,10 +97,10 @@ pub struct Workload {
     /// Round trip of the link, both directions together, without jitter (theory's R).
     #[serde(with = "friendly::required")]
     pub rtt: Duration,
-    /// What carries bytes between subscribers and server.
+    /// The kind of the link between subscribers and server.
     #[serde(skip_serializing_if = "Link::is_in_process")]
     pub link: Link,
-    /// Packet link: each packet is held up to this much longer than half the round trip.
+    /// Packet link: largest additional delay of a packet, beyond half the round trip.
     #[serde(with = "friendly::required", skip_serializing_if = "Duration::is_zero")]
     pub jitter: Duration,
     /// Packet link: packets lost in each direction, percent.
@@ -115,7 +115,7 @@ pub struct Workload {
     /// Packet link: bits per second from each subscriber, in thousands; absent for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_up_kbit: Option<u32>,
-    /// Packet link: bytes that wait for each limited direction, at most.
+    /// Packet link: size of the queue of each limited direction, bytes.
     #[serde(skip_serializing_if = "link::is_default_queue")]
     pub queue_bytes: u32,
     /// Request headers of the subscribers.

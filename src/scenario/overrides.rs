@@ -17,7 +17,7 @@ pub struct Overrides {
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<u32>,
-    /// Topics the subscribers are spread over
+    /// Topics over which the subscribers are distributed
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<u32>,
@@ -45,7 +45,7 @@ pub struct Overrides {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll_pacing: Option<Pacing>,
-    /// Long polling: how long a request may be held
+    /// Long polling: timeout of a request without a message
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub long_poll_hold: Option<Duration>,
@@ -57,11 +57,11 @@ pub struct Overrides {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub rtt: Option<Duration>,
-    /// What carries bytes between subscribers and server
+    /// Kind of the link between subscribers and server
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
-    /// Packet link: each packet is held up to this much longer
+    /// Packet link: largest additional delay of a packet
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Duration>,
@@ -81,27 +81,27 @@ pub struct Overrides {
     #[arg(long, value_name = "KBIT", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth_up_kbit: Option<u32>,
-    /// Packet link: bytes that wait for a limited direction, at most
+    /// Packet link: queue of each limited direction, bytes
     #[arg(long, value_name = "BYTES", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_bytes: Option<u32>,
-    /// Which request headers the subscribers send
+    /// Request headers of the subscribers
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
-    /// Time with all subscribers connected and nothing published
+    /// Length of the idle phase: all subscribers connected, nothing published
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// Time in which messages flow and nothing counts yet
+    /// Length of the warm-up: messages are published, nothing is counted
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<Duration>,
-    /// The steady state: the time that counts
+    /// Length of the steady state, the measurement
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
-    /// Restart the server after the steady state, and let messages flow this long
+    /// Restart the server after the steady state, and continue to publish for this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[serde(with = "friendly::optional", skip_serializing_if = "Option::is_none")]
     pub restart: Option<Duration>,
@@ -125,7 +125,7 @@ impl Overrides {
 }
 
 /// `base` with the values of `overrides`. The fields are matched by their names in TOML, so that
-/// they are listed in the structs and nowhere else. JSON would not do: it has no NaN, which is
+/// they are listed in the structs and nowhere else. JSON is not suitable: it has no NaN, which is
 /// reported later as a value out of range.
 fn merge<T: Serialize + DeserializeOwned>(base: &T, overrides: &Overrides) -> T {
     let mut values = table(base);
@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn every_key_of_a_workload_can_be_overridden() {
-        // With another value than the default in each optional key, so that none is left out.
+        // Each optional key has a value that differs from its default, so that the test covers all
+        // keys.
         let workload = Workload {
             link: Link::Packets,
             jitter: Duration::from_secs(1),

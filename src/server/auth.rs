@@ -23,7 +23,7 @@ use super::response_body::ResponseBody;
 use super::route_table::{Access, Handler, Route, normalized, topic_of};
 use super::streams::WriteProgress;
 use super::timeout_stream::ConnectionPhase;
-use crate::app::memory::OverLimit;
+use crate::app::memory::{Charge, OverLimit};
 use crate::app::metrics::Refusal;
 use crate::app::token::{Claims, NO_TOKEN, TokenKey};
 use crate::app::{ApiError, App, Client, Remote};
@@ -39,7 +39,8 @@ const EXPOSED_HEADERS: &str = "etag, retry-after";
 /// The text of a 404 response.
 pub(super) const NO_SUCH_ROUTE: &str = "no such route; topics are at /topics/{topic}/...";
 
-/// The service of one connection: `inner`, which all share, for requests that pass all checks.
+/// The service of one connection. It passes requests that pass all checks to `inner`, which all
+/// connections share.
 pub fn authenticate<S, B>(
     app: Arc<App>,
     inner: Arc<S>,
@@ -59,11 +60,9 @@ where
 {
     service_fn(move |mut request: Request<Incoming>| {
         phase.set(ConnectionPhase::SERVING);
-        let origin = request.headers().get(ORIGIN).cloned();
-        let offers_subprotocol = subprotocols(request.headers()).any(|it| it == SUBPROTOCOL);
-        let is_head = request.method() == Method::HEAD;
-        let mut charge = remote.account.charge();
-        let held = charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
+        let mut pending = Pending::of(&request, &app, &remote, &phase);
+        let is_head = pending.is_head;
+        let held = pending.charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
         let mut token_time_left = None;
         let admitted = held.and_then(|()| admit(&app, &mut request, &remote));
         let admitted = admitted.map(|(client, handler)| {
@@ -79,39 +78,82 @@ where
             }
             inner.call((request, handler))
         });
-        let (app, phase, remote) = (app.clone(), phase.clone(), remote.clone());
         async move {
             if let (Some(left), Some(progress)) = (token_time_left, WriteProgress::of_this_stream())
             {
                 progress.expires_after(left);
             }
-            let mut response = match admitted {
+            let response = match admitted {
                 Ok(answering) => answering.await?.map(Either::Left),
                 Err(refusal) => refusal.map(|body| Either::Right(Full::new(body))),
             };
-            allow_origin(&app, origin, response.headers_mut());
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                if offers_subprotocol {
-                    let chosen = HeaderValue::from_static(SUBPROTOCOL);
-                    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
-                }
-            } else {
-                phase.set(ConnectionPhase::IDLE);
-            }
-            let response = if is_head { without_body(response) } else { response };
-            let (head, body) = response.into_parts();
-            Ok(match ResponseBody::new(body, charge) {
-                Ok(body) => Response::from_parts(head, body),
-                Err(over) => {
-                    let refusal = over_limit(&app, over).map(|body| Either::Right(Full::new(body)));
-                    refusal.map(|body| ResponseBody::uncharged(body, remote.account.charge()))
-                }
-            })
+            Ok(pending.complete(response))
         }
     })
 }
 
-/// Memory that a request takes on HTTP/2 while it is answered, where a connection has many.
+/// A request whose response is not ready: the properties of the request that affect the response.
+struct Pending {
+    app: Arc<App>,
+    remote: Arc<Remote>,
+    phase: Arc<ConnectionPhase>,
+    origin: Option<HeaderValue>,
+    offers_subprotocol: bool,
+    is_head: bool,
+    /// For the request.
+    charge: Charge,
+}
+
+impl Pending {
+    fn of<B>(
+        request: &Request<B>,
+        app: &Arc<App>,
+        remote: &Arc<Remote>,
+        phase: &Arc<ConnectionPhase>,
+    ) -> Pending {
+        Pending {
+            app: app.clone(),
+            remote: remote.clone(),
+            phase: phase.clone(),
+            origin: request.headers().get(ORIGIN).cloned(),
+            offers_subprotocol: subprotocols(request.headers()).any(|it| it == SUBPROTOCOL),
+            is_head: request.method() == Method::HEAD,
+            charge: remote.account.charge(),
+        }
+    }
+
+    /// The response as it is sent: with CORS headers and the selected subprotocol, without a body
+    /// for HEAD, and charged to the connection.
+    fn complete<B>(
+        self,
+        mut response: Response<Either<B, Full<Bytes>>>,
+    ) -> Response<ResponseBody<Either<B, Full<Bytes>>>>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        allow_origin(&self.app, self.origin, response.headers_mut());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if self.offers_subprotocol {
+                let selected = HeaderValue::from_static(SUBPROTOCOL);
+                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, selected);
+            }
+        } else {
+            self.phase.set(ConnectionPhase::IDLE);
+        }
+        let response = if self.is_head { without_body(response) } else { response };
+        let (head, body) = response.into_parts();
+        match ResponseBody::new(body, self.charge) {
+            Ok(body) => Response::from_parts(head, body),
+            Err(over) => {
+                let refusal = over_limit(&self.app, over);
+                let refusal = refusal.map(|body| Either::Right(Full::new(body)));
+                refusal.map(|body| ResponseBody::uncharged(body, self.remote.account.charge()))
+            }
+        }
+    }
+}
+
+/// Memory of a pending request on HTTP/2, where a connection has many.
 fn held_bytes<B>(request: &Request<B>) -> usize {
     const STREAM_BYTES: usize = 4 << 10;
     const HEADER_BYTES: usize = 64;
@@ -201,7 +243,7 @@ fn check_method<B>(route: &Route, request: &Request<B>) -> Result<(), Box<Respon
     }
     if !route.allows(request.method()) {
         let status = match route.handler {
-            // As the official test suites require.
+            // The official test suites require this.
             Handler::SocketIo => StatusCode::BAD_REQUEST,
             _ => StatusCode::METHOD_NOT_ALLOWED,
         };

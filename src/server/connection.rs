@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::debug;
 
-use super::parking::{Parking, Slot, UnderWay, write_stream};
+use super::parking::{Parking, ResponseSlot, UnderWay, write_stream};
 use super::protocol::{self, Protocol, Rewind};
 use super::streams::Streams;
 use super::timeout_stream::ConnectionPhase;
@@ -98,7 +98,8 @@ impl Protocols {
             Protocol::Http2 => {
                 // Its requests overlap, and pings show whether the client is alive.
                 phase.set(ConnectionPhase::MANY);
-                // Boxed, so that the task of an HTTP/1.1 connection has no room for this future.
+                // Boxed, so that the task of an HTTP/1.1 connection does not reserve memory for
+                // this future.
                 Box::pin(self.serve_http2(io, service, address)).await;
             }
         }
@@ -132,7 +133,7 @@ impl Protocols {
         self.log_end(ended, address);
     }
 
-    /// Serves requests by hyper, except while the client waits.
+    /// Serves requests with hyper, except while the client waits.
     async fn serve_http1<I, S, B>(
         &self,
         mut io: Rewind<I>,
@@ -146,10 +147,10 @@ impl Protocols {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Unpin + Send + 'static,
     {
-        let slot = Slot::new();
+        let slot = ResponseSlot::new();
         let mut service = Parking::new(service, slot.clone());
         loop {
-            // In a box, so that all memory of hyper is free while the client waits.
+            // Boxed, so that all memory of hyper is freed while the client waits.
             let serving = Box::pin(self.until_parked(io, service, &slot, phase, address));
             let Some(mut parked) = serving.await else { return };
             let request = match slot.take() {
@@ -170,12 +171,12 @@ impl Protocols {
         }
     }
 
-    /// Serves requests by hyper until the connection ends, or its client waits.
+    /// Serves requests with hyper until the connection ends, or its client waits.
     async fn until_parked<I, S, F, B>(
         &self,
         io: Rewind<I>,
         service: Parking<S, F, B>,
-        slot: &Slot<F, B>,
+        slot: &ResponseSlot<F, B>,
         phase: &ConnectionPhase,
         address: IpAddr,
     ) -> Option<Parked<I, Parking<S, F, B>>>
@@ -204,13 +205,13 @@ impl Protocols {
     async fn until_waiting<C, F, B>(
         &self,
         connection: &mut C,
-        slot: &Slot<F, B>,
+        slot: &ResponseSlot<F, B>,
         phase: &ConnectionPhase,
     ) -> Option<hyper::Result<()>>
     where
         C: Future<Output = hyper::Result<()>> + Drain + Unpin,
     {
-        // Both in boxes, which a parked connection does not keep.
+        // Both are boxed and freed when the connection is parked.
         let mut drain = Some(WhenWoken::new(Box::pin(self.app.drain.clone().cancelled_owned())));
         let mut delay = None;
         poll_fn(|cx| {
@@ -255,11 +256,11 @@ impl Protocols {
 struct Parked<I, S> {
     stream: I,
     service: S,
-    /// Bytes that the client has sent since.
+    /// Bytes that the client has sent since then.
     unread: Bytes,
 }
 
-/// The beginning of the drain, unless it has been seen.
+/// The beginning of the drain, unless it has been handled.
 type DrainBegins = Option<WhenWoken<Pin<Box<WaitForCancellationFutureOwned>>>>;
 
 fn begins(drain: &mut DrainBegins, cx: &mut std::task::Context<'_>) -> bool {

@@ -104,7 +104,7 @@ impl Origin {
         Some(Origin { scheme, authority })
     }
 
-    /// True if this is the origin of the pages at `host`. A proxy in front may have taken off TLS,
+    /// True if this is the origin of the pages at `host`. A proxy in front may have terminated TLS,
     /// so the scheme is not compared, and a missing port is the default of the origin's scheme.
     fn is_at(&self, host: &Authority) -> bool {
         let port = host.port.filter(|port| Some(*port) != default_port(&self.scheme));
@@ -163,7 +163,7 @@ impl AllowedOrigins<'_> {
 fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_foreign = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));
-    // A link or an address typed in: the user looks at the answer, the other page does not.
+    // A link or a typed address: the user sees the response, and no other page can read it.
     let is_navigation =
         text("sec-fetch-mode") == Some("navigate") && text("sec-fetch-dest") == Some("document");
     is_foreign && !is_navigation

@@ -84,7 +84,7 @@ impl Server {
         Server::on(listener, config).await
     }
 
-    /// Opens the feed, to be served on a port that is [taken](listen) already.
+    /// Opens the feed, to be served on a port that is [open](listen) already.
     ///
     /// # Errors
     /// Those of [`Server::bind`], except for the address.

@@ -1,7 +1,7 @@
 //! HTTP/1 connections whose client waits: for the response to a poll, or for the next part of a
-//! stream. hyper keeps 10 kB of buffers and state for a connection, and visits all of it whenever a
+//! stream. hyper keeps 10 kB of buffers and state for a connection, and reads all of it whenever a
 //! part is written. Therefore such a connection is taken from hyper, parked, and served by the code
-//! here; hyper gets it back for the next request.
+//! here; a new hyper connection serves the next request.
 //!
 //! A response that becomes ready after its connection was parked is written by a new hyper
 //! connection, which reads a request with the same properties as far as the format of the response
@@ -23,28 +23,28 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-/// Parts up to this size are copied to be written with their framing in one go.
+/// Parts up to this size are copied, so that they are written together with their framing.
 const COPIED_BYTES_MAX: usize = 4 << 10;
 
 /// The service of one connection: `inner`, whose response can be parked.
 #[derive(Debug, Clone)]
 pub(super) struct Parking<S, F, B> {
     inner: S,
-    slot: Slot<F, B>,
+    slot: ResponseSlot<F, B>,
 }
 
 /// Holds the pending response, so that it can be taken without hyper.
 #[derive(Debug)]
-pub(super) struct Slot<F, B>(Arc<Mutex<State<F, B>>>);
+pub(super) struct ResponseSlot<F, B>(Arc<Mutex<ParkingState<F, B>>>);
 
-impl<F, B> Clone for Slot<F, B> {
+impl<F, B> Clone for ResponseSlot<F, B> {
     fn clone(&self) -> Self {
-        Slot(self.0.clone())
+        ResponseSlot(self.0.clone())
     }
 }
 
 #[derive(Debug)]
-struct State<F, B> {
+struct ParkingState<F, B> {
     under_way: UnderWay<F, B>,
     /// The response to the next request that hyper reads.
     resumed: Option<Response<B>>,
@@ -55,22 +55,22 @@ struct State<F, B> {
 pub(super) enum UnderWay<F, B> {
     Nothing,
     /// The response to a request.
-    Response(Pin<Box<F>>, Head),
+    Response(Pin<Box<F>>, RequestHead),
     /// More of a body whose length is not known, sent in chunks.
-    Stream(Pin<Box<B>>, Head),
+    Stream(Pin<Box<B>>, RequestHead),
 }
 
-/// What the format of a response depends on in its request.
+/// The properties of a request on which the format of its response depends.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct RequestHead {
     is_http11: bool,
     is_head: bool,
     wants_close: bool,
 }
 
-impl Head {
+impl RequestHead {
     /// `None` for a request whose connection cannot be parked: one with a body or an upgrade.
-    fn of(request: &Request<Incoming>) -> Option<Head> {
+    fn of(request: &Request<Incoming>) -> Option<RequestHead> {
         let connection = request.headers().get_all(CONNECTION).into_iter();
         let mut has = [false; 3];
         for token in connection.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(',')) {
@@ -83,7 +83,7 @@ impl Head {
         let is_plain = [Method::GET, Method::HEAD].contains(request.method())
             && request.body().is_end_stream()
             && !upgrade;
-        is_plain.then_some(Head {
+        is_plain.then_some(RequestHead {
             is_http11,
             is_head: request.method() == Method::HEAD,
             wants_close: close || !is_http11 && !keep_alive,
@@ -100,12 +100,15 @@ impl Head {
     }
 }
 
-impl<F, B> Slot<F, B> {
+impl<F, B> ResponseSlot<F, B> {
     pub fn new() -> Self {
-        Slot(Arc::new(Mutex::new(State { under_way: UnderWay::Nothing, resumed: None })))
+        ResponseSlot(Arc::new(Mutex::new(ParkingState {
+            under_way: UnderWay::Nothing,
+            resumed: None,
+        })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<F, B>> {
+    fn lock(&self) -> MutexGuard<'_, ParkingState<F, B>> {
         self.0.lock().expect("no panic under this lock")
     }
 
@@ -125,13 +128,13 @@ impl<F, B> Slot<F, B> {
     }
 }
 
-impl<F, B> Slot<F, B>
+impl<F, B> ResponseSlot<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
     /// Waits for the response to the request of `head`. Returns what a new connection of hyper has
     /// to read to write it.
-    pub async fn respond(&self, response: Pin<Box<F>>, head: &Head) -> BytesMut {
+    pub async fn respond(&self, response: Pin<Box<F>>, head: &RequestHead) -> BytesMut {
         let Ok(response) = response.await;
         self.lock().resumed = Some(response);
         head.to_request()
@@ -139,7 +142,7 @@ where
 }
 
 impl<S, F, B> Parking<S, F, B> {
-    pub fn new(inner: S, slot: Slot<F, B>) -> Self {
+    pub fn new(inner: S, slot: ResponseSlot<F, B>) -> Self {
         Parking { inner, slot }
     }
 }
@@ -158,7 +161,7 @@ where
         if let Some(response) = resumed {
             return Either::Left(ready(Ok(response.map(SlotBody::Own))));
         }
-        let head = Head::of(&request);
+        let head = RequestHead::of(&request);
         let response = Box::pin(self.inner.call(request));
         Either::Right(match head {
             None => SlotFuture::Own(response),
@@ -173,7 +176,7 @@ where
 /// A pending response.
 pub(super) enum SlotFuture<F, B> {
     Own(Pin<Box<F>>),
-    Parkable(Slot<F, B>),
+    Parkable(ResponseSlot<F, B>),
 }
 
 impl<F, B> Future for SlotFuture<F, B>
@@ -215,7 +218,7 @@ where
 /// The body of a response.
 pub(super) enum SlotBody<F, B> {
     Own(B),
-    Parkable(Slot<F, B>),
+    Parkable(ResponseSlot<F, B>),
 }
 
 impl<F, B: Body<Data = Bytes> + Unpin> Body for SlotBody<F, B> {
@@ -262,7 +265,7 @@ impl<F, B: Body<Data = Bytes> + Unpin> Body for SlotBody<F, B> {
 pub(super) async fn write_stream<B>(
     io: &mut (impl AsyncWrite + Unpin),
     mut body: Pin<Box<B>>,
-    head: &Head,
+    head: &RequestHead,
 ) -> io::Result<bool>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,

@@ -1,5 +1,5 @@
-//! Detects HTTP/1.1 or HTTP/2 from the first bytes: HTTP/2 begins with a preface that is no valid
-//! HTTP/1.1 request (RFC 9113, section 3.4).
+//! Detects HTTP/1.1 or HTTP/2 from the first bytes: HTTP/2 begins with a preface that is not a
+//! valid HTTP/1.1 request (RFC 9113, section 3.4).
 
 use std::io;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Reads until the version is known, at most as many bytes as the preface has. Returns the bytes
-/// read, too.
+/// Reads until the version is known, at most as many bytes as the preface has. Returns the version
+/// and the bytes read.
 ///
 /// # Errors
 /// If the stream breaks or ends before that.
@@ -46,12 +46,12 @@ pub(super) struct Rewind<S> {
 }
 
 impl<S> Rewind<S> {
-    /// `stream`, of which `first` has been read.
+    /// Wraps `stream`, from which `first` has been read.
     pub fn new(first: Bytes, stream: S) -> Self {
         Rewind { first, stream }
     }
 
-    /// The bytes that have not been read again, and the stream.
+    /// Returns the bytes that have not been replayed, and the stream.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.first, self.stream)
     }
@@ -70,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         buf.put_slice(&self.first[..count]);
         self.first.advance(count);
         if self.first.is_empty() {
-            // Frees the memory, which an empty slice would keep.
+            // Frees the memory, which an empty slice would not.
             self.first = Bytes::new();
         }
         Poll::Ready(Ok(()))

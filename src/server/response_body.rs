@@ -1,7 +1,7 @@
 //! Bodies of responses that are being sent to a client. Each is charged to its connection while the
 //! client has not read it. On HTTP/2 it is handed over in pieces, so that a stream whose client
-//! does not open the flow-control window can be noticed and reset after `--send-timeout`: other
-//! streams keep such a connection alive, so that a timeout of its writes would never notice.
+//! does not open the flow-control window can be detected and reset after `--send-timeout`. A write
+//! timeout of the connection would not detect it, because other streams keep the connection alive.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use crate::app::memory::{Charge, FREE_BYTES, OverLimit};
 /// Bytes of a body that are handed to HTTP/2 at once. The next piece is taken when the window has
 /// room for all earlier ones.
 const PIECE_BYTES: usize = 16 << 10;
-/// A body of at most this many bytes is passed on as a whole. Of a larger one the last byte is a
-/// piece of its own, which cannot leave before the window has had room for the rest: HTTP/2 would
-/// otherwise hold the rest of the body without a limit of time.
+/// A body of at most this many bytes is passed on as a whole. The last byte of a larger body is a
+/// piece of its own, which is not sent before the window has admitted the rest: HTTP/2 would
+/// otherwise hold the rest of the body without a time limit.
 const LAST_PIECE_BYTES: usize = 512;
 
-/// A body that its connection is charged for.
+/// A body whose bytes are charged to its connection.
 #[derive(Debug)]
 pub(super) struct ResponseBody<B> {
     body: B,
-    /// Of the request, and of the body if its size is known; else of the last chunk too.
+    /// The charge for the request and the body; if the size of the body is unknown, for the request
+    /// and the last chunk.
     charge: Charge,
     request_bytes: usize,
     is_whole: bool,
@@ -36,10 +37,10 @@ pub(super) struct ResponseBody<B> {
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// Charges for `body` in addition to `charge`, which is for the request.
+    /// Adds `body` to `charge`, which contains the request.
     ///
     /// # Errors
-    /// If the client has no room for it.
+    /// If this exceeds the client's memory limit.
     pub fn new(body: B, mut charge: Charge) -> Result<ResponseBody<B>, OverLimit> {
         let progress = WriteProgress::of_this_stream();
         let request_bytes = charge.bytes();

@@ -1,6 +1,6 @@
-//! Every route of the server as data: its path, its methods, the right that it needs and what
-//! responds. Methods, `Allow` and authentication are decided from this table before a request
-//! reaches any filter, so a path that is not in it is answered with 404 and reaches no filter.
+//! Every route of the server as data: its path, its methods, the required right and the handler.
+//! Methods, `Allow` and authentication are decided from this table before a request reaches any
+//! filter. The response to a path that is not in the table is 404.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ pub enum Handler {
     Web,
     Class,
     Demo,
-    /// The only one that is not a warp filter.
+    /// The only handler that is not a warp filter.
     SocketIo,
 }
 
@@ -69,7 +69,7 @@ impl Handler {
 
 const GET: &[Method] = &[Method::GET, Method::HEAD];
 const POST: &[Method] = &[Method::POST];
-/// No HEAD: a GET of Socket.IO opens a session or takes packets out of it.
+/// No HEAD: a GET of Socket.IO opens a session or removes packets from it.
 const GET_POST: &[Method] = &[Method::GET, Method::POST];
 
 const fn route(

@@ -25,8 +25,8 @@ use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, socketio, sse, websocket};
 use crate::web;
 
-/// Responds to requests: a request goes straight to the filter of its route. Filters that are
-/// joined by `or` would be tried one after the other.
+/// Responds to requests with the filter of the route. Filters that are joined by `or` would be
+/// tried one after the other.
 pub(super) struct Routes<F, S> {
     filters: [F; Handler::FILTERS.len()],
     socketio: S,
@@ -161,7 +161,7 @@ fn refuse(app: &App, rejection: &Rejection) -> ApiError {
     } else if rejection.find::<LengthRequired>().is_some() {
         (StatusCode::LENGTH_REQUIRED, "the request must have a Content-Length")
     } else if rejection.find::<InvalidQuery>().is_some() {
-        // The values are texts until they are checked, so nothing else can be wrong.
+        // Query values are parsed as text and checked later, so no other rejection is possible.
         (StatusCode::BAD_REQUEST, "the query contains a parameter twice; give each once")
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)

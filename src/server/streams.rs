@@ -94,18 +94,18 @@ impl Drop for OpenStream {
     }
 }
 
-/// How far a stream has got with its response, and when it has to end.
+/// The progress of a stream's response, and when the stream has to end.
 #[derive(Debug, Default)]
 pub(super) struct WriteProgress {
     /// Pieces handed over; 0 while the response, or its next part, is awaited.
     pieces: AtomicUsize,
     last: AtomicUsize,
-    /// When nothing more may be sent, since the token has expired.
+    /// When the token expires, after which nothing more may be sent.
     ends_at: OnceLock<Instant>,
 }
 
 tokio::task_local! {
-    /// That of the stream whose task this is.
+    /// The state of the stream that this task serves.
     static PROGRESS: Arc<WriteProgress>;
 }
 
@@ -131,9 +131,9 @@ impl WriteProgress {
     }
 }
 
-/// Runs the task of one stream to its end, or until its client has not made room for the next piece
-/// of the response for `--send-timeout`, or its token has expired. Dropping the task then resets
-/// the stream.
+/// Runs the task of one stream until it ends, until the client's window has not admitted the next
+/// piece of the response for `--send-timeout`, or until the token has expired. Dropping the task
+/// then resets the stream.
 async fn run_stream(app: Arc<App>, stream: impl Future<Output = ()>) {
     let progress = Arc::new(WriteProgress::default());
     let mut stream = pin!(PROGRESS.scope(progress.clone(), stream));
@@ -152,7 +152,7 @@ async fn run_stream(app: Arc<App>, stream: impl Future<Output = ()>) {
 /// The timers of a stream, as long as they are needed.
 #[derive(Default)]
 struct Timers {
-    /// Since which piece the client has made no room.
+    /// The piece for which the client's window has no space.
     stall: Option<(usize, Pin<Box<AwakeSleep>>)>,
     expiry: Option<Pin<Box<Sleep>>>,
 }

@@ -1,5 +1,5 @@
 //! The stream of a connection with its timeouts for reading and writing. It also owns what must
-//! live as long as the connection, upgraded or not: its share of the limits, its count in the
+//! live as long as the connection, upgraded or not: its share of the limits and its count in the
 //! gauge.
 
 use std::future::Future;
@@ -34,7 +34,7 @@ impl ConnectionPhase {
     pub const SERVING: u8 = 1;
     /// Between two requests.
     pub const IDLE: u8 = 2;
-    /// An HTTP/2 connection, where all of these overlap. It never changes.
+    /// An HTTP/2 connection, where all other phases overlap. This phase never changes.
     pub const MANY: u8 = 3;
 
     pub fn new() -> Arc<ConnectionPhase> {
@@ -75,7 +75,7 @@ const HEAD_BYTES_FREE: usize = 8 << 10;
 
 /// Headers that did not arrive at once, or are large.
 #[derive(Debug)]
-struct Head {
+struct PendingHeaders {
     timeout: AwakeSleep,
     charge: Charge,
 }
@@ -91,7 +91,7 @@ pub(super) struct TimeoutStream<S> {
     /// Runs while a write is blocked.
     blocked: Option<Pin<Box<AwakeSleep>>>,
     /// While headers are arriving.
-    head: Option<Box<Head>>,
+    head: Option<Box<PendingHeaders>>,
     /// Bytes of the headers that have arrived.
     head_bytes: usize,
     /// Set between two requests. The timeout is kept from one to the next.
@@ -126,7 +126,7 @@ impl<S> TimeoutStream<S> {
         }
     }
 
-    /// True once the client of a token that has expired would receive what was written before.
+    /// True once the token has expired and earlier data may still be delivered to its client.
     fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
         // Streams of HTTP/2 end on their own, and others may be blocked.
         let is_blocked = self.blocked.is_some() && !self.phase.is(ConnectionPhase::MANY);
@@ -139,11 +139,11 @@ impl<S> TimeoutStream<S> {
         has_expired
     }
 
-    fn head(&mut self) -> &mut Head {
+    fn head(&mut self) -> &mut PendingHeaders {
         let TimeoutStream { app, remote, .. } = self;
         self.head.get_or_insert_with(|| {
             let timeout = app.pauses.sleep(app.config.header_timeout);
-            Box::new(Head { timeout, charge: remote.account.charge() })
+            Box::new(PendingHeaders { timeout, charge: remote.account.charge() })
         })
     }
 

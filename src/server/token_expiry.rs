@@ -1,6 +1,6 @@
-//! Ends a connection whose client reads so slowly that it would receive messages after the end of
-//! its token. Nothing is written for a token that has expired, but what was written before may wait
-//! in the kernel, and a response that was begun may wait here.
+//! Ends a connection whose client reads so slowly that it would receive messages after its token
+//! has expired. Nothing is written for a token that has expired, but data that was written before
+//! may wait in the kernel, and the rest of a response may wait here.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use tokio::time::{Sleep, sleep};
 
 use crate::app::peer::Peer;
 
-/// After the end of a token its client may receive for this long what was written before, and for
-/// as long again until the connection is reset: less than a second together.
+/// After a token has expired, its client may receive earlier data for this long, and for the same
+/// time again until the connection is reset: less than a second together.
 pub(super) const GRACE: Duration = Duration::from_millis(400);
-/// Tokens of one connection that are watched. A client has one or two; only HTTP/2 brings more.
+/// Tokens of one connection that are watched. A client has one or two; only HTTP/2 can have more.
 const WATCHED: usize = 64;
 
 /// When the tokens of a connection expire, seconds since the Unix epoch.
@@ -28,7 +28,7 @@ pub(super) struct TokenExpiries {
 }
 
 impl TokenExpiries {
-    /// Adds the end of a token with which the client has sent a request.
+    /// Adds the expiry of a token with which the client has sent a request.
     pub fn add(&self, expiry: u64) {
         let mut all = self.all.lock().expect("no panic under this lock");
         all.insert(expiry);
@@ -53,7 +53,7 @@ impl TokenExpiries {
 #[derive(Debug)]
 pub(super) struct ExpiryWatch {
     expiry: u64,
-    /// Bytes that had been written [`GRACE`] after the end of the token.
+    /// Bytes that had been written [`GRACE`] after the token expired.
     written: Option<u64>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -66,9 +66,9 @@ impl ExpiryWatch {
     }
 }
 
-/// Ready when the connection has to be reset, which is then prepared. `watch` is the watch so far.
-/// The task of `cx` is woken when there is something to check. `is_blocked` tells that a response,
-/// or an upgraded connection, waits for the client to read.
+/// Ready when the connection has to be reset, for which the socket is then prepared. `watch` is the
+/// state so far. The task of `cx` is woken when there is something to check. `is_blocked` is true
+/// if a response, or an upgraded connection, waits for the client to read.
 pub(super) fn poll_expired(
     watch: &mut Option<Box<ExpiryWatch>>,
     expiries: &TokenExpiries,

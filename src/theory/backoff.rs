@@ -18,7 +18,7 @@ pub struct BackoffChain {
 }
 
 /// One interval in the steady state.
-struct Step {
+struct Interval {
     period_s: f64,
     /// Share of the intervals that have this length.
     share: f64,
@@ -29,14 +29,14 @@ struct Step {
 impl BackoffChain {
     /// The share of each step `k`: `q0 q1 ... q(k-1)` times the share of the first. After an empty
     /// response, the last step is repeated, so its share is divided by `1 - q`.
-    fn steps(&self) -> Vec<Step> {
+    fn steps(&self) -> Vec<Interval> {
         let mut reached = 1.0;
-        let mut steps: Vec<Step> = Vec::with_capacity(self.periods_s.len());
+        let mut steps: Vec<Interval> = Vec::with_capacity(self.periods_s.len());
         for (index, period_s) in self.periods_s.iter().copied().enumerate() {
             let empty_share = (-self.rate * period_s).exp();
             let is_top = index + 1 == self.periods_s.len();
             let stays = if is_top { -(-self.rate * period_s).exp_m1() } else { 1.0 };
-            steps.push(Step { period_s, share: reached / stays, empty_share });
+            steps.push(Interval { period_s, share: reached / stays, empty_share });
             reached *= empty_share;
         }
         let total: f64 = steps.iter().map(|step| step.share).sum();
@@ -59,7 +59,7 @@ impl BackoffChain {
     pub fn delay(&self) -> Delay {
         let steps = self.steps();
         let mean_s = mean_period_s(&steps);
-        let gap = |step: &Step| Gap {
+        let gap = |step: &Interval| Gap {
             length_s: step.period_s,
             share: step.share * step.period_s / mean_s,
         };
@@ -67,6 +67,6 @@ impl BackoffChain {
     }
 }
 
-fn mean_period_s(steps: &[Step]) -> f64 {
+fn mean_period_s(steps: &[Interval]) -> f64 {
     steps.iter().map(|step| step.share * step.period_s).sum()
 }

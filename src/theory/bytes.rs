@@ -48,11 +48,11 @@ impl Sizes {
         };
         let request_head = match transport {
             Transport::ShortPolling => 79.0,
-            // A longer path, and how long to wait.
+            // A longer path, with the `wait` parameter.
             Transport::LongPolling => 92.0,
-            // A longer path, with the session's name.
+            // A longer path, with the id of the session.
             Transport::SocketioPolling => 105.0,
-            // They send one request, for the handshake.
+            // Push transports send one request, for the handshake.
             Transport::WebSocket
             | Transport::Sse
             | Transport::SocketioWebsocket
@@ -61,7 +61,7 @@ impl Sizes {
         Sizes {
             request_head: request_head + more,
             response_head: match transport {
-                // With a tag.
+                // With an entity tag.
                 Transport::ShortPolling | Transport::LongPolling => 154.0,
                 _ => 134.0,
             },
@@ -115,7 +115,7 @@ pub fn frame_header(payload_bytes: f64) -> f64 {
 
 /// Bytes per second in one direction, by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Flow {
+pub struct ByteRates {
     /// Message objects.
     pub payload: f64,
     /// JSON envelope, WebSocket frame header and mask.
@@ -126,7 +126,7 @@ pub struct Flow {
     pub tcp_ip: f64,
 }
 
-impl Flow {
+impl ByteRates {
     /// The sum, bytes per second.
     pub fn total(&self) -> f64 {
         self.payload + self.framing + self.headers + self.tcp_ip
@@ -137,9 +137,9 @@ impl Flow {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Traffic {
     /// From subscriber to server.
-    pub up: Flow,
+    pub up: ByteRates,
     /// From server to subscriber.
-    pub down: Flow,
+    pub down: ByteRates,
 }
 
 impl Traffic {
@@ -179,7 +179,7 @@ pub fn traffic(variant: impl Into<Variant>, workload: &Workload, sizes: &Sizes) 
     Some(traffic)
 }
 
-/// What a connection that carries one poll needs beside the poll.
+/// The overhead of a connection that carries a single poll.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PollConnection {
     /// Bytes of the TLS handshake, with its records.
@@ -256,19 +256,19 @@ fn without_connections(variant: Variant, workload: &Workload, sizes: &Sizes) -> 
     let polled = || polled(&prediction, workload.rate, message_bytes, sizes);
     let acknowledgements = prediction.requests_per_subscriber_s * sizes.segment_head;
     match transport {
-        // The client sleeps after the answer: nothing carries its acknowledgement.
+        // The client sleeps after the response, so its acknowledgement is a segment of its own.
         Transport::ShortPolling => {
             let mut traffic = polled();
             traffic.up.tcp_ip += acknowledgements;
             Some(traffic)
         }
-        // The next request carries it. What nothing carries is the server's acknowledgement of a
-        // request that it holds, having found nothing when the request came.
+        // The next request carries that acknowledgement. The server's acknowledgement of a request
+        // that has to wait for a message is a segment of its own.
         Transport::LongPolling | Transport::SocketioPolling => {
             let held_share = (-workload.rate * poll_cycle(variant, workload).gap_s).exp();
             let mut traffic = polled();
             traffic.down.tcp_ip += acknowledgements * held_share;
-            // On a new connection there is no next request.
+            // On a new connection there is no next request to carry it.
             if variant.has(Extra::NewConnection) {
                 traffic.up.tcp_ip += acknowledgements;
             }
@@ -329,13 +329,13 @@ fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes)
     let full_answer = answer_head + rate * message_bytes / full_s;
     let answer_segments_s =
         full_s * sizes.segments(full_answer) + (requests_s - full_s) * sizes.segments(answer_head);
-    let up = Flow {
+    let up = ByteRates {
         headers: requests_s * sizes.request_head,
         tcp_ip: requests_s * sizes.segments(sizes.request_head) * sizes.segment_head,
-        ..Flow::default()
+        ..ByteRates::default()
     };
     let commas_s = rate - full_s;
-    let down = Flow {
+    let down = ByteRates {
         payload: rate * message_bytes,
         framing: requests_s * sizes.envelope + commas_s,
         headers: requests_s * sizes.response_head,
@@ -348,14 +348,14 @@ fn polled(prediction: &Prediction, rate: f64, message_bytes: f64, sizes: &Sizes)
 fn pushed(wrapping: &Wrapping, rate: f64, message_bytes: f64, sizes: &Sizes) -> Traffic {
     let pings_s = 1.0 / sizes.heartbeat_s;
     let message_segments_s = rate * sizes.segments(message_bytes + wrapping.message);
-    let up = Flow {
+    let up = ByteRates {
         framing: pings_s * wrapping.pong,
         tcp_ip: (rate + pings_s) * sizes.segment_head,
-        ..Flow::default()
+        ..ByteRates::default()
     };
     // The pong acknowledges the ping, and is acknowledged in turn.
     let acknowledgements_s = if wrapping.pong > 0.0 { pings_s } else { 0.0 };
-    let down = Flow {
+    let down = ByteRates {
         payload: rate * message_bytes,
         framing: rate * wrapping.message + pings_s * wrapping.ping,
         headers: 0.0,

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::{Cycle, Delay, Gap, Network, Prediction, long_poll, short_poll};
+use super::{Cycle, Delay, Gap, LinkEffects, Prediction, long_poll, short_poll};
 use crate::packet_link::Loss;
 use crate::scenario::{Process, Workload};
 use crate::variant::{Extra, Variant, Waiting};
@@ -37,7 +37,7 @@ pub(super) fn with_network(
     let retransmission_s = loss.mean_s.filter(|_| !is_limited);
     let is_shared = variant.has(Extra::H2);
     let network = |late_share: Option<f64>| {
-        Some(Network { retransmission_s: retransmission_s.filter(|_| !is_shared), late_share })
+        Some(LinkEffects { retransmission_s: retransmission_s.filter(|_| !is_shared), late_share })
     };
     match variant.transport.waiting() {
         Waiting::PerConnection => {
@@ -50,7 +50,7 @@ pub(super) fn with_network(
             || variant.has(Extra::NewConnection)
             || workload.process == Process::Periodic =>
         {
-            Prediction { network: Some(Network::default()), ..prediction }
+            Prediction { network: Some(LinkEffects::default()), ..prediction }
         }
         Waiting::InClient => {
             let polled = loss.slow_down(&prediction, &short_poll(workload));
@@ -129,9 +129,10 @@ impl SegmentLoss {
         self.link.share * (-revealing).exp()
     }
 
-    /// The same of messages that a long poll answers, where the gap between two polls is `gap_s`
-    /// and the mean cycle `cycle_s`: those of a lost answer, and those that come while the next
-    /// request waits for its turn, or for that answer's, by more than a timeout.
+    /// The same for long polling, where the gap between two polls is `gap_s` and the mean cycle
+    /// `cycle_s`: the messages of a lost response, and those that are published while the next
+    /// request is delayed, by its own retransmission or that of the response before it, by a
+    /// timeout or more.
     pub fn late_answers(&self, gap_s: f64, cycle_s: f64) -> f64 {
         let late_s = gap_s + self.timeout_s - TIMEOUT_MIN_S;
         self.link.share * (1.0 + 2.0 * late_s / cycle_s)
@@ -162,9 +163,9 @@ mod tests {
         assert!(mean_s(&independent) < mean_s(&short) && mean_s(&short) < mean_s(&long));
         let late = |loss: &SegmentLoss| loss.late_pushes(2.0);
         assert!(late(&independent) < late(&short) && late(&short) < late(&long));
-        // Nothing is later than what is lost, and without a following message all of it is late.
+        // Only lost messages are late, and without a following message all of them are.
         assert!(late(&long) < 0.02 && (independent.late_pushes(0.0) - 0.02).abs() < 1e-12);
-        // 150 ms without one of two messages a second, of which 2 % are lost as well.
+        // 150 ms without a message, at two messages a second, of which 2 % are lost as well.
         assert!((late(&independent) - 0.02 * (-0.294f64).exp()).abs() < 1e-12);
     }
 }

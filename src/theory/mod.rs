@@ -1,6 +1,6 @@
 //! Predictions: closed forms for every transport, with which measurements are compared.
 //!
-//! Nothing here measures, draws or reads a clock. [`predict`] computes figures from a workload.
+//! This module measures nothing and reads no clock. [`predict`] computes figures from a workload.
 //! [`cycle`] models both kinds of polling, [`backoff`] an adaptive interval, [`bytes`] the traffic,
 //! and [`crossover`] the workloads at which one transport overtakes another. The closed forms
 //! assume that server and client need no time; [`processing_time`] adds the time that they need
@@ -44,12 +44,12 @@ pub struct Prediction {
     /// Mean number of messages in a response, including empty responses; `None` for push.
     pub messages_per_answer: Option<f64>,
     /// The effects of lost and queued packets; `None` for a link that neither loses nor queues.
-    pub network: Option<Network>,
+    pub network: Option<LinkEffects>,
 }
 
 /// The predicted effects of a link that loses or queues packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Network {
+pub struct LinkEffects {
     /// Mean delay that the retransmissions of a delivery add, seconds; `None` if the mean latency
     /// has no closed form, which is the case with a limited bandwidth, a shared connection, and a
     /// loss of 50 % or more.

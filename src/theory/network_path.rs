@@ -1,5 +1,5 @@
-//! The network between load test and server, if the server is somewhere else: its round trips are
-//! added to those of the simulated link.
+//! The network between load test and server, if the server is on another machine: its round trips
+//! are added to those of the simulated link.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl NetworkPath {
         Workload { rtt, ..workload.clone() }
     }
 
-    /// Adds the way of a publication to the server to a prediction for a lengthened workload.
+    /// Adds the transit time of a publication to the server to a prediction.
     pub fn with_publishing(&self, mut prediction: Prediction) -> Prediction {
         prediction.delay.one_way_s += self.publisher_rtt_s / 2.0;
         prediction

@@ -1,4 +1,4 @@
-//! Splits the content of a response, a chunk or a frame into messages and what is around them.
+//! Splits the content of a response, a chunk or a frame into messages and their framing.
 
 use std::ops::Range;
 
@@ -70,7 +70,7 @@ fn field(line: &str) -> Vec<Part> {
     }
 }
 
-/// `text` cut at `messages`: those are payload, all else is of the kind `other`.
+/// `text` split at `messages`: these are payload, the rest is of the kind `other`.
 fn around(text: &str, messages: &[Range<usize>], other: PartKind) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut at = 0;
@@ -84,13 +84,13 @@ fn around(text: &str, messages: &[Range<usize>], other: PartKind) -> Vec<Part> {
     parts
 }
 
-/// Where `part`, a slice of `text`, lies in it.
+/// The range of `part`, a slice of `text`, in it.
 fn range(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - text.as_ptr() as usize;
     start..start + part.len()
 }
 
-/// The message that a line is, without its line end.
+/// The message in a line, without the line end.
 fn message(line: &str) -> Vec<Range<usize>> {
     let json = line.trim_end_matches('\n');
     match Frame::decode(json) {

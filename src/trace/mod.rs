@@ -5,18 +5,18 @@
 //! and those into [`Part`]s, each of a kind of the load test's byte ledger. It parses the bytes
 //! independently, so that the sums of the parts verify the ledger. [`render`] prints the result.
 
+mod capture;
 mod content;
 mod part;
 mod reader;
 pub mod render;
-mod run;
 mod source;
 mod steps;
 
 use std::time::Duration;
 
+pub use capture::{Options, TraceError, check, run};
 pub use part::{Part, PartKind};
-pub use run::{Options, TraceError, check, run};
 pub use source::Source;
 
 use crate::measure::Ledger;

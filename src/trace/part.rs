@@ -1,4 +1,4 @@
-//! A part of what crosses the network, by its purpose.
+//! A part of the bytes on the network, by its purpose.
 
 use crate::measure::Ledger;
 
@@ -19,7 +19,7 @@ pub enum PartKind {
     Mask,
     /// Name of a field of a server-sent event, its line end, or a field without a message.
     EventField,
-    /// What a transport puts around messages, or sends instead of one.
+    /// The framing of a transport around messages, or an event other than a message.
     Envelope,
     /// A message object.
     Payload,

@@ -22,7 +22,7 @@ pub(super) struct WireUnit {
     pub parts: Vec<Part>,
 }
 
-/// What a unit is.
+/// The type of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnitKind {
     Request {
@@ -91,7 +91,7 @@ impl Reader {
         Some(WireUnit { at, kind, parts })
     }
 
-    /// What is left at the end.
+    /// The incomplete unit at the end.
     pub fn rest(self) -> Option<WireUnit> {
         let kind = match self.mode {
             Mode::Http => PartKind::Header,

@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Conversation;
 use crate::text::visible;
-use lines::{Line, Role};
+use lines::{Role, StyledLine};
 
 /// The style sheet of the HTML, which the book uses as well.
 const STYLE: &str = include_str!("../../docs/trace.css");
@@ -49,7 +49,7 @@ fn style(role: Role) -> Option<Style> {
 
 /// A `pre` element with the trace; its classes are those of `docs/trace.css`.
 pub fn fragment(trace: &Conversation, columns: usize) -> String {
-    let lines: Vec<Line> = lines::of(trace, columns);
+    let lines: Vec<StyledLine> = lines::of(trace, columns);
     let pre = html! {
         pre class="trace" {
             @for line in &lines {

@@ -1,4 +1,4 @@
-//! Makes the steps of a trace from the recorded bytes and the publications.
+//! Derives the steps of a trace from the recorded bytes and the publications.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,25 +18,25 @@ pub(super) struct TracedPublication {
 /// Which pauses are shown as waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pause {
-    /// A shorter one is not: it may be the time that the machine needs.
+    /// Shorter pauses are not shown: they may be processing time of the machine.
     pub min: Duration,
-    /// Round trip of the simulated link, which is no wait.
+    /// Round trip of the simulated link, which is not shown as a wait.
     pub round_trip: Duration,
 }
 
 /// The two directions of a connection.
 #[derive(Debug)]
-struct Connection {
+struct Directions {
     up: Reader,
     down: Reader,
     /// Units received after the headers of the response.
     received: usize,
 }
 
-impl Connection {
-    fn new() -> Connection {
+impl Directions {
+    fn new() -> Directions {
         let (up, down) = (Reader::new(Direction::Up), Reader::new(Direction::Down));
-        Connection { up, down, received: 0 }
+        Directions { up, down, received: 0 }
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn steps(
     let mut connections = BTreeMap::new();
     for entry in entries {
         all.counted = entry.tcp_ip;
-        let connection = connections.entry(entry.connection).or_insert_with(Connection::new);
+        let connection = connections.entry(entry.connection).or_insert_with(Directions::new);
         match &entry.traffic {
             SocketEvent::Opened => {
                 let action = Action::Connect { connection: entry.connection };
@@ -129,7 +129,7 @@ impl Steps {
         self.push(unit.at, Action::Send(what), source, unit.parts);
     }
 
-    fn received(&mut self, unit: WireUnit, connection: &mut Connection) {
+    fn received(&mut self, unit: WireUnit, connection: &mut Directions) {
         let what = match unit.kind {
             UnitKind::Response { status: 101, .. } => "response: HTTP ends here",
             UnitKind::Response { is_chunked: true, .. } => "response that does not end",

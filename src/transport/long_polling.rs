@@ -31,12 +31,12 @@ use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
 use crate::variant::Transport;
 
-/// The server half.
+/// The server half. `poll_response` parses the request, calls `long_poll` and encodes its result.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     poll_response::route(app, Transport::LongPolling, "long-poll", long_poll)
 }
 
-/// Responds when there is a message, or empty when `wait` has passed or the subscription ends.
+/// Returns when there is a message, or none when `wait` has passed or the subscription ends.
 async fn long_poll(subscription: Arc<Subscription>) -> Result<SharedRead, StoreError> {
     let topic = &subscription.topic;
     // WAIT: here, in the server, once for each request.
@@ -48,7 +48,7 @@ async fn long_poll(subscription: Arc<Subscription>) -> Result<SharedRead, StoreE
     topic.read_after(subscription.cursor, subscription.limit).await
 }
 
-/// The client half.
+/// The client half. [`PollClient`] sends the requests and keeps the cursor.
 #[derive(Debug)]
 pub struct Subscriber {
     pub(super) client: PollClient,

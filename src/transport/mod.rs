@@ -2,6 +2,13 @@
 //!
 //! Compare two of the files. They have the same sections in the same order, and they differ in what
 //! this project is about: *where the waiting happens*.
+//!
+//! # One message
+//! A publisher sends `POST /topics/{topic}/messages` (`publish` in `server/routes.rs`).
+//! [`Topic::publish`](crate::feed::Topic::publish) stores the message and completes every pending
+//! [`Topic::wait_after`](crate::feed::Topic::wait_after). The server half of a transport reads it
+//! with [`Topic::read_after`](crate::feed::Topic::read_after) and sends it; the client half returns
+//! it from `Subscriber::next`, as a part of an [`Update`].
 
 pub mod long_polling;
 pub mod ndjson;
@@ -24,7 +31,7 @@ pub use reconnecting::{Backoff, Outage, Reconnecting};
 use crate::client::{ClientError, Dialer, PollOptions};
 use crate::message::{Cursor, TopicName};
 use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
-/// Of WebSocket, and of Socket.IO on it.
+/// Shared by WebSocket and by Socket.IO over WebSocket.
 use websocket::{frames, handshake};
 
 /// The options of a subscriber, for all transports; each uses those that apply to it.
@@ -43,7 +50,7 @@ pub struct SubscribeOptions {
     pub first_poll: Option<Instant>,
     /// Long polling: how long the server may wait before it responds.
     pub wait: Duration,
-    /// Long polling: the same for the first poll, if not as long as for the others.
+    /// Long polling: the same for the first poll, if it differs from that of the others.
     pub first_wait: Option<Duration>,
     /// Options of the variant; set by [`Subscriber::connect`].
     pub extras: Extras,

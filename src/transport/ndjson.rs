@@ -31,7 +31,7 @@ use crate::client::{ClientError, Dialer, LineStream, subscribed_at};
 use crate::message::{Cursor, Epoch, Event, Offset};
 use crate::variant::Transport;
 
-/// The server half.
+/// The server half. `stream_response` parses the request, calls `lines` and writes the chunks.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     stream_response::route(app, Transport::Ndjson, "stream", lines)
 }
@@ -91,7 +91,7 @@ impl Format for LineFormat {
     }
 }
 
-/// The client half.
+/// The client half. [`LineStream`] sends the request and parses the response.
 #[derive(Debug)]
 pub struct Subscriber {
     stream: LineStream,

@@ -41,7 +41,7 @@ where
         .and(conditions())
         .then(move |request, conditions| {
             app.metrics.of(transport).requests.inc();
-            // Nothing of the request is kept while the poll waits.
+            // The request is dropped before the poll waits, to save memory.
             let subscription = Subscription::new(&app, transport, request).map(Arc::new);
             let (app, read) = (app.clone(), read.clone());
             async move {
@@ -92,8 +92,8 @@ fn conditions() -> impl Filter<Extract = (RequestConditions,), Error = Infallibl
     })
 }
 
-/// Whether `Accept-Encoding` gives gzip, or what is not named, a weight above 0 (RFC 9110, section
-/// 12.5.3). Without the header the response is not compressed.
+/// Whether `Accept-Encoding` gives gzip, or `*`, a weight above 0 (RFC 9110, section 12.5.3).
+/// Without the header the response is not compressed.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any_other) = (None, None);
     let texts = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|text| text.to_str().ok());
@@ -127,13 +127,13 @@ fn batch_response(
         metrics.empty_answers.inc();
     }
     metrics.deliveries.inc_by(result.messages.len() as u64);
-    // Both kinds of polling send the same.
+    // Both kinds of polling share the encoding.
     let body = result.encoded(Transport::ShortPolling, ReadResult::encode_batch);
     if body.len() < app.config.gzip_min_bytes {
         return tagged(json_response(StatusCode::OK, body), &tag);
     }
     let mut response = match conditions.accepts_gzip {
-        // Weak, since the same batch has another representation.
+        // Weak, because the same batch has another representation.
         true => tagged(compressed(&body), &format!("W/{tag}")),
         false => tagged(json_response(StatusCode::OK, body), &tag),
     };
@@ -141,8 +141,8 @@ fn batch_response(
     response
 }
 
-/// The entity tag of a batch: its cursor, and what it lacks. For one request URL these identify the
-/// batch.
+/// The entity tag of a batch: its cursor, and its gap or reset. For one request URL these identify
+/// the batch.
 fn tag(result: &ReadResult) -> String {
     let loss = match (result.gap, result.reset) {
         (0, false) => String::new(),

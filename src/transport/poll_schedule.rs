@@ -41,7 +41,8 @@ impl PollSchedule {
         self.present_interval = if is_empty { doubled } else { self.interval };
         self.next_poll = match self.pacing {
             Pacing::AfterResponse => Instant::now() + self.present_interval,
-            // A poll that took longer than the interval makes the next one due at once, no more.
+            // If a poll took longer than the interval, the next one is due at once, and missed ones
+            // are skipped.
             Pacing::FixedRate => (self.next_poll + self.present_interval).max(Instant::now()),
         };
     }

@@ -26,18 +26,18 @@ use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
 use crate::variant::Transport;
 
-/// The server half.
+/// The server half. `poll_response` parses the request, calls `poll` and encodes its result.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     poll_response::route(app, Transport::ShortPolling, "poll", poll)
 }
 
-/// Responds at once.
+/// Returns at once what there is after the cursor, messages or none.
 async fn poll(subscription: Arc<Subscription>) -> Result<SharedRead, StoreError> {
     let topic = &subscription.topic;
     topic.read_after(subscription.cursor, subscription.limit).await
 }
 
-/// The client half.
+/// The client half. [`PollClient`] sends the requests and keeps the cursor.
 #[derive(Debug)]
 pub struct Subscriber {
     pub(super) client: PollClient,

@@ -4,7 +4,7 @@
 //! # On the wire
 //! ```text
 //! GET /socket.io/?EIO=4&transport=polling         0{"sid":..}, a session; or transport=websocket
-//! GET|POST /socket.io/?EIO=4&transport=polling&sid=..           takes packets, brings packets
+//! GET|POST /socket.io/?EIO=4&transport=polling&sid=..           GET returns packets, POST sends them
 //! GET /socket.io/?EIO=4&transport=websocket&sid=..   upgrade:   client: 2probe   server: 3probe
 //!                                                               client: 5
 //!     client: 40   server: 40{"sid":..}                                    connected
@@ -16,19 +16,19 @@
 //! ```
 //!
 //! # Where the waiting happens
-//! Where it happens for the transport below: in the server, once for each request or on one
-//! connection. Both wait in `Session::next`. What is added is a session that outlives a request, so
-//! that a client may change from polls to a WebSocket, or stay with polls if that fails.
+//! In the server, as for the transport below: once for each request, or on one connection. Both
+//! wait in `Session::next`. Socket.IO adds a session that outlives a request, so that a client may
+//! change from polls to a WebSocket, or stay with polls if that fails.
 //!
 //! # What it costs
-//! What the transport below costs, and `42["message",` and `]` around each message: 14 bytes. The
-//! start takes more round trips. A poll's response has at most sixteen packets. A subscriber that
-//! polls costs the server a session beside its connection; on a WebSocket, one task.
+//! The cost of the transport below, and 14 bytes for each message: `42["message",` and `]`. The
+//! start takes more round trips. A poll's response has at most sixteen packets. For a subscriber
+//! that polls, the server keeps a session beside its connection; on a WebSocket, one task.
 //!
 //! # Its parts
-//! `packet`: what is on the wire. `session`: what outlives a request; `sessions`: all of them.
-//! `polling` and `socket`: what carries a session. `application`: what events do. `subscriber` and
-//! `engine`: the client half.
+//! `packet`: the wire format. `session`: the state that outlives a request; `sessions`: all
+//! sessions of a server. `polling` and `socket`: a session over requests, and over a WebSocket.
+//! `application`: the handlers of events. `subscriber` and `engine`: the client half.
 
 mod application;
 mod engine;
@@ -59,6 +59,7 @@ use crate::app::{ApiError, App, Client};
 use crate::message::{Epoch, Offset};
 use crate::variant::Transport;
 use namespaces::Application;
+use session::Session;
 use sessions::Sessions;
 pub use subscriber::Subscriber;
 
@@ -67,7 +68,7 @@ const PATH: &str = "/socket.io";
 /// The path of bare Engine.IO, served with `--echo` only.
 const ECHO_PATH: &str = "/engine.io";
 
-/// What a client subscribes to.
+/// The argument of a `subscribe` event.
 #[derive(Debug, Serialize, Deserialize)]
 struct Subscribe {
     topic: String,
@@ -77,8 +78,8 @@ struct Subscribe {
     after: Option<Offset>,
 }
 
-/// The server half. It is not a warp filter, because warp keeps a request until it is answered, and
-/// polls wait for long.
+/// The server half. It is not a warp filter, because warp keeps each request in memory until its
+/// response is ready, and polls wait for a long time.
 pub fn service(
     app: &Arc<App>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
@@ -102,8 +103,8 @@ fn is_below(path: &str, root: &str) -> bool {
 /// A pending response.
 type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
-/// Starts to answer a request, of which nothing is kept: a pending poll would otherwise keep its
-/// headers, which need as much memory as everything else.
+/// Starts to respond to a request and drops it: a pending poll would otherwise keep its headers in
+/// memory, which are as large as everything else.
 fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,
@@ -153,10 +154,7 @@ fn route(
         };
         match session {
             None => app.spawn(socket::serve(open()?, upgrade)),
-            Some(session) if session.begin_upgrade() => {
-                app.spawn(socket::upgrade(session, poller, upgrade));
-            }
-            Some(_) => app.spawn(socket::reject(app.clone(), poller, upgrade)),
+            Some(session) => serve_upgrade(app, session, poller, upgrade),
         }
         return Ok(future::ready(Ok(response)).boxed());
     }
@@ -167,5 +165,13 @@ fn route(
         }
         (None, &Method::GET) => Ok(future::ready(Ok(polling::open(&*open()?))).boxed()),
         _ => refuse("the method must be GET, or POST with the sid of a session"),
+    }
+}
+
+/// Replaces the polls of `session` by a WebSocket, or closes the WebSocket if that is not possible.
+fn serve_upgrade(app: &Arc<App>, session: Arc<Session>, client: Client, upgrade: OnUpgrade) {
+    match session.begin_upgrade() {
+        true => app.spawn(socket::upgrade(session, client, upgrade)),
+        false => app.spawn(socket::reject(app.clone(), client, upgrade)),
     }
 }

@@ -37,7 +37,7 @@ use crate::variant::Transport;
 use format::EventFormat;
 pub use format::cursor_of;
 
-/// The server half.
+/// The server half. `stream_response` parses the request, calls `events` and writes the chunks.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     stream_response::route(app, Transport::Sse, "events", events)
 }
@@ -64,7 +64,7 @@ async fn events(
     }
 }
 
-/// The client half.
+/// The client half. [`EventStream`] sends the request and parses the response.
 #[derive(Debug)]
 pub struct Subscriber {
     pub(super) stream: EventStream,

@@ -99,7 +99,7 @@ fn response<F: Format>(
     response
 }
 
-/// Runs `serving` to its end, with heartbeats, and writes the last event.
+/// Runs `serving` to its end, sends heartbeats meanwhile, and writes the last event.
 async fn write<F: Format>(
     serving: impl Future<Output = Result<Infallible, End>>,
     writer: StreamWriter<F>,
@@ -154,7 +154,7 @@ fn chunks(
     })
 }
 
-/// The chunk that a subscriber is sent of a read, the same for all subscribers.
+/// Encodes the result of a read as one chunk, which is the same for all subscribers.
 fn encode<F: Format>(result: &ReadResult) -> Bytes {
     let Cursor { epoch, offset } = result.cursor;
     let mut chunk = F::new(epoch);

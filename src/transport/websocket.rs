@@ -35,11 +35,12 @@ use crate::message::{Cursor, Event};
 pub use echo::route as echo_route;
 use socket::Socket;
 
-/// The server half.
+/// The server half. `socket` accepts the upgrade, then calls `serve`.
 pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
     socket::route(app, "ws", serve)
 }
 
+/// Sends frames until the subscription ends, then a close frame with the reason.
 async fn serve(subscription: Arc<Subscription>, mut socket: Box<Socket>) {
     let Err(end) = frames(&subscription, &mut socket).await;
     socket.close(end).await;
@@ -71,7 +72,7 @@ async fn frames(subscription: &Subscription, socket: &mut Socket) -> Result<Infa
     }
 }
 
-/// The client half.
+/// The client half. [`WebSocket`] sends the upgrade request and reads the frames.
 #[derive(Debug)]
 pub struct Subscriber {
     socket: WebSocket,

@@ -96,7 +96,7 @@ impl Extras {
         Extra::ALL.into_iter().filter(move |extra| self.has(*extra))
     }
 
-    /// Why a client cannot use these together; `None` if it can.
+    /// Why a client cannot combine these; `None` if it can.
     fn conflict(self) -> Option<&'static str> {
         if self.has(Extra::H2) && self.has(Extra::NewConnection) {
             return Some("+h2 shares a connection, +new-connection opens one for each poll");

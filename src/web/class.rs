@@ -37,7 +37,7 @@ const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2
 /// A change by the teacher.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct SettingsChange {
     key: String,
     settings: Settings,
 }
@@ -112,7 +112,7 @@ fn report(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
 }
 
 fn change(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
-    let Change { key, settings } = serde_json::from_slice(body).map_err(invalid)?;
+    let SettingsChange { key, settings } = serde_json::from_slice(body).map_err(invalid)?;
     class.set(&key, settings)?;
     let mut response = HttpResponse::new(Default::default());
     *response.status_mut() = StatusCode::NO_CONTENT;

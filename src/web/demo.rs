@@ -16,14 +16,14 @@ use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App};
 use crate::message::BadInput;
 
-/// Seconds that a freeze may last.
+/// Longest freeze, seconds.
 const FREEZE_S_MAX: u64 = 30;
 /// The response is written before the fault begins.
 const BEFORE_FAULT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Deserialize)]
 struct FreezeQuery {
-    /// Still text, so that an error can quote it.
+    /// Not parsed yet, so that an error can quote it.
     seconds: Option<String>,
 }
 
@@ -66,7 +66,7 @@ fn freeze(is_frozen: &Arc<AtomicBool>, seconds: &str) -> Result<Response, ApiErr
     }
     let (is_frozen, runtime) = (is_frozen.clone(), Handle::current());
     let duration = Duration::from_secs(seconds);
-    // Not from a worker, whose newest task no other worker takes over.
+    // Not on a worker: no other worker can take over its newest task.
     std::thread::spawn(move || {
         std::thread::sleep(BEFORE_FAULT);
         for _ in 0..runtime.metrics().num_workers() {

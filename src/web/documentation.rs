@@ -22,12 +22,12 @@ pub(super) fn route() -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// A page as the text that it is; `None` if there is none of that name.
+/// A page as plain text; `None` if there is none of that name.
 pub(super) fn page(name: &str) -> Option<Response> {
     let (_, text) = PAGES.iter().find(|(known, _)| *known == name)?;
     let mut response = HttpResponse::new((*text).into());
     let headers = response.headers_mut();
-    // A browser would save a file of the type of Markdown instead of showing it.
+    // With the media type of Markdown a browser would download the page instead of showing it.
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -15,7 +15,7 @@ use crate::app::response::json_response;
 
 /// One header.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct HeaderLine<'a> {
     name: &'a str,
     /// `None` for credentials.
     value: Option<String>,
@@ -28,12 +28,12 @@ pub(super) fn route() -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::header::headers_cloned())
         .map(|headers: HeaderMap| {
-            let lines: Vec<Line<'_>> = headers
+            let lines: Vec<HeaderLine<'_>> = headers
                 .iter()
                 .map(|(name, value)| {
                     let secret = [COOKIE, AUTHORIZATION, PROXY_AUTHORIZATION].contains(name);
                     let text = || String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    Line {
+                    HeaderLine {
                         name: name.as_str(),
                         value: (!secret).then(text),
                         bytes: value.as_bytes().len(),

@@ -1,8 +1,9 @@
 //! The live page: all transports side by side in a browser.
 //!
-//! Its files are part of the program and are served as they stand in `page/`: no bundler, nothing
-//! from another host. The page is a client like any other; beside the transports' routes it needs
-//! only `mirror.rs`, which tells it what a browser keeps from its scripts, and `reports.rs`.
+//! Its files are part of the program and are served unchanged from `page/`, without a bundler and
+//! without files of another host. The page is a client like any other; beside the transports'
+//! routes it needs only `reports.rs` and `mirror.rs`, which returns the request headers that a
+//! browser hides from scripts.
 
 pub mod class;
 pub mod demo;
@@ -26,8 +27,8 @@ use warp::reply::Response;
 use crate::app::response::etag_matches;
 use crate::model;
 
-/// Scripts, styles and connections of this host and nothing else. Trusted Types make the browser
-/// refuse any script that would turn a string into markup.
+/// Allows only scripts, styles and connections of this host. With Trusted Types the browser rejects
+/// scripts that convert a string to markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
@@ -100,9 +101,9 @@ fn find(name: &str) -> Option<&'static File> {
     FILES.iter().chain(MODEL_FILES.iter()).find(|file| file.name == name)
 }
 
-/// `GET /`: the lanes. `GET /lesson`: the same as a lesson. `GET /watch`: runs under way, and the
-/// reports in `reports`. `GET /model`: the advice with controls. `GET /docs/{page}`: what reports
-/// link to. `GET /page/{file}`: their files.
+/// `GET /`: the lanes. `GET /lesson`: the same as a lesson. `GET /watch`: runs in progress, and the
+/// reports in `reports`. `GET /model`: the advice with controls. `GET /docs/{page}`: documentation
+/// that reports link to. `GET /page/{file}`: the files of these pages.
 pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
     let lanes = warp::path::end().map(|| find("index.html"));
     let runs = warp::path!("watch").map(|| find("watch.html"));
@@ -134,7 +135,7 @@ pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
 }
 
 impl File {
-    /// The file, or `304` if the browser has this very version of it.
+    /// The file, or `304` if the browser has this version of it.
     fn answer(&self, request: &HeaderMap) -> Response {
         let tag = self.tag();
         let text = tag.to_str().expect("hex digits in quotes are text");

@@ -1,8 +1,8 @@
-//! `GET /reports`: which runs there are. `GET /reports/{run}/{file}`: what a run wrote.
+//! `GET /reports`: the list of runs. `GET /reports/{run}/{file}`: a file that a run wrote.
 //!
-//! Read-only, and only files that a run is known to write: a path is never taken from a request,
-//! a run's name is one plain word, and a report is shown in a sandbox, as if it came from another
-//! site.
+//! Read-only, and only files that runs write: no path is taken from a request, the name of a run
+//! consists of letters, digits and a few other characters, and a report is shown in a sandbox, as
+//! if it came from another site.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -25,15 +25,15 @@ use crate::model;
 
 use super::documentation;
 
-/// What a run writes, and as what it is shown.
+/// The files of a run, with their media types.
 const FILES: [(&str, &str); 4] = [
     ("report.html", "text/html; charset=utf-8"),
     ("report.md", "text/plain; charset=utf-8"),
     ("results.csv", "text/plain; charset=utf-8"),
     ("run.json", "application/json"),
 ];
-/// A report brings its own style, and one script, the model's, which is known by its hash. It is
-/// shown in a sandbox without access to this site.
+/// A report contains its own style, and one script, that of the model, which is allowed by its
+/// hash. The report is shown in a sandbox without access to this site.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = BASE64.encode(Sha256::digest(model::script()));
     let policy = format!(
@@ -42,10 +42,10 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     );
     HeaderValue::try_from(policy).expect("plain text is a valid header")
 });
-/// Runs in the list: the newest.
+/// Largest number of runs in the list: the newest.
 const LISTED_MAX: usize = 100;
 
-/// A run that has written something.
+/// A run that has written files.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Listed {
     name: String,
@@ -93,7 +93,7 @@ fn list(directory: Option<&Path>) -> Response {
             (!files.is_empty()).then_some(Listed { name, files })
         })
         .collect();
-    // A run's name is the time at which it began.
+    // The name of a run is the time at which it began.
     runs.sort_by(|a, b| b.name.cmp(&a.name));
     runs.truncate(LISTED_MAX);
     json_response(StatusCode::OK, serde_json::to_vec(&runs).expect("strings always encode"))
@@ -101,7 +101,7 @@ fn list(directory: Option<&Path>) -> Response {
 
 fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, ApiError> {
     let none = || ApiError::new(StatusCode::NOT_FOUND, "no such run, or it has no such file");
-    // Where the link of a report leads that lies beside `docs`.
+    // The link of a report in a directory beside `docs`.
     if run == "docs" {
         return documentation::page(file).ok_or_else(none);
     }
@@ -118,7 +118,7 @@ fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, Api
     Ok(response)
 }
 
-/// One word that no file system takes for more than a name.
+/// True for a name that cannot be a path on any file system.
 fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)

@@ -15,7 +15,7 @@ use crate::victim::{MIB, Victim, flood};
 
 const PRIORITY: u8 = 2;
 
-/// Sends `bytes` again and again on one connection that is not read from.
+/// Sends `bytes` repeatedly on one connection from which it does not read.
 async fn withstands_flood(what: &str, bytes: &[u8]) {
     let victim = Victim::start(&[]).await;
     let mut raw = Raw::connect_narrow(victim.address()).await;

@@ -33,7 +33,7 @@ idle = '0s'
 warm_up = '500ms'
 duration = '1s'
 ";
-/// What a poll costs the server, one after the other.
+/// Time that the server needs for each poll; it processes one at a time.
 const SERVICE: Duration = Duration::from_millis(10);
 
 /// Forwards to `server`; each poll waits for its turn, which takes [`SERVICE`].

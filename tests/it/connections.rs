@@ -5,7 +5,7 @@ use std::process::Command;
 use poll_vs_push::measure::Ledger;
 use poll_vs_push::run::{Cell, Connections, Deliveries, Requests, Run};
 use poll_vs_push::scenario::Workload;
-use poll_vs_push::theory::bytes::{Flow, Sizes, traffic};
+use poll_vs_push::theory::bytes::{ByteRates, Sizes, traffic};
 use poll_vs_push::theory::predict;
 use poll_vs_push::variant::Extra;
 #[cfg(feature = "tls")]
@@ -72,7 +72,7 @@ fn connection_for_each_poll_is_measured_and_its_bytes_are_predicted() {
         let sizes = Sizes::ours(cell.variant.transport, workload.headers);
         let predicted = traffic(cell.variant, &workload, &sizes).expect("a model");
         let requests_s = predict(cell.variant, &workload).expect("one").requests_per_subscriber_s;
-        let per_request = |flow: Flow| [flow.headers, flow.tcp_ip].map(|it| it / requests_s);
+        let per_request = |flow: ByteRates| [flow.headers, flow.tcp_ip].map(|it| it / requests_s);
         let measured = |ledger: Ledger| {
             [ledger.headers, ledger.tcp_ip].map(|it| it as f64 / cell.requests.sent as f64)
         };

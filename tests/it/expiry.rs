@@ -25,7 +25,7 @@ async fn server_with_backlog(directory: &std::path::Path) -> TestServer {
     std::fs::write(&file, KEY).expect("writes");
     let server = TestServer::with(|config| {
         config.token_key = Some(file);
-        // Only the end of the token is to end them.
+        // Only the expiry of the token may end them.
         config.send_timeout = Duration::from_secs(600);
     })
     .await;
@@ -69,7 +69,7 @@ async fn slow_reader_receives_nothing_that_the_kernel_holds_after_its_token_has_
     for name in ["ws", "events", "stream", "poll", "long-poll"] {
         let mut raw = Raw::connect_narrow(server.address).await;
         let upgrade = if name == "ws" { Raw::upgrade_headers() } else { String::new() };
-        // The browser's way to send a token; a header would do as well.
+        // As browsers send a token; a header works as well.
         raw.get(&format!("/topics/room/{name}?{after}&token={token}"), &upgrade).await;
         clients.push((name, raw));
     }
@@ -149,7 +149,7 @@ async fn no_message_published_after_the_end_of_a_token_is_delivered_on_any_trans
         let late_ms = received_us as f64 / 1e3 - end_us as f64 / 1e3;
         println!("{variant}: the last message came {late_ms:.0} ms after the token's end");
         assert!(newest_us > 0, "{variant} received nothing");
-        // The clock of the token has whole seconds, and so has its end.
+        // The expiry of a token has a resolution of a second.
         assert!(newest_us <= end_us, "{variant}: {} us too late", newest_us - end_us);
     }
     server.stop().await;

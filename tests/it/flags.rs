@@ -1,5 +1,5 @@
-//! Every flag that takes a number or a duration, of every command, at unusual values: each is
-//! refused by name, or the command does its work with it. None panics.
+//! Every flag of every command that takes a number or a duration, at unusual values: each value is
+//! rejected with an error that names the flag, or the command works with it. None panics.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -124,7 +124,7 @@ fn make_feed(directory: &Path) {
 fn load_tests_refuse_values_out_of_range() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = directory.path().to_str().expect("UTF-8");
-    // Nobody listens, so that what passes the checks ends soon.
+    // No server listens there, so a command that passes the checks ends soon.
     let given = [("target", "http://127.0.0.1:1"), ("output", output), ("no-calibration", "")];
     let given = &given[..2];
     assert!(try_each("compare", given, &["--no-calibration"]) > 10);
@@ -182,7 +182,7 @@ async fn use_every_transport(address: SocketAddr) {
             let mut subscriber = Subscriber::connect(transport, dialer, options(None)).await?;
             let _ =
                 http.request(Method::POST, "/topics/room/messages", new_message("hi").into()).await;
-            // A server that holds no long poll answers at once, with nothing.
+            // A server that allows no pending long poll responds at once.
             subscriber.next().await
         };
         let limit = std::time::Duration::from_millis(300);

@@ -1,5 +1,5 @@
-//! Clients that mean harm: after each of them the server is up, has forgotten them, and answers
-//! others.
+//! Hostile clients: after each attack the server runs, has freed their resources, and serves other
+//! clients.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn slowloris_client_is_disconnected_and_delays_no_other_client() {
         async move {
             let mut raw = Raw::connect(address).await;
             if number.is_multiple_of(2) {
-                // A first request that is whole: the second head is no less bounded.
+                // After a complete first request, the second head is bounded in the same way.
                 raw.get("/healthz", "").await;
                 assert_eq!(raw.answer().await.status, 200);
             }
@@ -119,7 +119,7 @@ async fn invalid_utf8_is_rejected_on_every_route() {
     server.stop().await;
 }
 
-/// Nothing is ever decompressed, so a bomb is what it looks like: a few bytes that are no JSON.
+/// The server decompresses nothing, so a decompression bomb is a few bytes that are not JSON.
 #[tokio::test]
 async fn websocket_compression_is_not_supported() {
     let server = TestServer::start().await;

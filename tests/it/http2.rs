@@ -10,7 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use poll_vs_push::app::metrics::Refusal;
-use poll_vs_push::client::{Meter, Shared};
+use poll_vs_push::client::{Meter, SharedConnection};
 use poll_vs_push::server::route_table::ROUTES;
 use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
@@ -283,7 +283,7 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
     const SUBSCRIBERS: usize = 5;
     const MESSAGES: usize = 20;
     let server = TestServer::start().await;
-    let dialer = |meter: &Arc<Meter>, shared: &Arc<Shared>| {
+    let dialer = |meter: &Arc<Meter>, shared: &Arc<SharedConnection>| {
         server.dialer().with_meter(meter.clone()).with_shared(shared.clone())
     };
     for name in ["short-polling+h2", "long-polling+h2", "sse+h2"] {
@@ -321,7 +321,7 @@ async fn subscribers_share_a_connection_and_its_bytes_are_counted_once() {
 #[tokio::test]
 async fn broken_shared_connection_is_reopened_by_the_next_request() {
     let server = TestServer::start().await;
-    let (meter, shared): (Arc<Meter>, Arc<Shared>) = Default::default();
+    let (meter, shared): (Arc<Meter>, Arc<SharedConnection>) = Default::default();
     let dialer = || server.dialer().with_meter(meter.clone()).with_shared(shared.clone());
     let mut one = Reader::connect(variant("short-polling+h2"), dialer(), options(None)).await;
     drop(one);

@@ -1,5 +1,5 @@
-//! What an idle subscriber costs the server in memory, on each transport that waits. The bounds are
-//! those of a build without optimization, and half of the size of hyper's buffers alone.
+//! Memory of an idle subscriber at the server, on each transport that waits. The bounds are for a
+//! build without optimization, and half of the size of hyper's buffers alone.
 
 use std::time::Duration;
 

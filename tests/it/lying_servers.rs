@@ -1,4 +1,4 @@
-//! The load test and its clients against servers that lie: texts that were never published,
+//! The load test and its clients against malicious servers: texts that were never published, and
 //! responses, events, lines and frames without an end.
 
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ idle = '0s'
 warm_up = '100ms'
 duration = '500ms'
 ";
-/// More than a client keeps of anything that it reads here.
+/// More bytes than any limit of the client.
 const ENDLESS_BYTES: usize = 32 << 20;
 
 /// Copies what `from` sends to `to`, changed by `change`.
@@ -155,7 +155,7 @@ async fn endless_headers_are_an_error() {
     }
 }
 
-/// What has no end: a line of NDJSON, an event, a frame, and a message of many frames.
+/// Input without an end: a line of NDJSON, an event, a frame, and a message of many frames.
 #[tokio::test]
 async fn endless_messages_are_an_error_on_every_stream() {
     let streamed = |kind: &'static str, start: &'static str| {
@@ -201,7 +201,7 @@ async fn endless_messages_are_an_error_on_every_stream() {
         (
             "a frame",
             Transport::WebSocket,
-            // 2^40 bytes, it says.
+            // The header announces 2^40 bytes.
             Box::new(frames(&[0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0])),
             vec![b'x'; 0x1000],
         ),

@@ -1,4 +1,4 @@
-//! Several servers on one feed on NATS, and NATS servers that cannot be used or are away.
+//! Several servers on one feed on NATS, and NATS servers that cannot be used or reached.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Clients whose network disappears: no FIN, no RST, no acknowledgement. On every transport the
-//! server notices within `--send-timeout` and one `--heartbeat`, and frees what they held.
+//! server detects it within `--send-timeout` and one `--heartbeat`, and frees their resources.
 //!
 //! The server runs in a network namespace of its own, joined to the clients' by a virtual link. The
 //! clients vanish when what they send is no longer routed. Where the system allows no namespaces,
@@ -25,7 +25,7 @@ const SERVER: [u8; 4] = [10, 9, 0, 1];
 const SERVER_OBSERVED: [u8; 4] = [10, 9, 0, 3];
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time promised for noticing that a client has vanished, and room for the kernel's timers,
+/// The documented time to detect that a client has vanished, and a margin for the kernel's timers,
 /// which check `TCP_USER_TIMEOUT` only when they retransmit, and for a busy machine.
 const NOTICED_BY: Duration =
     HEARTBEAT.saturating_add(SEND_TIMEOUT).saturating_add(Duration::from_secs(3));

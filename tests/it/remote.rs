@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use poll_vs_push::packet_link::{self, Loss, PacketLink, Profile};
+use poll_vs_push::packet_link::{self, LinkParameters, Loss, PacketLink};
 use poll_vs_push::report::Report;
 use poll_vs_push::run::{Network, Run};
 use poll_vs_push::variant::Transport;
@@ -60,7 +60,7 @@ struct Remote {
 impl Remote {
     fn start(flags: &[&str]) -> Remote {
         let server = ChildServer::start_on("0.0.0.0:0", flags);
-        let profile = Profile {
+        let profile = LinkParameters {
             one_way: ONE_WAY,
             jitter: Duration::ZERO,
             loss: Loss { share: 0.0, burst: Duration::ZERO },
@@ -130,8 +130,8 @@ fn publisher_keeps_its_schedule_and_predictions_contain_the_round_trip() {
 }
 
 #[test]
-fn limit_in_the_way_is_named_with_its_flag() {
-    if !is_inside("limit_in_the_way_is_named_with_its_flag") {
+fn exceeded_limit_is_named_with_its_flag() {
+    if !is_inside("exceeded_limit_is_named_with_its_flag") {
         return;
     }
     for (flags, limit, transport) in [

@@ -32,7 +32,7 @@ pub use file::Durability;
 use file::FeedFile;
 pub use rows::{Rows, TopicRow};
 pub use trim::FileRetention;
-use writer::{Append, Command, Writer};
+use writer::{Append, Writer, WriterCommand};
 
 /// Capacity of the queue to the writer; further publishers wait.
 const QUEUE: usize = 4_096;
@@ -47,7 +47,7 @@ pub struct RedbStore {
     epoch: Epoch,
     /// The topics in the file when it was opened.
     heads: HashMap<TopicName, Offset>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<WriterCommand>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Whether messages have a maximum age.
     is_expiring: bool,
@@ -92,7 +92,7 @@ impl RedbStore {
         Ok(RedbStore { shared, epoch, heads, commands, writer, is_expiring })
     }
 
-    async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+    async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> WriterCommand) {
         let (done, is_done) = oneshot::channel();
         if self.commands.send(command(done)).await.is_ok() {
             let _ = is_done.await;
@@ -139,7 +139,10 @@ impl Store for RedbStore {
         Box::pin(async move {
             let (reply, answered) = oneshot::channel();
             let append = Append { topic: topic.clone(), tail: tail.clone(), new_message, reply };
-            self.commands.send(Command::Append(append)).await.map_err(|_| StoreError::Closed)?;
+            self.commands
+                .send(WriterCommand::Append(append))
+                .await
+                .map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
@@ -169,12 +172,12 @@ impl Store for RedbStore {
         if !self.is_expiring {
             return Box::pin(ready(()));
         }
-        Box::pin(self.command(Command::Expire))
+        Box::pin(self.command(WriterCommand::Expire))
     }
 
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.command(Command::Close).await;
+            self.command(WriterCommand::Close).await;
             let writer = self.writer.lock().expect("no panic under this lock").take();
             if let Some(writer) = writer {
                 let _ = tokio::task::spawn_blocking(|| writer.join()).await;

@@ -18,10 +18,10 @@ const LEFT: f64 = 42.0;
 /// Width of one entry in the line below a bar.
 const ENTRY: f64 = 112.0;
 
-type Kind = (&'static str, fn(&Ledger) -> u64);
+type BarPart = (&'static str, fn(&Ledger) -> u64);
 
 /// Kinds of bytes, payload first; each further kind is drawn paler.
-const KINDS: [Kind; 4] = [
+const KINDS: [BarPart; 4] = [
     ("payload", |ledger| ledger.payload),
     ("framing", |ledger| ledger.framing),
     ("headers", |ledger| ledger.headers),

@@ -14,11 +14,11 @@ const RIGHT: f64 = WIDTH - 112.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
-/// What the chart shows.
+/// The figure that the chart shows.
 pub struct LoadChart<'a> {
     pub title: String,
     pub note: String,
-    /// What the horizontal axis counts.
+    /// The quantity on the horizontal axis.
     pub load: &'a str,
     pub unit: Unit,
     /// Load and figure of each cell.
@@ -28,7 +28,7 @@ pub struct LoadChart<'a> {
 }
 
 impl LoadChart<'_> {
-    /// Draws it; `None` if there is nothing above 0 to draw.
+    /// Draws the chart; `None` without a value above 0.
     pub fn draw(mut self) -> Option<Chart> {
         for (_, points) in &mut self.series {
             points.retain(|(load, value)| *load > 0.0 && *value > 0.0);

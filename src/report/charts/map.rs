@@ -135,7 +135,7 @@ fn area(segment: &RowSegment) -> Markup {
     html! {
         @if let Some(Recommendation { transport, is_clear }) = segment.recommendation {
             @let shade = if is_clear { "area" } else { "area contested" };
-            // Half a unit more, so that no seams show between the rows.
+            // Half a unit more, so that there are no visible seams between the rows.
             rect class=(format!("{shade} {}", palette::class(transport))) x=(px(left)) y=(px(top))
                 width=(px(right - left)) height=(px(bottom - top + 0.5)) {}
         }

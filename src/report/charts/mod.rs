@@ -1,6 +1,6 @@
 //! Charts as SVG inside the page, labelled directly, without legends or scripts.
 //!
-//! A chart draws what the report contains. It never receives void transports.
+//! A chart draws figures of the report. It never receives void transports.
 
 pub mod bar_chart;
 pub mod byte_bars;

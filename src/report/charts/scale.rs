@@ -1,29 +1,29 @@
-//! Scales: from a figure to a place on paper, and the ticks beside it.
+//! Scales: convert figures to coordinates, and place ticks.
 
 /// Maps figures to coordinates.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    kind: Kind,
+    kind: ScaleKind,
     /// In the kind's own terms (logarithms, nines).
     domain: (f64, f64),
     range: (f64, f64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum ScaleKind {
     Linear,
     Log,
     Root,
     Nines,
 }
 
-impl Kind {
+impl ScaleKind {
     fn apply(self, value: f64) -> f64 {
         match self {
-            Kind::Linear => value,
-            Kind::Log => value.log10(),
-            Kind::Root => value.sqrt(),
-            Kind::Nines => -(1.0 - value).log10(),
+            ScaleKind::Linear => value,
+            ScaleKind::Log => value.log10(),
+            ScaleKind::Root => value.sqrt(),
+            ScaleKind::Nines => -(1.0 - value).log10(),
         }
     }
 }
@@ -31,26 +31,26 @@ impl Kind {
 impl Scale {
     /// Equal steps for equal differences.
     pub fn linear(domain: (f64, f64), range: (f64, f64)) -> Self {
-        Scale::new(Kind::Linear, domain, range)
+        Scale::new(ScaleKind::Linear, domain, range)
     }
 
     /// Steps that grow with the value, for a domain that begins at 0 and has most of its points
     /// there.
     pub fn root(domain: (f64, f64), range: (f64, f64)) -> Self {
-        Scale::new(Kind::Root, domain, range)
+        Scale::new(ScaleKind::Root, domain, range)
     }
 
     /// Equal steps for equal factors; the domain must be above zero.
     pub fn log(domain: (f64, f64), range: (f64, f64)) -> Self {
-        Scale::new(Kind::Log, domain, range)
+        Scale::new(ScaleKind::Log, domain, range)
     }
 
     /// Equal steps for each further nine of a quantile: 0, 0.9, 0.99, 0.999.
     pub fn nines(highest: f64, range: (f64, f64)) -> Self {
-        Scale::new(Kind::Nines, (0.0, highest), range)
+        Scale::new(ScaleKind::Nines, (0.0, highest), range)
     }
 
-    fn new(kind: Kind, (from, to): (f64, f64), range: (f64, f64)) -> Self {
+    fn new(kind: ScaleKind, (from, to): (f64, f64), range: (f64, f64)) -> Self {
         let (from, mut to) = (kind.apply(from), kind.apply(to));
         if to == from {
             to += 1.0;
@@ -67,10 +67,10 @@ impl Scale {
     /// Round values within the domain, about as many as wanted.
     pub fn ticks(&self, wanted: usize) -> Vec<f64> {
         match self.kind {
-            Kind::Linear => linear_ticks(self.domain, wanted),
-            Kind::Log => log_ticks(self.domain, wanted),
-            Kind::Root => linear_ticks((self.domain.0.powi(2), self.domain.1.powi(2)), wanted),
-            Kind::Nines => nines_ticks(self.domain.1),
+            ScaleKind::Linear => linear_ticks(self.domain, wanted),
+            ScaleKind::Log => log_ticks(self.domain, wanted),
+            ScaleKind::Root => linear_ticks((self.domain.0.powi(2), self.domain.1.powi(2)), wanted),
+            ScaleKind::Nines => nines_ticks(self.domain.1),
         }
     }
 }
@@ -103,7 +103,7 @@ fn log_ticks((from, to): (f64, f64), wanted: usize) -> Vec<f64> {
 
 fn nines_ticks(highest: f64) -> Vec<f64> {
     let known = [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999];
-    known.into_iter().filter(|p| Kind::Nines.apply(*p) <= highest + 1e-9).collect()
+    known.into_iter().filter(|p| ScaleKind::Nines.apply(*p) <= highest + 1e-9).collect()
 }
 
 #[cfg(test)]

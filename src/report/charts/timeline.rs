@@ -23,7 +23,7 @@ const REQUEST_BAR: f64 = 11.0;
 
 /// A request from sending to response, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Open {
+struct OpenRequest {
     from: i64,
     to: i64,
     /// Messages in the response; `None` if the trace ended first.
@@ -70,7 +70,7 @@ fn is_message(what: &TraceWhat) -> bool {
 }
 
 /// Requests with their responses; one that was open before the trace begins at its start.
-fn requests(trace: &Trace) -> Vec<Open> {
+fn requests(trace: &Trace) -> Vec<OpenRequest> {
     let mut all = Vec::new();
     let mut open = None;
     let mut any_before = false;
@@ -79,7 +79,8 @@ fn requests(trace: &Trace) -> Vec<Open> {
             TraceWhat::Request => open = Some(event.at_us),
             TraceWhat::Response { messages } => {
                 let from = open.take().or((!any_before).then_some(0));
-                let answered = |from| Open { from, to: event.at_us, messages: Some(messages) };
+                let answered =
+                    |from| OpenRequest { from, to: event.at_us, messages: Some(messages) };
                 all.extend(from.map(answered));
             }
             TraceWhat::Message { .. } => continue,
@@ -87,8 +88,8 @@ fn requests(trace: &Trace) -> Vec<Open> {
         any_before = true;
     }
     let end = trace.length_us as i64;
-    all.extend(open.map(|from| Open { from, to: end, messages: None }));
-    all.retain(|request: &Open| request.to > 0);
+    all.extend(open.map(|from| OpenRequest { from, to: end, messages: None }));
+    all.retain(|request: &OpenRequest| request.to > 0);
     all.iter_mut().for_each(|request| request.from = request.from.max(0));
     all
 }
@@ -144,7 +145,7 @@ fn drawn(result: &VariantResult, x: &Scale, top: f64) -> Markup {
 }
 
 /// Number of requests, and the share of the time in which one was open.
-fn waiting(trace: &Trace, requests: &[Open]) -> String {
+fn waiting(trace: &Trace, requests: &[OpenRequest]) -> String {
     let open_us: i64 = requests.iter().map(|request| request.to - request.from).sum();
     let share = open_us as f64 / trace.length_us.max(1) as f64;
     match requests.len() {
@@ -154,7 +155,7 @@ fn waiting(trace: &Trace, requests: &[Open]) -> String {
     }
 }
 
-fn request_bar(request: &Open, at: impl Fn(i64) -> f64, y: f64) -> Markup {
+fn request_bar(request: &OpenRequest, at: impl Fn(i64) -> f64, y: f64) -> Markup {
     let class = match request.messages {
         Some(0) => "hollow",
         Some(_) => "fill request",
@@ -186,7 +187,7 @@ mod tests {
             ],
         };
         let expected = [(0, 5, Some(1)), (10, 20, Some(0)), (90, 100, None)];
-        let expected = expected.map(|(from, to, messages)| Open { from, to, messages });
+        let expected = expected.map(|(from, to, messages)| OpenRequest { from, to, messages });
         assert_eq!(requests(&trace), expected);
     }
 }

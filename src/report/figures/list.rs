@@ -1,4 +1,4 @@
-//! Each figure of the list, one after the other: its name, its unit, where it comes from.
+//! All figures in order: name, unit and derivation of each.
 
 use std::sync::LazyLock;
 
@@ -6,11 +6,11 @@ use crate::measure::{Histogram, Ledger};
 use crate::packet_link::PathCounts;
 use crate::run::{Cell, Recovery};
 use crate::scenario::Workload;
-use crate::theory::bytes::Flow;
+use crate::theory::bytes::ByteRates;
 use crate::theory::loss::TIMEOUT_MIN_S;
 use crate::theory::predict;
 
-use super::{Expected, Figure, Source, Statistic};
+use super::{Derivation, Expected, Figure, Statistic};
 use crate::units::Unit;
 
 /// Every figure, in the order in which tables show them.
@@ -66,7 +66,7 @@ pub static ALL: &[&Figure] = &[
     &POLL_LATE_P99,
 ];
 
-/// The few that decide: shown in short tables, and those whose spread is watched.
+/// The most important figures: short tables show them, and cautions check their spread.
 pub static HEADLINES: &[&Figure] = &[
     &LATENCY_MEAN,
     &LATENCY_P50,
@@ -84,7 +84,7 @@ const fn of(
     statistic: Statistic,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
-    let source = Source::Of(histogram, statistic);
+    let source = Derivation::Of(histogram, statistic);
     Figure { name, label, unit: Unit::Seconds, source, error: None, predicted }
 }
 
@@ -95,7 +95,7 @@ const fn computed(
     compute: fn(&Cell) -> Option<f64>,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 ) -> Figure {
-    Figure { name, label, unit, source: Source::Computed(compute), error: None, predicted }
+    Figure { name, label, unit, source: Derivation::Computed(compute), error: None, predicted }
 }
 
 /// A figure of CPU or memory, whose instrument has the error `error`.
@@ -106,7 +106,7 @@ const fn metered(
     compute: fn(&Cell) -> Option<f64>,
     error: fn(&Cell, f64) -> Option<f64>,
 ) -> Figure {
-    let source = Source::Computed(compute);
+    let source = Derivation::Computed(compute);
     Figure { name, label, unit, source, error: Some(error), predicted: None }
 }
 
@@ -130,7 +130,7 @@ fn back(cell: &Cell) -> &Histogram {
     recovery(cell, |recovery| &recovery.back_us)
 }
 
-/// The histogram of what was not measured.
+/// An empty histogram, for figures that were not measured.
 static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
 
 /// A histogram of the restart, empty if there was none.
@@ -455,8 +455,8 @@ fn quantile_s(expected: &Expected, p: f64) -> Option<f64> {
     prediction.knows_quantiles().then(|| prediction.latency_quantile_s(p))
 }
 
-/// Share of the deliveries that took longer than the way and the shortest retransmission timeout;
-/// absent without loss, and where a delivery may take as long without one.
+/// Share of the deliveries that took longer than the one-way delay and the shortest retransmission
+/// timeout; absent without loss, and where a delivery may take as long without a timeout.
 fn timeout_share(cell: &Cell) -> Option<f64> {
     if !cell.workload.is_lossy() {
         return None;
@@ -485,7 +485,7 @@ fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
     per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)
 }
 
-fn expected_part(expected: &Expected, kind: fn(&Flow) -> f64) -> Option<f64> {
+fn expected_part(expected: &Expected, kind: fn(&ByteRates) -> f64) -> Option<f64> {
     let traffic = expected.traffic?;
     Some((kind(&traffic.up) + kind(&traffic.down)) / expected.rate)
 }

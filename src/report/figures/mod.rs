@@ -1,7 +1,7 @@
 //! The named figures: the one list that tables, CSV, thresholds and baselines share.
 //!
-//! Each says what it is, how it is read from a cell and, where theory has a closed form, what was
-//! to be expected. A percentile that too few values support is no figure at all.
+//! Each figure has a name, a rule that derives it from a cell and, where theory has a closed form,
+//! a prediction. A percentile that too few values support does not exist.
 
 mod list;
 
@@ -19,28 +19,28 @@ pub use list::*;
 /// One figure of a cell.
 #[derive(Debug)]
 pub struct Figure {
-    /// As thresholds name it: `latency.p99`. What precedes the first dot is its section.
+    /// The name in thresholds: `latency.p99`. The part before the first dot is its section.
     pub name: &'static str,
-    /// As a table's row: `p99`. The section's heading stands above it.
+    /// The label of a table's row: `p99`. The section's heading is above it.
     pub label: &'static str,
     pub unit: Unit,
-    source: Source,
+    source: Derivation,
     /// Half-width of the error of one cell's value, in base units, given the resolution of the CPU
     /// clock in seconds. Absent for what is counted exactly.
     error: Option<fn(&Cell, f64) -> Option<f64>>,
     predicted: Option<fn(&Expected) -> Option<f64>>,
 }
 
-/// What theory expects of a variant under a workload.
+/// The prediction of theory for a variant under a workload.
 pub struct Expected {
     pub prediction: Prediction,
-    /// What one subscriber's connection carries; absent for a third-party server, whose headers and
-    /// envelopes have other sizes, and for a variant whose bytes have no model.
+    /// The traffic of one subscriber; absent for a third-party server, whose headers and envelopes
+    /// have other sizes, and for a variant whose bytes have no model.
     pub traffic: Option<Traffic>,
     /// Messages per second that one subscriber receives.
     pub rate: f64,
     pub subscribers: u32,
-    /// Share of the packets that a packet link is to lose; absent without one.
+    /// Configured packet loss of the packet link; absent without one.
     pub loss: Option<f64>,
     /// The machine's processing time of a push, which is part of every latency; 0 if it is unknown.
     own_push_s: f64,
@@ -64,7 +64,7 @@ impl Expected {
                 .and_then(|sizes| traffic(variant, &processing_time.slowed(workload), &sizes)),
             rate: workload.rate,
             subscribers: workload.subscribers,
-            loss: workload.packet_profile().map(|profile| profile.loss.share),
+            loss: workload.packet_link_parameters().map(|profile| profile.loss.share),
             own_push_s: processing_time.push_s,
         })
     }
@@ -87,9 +87,9 @@ fn seen_sizes(transport: Transport, workload: &Workload) -> Sizes {
     }
 }
 
-/// How a figure comes out of a cell.
+/// How a figure is derived from a cell.
 #[derive(Debug)]
-enum Source {
+enum Derivation {
     /// From a histogram, so that repeats can be merged.
     Of(fn(&Cell) -> &Histogram, Statistic),
     /// Computed from counters.
@@ -113,7 +113,7 @@ const MESSAGES_ABOVE: f64 = 1.0;
 
 /// True if `values` deliveries of `messages` messages support the quantile `p`.
 pub fn supports(p: f64, values: u64, messages: u64) -> bool {
-    // The slack forgives 1 - 0.99 for not being 0.01.
+    // The slack compensates for rounding: in binary, 1 - 0.99 is not 0.01.
     let above = (1.0 - p) * (1.0 + 1e-9);
     values as f64 * above >= VALUES_ABOVE && messages as f64 * above >= MESSAGES_ABOVE
 }
@@ -143,17 +143,17 @@ impl Figure {
         }
     }
 
-    /// The figure of one cell, in base units; absent if the cell cannot tell it.
+    /// The figure of one cell, in base units; absent if the cell does not have it.
     pub fn of_cell(&self, cell: &Cell) -> Option<f64> {
         match &self.source {
-            Source::Of(histogram, statistic) => statistic.of(histogram(cell), cell.published),
-            Source::Computed(compute) => compute(cell),
+            Derivation::Of(histogram, statistic) => statistic.of(histogram(cell), cell.published),
+            Derivation::Computed(compute) => compute(cell),
         }
     }
 
     /// The figure of all `cells`' values together, for figures that come from histograms.
     pub fn pooled(&self, cells: &[&Cell]) -> Option<f64> {
-        let Source::Of(histogram, statistic) = &self.source else { return None };
+        let Derivation::Of(histogram, statistic) = &self.source else { return None };
         let mut merged = Histogram::new();
         cells.iter().for_each(|cell| merged.merge(histogram(cell)));
         statistic.of(&merged, cells.iter().map(|cell| cell.published).sum())
@@ -175,20 +175,20 @@ impl Figure {
     /// True if the cell has values of the figure, even if too few to print it.
     pub fn has_values(&self, cell: &Cell) -> bool {
         match &self.source {
-            Source::Of(histogram, _) => !histogram(cell).0.is_empty(),
-            Source::Computed(compute) => compute(cell).is_some(),
+            Derivation::Of(histogram, _) => !histogram(cell).0.is_empty(),
+            Derivation::Computed(compute) => compute(cell).is_some(),
         }
     }
 
-    /// What theory expects of it, in base units.
+    /// The prediction of the figure, in base units.
     pub fn predicted(&self, expected: &Expected) -> Option<f64> {
         self.predicted.and_then(|predicted| predicted(expected))
     }
 
-    /// The quantile it is, if it is one.
+    /// The quantile, if the figure is one.
     pub fn quantile(&self) -> Option<f64> {
         match self.source {
-            Source::Of(_, Statistic::Quantile(p)) => Some(p),
+            Derivation::Of(_, Statistic::Quantile(p)) => Some(p),
             _ => None,
         }
     }
@@ -196,7 +196,7 @@ impl Figure {
     /// The figure of that name.
     ///
     /// # Errors
-    /// Lists the names there are.
+    /// Lists the valid names.
     pub fn named(name: &str) -> Result<&'static Figure, String> {
         let known = || ALL.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
         ALL.iter()

@@ -6,7 +6,7 @@ use super::super::{Action, Conversation, Part, PartKind, Step};
 use crate::measure::Ledger;
 use crate::units::{sentence_case, thousands};
 
-/// What a span is, which decides its colour.
+/// The role of a span, which determines its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Plain,
@@ -23,7 +23,7 @@ pub(super) enum Role {
     TcpIp,
 }
 
-pub(super) type Line = Vec<(Role, String)>;
+pub(super) type StyledLine = Vec<(Role, String)>;
 
 /// Columns of the time, of the name of a kind, and of the number of bytes.
 const TIME_COLUMNS: usize = 13;
@@ -35,10 +35,10 @@ const TEXT_COLUMNS_MIN: usize = 16;
 const NARROW_COLUMNS: usize = 70;
 
 /// All lines, with at most `columns` columns.
-pub(super) fn of(trace: &Conversation, columns: usize) -> Vec<Line> {
+pub(super) fn of(trace: &Conversation, columns: usize) -> Vec<StyledLine> {
     let place = super::super::source::place(trace.variant.transport);
     let title = format!("{}: waits {place}", sentence_case(&trace.variant.label()));
-    let mut lines: Vec<Line> =
+    let mut lines: Vec<StyledLine> =
         wrapped(&title, columns).map(|line| vec![(Role::Title, line)]).collect();
     lines.push(Vec::new());
     for step in &trace.steps {
@@ -50,7 +50,7 @@ pub(super) fn of(trace: &Conversation, columns: usize) -> Vec<Line> {
 }
 
 /// The head of a step, and a line or more for each of its parts.
-fn step_lines(step: &Step, columns: usize) -> Vec<Line> {
+fn step_lines(step: &Step, columns: usize) -> Vec<StyledLine> {
     let (role, text) = describe(step);
     let time = format!("{:>9} ms ", format!("{:.1}", ms(step.at)));
     let source = format!("{} {}()", step.source.file, step.source.function);
@@ -135,7 +135,7 @@ fn indent(columns: usize) -> usize {
 }
 
 /// A part: its kind, its bytes, and its text in as many lines as it needs.
-fn row(role: Role, kind: &str, bytes: u64, text: &str, columns: usize) -> Vec<Line> {
+fn row(role: Role, kind: &str, bytes: u64, text: &str, columns: usize) -> Vec<StyledLine> {
     let start = indent(columns);
     let before = start + KIND_COLUMNS + BYTES_COLUMNS + 2;
     let room = columns.saturating_sub(before).max(TEXT_COLUMNS_MIN);
@@ -163,7 +163,7 @@ fn segments(tcp_ip: [u64; 2]) -> String {
 }
 
 /// The bytes of the whole conversation by the kinds of the ledger.
-fn sums(trace: &Conversation) -> Vec<Line> {
+fn sums(trace: &Conversation) -> Vec<StyledLine> {
     let [up, down] = trace.ledgers();
     let figure = |of: fn(&Ledger) -> u64| [of(&up), of(&down)];
     let rows: [(Role, &str, [u64; 2]); 5] = [

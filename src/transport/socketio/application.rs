@@ -1,6 +1,6 @@
-//! What the server does with Socket.IO packets: it connects clients to namespaces, subscribes them,
-//! publishes for them and acknowledges. With `--echo` it also answers as the application of the
-//! protocol's official test suites does.
+//! The handlers of Socket.IO packets: they connect clients to namespaces, subscribe them, publish
+//! and acknowledge their messages. With `--echo` they also implement the application that the
+//! protocol's official test suites expect.
 
 use std::borrow::Cow;
 
@@ -10,18 +10,18 @@ use serde_json::value::RawValue;
 
 use super::Subscribe;
 use super::namespaces::{Application, Attachments, CUSTOM, MAIN};
-use super::packet::{Incoming, Kind, Outgoing, Packet};
+use super::packet::{Incoming, Outgoing, Packet, PacketType};
 use super::session::{Ending, Session};
 use crate::app::Query;
 use crate::app::token::Right;
 use crate::message::{Event, Stored};
 
-/// Attachments of one packet, as many as Node's parser takes.
+/// Largest number of attachments of one packet, the same as in Node's parser.
 const ATTACHMENTS_MAX: usize = 10;
-/// Characters of an error that are sent: some quote what the client sent.
+/// Longest text of an error that is sent, characters: some errors quote what the client sent.
 const ERROR_CHARS: usize = 300;
 
-/// What a client publishes.
+/// The argument of a `publish` event.
 #[derive(Debug, Deserialize)]
 struct Publish {
     topic: String,
@@ -45,10 +45,10 @@ impl From<Event> for Outgoing {
 
 fn emit(namespace: &str, name: &str, json: &str) -> Outgoing {
     let data = &format!("[\"{name}\",{json}]");
-    Packet { kind: Kind::Event, attachments: 0, namespace, id: "", data }.encode()
+    Packet { kind: PacketType::Event, attachments: 0, namespace, id: "", data }.encode()
 }
 
-/// Acts on a packet from the client.
+/// Processes a packet from the client.
 ///
 /// # Errors
 /// If the packet ends the session.
@@ -91,7 +91,7 @@ fn expect_attachments(session: &Session, packet: &str, wanted: usize) -> Result<
     Ok(())
 }
 
-/// Adds an attachment to the packet that announced it; the packet, once it has all of them.
+/// Adds an attachment to the packet that announced it. Returns the packet once it is complete.
 fn add_attachment(session: &Session, bytes: Bytes) -> Result<Option<Box<Attachments>>, Ending> {
     let mut state = session.state();
     let mut attachments = state.attachments.take().ok_or(Ending::INVALID)?;
@@ -112,7 +112,7 @@ async fn on_packet(
     packet: Packet<'_>,
     attachments: &[Bytes],
 ) -> Result<(), Ending> {
-    if packet.kind == Kind::Connect {
+    if packet.kind == PacketType::Connect {
         return connect(session, packet);
     }
     let is_connected = session.state().namespaces.of(packet.namespace).is_some_and(|it| *it);
@@ -120,7 +120,7 @@ async fn on_packet(
         return Err(Ending::INVALID);
     }
     match packet.kind {
-        Kind::Disconnect => {
+        PacketType::Disconnect => {
             let mut state = session.state();
             if packet.namespace == MAIN {
                 state.unsubscribe();
@@ -128,17 +128,17 @@ async fn on_packet(
             state.namespaces.of(packet.namespace).into_iter().for_each(|it| *it = false);
             Ok(())
         }
-        Kind::Event | Kind::BinaryEvent => on_event(session, packet, attachments).await,
+        PacketType::Event | PacketType::BinaryEvent => on_event(session, packet, attachments).await,
         // The server requests no acknowledgements.
-        Kind::Ack | Kind::BinaryAck => {
+        PacketType::Ack | PacketType::BinaryAck => {
             let data: Result<Vec<&RawValue>, _> = serde_json::from_str(packet.data);
             data.map(drop).map_err(|_| Ending::INVALID)
         }
-        Kind::Connect | Kind::ConnectError => Err(Ending::INVALID),
+        PacketType::Connect | PacketType::ConnectError => Err(Ending::INVALID),
     }
 }
 
-/// Connects a client to a namespace, or tells it that there is none of that name.
+/// Connects a client to a namespace, or reports that there is none of that name.
 fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
     let payload = if packet.data.is_empty() { "{}" } else { packet.data };
     serde_json::from_str::<serde_json::Map<_, _>>(payload).map_err(|_| Ending::INVALID)?;
@@ -146,7 +146,8 @@ fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
     let is_known = packet.namespace == MAIN || is_echo && packet.namespace == CUSTOM;
     if !is_known {
         let data = r#"{"message":"Invalid namespace"}"#;
-        return session.push(Packet { kind: Kind::ConnectError, id: "", data, ..packet }.encode());
+        return session
+            .push(Packet { kind: PacketType::ConnectError, id: "", data, ..packet }.encode());
     }
     let mut state = session.state();
     let is_connected = state.namespaces.of(packet.namespace).ok_or(Ending::INVALID)?;
@@ -155,7 +156,7 @@ fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
     }
     state.unconnected_since = None;
     drop(state);
-    // Not the session's own, which is a secret.
+    // Not the id of the session, which is a secret.
     let data = &format!("{{\"sid\":\"{:032x}\"}}", rand::random::<u128>());
     session.push(Packet { data, id: "", ..packet }.encode())?;
     match is_echo {
@@ -181,17 +182,17 @@ async fn on_event(
             echo(session, Packet { data, ..packet }, attachments)
         }
         "message-with-ack" if is_echo => {
-            let kind = if attachments.is_empty() { Kind::Ack } else { Kind::BinaryAck };
+            let kind = if attachments.is_empty() { PacketType::Ack } else { PacketType::BinaryAck };
             let data = &json_array(None, &arguments[1..]);
             echo(session, Packet { kind, data, ..packet }, attachments)
         }
         "subscribe" if packet.namespace == MAIN => subscribe(session, first),
         "publish" if packet.namespace == MAIN => {
-            // There can be thousands, and publishing may wait for the disk.
+            // Boxed: there can be thousands of sessions, and publishing may wait for the disk.
             drop(arguments);
             publish(session, packet, first).await
         }
-        // As by any server that has no handler for it.
+        // Ignored, as by any server that has no handler for the event.
         _ => Ok(()),
     }
 }
@@ -216,7 +217,7 @@ fn shortened(error: String) -> String {
     error.chars().take(ERROR_CHARS).collect()
 }
 
-/// A client has one subscription at a time: another replaces the first.
+/// Subscribes the client. It has one subscription at a time: a new one replaces the last.
 fn subscribe(session: &Session, first: Option<&RawValue>) -> Result<(), Ending> {
     let subscription = argument(first).and_then(|asked: Subscribe| {
         let app = &session.app;
@@ -262,5 +263,5 @@ async fn publish(
         return Ok(());
     }
     let data = &serde_json::to_string(&(acknowledgement,)).expect("strings and numbers");
-    session.push(Packet { kind: Kind::Ack, data, ..packet }.encode())
+    session.push(Packet { kind: PacketType::Ack, data, ..packet }.encode())
 }

@@ -1,5 +1,5 @@
-//! Engine.IO, protocol v4, the client's half: one session of packets over long polls or over a
-//! WebSocket. A packet's first character says what it is; heartbeats are answered here.
+//! The client half of Engine.IO, protocol v4: one session of packets over long polls or over a
+//! WebSocket. A packet's first character is its type; heartbeats are answered here.
 
 use std::collections::VecDeque;
 
@@ -16,38 +16,38 @@ const CLOSE: char = '1';
 const PING: char = '2';
 const PONG: &str = "3";
 const MESSAGE: char = '4';
-/// Between two packets in one body.
+/// Separates the packets of one body.
 const SEPARATOR: char = '\x1e';
 
 /// A session.
 #[derive(Debug)]
 pub(super) struct Engine {
-    connection: Connection,
+    connection: EngineConnection,
     dialer: Dialer,
-    /// The polls of the start are no more counted as answers than an upgrade is.
+    /// False during the handshake, whose polls are not counted as responses, like an upgrade.
     is_settled: bool,
 }
 
 #[derive(Debug)]
-enum Connection {
+enum EngineConnection {
     Polling(Box<Polls>),
     WebSocket(Box<WebSocket>),
 }
 
 /// Requests, one at a time. A pending request continues when the future that waits for it is
-/// dropped: the server has given away what is in its answer.
+/// dropped: the server has already removed the packets of its response from the session.
 #[derive(Debug)]
 struct Polls {
     path: String,
-    /// Whether `path` names the session.
+    /// Whether `path` contains the id of the session.
     has_session: bool,
     idle: Option<HttpConnection>,
-    under_way: Option<ReusableBoxFuture<'static, Exchange>>,
+    under_way: Option<ReusableBoxFuture<'static, CompletedRequest>>,
     arrived: VecDeque<String>,
 }
 
-/// A request that has been answered.
-struct Exchange {
+/// A request whose response has arrived.
+struct CompletedRequest {
     http: HttpConnection,
     is_poll: bool,
     answer: Result<Bytes, ClientError>,
@@ -60,15 +60,15 @@ struct Opened {
 }
 
 impl Engine {
-    /// Opens a session on the transport that it is to stay on.
+    /// Opens a session on one transport, without an upgrade later.
     pub async fn open(on_websocket: bool, dialer: Dialer) -> Result<Engine, ClientError> {
         let connection = if on_websocket {
             let path = format!("{PATH}/?EIO=4&transport=websocket");
-            Connection::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
+            EngineConnection::WebSocket(Box::new(WebSocket::connect(&dialer, &path).await?))
         } else {
             let path = format!("{PATH}/?EIO=4&transport=polling");
             let idle = Some(HttpConnection::new(dialer.clone()));
-            Connection::Polling(Box::new(Polls {
+            EngineConnection::Polling(Box::new(Polls {
                 path,
                 has_session: false,
                 idle,
@@ -82,7 +82,7 @@ impl Engine {
         let Some(Ok(Opened { sid })) = opened else {
             return Err(ClientError::ProtocolError(format!("'{packet}' does not open a session")));
         };
-        if let Connection::Polling(polls) = &mut engine.connection {
+        if let EngineConnection::Polling(polls) = &mut engine.connection {
             polls.path.push_str(&format!("&sid={sid}"));
             polls.has_session = true;
         }
@@ -93,7 +93,7 @@ impl Engine {
         self.dialer.meter()
     }
 
-    /// Ends the start: from now on answers without a message count as empty.
+    /// Ends the handshake: from now on responses without a message count as empty.
     pub fn settle(&mut self) {
         self.is_settled = true;
     }
@@ -103,7 +103,7 @@ impl Engine {
         self.put(format!("{MESSAGE}{message}")).await
     }
 
-    /// What is in the next message packet.
+    /// The content of the next message packet.
     pub async fn receive(&mut self) -> Result<String, ClientError> {
         loop {
             let mut packet = self.packet().await?;
@@ -119,20 +119,20 @@ impl Engine {
 
     async fn put(&mut self, packet: String) -> Result<(), ClientError> {
         match &mut self.connection {
-            Connection::Polling(polls) => {
+            EngineConnection::Polling(polls) => {
                 if polls.under_way.is_some() {
                     polls.finish(&self.dialer, self.is_settled).await?;
                 }
                 polls.begin(Some(packet));
                 polls.finish(&self.dialer, self.is_settled).await
             }
-            Connection::WebSocket(socket) => socket.send(&packet).await,
+            EngineConnection::WebSocket(socket) => socket.send(&packet).await,
         }
     }
 
     async fn packet(&mut self) -> Result<String, ClientError> {
         match &mut self.connection {
-            Connection::Polling(polls) => loop {
+            EngineConnection::Polling(polls) => loop {
                 if let Some(packet) = polls.arrived.pop_front() {
                     return Ok(packet);
                 }
@@ -141,7 +141,7 @@ impl Engine {
                 }
                 polls.finish(&self.dialer, self.is_settled).await?;
             },
-            Connection::WebSocket(socket) => socket.receive(str::to_owned).await,
+            EngineConnection::WebSocket(socket) => socket.receive(str::to_owned).await,
         }
     }
 }
@@ -149,7 +149,7 @@ impl Engine {
 impl Polls {
     /// Sends a packet, or polls for packets.
     fn begin(&mut self, packet: Option<String>) {
-        let mut http = self.idle.take().expect("no other request is under way");
+        let mut http = self.idle.take().expect("no other request is pending");
         let path = self.path.clone();
         self.under_way = Some(ReusableBoxFuture::new(async move {
             let is_poll = packet.is_none();
@@ -157,14 +157,14 @@ impl Polls {
                 Some(packet) => http.post(&path, packet.into()).await,
                 None => http.get(&path).await,
             };
-            Exchange { http, is_poll, answer }
+            CompletedRequest { http, is_poll, answer }
         }));
     }
 
-    /// Waits for the answer to the request that is under way.
+    /// Waits for the response to the pending request.
     async fn finish(&mut self, dialer: &Dialer, is_settled: bool) -> Result<(), ClientError> {
-        let under_way = self.under_way.as_mut().expect("a request is under way");
-        let Exchange { http, is_poll, answer } = under_way.await;
+        let under_way = self.under_way.as_mut().expect("a request is pending");
+        let CompletedRequest { http, is_poll, answer } = under_way.await;
         self.under_way = None;
         self.idle = Some(http);
         let body = match answer {
@@ -181,7 +181,7 @@ impl Polls {
             return Ok(());
         }
         let text = std::str::from_utf8(&body)
-            .map_err(|_| ClientError::ProtocolError("an answer that is no text".to_owned()))?;
+            .map_err(|_| ClientError::ProtocolError("a response that is not text".to_owned()))?;
         let is_message = |packet: &&str| packet.starts_with("42[\"message\",");
         let messages = text.split(SEPARATOR).filter(is_message).count();
         if messages > 0 || is_settled {

@@ -8,12 +8,12 @@ pub const MAIN: &str = "/";
 /// The second namespace of the test suite.
 pub const CUSTOM: &str = "/custom";
 
-/// What packets are for.
+/// The application that receives the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Application {
     /// Socket.IO: the feed; with `--echo`, the events of the test suite too.
     Feed,
-    /// Engine.IO alone: each message is sent back.
+    /// Engine.IO without Socket.IO: each message is echoed.
     Echo,
 }
 

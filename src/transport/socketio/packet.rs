@@ -1,5 +1,5 @@
 //! Packets of Engine.IO (protocol v4) and, in its messages, of Socket.IO (protocol v5): how they
-//! are written as text, as the body of a poll's response, and as WebSocket frames.
+//! are encoded as text, as the body of a poll's response, and as WebSocket frames.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use crate::variant::Transport;
 
 /// Separates the packets of one body (Engine.IO, "Packet encoding").
 pub const SEPARATOR: u8 = b'\x1e';
-/// What precedes and follows the JSON of a message of the feed.
+/// The text before and after the JSON of a message of the feed.
 const MESSAGE_PREFIX: &[u8] = b"42[\"message\",";
 const MESSAGE_SUFFIX: &[u8] = b"]";
 /// Longest name of a namespace, bytes.
@@ -72,7 +72,7 @@ impl From<Outgoing> for Output {
     }
 }
 
-/// What is written to a client at one time: packets, then messages of the feed.
+/// The content of one write to a client: packets, then messages of the feed.
 #[derive(Debug, Default)]
 pub struct Output {
     pub packets: Vec<Outgoing>,
@@ -152,7 +152,7 @@ fn separate(body: &mut Vec<u8>) {
 
 /// The types of Socket.IO packets that clients and server exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PacketType {
     Connect = 0,
     Disconnect = 1,
     Event = 2,
@@ -165,11 +165,11 @@ pub enum Kind {
 /// A Socket.IO packet: `<type>[<attachments>-][<namespace>,][<id>]<data>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    pub kind: Kind,
-    /// Binary packets that follow.
+    pub kind: PacketType,
+    /// Number of binary packets that follow.
     pub attachments: usize,
     pub namespace: &'a str,
-    /// Digits of the acknowledgement that is asked for, or given; empty if none is.
+    /// Digits of the id by which an acknowledgement is requested or given; empty without one.
     pub id: &'a str,
     /// JSON, not yet checked.
     pub data: &'a str,
@@ -179,16 +179,16 @@ impl<'a> Packet<'a> {
     /// Reads what is before the data; `None` if it is malformed.
     pub fn decode(text: &'a str) -> Option<Packet<'a>> {
         let kind = match text.as_bytes().first()? {
-            b'0' => Kind::Connect,
-            b'1' => Kind::Disconnect,
-            b'2' => Kind::Event,
-            b'3' => Kind::Ack,
-            b'5' => Kind::BinaryEvent,
-            b'6' => Kind::BinaryAck,
+            b'0' => PacketType::Connect,
+            b'1' => PacketType::Disconnect,
+            b'2' => PacketType::Event,
+            b'3' => PacketType::Ack,
+            b'5' => PacketType::BinaryEvent,
+            b'6' => PacketType::BinaryAck,
             _ => return None,
         };
         let (mut attachments, mut rest) = (0, &text[1..]);
-        if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
+        if matches!(kind, PacketType::BinaryEvent | PacketType::BinaryAck) {
             let (count, after) = rest.split_once('-')?;
             (attachments, rest) = (count.parse().ok()?, after);
         }
@@ -205,7 +205,7 @@ impl<'a> Packet<'a> {
     /// The Engine.IO packet that carries it.
     pub fn encode(&self) -> Outgoing {
         let mut text = format!("4{}", self.kind as u8);
-        if matches!(self.kind, Kind::BinaryEvent | Kind::BinaryAck) {
+        if matches!(self.kind, PacketType::BinaryEvent | PacketType::BinaryAck) {
             text.push_str(&format!("{}-", self.attachments));
         }
         if self.namespace != "/" {

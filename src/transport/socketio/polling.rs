@@ -31,12 +31,12 @@ fn text(body: impl Into<Bytes>) -> Response {
     response
 }
 
-/// Answers the request that opens a session.
+/// Responds to the request that opens a session.
 pub fn open(session: &Session) -> Response {
     text(Output::from(session.open_packet()).payload())
 }
 
-/// Answers a poll, as soon as there is something.
+/// Responds to a poll as soon as there is something to send.
 ///
 /// # Errors
 /// If another poll is pending.
@@ -45,8 +45,8 @@ pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, Api
     let mut exchange = session.begin(true).ok_or_else(busy)?;
     let answer = tokio::select! {
         answer = next(&session) => answer,
-        // The exchange, which was not answered, then ends the session.
-        () = client.has_left() => return Err(bad_request("the client has left its poll")),
+        // The guard of the unanswered request is dropped here, which ends the session.
+        () = client.has_left() => return Err(bad_request("the client has cancelled its poll")),
     };
     let body = match answer {
         Ok(output) => output.payload(),
@@ -68,8 +68,8 @@ async fn next(session: &Session) -> Result<Output, Ending> {
     Err(ended)
 }
 
-/// Returns when the poll must end even without data: the session ends, or polls are to pause. Pings
-/// are sent meanwhile.
+/// Returns when the poll must end even without data: when the session ends, or an upgrade needs the
+/// polls to pause. Pings are sent meanwhile.
 async fn timer(session: &Session) -> Result<Output, Ending> {
     loop {
         let tick_at = session.tick_at();
@@ -81,7 +81,7 @@ async fn timer(session: &Session) -> Result<Output, Ending> {
     }
 }
 
-/// Acts on the packets of a POST.
+/// Processes the packets of a POST.
 ///
 /// # Errors
 /// If another POST is being processed, or the packets or their body are invalid.
@@ -123,9 +123,9 @@ async fn receive_all(session: &Session, account: &Account, body: Body) -> Result
 }
 
 impl Session {
-    /// Marks a poll, or a POST, as in progress until the returned guard is dropped. `None` if there
-    /// is one, which ends the session, or if a WebSocket carries the session.
-    pub fn begin(&self, is_poll: bool) -> Option<Exchange<'_>> {
+    /// Marks a poll, or a POST, as in progress until the returned guard is dropped. `None` if one
+    /// is in progress already, which ends the session, or if the session is on a WebSocket.
+    pub fn begin(&self, is_poll: bool) -> Option<RequestGuard<'_>> {
         let mut state = self.state();
         if state.transport != Transport::SocketioPolling {
             return None;
@@ -136,7 +136,7 @@ impl Session {
             self.end(Ending::INVALID);
             return None;
         }
-        Some(Exchange { session: self, is_poll, is_answered: false })
+        Some(RequestGuard { session: self, is_poll, is_answered: false })
     }
 
     /// When the pending poll ends with a NOOP, if it does.
@@ -159,15 +159,15 @@ impl Session {
     }
 }
 
-/// A request of a session in progress. If this is dropped before the request is answered, the
-/// client has cancelled it, and the session ends.
-pub struct Exchange<'a> {
+/// A request of a session in progress. If this is dropped before the response is ready, the client
+/// has cancelled the request, and the session ends.
+pub struct RequestGuard<'a> {
     session: &'a Session,
     is_poll: bool,
     pub is_answered: bool,
 }
 
-impl Drop for Exchange<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.session.state();
         if self.is_poll {

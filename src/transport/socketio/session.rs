@@ -1,5 +1,5 @@
-//! Engine.IO sessions: what outlives a request. A session has a cursor into its topic and a small
-//! queue of packets that answer its client; messages stay in the feed until they are written.
+//! Engine.IO sessions: the state that outlives a request. A session has a cursor into its topic and
+//! a small queue of replies to its client; messages stay in the feed until they are written.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,22 +21,22 @@ use crate::variant::Transport;
 
 /// Packets in a poll's response: `python-socketio` closes the connection if there are more.
 pub const POLL_PACKETS: usize = 16;
-/// Messages that are written to a WebSocket at once.
+/// Largest number of messages in one write to a WebSocket.
 const WEBSOCKET_MESSAGES: usize = 128;
-/// Encoded bytes of messages that are written at once.
+/// Largest size of the messages in one write, encoded bytes.
 const WRITE_BYTES: usize = 64 << 10;
-/// Bytes of packets that wait for the client to read them; one packet is kept whatever its size.
+/// Limit of the packets that the client has not read, bytes; one packet of any size is kept.
 const OUTBOX_BYTES: usize = 64 << 10;
-/// Memory that a packet in the outbox takes beside its bytes.
+/// Memory of a packet in the outbox in addition to its bytes.
 const PACKET_OVERHEAD: usize = 96;
 
-/// Time between two NOOPs while an upgrade hangs after its probe.
+/// Time between two NOOPs while an upgrade does not proceed after its probe.
 pub const NOOP_INTERVAL: Duration = Duration::from_millis(600);
 
-/// Why a session ends, and how its client learns of it.
+/// Why a session ends, and how that is reported to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// The last packet of the poll under way.
+    /// The last packet in the response to the pending poll.
     pub packet: &'static str,
     /// The code and reason of a WebSocket's close frame; `None` if nothing more can be written.
     pub close: Option<(CloseCode, &'static str)>,
@@ -49,13 +49,13 @@ impl Ending {
 
     /// The connection broke.
     pub const GONE: Ending = Ending { packet: CLOSE, close: None };
-    /// Another transport carries the session.
+    /// The session is on the other transport.
     const MOVED: Ending = Ending { packet: NOOP, close: None };
     pub const CLIENT_CLOSED: Ending = Ending::new(NOOP, CloseCode::Normal, "");
     pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
     pub const TOO_LARGE: Ending =
         Ending::new(CLOSE, CloseCode::Size, "message too large (--max-message-bytes)");
-    pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no sign of life");
+    pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no answer to a ping");
     pub const UNCONNECTED: Ending =
         Ending::new(CLOSE, CloseCode::Policy, "no namespace within --connect-timeout");
     pub const SLOW: Ending =
@@ -79,86 +79,86 @@ pub const NOOP: &str = "6";
 /// One client, on either transport.
 #[derive(Debug)]
 pub struct Session {
-    /// A secret that it shares with its client.
+    /// A secret of the session and its client.
     pub id: u128,
     pub app: Arc<App>,
     pub client: Client,
     pub application: Application,
     pub slot: DrainSlot,
-    state: Mutex<State>,
-    /// Notified when there is something to write, or the transport changes, or the session ends.
+    state: Mutex<SessionState>,
+    /// Notified when there is something to write, when the transport changes, and when the session
+    /// ends.
     pub changed: Notify,
     registration: Box<dyn SessionGuard>,
 }
 
 #[derive(Debug)]
-pub struct State {
+pub struct SessionState {
     pub(super) transport: Transport,
     pub(super) ended: Option<Ending>,
-    /// Whether a poll, or a POST, is under way.
+    /// Whether a poll, or a POST, is in progress.
     pub(super) is_polling: bool,
     pub(super) is_posting: bool,
     pub(super) upgrade: Upgrade,
     pub(super) outbox: VecDeque<Outgoing>,
     pub(super) outbox_bytes: usize,
-    /// For the outbox.
+    /// The memory charge for the outbox.
     charge: Charge,
-    /// Since when no poll is under way, or the outbox has packets that no poll has taken.
+    /// Since when there is no pending poll, or the outbox has packets that no poll has returned.
     pub(super) unread_since: Instant,
-    /// When the next ping is due, or when the last one was due that is not answered.
+    /// When the next ping is due; while a ping is unanswered, when that ping was due.
     pub(super) ping_at: Instant,
     pub(super) is_pinged: bool,
     pub namespaces: Namespaces,
     /// Since when the client could have connected to a namespace; `None` once it has.
     pub unconnected_since: Option<Instant>,
-    /// A packet whose attachments are not all there.
+    /// A packet whose attachments have not all arrived.
     pub attachments: Option<Box<Attachments>>,
     pub(super) reading: Option<Reading>,
     pub(super) readings: u64,
 }
 
-/// What is known of a WebSocket that may replace the polls.
+/// The progress of an upgrade from polls to a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upgrade {
     None,
-    /// It is open.
+    /// The WebSocket is open.
     Begun,
-    /// It has carried the probe: the client waits for the end of its poll before it goes on. Polls
-    /// end with a NOOP at this time, at the latest.
+    /// The probe was answered on the WebSocket: the client waits for the end of its poll before it
+    /// continues. Polls end with a NOOP at this time, at the latest.
     Probed {
         noop_at: Instant,
     },
 }
 
-/// A subscription: a place in a topic.
+/// A subscription: a position in a topic.
 #[derive(Debug)]
 pub struct Reading {
-    /// Tells it from those before it.
+    /// Distinguishes it from earlier subscriptions of the session.
     number: u64,
     topic: Arc<Topic>,
     cursor: Cursor,
     pub guard: SubscriberGuard,
 }
 
-/// Where a subscription is, as of some moment.
-struct Snapshot {
+/// The position of a subscription at one instant.
+struct ReadingPosition {
     number: u64,
     topic: Arc<Topic>,
     cursor: Cursor,
 }
 
 impl Reading {
-    fn snapshot(&self) -> Snapshot {
-        Snapshot { number: self.number, topic: self.topic.clone(), cursor: self.cursor }
+    fn position(&self) -> ReadingPosition {
+        ReadingPosition { number: self.number, topic: self.topic.clone(), cursor: self.cursor }
     }
 }
 
-impl State {
-    /// Queues a packet that a client has caused.
+impl SessionState {
+    /// Queues a packet that responds to the client.
     ///
     /// # Errors
-    /// If the client has not read as much as may wait for it, or the server holds as much for the
-    /// client as it may.
+    /// If the limit of unread packets, or the client's memory limit, is exceeded.
     pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), Ending> {
         if !self.outbox.is_empty() && self.outbox_bytes + packet.len() > OUTBOX_BYTES {
             app.metrics.refused(Refusal::SlowReader);
@@ -175,7 +175,7 @@ impl State {
         self.outbox_bytes + PACKET_OVERHEAD * self.outbox.len()
     }
 
-    /// Queues a packet of which no more than one waits.
+    /// Queues a packet unless the same packet is queued already.
     pub fn push_own(&mut self, packet: impl Into<Outgoing>) {
         let packet = packet.into();
         if self.outbox.is_empty() {
@@ -189,7 +189,7 @@ impl State {
         let packets: Vec<_> = self.outbox.drain(..count.min(self.outbox.len())).collect();
         self.outbox_bytes -= packets.iter().map(Outgoing::len).sum::<usize>();
         if self.outbox.is_empty() {
-            // An idle session keeps no room for packets.
+            // Frees the memory of an empty outbox.
             self.outbox = VecDeque::new();
         }
         let left = self.outbox_memory().min(self.charge.bytes());
@@ -202,14 +202,14 @@ impl State {
     }
 }
 
-/// The place of a session among those of its server, and its share of the limits.
+/// The registration of a session at its server, and its share of the limits.
 pub trait SessionGuard: fmt::Debug + Send + Sync {
-    /// Makes the ended session `id` impossible to find.
+    /// Removes the ended session `id` from the registry.
     fn remove(&self, id: u128);
 }
 
 impl Session {
-    /// A session that has just begun.
+    /// A new session.
     pub fn new(
         app: &Arc<App>,
         client: Client,
@@ -218,7 +218,7 @@ impl Session {
         registration: Box<dyn SessionGuard>,
     ) -> Session {
         let now = Instant::now();
-        let state = State {
+        let state = SessionState {
             transport,
             ended: None,
             is_polling: false,
@@ -248,7 +248,7 @@ impl Session {
         }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().expect("no panic under this lock")
     }
 
@@ -270,17 +270,17 @@ impl Session {
         Outgoing::Text(format!("0{open}"))
     }
 
-    /// Queues a packet, and wakes who writes it.
+    /// Queues a packet, and wakes the task that writes it.
     ///
     /// # Errors
-    /// As [`State::push`].
+    /// As [`SessionState::push`].
     pub fn push(&self, packet: Outgoing) -> Result<(), Ending> {
         self.state().push(&self.app, packet)?;
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Reads `topic` from now on, after `cursor`, and tells the client where that begins.
+    /// Subscribes to `topic` after `cursor`, and sends the client the position where that begins.
     pub fn subscribe(
         &self,
         topic: Arc<Topic>,
@@ -300,21 +300,21 @@ impl Session {
         Ok(())
     }
 
-    /// What to write next on `transport`. Nothing is lost if this is dropped while it waits.
+    /// Waits for the next content to write on `transport`. Cancel safe.
     ///
     /// # Errors
-    /// If the session has ended, or another transport carries it.
+    /// If the session has ended, or is on the other transport.
     pub async fn next(&self, transport: Transport) -> Result<Output, Ending> {
         loop {
             if let Some(output) = self.take(transport)? {
                 return Ok(output);
             }
-            let reading = self.state().reading.as_ref().map(Reading::snapshot);
+            let reading = self.state().reading.as_ref().map(Reading::position);
             let Some(reading) = reading else {
                 self.changed.notified().await;
                 continue;
             };
-            // Here the server waits: for the topic, and for what the client causes.
+            // WAIT: here, in the server: for the topic, and for replies to the client.
             tokio::select! {
                 () = reading.topic.wait_after(reading.cursor) => {
                     if let Some(output) = self.read(transport, &reading).await? {
@@ -344,28 +344,28 @@ impl Session {
         Ok((!packets.is_empty()).then_some(Output { packets, messages: None }))
     }
 
-    /// What there is after the cursor of `snapshot`. Moves the cursor, unless the client has
-    /// subscribed again meanwhile.
+    /// Reads the messages after `position`. Moves the cursor, unless the client has subscribed
+    /// again meanwhile.
     async fn read(
         &self,
         transport: Transport,
-        snapshot: &Snapshot,
+        position: &ReadingPosition,
     ) -> Result<Option<Output>, Ending> {
         let messages = match transport {
-            // Beside them there may be a gap or a reset.
+            // A gap or a reset may be added to them.
             Transport::SocketioPolling => POLL_PACKETS - 1,
             _ => WEBSOCKET_MESSAGES,
         };
         let limit = ReadLimit { messages, bytes: WRITE_BYTES };
-        let result = snapshot.topic.read_after(snapshot.cursor, limit).await;
+        let result = position.topic.read_after(position.cursor, limit).await;
         let mut state = self.state();
         let is_carried = state.transport == transport && self.client.check_token().is_ok();
-        let is_current = |it: &&mut Reading| it.number == snapshot.number;
+        let is_current = |it: &&mut Reading| it.number == position.number;
         let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
         let result = match result {
             Ok(result) => result,
             Err(error) => {
-                // The client keeps its connection, and may subscribe again with its cursor.
+                // The connection stays open, and the client may subscribe again with its cursor.
                 state.unsubscribe();
                 let event = Event::Error { error: error.to_string() };
                 return state.push(&self.app, event.into()).map(|()| None);
@@ -381,7 +381,7 @@ impl Session {
         Ok(Some(Output { packets, messages: Some(result) }))
     }
 
-    /// Ends the session. Its client learns of it from the poll under way, or from its WebSocket.
+    /// Ends the session. The pending poll, or the WebSocket, reports it to the client.
     pub fn end(&self, ending: Ending) {
         let mut state = self.state();
         state.ended.get_or_insert(ending);
@@ -431,13 +431,13 @@ impl Session {
         Err(ending)
     }
 
-    /// When [`Session::tick`] has something to do next.
+    /// When [`Session::tick`] must be called next.
     pub fn tick_at(&self) -> Instant {
         self.due_at(&self.state())
     }
 
-    /// When a ping is to be sent, or its answer or a namespace's connection must have arrived.
-    fn due_at(&self, state: &State) -> Instant {
+    /// When a ping is due, or the deadline of the pong or of the connection to a namespace.
+    fn due_at(&self, state: &SessionState) -> Instant {
         let App { config, pauses, .. } = &*self.app;
         let ping = match state.is_pinged {
             true => pauses.deadline(state.ping_at, config.ping_timeout),

@@ -1,5 +1,5 @@
 //! All Engine.IO sessions of a server: opens them within their limits, finds them by their id, and
-//! ends those whose client is gone.
+//! ends those whose client has disappeared.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -16,7 +16,7 @@ use crate::app::{AddressPermit, AddressShares};
 use crate::app::{ApiError, App, Client};
 use crate::variant::Transport;
 
-/// Shortest and longest time between two checks for sessions whose client is gone.
+/// Shortest and longest time between two checks for sessions whose client has disappeared.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl Sessions {
     /// Opens a session.
     ///
     /// # Errors
-    /// If the server, or the client's address, has as many as it may.
+    /// If the server, or the client's address, has reached its limit.
     pub fn open(
         self: &Arc<Sessions>,
         app: &Arc<App>,
@@ -124,10 +124,10 @@ impl Sessions {
         session.tick().ok().map(|()| session)
     }
 
-    /// Ends polling sessions whose client is gone, without end: between two polls they have no task
-    /// that would.
+    /// Ends polling sessions whose client has disappeared: between two polls a session has no task
+    /// that could detect it. It never returns.
     pub async fn end_abandoned(&self, app: &App) {
-        // A session that is opened meanwhile is not due before this has passed.
+        // A session that is opened meanwhile is due later than this.
         let config = &app.config;
         let soonest = config.heartbeat.min(config.send_timeout).min(config.connect_timeout);
         let interval = soonest.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);

@@ -1,4 +1,4 @@
-//! A session carried by a WebSocket, from its first packet or after an upgrade from polls.
+//! A session on a WebSocket, from its first packet or after an upgrade from polls.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -27,14 +27,14 @@ use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
 const READ_BUFFER_BYTES: usize = 1 << 10;
-/// Bytes gathered of answers to a client's own pings.
+/// Buffer for pongs to the client's pings, bytes.
 const WRITE_BUFFER_BYTES: usize = 1 << 10;
-/// How long a client may take to answer a close.
+/// How long a client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an upgrade may take while the process runs, as in Node's server.
+/// How long an upgrade may take, pauses of the process excluded; the same as in Node's server.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// In a box, since it is moved from task to task.
+/// Boxed, because it is moved from task to task.
 type Socket = Box<WhenWoken<WebSocketStream<ChargedReads<TokioIo<Upgraded>>>>>;
 
 async fn socket(app: &App, client: &Client, upgrade: OnUpgrade) -> Option<Socket> {
@@ -62,8 +62,8 @@ pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
     }
 }
 
-/// Replaces the polls of a session. Whatever goes wrong before the client has sent the packet that
-/// completes the upgrade, the polls go on.
+/// Replaces the polls of a session by a WebSocket. If anything fails before the client has sent the
+/// packet that completes the upgrade, the polls continue.
 pub async fn upgrade(session: Arc<Session>, client: Client, upgrade: OnUpgrade) {
     let probing = async {
         let mut socket = socket(&session.app, &client, upgrade).await?;
@@ -82,15 +82,15 @@ pub async fn upgrade(session: Arc<Session>, client: Client, upgrade: OnUpgrade) 
     }
 }
 
-/// Accepts a WebSocket that cannot carry the session it names, and closes it: clients take a failed
-/// handshake for a broken network.
+/// Accepts a WebSocket for a session that cannot use it, and closes it: clients would treat a
+/// failed handshake as a network error.
 pub async fn reject(app: Arc<App>, client: Client, upgrade: OnUpgrade) {
     if let Some(socket) = socket(&app, &client, upgrade).await {
         close(socket, CloseCode::Policy, "the session cannot be upgraded").await;
     }
 }
 
-/// Reads frames until one has that text; `None` if another is in its place.
+/// Reads the next text frame; `None` if its text differs from the expected one.
 async fn expect(socket: &mut Socket, text: &str) -> Option<()> {
     loop {
         match socket.next().await?.ok()? {
@@ -104,7 +104,7 @@ async fn expect(socket: &mut Socket, text: &str) -> Option<()> {
     }
 }
 
-/// Carries a session to its end.
+/// Serves a session on the WebSocket until it ends.
 async fn carry(session: &Session, mut socket: Socket) {
     let Err(ending) = exchange(session, &mut socket).await;
     session.end(ending);
@@ -121,7 +121,7 @@ async fn carry(session: &Session, mut socket: Socket) {
 async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, Ending> {
     const TRANSPORT: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
-    // Made once: each such future has its place in a list behind a lock.
+    // Created once: each such future is registered in a list behind a lock.
     let mut timer = pin!(sleep_until(session.tick_at()));
     let mut drained = WhenWoken::new(Box::pin(app.drained(session.slot)));
     let mut expired = pin!(session.client.token_expired());
@@ -130,11 +130,11 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
             output = session.next(TRANSPORT) => write(session, socket, output?).await?,
             frame = socket.next() => {
                 let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
-                // In a box, since an idle connection should not keep room for it.
+                // Boxed, so that an idle connection does not reserve memory for it.
                 end_frame(session, socket, &frame)?;
                 Box::pin(on_frame(session, frame)).await?;
                 flush(session, socket).await?;
-                // What it is answered is written before the next one is read.
+                // The reply is written before the next packet is read.
                 while let Some(output) = session.take(TRANSPORT)? {
                     write(session, socket, output).await?;
                 }
@@ -149,7 +149,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     }
 }
 
-/// Tells the stream below that a frame is complete.
+/// Reports to the stream below that a frame is complete.
 fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<(), Ending> {
     let reads = socket.get_mut().get_mut();
     match frame {
@@ -197,11 +197,11 @@ async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Resul
     write(session, socket, packet.into()).await
 }
 
-/// Writes frames past tungstenite, which would copy each of them once more. It has nothing to write
-/// itself: [`flush`] follows each frame that it has read.
+/// Writes frames directly, not through tungstenite, which would copy each of them. tungstenite has
+/// nothing to write at this point: [`flush`] follows each frame that it has read.
 async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
     let mut frames = output.frames();
-    // A slow client keeps the frames alone.
+    // While a slow client reads, only the frames stay in memory.
     drop(output);
     let mut charge = session.client.account().charge();
     charge.set_unless_small(frames.len()).map_err(|_| {
@@ -212,7 +212,7 @@ async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result
     in_time(session, async { write_frames(stream, &mut frames).await.ok() }).await
 }
 
-/// Writes the answers to a client's pings, so that nothing is read while they cannot be written.
+/// Writes the pongs to a client's pings, so that nothing is read while they cannot be written.
 async fn flush(session: &Session, socket: &mut Socket) -> Result<(), Ending> {
     in_time(session, async { socket.get_mut().flush().await.ok() }).await
 }
@@ -226,13 +226,13 @@ async fn in_time(
         Ok(written) => written.ok_or(Ending::GONE),
         Err(_) => {
             session.app.metrics.refused(Refusal::SlowReader);
-            // A frame may be half written.
+            // A frame may have been written in part.
             Err(Ending::GONE)
         }
     }
 }
 
-/// Closes a WebSocket, and waits a little for the client to do the same.
+/// Closes a WebSocket, and waits at most [`CLOSE_TIMEOUT`] for the client to do the same.
 async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
     let closing = async {
         let _ = socket.get_mut().close(Some(CloseFrame { code, reason: reason.into() })).await;
@@ -242,7 +242,7 @@ async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
 }
 
 impl Session {
-    /// Begins to replace the polls with a WebSocket. False if they cannot be.
+    /// Begins to replace the polls with a WebSocket. False if that is not possible.
     pub fn begin_upgrade(&self) -> bool {
         let mut state = self.state();
         let is_free = state.ended.is_none()
@@ -254,7 +254,7 @@ impl Session {
         is_free
     }
 
-    /// The WebSocket has carried the probe: the client pauses its polls as soon as one ends.
+    /// The probe was answered on the WebSocket: the client pauses its polls as soon as one ends.
     pub fn probed(&self) {
         let mut state = self.state();
         let now = Instant::now();
@@ -267,7 +267,7 @@ impl Session {
         self.changed.notify_one();
     }
 
-    /// The upgrade failed and the polls continue, or the WebSocket carries the session from now on.
+    /// Ends the upgrade: it failed and the polls continue, or the session is on the WebSocket.
     pub fn end_upgrade(&self, succeeded: bool) {
         let mut state = self.state();
         state.upgrade = Upgrade::None;

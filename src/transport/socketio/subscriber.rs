@@ -1,5 +1,4 @@
-//! The client half of Socket.IO: connects, subscribes and reads events, on the transport that it
-//! starts on.
+//! The client half of Socket.IO: connects, subscribes and reads events, on one transport.
 
 use std::borrow::Cow;
 
@@ -26,7 +25,7 @@ const EVENT: &str = "2";
 
 impl Subscriber {
     /// Opens a session, connects, subscribes, and receives the position where the subscription
-    /// begins. Starts on the transport that it is to stay on; there is no upgrade.
+    /// begins. It stays on the transport that it starts on; there is no upgrade.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses.
@@ -62,7 +61,7 @@ impl Subscriber {
     /// Waits for a packet from the server.
     ///
     /// # Errors
-    /// If the connection is gone, or what it carries makes no sense.
+    /// If the connection is lost, or the packet is invalid.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         Ok(self.receive().await?.0)
     }

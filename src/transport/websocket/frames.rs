@@ -1,5 +1,5 @@
-//! WebSocket frames from the server, as bytes: messages are written as frames that are encoded once
-//! for all subscribers, and not by tungstenite, which encodes and copies each frame for each.
+//! WebSocket frames from the server, as bytes. Messages are encoded as frames once for all
+//! subscribers; tungstenite would encode and copy each frame for each subscriber.
 
 use std::io;
 
@@ -44,6 +44,6 @@ pub async fn write_frames(
             count => frames.advance(count),
         }
     }
-    // TLS may have kept some of it.
+    // A TLS stream may have buffered a part of it.
     stream.flush().await
 }

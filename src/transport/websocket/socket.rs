@@ -84,7 +84,7 @@ pub(super) struct Socket {
     app: Arc<App>,
     client: Client,
     heartbeat: Interval,
-    /// When the client is to see a heartbeat, if it wants to.
+    /// Heartbeats as messages, if the client requested them.
     visible: Option<Box<Interval>>,
     /// The client has sent nothing since the last heartbeat.
     is_silent: bool,
@@ -93,8 +93,8 @@ pub(super) struct Socket {
 impl Socket {
     /// Waits until the response to the upgrade request has been sent. `None` if it cannot be.
     ///
-    /// This, and all that an idle subscriber does not need, is in a box: the task of each of
-    /// thousands of subscribers has room for everything else that it may ever do.
+    /// This future, like all that an idle subscriber does not need, is boxed: otherwise the task of
+    /// each of thousands of subscribers would reserve memory for it all the time.
     pub fn accept(
         app: Arc<App>,
         client: Client,
@@ -148,7 +148,7 @@ impl Socket {
 
     /// Sends what was read: many frames, encoded once for all subscribers, in one write.
     pub async fn send(&mut self, result: SharedRead) -> Result<(), End> {
-        // A frame of tungstenite's may be half written.
+        // tungstenite may have written a frame in part.
         if self.has_unflushed {
             self.write(None).await?;
         }
@@ -156,7 +156,7 @@ impl Socket {
         let App { config, pauses, metrics, .. } = &*self.app;
         let count = result.messages.len() as u64;
         self.unwritten = result.encoded(Transport::WebSocket, encode);
-        // A slow client keeps the frames alone.
+        // While a slow client reads, only the frames stay in memory.
         drop(result);
         if let Err(over) = self.charge.set_unless_small(self.unwritten.len()) {
             self.unwritten = Bytes::new();
@@ -246,7 +246,8 @@ impl Socket {
         })
     }
 
-    /// Tells the client the reason, if it can be reached, and waits a little for its answer.
+    /// Sends a close frame with the reason, if possible, and waits at most [`CLOSE_TIMEOUT`] for
+    /// the client's close frame.
     pub fn close(self: Box<Self>, end: End) -> BoxFuture<'static, ()> {
         Box::pin(self.closing(end))
     }
@@ -268,7 +269,7 @@ impl Socket {
     }
 }
 
-/// Waits for the next tick, without end if there is none.
+/// Waits for the next tick; never resolves without an interval.
 async fn tick(interval: &mut Option<Box<Interval>>) {
     match interval {
         Some(interval) => drop(interval.tick().await),
@@ -276,7 +277,7 @@ async fn tick(interval: &mut Option<Box<Interval>>) {
     }
 }
 
-/// The frames that a subscriber is sent of a read.
+/// Encodes the result of a read as frames, which are the same for all subscribers.
 fn encode(result: &ReadResult) -> Bytes {
     let size: usize = result.messages.iter().map(|message| message.len() + 10).sum();
     let mut frames = Vec::with_capacity(size);

@@ -1,5 +1,5 @@
-// Faults to try: what is done to the server is real and needs `serve --demo`; what is done to the
-// network is simulated by the page. Shows what each lane notices, and when.
+// Faults to try: faults of the server are real and need `serve --demo`; faults of the network are
+// simulated by the page. Shows what each lane detects, and when.
 
 import { announce } from "./announce.js";
 import { now } from "./clock.js";
@@ -76,7 +76,7 @@ export class BreakIt {
     this.#drawHerd();
   }
 
-  /** Takes all simulated faults back. */
+  /** Ends all simulated faults. */
   mend() {
     for (const button of byId("break").querySelectorAll(".breaker [aria-pressed=true]")) {
       button.click();
@@ -111,7 +111,7 @@ export class BreakIt {
     });
   }
 
-  /** Begins a new list of what the lanes notice. */
+  /** Begins a new list of the faults that the lanes detect. */
   #begin(what) {
     this.#since = now();
     const table = byId("break").querySelector(".noticed");

@@ -1,7 +1,7 @@
-// What crosses the wire, as far as a page can know it. Answers to `fetch` are known to the byte.
-// Request heads are taken from the server's mirror. What a browser shows no script (the heads of a
-// WebSocket's or an EventSource's handshake) is put together from what the protocol, and this
-// server, write.
+// The bytes on the wire, as far as a page can know them. Responses to `fetch` are known to the
+// byte. Request heads are those that the server's mirror returns. The heads of the handshakes of
+// WebSocket and EventSource, which a browser hides from scripts, are reconstructed from the
+// protocol and from the responses of this server.
 
 import { redacted, subprotocols, withToken } from "./token.js";
 
@@ -52,13 +52,13 @@ export function requestHead(method, path, accept) {
   return head(`${method} ${redacted(path)} HTTP/1.1`, headers);
 }
 
-/** The head of an answer to `fetch`. */
+/** The head of a response to `fetch`. */
 export function responseHead(response) {
   const headers = [...response.headers].map(([name, value]) => line(name, value));
   return head(`HTTP/1.1 ${response.status} ${response.statusText}`, headers);
 }
 
-/** A value that no script is shown, of a length that is always the same. */
+/** A value of fixed length that is hidden from scripts. */
 const hidden = (name, bytes) => ({ name, bytes });
 const DATE = hidden("date", "Thu, 01 Jan 1970 00:00:00 GMT".length);
 
@@ -114,7 +114,7 @@ export const frameBytes = (payload, isMasked) => frameHeaderBytes(payload, isMas
 /** The text of a server-sent event, as this server writes it. */
 export function eventText({ type, id, data }) {
   const name = type === "message" ? "" : `event:${type}\n`;
-  // The first event also says how long an EventSource that lost its connection shall wait.
+  // The first event also sets how long an EventSource waits before it reconnects.
   const retry = type === "subscribed" ? "retry:2000\n" : "";
   return `${retry}${name}${id && `id:${id}\n`}data:${data}\n\n`;
 }

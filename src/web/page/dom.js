@@ -14,8 +14,8 @@ export function element(name, properties = {}, ...children) {
 export const fromTemplate = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
 /**
- * Foreign text within a sentence of ours: isolated, so that text that runs from right to left, or
- * says so, leaves ours alone. Where markup is possible, `<bdi>` does the same.
+ * Foreign text within a sentence of this page: isolated, so that right-to-left text, or control
+ * characters for it, does not affect the sentence. Where markup is possible, `<bdi>` does the same.
  */
 export function isolated(text) {
   return `\u2068${String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, "")}\u2069`;
@@ -39,14 +39,14 @@ export function setText(node, text) {
 export const reasonOf = (error) =>
   isolated(error.name === "TimeoutError" ? "no response in time" : error.message);
 
-/** A duration as people read it: `7.4 ms`, `740 ms`, `7.40 s`. */
+/** A duration for display: `7.4 ms`, `740 ms`, `7.40 s`. */
 export function showMs(ms) {
   if (ms === undefined || ms === null) return "–";
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;
   return ms < 9999.5 ? `${Math.round(ms).toLocaleString("en")} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
-/** A number of bytes as people read it. */
+/** A number of bytes for display. */
 export function showBytes(bytes) {
   if (bytes < 10_000) return `${bytes.toLocaleString("en")} B`;
   return bytes < 10_000_000

@@ -1,4 +1,4 @@
-// The lesson begins here: its scenes, which of them is read, and what is drawn.
+// The entry point of the lesson: its scenes, the scene that is being read, and what is drawn.
 //
 //   scene.js (lanes, time, guess) -> follow.js (one message), break_it.js (faults)
 
@@ -20,7 +20,8 @@ const ALL = [shortPolling, longPolling, webSocket, serverSentEvents, socketIo];
 const ONE = ["Send one message", 1];
 const THREE = ["Send three messages, 100 ms apart", 3];
 
-// A topic of its own, so that nobody else's messages disturb the scenes; `?topic=` joins another.
+// A topic of its own, so that messages of others do not disturb the scenes; `?topic=` joins
+// another.
 const own = `lesson-${Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) =>
   byte.toString(16).padStart(2, "0")).join("")}`;
 const topic = new URLSearchParams(location.search).get("topic") ?? own;

@@ -61,7 +61,7 @@ export class Scene {
     }
   }
 
-  /** Connects the lanes, or lets them rest. */
+  /** Connects or disconnects the lanes. */
   activate(isActive) {
     if (this.isActive === isActive) return;
     this.isActive = isActive;
@@ -130,7 +130,7 @@ export class Scene {
     const release = () => setTimeout(() => (grabbed = null));
     list.addEventListener("pointerup", release);
     list.addEventListener("pointercancel", release);
-    // A drag is no click on a message.
+    // A drag is not a click on a message.
     list.addEventListener("click", (event) => {
       if (grabbed?.wasDragged) event.stopPropagation();
     }, { capture: true });

@@ -10,7 +10,7 @@ const RIGHT = 10;
 const BAR = 6;
 const PILL = { height: 17, radius: 8.5, pad: 5 };
 const COLOURS = 8;
-/** A shorter wait is not drawn: it is the time that a request takes. */
+/** A shorter wait is not drawn: it is the duration of a request. */
 const WAIT_MIN_MS = 25;
 
 export class Timeline {

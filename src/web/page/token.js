@@ -1,5 +1,5 @@
-// The token of a server that asks for one. It comes with the page's address, behind the `#`, which
-// a browser does not send: `/#token=...`. It is kept for the tab and removed from the address.
+// The token for a server that requires one. It is in the page's address behind the `#`, which a
+// browser does not send: `/#token=...`. It is kept for the tab and removed from the address.
 
 const NAME = "token";
 const parts = new URLSearchParams(location.hash.slice(1));
@@ -10,7 +10,7 @@ if (given) {
 }
 const token = sessionStorage.getItem(NAME);
 
-/** How to pass a token on, for a server that has refused a request without one. */
+/** How to provide a token, for a server that has rejected a request without one. */
 export const TOKEN_HINT = "open this page with #token=… at the end of its address; "
   + "`poll-vs-push token` makes one";
 
@@ -27,7 +27,7 @@ export function pathWithToken(path) {
   return token ? `${path}${path.includes("?") ? "&" : "?"}token=${token}` : path;
 }
 
-/** `path` as it may be shown: as long as it is, without the token. */
+/** `path` for display: with the same length, without the token. */
 export function redacted(path) {
   return token ? path.replaceAll(token, "*".repeat(token.length)) : path;
 }

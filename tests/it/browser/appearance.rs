@@ -5,7 +5,7 @@ use poll_vs_push::app::token::{Claims, TokenKey};
 
 use super::*;
 
-/// A text whose last character would turn around what follows it.
+/// A text whose last character would reverse the direction of the text after it.
 const TURNING: &str = "evil\u{202e}";
 
 async fn open(browser: &Browser, server: &TestServer, path: &str) {
@@ -21,7 +21,7 @@ async fn set_width(browser: &Browser, width: u32) {
     browser.devtools("Emulation.setDeviceMetricsOverride", screen).await;
 }
 
-/// The names of all controls as the browser tells them to a screen reader. Links to the same
+/// The names of all controls as the browser reports them to a screen reader. Links to the same
 /// address may share a name.
 async fn names_of_controls(browser: &Browser) -> Vec<(String, String)> {
     let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;

@@ -50,7 +50,7 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     let cell = "return document.querySelector('#model tbody tr').cells[3].textContent";
     assert_eq!(browser.run(cell).await, format!("{} USD", money(bill.total)));
 
-    // A link leads to the same workload, and a bad one to something that can be shown.
+    // A link leads to the same workload; an invalid link leads to valid values.
     let link = browser.run("return location.href").await;
     soon(browser.client.goto("about:blank")).await.expect("a page");
     soon(browser.client.goto(link.as_str().expect("text"))).await.expect("a page");
@@ -107,7 +107,8 @@ async fn model_runs_in_a_report_on_its_own_and_in_the_sandbox() {
         let same = "const of = (css) => document.querySelector(css).textContent.toLowerCase();
             return of('#decision .strong').startsWith(`recommendation: ${of('#model .verdict').split(',')[0]}`)";
         browser.until(same).await;
-        // Links within the report leave the workload alone; a change of it goes to the address.
+        // Links within the report do not change the workload; a change of it appears in the
+        // address.
         browser.run("location.hash = '#what-if'; return true").await;
         browser.run("document.querySelector('#model-is_tls, #model .check input').click()").await;
         browser.until("return location.hash.includes('is_tls')").await;

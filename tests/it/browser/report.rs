@@ -28,7 +28,7 @@ async fn resize(browser: &Browser, width: u32, height: u32) {
     browser.until(&format!("return innerWidth === {width}")).await;
 }
 
-/// What is cut at the right without a shadow that shows it, and without a way to scroll.
+/// Elements that are cut off at the right without a shadow, and without a way to scroll.
 const CUT: &str = "
     const isScrolling = (node) => getComputedStyle(node).overflowX === 'auto'
         && getComputedStyle(node).backgroundImage !== 'none' && node.tabIndex === 0;

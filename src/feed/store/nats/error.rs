@@ -39,7 +39,7 @@ pub enum NatsError {
          lower the --retain limits"
     )]
     Full { why: String },
-    #[error("NATS cannot be reached: no message is stored until it is back; try again later")]
+    #[error("NATS cannot be reached: no message is stored; try again later")]
     Away,
     #[error("the stream on NATS is not followed yet; try again later")]
     NotFollowed,

@@ -19,8 +19,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between two attempts to store the same message.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The turn of a publication.
-pub(super) struct Turn {
+/// The exclusive right to publish to a topic, held by one publication at a time.
+pub(super) struct PublicationSlot {
     shared: Arc<Shared>,
     topic: TopicName,
     deadline: Instant,
@@ -29,13 +29,16 @@ pub(super) struct Turn {
 
 impl Shared {
     /// Waits for the publications before this one to end.
-    pub(super) async fn turn(self: &Arc<Self>, topic: &TopicName) -> Result<Turn, NatsError> {
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        topic: &TopicName,
+    ) -> Result<PublicationSlot, NatsError> {
         self.check()?;
         let deadline = Instant::now() + PUBLISH_TIMEOUT;
         let turn = self.topics().entry(topic.clone()).or_default().turn.clone();
-        // Made first, so that the topic is forgotten if the wait is cancelled.
+        // Created before the wait, so that the topic is forgotten if the wait is cancelled.
         let mut waiting =
-            Turn { shared: self.clone(), topic: topic.clone(), deadline, guard: None };
+            PublicationSlot { shared: self.clone(), topic: topic.clone(), deadline, guard: None };
         let guard = timeout_at(deadline, turn.lock_owned()).await;
         waiting.guard = Some(guard.map_err(|_| NatsError::Busy)?);
         self.check()?;
@@ -43,7 +46,7 @@ impl Shared {
     }
 }
 
-impl Drop for Turn {
+impl Drop for PublicationSlot {
     /// Forgets a topic without messages after its last publication, since clients choose the names.
     fn drop(&mut self) {
         self.guard = None;
@@ -55,7 +58,7 @@ impl Drop for Turn {
     }
 }
 
-/// What became of one attempt to store the message.
+/// The result of one attempt to store the message.
 enum Attempt {
     /// The message is in the stream. The offset is `None` if an earlier attempt stored it.
     Stored(Option<Offset>),
@@ -63,20 +66,20 @@ enum Attempt {
     Conflict,
     /// There is no room.
     Full(String),
-    /// The message may be stored or not.
+    /// It is unknown whether the message was stored.
     Unknown(String),
 }
 
-impl Turn {
+impl PublicationSlot {
     /// Stores the message, and waits until it has arrived on this server.
-    pub async fn publish(self, draft: NewMessage) -> Result<Offset, NatsError> {
+    pub async fn publish(self, new_message: NewMessage) -> Result<Offset, NatsError> {
         let id = format!("{:032x}", rand::random::<u128>());
         let (sender, mut arrival) = oneshot::channel();
         self.shared.arrivals().insert(id.clone(), sender);
         let result = tokio::select! {
             biased;
             Ok(offset) = &mut arrival => Ok(offset),
-            result = self.store(&id, draft) => result,
+            result = self.store(&id, new_message) => result,
         };
         self.shared.arrivals().remove(&id);
         // It may have arrived at the last moment.
@@ -85,16 +88,16 @@ impl Turn {
 
     /// Tries to store the message until that has succeeded or failed for good. After a success it
     /// waits for the arrival, but not for ever.
-    async fn store(&self, id: &str, draft: NewMessage) -> Result<Offset, NatsError> {
+    async fn store(&self, id: &str, new_message: NewMessage) -> Result<Offset, NatsError> {
         let mut position = self.shared.position.subscribe();
         let mut unknown = None;
         loop {
             position.mark_unchanged();
             let (head, sequence) = self.shared.last_of(&self.topic);
-            match self.attempt(id, head + 1, sequence, draft.clone()).await {
+            match self.attempt(id, head + 1, sequence, new_message.clone()).await {
                 Attempt::Stored(offset) => {
                     tokio::time::sleep_until(self.deadline).await;
-                    let why = "it is stored and has not arrived".to_owned();
+                    let why = "it is stored, but was not received from the stream".to_owned();
                     return offset.ok_or(NatsError::Unconfirmed { why });
                 }
                 Attempt::Conflict => self.until_newer(sequence, &mut position).await,
@@ -119,8 +122,14 @@ impl Turn {
         }
     }
 
-    async fn attempt(&self, id: &str, offset: Offset, last: u64, draft: NewMessage) -> Attempt {
-        let (_, payload) = encode(offset, draft);
+    async fn attempt(
+        &self,
+        id: &str,
+        offset: Offset,
+        last: u64,
+        new_message: NewMessage,
+    ) -> Attempt {
+        let (_, payload) = encode(offset, new_message);
         let message = PublishMessage::build()
             .payload(payload)
             .message_id(id)

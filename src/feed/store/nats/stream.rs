@@ -1,4 +1,4 @@
-//! Opens the connection to NATS and the stream, with an error for whatever is not as it should be.
+//! Opens the connection to NATS and the stream, and reports every condition that prevents it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,7 +21,8 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Room for the headers of a message.
 const HEADER_BYTES: usize = 512;
 
-/// Connects to NATS. The receiver says whether the connection is open; a lost one is restored.
+/// Connects to NATS. The receiver contains whether the connection is open; a lost connection is
+/// restored.
 pub async fn connect(config: &NatsConfig) -> Result<(Client, watch::Receiver<bool>), NatsError> {
     let address: ServerAddr = config.url.parse().map_err(|error: std::io::Error| {
         NatsError::InvalidUrl { url: config.public_url(), why: error.to_string() }
@@ -179,10 +180,10 @@ impl NatsConfig {
 }
 
 impl Shared {
-    /// What NATS says about the stream.
+    /// The state of the stream according to NATS.
     ///
     /// # Errors
-    /// If it cannot be asked, or the stream is not the one that was opened.
+    /// If NATS does not respond, or the stream is not the one that was opened.
     pub(super) async fn stream_info(&self) -> Result<Info, NatsError> {
         let replaced = || NatsError::Replaced { stream: self.config.stream.clone() };
         // Before the request: later messages can arrive before the answer does.

@@ -353,10 +353,10 @@ impl Archive {
     }
 }
 
-type Topics<'a> = Table<'a, &'static str, (u32, Offset, Offset, u64)>;
+type TopicTable<'a> = Table<'a, &'static str, (u32, Offset, Offset, u64)>;
 
 fn write_row(
-    topics: &mut Topics<'_>,
+    topics: &mut TopicTable<'_>,
     topic: &TopicName,
     kept: &TopicRow,
 ) -> Result<(), StoreError> {

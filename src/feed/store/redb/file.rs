@@ -125,6 +125,6 @@ impl StorageBackend for Backend {
 
 /// Differs after each start of the machine; "unknown" where the system does not tell.
 pub fn boot_id() -> String {
-    let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    told.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot_id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }

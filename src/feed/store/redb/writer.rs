@@ -24,7 +24,7 @@ const BEFORE_REOPENING: Duration = Duration::from_secs(1);
 
 /// A command to the writer.
 #[derive(Debug)]
-pub enum Command {
+pub enum WriterCommand {
     Append(Append),
     Expire(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
@@ -51,24 +51,24 @@ impl Writer {
         Writer { shared, rows, retention, failure: None }
     }
 
-    /// Runs until `Command::Close`, or until all senders are dropped.
-    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// Runs until `WriterCommand::Close`, or until all senders are dropped.
+    pub fn run(mut self, mut commands: mpsc::Receiver<WriterCommand>) {
         while let Some(first) = commands.blocking_recv() {
             let (group, then) = gather(first, &mut commands);
             if !group.is_empty() {
                 self.append(group);
             }
             match then {
-                Some(Command::Expire(done)) => {
+                Some(WriterCommand::Expire(done)) => {
                     self.expire();
                     let _ = done.send(());
                 }
-                Some(Command::Close(done)) => {
+                Some(WriterCommand::Close(done)) => {
                     self.close();
                     let _ = done.send(());
                     return;
                 }
-                Some(Command::Append(_)) | None => {}
+                Some(WriterCommand::Append(_)) | None => {}
             }
         }
         self.close();
@@ -161,14 +161,14 @@ impl Writer {
 
 /// The pending appends, from `first` up to the limits of a group, and the command that ended it.
 fn gather(
-    first: Command,
-    commands: &mut mpsc::Receiver<Command>,
-) -> (Vec<Append>, Option<Command>) {
+    first: WriterCommand,
+    commands: &mut mpsc::Receiver<WriterCommand>,
+) -> (Vec<Append>, Option<WriterCommand>) {
     let mut group = Vec::new();
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(command) = next {
-        let Command::Append(append) = command else { return (group, Some(command)) };
+        let WriterCommand::Append(append) = command else { return (group, Some(command)) };
         bytes += append.new_message.text.len();
         group.push(append);
         if group.len() >= GROUP_MESSAGES || bytes >= GROUP_BYTES {

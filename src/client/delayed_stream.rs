@@ -22,7 +22,7 @@ const READ_BYTES: usize = 8 << 10;
 
 /// A stream whose two directions take `delay` each.
 #[derive(Debug)]
-pub struct Link<S> {
+pub struct DelayedStream<S> {
     stream: S,
     delay: Duration,
     outbound: Flight,
@@ -68,10 +68,10 @@ impl Flight {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// A link over `stream`. Without a delay it forwards all calls.
+impl<S: AsyncRead + AsyncWrite + Unpin> DelayedStream<S> {
+    /// Wraps `stream`. Without a delay it forwards all calls.
     pub fn new(stream: S, delay: Duration) -> Self {
-        Link {
+        DelayedStream {
             stream,
             delay,
             outbound: Flight::default(),
@@ -81,7 +81,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Writes to the socket what has crossed the link. Ready once no outbound bytes are in flight.
+    /// Writes the bytes that have crossed the link to the socket. Ready once no outbound bytes are
+    /// in flight.
     fn deliver_outbound(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.outbound.parts.is_empty() {
             return Poll::Ready(Ok(()));
@@ -97,8 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Reads from the socket what has arrived, and sends it across the link. The delay begins when
-    /// it is read, so this is called whenever the socket may be readable.
+    /// Reads the bytes that have arrived at the socket, and sends them across the link. The delay
+    /// begins when they are read, so this is called whenever the socket may be readable.
     fn collect_inbound(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.ended && !self.inbound.is_full() {
             let mut space = [MaybeUninit::uninit(); READ_BYTES];
@@ -123,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DelayedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -152,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Link<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Link<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DelayedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -202,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn both_directions_are_delayed_and_complete() {
         let (near, mut far) = duplex(1 << 16);
-        let mut near = Link::new(near, DELAY);
+        let mut near = DelayedStream::new(near, DELAY);
         let sent_at = Instant::now();
         let sent: Vec<u8> = (0..50_000u32).map(|number| number as u8).collect();
         near.write_all(&sent).await.expect("room");
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn shutdown_waits_for_outbound_bytes() {
         let (near, mut far) = duplex(64);
-        let mut near = Link::new(near, DELAY);
+        let mut near = DelayedStream::new(near, DELAY);
         near.write_all(b"the end").await.expect("room");
         near.shutdown().await.expect("closes");
         let mut received = Vec::new();
@@ -236,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn shutdown_does_not_wait_for_inbound_bytes() {
         let (near, mut far) = duplex(64);
-        let mut near = Link::new(near, DELAY);
+        let mut near = DelayedStream::new(near, DELAY);
         far.write_all(b"unread").await.expect("room");
         let mut byte = [0];
         // Reads from the socket, and is cancelled before the delay has passed.

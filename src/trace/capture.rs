@@ -60,8 +60,8 @@ pub fn check(variant: Variant) -> Result<(), TraceError> {
     }
 }
 
-/// Subscribes over `variant`, publishes the messages, and returns what crossed the network until
-/// the last of them had arrived.
+/// Subscribes over `variant`, publishes the messages, and returns the conversation up to the
+/// arrival of the last message.
 ///
 /// # Errors
 /// If the server cannot be reached, refuses, or a message does not arrive in time.
@@ -95,7 +95,7 @@ pub async fn run(
     Ok(Conversation { variant, steps, rest_tcp_ip, metered })
 }
 
-/// Subscribes, publishes, and reads until every message has arrived. The connections end with it.
+/// Subscribes, publishes, and reads until every message has arrived. Closes the connections.
 async fn exchange(
     variant: Variant,
     traced: Dialer,
