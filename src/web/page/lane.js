@@ -126,8 +126,7 @@ export class Lane {
       this.#outage = this.track.add("outages", { from: now() });
     }
     const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
-    const reason = error.name === "TypeError" ? "no connection" : error.message;
-    const text = `disconnected (${isolated(reason)}); again in ${(waitMs / 1000).toFixed(1)} s`;
+    const text = `disconnected (${isolated(error.message)}); again in ${(waitMs / 1000).toFixed(1)} s`;
     this.state = { kind: "bad", text };
     await sleep(waitMs, signal);
   }
