@@ -39,14 +39,13 @@ export async function poll(lane, route, query, waitMs, signal) {
   lane.receiveBatch(batch, request.leftAt);
 }
 
-/** The response to a GET request, and its body. */
+/** Fetches a response with its body. */
 async function fetchText(path, signal) {
   try {
     const response = await fetch(path, { signal, headers: withToken() });
     return [response, await response.text()];
   } catch (error) {
-    // How `fetch` reports that the server cannot be reached.
-    if (error.name === "TypeError") throw new Error("no connection", { cause: error });
-    throw error;
+    // The browser does not tell scripts why a connection failed.
+    throw signal.aborted ? error : new Error("no connection", { cause: error });
   }
 }
