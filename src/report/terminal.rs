@@ -56,7 +56,7 @@ fn of_table(table: &Table, style: TableStyle) -> String {
             fields.iter().map(|field| (field.text.clone(), colour(field))).collect()
         }
     };
-    let rows: Vec<Vec<text_table::ColoredText>> = table.rows.iter().map(fields).collect();
+    let rows: Vec<Vec<text_table::Field>> = table.rows.iter().map(fields).collect();
     text_table::render(&head, table.names, &rows, style)
 }
 

@@ -26,16 +26,11 @@ impl TableStyle {
 }
 
 /// The text of a field and its colour, if any.
-pub type ColoredText = (String, Option<Color>);
+pub type Field = (String, Option<Color>);
 
 /// Formats rows under a header. The first `names` columns identify the row and are aligned left,
 /// the other columns right. Headers may be wrapped; fields and words are never broken.
-pub fn render(
-    header: &[&str],
-    names: usize,
-    rows: &[Vec<ColoredText>],
-    style: TableStyle,
-) -> String {
+pub fn render(header: &[&str], names: usize, rows: &[Vec<Field>], style: TableStyle) -> String {
     let widths = least_widths(header, rows);
     let least: usize = widths.iter().sum();
     match style.width {
@@ -48,7 +43,7 @@ pub fn render(
 
 /// Smallest column widths at which no word of a header and no field is broken, with a space on both
 /// sides.
-fn least_widths(header: &[&str], rows: &[Vec<ColoredText>]) -> Vec<usize> {
+fn least_widths(header: &[&str], rows: &[Vec<Field>]) -> Vec<usize> {
     let of_column = |(index, label): (usize, &&str)| {
         let words = label.split(' ').map(console::measure_text_width);
         let fields = rows.iter().map(|row| console::measure_text_width(&visible(&row[index].0)));
@@ -60,7 +55,7 @@ fn least_widths(header: &[&str], rows: &[Vec<ColoredText>]) -> Vec<usize> {
 fn side_by_side(
     header: &[&str],
     names: usize,
-    rows: &[Vec<ColoredText>],
+    rows: &[Vec<Field>],
     style: TableStyle,
     widths: &[usize],
 ) -> String {
@@ -94,10 +89,10 @@ fn side_by_side(
 }
 
 /// A block per row: its names, then one line per figure.
-fn stacked(header: &[&str], names: usize, rows: &[Vec<ColoredText>]) -> String {
+fn stacked(header: &[&str], names: usize, rows: &[Vec<Field>]) -> String {
     let width_of = |label: &&str| console::measure_text_width(label);
     let label_width = header[names..].iter().map(width_of).max().unwrap_or(0);
-    let block = |row: &Vec<ColoredText>| {
+    let block = |row: &Vec<Field>| {
         let title = row[..names].iter().map(|(text, _)| visible(text));
         let title: Vec<_> = title.filter(|text| !text.is_empty()).collect();
         let figures = header[names..].iter().zip(&row[names..]);
@@ -114,7 +109,7 @@ fn stacked(header: &[&str], names: usize, rows: &[Vec<ColoredText>]) -> String {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<Vec<ColoredText>> {
+    fn rows() -> Vec<Vec<Field>> {
         let row = |texts: [&str; 3]| texts.map(|text| (text.to_owned(), None)).to_vec();
         vec![row(["SSE", "1 ms", "2 ms"]), row(["short polling", "500 ms", "—"])]
     }

@@ -4,7 +4,7 @@
 //! # On the wire
 //! ```text
 //! GET /socket.io/?EIO=4&transport=polling         0{"sid":..}, a session; or transport=websocket
-//! GET|POST /socket.io/?EIO=4&transport=polling&sid=..           GET returns packets, POST sends them
+//! GET|POST /socket.io/?EIO=4&transport=polling&sid=..    GET returns packets, POST sends them
 //! GET /socket.io/?EIO=4&transport=websocket&sid=..   upgrade:   client: 2probe   server: 3probe
 //!                                                               client: 5
 //!     client: 40   server: 40{"sid":..}                                    connected
