@@ -69,7 +69,9 @@ const POLL_LATE_SHARE_VOID: f64 = 0.5;
 /// Lateness of the packet link at p99, seconds, that voids a cell with a short round trip.
 const LINK_LATE_S: f64 = 0.002;
 /// The same as a share of the round trip, where that allows more.
-const LINK_LATE_SHARE: f64 = 0.05;
+const LINK_LATE_SHARE: f64 = 0.1;
+/// Lateness as a share of what voids: a caution.
+const LINK_LATE_CAUTION: f64 = 0.5;
 /// CPU use of the generator that voids, as a share of the cores that it has threads for.
 const SATURATED_SHARE: f64 = 0.85;
 /// CPU use of generator and server, as a share of the cores, above which latency contains queueing.
@@ -205,15 +207,19 @@ fn link_behind(cell: &Cell) -> Option<Finding> {
     let link = cell.link.as_ref()?;
     let p99_s = quantile_s(&link.late_us, 0.99).unwrap_or(0.0);
     let limit_s = (LINK_LATE_SHARE * cell.workload.rtt.as_secs_f64()).max(LINK_LATE_S);
-    (p99_s > limit_s || link.missed > 0).then(|| {
+    let late = format!("1 % of the packets were at least {} late", show_s(p99_s));
+    let limit = show_s(limit_s);
+    if p99_s > limit_s || link.missed > 0 {
+        let missed = thousands(link.missed as i64);
         let text = format!(
-            "the packet link fell behind: 1 % of the packets were at least {} late (limit: {}), and \
-             {} were dropped because the link was too slow",
-            show_s(p99_s),
-            show_s(limit_s),
-            thousands(link.missed as i64)
+            "the packet link fell behind: {late} (limit: {limit}), and {missed} were dropped \
+             because the link was too slow"
         );
-        Finding::new(Severity::Void, text)
+        return Some(Finding::new(Severity::Void, text));
+    }
+    (p99_s > LINK_LATE_CAUTION * limit_s).then(|| {
+        let text = format!("the packet link was slow: {late} (above {limit} the cell is void)");
+        Finding::new(Severity::Caution, text)
     })
 }
 
