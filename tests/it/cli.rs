@@ -209,7 +209,7 @@ async fn advise_answers_extremes_and_refuses_what_lies_beyond() {
     let accepted: [&[(&str, &str)]; 10] = [
         &[("--subscribers", "1")],
         &[("--subscribers", "4294967295"), ("--topics", "4294967295")],
-        &[("--rate", "0.000001"), ("--staleness", "1d")],
+        &[("--rate", "0.000001"), ("--staleness", "24h")],
         &[("--rate", "10000")],
         &[("--rate", "2/h")],
         &[("--staleness", "1us"), ("--rtt", "0s")],
