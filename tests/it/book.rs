@@ -320,7 +320,8 @@ fn the_glossary_is_sorted_and_has_only_terms_that_the_book_uses() {
     let reference = ["methodology", "scaling", "operations", "scenarios", "variants"]
         .map(|name| read(format!("docs/{name}.md")));
     let texts = others.into_iter().map(|(_, text)| text).chain(reference);
-    let text = texts.collect::<String>().to_lowercase().replace('\n', " ");
+    let text = texts.collect::<String>().to_lowercase();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for term in terms {
         let word = term.split(" (").next().expect("a term").to_lowercase();
         assert!(text.contains(&word), "'{term}' is used on no other page");

@@ -169,7 +169,7 @@ export class BreakIt {
     }
     const text = `At most ${most} of ${CLIENTS} clients try within the same tenth of a second `
       + `${hasJitter ? "with" : "without"} jitter`;
-    pen.fillText(text, Math.max(0, width - pen.measureText(text).width - 4), 12);
+    setText(byId("herd-shown"), `${text}.`);
     canvas.setAttribute("aria-label", text);
   }
 }

@@ -121,13 +121,46 @@ fn unit(figure: &str, base: &str) -> Unit {
     }
 }
 
-/// The figure that a comment asks for: `latency.p99 of docs/sample/results.csv: websocket`.
+/// The figure that a comment asks for: `latency.p99 of docs/sample/results.csv: websocket`; or a
+/// number that follows from such figures: `example.NAME of docs/sample/results.csv`.
 pub fn value(comment: &str) -> String {
-    let (source, transport) = comment.split_once(": ").expect("a transport after a colon");
+    let (source, transport) = comment.split_once(": ").unwrap_or((comment, ""));
     let (figure, path) = source.split_once(" of ").expect("a figure and a file");
-    Results::of(path)
-        .show("", transport, figure)
-        .unwrap_or_else(|| panic!("not measured: {comment}"))
+    let results = Results::of(path);
+    if let Some(name) = figure.strip_prefix("example.") {
+        return example(name, &results);
+    }
+    results.show("", transport, figure).unwrap_or_else(|| panic!("not measured: {comment}"))
+}
+
+/// A number of the example in the chapter on capacity: 10,000 subscribers with a message a minute,
+/// over WebSocket or by a poll every five seconds.
+fn example(name: &str, results: &Results) -> String {
+    const SUBSCRIBERS: f64 = 10_000.0;
+    const POLLS_PER_SECOND: f64 = SUBSCRIBERS / 5.0;
+    let of = |transport: &str, figure: &str| {
+        let key = ["", transport, figure].map(str::to_owned);
+        results.values.get(&key).unwrap_or_else(|| panic!("not measured: {figure}")).0
+    };
+    let delivery_s = of("websocket", "server.cpu_per_message");
+    let poll_s =
+        of("short-polling", "server.cpu_per_message") / of("short-polling", "requests.per_message");
+    let deliveries_s = SUBSCRIBERS * delivery_s;
+    let polls_s = 60.0 * POLLS_PER_SECOND * poll_s;
+    match name {
+        "memory" => {
+            let one = of("websocket", "server.memory_per_idle_subscriber");
+            format!("{:.0} MB", SUBSCRIBERS * one / 1e6)
+        }
+        "delivery" => format!("{:.0} µs", delivery_s * 1e6),
+        "deliveries" => format!("{deliveries_s:.2} s"),
+        "poll" => format!("{:.0} µs", poll_s * 1e6),
+        "polls" => format!("{polls_s:.0} s"),
+        "polls-share" => format!("{:.0} %", 100.0 * POLLS_PER_SECOND * poll_s),
+        "ratio" => format!("{:.0}", polls_s / deliveries_s),
+        "cores-at-ten-a-second" => format!("{:.1}", 10.0 * deliveries_s),
+        _ => panic!("the example has no number called '{name}'"),
+    }
 }
 
 /// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`. A

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const TAB: &str = "\u{E004}";
-
 /// Gives each control that the tab key has to reach a number, and returns the numbers. Of the radio
 /// buttons of a group the tab key reaches one.
 const CONTROLS: &str = "const isShown = (node) => node.checkVisibility({ visibilityProperty: true });
@@ -32,9 +30,9 @@ async fn reach_all(browser: &Browser, page: &str) {
         serde_json::from_value::<BTreeSet<String>>(found).expect("numbers")
     };
     let controls = numbers().await;
-    assert!(controls.len() > 1, "{page}: {controls:?}");
+    assert!(!controls.is_empty(), "{page} has no controls");
     let mut reached = BTreeSet::new();
-    soon(browser.find("body").await.send_keys(TAB)).await.expect("takes keys");
+    let tab = json!({ "type": "rawKeyDown", "key": "Tab", "windowsVirtualKeyCode": 9 });
     for _ in 0..3 * controls.len() {
         let focused = browser.run(FOCUSED).await;
         let is_body = focused[2].as_str().expect("HTML").starts_with("<body");
@@ -43,8 +41,7 @@ async fn reach_all(browser: &Browser, page: &str) {
         if controls.is_subset(&reached) {
             return;
         }
-        let element = soon(browser.client.active_element()).await.expect("one has the focus");
-        soon(element.send_keys(TAB)).await.expect("takes keys");
+        browser.devtools("Input.dispatchKeyEvent", tab.clone()).await;
     }
     // A control that has been removed in the meantime cannot be reached.
     let left: Vec<_> = numbers().await.intersection(&controls).cloned().collect();
