@@ -6,7 +6,7 @@ use super::{Choice, Need};
 use crate::scenario::Headers;
 use crate::variant::Transport;
 
-/// A value of a need that may turn out different.
+/// A value of a need whose actual value may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Parameter {
@@ -16,7 +16,7 @@ pub enum Parameter {
     MessageBytes,
 }
 
-/// Where the recommendation changes if one value changes and the others stay.
+/// Where the recommendation changes if one value changes and the others stay the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Margin {
     pub parameter: Parameter,
