@@ -194,6 +194,20 @@ pub fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "must be a number".to_owned())
 }
 
+/// Reads a rate per second, also given per minute, hour or day (`2/h`), as of a flag whose bounds
+/// are checked later.
+///
+/// # Errors
+/// If it is none.
+pub fn rate(text: &str) -> Result<f64, String> {
+    const SECONDS: [(&str, f64); 4] = [("s", 1.0), ("min", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+    let (amount, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let seconds = SECONDS.iter().find(|(name, _)| *name == unit.trim());
+    let rate = amount.trim().parse::<f64>().ok().zip(seconds);
+    rate.map(|(amount, (_, seconds))| amount / seconds)
+        .ok_or_else(|| "must be a number per second, or such as 5/min, 2/h or 10/d".to_owned())
+}
+
 /// Reads a duration between `low` and `high`, as of a flag.
 ///
 /// # Errors

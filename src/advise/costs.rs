@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::prices::PriceList;
 use crate::run::{Cell, ERROR_SHARE_MAX, Run};
 use crate::scenario::Headers;
 use crate::statistics;
@@ -22,6 +23,9 @@ pub struct Costs {
     /// Transports that were not measured are absent.
     #[serde(alias = "ways")]
     pub transports: BTreeMap<Transport, TransportCosts>,
+    /// The prices for [`Cost::Money`](super::Cost::Money); not part of what was measured.
+    #[serde(skip)]
+    pub prices: Option<PriceList>,
 }
 
 /// The costs of one transport.
@@ -34,8 +38,9 @@ pub struct TransportCosts {
     /// Server CPU of one message, microseconds; for polling, what a message adds to a response. 0
     /// if the run cannot separate it from the requests.
     pub message_cpu_us: f64,
-    /// Resident memory of the server per idle subscriber, bytes: the growth while all subscribers
-    /// are connected and nothing is published. Kernel socket buffers are not included.
+    /// Memory per idle subscriber, bytes: the growth of the server's resident memory until all
+    /// subscribers are connected and nothing has been published, divided by their number. Kernel
+    /// memory is not included.
     pub memory_bytes: f64,
     /// The largest number of subscribers measured.
     pub subscribers_max: u32,

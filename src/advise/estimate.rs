@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cost, Need, Origin, TransportCosts};
+use super::{Candidate, Cost, Need, Origin, TransportCosts};
 use crate::scenario::{Headers, Workload};
 use crate::theory::bytes::{Sizes, TLS_RECORD_BYTES, tls_records_s, traffic};
 use crate::theory::crossover::fan_out_delay_s;
@@ -53,8 +53,11 @@ pub struct Estimate {
     pub cpu_cores_busy: f64,
     /// Cores to plan: at most [`BUSY_SHARE_MAX`] busy, and every fan-out within the acceptable age.
     pub cores: f64,
-    /// Resident memory of the server for all subscribers, bytes, without kernel socket buffers.
+    /// Memory of all subscribers while they are idle, bytes, without kernel memory.
     pub memory_bytes: f64,
+    /// Total of the monthly bill, in the currency of the price list; absent without a list, or if
+    /// the platform cannot carry the transport.
+    pub monthly_bill: Option<f64>,
     /// How well the CPU figures are known.
     pub cpu_basis: Basis,
     /// How well the memory is known.
@@ -146,18 +149,26 @@ impl Estimate {
             cpu_cores_busy,
             cores,
             memory_bytes: subscribers * costs.memory_bytes,
+            monthly_bill: None,
             cpu_basis: Basis::of(costs.origin, requests_s.max(messages_s), costs.events_s_max),
             memory_basis: Basis::of(costs.origin, subscribers, f64::from(costs.subscribers_max)),
         })
     }
 
-    /// The cost, in the unit of the figure that it is taken from.
+    /// The transport with this cost, for a [`super::Choice`].
+    pub fn candidate(&self, cost: f64) -> Candidate {
+        let bytes = self.cost(Cost::Bytes);
+        Candidate { transport: self.transport, cost, bytes, is_tied: false }
+    }
+
+    /// The cost, in the unit of the figure that it is taken from; infinite without a bill.
     pub fn cost(&self, cost: Cost) -> f64 {
         match cost {
             Cost::Cpu => self.cpu_cores_busy,
             Cost::Bytes => self.bytes_up_s + self.bytes_down_s,
             Cost::Requests => self.requests_s,
             Cost::Memory => self.memory_bytes,
+            Cost::Money => self.monthly_bill.unwrap_or(f64::INFINITY),
         }
     }
 }

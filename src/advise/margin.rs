@@ -1,9 +1,11 @@
 //! Where the recommendation changes: along each value of a need, and under other conditions.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
 use super::{Choice, Need};
-use crate::scenario::Headers;
+use crate::scenario::{Headers, RATES};
 use crate::variant::Transport;
 
 /// A value of a need whose actual value may differ.
@@ -14,6 +16,7 @@ pub enum Parameter {
     Staleness,
     Rtt,
     MessageBytes,
+    Subscribers,
 }
 
 /// Where the recommendation changes if one value changes and the others stay the same.
@@ -38,45 +41,81 @@ pub struct Alternative {
 
 /// Largest change of a value that is examined, as a factor.
 const FACTOR_MAX: f64 = 1_000.0;
+/// Steps in which that factor is examined: one is 6 %.
+const STEPS: i32 = 120;
+/// A recommendation that holds over this factor ends the search. Near the boundary between two
+/// transports a third may be the simplest of those that are close.
+const LASTING_FACTOR: f64 = 1.25;
+/// A recommendation that holds over a smaller factor is passed over.
+const SHOWN_FACTOR: f64 = 1.02;
+/// Changes listed in one direction.
+const CHANGES_MAX: usize = 3;
 
-/// The nearest change of the recommendation `present` in either direction of each value.
+/// The nearest change of the recommendation `present` in either direction of each value. If the new
+/// recommendation does not hold for long, the changes after it follow, until one does.
 pub fn margins(
     need: &Need,
     present: Option<Transport>,
     choose: impl Fn(&Need) -> Option<Choice>,
 ) -> Vec<Margin> {
-    let parameters =
-        [Parameter::Rate, Parameter::Staleness, Parameter::Rtt, Parameter::MessageBytes];
-    let directions = parameters.into_iter().flat_map(|p| [(p, FACTOR_MAX), (p, 1.0 / FACTOR_MAX)]);
+    let directions =
+        Parameter::ALL.into_iter().flat_map(|p| [(p, FACTOR_MAX), (p, 1.0 / FACTOR_MAX)]);
     directions
-        .filter_map(|(parameter, furthest)| nearest(need, present, &choose, parameter, furthest))
+        .flat_map(|(parameter, furthest)| towards(need, present, &choose, parameter, furthest))
         .collect()
 }
 
-fn nearest(
+fn towards(
     need: &Need,
     present: Option<Transport>,
     choose: &impl Fn(&Need) -> Option<Choice>,
     parameter: Parameter,
     furthest: f64,
-) -> Option<Margin> {
-    const STEPS: i32 = 120;
-    // A recommendation that holds over less than about a quarter of a value is passed over: near
-    // the boundary between two transports a third may be the simplest of those that are close.
-    const LASTING_STEPS: i32 = 4;
+) -> Vec<Margin> {
     let at = |factor: f64| choose(&parameter.moved(need, factor)).map(|choice| choice.transport);
+    let value = |factor: f64| parameter.of(need) * factor;
     let step = furthest.powf(1.0 / f64::from(STEPS));
-    let later = |index: i32| at(step.powi(index + LASTING_STEPS));
-    let is_change = |index: &i32| at(step.powi(*index)) != present && later(*index) != present;
-    let changed = (1..=STEPS).find(is_change)?;
-    let becomes = later(changed);
-    let (mut before, mut other) = (step.powi(changed - 1), step.powi(changed + LASTING_STEPS));
-    // Where the new recommendation begins.
-    for _ in 0..24 {
-        let middle = (before * other).sqrt();
-        *(if at(middle) == becomes { &mut other } else { &mut before }) = middle;
+    let (mut current, mut near) = (present, 1.0);
+    let mut changes: Vec<Margin> = Vec::new();
+    for index in 1..=STEPS {
+        let far = step.powi(index);
+        if !parameter.bounds().contains(&value(far)) {
+            break;
+        }
+        let next = at(far);
+        while current != next && changes.len() < CHANGES_MAX {
+            let factor = boundary(near, far, |factor| at(factor) == current);
+            (current, near) = (at(factor), factor);
+            let is_brief = |last: &Margin| ratio(last.factor, factor) < SHOWN_FACTOR;
+            if changes.last().is_some_and(is_brief) {
+                changes.pop();
+            }
+            if changes.last().map_or(present, |last| last.becomes) != current {
+                changes.push(Margin { parameter, at: value(factor), factor, becomes: current });
+            }
+        }
+        let is_lasting = |last: &Margin| ratio(last.factor, far) >= LASTING_FACTOR;
+        let is_over = current != present && changes.last().is_some_and(is_lasting);
+        if is_over || changes.len() == CHANGES_MAX {
+            break;
+        }
+        near = far;
     }
-    Some(Margin { parameter, at: parameter.of(need) * other, factor: other, becomes })
+    changes
+}
+
+/// How far apart two factors are, at least 1.
+fn ratio(a: f64, b: f64) -> f64 {
+    (a / b).max(b / a)
+}
+
+/// The first factor between `near`, where `holds` is true, and `far`, where it is not.
+fn boundary(mut near: f64, mut far: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    for _ in 0..24 {
+        let middle = (near * far).sqrt();
+        *(if holds(middle) { &mut near } else { &mut far }) = middle;
+    }
+    far
 }
 
 /// The other conditions that change the recommendation `present`: headers, TLS, and messages in
@@ -103,6 +142,14 @@ pub fn alternatives(
 }
 
 impl Parameter {
+    pub const ALL: [Parameter; 5] = [
+        Parameter::Rate,
+        Parameter::Staleness,
+        Parameter::Rtt,
+        Parameter::MessageBytes,
+        Parameter::Subscribers,
+    ];
+
     /// The value in `need`, in its unit.
     pub fn of(self, need: &Need) -> f64 {
         match self {
@@ -110,10 +157,22 @@ impl Parameter {
             Parameter::Staleness => need.staleness_s,
             Parameter::Rtt => need.rtt_s,
             Parameter::MessageBytes => f64::from(need.message_bytes),
+            Parameter::Subscribers => f64::from(need.subscribers),
         }
     }
 
-    /// `need` with this value multiplied by `factor`.
+    /// The values that a need may have, in its unit.
+    pub fn bounds(self) -> RangeInclusive<f64> {
+        match self {
+            Parameter::Rate => RATES,
+            Parameter::Staleness => 1e-6..=86_400.0,
+            Parameter::Rtt => 0.0..=10.0,
+            Parameter::MessageBytes => 0.0..=1e6,
+            Parameter::Subscribers => 1.0..=f64::from(u32::MAX),
+        }
+    }
+
+    /// `need` with this value multiplied by `factor`. Topics cannot outnumber subscribers.
     pub fn moved(self, need: &Need, factor: f64) -> Need {
         let value = self.of(need) * factor;
         match self {
@@ -121,6 +180,10 @@ impl Parameter {
             Parameter::Staleness => Need { staleness_s: value, ..*need },
             Parameter::Rtt => Need { rtt_s: value, ..*need },
             Parameter::MessageBytes => Need { message_bytes: value.round() as u32, ..*need },
+            Parameter::Subscribers => {
+                let subscribers = (value.round() as u32).max(1);
+                Need { subscribers, topics: need.topics.min(subscribers), ..*need }
+            }
         }
     }
 }

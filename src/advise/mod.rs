@@ -61,6 +61,8 @@ pub enum Cost {
     Requests,
     /// The server's resident memory
     Memory,
+    /// The monthly bill under a price list
+    Money,
 }
 
 impl Cost {
@@ -71,16 +73,17 @@ impl Cost {
             Cost::Bytes => "bytes",
             Cost::Requests => "requests",
             Cost::Memory => "server memory",
+            Cost::Money => "monthly bill",
         }
     }
 
     /// Factor up to which two costs are too close to decide between transports. CPU and memory of
     /// the same transport differ by as much from run to run; bytes and requests are counted
-    /// exactly.
+    /// exactly, and a bill consists mostly of what is.
     pub fn too_close(self) -> f64 {
         match self {
             Cost::Cpu | Cost::Memory => 1.25,
-            Cost::Bytes | Cost::Requests => 1.1,
+            Cost::Bytes | Cost::Requests | Cost::Money => 1.1,
         }
     }
 }
@@ -136,6 +139,7 @@ impl Choice {
     /// The choice among `candidates`: by `cost`, then by bytes, then by [`simplicity`]. `None`
     /// without candidates.
     pub fn among(cost: Cost, mut candidates: Vec<Candidate>) -> Option<Choice> {
+        candidates.retain(|candidate| candidate.cost.is_finite());
         candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
         let cheapest = candidates.first()?.cost;
         let next = candidates.get(1).map(|next| next.cost / cheapest);
@@ -154,6 +158,9 @@ impl Choice {
 
 /// Factor up to which bytes do not decide between transports whose cost is too close.
 pub const BYTES_TOO_CLOSE: f64 = 1.25;
+
+/// CPU use, cores, below which CPU hardly matters.
+pub const SMALL_LOAD: f64 = 0.25;
 
 /// The recommendation for `need`, given what the transports cost.
 pub fn advise(need: &Need, costs: &Costs) -> Advice {
@@ -177,13 +184,7 @@ pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
 /// The transports that are fast enough for `need`.
 pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
     let able = estimates(need, costs).into_iter().filter(|estimate| estimate.too_slow_s.is_none());
-    let candidate = |estimate: Estimate| Candidate {
-        transport: estimate.transport,
-        cost: estimate.cost(need.cost),
-        bytes: estimate.cost(Cost::Bytes),
-        is_tied: false,
-    };
-    able.map(candidate).collect()
+    able.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
 }
 
 /// What each transport that `need` allows would take.
@@ -193,8 +194,12 @@ pub fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
             && (!need.two_way || is_two_way(transport))
     };
     let allowed = costs.transports.iter().filter(|(transport, _)| is_allowed(**transport));
-    let estimate = |(transport, own)| Estimate::of(transport, need, own, costs.publish_cpu_us);
-    allowed.filter_map(|(transport, own)| estimate((*transport, own))).collect()
+    let estimates = allowed.filter_map(|(transport, own)| {
+        let estimate = Estimate::of(*transport, need, own, costs.publish_cpu_us)?;
+        let bill = costs.prices.as_ref().and_then(|list| list.bill(&estimate, need));
+        Some(Estimate { monthly_bill: bill.map(|bill| bill.total), ..estimate })
+    });
+    estimates.collect()
 }
 
 /// How simple a transport is to run, 0 being the simplest, and why. Decides between costs that are

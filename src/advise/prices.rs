@@ -181,7 +181,7 @@ impl PriceList {
         })
     }
 
-    /// What a month of `way` costs; absent for a transport that the platform cannot carry.
+    /// What a month of a transport costs; absent for a transport that the platform cannot carry.
     pub fn bill(&self, estimate: &Estimate, need: &Need) -> Option<Bill> {
         if !self.transports.contains(&estimate.transport) {
             return None;

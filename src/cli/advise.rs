@@ -8,18 +8,18 @@ use serde_json::json;
 
 use super::output::{parse_file, print, usage};
 use crate::advise::prices::PriceList;
-use crate::advise::{Cost, Costs, Need, advise};
+use crate::advise::{Cost, Costs, Need, Parameter, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, bills, terminal};
-use crate::scenario::{Headers, RATES};
-use crate::units::{number, parse_duration, show_duration, whole_number};
+use crate::scenario::Headers;
+use crate::units::{parse_duration, rate, show_duration, whole_number};
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --rtt 80ms
-  poll-vs-push advise --subscribers 200 --rate 0.0003 --staleness 60s
+  poll-vs-push advise --subscribers 50000 --topics 50000 --rate 2/h --staleness 60s --browser
   poll-vs-push advise --subscribers 10000000 --topics 1000 --rate 0.1 --staleness 1s --cost bytes
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --browser --tls
   poll-vs-push advise --subscribers 200 --rate 20 --staleness 100ms --two-way
@@ -34,8 +34,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>,
         required_unless_present = "print_costs")]
     subscribers: Option<u32>,
-    /// Messages per second that each subscriber receives
-    #[arg(long, value_name = "PER_SECOND", value_parser = number,
+    /// Messages per second that each subscriber receives; also 5/min, 2/h, 10/d
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate,
         required_unless_present = "print_costs")]
     rate: Option<f64>,
     /// Largest acceptable age of a message when it is received
@@ -49,13 +49,14 @@ pub struct Args {
     /// Round trip between subscriber and server
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
     rtt: Duration,
-    /// Number of topics over which the subscribers are distributed
+    /// Number of topics over which the subscribers are distributed: 1 if all receive the same
+    /// messages, as many as subscribers if each receives its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number::<u32>)]
     topics: u32,
     /// Bytes of a message's text
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = whole_number::<u32>)]
     message_bytes: u32,
-    /// Cost to minimise
+    /// Cost to minimise; money requires --prices
     #[arg(long, value_enum, default_value_t = Cost::Cpu)]
     cost: Cost,
     /// Headers of each request [default: browser with --browser, otherwise minimal]
@@ -93,8 +94,11 @@ pub struct Args {
 /// # Errors
 /// If a value is out of range, or the run cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let costs = costs(args.costs.as_deref())?;
     let prices = args.prices.as_deref().map(price_list).transpose()?;
+    if args.cost == Cost::Money && prices.is_none() {
+        return Err(usage("--cost money: requires a price list, given with --prices".to_owned()));
+    }
+    let costs = Costs { prices: prices.clone(), ..costs(args.costs.as_deref())? };
     let text = if args.print_costs {
         costs.to_toml()
     } else {
@@ -103,7 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             true => {
                 let mut json = json!({ "advice": advice, "costs": costs });
                 if let Some(list) = &prices {
-                    let bill = |way| list.bill(way, &advice.need);
+                    let bill = |estimate| list.bill(estimate, &advice.need);
                     json["prices"] = json!(list);
                     json["bills"] = json!(advice.estimates.iter().map(bill).collect::<Vec<_>>());
                 }
@@ -146,18 +150,23 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             "must be at least 1 and at most the number of subscribers",
         ),
         (
-            RATES.contains(&rate),
+            Parameter::Rate.bounds().contains(&rate),
             "rate",
             rate.to_string(),
             "must be between 0.000001 and 10,000 (messages per second)",
         ),
         (
-            (STALENESS_MIN..=DAY).contains(&staleness),
+            Parameter::Staleness.bounds().contains(&staleness.as_secs_f64()),
             "staleness",
             show_duration(staleness),
             "must be between 1us and 1d",
         ),
-        (*rtt <= RTT_MAX, "rtt", show_duration(*rtt), "must be between 0s and 10s"),
+        (
+            Parameter::Rtt.bounds().contains(&rtt.as_secs_f64()),
+            "rtt",
+            show_duration(*rtt),
+            "must be between 0s and 10s",
+        ),
         (
             args.interval.is_none_or(|interval| !interval.is_zero() && interval <= DAY),
             "interval",
@@ -165,7 +174,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             "must be above 0s and at most 1d",
         ),
         (
-            *message_bytes <= MESSAGE_BYTES_MAX,
+            Parameter::MessageBytes.bounds().contains(&f64::from(*message_bytes)),
             "message-bytes",
             message_bytes.to_string(),
             "must be between 0 and 1,000,000",
@@ -193,7 +202,4 @@ fn need(args: &Args) -> anyhow::Result<Need> {
     })
 }
 
-const STALENESS_MIN: Duration = Duration::from_micros(1);
 const DAY: Duration = Duration::from_secs(86_400);
-const RTT_MAX: Duration = Duration::from_secs(10);
-const MESSAGE_BYTES_MAX: u32 = 1_000_000;

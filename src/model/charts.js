@@ -70,7 +70,7 @@ const within = (value, [low, high]) => value >= low && value <= high;
  * too slow, or cannot be had.
  */
 export function curves(svg, { need, model, cost, title, show, label }) {
-  const right = WIDTH - 186;
+  const right = WIDTH - 204;
   const x = scale(RATES, [LEFT, right]);
   const lines = new Map();
   for (let index = 0; index <= POINTS; index++) {

@@ -281,51 +281,104 @@ export function choose(candidates, cost, need, { too_close, bytes_too_close, sim
   };
 }
 
-/** Values of a need that may turn out different, by the names that the advice has for them. */
+/** Values of a need that may turn out different: field, bounds, and whether it is whole. */
 const PARAMETERS = {
-  "rate": "rate",
-  "staleness": "staleness_s",
-  "rtt": "rtt_s",
-  "message-bytes": "message_bytes",
+  "rate": { field: "rate", least: 1e-6, most: 10_000 },
+  "staleness": { field: "staleness_s", least: 1e-6, most: 86_400 },
+  "rtt": { field: "rtt_s", least: 0, most: 10 },
+  "message-bytes": { field: "message_bytes", least: 0, most: 1e6, isWhole: true },
+  "subscribers": { field: "subscribers", least: 1, most: 4_294_967_295, isWhole: true },
 };
 const FACTOR_MAX = 1000;
 const MARGIN_STEPS = 120;
-/** A choice that holds over fewer steps is passed over. */
-const LASTING_STEPS = 4;
+/** A recommendation that holds over this factor ends the search. */
+const LASTING_FACTOR = 1.25;
+/** A recommendation that holds over a smaller factor is passed over. */
+const SHOWN_FACTOR = 1.02;
+const CHANGES_MAX = 3;
 
-/** Where the choice changes if one value of the need moves and the others stay. */
+/** The recommended transport, or null. */
+function recommended(need, model, cost) {
+  const candidates = estimates(need, model);
+  const choice = choose(candidates, (it) => cost(it, need), need, model.constants);
+  return choice?.transport ?? null;
+}
+
+/**
+ * Where the choice changes if one value of the need moves and the others stay: the nearest change
+ * in either direction, and those after it until one lasts.
+ */
 export function margins(need, model, cost) {
   const directions = Object.keys(PARAMETERS).flatMap((parameter) => [
     [parameter, FACTOR_MAX],
     [parameter, 1 / FACTOR_MAX],
   ]);
-  const found = ([parameter, furthest]) => nearest(need, model, cost, parameter, furthest);
-  return directions.map(found).filter(Boolean);
+  return directions.flatMap(([parameter, furthest]) =>
+    towards(need, model, cost, parameter, furthest),
+  );
 }
 
-function nearest(need, model, cost, parameter, furthest) {
-  const name = PARAMETERS[parameter];
-  const becomes = (factor) => {
-    const value = need[name] * factor;
-    const moved = { ...need, [name]: name === "message_bytes" ? Math.round(value) : value };
-    const candidates = estimates(moved, model);
-    const choice = choose(candidates, (it) => cost(it, moved), moved, model.constants);
-    return choice?.transport ?? null;
-  };
+function towards(need, model, cost, parameter, furthest) {
+  const { field, least, most } = PARAMETERS[parameter];
+  const at = (factor) => recommended(moved(need, parameter, factor), model, cost);
   const step = furthest ** (1 / MARGIN_STEPS);
-  const present = becomes(1);
-  const later = (index) => becomes(step ** (index + LASTING_STEPS));
-  let changed = 1;
-  while (becomes(step ** changed) === present || later(changed) === present) {
-    if (++changed > MARGIN_STEPS) return null;
+  const present = at(1);
+  const changes = [];
+  const last = () => changes.at(-1);
+  let [current, near] = [present, 1];
+  for (let index = 1; index <= MARGIN_STEPS; index++) {
+    const far = step ** index;
+    const value = need[field] * far;
+    if (value < least || value > most) break;
+    const next = at(far);
+    while (current !== next && changes.length < CHANGES_MAX) {
+      const before = current;
+      near = boundary(near, far, (factor) => at(factor) === before);
+      current = at(near);
+      if (last() && ratio(last().factor, near) < SHOWN_FACTOR) changes.pop();
+      if ((last() ? last().becomes : present) !== current) {
+        changes.push({ parameter, at: need[field] * near, factor: near, becomes: current });
+      }
+    }
+    const isLasting = last() && ratio(last().factor, far) >= LASTING_FACTOR;
+    if ((current !== present && isLasting) || changes.length === CHANGES_MAX) break;
+    near = far;
   }
-  let [before, other] = [step ** (changed - 1), step ** (changed + LASTING_STEPS)];
-  // Where the new choice begins.
-  const next = later(changed);
+  return changes;
+}
+
+/** The need with one value multiplied by `factor`. Topics cannot outnumber subscribers. */
+function moved(need, parameter, factor) {
+  const { field, isWhole } = PARAMETERS[parameter];
+  const value = need[field] * factor;
+  const next = { ...need, [field]: isWhole ? Math.round(value) : value };
+  if (parameter !== "subscribers") return next;
+  const subscribers = Math.max(next.subscribers, 1);
+  return { ...next, subscribers, topics: Math.min(need.topics, subscribers) };
+}
+
+const ratio = (a, b) => Math.max(a / b, b / a);
+
+/** The first factor between `near`, where `holds` is true, and `far`, where it is not. */
+function boundary(near, far, holds) {
   for (let round = 0; round < 24; round++) {
-    const middle = Math.sqrt(before * other);
-    if (becomes(middle) === next) other = middle;
-    else before = middle;
+    const middle = Math.sqrt(near * far);
+    if (holds(middle)) near = middle;
+    else far = middle;
   }
-  return { parameter, at: need[name] * other, factor: other, becomes: next };
+  return far;
+}
+
+/** The other conditions that change the choice: headers, TLS, messages in both directions. */
+export function alternatives(need, model, cost) {
+  const present = recommended(need, model, cost);
+  const headers = need.headers === "browser" ? "minimal" : "browser";
+  const others = [
+    { ...need, headers },
+    { ...need, is_tls: !need.is_tls },
+    { ...need, two_way: true },
+  ];
+  return others
+    .map((other) => ({ need: other, becomes: recommended(other, model, cost) }))
+    .filter(({ becomes }) => becomes !== present);
 }

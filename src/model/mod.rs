@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::advise::prices::{Meter, PriceList};
 use crate::advise::{
-    BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, TLS_RECORD_BYTES, has_browser_client,
-    is_two_way, simplicity,
+    BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, SMALL_LOAD, TLS_RECORD_BYTES,
+    has_browser_client, is_two_way, simplicity,
 };
 use crate::scenario::{Headers, Workload};
 use crate::theory::MEAN_HOLD_SHARE;
@@ -92,6 +92,7 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
         "units": meters(Meter::unit),
         "constants": {
             "busy_share_max": BUSY_SHARE_MAX,
+            "small_load": SMALL_LOAD,
             "tls_record_bytes": TLS_RECORD_BYTES,
             "mean_hold_share": MEAN_HOLD_SHARE,
             "hold_s": Workload::default().long_poll_hold.as_secs_f64(),
@@ -101,8 +102,7 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
                 "memory": Cost::Memory.too_close(),
                 "bytes": Cost::Bytes.too_close(),
                 "requests": Cost::Requests.too_close(),
-                // A bill is mostly made of what is counted exactly.
-                "money": Cost::Bytes.too_close(),
+                "money": Cost::Money.too_close(),
             },
             "bytes_too_close": BYTES_TOO_CLOSE,
             "simplicity": simplest,

@@ -3,12 +3,13 @@
 // keeps its state in the fragment of the address, so that a link leads to the same workload.
 
 import { curves, map } from "./charts.js";
-import { bill, choose, estimates, longestInterval, margins } from "./formulas.js";
+import { alternatives, bill, choose, estimates, longestInterval, margins } from "./formulas.js";
 import {
   showBytes,
   showBytesPerSecond,
   showMoney,
   showPerSecond,
+  showRate,
   showSeconds,
   significant,
 } from "./text.js";
@@ -27,7 +28,7 @@ const NUMBERS = [
     least: 1,
     most: 1e6,
     isWhole: true,
-    note: "rooms, documents: a message goes to the subscribers of one",
+    note: "a message goes to the subscribers of one: 1 if all receive the same",
   },
   {
     name: "rate",
@@ -36,6 +37,7 @@ const NUMBERS = [
     least: 0.0001,
     most: 1000,
     note: "that each subscriber receives, on average",
+    more: ({ rate }) => (rate < 1 ? `: ${showRate(rate)}` : ""),
   },
   {
     name: "message_bytes",
@@ -105,8 +107,8 @@ const COSTS = {
     show: showBytes,
   },
   money: {
-    label: "money",
-    axis: "money a month",
+    label: "monthly bill",
+    axis: "bill a month",
     of: (estimate, need) => bill(priceList(), estimate, need)?.total ?? null,
     show: (value) => showMoney(value, priceList().currency),
   },
@@ -201,6 +203,7 @@ function numberControl(control) {
   if (control.note) {
     const note = element("span", { className: "note", id: `${id}-note` }, control.note);
     field.setAttribute("aria-describedby", note.id);
+    if (control.more) shown.push(() => setText(note, control.note + control.more(state)));
     parts.push(note);
   }
   return element("div", { className: "field" }, ...parts);
@@ -276,7 +279,10 @@ controls.setAttribute("aria-label", "Workload");
 controls.onsubmit = (event) => event.preventDefault();
 const reset = element("button", { type: "button" }, "Reset");
 reset.onclick = () => change({ ...model.need, prices: 0 });
-controls.append(reset);
+// Where the answer is below the controls, this line stays in sight while they move.
+const summary = element("p", { className: "summary" });
+summary.setAttribute("aria-hidden", "true");
+controls.append(reset, summary);
 
 // The answer
 
@@ -292,8 +298,7 @@ const HEAD = [
   "Transport",
   "Mean delay",
   "Longest",
-  "Per month",
-  "Mostly",
+  "Per month, mostly",
   "Requests",
   "Up",
   "Down",
@@ -339,6 +344,7 @@ const curveChart = chart(
 function showAnswer(candidates, choice) {
   if (!choice) {
     setText(answer, "No transport is fast enough, or the platform carries none that is.");
+    setText(summary, answer.textContent);
     setText(why, "The one-way delay is half of the round trip; polling needs one and a half.");
     return;
   }
@@ -348,9 +354,15 @@ function showAnswer(candidates, choice) {
       ? ""
       : `, polling ${showSeconds(estimate.poll_interval_s)} after each response`;
   setText(answer, `${capital(label(choice.transport))}${how}`);
+  const monthly = bill(priceList(), estimate, state);
+  const amount = monthly ? `, ${showMoney(monthly.total, priceList().currency)} a month` : "";
+  setText(summary, `Recommended: ${label(choice.transport)}${amount}`);
   const able = candidates.filter(({ too_slow_s }) => too_slow_s === null);
-  const isSmall = able.every(({ cpu_cores_busy }) => cpu_cores_busy < 0.05);
-  const small = isSmall ? " Every one of them uses less than 5 % of a core." : "";
+  const limit = model.constants.small_load;
+  const isSmall = state.cost === "cpu" && able.every((it) => it.cpu_cores_busy < limit);
+  const small = isSmall
+    ? ` Every one of them uses less than ${limit * 100} % of a core, so CPU hardly matters here.`
+    : "";
   setText(why, `${clarity(choice, able)}.${small}`);
 }
 
@@ -383,16 +395,21 @@ function showRows(candidates, choice) {
       const monthly = bill(priceList(), estimate, state);
       const late = estimate.too_slow_s === null ? "" : " too slow";
       const cells = [
-        showSeconds(estimate.latency_mean_s),
-        `${showSeconds(estimate.latency_max_s)}${late}`,
-        monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
-        monthly?.dominant ? model.meters[monthly.dominant] : "–",
-        showPerSecond(estimate.requests_s),
-        showBytesPerSecond(estimate.bytes_up_s),
-        showBytesPerSecond(estimate.bytes_down_s),
-        estimate.connections.toLocaleString("en-US"),
-        `${estimate.cores.toLocaleString("en-US")} (${significant(estimate.cpu_cores_busy)} busy)`,
-        showBytes(estimate.memory_bytes),
+        [showSeconds(estimate.latency_mean_s)],
+        [`${showSeconds(estimate.latency_max_s)}${late}`],
+        [
+          monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
+          monthly?.dominant ? model.meters[monthly.dominant] : "",
+        ],
+        [showPerSecond(estimate.requests_s)],
+        [showBytesPerSecond(estimate.bytes_up_s)],
+        [showBytesPerSecond(estimate.bytes_down_s)],
+        [estimate.connections.toLocaleString("en-US")],
+        [
+          estimate.cores.toLocaleString("en-US"),
+          `${significant(estimate.cpu_cores_busy)} busy`,
+        ],
+        [showBytes(estimate.memory_bytes)],
       ];
       const isChosen = estimate.transport === choice?.transport;
       const name = element("span", { className: "transport" }, label(estimate.transport));
@@ -403,31 +420,51 @@ function showRows(candidates, choice) {
         "tr",
         { className },
         element("th", { scope: "row" }, name, ...mark),
-        ...cells.map((text) => element("td", {}, text)),
+        ...cells.map(([text, second]) => {
+          const more = second ? [element("span", { className: "second" }, second)] : [];
+          return element("td", {}, text, ...more);
+        }),
       );
     }),
   );
 }
 
 const SHOW_PARAMETER = {
-  "rate": ["Messages", (value) => `${significant(value)}/s`],
+  "rate": ["Messages", showRate],
   "staleness": ["Staleness", showSeconds],
   "rtt": ["Round trip", showSeconds],
   "message-bytes": ["Message text", showBytes],
+  "subscribers": ["Subscribers", significant],
 };
+const nameOrNone = (transport) => (transport ? label(transport) : "no transport is fast enough");
 
 function showChanges() {
-  const lines = margins(state, model, COSTS[state.cost].of).map(
-    ({ parameter, at, factor, becomes }) => {
-      const [name, show] = SHOW_PARAMETER[parameter];
-      const then = becomes ? label(becomes) : "no transport is fast enough";
-      return `${name} ${factor > 1 ? "above" : "below"} ${show(at)}: ${then}`;
-    },
-  );
+  const cost = COSTS[state.cost].of;
+  const found = margins(state, model, cost);
+  const lines = [];
+  for (const [index, { parameter, at, factor, becomes }] of found.entries()) {
+    const [name, show] = SHOW_PARAMETER[parameter];
+    const change = `${factor > 1 ? "above" : "below"} ${show(at)}: ${nameOrNone(becomes)}`;
+    // A change that does not last is followed by the next in the same direction.
+    const before = found[index - 1];
+    const isNext = before?.parameter === parameter && before.factor > 1 === factor > 1;
+    if (isNext) lines.push(`${lines.pop()}; ${change}`);
+    else lines.push(`${name} ${change}`);
+  }
+  for (const { need, becomes } of alternatives(state, model, cost)) {
+    lines.push(`${condition(need)}: ${nameOrNone(becomes)}`);
+  }
   const none = "Nothing, unless a value changes by more than a factor of 1,000";
   changes.replaceChildren(
     ...(lines.length ? lines : [none]).map((text) => element("li", {}, text)),
   );
+}
+
+/** In what `need` differs from the present workload. */
+function condition(need) {
+  if (need.headers !== state.headers) return `With ${HEADERS[need.headers]} headers`;
+  if (need.is_tls !== state.is_tls) return need.is_tls ? "With TLS" : "Without TLS";
+  return "Subscribers that also send messages often";
 }
 
 function showPrices() {

@@ -33,6 +33,10 @@ export const showSeconds = (value) =>
       ])(value);
 export const showPerSecond = (value) => `${significant(value)}/s`;
 
+/** Messages per second, or per hour if there are few. */
+export const showRate = (rate) =>
+  rate < 0.01 ? `${significant(rate * 3600)}/h` : `${significant(rate)}/s`;
+
 /** An amount of money: cents below a thousand. */
 export function showMoney(value, currency) {
   const digits = Math.abs(value) < 1000 ? 2 : 0;

@@ -2,17 +2,17 @@
 
 use crate::advise::{
     Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, Costs, Estimate,
-    Margin, Need, Origin, Parameter, is_two_way, simplicity,
+    Margin, Need, Origin, Parameter, SMALL_LOAD, is_two_way, simplicity,
 };
 use crate::scenario::Headers;
-use crate::units::{Unit, sentence_case, significant, thousands};
+use crate::units::{Unit, money, sentence_case, significant, thousands};
 use crate::variant::Transport;
 
 use super::document::{Block, Field, Row, Section, Table};
 use super::prose::list;
 
-/// CPU use, cores, below which CPU does not matter.
-const SMALL_LOAD: f64 = 0.05;
+/// Messages per second below which a rate is shown per hour.
+const RARE: f64 = 0.01;
 
 /// The advice for one need.
 pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
@@ -75,11 +75,18 @@ pub fn question(need: &Need) -> String {
         need.two_way.then_some("messages in both directions on one connection"),
     ];
     let conditions: Vec<&str> = conditions.into_iter().flatten().collect();
+    let topics = match (need.topics, need.subscribers) {
+        (1, 1) => "of one topic".to_owned(),
+        (1, _) => "all of one topic".to_owned(),
+        (topics, subscribers) if topics == subscribers => "each with its own topic".to_owned(),
+        (topics, subscribers) => {
+            format!("{} per topic", significant(f64::from(subscribers) / f64::from(topics)))
+        }
+    };
     format!(
-        "For {} subscribers ({} per topic) that each receive {} of {} B, at most {} old; round trip \
-         {}; {}.",
+        "For {} subscribers ({topics}) that each receive {} of {} B, at most {} old; round trip {}; \
+         {}.",
         thousands(need.subscribers.into()),
-        significant(f64::from(need.subscribers) / f64::from(need.topics)),
         messages_s(need.rate),
         thousands(need.message_bytes.into()),
         Unit::Seconds.show(need.staleness_s),
@@ -88,11 +95,12 @@ pub fn question(need: &Need) -> String {
     )
 }
 
-/// `1 message/s`, `2 messages/s`.
+/// `1 message/s`, `2 messages/s`, `2 messages/h`.
 fn messages_s(rate: f64) -> String {
+    let (rate, unit) = if rate < RARE { (rate * 3_600.0, "h") } else { (rate, "s") };
     let rate = significant(rate);
     let plural = if rate == "1" { "" } else { "s" };
-    format!("{rate} message{plural}/s")
+    format!("{rate} message{plural}/{unit}")
 }
 
 /// The recommended configuration of the transport.
@@ -118,9 +126,15 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
         return "No other transport is fast enough.".to_owned();
     }
     let (least, much) = match need.cost {
-        Cost::Cpu | Cost::Memory => ("least", "much"),
+        Cost::Cpu | Cost::Memory | Cost::Money => ("least", "much"),
         Cost::Bytes | Cost::Requests => ("fewest", "many"),
     };
+    if choice.close.len() == 1 && need.cost == Cost::Money {
+        let next = choice.lead.map_or(String::new(), |lead| {
+            format!("; the next is {} times as high", significant(lead))
+        });
+        return format!("{} has the lowest {cost}{next}.", sentence_case(name));
+    }
     if choice.close.len() == 1 {
         return match choice.lead {
             Some(lead) => format!(
@@ -160,9 +174,11 @@ fn load(advice: &Advice) -> Option<String> {
     let is_small = advice.need.cost == Cost::Cpu
         && able().all(|estimate| estimate.cpu_cores_busy < SMALL_LOAD);
     is_small.then(|| {
-        "Every transport that is fast enough uses less than 5 % of one core, so the cost hardly \
-         matters here: choose what is easiest to operate."
-            .to_owned()
+        format!(
+            "Every transport that is fast enough uses less than {} of one core, so CPU hardly matters \
+             here: compare the bills (`--prices`), and choose what is easiest to operate.",
+            Unit::Share.show(SMALL_LOAD)
+        )
     })
 }
 
@@ -200,6 +216,7 @@ fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
         }
         Cost::Requests => reason(Cost::Requests, Unit::PerSecond.show(own.requests_s)),
         Cost::Memory => reason(Cost::Memory, Unit::Bytes.show(own.memory_bytes)),
+        Cost::Money => reason(Cost::Money, money(own.monthly_bill.unwrap_or_default())),
     };
     let bytes = reason(Cost::Bytes, Unit::BytesPerSecond.show(bytes));
     let fan_out = (own.fan_out_s > advice.need.staleness_s / 10.0).then(|| {
@@ -273,28 +290,41 @@ pub fn changes(
     margins: &[Margin],
     alternatives: &[Alternative],
 ) -> Vec<String> {
-    let nothing = (margins.is_empty() && alternatives.is_empty())
-        .then(|| "Nothing, up to a factor of 1,000 in each value.".to_owned());
-    let subscribers =
-        "Number of subscribers: no change, since every cost is proportional to it.".to_owned();
+    if margins.is_empty() && alternatives.is_empty() {
+        return vec!["Nothing, up to a factor of 1,000 in each value.".to_owned()];
+    }
     let present = choice.as_ref().map(|choice| choice.transport);
-    let margins = margins.iter().map(|margin| of_margin(need, margin));
+    let of_subscribers = |margin: &Margin| margin.parameter == Parameter::Subscribers;
+    let subscribers = (!margins.iter().any(of_subscribers)).then(|| {
+        "Number of subscribers: no change up to 1,000 times as many or as few.".to_owned()
+    });
+    let is_same =
+        |a: &Margin, b: &Margin| a.parameter == b.parameter && (a.factor > 1.0) == (b.factor > 1.0);
+    let margins = margins.chunk_by(is_same).map(|chain| of_margins(need, chain));
     let alternatives =
         alternatives.iter().map(|alternative| of_alternative(need, present, alternative));
-    margins.chain(alternatives).chain(nothing).chain([subscribers]).collect()
+    margins.chain(alternatives).chain(subscribers).collect()
 }
 
-/// `Rate above 2 messages/s (now 1 message/s): short polling.`
-fn of_margin(need: &Need, margin: &Margin) -> String {
-    let direction = if margin.factor > 1.0 { "above" } else { "below" };
-    let (name, show): (&str, fn(f64) -> String) = match margin.parameter {
+/// The changes in one direction:
+/// `Rate above 2 messages/s (now 1 message/s): NDJSON; above 2.5 messages/s: short polling.`
+fn of_margins(need: &Need, chain: &[Margin]) -> String {
+    let parameter = chain[0].parameter;
+    let (name, show): (&str, fn(f64) -> String) = match parameter {
         Parameter::Rate => ("Rate", messages_s),
         Parameter::Staleness => ("Acceptable age", |value| Unit::Seconds.show(value)),
         Parameter::Rtt => ("Round trip", |value| Unit::Seconds.show(value)),
         Parameter::MessageBytes => ("Message text", |value| Unit::Bytes.show(value)),
+        Parameter::Subscribers => ("Subscribers", significant),
     };
-    let (at, now) = (show(margin.at), show(margin.parameter.of(need)));
-    format!("{name} {direction} {at} (now {now}): {}.", becomes(margin.becomes))
+    let now = show(parameter.of(need));
+    let change = |(index, margin): (usize, &Margin)| {
+        let direction = if margin.factor > 1.0 { "above" } else { "below" };
+        let now = if index == 0 { format!(" (now {now})") } else { String::new() };
+        format!("{direction} {}{now}: {}", show(margin.at), becomes(margin.becomes))
+    };
+    let changes: Vec<String> = chain.iter().enumerate().map(change).collect();
+    format!("{name} {}.", changes.join("; "))
 }
 
 fn of_alternative(need: &Need, present: Option<Transport>, other: &Alternative) -> String {
@@ -351,8 +381,9 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
         Unit::Share.show(BUSY_SHARE_MAX)
     ));
     lines.push(
-        "Memory: growth of the server's resident memory with idle subscribers. Kernel socket \
-         buffers are not included. Polling is assumed to keep its connections open."
+        "Memory: growth of the server's resident memory until all subscribers are connected and \
+         nothing has been published. Kernel memory is not included. Polling is assumed to keep its \
+         connections open."
             .to_owned(),
     );
     lines

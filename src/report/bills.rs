@@ -2,8 +2,9 @@
 //! lists.
 
 use crate::advise::prices::{Bill, Meter, Price, PriceList};
-use crate::advise::{Advice, Estimate, Need};
+use crate::advise::{Advice, Choice, Cost, Estimate, Need};
 use crate::units::{Unit, money, sentence_case};
+use crate::variant::Transport;
 
 use super::document::{Block, Field, Row, Section, Table};
 
@@ -43,7 +44,7 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
     );
     let recommended = advice.choice.as_ref().map(|choice| choice.transport);
     let own = |bill: &&Bill| Some(bill.transport) == recommended;
-    match (recommended, bills.iter().find(own)) {
+    let comparison = match (recommended, bills.iter().find(own)) {
         (Some(transport), _) if transport == cheapest.transport => first,
         (Some(transport), Some(own)) => {
             format!(
@@ -57,7 +58,22 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
             transport.label()
         ),
         (None, _) => first,
+    };
+    match by_bill(list, advice).filter(|transport| Some(*transport) != recommended) {
+        Some(other) => format!(
+            "{comparison} If the bill is what counts (`--cost money`), the recommendation is {}.",
+            other.label()
+        ),
+        None => comparison,
     }
+}
+
+/// The recommendation if the bill is the cost to minimise.
+fn by_bill(list: &PriceList, advice: &Advice) -> Option<Transport> {
+    let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
+    let candidates = able
+        .filter_map(|estimate| Some(estimate.candidate(list.bill(estimate, &advice.need)?.total)));
+    Some(Choice::among(Cost::Money, candidates.collect())?.transport)
 }
 
 /// The bill of each transport under each built-in list, with what dominates it.

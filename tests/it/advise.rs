@@ -1,8 +1,8 @@
 //! Advice: obvious recommendations, limits, and the values at which the recommendation changes.
 
-use poll_vs_push::advise::prices::{HOURS_PER_MONTH, Meter, PriceList};
+use poll_vs_push::advise::prices::{Meter, PriceList};
 use poll_vs_push::advise::{
-    Advice, BYTES_TOO_CLOSE, Basis, Cost, Costs, Need, Origin, advise, choose,
+    Advice, BYTES_TOO_CLOSE, Basis, Cost, Costs, Margin, Need, Origin, Parameter, advise, choose,
 };
 use poll_vs_push::scenario::Headers;
 use poll_vs_push::variant::Transport::{self, LongPolling, Ndjson, ShortPolling, Sse, WebSocket};
@@ -157,21 +157,92 @@ fn advise_with_reference(need: Need) -> Vec<Basis> {
     advise(&need, &costs).estimates.iter().map(|estimate| estimate.cpu_basis).collect()
 }
 
+fn is_whole(parameter: Parameter) -> bool {
+    matches!(parameter, Parameter::MessageBytes | Parameter::Subscribers)
+}
+
+/// Workloads of every kind, with every cost.
+fn needs() -> impl Strategy<Value = Need> {
+    let costs = [Cost::Cpu, Cost::Bytes, Cost::Requests, Cost::Memory, Cost::Money];
+    let workload = (0.0..6.0f64, 0.0..1.0f64, -3.0..2.0f64, -1.0..2.5f64, 1..2_000u32);
+    let flags = (any::<[bool; 4]>(), proptest::sample::select(costs.to_vec()));
+    (workload, flags).prop_map(|((subscribers, spread, rate, staleness, message_bytes), flags)| {
+        let ([is_browser, is_tls, browser_only, two_way], cost) = flags;
+        let rounded = |log: f64| 10f64.powf(log).round() as u32;
+        Need {
+            subscribers: rounded(subscribers),
+            topics: rounded(subscribers * spread),
+            rate: 10f64.powf(rate),
+            staleness_s: 10f64.powf(staleness),
+            message_bytes,
+            headers: if is_browser { Headers::Browser } else { Headers::Minimal },
+            is_tls,
+            browser_only,
+            two_way,
+            cost,
+            ..NEED
+        }
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn the_recommendation_changes_at_its_margins(
-        rate_log in -3.0..2.0f64,
-        staleness_log in -1.0..2.5f64,
+    fn the_recommendation_changes_at_its_margins(need in needs()) {
+        let costs = Costs { prices: Some(PriceList::built_in()[0].clone()), ..costs() };
+        let recommended = |need: &Need| choose(need, &costs).map(|choice| choice.transport);
+        let present = recommended(&need);
+        let advice = advise(&need, &costs);
+        let is_same = |a: &Margin, b: &Margin| {
+            a.parameter == b.parameter && (a.factor > 1.0) == (b.factor > 1.0)
+        };
+        for chain in advice.margins.chunk_by(is_same) {
+            let mut before = present;
+            for margin in chain {
+                let up = margin.factor > 1.0;
+                let moved = |nearer: f64| {
+                    let factor = if up { margin.factor * nearer } else { margin.factor / nearer };
+                    recommended(&margin.parameter.moved(&need, factor))
+                };
+                prop_assert!(margin.becomes != before, "{:?}", margin);
+                prop_assert_eq!(moved(1.0), margin.becomes, "at the value: {:?}", margin);
+                // Whole numbers move in steps, and bills too, because cores are whole.
+                let is_smooth = margin.at > 1_000.0 || !is_whole(margin.parameter);
+                if is_smooth && need.cost != Cost::Money {
+                    prop_assert_eq!(moved(1.001), margin.becomes, "just beyond: {:?}", margin);
+                    prop_assert_eq!(moved(0.97), before, "just before: {:?}", margin);
+                }
+                before = margin.becomes;
+            }
+            // Half of the way to the first, nothing has changed yet.
+            let half = chain[0].parameter.moved(&need, chain[0].factor.sqrt());
+            prop_assert!(recommended(&half) == present || need.cost == Cost::Money);
+        }
+        for other in &advice.alternatives {
+            prop_assert!(other.becomes != present && other.becomes == recommended(&other.need));
+        }
+    }
+
+    /// What no margin names does not change the recommendation.
+    #[test]
+    fn values_without_a_margin_do_not_change_the_recommendation(
+        need in needs(),
+        factor_log in -3.0..3.0f64,
     ) {
-        let need = Need { rate: 10f64.powf(rate_log), staleness_s: 10f64.powf(staleness_log), ..NEED };
-        let advice = advise(&need, &costs());
-        for margin in &advice.margins {
-            prop_assert!(margin.becomes != choice(need));
-            let moved = margin.parameter.moved(&need, margin.factor);
-            prop_assert_eq!(choice(moved), margin.becomes);
-            // Half of the way there, nothing has changed yet.
-            prop_assert_eq!(choice(margin.parameter.moved(&need, margin.factor.sqrt())), choice(need));
+        let costs = Costs { prices: Some(PriceList::built_in()[0].clone()), ..costs() };
+        let advice = advise(&need, &costs);
+        let factor = 10f64.powf(factor_log);
+        for parameter in Parameter::ALL {
+            let is_found = |margin: &Margin| {
+                margin.parameter == parameter && (margin.factor > 1.0) == (factor > 1.0)
+            };
+            let is_allowed = parameter.bounds().contains(&(parameter.of(&need) * factor));
+            if is_allowed && !advice.margins.iter().any(is_found) {
+                let moved = choose(&parameter.moved(&need, factor), &costs);
+                let present = advice.choice.as_ref().map(|choice| choice.transport);
+                let moved = moved.map(|choice| choice.transport);
+                prop_assert!(moved == present || need.cost == Cost::Money, "{:?}", parameter);
+            }
         }
     }
 
@@ -207,72 +278,128 @@ proptest! {
     }
 }
 
-/// 1,000 subscribers of one message every 10 s: 2,628,000 s in a month.
-///
-/// WebSocket on a gateway at 1.00 per million messages, counted for each 32,768 bytes, 0.25 per
-/// million connection minutes and 0.09 per GB:
-/// - messages: 1,000 x 0.1 x 2,628,000 = 262.8 million, of 40,067.1 bytes, so two each: 525.60
+/// 1,000 subscribers of one message every 10 s.
+const BILLED: Need = Need {
+    subscribers: 1_000,
+    topics: 1,
+    rate: 0.1,
+    rtt_s: 0.04,
+    poll_interval_s: Some(9.94),
+    staleness_s: 10.0,
+    ..NEED
+};
+
+/// Round sizes, so that a bill can be computed by hand: 100 and 150 bytes of headers, 45 around the
+/// messages of a response, 67 around each message.
+fn round_sizes() -> Costs {
+    let mut costs = costs();
+    for own in costs.transports.values_mut() {
+        own.sizes.request_head = 100.0;
+        own.sizes.response_head = 150.0;
+        own.sizes.envelope = 45.0;
+        own.sizes.message_object = 67.0;
+    }
+    costs
+}
+
+/// The items of a bill under a built-in list, as `(meter, amount)`, and its total.
+fn amounts(list: usize, transport: Transport, need: &Need) -> (Vec<(Meter, f64)>, f64) {
+    let advice = advise(need, &round_sizes());
+    let estimate = advice.estimate(transport).expect("its cost is known");
+    let bill = PriceList::built_in()[list].bill(estimate, need).expect("it is offered");
+    (bill.items.iter().map(|item| (item.meter, item.amount)).collect(), bill.total)
+}
+
+#[track_caller]
+fn assert_bill(bill: (Vec<(Meter, f64)>, f64), expected: &[(Meter, f64)]) {
+    let total: f64 = expected.iter().map(|(_, amount)| amount).sum();
+    assert!((bill.1 - total).abs() < 0.01, "{bill:?}");
+    assert_eq!(bill.0.len(), expected.len(), "{bill:?}");
+    for item in expected {
+        let is_same =
+            |(meter, amount): &(Meter, f64)| *meter == item.0 && (amount - item.1).abs() < 0.005;
+        assert!(bill.0.iter().any(is_same), "{item:?} is not in {bill:?}");
+    }
+}
+
+/// A month has 2,628,000 s or 43,800 min. WebSocket on a gateway at 1.00 per million messages,
+/// counted for each 32,768 bytes, 0.25 per million connection minutes and 0.09 per GB:
+/// - messages: 1,000 x 0.1 x 2,628,000 = 262.8 million of 40,067 bytes, so two each: 525.60
 /// - connection minutes: 1,000 x 43,800 = 43.8 million: 10.95
-/// - traffic: see the assertion, which takes the estimate's bytes: 0.09 for each GB.
+/// - traffic: 0.1 messages/s of 40,067 + 4 (frame header) + 28 x 52 (segments of 1,448 bytes), and
+///   0.04 pings/s of 2 + 52 with 52 for the acknowledgement of the pong: 4,156.94 B/s for each,
+///   10,924.438 GB for all: 983.20
 #[test]
 fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
-    let need = Need {
-        subscribers: 1_000,
-        topics: 1,
-        rate: 0.1,
-        message_bytes: 40_000,
-        cost: Cost::Bytes,
-        ..NEED
-    };
-    let advice = advise(&need, &Costs::reference());
-    let list = &PriceList::built_in()[2];
-    let estimate = advice.estimate(WebSocket).expect("known");
-    let bill = list.bill(estimate, &need).expect("it carries WebSockets");
-    let amount = |meter| bill.items.iter().find(|item| item.meter == meter).expect("billed").amount;
-    assert!((amount(Meter::Messages) - 525.60).abs() < 1e-6, "{bill:?}");
-    assert!((amount(Meter::ConnectionMinutes) - 10.95).abs() < 1e-6, "{bill:?}");
-    let gb = estimate.bytes_down_s * 2_628_000.0 / 1e9;
-    assert!((amount(Meter::GbOut) - 0.09 * gb).abs() < 1e-6, "{bill:?}");
-    assert!(gb > 262.8e6 * 40_067.1 / 1e9 / 1e3, "{gb}");
-    assert!((bill.total - bill.items.iter().map(|item| item.amount).sum::<f64>()).abs() < 1e-9);
-    assert_eq!(
-        bill.dominant,
-        Some(if 0.09 * gb > 525.60 { Meter::GbOut } else { Meter::Messages })
+    let need = Need { message_bytes: 40_000, cost: Cost::Bytes, ..BILLED };
+    assert_bill(
+        amounts(2, WebSocket, &need),
+        &[(Meter::Messages, 525.60), (Meter::ConnectionMinutes, 10.95), (Meter::GbOut, 983.20)],
     );
-    assert_eq!(
-        list.bill(advice.estimate(ShortPolling).expect("known"), &need),
-        None,
-        "not offered"
+    let advice = advise(&need, &round_sizes());
+    let poll = advice.estimate(ShortPolling).expect("known");
+    assert_eq!(PriceList::built_in()[2].bill(poll, &need), None, "not offered");
+}
+
+/// Short polling: a sleep of 9.94 s and a round trip of 40 ms make a period of 9.98 s.
+/// - requests: 1,000 x 2,628,000 / 9.98 = 263.327 million at 0.20: 52.67
+/// - traffic: 0.1002 responses/s of 150 + 45 + 52 bytes, 0.1 messages/s of 167 bytes, and a comma
+///   before all but the first message of a response, which 1 - exp(-0.998) = 63.14 % of the
+///   responses have: 0.0367/s. That is 41.486 B/s for each, 109.026 GB for all, at 0.09: 9.81
+/// - one core for 730 hours at 0.0408: 29.78
+/// - open at 20 µs for each request: 263.327 million x 20 µs / 60 = 87.8 minutes at 125.025 per
+///   million: 0.01
+#[test]
+fn bill_of_short_polling_equals_the_one_computed_by_hand() {
+    assert_bill(
+        amounts(0, ShortPolling, &BILLED),
+        &[(Meter::CoreHours, 29.784), (Meter::GbOut, 9.8123)],
+    );
+    assert_bill(
+        amounts(1, ShortPolling, &BILLED),
+        &[(Meter::Requests, 52.6653), (Meter::GbOut, 9.8123), (Meter::ConnectionMinutes, 0.0110)],
     );
 }
 
-/// Short polling on functions at 0.20 per million requests: a sleep of 9.94 s and a round trip of
-/// 40 ms make a period of 9.98 s, so 1,000 subscribers send 1,000 x 2,628,000 / 9.98 = 263,326,653
-/// requests a month: 52.67. On a machine: one core for 730 hours at 0.0408 is 29.78.
+/// SSE on functions is open all month: 43.8 million minutes at 125.025: 5,476.10. Traffic: 0.1
+/// messages/s of 167 + 24 (`data`, `id` and line ends) + 6 (chunk) + 52 bytes, and 0.04 heartbeats/s
+/// of 2 + 5 + 52: 27.26 B/s for each, 71.6393 GB for all, at 0.09: 6.45.
 #[test]
-fn bill_of_short_polling_equals_the_one_computed_by_hand() {
+fn bill_of_a_stream_on_functions_equals_the_one_computed_by_hand() {
+    assert_bill(
+        amounts(1, Sse, &BILLED),
+        &[(Meter::Requests, 0.0), (Meter::ConnectionMinutes, 5_476.095), (Meter::GbOut, 6.4475)],
+    );
+    // A pending long poll is charged while it waits, too.
+    let (items, _) = amounts(1, LongPolling, &BILLED);
+    let most = items.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("three items");
+    assert_eq!(most.0, Meter::ConnectionMinutes);
+}
+
+#[test]
+fn money_recommends_what_the_bill_supports() {
     let need = Need {
-        subscribers: 1_000,
+        subscribers: 20_000,
         topics: 1,
-        rate: 0.1,
-        rtt_s: 0.04,
-        poll_interval_s: Some(9.94),
-        staleness_s: 10.0,
+        rate: 1.0,
+        headers: Headers::Browser,
+        is_tls: true,
+        browser_only: true,
         ..NEED
     };
-    let advice = advise(&need, &Costs::reference());
-    let estimate = advice.estimate(ShortPolling).expect("known");
-    let lists = PriceList::built_in();
-    let bill = |index: usize| lists[index].bill(estimate, &need).expect("it carries polls");
-    let requests = bill(1).items[0];
-    assert_eq!(requests.meter, Meter::Requests);
-    assert!((requests.quantity - 263_326_653.3).abs() < 1.0, "{requests:?}");
-    assert!((requests.amount - 52.665).abs() < 0.001, "{requests:?}");
-    let cores = *bill(0).items.iter().find(|item| item.meter == Meter::CoreHours).expect("billed");
-    assert!((cores.amount - 0.0408 * HOURS_PER_MONTH).abs() < 1e-9 && estimate.cores == 1.0);
-    // Functions cost nothing between polls; a pending long poll is charged while it waits.
-    let long = lists[1].bill(advice.estimate(LongPolling).expect("known"), &need).expect("carried");
-    assert_eq!(long.dominant, Some(Meter::ConnectionMinutes), "{long:?}");
+    let costs = Costs { prices: PriceList::built_in().into_iter().next(), ..costs() };
+    let by_money = Need { cost: Cost::Money, ..need };
+    let advice = advise(&by_money, &costs);
+    let bill = |transport| advice.estimate(transport).and_then(|own| own.monthly_bill);
+    let lowest = advice.estimates.iter().filter_map(|own| own.monthly_bill);
+    let lowest = lowest.fold(f64::INFINITY, f64::min);
+    let chosen = advice.choice.as_ref().expect("push is fast enough").transport;
+    assert!(bill(chosen).expect("it has a bill") <= lowest * Cost::Money.too_close());
+    let gateway = Costs { prices: PriceList::built_in().pop(), ..costs.clone() };
+    let on_gateway = choose(&by_money, &gateway).expect("it carries WebSocket");
+    assert_eq!((on_gateway.transport, on_gateway.close.len()), (WebSocket, 1));
+    let without = Costs { prices: None, ..costs };
+    assert_eq!(choose(&by_money, &without), None, "there is no bill without prices");
 }
 
 #[test]

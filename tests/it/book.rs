@@ -310,6 +310,24 @@ async fn transcripts_in_the_book_are_what_trace_prints() {
 }
 
 #[test]
+fn the_glossary_is_sorted_and_has_only_terms_that_the_book_uses() {
+    let (glossary, others): (Vec<_>, Vec<_>) =
+        pages().into_iter().partition(|(path, _)| path.ends_with("glossary.md"));
+    let terms: Vec<_> =
+        glossary[0].1.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert!(terms.len() > 50, "{terms:?}");
+    assert!(terms.is_sorted_by_key(|term| term.to_lowercase()), "{terms:?}");
+    let reference = ["methodology", "scaling", "operations", "scenarios", "variants"]
+        .map(|name| read(format!("docs/{name}.md")));
+    let texts = others.into_iter().map(|(_, text)| text).chain(reference);
+    let text = texts.collect::<String>().to_lowercase().replace('\n', " ");
+    for term in terms {
+        let word = term.split(" (").next().expect("a term").to_lowercase();
+        assert!(text.contains(&word), "'{term}' is used on no other page");
+    }
+}
+
+#[test]
 fn the_summary_lists_every_page() {
     let summary = read("docs/SUMMARY.md");
     for folder in ["docs", "docs/course"] {

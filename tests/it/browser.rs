@@ -3,6 +3,7 @@
 mod appearance;
 mod classroom;
 mod driver;
+mod keyboard;
 mod lesson;
 mod model;
 mod report;

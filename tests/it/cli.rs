@@ -194,6 +194,65 @@ async fn out_of_range_flags_of_advise_and_predict_are_errors() {
     }
 }
 
+#[tokio::test]
+async fn advise_answers_extremes_and_refuses_what_lies_beyond() {
+    let workload = |changed: &[(&str, &str)]| -> Vec<String> {
+        let mut flags = vec![("--subscribers", "1000"), ("--rate", "1"), ("--staleness", "2s")];
+        for (flag, value) in changed {
+            flags.retain(|(other, _)| other != flag);
+            flags.push((flag, value));
+        }
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
+        std::iter::once("advise".to_owned()).chain(flags).collect()
+    };
+    let prices = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/prices/serverless.toml");
+    let accepted: [&[(&str, &str)]; 10] = [
+        &[("--subscribers", "1")],
+        &[("--subscribers", "4294967295"), ("--topics", "4294967295")],
+        &[("--rate", "0.000001"), ("--staleness", "1d")],
+        &[("--rate", "10000")],
+        &[("--rate", "2/h")],
+        &[("--staleness", "1us"), ("--rtt", "0s")],
+        &[("--staleness", "1us"), ("--rtt", "10s")],
+        &[("--message-bytes", "0")],
+        &[("--message-bytes", "1000000"), ("--interval", "1ns")],
+        &[("--rate", "10/d"), ("--prices", prices), ("--cost", "money")],
+    ];
+    for changed in accepted {
+        let arguments = workload(changed);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, out, error) = run(&arguments).await;
+        assert_eq!((code, error.as_str()), (0, ""), "{changed:?}");
+        let words = out.split(|c: char| !c.is_alphanumeric());
+        assert!(!words.into_iter().any(|word| ["NaN", "inf"].contains(&word)), "{out}");
+        assert!(out.starts_with("Recommendation: ") || out.starts_with("No transport"), "{out}");
+    }
+    let refused = [
+        ("--subscribers", "0", "must be at least 1"),
+        ("--subscribers", "4294967296", "is too large"),
+        ("--subscribers", "-1", "unexpected argument"),
+        ("--topics", "0", "must be at least 1 and at most"),
+        ("--topics", "1001", "must be at least 1 and at most"),
+        ("--rate", "0", "must be between 0.000001 and 10,000"),
+        ("--rate", "10001", "must be between 0.000001 and 10,000"),
+        ("--rate", "nan", "must be between 0.000001 and 10,000"),
+        ("--rate", "2/week", "such as 5/min, 2/h or 10/d"),
+        ("--staleness", "0s", "must be between 1us and 1d"),
+        ("--staleness", "86401s", "must be between 1us and 1d"),
+        ("--rtt", "10001ms", "must be between 0s and 10s"),
+        ("--interval", "0s", "must be above 0s"),
+        ("--message-bytes", "1000001", "must be between 0 and 1,000,000"),
+        ("--cost", "money", "requires a price list, given with --prices"),
+    ];
+    for (flag, value, message) in refused {
+        let arguments = workload(&[(flag, value)]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, _, error) = run(&arguments).await;
+        assert_eq!(code, 2, "{flag} {value}: {error}");
+        assert!(error.contains(message), "{flag} {value}: {error}");
+    }
+}
+
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
 async fn tls_flag_without_feature_is_an_error() {

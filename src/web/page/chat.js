@@ -5,7 +5,7 @@ import { byId, element, fromTemplate, reasonOf, showMs } from "./dom.js";
 import { publish, RACE_SENDER } from "./publisher.js";
 import { webSocket } from "./websocket.js";
 
-const NAMES = ["Ann", "Ben"];
+const NAMES = ["Alice", "Bob"];
 const SHOWN_MAX = 200;
 
 /** Connects the chat box with the board, to which the lanes add the messages they receive. */

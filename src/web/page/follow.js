@@ -39,7 +39,9 @@ export class Follow {
   }
 
   update(lane, entry) {
-    if (!entry) return;
+    const list = this.#node.querySelector(".follow-steps");
+    // Replacing a step that has the focus would lose it.
+    if (!entry || list.contains(document.activeElement)) return;
     const steps = stepsOf(lane, entry);
     const shown = `${lane.id} ${entry.key} ${steps.map(({ at }) => at).join()}`;
     if (shown === this.#shown) return;
@@ -47,7 +49,6 @@ export class Follow {
     const delay = entry.delays.get(lane.id);
     const end = delay === undefined ? "is on its way" : `took ${showMs(delay)}`;
     setText(this.#node.querySelector(".follow-title"), `Message ${entry.offset} ${end}.`);
-    const list = this.#node.querySelector(".follow-steps");
     list.replaceChildren(...steps.map((step) => this.#item(step, entry, list)));
   }
 

@@ -40,7 +40,6 @@ const scenes = [
   scene("race", ALL, [ONE], { rate: 1, roundTripMs: 100, pollIntervalMs: 1000 }),
 ];
 const breakIt = new BreakIt(scenes[4], settings);
-const race = scenes[5];
 connectControls();
 new RacePublisher(topic, settings, (text) => setText(byId("publisher-state"), text));
 

@@ -8,6 +8,7 @@ import { Follow } from "./follow.js";
 import { Lane } from "./lane.js";
 import { LaneView } from "./lane_view.js";
 import { publish } from "./publisher.js";
+import { shownMs } from "./timeline.js";
 
 /** How far back time can be dragged. */
 const BACK_MS = 20_000;
@@ -115,14 +116,15 @@ export class Scene {
     let grabbed = null;
     list.addEventListener("pointerdown", (event) => {
       if (event.target.tagName !== "CANVAS") return;
+      // A drag goes on outside of the canvas.
+      event.target.setPointerCapture(event.pointerId);
       grabbed = { x: event.clientX, at: this.#stoppedAt ?? now(), wasDragged: false };
     });
     list.addEventListener("pointermove", (event) => {
       if (!grabbed || Math.abs(event.clientX - grabbed.x) < 4) return;
       grabbed.wasDragged = true;
       const { width } = event.target.getBoundingClientRect();
-      const shownMs = Math.min(12_000, Math.max(4000, width * 11));
-      const dragged = ((grabbed.x - event.clientX) / width) * shownMs;
+      const dragged = ((grabbed.x - event.clientX) / width) * shownMs(width);
       const live = this.#stoppedAt === null ? now() : this.liveAt;
       const at = Math.max(live - BACK_MS, Math.min(grabbed.at + dragged, live));
       this.#stop(at, live);
@@ -142,7 +144,9 @@ export class Scene {
     this.#stop(Math.min(at + 200, live), live);
   }
 
+  /** Shows the time at `at`, and with it the message of that time; null: now, and the newest. */
   #stop(at, live = now()) {
+    this.#selected = at === null ? null : (this.#selected ?? this.#entry()?.key);
     this.#stoppedAt = at;
     this.liveAt = live;
     const freeze = this.#node.querySelector(".freeze");
@@ -163,7 +167,8 @@ export class Scene {
     const step = (by) => {
       const keys = [...this.board.entries.keys()];
       const key = keys[keys.indexOf(this.#entry()?.key) + by];
-      if (key) this.select(key);
+      // The newest is followed when it is replaced.
+      if (key) this.select(key === keys.at(-1) ? null : key);
     };
     this.#node.querySelector(".older").onclick = () => step(-1);
     this.#node.querySelector(".newer").onclick = () => step(1);
@@ -173,11 +178,10 @@ export class Scene {
     const state = element("span", { className: "note", role: "status" });
     const send = async () => {
       this.live();
-      this.select(null);
       try {
         for (let sent = 0; sent < count; sent++) {
           if (sent > 0) await sleep(APART_MS);
-          await publish(topic, { sender: "Ann", text: "hello" });
+          await publish(topic, { sender: "Alice", text: "hello" });
         }
         setText(state, "");
       } catch (error) {

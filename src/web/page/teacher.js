@@ -1,5 +1,6 @@
 // The teacher's page: the address for devices, settings for all of them, and their delays. The key
-// is in the address that the server printed, behind the `#`, so that it is not sent with it.
+// is in the address that the server printed, behind the `#`, so that it is not sent with it. The
+// page keeps it for the tab and removes it from the address: this page is projected.
 
 import { connectControls, settings } from "./controls.js";
 import { byId, element, isolated, reasonOf, setText, showMs } from "./dom.js";
@@ -13,7 +14,14 @@ const LABELS = {
   "websocket": "WebSocket",
   "sse": "Server-sent events",
 };
-const key = location.hash.slice(1);
+const KEY = "key of the class";
+if (location.hash.length > 1) {
+  sessionStorage.setItem(KEY, location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+}
+// The address of another class, opened in the same tab.
+addEventListener("hashchange", () => location.reload());
+const key = sessionStorage.getItem(KEY);
 if (!key) setText(byId("problem"), "Open the address of the teacher that the server printed: "
   + "without its key, settings cannot be changed.");
 

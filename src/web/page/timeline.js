@@ -13,6 +13,9 @@ const COLOURS = 8;
 /** A shorter wait is not drawn: it is the duration of a request. */
 const WAIT_MIN_MS = 25;
 
+/** How much time a timeline of this width shows, milliseconds. */
+export const shownMs = (width) => Math.min(12_000, Math.max(4000, width * 11));
+
 export class Timeline {
   #canvas;
   #pen;
@@ -44,9 +47,9 @@ export class Timeline {
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, width, height);
 
-    const shownMs = Math.min(12_000, Math.max(4000, width * 11));
-    const pixelsPerMs = (width - LEFT - RIGHT) / shownMs;
-    const from = isStill ? Math.floor(now / shownMs) * shownMs : now - shownMs;
+    const span = shownMs(width);
+    const pixelsPerMs = (width - LEFT - RIGHT) / span;
+    const from = isStill ? Math.floor(now / span) * span : now - span;
     const view = { now, from, width, x: (at) => LEFT + (at - from) * pixelsPerMs };
     this.#grid(view);
     this.#text("server", 2, TOP - 5, colour("soft"));

@@ -1,12 +1,14 @@
 // A run in progress. The run publishes its progress to a topic, and this page receives it over a
 // WebSocket, from the beginning of the run.
 
-import { sleep } from "./clock.js";
-import { byId, element, isolated, setText, showMs } from "./dom.js";
-import { subprotocols } from "./token.js";
+import { now, sleep } from "./clock.js";
+import { settings } from "./controls.js";
+import { byId, element, isolated, reasonOf, setText, showMs } from "./dom.js";
+import { subprotocols, withToken } from "./token.js";
 
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
+const REPORTS_TIMEOUT_MS = 10_000;
 
 /** Shows an event of the run, by its `what`. */
 const SHOW = {
@@ -47,7 +49,16 @@ const reportLink = (run) => element("a", { href: `/reports/${encodeURIComponent(
   element("bdi", {}, run));
 
 async function listRuns() {
-  const runs = await (await fetch("/reports")).json();
+  let runs;
+  try {
+    const signal = AbortSignal.timeout(REPORTS_TIMEOUT_MS);
+    const response = await fetch("/reports", { signal, headers: withToken() });
+    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+    runs = await response.json();
+  } catch (error) {
+    setText(byId("no-runs"), `The reports cannot be listed: ${reasonOf(error)}`);
+    return;
+  }
   const items = runs.map(({ name, files }) => {
     const others = files.filter((file) => file !== "report.html");
     const links = others.flatMap((file) =>
@@ -59,26 +70,50 @@ async function listRuns() {
   byId("no-runs").hidden = runs.length > 0;
 }
 
-/** Receives the topic until the connection is lost. */
+/** Receives the topic until the connection is closed, or misses two heartbeats. */
 function follow(cursor) {
-  const path = `/topics/${TOPIC}/ws?${new URLSearchParams(cursor)}`;
+  const { heartbeatMs } = settings;
+  const query = new URLSearchParams({ ...cursor, heartbeat: heartbeatMs / 1000 });
+  const path = `/topics/${TOPIC}/ws?${query}`;
   const socket = new WebSocket(new URL(path, location.href.replace("http", "ws")), subprotocols);
+  let heardAt = now();
+  socket.onopen = () => showLost(false);
   socket.onmessage = ({ data }) => {
+    heardAt = now();
     const message = JSON.parse(data);
     if (message.event === "reset") byId("cells").replaceChildren();
-    if (message.event) Object.assign(cursor, { epoch: message.epoch, after: message.cursor });
+    if (message.cursor !== undefined) {
+      Object.assign(cursor, { epoch: message.epoch, after: message.cursor });
+    }
     if (!message.text) return;
     cursor.after = message.offset;
     const said = JSON.parse(message.text);
     SHOW[said.what]?.(said);
   };
-  return new Promise((resolve) => (socket.onclose = resolve));
+  return new Promise((resolve) => {
+    const checking = setInterval(() => now() - heardAt > 2 * heartbeatMs && end(), heartbeatMs / 4);
+    const end = () => {
+      clearInterval(checking);
+      // The closing handshake of a silent server may never end, and nothing more is expected.
+      socket.onopen = socket.onmessage = null;
+      socket.close();
+      resolve();
+    };
+    socket.onclose = end;
+  });
+}
+
+/** Shows, below the progress, that the connection to a run is lost. */
+function showLost(isLost) {
+  const { hidden, value } = byId("progress");
+  const isRunning = !hidden && value < 1;
+  setText(byId("lost"), isLost && isRunning ? "The connection to the run is lost." : "");
 }
 
 listRuns();
 const cursor = { after: 0 };
 for (;;) {
   await follow(cursor);
-  if (!byId("progress").hidden) setText(byId("now"), "The connection to the run is lost.");
+  showLost(true);
   await sleep(AGAIN_MS * (0.5 + Math.random()));
 }

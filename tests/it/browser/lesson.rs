@@ -32,6 +32,45 @@ async fn a_guess_reveals_the_answer_and_a_message_can_be_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dragging_a_timeline_moves_the_time_back_and_the_message_is_kept() {
+    use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
+    let server = TestServer::start().await;
+    let Some(browser) = open(&server, "race").await else { return };
+    let has_message =
+        "return document.querySelector('#race .follow-title').textContent.startsWith('Message')";
+    browser.until(has_message).await;
+    let element = browser.find("#race-sse canvas").await;
+    let duration = Some(std::time::Duration::from_millis(50));
+    let move_by = |x: f64, y: f64| PointerAction::MoveBy { duration, x, y };
+    // The drag ends far above the lanes.
+    let drag = MouseActions::new("mouse".to_owned())
+        .then(PointerAction::MoveToElement { element, duration, x: 0.0, y: 0.0 })
+        .then(PointerAction::Down { button: MOUSE_BUTTON_LEFT })
+        .then(move_by(100.0, 0.0))
+        .then(move_by(100.0, -250.0))
+        .then(PointerAction::Up { button: MOUSE_BUTTON_LEFT })
+        .then(move_by(-200.0, 250.0));
+    soon(browser.client.perform_actions(drag)).await.expect("dragged");
+    // 200 pixels of about 1,000 which show 11 to 12 s.
+    let shown = browser.text("#race .when-shown").await;
+    let seconds: f64 = shown.strip_suffix(" s ago").and_then(|it| it.parse().ok()).expect(&shown);
+    assert!((1.5..4.0).contains(&seconds), "{shown}");
+    let message = browser.text("#race .follow-title").await;
+    // Messages go on arriving.
+    let messages = "return Number(document.querySelector('#race-sse .messages').textContent)";
+    let before = browser.run(messages).await.as_u64().expect("a number");
+    browser.until(&format!("{messages} > {}", before + 1)).await;
+    assert_eq!(browser.text("#race .follow-title").await, message);
+    assert_eq!(browser.text("#race .when-shown").await, shown, "the button was released");
+    browser.click("#race .freeze").await;
+    assert_eq!(browser.text("#race .when-shown").await, "now");
+    let is_newer = "return document.querySelector('#race .follow-title').textContent !== OLD";
+    browser.until(&is_newer.replace("OLD", &json!(message).to_string())).await;
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_race_publishes_by_itself_when_it_is_the_first_scene() {
     let server = TestServer::start().await;
     let Some(browser) = open(&server, "race").await else { return };

@@ -47,7 +47,7 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     // The bills of the table are those of the program.
     let estimate = &advise(&need, &Costs::reference()).estimates[0];
     let bill = PriceList::built_in()[0].bill(estimate, &need).expect("a machine carries all");
-    let cell = "return document.querySelector('#model tbody tr').cells[3].textContent";
+    let cell = "return document.querySelector('#model tbody tr').cells[3].firstChild.textContent";
     assert_eq!(browser.run(cell).await, format!("{} USD", money(bill.total)));
 
     // A link leads to the same workload; an invalid link leads to valid values.
