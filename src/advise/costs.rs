@@ -1,4 +1,4 @@
-//! What one request, message and subscriber cost the server, from a run or from the reference.
+//! The cost of one request, message and subscriber to the server, from a run or from the reference.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::theory::bytes::Sizes;
 use crate::validity::void_reasons;
 use crate::variant::{Transport, Waiting};
 
-/// What the transports cost on one machine.
+/// The costs of the transports on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Costs {
@@ -28,7 +28,7 @@ pub struct Costs {
     pub prices: Option<PriceList>,
 }
 
-/// What one transport costs.
+/// The costs of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransportCosts {
@@ -49,7 +49,7 @@ pub struct TransportCosts {
     pub sizes: Sizes,
 }
 
-/// Where the costs of a transport come from.
+/// The source of the costs of a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -117,7 +117,7 @@ fn cells(run: &Run, transport: Transport) -> impl Iterator<Item = &Cell> {
     })
 }
 
-/// What the server does for subscribers: responses, or messages pushed.
+/// The events that the server processes for subscribers: responses, or messages pushed.
 fn events(cell: &Cell) -> u64 {
     match cell.variant.transport.waiting() {
         Waiting::InClient | Waiting::PerRequest => cell.requests.answers,
@@ -170,7 +170,7 @@ impl TransportCosts {
     }
 }
 
-/// What the server did in a cell, and the CPU time it used.
+/// The events that the server processed in a cell, and the CPU time that it used.
 struct Sample {
     requests: f64,
     messages: f64,
@@ -182,7 +182,7 @@ impl Sample {
         let (requests, published) = (cell.requests.answers as f64, cell.published as f64);
         let messages = cell.deliveries.in_steady as f64;
         match cell.variant.transport.waiting() {
-            // A publication costs as much as a short poll, which is what is determined here.
+            // A publication is assumed to cost as much as a short poll, which is determined here.
             Waiting::InClient => {
                 Sample { requests: requests + published, messages, cpu_us: cpu_us(cell) }
             }

@@ -1,4 +1,5 @@
-//! The estimate of one transport for one need, and how well it is known.
+//! The estimate of one transport for one need, and its basis: measured, extrapolated, or the
+//! reference.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::variant::{Transport, Waiting};
 /// Planned utilisation of a core; the rest is reserved for bursts.
 pub const BUSY_SHARE_MAX: f64 = 0.7;
 
-/// What one transport would need.
+/// The estimated load and costs of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     pub transport: Transport,
@@ -135,8 +136,8 @@ impl Estimate {
             connections: need.subscribers,
             open_requests: match transport.waiting() {
                 Waiting::InClient => requests_s * costs.request_cpu_us / 1e6,
-                // Without a request at the server during each round trip. What is less than the
-                // error of this difference is none.
+                // There is no request at the server during each round trip. A difference below the
+                // rounding error counts as none.
                 Waiting::PerRequest => Some(subscribers - requests_s * need.rtt_s)
                     .filter(|open| *open > 1e-6 * subscribers)
                     .unwrap_or(0.0),
@@ -192,7 +193,7 @@ fn with_headers(transport: Transport, headers: Headers, sizes: Sizes) -> Sizes {
     Sizes { request_head: sizes.request_head + more, ..sizes }
 }
 
-/// What differs between transports, for one subscriber.
+/// The figures that differ between transports, for one subscriber.
 struct Characteristics {
     /// Messages sent to it, and heartbeats, per second.
     messages_s: f64,

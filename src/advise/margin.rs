@@ -8,7 +8,7 @@ use super::{Choice, Need};
 use crate::scenario::{Headers, RATES};
 use crate::variant::Transport;
 
-/// A value of a need that may turn out different.
+/// A value of a need whose actual value may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Parameter {
@@ -19,7 +19,7 @@ pub enum Parameter {
     Subscribers,
 }
 
-/// Where the recommendation changes if one value changes and the others stay.
+/// Where the recommendation changes if one value changes and the others stay the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Margin {
     pub parameter: Parameter,

@@ -103,7 +103,7 @@ fn messages_s(rate: f64) -> String {
     format!("{rate} message{plural}/{unit}")
 }
 
-/// How the transport is to be configured.
+/// The recommended configuration of the transport.
 fn parameters(estimate: &Estimate) -> String {
     match (estimate.poll_interval_s, estimate.hold_s) {
         (Some(interval_s), _) => {

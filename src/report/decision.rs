@@ -18,7 +18,8 @@ use super::figures::{self, Figure};
 use super::prose::{list, range};
 use super::{PointResults, Report, VariantResult};
 
-/// Share of the acceptable age by which measured latency may exceed it: the time of the machine.
+/// Share of the acceptable age by which measured latency may exceed it: the processing time of the
+/// machine.
 const OWN_TIME_SHARE: f64 = 0.05;
 
 /// A recommendation from the figures measured at one point.
@@ -135,7 +136,7 @@ impl Model {
         is_known.then_some(Model { need, costs, has_reference, recommended: None })
     }
 
-    /// Whose costs the model uses.
+    /// The source of the costs that the model uses.
     pub fn source(&self) -> &'static str {
         match self.has_reference {
             false => "this run's costs",
@@ -143,7 +144,7 @@ impl Model {
         }
     }
 
-    /// What each measured transport would take for `need`.
+    /// The estimate of each measured transport for `need`.
     pub fn estimates(&self, need: &Need) -> Vec<Estimate> {
         advise::estimates(need, &self.costs)
     }

@@ -1,5 +1,5 @@
-//! The accept loop. `warp::serve` sets no `TCP_NODELAY` and has neither timeouts nor limits, so it
-//! is not used.
+//! The accept loop. `warp::serve` is not used, because it does not set `TCP_NODELAY` and has
+//! neither timeouts nor limits.
 
 use std::future::Future;
 use std::io;
@@ -29,10 +29,10 @@ use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
-/// How long connections wait while the server has `--max-connections`, before they get 503.
+/// How long connections wait at the limit `--max-connections` before they get 503.
 const FULL_MAX: Duration = Duration::from_secs(5);
 
-/// Takes the port of `address`; port 0 takes any free one.
+/// Opens the port of `address`; port 0 is any free port.
 ///
 /// # Errors
 /// If it is in use, or the address is not one of this machine.
@@ -74,7 +74,7 @@ impl Listener {
     }
 }
 
-/// A stream with or without TLS, for the few connections that are turned away.
+/// A stream with or without TLS, for the few connections that are rejected.
 #[cfg(feature = "tls")]
 type BoxedStream = Box<dyn AnyStream>;
 #[cfg(feature = "tls")]
@@ -149,15 +149,15 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
     app.shut_down().await;
 }
 
-/// What the next connection gets.
+/// How the next connection is served.
 enum Place {
     Connection(OwnedSemaphorePermit),
-    /// An answer that says that there are `--max-connections`.
+    /// The response that names `--max-connections`.
     Refusal(OwnedSemaphorePermit),
 }
 
 impl Place {
-    /// A connection after all, if there is room for one by now.
+    /// A permit, if a connection has closed in the meantime.
     fn recheck(self, room: &Arc<Semaphore>) -> Place {
         match self {
             Place::Connection(_) => self,
@@ -166,8 +166,8 @@ impl Place {
     }
 }
 
-/// Waits for a place for the next connection. While there are `--max-connections`, further ones
-/// wait in the backlog of the kernel; once that has lasted for [`FULL_MAX`], they are answered.
+/// Waits for a permit for the next connection. At `--max-connections`, further connections wait in
+/// the backlog of the kernel; once that has lasted for [`FULL_MAX`], they are rejected.
 async fn place(
     room: &Arc<Semaphore>,
     full_since: &mut Option<Instant>,
