@@ -8,6 +8,7 @@ mod attacks_http2;
 mod attacks_many;
 mod book;
 mod browser;
+mod bystander;
 mod capacity;
 mod child;
 mod class;
