@@ -25,6 +25,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod flags;
+mod foreign_pages;
 mod frames;
 mod hostile;
 mod http;
@@ -57,6 +58,7 @@ mod relayed;
 #[cfg(target_os = "linux")]
 mod remote;
 mod scenarios;
+mod secrets;
 mod shares;
 mod socketio;
 mod sse;
