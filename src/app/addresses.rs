@@ -2,9 +2,11 @@
 //! second. The tables are bounded, however many addresses there are.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// Limits how many items of one kind, such as connections, one address has.
@@ -51,6 +53,65 @@ impl Drop for AddressPermit {
             if *count == 0 {
                 open.remove(&self.address);
             }
+        }
+    }
+}
+
+/// A value for each address, as long as it is in use.
+pub struct AddressMap<T> {
+    of_address: Mutex<HashMap<IpAddr, Weak<OfAddress<T>>>>,
+    new: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+/// The value of one address.
+#[derive(Debug)]
+pub struct OfAddress<T> {
+    value: T,
+    address: IpAddr,
+    map: Weak<AddressMap<T>>,
+}
+
+impl<T> AddressMap<T> {
+    /// Values that are made by `new`.
+    pub fn new(new: impl Fn() -> T + Send + Sync + 'static) -> Arc<AddressMap<T>> {
+        Arc::new(AddressMap { of_address: Mutex::default(), new: Box::new(new) })
+    }
+
+    /// The value of `address`.
+    pub fn of(self: &Arc<Self>, address: IpAddr) -> Arc<OfAddress<T>> {
+        let mut of_address = self.of_address.lock().expect("no panic under this lock");
+        let known = of_address.get(&address).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let map = Arc::downgrade(self);
+            let value = Arc::new(OfAddress { value: (self.new)(), address, map });
+            of_address.insert(address, Arc::downgrade(&value));
+            value
+        })
+    }
+}
+
+impl<T> fmt::Debug for AddressMap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.of_address.lock().expect("no panic under this lock").len();
+        f.debug_struct("AddressMap").field("addresses", &count).finish()
+    }
+}
+
+impl<T> Deref for OfAddress<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Drop for OfAddress<T> {
+    fn drop(&mut self) {
+        let Some(map) = self.map.upgrade() else { return };
+        let mut of_address = map.of_address.lock().expect("no panic under this lock");
+        // By now there may be a new one of the same address.
+        if of_address.get(&self.address).is_some_and(|it| it.strong_count() == 0) {
+            of_address.remove(&self.address);
         }
     }
 }
@@ -149,6 +210,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn addresses_without_a_user_are_forgotten() {
+        let map = AddressMap::new(|| 0);
+        let address = |number| IpAddr::from(Ipv4Addr::from_bits(number));
+        let (one, again) = (map.of(address(1)), map.of(address(1)));
+        assert!(Arc::ptr_eq(&one, &again));
+        drop(map.of(address(2)));
+        assert_eq!(map.of_address.lock().expect("no panic").len(), 1);
+        drop((one, again));
+        assert!(map.of_address.lock().expect("no panic").is_empty());
+    }
 
     fn address(number: u32) -> IpAddr {
         Ipv4Addr::from_bits(number).into()

@@ -66,8 +66,13 @@ impl Client {
     /// Checks the right to publish, and the rate.
     ///
     /// # Errors
-    /// If the token does not grant the right, or the address exceeds `--publish-rate`.
+    /// If clients may only read, the token does not grant the right, or the address exceeds
+    /// `--publish-rate`.
     pub fn authorize_publish(&self, app: &App, topic: &TopicName) -> Result<(), ApiError> {
+        if app.config.read_only {
+            let text = "clients can only read from this server";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+        }
         self.authorize(app, Right::Publish, topic)?;
         let limited = self.limited_address();
         if limited.is_some_and(|address| !app.publish_rates.allow(address, Instant::now())) {

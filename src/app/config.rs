@@ -55,6 +55,10 @@ pub struct ServerConfig {
     /// Messages that one client address may publish per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>)]
     pub publish_rate: u32,
+    /// Processor time that the connections of one client address may use before those of other
+    /// addresses get theirs
+    #[arg(long, value_name = "DURATION", default_value = "100us", value_parser = slice)]
+    pub address_slice: Duration,
     /// Apply the limits per address to loopback addresses too, which proxies and load tests use
     #[arg(long)]
     pub limit_loopback: bool,
@@ -181,6 +185,10 @@ pub struct ServerConfig {
     /// and publish
     #[arg(long, value_name = "FILE")]
     pub token_key: Option<PathBuf>,
+    /// Reject what clients publish: only the process itself publishes, as in the server of
+    /// `compare --watch`.
+    #[arg(skip)]
+    pub read_only: bool,
     /// Also serve the endpoints of conformance suites: a WebSocket echo (/echo), the test
     /// applications of Engine.IO (/engine.io) and Socket.IO (/socket.io)
     #[arg(long)]
@@ -252,6 +260,13 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     duration(text, TIMEOUT_MIN, 365 * DAY)
+}
+
+/// Less would be spent on little else than the change from one task to another.
+const SLICE_MIN: Duration = Duration::from_micros(10);
+
+fn slice(text: &str) -> Result<Duration, String> {
+    duration(text, SLICE_MIN, Duration::from_secs(3600))
 }
 
 /// Clients of Socket.IO wait for `--heartbeat` and `--ping-timeout` together, by a timer of

@@ -3,10 +3,11 @@
 //! counted for each connection, each address and the whole server, so that a client that makes the
 //! server queue anything meets a limit.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Weak};
+
+use super::addresses::{AddressMap, OfAddress};
 
 /// Bytes that a connection may have in one place without a charge, so that small requests and
 /// messages cost no counting.
@@ -52,52 +53,23 @@ pub struct ClientMemory {
     limits: ClientMemoryLimits,
     server: Level,
     /// Those of addresses with connections.
-    addresses: Mutex<HashMap<IpAddr, Weak<AddressLevel>>>,
-}
-
-/// The level of an address, as long as it has a connection.
-#[derive(Debug)]
-struct AddressLevel {
-    level: Level,
-    address: IpAddr,
-    memory: Weak<ClientMemory>,
-}
-
-impl Drop for AddressLevel {
-    fn drop(&mut self) {
-        let Some(memory) = self.memory.upgrade() else { return };
-        let mut addresses = memory.addresses.lock().expect("no panic under this lock");
-        // By now there may be a new one of the same address.
-        if addresses.get(&self.address).is_some_and(|it| it.strong_count() == 0) {
-            addresses.remove(&self.address);
-        }
-    }
+    addresses: Arc<AddressMap<Level>>,
 }
 
 impl ClientMemory {
     pub fn new(limits: ClientMemoryLimits) -> Arc<ClientMemory> {
         let server = Level::new(limits.server);
-        Arc::new(ClientMemory { limits, server, addresses: Mutex::default() })
+        let addresses = AddressMap::new(move || Level::new(limits.address));
+        Arc::new(ClientMemory { limits, server, addresses })
     }
 
     /// The account of a connection. `address` is `None` if the limit of one address does not apply.
     pub fn account(self: &Arc<Self>, address: Option<IpAddr>) -> Account {
         Account(Arc::new(Levels {
             connection: Level::new(self.limits.connection),
-            address: address.map(|address| self.level_of(address)),
+            address: address.map(|address| self.addresses.of(address)),
             memory: self.clone(),
         }))
-    }
-
-    fn level_of(self: &Arc<Self>, address: IpAddr) -> Arc<AddressLevel> {
-        let mut addresses = self.addresses.lock().expect("no panic under this lock");
-        let known = addresses.get(&address).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let level = Level::new(self.limits.address);
-            let level = Arc::new(AddressLevel { level, address, memory: Arc::downgrade(self) });
-            addresses.insert(address, Arc::downgrade(&level));
-            level
-        })
     }
 
     /// Bytes held for all clients now.
@@ -113,13 +85,13 @@ pub struct Account(Arc<Levels>);
 #[derive(Debug)]
 struct Levels {
     connection: Level,
-    address: Option<Arc<AddressLevel>>,
+    address: Option<Arc<OfAddress<Level>>>,
     memory: Arc<ClientMemory>,
 }
 
 impl Levels {
     fn all(&self) -> impl Iterator<Item = &Level> {
-        let address = self.address.iter().map(|address| &address.level);
+        let address = self.address.iter().map(|address| &***address);
         [&self.connection].into_iter().chain(address).chain([&self.memory.server])
     }
 
@@ -234,16 +206,5 @@ mod tests {
         assert_eq!((third.grow(50), memory.used()), (Ok(()), 160));
         drop((first, second, third));
         assert_eq!(memory.used(), 0);
-    }
-
-    #[test]
-    fn addresses_without_connections_are_forgotten() {
-        let memory = ClientMemory::new(LIMITS);
-        let one = memory.account(address(1));
-        let again = memory.account(address(1));
-        memory.account(address(2));
-        assert_eq!(memory.addresses.lock().expect("no panic").len(), 1);
-        drop((one, again));
-        assert!(memory.addresses.lock().expect("no panic").is_empty());
     }
 }

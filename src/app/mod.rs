@@ -19,8 +19,10 @@ pub mod response;
 mod subscription;
 pub mod token;
 mod when_woken;
+pub mod work_share;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::{Instant, Interval};
@@ -34,11 +36,12 @@ use crate::feed::{Feed, Topic, TopicError, TopicOwner};
 use crate::message::{NewMessage, Stored, TopicName};
 use crate::variant::Transport;
 use abort::Abort;
-use addresses::Rates;
+use addresses::{AddressMap, Rates};
 use class::Class;
 use memory::{ClientMemory, ClientMemoryLimits};
 use metrics::{Refusal, SubscriberGuard};
 use token::TokenKey;
+use work_share::{Share, WorkShare};
 
 pub use addresses::{AddressPermit, AddressShares, client_of};
 pub use client::{Client, Remote};
@@ -79,6 +82,8 @@ pub struct App {
     topics: Arc<AddressShares>,
     /// The memory that is held for clients.
     pub memory: Arc<ClientMemory>,
+    /// The processor time of each address.
+    work: Arc<AddressMap<WorkShare>>,
     /// The tasks of all connections, upgraded ones included.
     tasks: TaskTracker,
     /// Set after `--drain-timeout`: connections that are still open are dropped.
@@ -91,6 +96,7 @@ impl App {
     /// # Errors
     /// If the store cannot be opened.
     pub async fn new(config: ServerConfig, token_key: Option<TokenKey>) -> Result<App, StoreError> {
+        let slice = config.address_slice;
         Ok(App {
             feed: config.open_feed().await?,
             publish_rates: Rates::new(config.publish_rate),
@@ -102,6 +108,7 @@ impl App {
                 address: config.max_held_bytes_per_address,
                 server: config.max_held_bytes_total,
             }),
+            work: AddressMap::new(move || WorkShare::new(slice)),
             class: config.class.then(Class::new),
             restart: CancellationToken::new(),
             token_key,
@@ -126,9 +133,24 @@ impl App {
         self.token_key.is_none() && self.config.listen.ip().is_loopback()
     }
 
-    /// Runs the task of a connection until it ends, or until `--drain-timeout` has passed.
-    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.abort.run_until_set(connection));
+    /// Runs a task until it ends, or until `--drain-timeout` has passed, in the time of the address
+    /// for which the current task runs.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_in(work_share::current(), task);
+    }
+
+    /// Runs the task of a connection of `address`, as [`App::spawn`] does. `None` is an address
+    /// whose time is not limited.
+    pub fn spawn_for(
+        &self,
+        address: Option<IpAddr>,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn_in(address.map(|address| self.work.of(address)), connection);
+    }
+
+    fn spawn_in(&self, share: Option<Share>, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work_share::run_in(share, self.abort.run_until_set(task)));
     }
 
     /// Parses the name of a topic.

@@ -13,7 +13,7 @@ use super::output::{
     EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, parse_file, print, print_styled, usage,
 };
 use super::progress::ProgressLine;
-use super::target_url::TargetUrl;
+use super::target_url::{TargetUrl, without_secrets};
 use super::watch::Watch;
 use crate::client::Dialer;
 use crate::load::{LoadTest, Progress, ServerSource};
@@ -299,7 +299,8 @@ fn check_tls_variant(variant: Variant, _: &ServerSource) -> anyhow::Result<()> {
 
 /// A dialer for the server at `url`, whose certificate is verified with `ca`.
 pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
-    let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
+    let shown = without_secrets(url);
+    let wrong = |error: anyhow::Error| usage(format!("--target {shown}: {}", causes(&error)));
     let target = TargetUrl::parse(url).map_err(wrong)?;
     if !target.is_https && ca.is_some() {
         return Err(usage("--ca: requires an https:// target"));

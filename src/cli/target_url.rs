@@ -21,6 +21,21 @@ pub struct TargetUrl {
     base_path: String,
 }
 
+/// The URL for an error message: without what may be a secret, a user name with a password or a
+/// query.
+pub fn without_secrets(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let shown = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("...@{host}{path}"),
+        None => rest.to_owned(),
+    };
+    let separator = if plain.contains("://") { "://" } else { "" };
+    let more = if plain.len() < url.len() { "?..." } else { "" };
+    format!("{scheme}{separator}{shown}{more}")
+}
+
 impl TargetUrl {
     /// Parses `http://host:port/base/path`.
     ///
@@ -94,6 +109,21 @@ mod tests {
         assert_eq!((url.port, url.base_path.as_str()), (443, ""));
         let dialer = TargetUrl::parse("http://127.0.0.1/base").and_then(|url| url.dialer());
         assert_eq!(dialer.expect("an address").url(), "http://127.0.0.1:80/base");
+    }
+
+    #[test]
+    fn error_messages_contain_no_password_and_no_query() {
+        for (url, shown) in [
+            ("http://user:pw@host:1/base", "http://...@host:1/base"),
+            ("http://a@b:pw@host", "http://...@host"),
+            ("user:pw@host/x", "...@host/x"),
+            ("http://host/?token=secret", "http://host/?..."),
+            ("http://host#secret", "http://host?..."),
+            ("http://host/a@b", "http://host/a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown, "{url}");
+        }
     }
 
     #[test]

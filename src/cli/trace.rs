@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{print, print_styled, usage};
-use super::target_url::TargetUrl;
+use super::target_url::{TargetUrl, without_secrets};
 use crate::app::ServerConfig;
 use crate::client::Dialer;
 use crate::message::TopicName;
@@ -91,10 +91,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// The dialer of `--target`.
 fn dialer(url: &str) -> anyhow::Result<Dialer> {
-    let wrong = |error: anyhow::Error| usage(format!("--target {url}: {}", causes(&error)));
+    let shown = without_secrets(url);
+    let wrong = |error: anyhow::Error| usage(format!("--target {shown}: {}", causes(&error)));
     let parsed = TargetUrl::parse(url).map_err(wrong)?;
     if parsed.is_https {
-        return Err(usage(format!("--target {url}: the trace reads plain HTTP; use http://")));
+        return Err(usage(format!("--target {shown}: the trace reads plain HTTP; use http://")));
     }
     parsed.dialer().map_err(wrong)
 }

@@ -50,7 +50,8 @@ impl Watch {
     pub async fn start(listener: TcpListener, run: &Path) -> anyhow::Result<Watch> {
         let reports = run.parent().map(Path::to_path_buf);
         let listen = listener.local_addr()?;
-        let config = ServerConfig { listen, reports, ..ServerConfig::default() };
+        // Other processes of this machine must not be able to invent progress.
+        let config = ServerConfig { listen, reports, read_only: true, ..ServerConfig::default() };
         let server = Server::on(listener, config).await.context("cannot show the run")?;
         let address = server.local_addr()?;
         note(format!("follow the run on http://{address}/watch"));

@@ -130,9 +130,11 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     use serde::de::Error as _;
     let fields = BTreeMap::<String, String>::deserialize(deserializer)?;
     let field = |(name, value): (&String, &String)| {
-        let wrong = |_| D::Error::custom(format!("'{name}: {value}' cannot be a header"));
-        let name: HeaderName = name.parse().map_err(|_| wrong(()))?;
-        let value: HeaderValue = value.parse().map_err(|_| wrong(()))?;
+        // The value is not quoted: it may be a token.
+        let wrong = |what: &str| D::Error::custom(format!("{what} '{name}' cannot be a header's"));
+        let mut value: HeaderValue = value.parse().map_err(|_| wrong("the value of"))?;
+        value.set_sensitive(true);
+        let name: HeaderName = name.parse().map_err(|_| wrong("the name"))?;
         Ok((name, value))
     };
     fields.iter().map(field).collect()
@@ -144,7 +146,13 @@ impl Target {
     /// # Errors
     /// Names the line and the key, and states the valid values.
     pub fn from_toml(text: &str) -> Result<Target, ScenarioError> {
-        let target: Target = toml::from_str(text).map_err(ScenarioError::new)?;
+        // Without the line itself, which may contain a token.
+        let wrong = |error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+            ScenarioError::new(format!("line {line}: {}", error.message()))
+        };
+        let target: Target = toml::from_str(text).map_err(wrong)?;
         target.check().map_err(ScenarioError::new)?;
         Ok(target)
     }
@@ -314,7 +322,12 @@ mod tests {
         let bad_path = error(&format!("{LEAST}[sse]\npath = 'events'"));
         assert_eq!(bad_path, "sse.path: must begin with '/', 'events' does not");
         let bad_header = error(&format!("{LEAST}[sse]\npath = '/'\nheaders = {{ 'a b' = 'c' }}"));
-        assert!(bad_header.contains("'a b: c' cannot be a header"), "{bad_header}");
+        assert!(bad_header.contains("the name 'a b' cannot be a header's"), "{bad_header}");
+        let bad_value = format!("{LEAST}[sse]\npath = '/'\nheaders = {{ a = \"secret\\n\" }}");
+        let bad_value = error(&bad_value);
+        assert!(bad_value.contains("the value of 'a' cannot be a header's"), "{bad_value}");
+        let no_end = error(&format!("{LEAST}[sse]\nheaders = {{ a = 'secret }}"));
+        assert!(no_end.starts_with("line ") && !no_end.contains("secret"), "{no_end}");
         let bad_place = error(&format!("{LEAST}[long-polling]\npath = '/'\ncursor.to = 'cookie'"));
         assert!(bad_place.contains("`validators`, `query`, `last-event-id`"), "{bad_place}");
         let no_text = error("name = 'x'\n[publish]\npath = '/'\nbody = ''\n[sse]\npath = '/'");

@@ -19,7 +19,7 @@ use super::auth::authenticate;
 use super::connection::Protocols;
 use super::routes;
 use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
-use super::turned_away::{Exceeded, TurnedAway};
+use super::turned_away::{Accepted, Exceeded, TurnedAway};
 #[cfg(feature = "tls")]
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
@@ -27,6 +27,8 @@ use crate::app::{AddressShares, App, Remote, ServerConfig, client_of};
 
 /// Connections that the kernel completes before they are accepted: thousands may connect at once.
 const BACKLOG: i32 = 4096;
+/// Connections that are accepted before other tasks run.
+const ACCEPTED_AT_ONCE: usize = 4;
 /// Pause after a failed accept, for instance when file descriptors are exhausted.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 /// How long connections wait at the limit `--max-connections` before they get 503.
@@ -90,7 +92,13 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
     let turned_away = TurnedAway::new(app.clone(), protocols.clone());
     let mut full_since = None;
     let mut shutdown = pin!(shutdown);
+    let mut accepted = 0;
     loop {
+        accepted += 1;
+        if accepted % ACCEPTED_AT_ONCE == 0 {
+            // A flood of connections must not delay those that are open.
+            tokio::task::yield_now().await;
+        }
         let place = tokio::select! {
             place = place(&room, &mut full_since, &turned_away) => place,
             () = &mut shutdown => break,
@@ -102,17 +110,18 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
         let limited_address = is_limited.then(|| client_of(peer));
         let address_permit = limited_address.map(|address| connections.enter(address));
+        let client = Accepted { address: peer, limited_address };
         let stream = PeerStream::new(stream);
         let permit = match (place.recheck(&room), matches!(address_permit, Some(None))) {
             (Place::Connection(permit), false) => permit,
             (Place::Connection(_), true) => {
                 let exceeded = Exceeded::ConnectionsPerAddress;
-                turned_away.answer(listener.opening(stream), exceeded, peer, None);
+                turned_away.answer(listener.opening(stream), exceeded, client, None);
                 continue;
             }
             (Place::Refusal(place), _) => {
                 let exceeded = Exceeded::Connections;
-                turned_away.answer(listener.opening(stream), exceeded, peer, Some(place));
+                turned_away.answer(listener.opening(stream), exceeded, client, Some(place));
                 continue;
             }
         };
@@ -127,7 +136,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         let (protocols, host) = (protocols.clone(), app.clone());
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls.clone() {
-            app.spawn(async move {
+            app.spawn_for(limited_address, async move {
                 let limit = host.config.header_timeout;
                 let shaking = host.pauses.timeout(limit, tls.accept(stream));
                 let stream = match shaking.await {
@@ -143,7 +152,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             continue;
         }
         let io = TimeoutStream::new(stream, host, phase.clone(), remote, admission);
-        app.spawn(protocols.serve(io, service, phase, peer));
+        app.spawn_for(limited_address, protocols.serve(io, service, phase, peer));
     }
     drop(listener);
     app.shut_down().await;

@@ -64,6 +64,14 @@ impl Exceeded {
     }
 }
 
+/// The client of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepted {
+    pub address: IpAddr,
+    /// As [`Remote::limited_address`](crate::app::Remote).
+    pub limited_address: Option<IpAddr>,
+}
+
 /// Answers connections over a limit.
 #[derive(Debug)]
 pub(super) struct TurnedAway {
@@ -88,7 +96,7 @@ impl TurnedAway {
         &self,
         opening: impl Future<Output = Option<I>> + Send + 'static,
         exceeded: Exceeded,
-        peer: IpAddr,
+        peer: Accepted,
         place: Option<OwnedSemaphorePermit>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -106,11 +114,11 @@ impl TurnedAway {
             async move { Ok::<_, Infallible>(response) }
         });
         let protocols = self.protocols.clone();
-        self.app.spawn(async move {
+        self.app.spawn_for(peer.limited_address, async move {
             let _place = place;
             let answering = async {
                 if let Some(io) = opening.await {
-                    protocols.serve(io, service, ConnectionPhase::new(), peer).await;
+                    protocols.serve(io, service, ConnectionPhase::new(), peer.address).await;
                 }
             };
             let _ = timeout(ANSWER_TIMEOUT, answering).await;

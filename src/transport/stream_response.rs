@@ -18,6 +18,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use crate::app::response::to_response;
+use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{self, App, End, SubscribeRequest, Subscription};
 use crate::feed::SharedRead;
 use crate::message::{Cursor, Epoch, Event, Offset, ReadResult};
@@ -209,6 +210,7 @@ impl<F: Format> StreamWriter<F> {
         *self.lock() = Some(chunk);
         self.subscription.metrics().deliveries.inc_by(count);
         poll_fn(|_| if self.lock().is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
+        yield_if_slice_is_over().await;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::victim::{MIB, Victim, flood};
 #[tokio::test]
 async fn pings_whose_answers_are_not_read_take_little_memory() {
     for path in ["/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"] {
-        let victim = Victim::start(&[]).await;
+        let mut victim = Victim::start(&[]).await;
         let mut raw = Raw::connect_narrow(victim.address()).await;
         raw.upgrade(path).await;
         let pings = frame(0x89, &[b'p'; 125]).repeat(500);
@@ -24,7 +24,7 @@ async fn pings_whose_answers_are_not_read_take_little_memory() {
 #[tokio::test]
 async fn errors_that_are_not_read_take_little_memory() {
     for path in ["/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"] {
-        let victim = Victim::start(&[]).await;
+        let mut victim = Victim::start(&[]).await;
         let mut raw = Raw::connect_narrow(victim.address()).await;
         raw.upgrade(path).await;
         let bad = match path.starts_with("/socket.io") {
@@ -44,7 +44,8 @@ async fn errors_that_are_not_read_take_little_memory() {
 
 #[tokio::test]
 async fn messages_in_ever_new_topics_take_bounded_memory() {
-    let victim = Victim::start(&[]).await;
+    let flags = ["--max-topics-per-address", "2000", "--publish-rate", "1000000"];
+    let mut victim = Victim::start(&flags).await;
     let mut http = victim.http();
     let message = new_message(&"x".repeat(64_000));
     for number in 0..1_600 {
@@ -59,7 +60,7 @@ async fn messages_in_ever_new_topics_take_bounded_memory() {
 
 #[tokio::test]
 async fn requests_whose_responses_are_not_read_take_little_memory() {
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut http = victim.http();
     for _ in 0..16 {
         let message = new_message(&"x".repeat(64_000)).into();
@@ -80,7 +81,7 @@ async fn messages_that_never_end_take_the_memory_of_one_address() {
     for path in
         ["/topics/room/messages", "/topics/room/ws", "/socket.io/?EIO=4&transport=websocket"]
     {
-        let victim = Victim::start(&["--limit-loopback", "--body-timeout", "60s"]).await;
+        let mut victim = Victim::start(&["--body-timeout", "60s"]).await;
         let mut clients = Vec::new();
         for _ in 0..300 {
             let mut raw = Raw::connect(victim.address()).await;
@@ -104,7 +105,7 @@ async fn messages_that_never_end_take_the_memory_of_one_address() {
 /// Sessions that are never polled, each with a POST whose packets are all answered.
 #[tokio::test]
 async fn sessions_that_are_not_polled_take_the_memory_of_one_client() {
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut http = victim.http();
     let path = "/socket.io/?EIO=4&transport=polling";
     // Each is answered with an error text of the server, which is longer.
@@ -128,7 +129,7 @@ async fn sessions_that_are_not_polled_take_the_memory_of_one_client() {
 /// Parts of one byte must not keep the buffers that they arrive in.
 #[tokio::test]
 async fn bodies_in_chunks_of_one_byte_take_little_memory() {
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut http = victim.http();
     let mut clients = Vec::new();
     for _ in 0..10 {

@@ -17,7 +17,7 @@ const PRIORITY: u8 = 2;
 
 /// Sends `bytes` repeatedly on one connection from which it does not read.
 async fn withstands_flood(what: &str, bytes: &[u8]) {
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut raw = Raw::connect_narrow(victim.address()).await;
     raw.send(opening(0)).await;
     flood(&mut raw, bytes, 8 * MIB).await;
@@ -49,7 +49,7 @@ async fn headers_without_an_end_take_little_memory() {
         ("continuations", fields, continuation.repeat(10)),
         ("empty continuations", Vec::new(), frame(CONTINUATION, 0, 1, b"").repeat(1_000)),
     ] {
-        let victim = Victim::start(&[]).await;
+        let mut victim = Victim::start(&[]).await;
         let mut raw = Raw::connect_narrow(victim.address()).await;
         raw.send(opening(0)).await;
         raw.send_all_it_takes(&frame(HEADERS, END_STREAM, 1, &fields)).await;
@@ -62,7 +62,7 @@ async fn headers_without_an_end_take_little_memory() {
 
 /// Requests `make` on streams 1, 3, 5 ... of one connection.
 async fn withstands_requests(what: &str, count: u32, make: impl Fn(u32) -> Vec<u8>) {
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut raw = Raw::connect_narrow(victim.address()).await;
     raw.send(opening(0)).await;
     for first in (0..count).step_by(100) {
@@ -103,7 +103,7 @@ async fn rejected_or_cancelled_requests_take_little_memory() {
 async fn body_of_single_bytes_that_is_not_read_takes_little_memory() {
     let poll = request_fields(false, "/topics/room/long-poll?after=0");
     let request = frame(HEADERS, END_HEADERS, 1, &poll);
-    let victim = Victim::start(&[]).await;
+    let mut victim = Victim::start(&[]).await;
     let mut raw = Raw::connect(victim.address()).await;
     raw.send([opening(65_535), request].concat()).await;
     flood(&mut raw, &frame(DATA, 0, 1, b"x").repeat(1_000), 650_000).await;
@@ -114,7 +114,7 @@ async fn body_of_single_bytes_that_is_not_read_takes_little_memory() {
 
 #[tokio::test]
 async fn bodies_that_do_not_end_take_little_memory() {
-    let victim = Victim::start(&["--body-timeout", "60s"]).await;
+    let mut victim = Victim::start(&["--body-timeout", "60s"]).await;
     let mut raw = Raw::connect(victim.address()).await;
     raw.send(opening(65_535)).await;
     let streams = || (0..128).map(|number| 2 * number + 1);
@@ -145,7 +145,7 @@ async fn bodies_that_do_not_end_take_little_memory() {
 async fn streams_without_a_window_are_reset_and_take_little_memory() {
     const CONNECTIONS: usize = 4;
     const STREAMS: u32 = 128;
-    let victim = Victim::start(&["--send-timeout", "2s", "--limit-loopback"]).await;
+    let mut victim = Victim::start(&["--send-timeout", "2s"]).await;
     let mut http = victim.http();
     for _ in 0..16 {
         let message = new_message(&"x".repeat(64_000)).into();

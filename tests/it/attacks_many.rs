@@ -1,8 +1,11 @@
 //! Attacks on the server's memory by many connections of one address, and by many addresses. The
 //! bounds are those that docs/operations.md computes from the flags.
 
+use std::time::{Duration, Instant};
+
 use hyper::Method;
 use poll_vs_push::app::{MemoryBudget, ServerConfig};
+use tokio::task::JoinSet;
 
 use crate::support::http2::{get, opening};
 use crate::support::{Raw, Scrape, frame, new_message, soon};
@@ -26,7 +29,7 @@ async fn publish(victim: &Victim, topic: &str, message: String) {
 /// buffer.
 #[tokio::test]
 async fn subscribers_that_do_not_read_take_the_memory_of_one_address() {
-    let victim = Victim::start(&["--limit-loopback", "--send-timeout", "60s"]).await;
+    let mut victim = Victim::start(&["--send-timeout", "60s"]).await;
     let mut clients = Vec::new();
     for _ in 0..60 {
         publish(&victim, "large", large_message()).await;
@@ -50,7 +53,7 @@ async fn subscribers_that_do_not_read_take_the_memory_of_one_address() {
 /// Connections of HTTP/2 whose long polls and responses are not read.
 #[tokio::test]
 async fn connections_of_http2_take_the_memory_of_one_address() {
-    let victim = Victim::start(&["--limit-loopback"]).await;
+    let mut victim = Victim::start(&[]).await;
     publish(&victim, "large", large_message()).await;
     let mut clients = Vec::new();
     for _ in 0..100 {
@@ -92,8 +95,8 @@ async fn many_addresses_take_no_more_than_the_budget_of_the_server() {
     let flags: Vec<String> =
         flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]).collect();
     let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    flags.extend(["--limit-loopback", "--body-timeout", "60s"]);
-    let victim = Victim::start(&flags).await;
+    flags.extend(["--body-timeout", "60s"]);
+    let mut victim = Victim::start(&flags).await;
     let mut clients = Vec::new();
     for host in 0..ADDRESSES {
         for number in 0..CONNECTIONS {
@@ -109,7 +112,7 @@ async fn many_addresses_take_no_more_than_the_budget_of_the_server() {
             clients.push(raw);
         }
     }
-    let grown = victim.grown().await;
+    let grown = victim.grown("many addresses").await;
     let bound = MemoryBudget::of(&config).server;
     println!("many addresses: resident memory grew by {grown} of {bound} bytes");
     assert!((12 * MIB..=bound).contains(&grown), "{grown} bytes, not at most {bound}");
@@ -121,7 +124,7 @@ async fn many_addresses_take_no_more_than_the_budget_of_the_server() {
 #[tokio::test]
 async fn announced_attachments_take_little_memory() {
     for flags in [&[][..], &["--echo"]] {
-        let victim = Victim::start(flags).await;
+        let mut victim = Victim::start(flags).await;
         let mut clients = Vec::new();
         for _ in 0..10 {
             let mut raw = Raw::connect(victim.address()).await;
@@ -165,4 +168,36 @@ async fn backlog_on_disk_is_replayed_to_every_stream() {
 async fn cpu_s(victim: &Victim) -> f64 {
     let metrics = soon(victim.http().get("/metrics")).await.expect("an answer");
     Scrape::parse(std::str::from_utf8(&metrics).expect("text")).get("process_cpu_seconds_total")
+}
+
+/// One address sends requests on many connections as fast as they are answered.
+#[tokio::test]
+async fn requests_without_a_pause_leave_time_to_others() {
+    const CONNECTIONS: usize = 16;
+    const AT_ONCE: usize = 50;
+    let mut victim = Victim::start(&[]).await;
+    let ends_at = Instant::now() + Duration::from_secs(2);
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut raw = Raw::connect_from(ATTACKER, victim.address()).await;
+        clients.spawn(async move {
+            raw.get("/healthz", "").await;
+            let response_bytes = raw.read_at_least(1).await;
+            let requests = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(AT_ONCE);
+            let mut count = 0;
+            while Instant::now() < ends_at {
+                raw.send(&requests).await;
+                count += AT_ONCE;
+                raw.read_at_least(AT_ONCE * response_bytes).await;
+            }
+            count
+        });
+    }
+    let mut count = 0;
+    while let Some(ended) = clients.join_next().await {
+        count += ended.expect("all are answered");
+    }
+    println!("{count} requests");
+    victim.withstands("requests without a pause").await;
+    victim.recovers("requests without a pause").await;
 }

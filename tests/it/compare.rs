@@ -14,6 +14,7 @@ use poll_vs_push::transport::SubscribeOptions;
 use poll_vs_push::variant::Transport;
 
 use super::child::ChildServer;
+use super::foreign_pages::invented_progress_is_refused;
 use super::support::{Reader, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_poll-vs-push");
@@ -452,6 +453,7 @@ async fn watch_shows_progress_and_then_the_report() {
 
     let topic = "compare".parse().expect("a good name");
     let mut http = HttpConnection::new(Dialer::new(address));
+    invented_progress_is_refused(address).await;
     let first = soon(http.get("/topics/compare/poll")).await.expect("an answer");
     let batch: Batch = serde_json::from_slice(&first).expect("a batch");
     let cursor = Some(Cursor { epoch: batch.epoch, offset: 0 });

@@ -1,6 +1,7 @@
 //! The load test against misbehaving servers: each fails soon with a one-line error.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::{options, soon};
 
 /// The response of a server to a request for a path.
-type Responder = fn(&str) -> FakeResponse;
+pub type Responder = fn(&str) -> FakeResponse;
 
-enum FakeResponse {
+pub enum FakeResponse {
     Whole(String),
-    /// These bytes, and then the others again and again.
+    /// These bytes, and then the others again and again; nothing more if there are none.
     Endless(String, Vec<u8>),
     /// An upgrade to a WebSocket; then these bytes, and the others again and again.
     Upgraded(Vec<u8>, Vec<u8>),
@@ -29,7 +30,7 @@ enum FakeResponse {
     Silence,
 }
 
-fn ok(body: &str) -> FakeResponse {
+pub fn ok(body: &str) -> FakeResponse {
     let length = body.len();
     FakeResponse::Whole(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
 }
@@ -46,7 +47,7 @@ fn endless(first: &str, more: &str) -> FakeResponse {
     FakeResponse::Endless(format!("{head}{first}"), chunk(more).into_bytes())
 }
 
-fn metrics(cpu: &str) -> FakeResponse {
+pub fn metrics(cpu: &str) -> FakeResponse {
     let of = |transport: Transport| {
         format!("poll_vs_push_requests_total{{transport=\"{transport}\"}} 0\n")
     };
@@ -56,13 +57,13 @@ fn metrics(cpu: &str) -> FakeResponse {
     ok(&format!("process_cpu_seconds_total {cpu}\n{memory}{connections}{requests}"))
 }
 
-fn healthy() -> FakeResponse {
+pub fn healthy() -> FakeResponse {
     ok(r#"{"server":"poll-vs-push/0.1.0"}"#)
 }
 
 /// A server that passes the checks before the run, and responds with `other` to subscribers and
 /// publications.
-fn after_the_checks(path: &str, other: FakeResponse) -> FakeResponse {
+pub fn after_the_checks(path: &str, other: FakeResponse) -> FakeResponse {
     match path {
         "/base/healthz" => healthy(),
         "/base/metrics" => metrics("1"),
@@ -70,7 +71,7 @@ fn after_the_checks(path: &str, other: FakeResponse) -> FakeResponse {
     }
 }
 
-async fn serve(answers: Responder) -> (SocketAddr, AbortOnDropHandle<()>) {
+pub async fn serve(answers: Responder) -> (SocketAddr, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it has one");
     let serving = tokio::spawn(async move {
@@ -115,10 +116,22 @@ async fn answer(mut stream: TcpStream, answers: Responder) -> std::io::Result<()
             }
         };
         stream.write_all(&first).await?;
+        if more.is_empty() {
+            return std::future::pending().await;
+        }
         loop {
             stream.write_all(&more).await?;
         }
     }
+}
+
+/// The arguments of a small run against the server below `/base` of `address`.
+pub fn small_run(command: &mut Command, transport: &str, address: SocketAddr, output: &Path) {
+    command.args(["compare", "--no-calibration", "--transports", transport]);
+    command.args(["--subscribers", "2", "--topics", "1", "--repeats", "1", "--idle", "0s"]);
+    command.args(["--rate", "5", "--poll-interval", "200ms", "--rtt", "10ms"]);
+    command.args(["--warm-up", "100ms", "--duration", "1s"]);
+    command.args(["--target", &format!("http://{address}/base/"), "--output"]).arg(output);
 }
 
 /// Exit code and standard error of a small run against such a server, below `/base`.
@@ -126,12 +139,8 @@ async fn measure(answers: Responder, transport: &str) -> (Option<i32>, String) {
     let (address, _serving) = serve(answers).await;
     let directory = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
-    command.args(["compare", "--no-calibration", "--transports", transport]);
-    command.args(["--subscribers", "2", "--topics", "1", "--repeats", "1", "--idle", "0s"]);
-    command.args(["--rate", "5", "--poll-interval", "200ms", "--rtt", "10ms"]);
-    command.args(["--warm-up", "100ms", "--duration", "1s"]);
-    command.args(["--target", &format!("http://{address}/base/"), "--output"]);
-    command.arg(directory.path()).stdin(Stdio::null()).kill_on_drop(true);
+    small_run(&mut command, transport, address, directory.path());
+    command.stdin(Stdio::null()).kill_on_drop(true);
     let output = soon(command.output()).await.expect("it runs");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -176,12 +185,12 @@ async fn misbehaving_server_is_a_one_line_error() {
     }
 }
 
-const SUBSCRIBED: &str = r#"{"event":"subscribed","epoch":"00000001","cursor":0}"#;
+pub const SUBSCRIBED: &str = r#"{"event":"subscribed","epoch":"00000001","cursor":0}"#;
 const UNKNOWN_MESSAGE: &str =
     r#"{"offset":1,"published_at":1,"sender":"A","text":"never published"}"#;
 
 /// A frame of a server with that first byte.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = payload.len() as u16;
     let header = match length {
         ..126 => vec![first, length as u8],
@@ -190,7 +199,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&header, payload].concat()
 }
 
-const TEXT: u8 = 0x81;
+pub const TEXT: u8 = 0x81;
 const UNFINISHED_TEXT: u8 = 0x01;
 const CONTINUATION: u8 = 0x00;
 

@@ -4,16 +4,19 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use poll_vs_push::client::{Dialer, HttpConnection};
+use rustix::param::clock_ticks_per_second;
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::timeout;
 
-use crate::child::ChildServer;
+use crate::bystander::{Bystander, KINDS};
+use crate::child::{ChildServer, PROGRAM};
 use crate::support::{Raw, eventually, new_message, soon};
 
 pub const MIB: usize = 1 << 20;
@@ -26,101 +29,92 @@ const LOG_BYTES: u64 = 1 << 20;
 /// How long an attacker continues while the server does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Time between two exchanges of the bystander.
-const BYSTANDER_PAUSE: Duration = Duration::from_millis(2);
-/// Exchanges of the bystander before the attack.
-const BYSTANDER_EXCHANGES: usize = 100;
-/// The last number of the bystander's address, 127.0.0.200.
-const BYSTANDER: u8 = 200;
+/// Measurements of the bystander before the attack, of each kind: enough for a percentile when they
+/// are compared, few otherwise.
+const MEASURED_BEFORE: usize = 400;
+const COUNTED_BEFORE: usize = 50;
+/// The environment variable with a program to attack instead of the one that was built with the
+/// tests. It then runs on the first processor alone, attackers and bystander run on the second,
+/// and attackers run when the bystander does not, so that response times can be compared.
+const PROGRAM_VARIABLE: &str = "ATTACKED_PROGRAM";
+/// Further flags of the attacked server, separated by spaces.
+const FLAGS_VARIABLE: &str = "ATTACKED_FLAGS";
 
-/// A client that publishes and polls all the time, in a thread of its own: the attacker must not
-/// delay it in this process.
-struct Bystander {
-    is_stopped: Arc<AtomicBool>,
-    /// Of each exchange.
-    times: Arc<Mutex<Vec<Duration>>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Of the attackers' thread. New threads and processes inherit it.
+const ATTACKER_NICENESS: i32 = 19;
 
-impl Bystander {
-    fn start(address: SocketAddr) -> Bystander {
-        let (is_stopped, times) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let (stop, record): (_, Arc<Mutex<Vec<_>>>) = (is_stopped.clone(), Arc::clone(&times));
-        let thread = std::thread::spawn(move || {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            runtime.enable_all().build().expect("a runtime").block_on(async {
-                let mut raw = Raw::connect_from(BYSTANDER, address).await;
-                let body = new_message("hi");
-                let head = "POST /topics/bystander/messages HTTP/1.1\r\nhost: localhost\r\n";
-                let post = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-                while !stop.load(Relaxed) {
-                    let began = Instant::now();
-                    raw.send(&post).await;
-                    assert_eq!(raw.answer().await.status, 201);
-                    raw.get("/topics/bystander/poll", "").await;
-                    assert_eq!(raw.answer().await.status, 200);
-                    record.lock().expect("no panic").push(began.elapsed());
-                    tokio::time::sleep(BYSTANDER_PAUSE).await;
-                }
-            });
-        });
-        Bystander { is_stopped, times, thread: Some(thread) }
-    }
-
-    fn is_served(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// The 99th percentile since the last call, milliseconds.
-    fn take_p99_ms(&self) -> f64 {
-        let mut times = std::mem::take(&mut *self.times.lock().expect("no panic"));
-        times.sort();
-        let index = (times.len() * 99 / 100).min(times.len().saturating_sub(1));
-        times.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-    }
-}
-
-impl Drop for Bystander {
-    fn drop(&mut self) {
-        self.is_stopped.store(true, Relaxed);
-        // A panic was reported by its own thread.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
+/// Lets this thread run on the second processor alone, with normal priority.
+fn run_on_second_processor() {
+    let mut second = CpuSet::new();
+    second.set(1);
+    sched_setaffinity(None, &second).expect("there are two processors");
+    setpriority_process(None, 0).expect("root may raise the priority again");
 }
 
 pub struct Victim {
     /// First, so that it ends before its server.
     bystander: Bystander,
-    p99_ms_before: f64,
+    p99_ms_before: [f64; KINDS.len()],
+    began: Began,
     server: ChildServer,
     directory: tempfile::TempDir,
     resident_before: usize,
     descriptors_before: usize,
 }
 
+/// The beginning of an attack.
+struct Began {
+    at: Instant,
+    server_cpu_s: f64,
+    attacker_cpu_s: f64,
+}
+
+impl Began {
+    fn now(server_cpu_s: f64) -> Began {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        let attacker_cpu_s = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
+        Began { at: Instant::now(), server_cpu_s, attacker_cpu_s }
+    }
+}
+
 impl Victim {
+    /// Starts a server to which loopback addresses are as those of a network.
     pub async fn start(arguments: &[&str]) -> Victim {
         let directory = tempfile::tempdir().expect("a directory");
         let log = File::create(directory.path().join("log")).expect("a file");
-        let server = ChildServer::start_with_log(arguments, None, log);
+        let program = std::env::var(PROGRAM_VARIABLE).ok();
+        let mut command = Command::new(program.as_deref().map_or(PROGRAM, |_| "taskset"));
+        if let Some(program) = &program {
+            command.args(["--cpu-list", "0", program]);
+        }
+        command.args(["serve", "--listen", "127.0.0.1:0", "--limit-loopback"]).args(arguments);
+        let flags = std::env::var(FLAGS_VARIABLE).unwrap_or_default();
+        command.args(flags.split_whitespace());
+        command.env_remove("RUST_LOG").stderr(log);
+        if program.is_some() {
+            run_on_second_processor();
+        }
+        let server = ChildServer::spawn_as_it_is(command);
         let bystander = Bystander::start(server.address);
+        if program.is_some() {
+            setpriority_process(None, ATTACKER_NICENESS).expect("a lower priority");
+        }
         let mut victim = Victim {
             bystander,
-            p99_ms_before: 0.0,
+            p99_ms_before: [0.0; KINDS.len()],
+            began: Began::now(0.0),
             server,
             directory,
             resident_before: 0,
             descriptors_before: 0,
         };
         victim.serves_others().await;
-        let is_measured = || {
-            let times = victim.bystander.times.lock().expect("no panic");
-            times.len() >= BYSTANDER_EXCHANGES
-        };
-        eventually("the bystander is served", is_measured).await;
+        let enough = if program.is_some() { MEASURED_BEFORE } else { COUNTED_BEFORE };
+        eventually("the bystander is served", || victim.bystander.count() >= enough).await;
         victim.p99_ms_before = victim.bystander.take_p99_ms();
         victim.resident_before = victim.resident();
         victim.descriptors_before = victim.descriptors();
+        victim.began = Began::now(victim.server_cpu_s());
         victim
     }
 
@@ -174,26 +168,55 @@ impl Victim {
     }
 
     /// Checks what the process holds while one attacker is connected.
-    pub async fn withstands(&self, what: &str) {
+    pub async fn withstands(&mut self, what: &str) {
         self.withstands_within(what, ONE_CLIENT_BYTES).await;
     }
 
     /// Checks what the process holds while many attackers of one address are connected.
-    pub async fn withstands_address(&self, what: &str) {
+    pub async fn withstands_address(&mut self, what: &str) {
         self.withstands_within(what, ONE_ADDRESS_BYTES).await;
     }
 
+    /// CPU time that the server has used, seconds.
+    fn server_cpu_s(&self) -> f64 {
+        let stat = std::fs::read_to_string(self.process("stat")).expect("it runs");
+        // After the name of the program, which ends with the last parenthesis (proc(5)).
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split(' ').collect();
+        let ticks: u64 = fields[12..14].iter().map(|it| it.parse::<u64>().expect("ticks")).sum();
+        ticks as f64 / clock_ticks_per_second() as f64
+    }
+
+    /// Prints how long others waited since the attack began, or since the last call.
+    fn print_times(&mut self, what: &str) {
+        let now = Began::now(self.server_cpu_s());
+        let counted = self.bystander.count();
+        let during = self.bystander.take_p99_ms();
+        let server = now.server_cpu_s - self.began.server_cpu_s;
+        let attacker = now.attacker_cpu_s - self.began.attacker_cpu_s;
+        let seconds = (now.at - self.began.at).as_secs_f64();
+        println!(
+            "{what}: {seconds:.1} s, CPU time of the server {server:.2} s, of the attacker \
+             {attacker:.2} s"
+        );
+        for ((kind, before), during) in KINDS.iter().zip(self.p99_ms_before).zip(during) {
+            let ratio = during / before;
+            println!(
+                "  p99 of others' {kind}: {before:.2} ms before, {during:.2} ms during ({counted} \
+                 or more), ratio {ratio:.1}"
+            );
+        }
+        self.began = now;
+    }
+
     /// Bytes by which resident memory has grown, once the attack has been read.
-    pub async fn grown(&self) -> usize {
+    pub async fn grown(&mut self, what: &str) -> usize {
         self.serves_others().await;
-        let (before, during) = (self.p99_ms_before, self.bystander.take_p99_ms());
-        let ratio = during / before;
-        println!("  others' p99: {during:.2} ms, before {before:.2} ms, ratio {ratio:.1}");
+        self.print_times(what);
         self.settled_resident().await.saturating_sub(self.resident_before)
     }
 
-    async fn withstands_within(&self, what: &str, limit: usize) {
-        let grown = self.grown().await;
+    async fn withstands_within(&mut self, what: &str, limit: usize) {
+        let grown = self.grown(what).await;
         println!("{what}: resident memory grew by {} KiB", grown >> 10);
         assert!(grown <= limit, "{what}: {grown} bytes more than before");
     }

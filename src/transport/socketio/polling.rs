@@ -16,6 +16,7 @@ use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
 use crate::app::memory::Account;
 use crate::app::request_body::read_body;
+use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{ApiError, Client};
 use crate::variant::Transport;
 
@@ -108,7 +109,7 @@ async fn receive_all(session: &Session, account: &Account, body: Body) -> Result
             None => Err(Ending::INVALID),
         };
         match received {
-            Ok(()) => {}
+            Ok(()) => yield_if_slice_is_over().await,
             Err(Ending::CLIENT_CLOSED) => {
                 session.end(Ending::CLIENT_CLOSED);
                 return Ok(());

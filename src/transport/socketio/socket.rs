@@ -21,6 +21,7 @@ use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
 use crate::app::charged_reads::ChargedReads;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
+use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{App, Client, WhenWoken};
 use crate::transport::frames::write_frames;
 use crate::variant::Transport;
@@ -127,7 +128,10 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
     let mut expired = pin!(session.client.token_expired());
     loop {
         tokio::select! {
-            output = session.next(TRANSPORT) => write(session, socket, output?).await?,
+            output = session.next(TRANSPORT) => {
+                write(session, socket, output?).await?;
+                yield_if_slice_is_over().await;
+            }
             frame = socket.next() => {
                 let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
                 // Boxed, so that an idle connection does not reserve memory for it.
@@ -138,6 +142,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 while let Some(output) = session.take(TRANSPORT)? {
                     write(session, socket, output).await?;
                 }
+                yield_if_slice_is_over().await;
             }
             () = &mut timer => {
                 session.tick()?;

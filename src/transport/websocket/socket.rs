@@ -22,6 +22,7 @@ use super::handshake;
 use crate::app::charged_reads::ChargedReads;
 use crate::app::memory::Charge;
 use crate::app::response::to_response;
+use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{self, App, Client, End, SubscribeRequest, Subscription, WhenWoken};
 use crate::feed::SharedRead;
 use crate::message::{Event, ReadResult};
@@ -167,6 +168,7 @@ impl Socket {
         written.map_err(|_| End::SlowReader)?.map_err(WsError::Io)?;
         self.charge.set_unless_small(0)?;
         metrics.of(Transport::WebSocket).deliveries.inc_by(count);
+        yield_if_slice_is_over().await;
         Ok(())
     }
 
@@ -186,6 +188,7 @@ impl Socket {
     /// Waits for a text or binary message, as [`Socket::receive`] does.
     pub async fn receive_frame(&mut self) -> Result<Frame, End> {
         loop {
+            yield_if_slice_is_over().await;
             tokio::select! {
                 frame = self.stream.next() => {
                     self.is_silent = false;

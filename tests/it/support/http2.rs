@@ -81,6 +81,11 @@ impl Frame {
     pub fn is_ping(&self) -> bool {
         self.kind == PING && self.flags & ACK == 0
     }
+
+    /// True if it is the last frame of its stream.
+    pub fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
 }
 
 /// The next frame.
