@@ -50,12 +50,14 @@ mod pause;
 mod polling;
 mod processing_time;
 mod puzzles;
+mod ramp;
 mod reconnect;
 mod recorded;
 mod relayed;
 #[cfg(target_os = "linux")]
 mod remote;
 mod scenarios;
+mod segments;
 mod shares;
 mod socketio;
 mod sse;
