@@ -27,4 +27,4 @@ done
 [ -n "$NATS_URL" ] || { cat "$work/log" >&2; exit 1; }
 export NATS_URL
 [ $# -gt 0 ] || set -- store:: store_model:: conformance:: nats:: nats_kill::
-cargo test --quiet --features nats --test it -- "$@"
+cargo test --quiet --features nats,tls --test it -- "$@"

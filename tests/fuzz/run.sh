@@ -8,10 +8,11 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-10}
 targets=("${@:2}")
 [ ${#targets[@]} -gt 0 ] || targets=(cursor batch scenario target frames events token)
-command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --locked
+command -v cargo-fuzz >/dev/null || cargo install --quiet --debug cargo-fuzz --locked
 
 # No sanitizer: it would need a nightly compiler, and there is almost no unsafe code.
-flags=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
+# A build with optimizations takes several minutes, longer than it saves in a short run.
+flags=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none --dev)
 cargo fuzz build "${flags[@]}"
 for name in "${targets[@]}"; do
     found=target/fuzz/found/$name

@@ -126,9 +126,10 @@ export class Lane {
       this.#outage = this.track.add("outages", { from: now() });
     }
     const waitMs = backoffMs(this.#attempts++, this.settings.hasJitter);
-    const reason = error.name === "TypeError" ? "no connection" : error.message;
-    const text = `disconnected (${isolated(reason)}); again in ${(waitMs / 1000).toFixed(1)} s`;
-    this.state = { kind: "bad", text };
+    // An error of the page itself and not of the connection.
+    if (error instanceof TypeError || error instanceof ReferenceError) reportError(error);
+    const wait = `again in ${(waitMs / 1000).toFixed(1)} s`;
+    this.state = { kind: "bad", text: `disconnected (${isolated(error.message)}); ${wait}` };
     await sleep(waitMs, signal);
   }
 

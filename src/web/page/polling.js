@@ -17,7 +17,7 @@ export async function poll(lane, route, query, waitMs, signal) {
   signal.throwIfAborted();
   lane.requestArrived(request);
   lane.expects(waitMs + 2 * lane.settings.heartbeatMs);
-  const [response, body] = await request(path, signal).catch(async (error) => {
+  const [response, body] = await fetchText(path, signal).catch(async (error) => {
     // A failure is lost on a link that is cut, as a response is.
     await lane.link.down();
     throw error;
@@ -39,7 +39,13 @@ export async function poll(lane, route, query, waitMs, signal) {
   lane.receiveBatch(batch, request.leftAt);
 }
 
-async function request(path, signal) {
-  const response = await fetch(path, { signal, headers: withToken() });
-  return [response, await response.text()];
+/** Fetches a response with its body. */
+async function fetchText(path, signal) {
+  try {
+    const response = await fetch(path, { signal, headers: withToken() });
+    return [response, await response.text()];
+  } catch (error) {
+    // The browser does not tell scripts why a connection failed.
+    throw signal.aborted ? error : new Error("no connection", { cause: error });
+  }
 }
