@@ -5,6 +5,9 @@
 //! histograms instead of percentiles, so that repeats are merged and never averaged. The report
 //! derives everything else (warnings, medians, the summary).
 
+mod merge;
+mod segments;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,9 @@ use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 use crate::variant::Variant;
+
+pub use merge::{MergeError, merge};
+pub use segments::{CellSegment, RunSegment};
 
 /// The version of the schema. A reader rejects any other.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -39,6 +45,10 @@ pub struct Run {
     #[serde(rename = "own_time")]
     pub processing_time: Option<ProcessingTime>,
     pub scenario: Scenario,
+    /// The segments whose measurements these are: one if it is a share of a run, all if they were
+    /// merged, none if one load generator measured the whole scenario.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<RunSegment>,
     /// One cell per variant, workload and repeat, in the order of measurement.
     pub cells: Vec<Cell>,
 }
@@ -173,6 +183,9 @@ pub struct Cell {
     pub recovery: Option<Recovery>,
     /// The first seconds of one subscriber.
     pub trace: Trace,
+    /// What each load generator contributed, if there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<CellSegment>,
 }
 
 /// The verified deliveries of the whole cell, warm-up included.

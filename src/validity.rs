@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::measure::Histogram;
-use crate::run::{Cell, Run};
+use crate::run::{Cell, CellSegment, Generator, OtherLoad, Run};
 use crate::units::{Unit, significant, thousands};
 
 /// The consequence of a finding for the figures, the most severe first.
@@ -78,6 +78,59 @@ const SATURATED_SHARE: f64 = 0.85;
 const FULL_SHARE: f64 = 0.9;
 /// CPU use of other processes in the steady state, cores: a caution.
 const OTHERS_BUSY: f64 = 0.1;
+/// Share of the steady states in which all segments measured, below which they did not measure the
+/// same load, by the clocks of their machines ...
+const OVERLAP_SHARE: f64 = 0.9;
+/// ... and by the server's CPU time, which is less even.
+const OVERLAP_SHARE_CPU: f64 = 0.5;
+
+/// A load generator in a cell.
+struct Load<'a> {
+    /// The segment's number, if there are several generators.
+    segment: Option<u32>,
+    generator: &'a Generator,
+    others: Option<OtherLoad>,
+    /// Cores of its machine.
+    cores: u32,
+}
+
+impl<'a> Load<'a> {
+    /// The load generators of the cell.
+    fn all(run: &Run, cell: &'a Cell) -> Vec<Load<'a>> {
+        if run.segments.len() < 2 {
+            let (generator, others, cores) = (&cell.generator, cell.others, run.machine.cores);
+            return vec![Load { segment: None, generator, others, cores }];
+        }
+        let of_segment = |part: &'a CellSegment| {
+            let known = run.segments.iter().find(|known| known.segment.number == part.number);
+            Load {
+                segment: Some(part.number),
+                generator: &part.generator,
+                others: part.others,
+                cores: known.map_or(run.machine.cores, |known| known.machine.cores),
+            }
+        };
+        cell.segments.iter().map(of_segment).collect()
+    }
+
+    /// What limits the use of the cell's figures because of this generator.
+    fn findings(&self, run: &Run, cell: &Cell) -> Vec<Finding> {
+        let single = [
+            saturated(cell, self),
+            polls_late(cell, self),
+            machine_full(run, cell, self),
+            others_busy(cell, self),
+        ];
+        let found = single.into_iter().flatten().chain(lateness(cell, self));
+        let named = |finding: Finding| match self.segment {
+            Some(number) => {
+                Finding { text: format!("segment {number}: {}", finding.text), ..finding }
+            }
+            None => finding,
+        };
+        found.map(named).collect()
+    }
+}
 
 /// Why the cell does not count; empty if it does.
 pub fn void_reasons(run: &Run, cell: &Cell) -> Vec<Finding> {
@@ -91,7 +144,9 @@ pub fn cautions(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
 
 /// True if other processes on the machine used too much CPU time for the cell to count.
 pub fn is_void_by_others(cell: &Cell) -> bool {
-    others_busy(cell).is_some_and(|finding| finding.is_void())
+    let load =
+        Load { segment: None, generator: &cell.generator, others: cell.others, cores: u32::MAX };
+    others_busy(cell, &load).is_some_and(|finding| finding.is_void())
 }
 
 /// True if the cell counts, but its mean is not comparable with theory.
@@ -100,16 +155,15 @@ pub fn is_disturbed(run: &Run, cell: &Cell) -> bool {
 }
 
 fn findings(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
-    let parts = [
-        wrong_deliveries(cell),
-        limits_of_the_generator(run, cell),
-        lateness(cell),
-        vec![link_behind(cell), polls_late(cell), machine_full(run, cell), others_busy(cell)]
-            .into_iter()
-            .flatten()
-            .collect(),
-    ];
-    parts.into_iter().flatten()
+    let mut findings = wrong_deliveries(cell);
+    findings.extend(apart(run, cell));
+    findings.extend(nothing_delivered(cell));
+    findings.extend(repeated_requests(cell));
+    findings.extend(link_behind(cell));
+    for load in Load::all(run, cell) {
+        findings.extend(load.findings(run, cell));
+    }
+    findings.into_iter()
 }
 
 fn wrong_deliveries(cell: &Cell) -> Vec<Finding> {
@@ -145,12 +199,44 @@ fn wrong_deliveries(cell: &Cell) -> Vec<Finding> {
     wrong.chain(unknown).chain(disagree).collect()
 }
 
-fn limits_of_the_generator(run: &Run, cell: &Cell) -> Vec<Finding> {
-    let nothing = (cell.deliveries.steady == 0)
-        .then(|| Finding::new(Severity::Void, "nothing was delivered in the steady state"));
-    let cores = cell.generator.threads.unwrap_or(u32::MAX).min(run.machine.cores);
-    let used = cell.generator.cpu_s / cell.steady_s;
-    let saturated = (used > SATURATED_SHARE * f64::from(cores)).then(|| {
+/// Segments that did not measure at the same time, if they are merged.
+fn apart(run: &Run, cell: &Cell) -> Option<Finding> {
+    if run.segments.len() < 2 {
+        return None;
+    }
+    let (by_clock, by_cpu) = cell.overlap();
+    let (share, measure) = match by_cpu {
+        _ if by_clock < OVERLAP_SHARE => (by_clock, "time, by the clocks of their machines"),
+        Some(by_cpu) if by_cpu < OVERLAP_SHARE_CPU => (by_cpu, "CPU time of the server"),
+        _ => return None,
+    };
+    let text = format!(
+        "the segments did not measure at the same time: their steady states have {} of the {measure} \
+         in common",
+        Unit::Share.show(share)
+    );
+    Some(Finding::new(Severity::Void, text))
+}
+
+fn nothing_delivered(cell: &Cell) -> Option<Finding> {
+    (cell.deliveries.steady == 0)
+        .then(|| Finding::new(Severity::Void, "nothing was delivered in the steady state"))
+}
+
+fn repeated_requests(cell: &Cell) -> Option<Finding> {
+    (cell.requests.repeated != 0).then(|| {
+        let text = format!(
+            "{} requests were repeated because the server had closed their connection",
+            thousands(cell.requests.repeated as i64)
+        );
+        Finding::new(Severity::Caution, text)
+    })
+}
+
+fn saturated(cell: &Cell, load: &Load) -> Option<Finding> {
+    let cores = load.generator.threads.unwrap_or(u32::MAX).min(load.cores);
+    let used = load.generator.cpu_s / cell.steady_s;
+    (used > SATURATED_SHARE * f64::from(cores)).then(|| {
         let text = format!(
             "the load generator used {} of {cores} core{}, so it was the limit instead of the \
              server",
@@ -158,19 +244,11 @@ fn limits_of_the_generator(run: &Run, cell: &Cell) -> Vec<Finding> {
             if cores == 1 { "" } else { "s" }
         );
         Finding::new(Severity::Void, text)
-    });
-    let repeated = (cell.requests.repeated != 0).then(|| {
-        let text = format!(
-            "{} requests were repeated because the server had closed their connection",
-            thousands(cell.requests.repeated as i64)
-        );
-        Finding::new(Severity::Caution, text)
-    });
-    [nothing, saturated, repeated].into_iter().flatten().collect()
+    })
 }
 
-fn lateness(cell: &Cell) -> Vec<Finding> {
-    let late_us = &cell.generator.publisher_late_us;
+fn lateness(cell: &Cell, load: &Load) -> Vec<Finding> {
+    let late_us = &load.generator.publisher_late_us;
     let (p90_s, p99_s) = (quantile_s(late_us, 0.9), quantile_s(late_us, 0.99));
     let limit_s = publisher_late_max_s(cell);
     let void = p90_s.filter(|p90_s| *p90_s > limit_s).map(|p90_s| {
@@ -223,8 +301,8 @@ fn link_behind(cell: &Cell) -> Option<Finding> {
     })
 }
 
-fn polls_late(cell: &Cell) -> Option<Finding> {
-    let p99_s = quantile_s(&cell.generator.poll_late_us, 0.99)?;
+fn polls_late(cell: &Cell, load: &Load) -> Option<Finding> {
+    let p99_s = quantile_s(&load.generator.poll_late_us, 0.99)?;
     let interval_s = cell.workload.poll_interval.as_secs_f64();
     let severity = match p99_s / interval_s {
         share if share > POLL_LATE_SHARE_VOID => Severity::Void,
@@ -239,10 +317,10 @@ fn polls_late(cell: &Cell) -> Option<Finding> {
     Some(Finding::new(severity, text))
 }
 
-fn machine_full(run: &Run, cell: &Cell) -> Option<Finding> {
-    let cores = run.machine.cores;
+fn machine_full(run: &Run, cell: &Cell, load: &Load) -> Option<Finding> {
+    let cores = load.cores;
     let server_s = cell.server.filter(|_| run.server.is_child).map_or(0.0, |server| server.cpu_s);
-    let used = (cell.generator.cpu_s + server_s) / cell.steady_s;
+    let used = (load.generator.cpu_s + server_s) / cell.steady_s;
     (used > FULL_SHARE * f64::from(cores)).then(|| {
         let text = format!(
             "server and load generator used {} of {cores} cores, so latency contains queueing for \
@@ -256,12 +334,12 @@ fn machine_full(run: &Run, cell: &Cell) -> Option<Finding> {
 /// Other processes on the machine, if they used enough to matter. The generator has a thread for
 /// each core that it may use, the server the other cores; others could use what either left of its
 /// share without disturbing it.
-fn others_busy(cell: &Cell) -> Option<Finding> {
-    let others = cell.others?;
+fn others_busy(cell: &Cell, load: &Load) -> Option<Finding> {
+    let others = load.others?;
     let used = others.cpu_s / cell.steady_s;
     let cores = f64::from(others.cores);
-    let threads = cell.generator.threads.map_or(cores, f64::from).min(cores);
-    let generator_left = threads - cell.generator.cpu_s / cell.steady_s;
+    let threads = load.generator.threads.map_or(cores, f64::from).min(cores);
+    let generator_left = threads - load.generator.cpu_s / cell.steady_s;
     let server_s = cell.server.map_or(0.0, |server| server.cpu_s);
     let server_left = (cores - threads).max(1.0) - server_s / cell.steady_s;
     let left = generator_left.min(server_left).max(0.0);

@@ -194,8 +194,10 @@ impl Args {
             None => Scenario::from_toml(DEFAULT_SCENARIO)?,
             Some(path) => parse_file("--scenario", path, Scenario::from_toml)?,
         };
-        if scenario.sweep.is_some() || !scenario.cases.is_empty() {
-            return Err(usage("--scenario: a search needs one workload, without cases and sweep"));
+        let varies = scenario.sweep.is_some() || scenario.ramp.is_some();
+        if varies || !scenario.cases.is_empty() {
+            let what = "one workload, without cases, sweep and ramp";
+            return Err(usage(format!("--scenario: a search needs {what}")));
         }
         scenario.workload = self.overrides.applied_to(&scenario.workload);
         let Workload { restart, link, .. } = scenario.workload;

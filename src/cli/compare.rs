@@ -13,6 +13,7 @@ use super::output::{
     EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, parse_file, print, print_styled, usage,
 };
 use super::progress::ProgressLine;
+use super::segment::{self, SegmentArgs};
 use super::target_url::{TargetUrl, without_secrets};
 use super::watch::Watch;
 use crate::client::Dialer;
@@ -45,6 +46,7 @@ Examples:
   poll-vs-push compare --watch
   poll-vs-push compare --scenario load-tests/scenarios/default.toml --transports websocket
   poll-vs-push compare --target http://127.0.0.1:3030 --output /tmp/run
+  poll-vs-push compare --target http://192.0.2.7:3030 --segment 2/4 --start-at 2026-05-01T12:00:00Z
   poll-vs-push compare --fail-if 'websocket.latency.p99 > 80ms' --baseline old/run.json
 
 Exit codes: 0 success, 1 error, 2 invalid usage, 3 the run is void, 4 a --fail-if condition was true,
@@ -97,6 +99,8 @@ pub(super) struct Common {
     /// PEM file with the certificate of an https:// target, or of its certificate authority
     #[arg(long, value_name = "FILE", requires = "target", hide = cfg!(not(feature = "tls")))]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    segment: SegmentArgs,
 }
 
 /// Measures the transports and writes the results.
@@ -129,7 +133,8 @@ impl Common {
             baseline::check_comparable(old, &scenario)
                 .map_err(|reason| usage(format!("--baseline {}: {reason}", path.display())))?;
         }
-        let mut load_test = LoadTest::new(scenario, source)?;
+        let segment = self.segment.start(&scenario)?;
+        let mut load_test = LoadTest::of_segment(scenario, source, segment)?;
         if self.no_calibration {
             load_test = load_test.uncalibrated();
         }
@@ -145,6 +150,11 @@ impl Common {
         let run = runtime.block_on(measure(load_test, &directory, watch.as_ref()))?;
         if run.cells.is_empty() {
             return nothing_measured(&run);
+        }
+        if let Some(segment) = run.partial() {
+            directory.write_run(&run)?;
+            segment::show(&run, segment, directory.path())?;
+            return Ok(early_end(&run).unwrap_or_else(|| segment::verdict(&run)));
         }
         let report = Report::new(&run);
         // The results are shown even if a file cannot be written.
@@ -380,20 +390,29 @@ fn verdict(report: &Report, thresholds: &[Threshold]) -> ExitCode {
         crossed |= outcome.failed;
         outcome.lines.iter().for_each(note);
     }
-    let run = report.run;
+    match early_end(report.run) {
+        Some(code) => code,
+        None if report.is_void() => ExitCode::from(EXIT_VOID),
+        None if crossed => ExitCode::from(EXIT_THRESHOLD),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// The exit code of a run that lacks some of its cells.
+fn early_end(run: &Run) -> Option<ExitCode> {
     match &run.stopped_early {
-        Some(why) if why.reason == StopReason::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
+        Some(why) if why.reason == StopReason::Interrupted => {
+            Some(ExitCode::from(EXIT_INTERRUPTED))
+        }
         Some(why) => {
             note(format!("error: {}; earlier results are kept", why.text));
-            ExitCode::FAILURE
+            Some(ExitCode::FAILURE)
         }
         None if !run.failed.is_empty() => {
             let (failed, all) = (run.failed.len(), run.failed.len() + run.cells.len());
             note(format!("error: {failed} of {all} cells failed; the others are kept"));
-            ExitCode::FAILURE
+            Some(ExitCode::FAILURE)
         }
-        None if report.is_void() => ExitCode::from(EXIT_VOID),
-        None if crossed => ExitCode::from(EXIT_THRESHOLD),
-        None => ExitCode::SUCCESS,
+        None => None,
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod predict;
 mod progress;
 mod report;
+mod segment;
 mod serve;
 mod target_url;
 mod token;
@@ -105,8 +106,20 @@ fn load_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-/// Reads a run; `name` is the flag that names it, or empty.
+/// Reads a whole run; `name` is the flag that names it, or empty.
 fn read_run(name: &str, path: &Path) -> anyhow::Result<Run> {
+    let run = read_part(name, path)?;
+    match run.partial() {
+        None => Ok(run),
+        Some(segment) => Err(output::usage(format!(
+            "{name} {}: is only segment {segment} of a run; merge all of them with `report`",
+            path.display()
+        ))),
+    }
+}
+
+/// Reads a run or a segment of one.
+fn read_part(name: &str, path: &Path) -> anyhow::Result<Run> {
     output::parse_file(name, path, |text| {
         Run::from_json(text).map_err(|error| causes(&error.into()))
     })

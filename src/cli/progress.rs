@@ -128,6 +128,7 @@ async fn print_during_phases(state: Arc<Mutex<State>>) {
 /// A short description of a phase.
 pub fn phase_name(phase: CellPhase) -> &'static str {
     match phase {
+        CellPhase::Waiting => "waiting for the other segments",
         CellPhase::Connecting => "connecting",
         CellPhase::Idle => "idle",
         CellPhase::WarmUp => "warming up",

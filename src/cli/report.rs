@@ -1,33 +1,51 @@
-//! `report`: generates the report of a run from its `run.json`.
+//! `report`: generates the report of a run from its `run.json`, or merges segments of a run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-/// Generate the report of a run again
+use super::directory::RunDirectory;
+use super::output::{print, usage};
+use crate::run::{Run, merge};
+
+/// Generate the report of a run again, or merge the segments of a run
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   poll-vs-push report reports/latest/run.json
-  poll-vs-push report old/run.json --output /tmp/report")]
+  poll-vs-push report old/run.json --output /tmp/report
+  poll-vs-push report a/run.json b/run.json c/run.json --output merged")]
 pub struct Args {
-    /// The run's file
-    #[arg(value_name = "RUN.JSON")]
-    run: PathBuf,
-    /// Directory for the report [default: that of RUN.JSON]
+    /// The run's file, or those of all its segments (compare --segment)
+    #[arg(value_name = "RUN.JSON", required = true)]
+    runs: Vec<PathBuf>,
+    /// Directory for the report [default: that of RUN.JSON; required if segments are merged]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
-/// Reads a run and writes its report.
+/// Reads the runs and writes the report.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let run = super::read_run("", &args.run)?;
-    let beside = || args.run.parent().unwrap_or(Path::new(".")).to_path_buf();
-    let directory = args.output.unwrap_or_else(beside);
+    let read = |path: &PathBuf| -> anyhow::Result<(String, Run)> {
+        Ok((path.display().to_string(), super::read_part("", path)?))
+    };
+    let runs: Vec<(String, Run)> = args.runs.iter().map(read).collect::<Result<_, _>>()?;
+    let is_merged = runs.len() > 1;
+    let run = merge(runs).map_err(usage)?;
+    let directory = match (args.output, is_merged) {
+        (Some(directory), _) => directory,
+        (None, true) => {
+            return Err(usage("several runs: --output DIR is required, for the merged results"));
+        }
+        (None, false) => args.runs[0].parent().unwrap_or(Path::new(".")).to_path_buf(),
+    };
     let at = || format!("--output {}: cannot write the report", directory.display());
-    std::fs::create_dir_all(&directory).with_context(at)?;
+    let output = RunDirectory::create(Some(&directory)).with_context(at)?;
+    if is_merged {
+        output.write_run(&run).with_context(at)?;
+    }
     crate::report::write_all(&run, &directory).with_context(at)?;
-    super::output::print(&format!("The report: {}", directory.join("report.html").display()))?;
+    print(&format!("The report: {}", directory.join("report.html").display()))?;
     Ok(ExitCode::SUCCESS)
 }

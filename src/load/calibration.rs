@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::ServerSource;
 use super::plan::CellPlan;
 use crate::run::{Cell, Network, TraceWhat};
@@ -38,6 +40,8 @@ impl Calibration {
             seed,
             topic_prefix: format!("{topic_prefix}{name}-"),
             on_disk,
+            later_steps: Vec::new(),
+            share: None,
         };
         let base = Workload {
             rtt: ROUND_TRIP,
@@ -78,8 +82,8 @@ impl Calibration {
     /// # Errors
     /// The errors of a cell.
     pub async fn measure(&self, source: &ServerSource) -> anyhow::Result<ProcessingTime> {
-        let (push, _) = self.push.measure(source, &|_| ()).await?;
-        let (poll, _) = self.poll.measure(source, &|_| ()).await?;
+        let (push, poll) =
+            (only_cell(&self.push, source).await?, only_cell(&self.poll, source).await?);
         let deliveries = push.latency_us.0.iter_recorded();
         let latencies = deliveries.flat_map(|value| {
             let count = value.count_at_value() as usize;
@@ -102,6 +106,12 @@ impl Calibration {
                 .ok_or_else(nothing)?,
         })
     }
+}
+
+/// Measures a cell of one step.
+async fn only_cell(plan: &CellPlan, source: &ServerSource) -> anyhow::Result<Cell> {
+    let mut measured = plan.measure(source, &|_| ()).await?;
+    measured.cells.pop().context("the cell has no result")
 }
 
 /// Times between consecutive requests of the traced subscriber, seconds.

@@ -6,15 +6,16 @@ use tokio::runtime::Handle;
 
 use super::kernel;
 use super::monitor::Counters;
-use super::plan::CellPlan;
+use super::plan::{CellPlan, CellShare};
 use super::schedule::Schedule;
 use super::subscribers::ReceiptLog;
+use super::timetable::timestamp_of;
 use super::verifier::{Verifier, Window};
 use crate::client::{Journal, JournalEntry, MeterCounts};
 use crate::measure::Histogram;
 use crate::run::{
-    Bytes, Cell, Connections, Generator, LinkUse, Network, OtherLoad, Recovery, Requests,
-    ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
+    Bytes, Cell, CellSegment, Connections, Generator, LinkUse, Network, OtherLoad, Recovery,
+    Requests, ServerCost, TcpIpSource, Trace, TraceEvent, TraceWhat,
 };
 use crate::scenario::Workload;
 
@@ -33,7 +34,7 @@ pub(super) struct Measurements<'a> {
     pub window: Window,
     /// One-way delay of the simulated link.
     pub one_way: Duration,
-    pub unused: Interval,
+    pub unused: &'a Interval,
     pub idle: Interval,
     pub steady: Interval,
     /// Kernel memory before the first connection and with all connections.
@@ -42,6 +43,8 @@ pub(super) struct Measurements<'a> {
     pub poll_late_us: Histogram,
     /// Requests of the whole cell, counted by the client and, if known, by the server.
     pub requests: (u64, Option<u64>),
+    /// The server's counter of requests at the start and the end of the cell, for a segment.
+    pub server_requests: Option<(u64, u64)>,
     /// Requests of the whole cell that were retried.
     pub repeated: u64,
     /// Whether the server runs on this machine.
@@ -61,6 +64,12 @@ impl Measurements<'_> {
         let verified = self.verify();
         let [from, to] = &self.steady;
         let counts = to.counts.since(&from.counts);
+        let generator = Generator {
+            cpu_s: to.own_cpu_s - from.own_cpu_s,
+            threads: Some(Handle::current().metrics().num_workers() as u32),
+            publisher_late_us: self.publisher_late_us.clone(),
+            poll_late_us: self.poll_late_us.clone(),
+        };
         let in_window = |at: &&Duration| self.window.contains(**at);
         Cell {
             variant: plan.variant,
@@ -73,19 +82,15 @@ impl Measurements<'_> {
             latency_us: verified.latency_us,
             requests: requests(&counts, self.requests, self.repeated),
             bytes: bytes(&counts),
-            server: self.cost(u64::from(plan.workload.subscribers)),
+            server: self.cost(plan),
             others: self.others(),
             trace: self.trace(),
             recovery: self.recovery(verified.latency_after_us),
+            segments: plan.share.iter().map(|share| self.segment(share, &generator)).collect(),
+            generator,
+            link: link_use(&self.steady),
             connections: self.connections,
             network: self.network,
-            generator: Generator {
-                cpu_s: to.own_cpu_s - from.own_cpu_s,
-                threads: Some(Handle::current().metrics().num_workers() as u32),
-                publisher_late_us: self.publisher_late_us,
-                poll_late_us: self.poll_late_us,
-            },
-            link: link_use(&self.steady),
         }
     }
 
@@ -100,7 +105,7 @@ impl Measurements<'_> {
     }
 
     /// CPU time and memory of the server, if known.
-    fn cost(&self, subscribers: u64) -> Option<ServerCost> {
+    fn cost(&self, plan: &CellPlan) -> Option<ServerCost> {
         let share = |[from, to]: &Interval| -> Option<f64> {
             Some(to.cpu_since(from)? / (to.at - from.at).as_secs_f64().max(1e-3))
         };
@@ -109,13 +114,34 @@ impl Measurements<'_> {
         let [before, after] = self.kernel;
         Some(ServerCost {
             cpu_s: to.cpu_since(from)?,
-            cpu_unused: share(&self.unused)?,
+            cpu_unused: share(self.unused)?,
             cpu_idle: share(&self.idle)?,
-            resident_before_bytes: resident(&self.unused)?,
+            resident_before_bytes: resident(self.unused)?,
             resident_idle_bytes: resident(&self.idle)?,
             resident_end_bytes: resident(&self.steady)?,
-            kernel_socket_bytes: kernel::per_connection(before, after, subscribers),
+            kernel_socket_bytes: match plan.share {
+                None => {
+                    let subscribers = u64::from(plan.workload.subscribers);
+                    kernel::per_connection(before, after, subscribers)
+                }
+                // Several load generators may be on one machine.
+                Some(_) => None,
+            },
         })
+    }
+
+    /// What this load generator contributes, for the check that all did so at the same time.
+    fn segment(&self, share: &CellShare, generator: &Generator) -> CellSegment {
+        let [from, to] = &self.steady;
+        let cpu_s = |counters: &Counters| Some(counters.scrape.usage?.cpu_s);
+        CellSegment {
+            number: share.segment.number,
+            steady: [from.at, to.at].map(timestamp_of),
+            server_cpu_s: cpu_s(from).zip(cpu_s(to)).map(<[f64; 2]>::from),
+            server_requests: self.server_requests.map(<[u64; 2]>::from),
+            generator: generator.clone(),
+            others: self.others(),
+        }
     }
 
     /// CPU time of other processes in the steady state, if known.
@@ -180,12 +206,8 @@ impl Measurements<'_> {
 
 /// Number of messages times their subscribers, warm-up included.
 pub(super) fn expected_deliveries(workload: &Workload, schedule: &Schedule) -> u64 {
-    let subscribers_of = |topic: u32| {
-        let whole = workload.subscribers / workload.topics;
-        whole + u32::from(topic < workload.subscribers % workload.topics)
-    };
     let of_topic = |(topic, instants): (u32, &Vec<Duration>)| {
-        instants.len() as u64 * u64::from(subscribers_of(topic))
+        instants.len() as u64 * u64::from(workload.subscribers_of(topic))
     };
     (0..).zip(&schedule.by_topic).map(of_topic).sum()
 }

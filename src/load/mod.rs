@@ -20,13 +20,15 @@ mod runner;
 mod schedule;
 mod scrape;
 mod server;
+mod step;
 mod subscribers;
 pub mod target;
 mod target_subscriber;
+mod timetable;
 mod verifier;
 
-pub use cell::CellPhase;
 pub use machine::{machine, tool};
-pub use runner::{LoadTest, Progress};
+pub use plan::CellPhase;
+pub use runner::{LoadTest, Progress, SegmentStart};
 pub use server::ServerSource;
 pub use target_subscriber::Subscriber as TargetSubscriber;

@@ -134,6 +134,19 @@ impl Monitor<'_> {
         Ok(true)
     }
 
+    /// Stops sending requests, and reads the server's counter of requests at `instant`, when those
+    /// of other load generators have ended as well.
+    pub async fn settle_at(
+        &mut self,
+        meter: &Meter,
+        transport: Transport,
+        instant: Instant,
+    ) -> anyhow::Result<Option<u64>> {
+        meter.stop_requests.cancel();
+        self.sleep_until(instant).await?;
+        Ok(self.server.scrape(transport).await?.requests)
+    }
+
     /// Stops sending requests, and waits up to `patience` until the server has counted those in
     /// flight, if it counts requests. Returns the counts of client and server for the whole cell.
     pub async fn settle(

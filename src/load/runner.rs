@@ -1,16 +1,21 @@
 //! A load test measures all cells of a scenario, with interleaved repeats.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::calibration::Calibration;
-use super::cell::{CellError, CellPhase};
-use super::plan::CellPlan;
+use super::cell::{CellError, MeasuredCell};
+use super::plan::{CellPhase, CellPlan, CellShare, CellTimes};
+use super::timetable::instant_of;
 use super::{ServerSource, machine, preflight};
-use crate::run::{Cell, FailedCell, MeasuredServer, Run, SCHEMA_VERSION, StopReason, StoppedEarly};
-use crate::scenario::{Link, Scenario};
+use crate::client::clock::sleep_until;
+use crate::run::{
+    Cell, FailedCell, MeasuredServer, Run, RunSegment, SCHEMA_VERSION, StopReason, StoppedEarly,
+};
+use crate::scenario::{CellGroup, Link, Scenario, Segment, SweepPoint};
 use crate::text::causes;
+use crate::theory::ProcessingTime;
 use crate::variant::Variant;
 
 /// All cells of a run, in order.
@@ -21,6 +26,15 @@ pub struct LoadTest {
     /// `None` if the machine's processing time is not measured.
     calibration: Option<Calibration>,
     plans: Vec<CellPlan>,
+    /// `None` if this load generator measures the whole scenario.
+    segment: Option<SegmentStart>,
+}
+
+/// The segment that a load generator measures, and when all of them start.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentStart {
+    pub segment: Segment,
+    pub start_at: Timestamp,
 }
 
 /// A progress message of a load test.
@@ -56,9 +70,29 @@ impl LoadTest {
     /// # Errors
     /// If the limits of this machine are too low, or the server cannot be restarted as required.
     pub fn new(scenario: Scenario, source: ServerSource) -> anyhow::Result<LoadTest> {
+        LoadTest::of_segment(scenario, source, None)
+    }
+
+    /// The same for one `segment` of the scenario.
+    ///
+    /// # Errors
+    /// Those of [`LoadTest::new`], and if a segment would have no topic, or no server that is
+    /// common to all.
+    pub fn of_segment(
+        scenario: Scenario,
+        source: ServerSource,
+        segment: Option<SegmentStart>,
+    ) -> anyhow::Result<LoadTest> {
         let points = scenario.points();
-        let most = points.iter().map(|point| point.workload.subscribers).max().unwrap_or(0);
-        preflight::check(most)?;
+        let own = |point: &SweepPoint| match segment {
+            Some(SegmentStart { segment, .. }) => segment.subscribers(&point.workload),
+            None => point.workload.subscribers,
+        };
+        preflight::check(points.iter().map(own).max().unwrap_or(0))?;
+        if let Some(SegmentStart { segment, .. }) = segment {
+            check_segment(segment, &scenario, &source)?;
+        }
+        check_ramps(&scenario, &source)?;
         let is_child = matches!(source, ServerSource::Child { .. });
         let topics = TopicNames::of(&source);
         let is_all_packets = points.iter().all(|point| point.workload.link == Link::Packets);
@@ -89,9 +123,10 @@ impl LoadTest {
             server: MeasuredServer { is_child, version: String::new(), is_tls: source.is_tls() },
             processing_time: None,
             scenario,
+            segments: segment.iter().map(of_this_machine).collect(),
             cells: Vec::new(),
         };
-        Ok(LoadTest { run, source, calibration, plans })
+        Ok(LoadTest { run, source, calibration, plans, segment })
     }
 
     /// Skips measuring the machine's processing time; predictions are then theory alone.
@@ -106,8 +141,30 @@ impl LoadTest {
 
     /// Approximate duration of the run.
     pub fn expected_duration(&self) -> Duration {
+        if let Some(last) = self.timetable().last() {
+            return last.end.saturating_duration_since(Instant::now());
+        }
         let calibrating = self.calibration.iter().map(Calibration::expected_duration);
         calibrating.chain(self.plans.iter().map(CellPlan::expected_duration)).sum()
+    }
+
+    /// When each cell starts, for a segment; empty otherwise. The cells follow the measurement of
+    /// the processing time, which only the first segment carries out.
+    fn timetable(&self) -> Vec<CellTimes> {
+        let Some(SegmentStart { start_at, .. }) = self.segment else { return Vec::new() };
+        let calibrating = self.calibration.as_ref().map(Calibration::expected_duration);
+        let calibrating = calibrating.map_or(Duration::ZERO, |expected| 2 * expected);
+        CellTimes::of_all(&self.plans, instant_of(start_at) + calibrating)
+    }
+
+    /// Measures the machine's processing time, unless another segment does.
+    async fn calibrate(&self, calibration: &Calibration) -> anyhow::Result<Option<ProcessingTime>> {
+        match self.segment {
+            Some(SegmentStart { segment, .. }) if segment.number != 1 => return Ok(None),
+            Some(SegmentStart { start_at, .. }) => sleep_until(instant_of(start_at)).await,
+            None => {}
+        }
+        calibration.measure(&self.source).await.map(Some)
     }
 
     /// Measures all cells until `stop` completes, the server is unavailable, or several cells in a
@@ -119,12 +176,17 @@ impl LoadTest {
         on_progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Run {
         let mut stop = std::pin::pin!(stop);
+        let segment = self.segment;
+        for (plan, times) in self.timetable().into_iter().enumerate() {
+            self.plans[plan].share =
+                segment.map(|SegmentStart { segment, .. }| CellShare { segment, times });
+        }
         if let Some(calibration) = &self.calibration {
             on_progress(Progress::Calibrating { left: self.expected_duration() });
-            let measuring = calibration.measure(&self.source);
+            let measuring = self.calibrate(calibration);
             let stopped = match or_interrupted(&mut stop, measuring).await {
                 Ok(Ok(processing_time)) => {
-                    self.run.processing_time = Some(processing_time);
+                    self.run.processing_time = processing_time;
                     None
                 }
                 Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),
@@ -152,12 +214,20 @@ impl LoadTest {
             let outcome = or_interrupted(&mut stop, measuring).await;
             self.run.finished_at = Timestamp::now();
             let stopped = match outcome {
-                Ok(Ok((cell, version))) => {
+                Ok(Ok(MeasuredCell { cells, failed: failed_step, version })) => {
                     failures_in_a_row = 0;
                     self.run.server.version = version;
-                    self.run.cells.push(cell);
-                    let cell = self.run.cells.last().expect("just pushed");
-                    on_progress(Progress::Done(cell, &self.run));
+                    for cell in cells {
+                        self.run.cells.push(cell);
+                        let cell = self.run.cells.last().expect("just pushed");
+                        on_progress(Progress::Done(cell, &self.run));
+                    }
+                    if let Some((workload, error)) = failed_step {
+                        let failed = FailedCell { workload, ..failed(plan, causes(&error)) };
+                        self.run.failed.push(failed);
+                        let failed = self.run.failed.last().expect("just pushed");
+                        on_progress(Progress::Failed(failed, &self.run));
+                    }
                     None
                 }
                 Ok(Err(CellError::Failed(error))) => {
@@ -181,6 +251,55 @@ impl LoadTest {
             }
         }
         self.run
+    }
+}
+
+/// Checks that the scenario can be measured in segments.
+fn check_segment(
+    segment: Segment,
+    scenario: &Scenario,
+    source: &ServerSource,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !matches!(source, ServerSource::Child { .. }),
+        "--segment {segment}: all segments measure the same server; start one and name it with \
+         --target"
+    );
+    anyhow::ensure!(
+        !scenario.cell_groups().iter().any(|group| group.steps.len() > 1),
+        "--segment {segment}: a ramp cannot be measured in segments; use a sweep"
+    );
+    let points = scenario.points();
+    let topics = points.iter().map(|point| point.workload.topics).min().unwrap_or(0);
+    anyhow::ensure!(
+        segment.of <= topics,
+        "--segment {segment}: each segment needs a topic of its own, and the workload has {topics}; \
+         use fewer segments or more --topics"
+    );
+    Ok(())
+}
+
+/// A third-party server sends everything that it has of a topic to a new subscriber, also the
+/// messages of earlier steps.
+fn check_ramps(scenario: &Scenario, source: &ServerSource) -> anyhow::Result<()> {
+    let adds_subscribers = |group: &CellGroup| {
+        group.steps.windows(2).any(|pair| pair[0].subscribers != pair[1].subscribers)
+    };
+    anyhow::ensure!(
+        !matches!(source, ServerSource::ThirdParty { .. })
+            || !scenario.cell_groups().iter().any(adds_subscribers),
+        "ramp: only servers of this program can be measured with rising subscribers; use \
+         `sweep` instead of `ramp`, or a ramp of the rate"
+    );
+    Ok(())
+}
+
+fn of_this_machine(SegmentStart { segment, start_at }: &SegmentStart) -> RunSegment {
+    RunSegment {
+        segment: *segment,
+        start_at: *start_at,
+        machine_id: machine::identity(),
+        machine: machine::machine(),
     }
 }
 
@@ -258,20 +377,22 @@ impl TopicNames {
 fn plan(scenario: &Scenario, topics: &TopicNames) -> Vec<CellPlan> {
     let mut plans = Vec::new();
     for repeat in 0..scenario.repeats {
-        for point in scenario.points() {
-            let mut variants = point.transports;
+        for group in scenario.cell_groups() {
+            let mut variants = group.transports;
             let shift = repeat as usize % variants.len();
             variants.rotate_left(shift);
             for variant in variants {
                 let topic_prefix = topics.of_cell(plans.len());
                 plans.push(CellPlan {
                     variant,
-                    case: point.case.clone(),
-                    workload: point.workload.clone(),
+                    case: group.case.clone(),
+                    workload: group.steps[0].clone(),
+                    later_steps: group.steps[1..].to_vec(),
                     repeat,
                     seed: scenario.seed.wrapping_add(u64::from(repeat)),
                     topic_prefix,
-                    on_disk: point.workload.restarts(),
+                    on_disk: group.steps[0].restarts(),
+                    share: None,
                 });
             }
         }

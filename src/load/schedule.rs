@@ -33,11 +33,22 @@ pub struct Schedule {
 
 impl Schedule {
     /// Generates the schedule for warm-up, steady state and restart of `workload`.
+    #[cfg(test)]
     pub fn plan(workload: &Workload, seed: u64) -> Schedule {
+        Schedule::of_topics(workload, seed, |_| true)
+    }
+
+    /// Generates the schedule for warm-up, steady state and restart of `workload`, without the
+    /// publications to topics that `owns` does not select.
+    pub fn of_topics(workload: &Workload, seed: u64, owns: impl Fn(u32) -> bool) -> Schedule {
         let end = workload.publishing();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let by_topic: Vec<Vec<Duration>> = (0..workload.topics)
-            .map(|_| arrivals(workload.process, workload.rate, end, &mut random))
+            .map(|topic| {
+                // Drawn in any case, so that every topic has the same publications.
+                let all = arrivals(workload.process, workload.rate, end, &mut random);
+                if owns(topic) { all } else { Vec::new() }
+            })
             .collect();
         let mut publications = Vec::new();
         for (topic, instants) in (0..).zip(&by_topic) {
@@ -124,6 +135,7 @@ impl MessageTexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Segment;
 
     fn workload(process: Process, rate: f64) -> Workload {
         let duration = Duration::from_secs(1_000);
@@ -135,6 +147,23 @@ mod tests {
         let workload = workload(Process::Poisson, 0.5);
         assert_eq!(Schedule::plan(&workload, 7), Schedule::plan(&workload, 7));
         assert_ne!(Schedule::plan(&workload, 7), Schedule::plan(&workload, 8));
+    }
+
+    #[test]
+    fn schedules_of_all_segments_together_are_the_whole() {
+        for process in [Process::Poisson, Process::Periodic] {
+            let workload = workload(process, 0.5);
+            let whole = Schedule::plan(&workload, 7);
+            let mut union = Vec::new();
+            for number in 1..=3 {
+                let segment = Segment { number, of: 3 };
+                let part = Schedule::of_topics(&workload, 7, |topic| segment.owns(topic));
+                assert!(part.publications.iter().all(|one| segment.owns(one.topic)));
+                union.extend(part.publications);
+            }
+            union.sort_by_key(|publication| publication.at);
+            assert_eq!(union, whole.publications);
+        }
     }
 
     #[test]

@@ -10,13 +10,15 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::plan::CellPlan;
 use super::schedule::MessageTexts;
 use super::target::Target;
 use super::target_subscriber;
 use super::verifier::Receipt;
 use crate::client::{ClientError, Dialer, Journal};
+use crate::message::TopicName;
 use crate::packet_link;
-use crate::scenario::Workload;
+use crate::scenario::{Segment, Workload};
 use crate::transport::{Backoff, Outage, Reconnecting, SubscribeOptions, Subscriber, Update};
 use crate::variant::{Extra, Pacing, Variant};
 
@@ -32,6 +34,9 @@ const EXCESS_SPARE: usize = 100;
 #[derive(Debug)]
 pub struct Subscribers {
     shared: Arc<Shared>,
+    /// The messages that are expected now.
+    messages: Arc<MessageTexts>,
+    next: NextSubscriber,
     tasks: JoinSet<()>,
     logs: Vec<Arc<Mutex<ReceiptLog>>>,
     failures: mpsc::Receiver<ClientError>,
@@ -43,11 +48,47 @@ struct Shared {
     /// The description of a third-party server.
     target: Option<Arc<Target>>,
     workload: Workload,
-    messages: Arc<MessageTexts>,
+    topics: Vec<TopicName>,
     connecting: Semaphore,
     subscribed: AtomicU64,
     delivered: AtomicU64,
     failed: mpsc::Sender<ClientError>,
+}
+
+/// How the next subscriber is started.
+#[derive(Debug)]
+struct NextSubscriber {
+    number: u32,
+    /// `None` if all topics are measured here.
+    segment: Option<Segment>,
+    phases: ChaCha8Rng,
+    link_port: Option<u16>,
+    /// The last one's, which subscribers of the same group share.
+    dialer: Dialer,
+    /// For the first one.
+    journal: Option<Arc<Journal>>,
+}
+
+impl NextSubscriber {
+    fn dialer(&mut self, variant: Variant, number: u32, is_first_of_group: bool) -> Dialer {
+        if variant.has(Extra::H2) && is_first_of_group {
+            self.dialer = self.dialer.clone().with_shared(Arc::default());
+        }
+        if let Some(port) = self.link_port
+            && (is_first_of_group || !variant.has(Extra::H2))
+        {
+            let address = (packet_link::address(number), port).into();
+            self.dialer = self.dialer.clone().with_address(address);
+        }
+        let dialer = match variant.has(Extra::Resumed) {
+            true => self.dialer.clone().with_own_sessions(),
+            false => self.dialer.clone(),
+        };
+        match self.journal.take() {
+            Some(journal) => dialer.with_journal(journal),
+            None => dialer,
+        }
+    }
 }
 
 /// How the subscribers reach the server.
@@ -64,6 +105,7 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct ReceiptLog {
     pub topic: u32,
+    messages: Arc<MessageTexts>,
     receipts: Vec<(Option<u32>, Instant)>,
     /// For each message of the topic, whether it has arrived.
     seen: Vec<bool>,
@@ -74,9 +116,9 @@ pub struct ReceiptLog {
 }
 
 impl ReceiptLog {
-    fn new(topic: u32, messages: &MessageTexts) -> ReceiptLog {
+    fn new(topic: u32, messages: Arc<MessageTexts>) -> ReceiptLog {
         let seen = vec![false; messages.count(topic)];
-        ReceiptLog { topic, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
+        ReceiptLog { topic, messages, receipts: Vec::new(), seen, notices: 0, outages: Vec::new() }
     }
 
     /// The received messages of the topic: number and time of arrival.
@@ -154,55 +196,72 @@ impl AnySubscriber {
 }
 
 impl Subscribers {
-    /// Starts all subscribers. The first one records its requests and responses in `journal`.
-    pub fn launch(
-        variant: Variant,
+    /// The subscribers of a cell, of which none is started. The first one records its requests and
+    /// responses in `journal`.
+    pub fn new(
+        plan: &CellPlan,
         Endpoint { target, link_port }: Endpoint,
-        workload: &Workload,
         messages: Arc<MessageTexts>,
-        dialer: &Dialer,
+        dialer: Dialer,
         journal: Arc<Journal>,
-        seed: u64,
     ) -> Subscribers {
         let (failed, failures) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            variant,
+            variant: plan.variant,
             target,
-            workload: workload.clone(),
-            messages,
+            workload: plan.workload.clone(),
+            topics: messages.topics.clone(),
             connecting: Semaphore::new(CONNECTING_MAX),
             subscribed: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             failed,
         });
-        let mut phases = phases(seed);
-        let (mut tasks, mut logs) = (JoinSet::new(), Vec::new());
-        let (mut dialer, mut journal) = (dialer.clone(), Some(journal));
-        for number in 0..workload.subscribers {
-            let is_first_of_group = number % workload.streams_per_connection == 0;
-            if variant.has(Extra::H2) && is_first_of_group {
-                dialer = dialer.with_shared(Arc::default());
-            }
-            if let Some(port) = link_port
-                && (is_first_of_group || !variant.has(Extra::H2))
-            {
-                dialer = dialer.with_address((packet_link::address(number), port).into());
-            }
-            let dialer = match variant.has(Extra::Resumed) {
-                true => dialer.clone().with_own_sessions(),
-                false => dialer.clone(),
-            };
-            let dialer = match journal.take() {
-                Some(journal) => dialer.with_journal(journal),
-                None => dialer,
-            };
-            let phase = phases.next().expect("an infinite sequence");
+        let next = NextSubscriber {
+            number: 0,
+            segment: plan.share.map(|share| share.segment),
+            phases: phases(plan.seed),
+            link_port,
+            dialer,
+            journal: Some(journal),
+        };
+        Subscribers { shared, messages, next, tasks: JoinSet::new(), logs: Vec::new(), failures }
+    }
+
+    /// Starts further subscribers until there are `count`, those of other segments included.
+    pub fn raise_to(&mut self, count: u32) {
+        let Shared { variant, workload, .. } = &*self.shared;
+        while self.next.number < count {
+            let number = self.next.number;
+            self.next.number += 1;
+            // Drawn in any case, so that every subscriber has the same phase.
+            let phase = self.next.phases.random();
             let topic = number % workload.topics;
-            let log = Arc::new(Mutex::new(ReceiptLog::new(topic, &shared.messages)));
-            tasks.spawn(shared.clone().subscribe(dialer, log.clone(), topic, phase));
-            logs.push(log);
+            if self.next.segment.is_some_and(|segment| !segment.owns(topic)) {
+                continue;
+            }
+            let is_first_of_group =
+                (self.logs.len() as u32).is_multiple_of(workload.streams_per_connection);
+            let dialer = self.next.dialer(*variant, number, is_first_of_group);
+            let log = ReceiptLog::new(topic, self.messages.clone());
+            let log = Arc::new(Mutex::new(log));
+            let shared = self.shared.clone();
+            self.tasks.spawn(shared.subscribe(dialer, log.clone(), topic, phase));
+            self.logs.push(log);
         }
-        Subscribers { shared, tasks, logs, failures }
+    }
+
+    /// Expects `messages` from now on. Returns the logs so far, in the order of the subscribers'
+    /// numbers.
+    pub fn next_step(&mut self, messages: Arc<MessageTexts>) -> Vec<ReceiptLog> {
+        let replace = |log: &Arc<Mutex<ReceiptLog>>| {
+            let mut log = log.lock().expect("no panic under this lock");
+            let next = ReceiptLog::new(log.topic, messages.clone());
+            std::mem::replace(&mut *log, next)
+        };
+        let logs = self.logs.iter().map(replace).collect();
+        self.shared.delivered.store(0, Relaxed);
+        self.messages = messages;
+        logs
     }
 
     /// Number of subscribers whose subscription is complete: they miss no later message.
@@ -239,8 +298,8 @@ impl Subscribers {
         }
     }
 
-    /// Stops all subscribers and returns their logs in the order of their numbers.
-    pub async fn stop(mut self) -> Vec<ReceiptLog> {
+    /// Stops all subscribers, and returns their logs in the order of their numbers.
+    pub async fn stop(&mut self) -> Vec<ReceiptLog> {
         // Aborting is cheaper than a cancellation token, which every wake-up would have to check.
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {
@@ -248,17 +307,17 @@ impl Subscribers {
             assert!(is_regular, "a subscriber does not panic");
         }
         let unwrap = |log| Arc::into_inner(log).expect("its subscriber has ended");
-        let logs = self.logs.into_iter().map(unwrap);
+        let logs = std::mem::take(&mut self.logs).into_iter().map(unwrap);
         logs.map(|log| log.into_inner().expect("no panic under this lock")).collect()
     }
 }
 
 /// A random phase from 0 to 1 for each subscriber. It uses another random stream than the schedule;
 /// with the same stream the first subscribers would poll in step with the publications.
-fn phases(seed: u64) -> impl Iterator<Item = f64> {
+fn phases(seed: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(1);
-    std::iter::repeat_with(move || random.random())
+    random
 }
 
 impl Shared {
@@ -295,7 +354,7 @@ impl Shared {
             log.outages.extend(subscriber.outage());
             let mut first_arrivals = 0;
             for message in &received.messages {
-                let number = self.messages.number(topic, &message.text);
+                let number = log.messages.number(topic, &message.text);
                 first_arrivals += u64::from(log.receive(number, now));
             }
             log.check_excess()?;
@@ -349,7 +408,7 @@ impl Shared {
             // Otherwise all long polls would time out at the same moment, or none would during the
             // measurement.
             first_wait: Some(long_poll_hold.mul_f64(phase)),
-            ..SubscribeOptions::new(self.messages.topics[topic as usize].clone())
+            ..SubscribeOptions::new(self.topics[topic as usize].clone())
         }
     }
 }
@@ -365,7 +424,7 @@ mod tests {
         let schedule =
             Schedule { publications: Vec::new(), by_topic: vec![vec![Duration::ZERO; 2]] };
         let messages = MessageTexts::new(&schedule, vec!["a".parse().expect("a name")], 16);
-        let mut log = ReceiptLog::new(0, &messages);
+        let mut log = ReceiptLog::new(0, Arc::new(messages));
         let now = Instant::now();
         assert!(log.receive(Some(0), now));
         assert!(!log.receive(Some(0), now) && !log.receive(None, now));
@@ -383,7 +442,8 @@ mod tests {
         let workload = Workload { process: Process::Periodic, topics: 200, ..Workload::default() };
         let schedule = Schedule::plan(&workload, 5);
         let first_s = schedule.by_topic.iter().map(|instants| instants[0].as_secs_f64());
-        let apart_s: Vec<f64> = first_s.zip(phases(5)).map(|(at, phase)| at - phase).collect();
+        let mut phases = phases(5);
+        let apart_s: Vec<f64> = first_s.map(|at| at - phases.random::<f64>()).collect();
         let mean_s = apart_s.iter().sum::<f64>() / apart_s.len() as f64;
         let far = apart_s.iter().filter(|apart_s| (*apart_s - mean_s).abs() > 0.1).count();
         assert!(far > 100, "{far} of 200 are out of step");

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::scenario::{Scenario, Sweep, Workload};
+use crate::scenario::{Ramp, Scenario, Sweep, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 
 use crate::variant::Variant;
@@ -20,6 +20,8 @@ pub struct Line<'a> {
     /// The case's name, empty if the scenario has no cases.
     pub name: &'a str,
     pub axis: Axis,
+    /// Whether the points are the steps of a ramp.
+    pub is_ramp: bool,
     /// At least two, by rising value.
     pub points: Vec<&'a PointResults<'a>>,
     processing_time: ProcessingTime,
@@ -67,6 +69,7 @@ pub fn lines<'a>(report: &'a Report) -> Vec<Line<'a>> {
                 lines.push(Line {
                     name: point.name,
                     axis,
+                    is_ramp: report.run.scenario.variations_of(point.name).1.is_some(),
                     points: vec![point],
                     processing_time: report.run.processing_time.unwrap_or_default(),
                     network: super::network(&report.run.cells.iter().collect::<Vec<_>>()),
@@ -185,17 +188,16 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// The value that the scenario's case sweeps, if any. The name is empty without cases.
+    /// The value that the case sweeps or raises, if any. The name is empty without cases.
     pub fn of(scenario: &Scenario, case: &str) -> Option<Axis> {
-        let case = scenario.cases.iter().find(|known| known.name == case);
-        let sweep = case.and_then(|case| case.sweep.as_ref()).or(scenario.sweep.as_ref())?;
-        Some(match sweep {
-            Sweep::Rate(_) => Axis::Rate,
-            Sweep::Subscribers(_) => Axis::Subscribers,
-            Sweep::MessageBytes(_) => Axis::MessageBytes,
-            Sweep::PollInterval(_) => Axis::PollInterval,
-            Sweep::Rtt(_) => Axis::Rtt,
-            Sweep::Loss(_) => Axis::Loss,
+        Some(match scenario.variations_of(case) {
+            (_, Some(Ramp::Rate(_))) | (Some(Sweep::Rate(_)), _) => Axis::Rate,
+            (_, Some(Ramp::Subscribers(_))) | (Some(Sweep::Subscribers(_)), _) => Axis::Subscribers,
+            (Some(Sweep::MessageBytes(_)), _) => Axis::MessageBytes,
+            (Some(Sweep::PollInterval(_)), _) => Axis::PollInterval,
+            (Some(Sweep::Rtt(_)), _) => Axis::Rtt,
+            (Some(Sweep::Loss(_)), _) => Axis::Loss,
+            (None, None) => return None,
         })
     }
 

@@ -81,6 +81,7 @@ pub fn run_of(scenario: &Scenario) -> Run {
         },
         processing_time: None,
         scenario: scenario.clone(),
+        segments: Vec::new(),
         cells: (0..scenario.repeats).flat_map(cell).collect(),
     }
 }
@@ -244,6 +245,7 @@ fn measured(
         link: None,
         recovery: recovery(workload),
         trace: trace(&seen[0], first_topic),
+        segments: Vec::new(),
     }
 }
 

@@ -27,6 +27,7 @@ mod predictions;
 pub mod profiles;
 mod prose;
 mod published;
+mod ramp;
 mod recovery;
 mod sections;
 pub mod terminal;

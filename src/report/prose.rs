@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::measure::Histogram;
-use crate::run::{Cell, Network};
+use crate::run::{Cell, Network, Run};
 use crate::scenario::{Headers, Link, Process, Workload};
 use crate::theory::ProcessingTime;
 use crate::units::show_duration;
@@ -128,6 +128,7 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         ("Tool", Some(format!("{} {}, {commit}, {} build", tool.name, tool.version, tool.profile))),
         ("Compiler", Some(tool.rustc.clone())),
         ("Server", Some(server)),
+        ("Load generators", generators(run)),
         ("Processor", Some(format!("{}, {} cores", machine.cpu, machine.cores))),
         ("Memory", Some(Unit::Bytes.show(machine.memory_bytes as f64))),
         ("System", Some(format!("{}, kernel {}", machine.os, machine.kernel))),
@@ -141,6 +142,18 @@ pub fn circumstances(report: &Report) -> Vec<(&'static str, String)> {
         ("Repeats", Some(run.scenario.repeats.to_string())),
     ];
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// How many load generators and machines took part, if there are several.
+fn generators(run: &Run) -> Option<String> {
+    let count = run.segments.len();
+    (count > 1).then(|| {
+        let machines = match run.generator_machines() {
+            1 => "one machine".to_owned(),
+            n => format!("{n} machines"),
+        };
+        format!("{count} segments on {machines}; processor, memory and system of the first")
+    })
 }
 
 fn processing_time(processing_time: Option<ProcessingTime>) -> String {

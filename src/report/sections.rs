@@ -10,7 +10,7 @@ use super::figures::Figure;
 use super::{
     PointResults, Report, advice, axis, bills, charts, figure_table, figures, predictions, prose,
 };
-use super::{link_checks, loss, published, recovery, variants};
+use super::{link_checks, loss, published, ramp, recovery, variants};
 
 /// Points listed by name beside a recommendation.
 const TITLES_MAX: usize = 8;
@@ -24,7 +24,8 @@ pub fn all(report: &Report) -> Vec<Section> {
             let table = Block::Table(figure_table::headlines(report));
             Section::new("summary", "Summary", vec![table])
         }),
-        (!lines.is_empty()).then(|| sweeps(&lines)),
+        sweeps(&lines),
+        ramps(&lines),
         packet_loss(report),
         packet_link(report),
         published(report),
@@ -214,9 +215,38 @@ static CHARTS_OVER_LOSS: &[(&Figure, &str)] = &[
     (&figures::BYTES_PER_MESSAGE, "Bytes per delivered message"),
 ];
 
+/// The figures that are drawn over the load of a ramp.
+static CHARTS_OVER_LOAD: &[(&Figure, &str)] = &[
+    (&figures::LATENCY_MEAN, "Mean delivery latency"),
+    (&figures::LATENCY_P99, "Delivery latency, 99th percentile"),
+    (&figures::CPU_BUSY, "Server CPU, share of one core"),
+];
+
+/// The charts over each ramp, and its knees.
+fn ramps(lines: &[axis::Line]) -> Option<Section> {
+    let blocks = lines.iter().filter(|line| line.is_ramp).flat_map(|line| {
+        let axis = line.axis.label();
+        let title = match line.name {
+            "" => format!("Ramp, by {axis}"),
+            name => format!("{name}, by {axis}"),
+        };
+        let charts = CHARTS_OVER_LOAD
+            .iter()
+            .map(|(figure, title)| charts::line_chart::along(line, figure, title));
+        [
+            Block::Heading(title),
+            Block::list(ramp::sentences(line)),
+            Block::note(ramp::DEFINITION),
+            Block::Charts(charts.flatten().collect()),
+        ]
+    });
+    let blocks: Vec<Block> = blocks.collect();
+    (!blocks.is_empty()).then(|| Section::new("ramps", "Rising load", blocks))
+}
+
 /// The charts over each sweep: what changes along it, and where transports cross.
-fn sweeps(lines: &[axis::Line]) -> Section {
-    let blocks = lines.iter().flat_map(|line| {
+fn sweeps(lines: &[axis::Line]) -> Option<Section> {
+    let blocks = lines.iter().filter(|line| !line.is_ramp).flat_map(|line| {
         let axis = line.axis.label();
         let title = match line.name {
             "" => format!("By {axis}"),
@@ -230,7 +260,8 @@ fn sweeps(lines: &[axis::Line]) -> Section {
             charts.iter().map(|(figure, title)| charts::line_chart::along(line, figure, title));
         [Block::Heading(title), Block::Charts(charts.flatten().collect())]
     });
-    Section::new("sweeps", "Sweeps", blocks.collect())
+    let blocks: Vec<Block> = blocks.collect();
+    (!blocks.is_empty()).then(|| Section::new("sweeps", "Sweeps", blocks))
 }
 
 /// What packet loss does, for a run with loss.

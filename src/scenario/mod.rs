@@ -13,10 +13,16 @@ use crate::variant::{Pacing, Transport, Variant};
 
 mod link;
 mod overrides;
+mod points;
+mod ramp;
+mod segment;
 mod sweep;
 
 pub use link::Link;
 pub use overrides::Overrides;
+pub use points::{CellGroup, SweepPoint};
+pub use ramp::Ramp;
+pub use segment::Segment;
 pub use sweep::Sweep;
 
 mod friendly {
@@ -48,6 +54,9 @@ pub struct Scenario {
     /// Varies one value of the workload, or of each case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
+    /// Raises the load in steps, in the workload or in each case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
     /// Variations of the workload. Without cases the workload itself is measured.
     #[serde(default, rename = "case", skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -203,6 +212,9 @@ pub struct Case {
     /// Varies one value of the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
+    /// Raises the load in steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
     /// Published figures to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
@@ -223,15 +235,6 @@ pub struct Published {
     pub ours: Option<String>,
     /// Why the two figures differ or agree.
     pub why: String,
-}
-
-/// A workload with the transports to measure, all under the same schedule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SweepPoint {
-    /// Name of the case, empty if the scenario has no cases.
-    pub case: String,
-    pub workload: Workload,
-    pub transports: Vec<Variant>,
 }
 
 /// An invalid scenario; the text names the key or line, and the rule.
@@ -295,34 +298,6 @@ impl Scenario {
         }
     }
 
-    /// All workloads of the scenario, in order: each case at each value of its sweep.
-    pub fn points(&self) -> Vec<SweepPoint> {
-        let expand = |workload: &Workload, sweep: &Option<Sweep>| match sweep {
-            Some(sweep) => sweep.expand(workload),
-            None => vec![workload.clone()],
-        };
-        if self.cases.is_empty() {
-            let point = |workload| SweepPoint {
-                case: String::new(),
-                workload,
-                transports: self.transports.clone(),
-            };
-            return expand(&self.workload, &self.sweep).into_iter().map(point).collect();
-        }
-        let of_case = |case: &Case| {
-            let workload = case.workload.applied_to(&self.workload);
-            let transports = case.transports.clone().unwrap_or_else(|| self.transports.clone());
-            let point = |workload| SweepPoint {
-                case: case.name.clone(),
-                workload,
-                transports: transports.clone(),
-            };
-            let sweep = case.sweep.as_ref().or(self.sweep.as_ref()).cloned();
-            expand(&workload, &sweep).into_iter().map(point).collect::<Vec<_>>()
-        };
-        self.cases.iter().flat_map(of_case).collect()
-    }
-
     /// Validates ranges, uniqueness and non-empty lists.
     ///
     /// # Errors
@@ -347,6 +322,7 @@ impl Scenario {
             )?;
             ensure(names.insert(&case.name), &format!("{at}: already used by another case"))?;
         }
+        self.check_ramps()?;
         let points = self.points();
         ensure(!points.is_empty(), "sweep: must have at least one value")?;
         for point in points {
@@ -367,6 +343,25 @@ impl Scenario {
         }
         Ok(())
     }
+
+    /// Validates the ramps of the scenario and of its cases.
+    fn check_ramps(&self) -> Result<(), ScenarioError> {
+        let check = |at: &str, sweep: Option<&Sweep>, ramp: Option<&Ramp>, workload: &Workload| {
+            let Some(ramp) = ramp else { return Ok(()) };
+            let at_case = |error| ScenarioError::new(format!("{at}{error}"));
+            if sweep.is_some() {
+                return Err(at_case(ScenarioError::new("ramp: cannot be combined with sweep")));
+            }
+            ramp.check(workload).map_err(at_case)
+        };
+        check("", self.sweep.as_ref(), self.ramp.as_ref(), &self.workload)?;
+        for case in &self.cases {
+            let (sweep, ramp) = self.variations(case);
+            let workload = case.workload.applied_to(&self.workload);
+            check(&format!("case '{}': ", case.name), sweep, ramp, &workload)?;
+        }
+        Ok(())
+    }
 }
 
 impl Workload {
@@ -383,6 +378,11 @@ impl Workload {
     /// Subscribers per topic: the number of deliveries of one message.
     pub fn fan_out(&self) -> f64 {
         f64::from(self.subscribers) / f64::from(self.topics)
+    }
+
+    /// Number of subscribers of a topic, counted from 0.
+    pub fn subscribers_of(&self, topic: u32) -> u32 {
+        self.subscribers / self.topics + u32::from(topic < self.subscribers % self.topics)
     }
 
     /// Validates all values.

@@ -7,6 +7,8 @@
 //! - `<!-- KIND of RESULTS: TRANSPORT.. -->`: the table is made from recorded results; a sentence
 //!   is in its place until there are some. Run the tests with `UPDATE_BOOK=1` to make the tables
 //!   again after a new recording.
+//! - `<!-- table of RESULTS.md -->`: the table of that file.
+//! - `<!-- plan of N subscribers: TRANSPORT.. -->`: the table is computed by the advice.
 //! - `<!-- value FIGURE of RESULTS.csv: TRANSPORT -->`, in a line: one recorded figure.
 //! - `<!-- advice of FLAGS -->`: the block is the recommendation that `advise` prints.
 //! - `<!-- session with the server -->`: the commands of the block print what follows them.
@@ -14,6 +16,7 @@
 //!   times, random values and the number of TCP segments. `UPDATE_BOOK=1` replaces one that
 //!   differs.
 
+mod plan;
 mod tables;
 
 use std::fs;
@@ -37,10 +40,11 @@ pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The pages of the course, by their paths.
+/// The pages of the course, and others with tables, by their paths.
 fn pages() -> Vec<(PathBuf, String)> {
     let folder = fs::read_dir(root().join("docs/course")).expect("the course exists");
     let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    paths.push(root().join("docs/scaling.md"));
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }

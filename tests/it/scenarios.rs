@@ -10,7 +10,7 @@ use poll_vs_push::report::threshold::Reference;
 use poll_vs_push::scenario::Scenario;
 
 /// Documented maximum durations (docs/scenarios.md).
-const LONGEST_S: [(&str, u64); 14] = [
+const LONGEST_S: [(&str, u64); 15] = [
     ("accuracy", 600),
     ("capacity", 60),
     ("default", 180),
@@ -19,6 +19,7 @@ const LONGEST_S: [(&str, u64); 14] = [
     ("mobile", 720),
     ("packet-link", 600),
     ("papers", 900),
+    ("ramp", 240),
     ("rate", 600),
     ("restart", 120),
     ("rtt", 600),

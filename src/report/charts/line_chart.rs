@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::report::axis::{Axis, Crossover, Line};
 use crate::report::figures::Figure;
+use crate::report::ramp;
 use crate::statistics::Summary;
 use crate::variant::Variant;
 
@@ -21,6 +22,8 @@ struct Curve {
     variant: Variant,
     measured: Vec<(f64, Summary)>,
     predicted: Vec<(f64, f64)>,
+    /// The load at the knee of a ramp.
+    knee: Option<f64>,
 }
 
 /// The chart of `figure` along `line`, titled `title`.
@@ -73,6 +76,9 @@ fn curve(line: &Line, variant: Variant, figure: &Figure) -> Curve {
         variant,
         measured: measured.collect(),
         predicted: if drawable { predicted } else { Vec::new() },
+        knee: ramp::knee(line, variant)
+            .filter(|knee| line.is_ramp && !knee.is_last)
+            .map(|knee| knee.load),
     }
 }
 
@@ -112,6 +118,9 @@ fn drawn(curve: &Curve, label: f64, x: &Scale, y: &Scale) -> Markup {
                     path class="spread" d=(format!("M{x:.1} {low:.1}V{high:.1}")) {}
                 }
                 circle class="fill" cx=(px(x)) cy=(px(within(summary.value))) r="4" {}
+                @if curve.knee == Some(*at) {
+                    circle class="here knee" cx=(px(x)) cy=(px(within(summary.value))) r="9" {}
+                }
             }
             (name(curve.variant, RIGHT + 8.0, label))
         }

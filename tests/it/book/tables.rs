@@ -7,7 +7,7 @@ use poll_vs_push::capacity::CapacityRun;
 use poll_vs_push::units::Unit;
 use poll_vs_push::variant::Variant;
 
-use super::{read, root};
+use super::{plan, read, root};
 
 /// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
 fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
@@ -46,8 +46,8 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-pub const KINDS: [&str; 7] =
-    ["figures", "bytes", "recovery", "loss", "access", "server", "capacity"];
+pub const KINDS: [&str; 9] =
+    ["figures", "bytes", "recovery", "loss", "access", "server", "capacity", "plan", "table"];
 
 /// The heading above the rows' names.
 fn corner(kind: &str) -> &'static str {
@@ -166,14 +166,21 @@ fn example(name: &str, results: &Results) -> String {
 /// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`. A
 /// sentence if there are no results yet.
 pub fn table(comment: &str) -> String {
-    let (source, transports) = comment.split_once(": ").expect("transports after a colon");
+    let (source, transports) = comment.split_once(": ").unwrap_or((comment, ""));
     let (kind, path) = source.split_once(" of ").expect("a kind and a file");
-    if !root().join(path).exists() {
+    if kind != "plan" && !root().join(path).exists() {
         let name = Path::new(path).parent().and_then(Path::file_name).expect("a directory");
         return format!("(This run has not been recorded yet: {}.)\n", name.display());
     }
+    if kind == "table" {
+        return read(path)
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .fold(String::new(), |table, line| table + line + "\n");
+    }
     let transports: Vec<&str> = transports.split(' ').collect();
     let rows = match kind {
+        "plan" => plan::rows(path, &transports),
         "capacity" => capacity_rows(path, &transports),
         _ => result_rows(kind, &Results::of(path), &transports),
     };
