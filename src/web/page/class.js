@@ -30,7 +30,10 @@ byId("join").onsubmit = (event) => {
   join(byId("team").value);
 };
 const given = new URLSearchParams(location.search).get("team");
-if (given) join(given);
+if (given) {
+  byId("team").value = given;
+  if (byId("team").reportValidity()) join(given);
+}
 
 function join(team) {
   byId("join").hidden = true;
@@ -90,7 +93,7 @@ async function report(team) {
     serverClock.stamped(key, answer.now_ms);
     apply(answer.settings);
   } catch (error) {
-    setText(byId("class-settings"), `The server does not respond: ${reasonOf(error)}`);
+    setText(byId("class-settings"), `Not reported to the class: ${reasonOf(error)}`);
   }
 }
 
