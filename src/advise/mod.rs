@@ -1,8 +1,8 @@
 //! Recommends a transport for one workload, from theory and from measured costs.
 //!
-//! Theory gives requests, bytes and latency; [`Costs`] turn them into CPU and memory. Nothing is
-//! measured here, and nothing is read but the arguments. Each [`Estimate`] states how far it lies
-//! beyond what was measured.
+//! Theory gives requests, bytes and latency; [`Costs`] convert them to CPU and memory. This module
+//! measures nothing and depends on its arguments only. Each [`Estimate`] states how far it lies
+//! outside the measured range.
 
 mod costs;
 mod estimate;
@@ -19,11 +19,12 @@ pub use costs::{Costs, Origin, TransportCosts};
 pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
-/// A workload and what it requires.
+/// A workload and its requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Need {
     pub subscribers: u32,
-    /// Topics that the subscribers are spread over: a message goes to `subscribers / topics`.
+    /// Number of topics over which the subscribers are distributed: a message has `subscribers /
+    /// topics` recipients.
     pub topics: u32,
     /// Messages per second that each subscriber receives.
     pub rate: f64,
@@ -41,7 +42,7 @@ pub struct Need {
     /// Whether connections are encrypted. Counts the bytes of TLS records, not the CPU, for which
     /// there is no reference.
     pub is_tls: bool,
-    /// Consider only transports that a browser has an interface or a published library for.
+    /// Consider only transports for which a browser has an interface or a published library.
     pub browser_only: bool,
     /// Consider only transports that carry messages in both directions on one connection.
     pub two_way: bool,
@@ -49,7 +50,7 @@ pub struct Need {
     pub cost: Cost,
 }
 
-/// What "cheapest" refers to.
+/// The cost that "cheapest" refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cost {
@@ -131,7 +132,7 @@ pub struct Candidate {
     pub cost: f64,
     /// Bytes, which decide between costs that are too close.
     pub bytes: f64,
-    /// True if a measurement cannot tell the cost from the lowest.
+    /// True if the cost is too close to the lowest for a measurement to decide.
     pub is_tied: bool,
 }
 
@@ -162,7 +163,7 @@ pub const BYTES_TOO_CLOSE: f64 = 1.25;
 /// CPU use, cores, below which CPU hardly matters.
 pub const SMALL_LOAD: f64 = 0.25;
 
-/// The recommendation for `need`, given what the transports cost.
+/// The recommendation for `need`, given the costs of the transports.
 pub fn advise(need: &Need, costs: &Costs) -> Advice {
     let choose = |need: &Need| choose(need, costs);
     let choice = choose(need);
@@ -187,7 +188,7 @@ pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
     able.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
 }
 
-/// What each transport that `need` allows would take.
+/// The estimate of each transport that `need` allows.
 pub fn estimates(need: &Need, costs: &Costs) -> Vec<Estimate> {
     let is_allowed = |transport: Transport| {
         (!need.browser_only || has_browser_client(transport))

@@ -1,5 +1,5 @@
-//! Price lists and monthly bills: what the traffic and the machines of an [`Estimate`] cost under a
-//! list of prices per request, GB, connection minute, core hour and message.
+//! Price lists and monthly bills: the cost of the traffic and the machines of an [`Estimate`] under
+//! a list of prices per request, GB, connection minute, core hour and message.
 //!
 //! A list is a TOML file. It has a date, and so has each of its numbers, with the source that it
 //! was taken from. Free tiers, volume discounts and taxes are not modelled.
@@ -15,14 +15,14 @@ use crate::variant::Transport;
 /// A month: 365 days of 24 hours divided by 12.
 pub const HOURS_PER_MONTH: f64 = 730.0;
 
-/// The price lists that come with the program, in the order in which they are offered.
+/// The price lists that are built into the program, in the order in which they are offered.
 const BUILT_IN: [&str; 3] = [
     include_str!("../../load-tests/prices/virtual-machine.toml"),
     include_str!("../../load-tests/prices/serverless.toml"),
     include_str!("../../load-tests/prices/websocket-gateway.toml"),
 ];
 
-/// What a provider charges for.
+/// A quantity that a provider charges for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Meter {
@@ -47,7 +47,7 @@ impl Meter {
         Meter::Messages,
     ];
 
-    /// What is counted, as a reader sees it.
+    /// The counted quantity, for display.
     pub fn label(self) -> &'static str {
         match self {
             Meter::Requests => "requests",
@@ -58,7 +58,7 @@ impl Meter {
         }
     }
 
-    /// What the price is for, as a reader sees it.
+    /// The unit of the price, for display.
     pub fn unit(self) -> &'static str {
         match self {
             Meter::Requests => "per million requests",
@@ -69,7 +69,7 @@ impl Meter {
         }
     }
 
-    /// How many of the counted things the price is for.
+    /// The quantity to which the price applies.
     fn per(self) -> f64 {
         match self {
             Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
@@ -78,7 +78,7 @@ impl Meter {
         }
     }
 
-    /// How many of the counted things one transport uses in a month.
+    /// The quantity that one transport uses in a month.
     fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
         const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
         match self {
@@ -113,21 +113,21 @@ pub struct Price {
     pub note: Option<String>,
 }
 
-/// What one kind of platform charges.
+/// The prices of one kind of platform.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PriceList {
     pub title: String,
     /// The day on which the list was put together.
     pub date: Date,
     pub currency: String,
-    /// What the list covers and what it leaves out.
+    /// What the list covers and what it omits.
     pub about: String,
     /// The transports that the platform can carry.
     pub transports: Vec<Transport>,
     pub prices: BTreeMap<Meter, Price>,
 }
 
-/// A price list as it is written.
+/// A price list as in its file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Written {
@@ -161,7 +161,7 @@ impl PriceList {
     /// Reads a list.
     ///
     /// # Errors
-    /// What is missing or out of range, with its key.
+    /// Names the key that is missing or out of range.
     pub fn parse(text: &str) -> Result<PriceList, String> {
         let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
         let title = required(written.title, "title", "name the kind of platform")?;
@@ -198,14 +198,14 @@ impl PriceList {
     }
 }
 
-/// One transport's month.
+/// The monthly bill of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bill {
     pub transport: Transport,
     pub items: Vec<Item>,
     /// In the list's currency.
     pub total: f64,
-    /// What costs the most; absent if nothing costs anything.
+    /// The largest item; absent if the total is zero.
     pub dominant: Option<Meter>,
 }
 
@@ -221,7 +221,7 @@ impl Bill {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Item {
     pub meter: Meter,
-    /// How many of the counted things, in ones: requests, bytes, minutes, hours, messages.
+    /// The quantity in its base unit: requests, bytes, minutes, hours, messages.
     pub quantity: f64,
     pub amount: f64,
 }

@@ -1,5 +1,5 @@
-//! The advice as something to play with: controls for a workload, and requests, delays, bytes,
-//! cores, memory and money of every transport at once, computed in the browser.
+//! The advice as an interactive page: controls for a workload, and requests, delays, bytes, cores,
+//! memory and cost of every transport, computed in the browser.
 //!
 //! The scripts are in this folder. They are served one by one for the page `/model`, and put into
 //! one for a report, which is a single file. Their numbers come from [`data`], and their formulas
@@ -35,7 +35,7 @@ pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
     SCRIPTS.into_iter().chain([("model.css", STYLE)])
 }
 
-/// The workload that the page begins with.
+/// The initial workload of the page.
 pub const NEED: Need = Need {
     subscribers: 10_000,
     topics: 100,
@@ -51,7 +51,7 @@ pub const NEED: Need = Need {
     cost: Cost::Cpu,
 };
 
-/// All scripts as one: without imports, since all names are in one scope.
+/// All scripts as one, without imports, because all names are in one scope.
 pub fn script() -> String {
     let mut script = String::new();
     for (_, text) in SCRIPTS {
@@ -68,7 +68,7 @@ pub fn script() -> String {
     script
 }
 
-/// What the scripts need to know: costs, price lists, constants, and the workload to begin with.
+/// The data for the scripts: costs, price lists, constants, and the initial workload.
 pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
     let each = |value: fn(Transport) -> Value| -> BTreeMap<&str, Value> {
         Transport::ALL.map(|transport| (transport.name(), value(transport))).into()
@@ -112,7 +112,7 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
     })
 }
 
-/// What the scripts fill, with their data. The scripts and [`STYLE`] are the caller's to add.
+/// The elements that the scripts fill, and their data. The caller adds the scripts and [`STYLE`].
 pub fn section(data: &Value) -> Markup {
     // A script element ends at the first `</`, even inside a JSON string.
     let json = data.to_string().replace('<', "\\u003c");
@@ -122,7 +122,7 @@ pub fn section(data: &Value) -> Markup {
     }
 }
 
-/// The page `/model`, with the costs and prices that come with the program.
+/// The page `/model`, with the built-in costs and prices.
 pub fn page() -> String {
     let data = data(&Costs::reference(), &PriceList::built_in(), &NEED);
     let page = html! {
