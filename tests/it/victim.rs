@@ -211,8 +211,9 @@ impl Victim {
     /// Bytes by which resident memory has grown, once the attack has been read.
     pub async fn grown(&mut self, what: &str) -> usize {
         self.serves_others().await;
+        let resident = self.settled_resident().await;
         self.print_times(what);
-        self.settled_resident().await.saturating_sub(self.resident_before)
+        resident.saturating_sub(self.resident_before)
     }
 
     async fn withstands_within(&mut self, what: &str, limit: usize) {
