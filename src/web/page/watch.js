@@ -8,6 +8,9 @@ import { subprotocols } from "./token.js";
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
 
+/** What is being measured, as text. */
+let cell = "";
+
 /** Shows an event of the run, by its `what`. */
 const SHOW = {
   calibrating({ left_s }) {
@@ -18,11 +21,12 @@ const SHOW = {
   cell({ number, of, label, left_s }) {
     byId("progress").hidden = false;
     byId("progress").value = (number - 1) / of;
-    setText(byId("now"), `${number} of ${of}: ${isolated(label)}; ${Math.round(left_s)} s left`);
+    cell = `${number} of ${of}: ${isolated(label)}; ${Math.round(left_s)} s left`;
+    setText(byId("now"), cell);
     setText(byId("finished"), "");
   },
   phase({ phase }) {
-    setText(byId("now"), `${byId("now").textContent.split(" – ")[0]} – ${isolated(phase)}`);
+    setText(byId("now"), `${cell} – ${isolated(phase)}`);
   },
   done({ transport, label, case: name, repeat, latency_ms, requests_per_message }) {
     const { mean, p50, p99, max } = latency_ms;
@@ -43,16 +47,18 @@ const SHOW = {
   },
 };
 
-const reportLink = (run) => element("a", { href: `/reports/${encodeURIComponent(run)}/report.html` },
-  element("bdi", {}, run));
+const fileLink = (run, file, text, ariaLabel = null) =>
+  element("a", { href: `/reports/${encodeURIComponent(run)}/${file}`, ariaLabel }, text);
+const nameOf = (run) => element("bdi", {}, run);
+const reportLink = (run) => fileLink(run, "report.html", nameOf(run));
 
 async function listRuns() {
   const runs = await (await fetch("/reports")).json();
   const items = runs.map(({ name, files }) => {
     const others = files.filter((file) => file !== "report.html");
     const links = others.flatMap((file) =>
-      [", ", element("a", { href: `/reports/${encodeURIComponent(name)}/${file}`, ariaLabel: `${file} of ${name}` }, file)]);
-    const main = files.includes("report.html") ? reportLink(name) : name;
+      [", ", fileLink(name, file, file, `${file} of ${name}`)]);
+    const main = files.includes("report.html") ? reportLink(name) : nameOf(name);
     return element("li", {}, main, ...links);
   });
   byId("runs").replaceChildren(...items);
