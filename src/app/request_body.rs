@@ -23,22 +23,48 @@ enum NoBody {
     OverLimit(OverLimit),
 }
 
-/// Reads the body, which may have [`ServerConfig::max_message_bytes_encoded`] bytes. The parts are
-/// copied into one buffer: a client can send one byte at a time, and each such part would keep a
-/// buffer of its own. The buffer doubles as bytes arrive, up to the limit; `Content-Length` is not
-/// used, because a client could announce a large body and send nothing.
+/// How large a body may be.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit {
+    bytes: usize,
+    /// Bytes of the message in it, which exists beside the body while it is decoded.
+    decoded_bytes: usize,
+    /// The flag that sets the limit.
+    flag: Option<&'static str>,
+}
+
+impl BodyLimit {
+    /// That of a message: [`ServerConfig::max_message_bytes_encoded`].
+    ///
+    /// [`ServerConfig::max_message_bytes_encoded`]: super::ServerConfig::max_message_bytes_encoded
+    pub fn of_message(app: &App) -> BodyLimit {
+        BodyLimit {
+            bytes: app.config.max_message_bytes_encoded(),
+            decoded_bytes: app.config.max_message_bytes,
+            flag: Some("--max-message-bytes"),
+        }
+    }
+
+    /// A fixed one.
+    pub const fn fixed(bytes: usize) -> BodyLimit {
+        BodyLimit { bytes, decoded_bytes: bytes, flag: None }
+    }
+}
+
+/// Reads the body. The parts are copied into one buffer: a client can send one byte at a time, and
+/// each such part would keep a buffer of its own. The buffer doubles as bytes arrive, up to the
+/// limit; `Content-Length` is not used, because a client could announce a large body and send
+/// nothing.
 ///
 /// # Errors
 /// If the body is too large, ends early, takes too long, or exceeds the client's memory limit.
-///
-/// [`ServerConfig::max_message_bytes_encoded`]: super::ServerConfig::max_message_bytes_encoded
 pub async fn read_body<B: Buf, E>(
     app: &App,
     account: &Account,
+    limit: BodyLimit,
     parts: impl Stream<Item = Result<B, E>>,
 ) -> Result<RequestBody, ApiError> {
-    let limit = app.config.max_message_bytes_encoded();
-    let reading = read_parts(account.charge(), limit, app.config.max_message_bytes, parts);
+    let reading = read_parts(account.charge(), limit, parts);
     let refuse = |refusal, status, text: String| {
         app.metrics.refused(refusal);
         Err(ApiError::new(status, text))
@@ -49,7 +75,8 @@ pub async fn read_body<B: Buf, E>(
             Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early"))
         }
         Ok(Err(NoBody::TooLarge)) => {
-            let text = format!("the body has more than {limit} bytes (see --max-message-bytes)");
+            let see = limit.flag.map(|flag| format!(" (see {flag})")).unwrap_or_default();
+            let text = format!("the body has more than {} bytes{see}", limit.bytes);
             refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text)
         }
         Ok(Err(NoBody::OverLimit(over))) => {
@@ -64,8 +91,7 @@ pub async fn read_body<B: Buf, E>(
 
 async fn read_parts<B: Buf, E>(
     mut charge: Charge,
-    limit: usize,
-    decoded_max: usize,
+    limit: BodyLimit,
     parts: impl Stream<Item = Result<B, E>>,
 ) -> Result<RequestBody, NoBody> {
     let mut parts = std::pin::pin!(parts);
@@ -73,14 +99,14 @@ async fn read_parts<B: Buf, E>(
     while let Some(part) = parts.next().await {
         let mut part = part.map_err(|_| NoBody::EndedEarly)?;
         let size = bytes.len() + part.remaining();
-        if size > limit {
+        if size > limit.bytes {
             return Err(NoBody::TooLarge);
         }
         // The client is charged before the buffer grows, and for all of the buffer.
         if size > bytes.capacity() {
-            let capacity = size.next_power_of_two().clamp(size, limit);
+            let capacity = size.next_power_of_two().clamp(size, limit.bytes);
             // The message that is decoded from the body exists beside it.
-            let decoded = if size > FREE_BYTES { size.min(decoded_max) } else { 0 };
+            let decoded = if size > FREE_BYTES { size.min(limit.decoded_bytes) } else { 0 };
             charge.set_unless_small(capacity + decoded).map_err(NoBody::OverLimit)?;
             bytes.reserve_exact(capacity - bytes.len());
         }

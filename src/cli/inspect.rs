@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use super::output::usage;
+use super::output::{note, usage};
 use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, StoreError, TopicRow};
 use crate::message::{Epoch, Message, TopicName};
+use crate::report::document::{Block, Field, Row, Section, Table};
+use crate::report::{TableStyle, terminal};
 use crate::text::causes;
 use crate::units::whole_number;
 
@@ -50,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // If some topics share a number, list all topics, and read only the others.
     let mixed = match archive.check(&all) {
         Err(error @ StoreError::Mixed { .. }) => {
-            eprintln!("warning: {error}");
+            note(format!("warning: {error}"));
             all.sharing_a_number()
         }
         checked => checked.map(|()| Vec::new())?,
@@ -86,12 +88,27 @@ fn topics(
     epoch: Epoch,
     rows: &[(&TopicName, &TopicRow)],
 ) -> anyhow::Result<()> {
-    writeln!(out, "epoch {epoch}, {} topics", rows.len())?;
-    writeln!(out, "{:>12} {:>12} {:>12} {:>12}  topic", "oldest", "head", "messages", "bytes")?;
-    for (name, kept) in rows {
+    let number = |number: u64| Field::new(number.to_string());
+    let row = |(name, kept): &(&TopicName, &TopicRow)| {
+        let name = Field::new(name.to_string());
         let TopicRow { oldest, head, bytes, .. } = kept;
-        writeln!(out, "{oldest:>12} {head:>12} {:>12} {bytes:>12}  {name}", kept.messages())?;
-    }
+        Row::Fields(vec![
+            name,
+            number(*oldest),
+            number(*head),
+            number(kept.messages()),
+            number(*bytes),
+        ])
+    };
+    let table = Table {
+        head: ["topic", "oldest", "head", "messages", "bytes"].map(Field::new).into(),
+        names: 1,
+        is_numeric: true,
+        rows: rows.iter().map(row).collect(),
+    };
+    let title = format!("epoch {epoch}, {} topics", rows.len());
+    let section = Section::new("topics", title, vec![Block::Table(table)]);
+    write!(out, "{}", terminal::render(&[section], TableStyle::of_stdout()))?;
     Ok(())
 }
 

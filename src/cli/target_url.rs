@@ -62,10 +62,19 @@ impl TargetUrl {
             "a query or fragment is not supported; remove it"
         );
         let is_https = scheme == "https";
+        let default_port = if is_https { 443 } else { 80 };
+        let after_host = &authority[host.len()..];
+        let port =
+            match after_host.strip_prefix(':').unwrap_or(after_host) {
+                "" => default_port,
+                text => text.parse().ok().filter(|port| *port != 0).with_context(|| {
+                    format!("the port '{text}' is not a number from 1 to 65535")
+                })?,
+            };
         Ok(TargetUrl {
             is_https,
             name: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            port,
             authority: authority.to_owned(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -107,8 +116,22 @@ mod tests {
         assert_eq!((url.authority.as_str(), url.base_path.as_str()), ("[::1]:8080", "/a/b"));
         let url = TargetUrl::parse("https://example.org").expect("a good URL");
         assert_eq!((url.port, url.base_path.as_str()), (443, ""));
+        let url = TargetUrl::parse("http://example.org:/").expect("an empty port is the default");
+        assert_eq!((url.port, url.base_path.as_str()), (80, ""));
         let dialer = TargetUrl::parse("http://127.0.0.1/base").and_then(|url| url.dialer());
         assert_eq!(dialer.expect("an address").url(), "http://127.0.0.1:80/base");
+    }
+
+    /// Whichever loopback address a server on `localhost` listens on, it is found.
+    #[tokio::test]
+    async fn localhost_is_tried_over_both_versions_of_ip() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = tokio::net::TcpListener::bind(loopback).await else { continue };
+            let port = listener.local_addr().expect("it has one").port();
+            let url = format!("http://LocalHost:{port}/");
+            let dialer = TargetUrl::parse(&url).and_then(|url| url.dialer()).expect("a good URL");
+            dialer.dial().await.unwrap_or_else(|error| panic!("{loopback}: {error}"));
+        }
     }
 
     #[test]
@@ -134,6 +157,9 @@ mod tests {
             ("", "for example http://"),
             ("http://", "for example http://"),
             ("http://user:pw@host", "remove the part before the '@'"),
+            ("http://host:99999", "the port '99999' is not a number from 1 to 65535"),
+            ("http://[::1]:x/base", "the port 'x' is not"),
+            ("http://host:0", "the port '0' is not"),
             ("http://host/?a=b", "remove it"),
             ("http://host/#top", "remove it"),
         ];

@@ -4,33 +4,36 @@ use comfy_table::Color;
 
 use super::charts::palette;
 use super::document::{Block, Field, Row, Section, Table, Tone};
-use super::text_table;
-use crate::text::visible;
+use super::text_table::{self, wrapped};
 
 pub use super::text_table::TableStyle;
 
-/// Columns of a paragraph, at most.
+/// Columns of a paragraph, at most: longer lines are hard to read.
 const TEXT_WIDTH_MAX: usize = 100;
 
 /// The sections in order. The only escape sequences are those for the colours of this renderer.
 pub fn render(sections: &[Section], style: TableStyle) -> String {
     let section = |section: &Section| {
         let blocks = section.blocks.iter().filter_map(|block| of_block(block, style));
-        let parts: Vec<String> = std::iter::once(section.title.clone())
-            .filter(|title| !title.is_empty())
-            .chain(blocks)
-            .collect();
+        let title = wrapped(&section.title, "", "", text_width(style));
+        let parts: Vec<String> =
+            std::iter::once(title).filter(|title| !title.is_empty()).chain(blocks).collect();
         parts.join("\n")
     };
     sections.iter().map(section).collect::<Vec<_>>().join("\n\n")
 }
 
+/// Columns of a paragraph.
+fn text_width(style: TableStyle) -> usize {
+    style.width.map_or(TEXT_WIDTH_MAX, usize::from).min(TEXT_WIDTH_MAX)
+}
+
 fn of_block(block: &Block, style: TableStyle) -> Option<String> {
-    let width = style.width.map_or(TEXT_WIDTH_MAX, usize::from).min(TEXT_WIDTH_MAX);
+    let width = text_width(style);
     let item = |text: &str| wrapped(text, "- ", "  ", width);
     let lines = |lines: Vec<String>| lines.join("\n");
     Some(match block {
-        Block::Heading(text) => format!("\n{}", visible(text)),
+        Block::Heading(text) => format!("\n{}", wrapped(text, "", "", width)),
         Block::Paragraph(_, text) => wrapped(text, "", "", width),
         Block::List(items) => lines(items.iter().map(|(_, text)| item(text)).collect()),
         Block::Terms(terms) => {
@@ -39,7 +42,8 @@ fn of_block(block: &Block, style: TableStyle) -> Option<String> {
         Block::Table(table) => format!("\n{}\n", of_table(table, style)),
         Block::Details(title, blocks) => {
             let blocks = blocks.iter().filter_map(|block| of_block(block, style));
-            lines(std::iter::once(format!("\n{}", visible(title))).chain(blocks).collect())
+            let title = format!("\n{}", wrapped(title, "", "", width));
+            lines(std::iter::once(title).chain(blocks).collect())
         }
         Block::Charts(_) | Block::Links(_) => return None,
     })
@@ -69,22 +73,6 @@ fn colour(field: &Field) -> Option<Color> {
         Tone::Void => Some(Color::Red),
         _ => field.variant.map(of_variant),
     }
-}
-
-/// `text` in lines of at most `width` columns.
-fn wrapped(text: &str, first: &str, indent: &str, width: usize) -> String {
-    let mut lines = vec![first.to_owned()];
-    for word in visible(text).split_whitespace() {
-        let line = lines.last_mut().expect("it begins with one");
-        let is_begun = line.len() > indent.len();
-        let columns = console::measure_text_width(line) + console::measure_text_width(word);
-        match is_begun {
-            true if columns + 1 > width => lines.push(format!("{indent}{word}")),
-            true => line.extend([" ", word]),
-            false => line.push_str(word),
-        }
-    }
-    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -32,10 +32,11 @@ pub type Field = (String, Option<Color>);
 /// the other columns right. Headers may be wrapped; fields and words are never broken.
 pub fn render(header: &[&str], names: usize, rows: &[Vec<Field>], style: TableStyle) -> String {
     let widths = least_widths(header, rows);
-    let least: usize = widths.iter().sum();
+    // With a space between two columns.
+    let least = widths.iter().sum::<usize>() + header.len().saturating_sub(1);
     match style.width {
         Some(width) if least > usize::from(width) && !rows.is_empty() => {
-            stacked(header, names, rows)
+            stacked(header, names, rows, width.into())
         }
         _ => side_by_side(header, names, rows, style, &widths),
     }
@@ -88,8 +89,8 @@ fn side_by_side(
     table.trim_fmt()
 }
 
-/// A block per row: its names, then one line per figure.
-fn stacked(header: &[&str], names: usize, rows: &[Vec<Field>]) -> String {
+/// A block per row: its names, then one line per figure, or more if it is too long for `width`.
+fn stacked(header: &[&str], names: usize, rows: &[Vec<Field>], width: usize) -> String {
     let width_of = |label: &&str| console::measure_text_width(label);
     let label_width = header[names..].iter().map(width_of).max().unwrap_or(0);
     let block = |row: &Vec<Field>| {
@@ -98,11 +99,32 @@ fn stacked(header: &[&str], names: usize, rows: &[Vec<Field>]) -> String {
         let figures = header[names..].iter().zip(&row[names..]);
         let lines = figures.map(|(label, (text, _))| {
             let pad = " ".repeat(label_width - width_of(label));
-            format!("\n  {label}{pad}  {}", visible(text))
+            let line = format!("  {label}{pad}  {}", visible(text));
+            match console::measure_text_width(&line) > width {
+                true => format!("\n  {label}\n{}", wrapped(text, "    ", "    ", width)),
+                false => format!("\n{line}"),
+            }
         });
-        title.join(", ") + &lines.collect::<String>()
+        wrapped(&title.join(", "), "", "", width) + &lines.collect::<String>()
     };
     rows.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+/// `text` in lines of at most `width` columns: `first` begins the first one, `indent` the others.
+/// Only a longer word makes a line longer.
+pub(super) fn wrapped(text: &str, first: &str, indent: &str, width: usize) -> String {
+    let mut lines = vec![first.to_owned()];
+    for word in visible(text).split_whitespace() {
+        let line = lines.last_mut().expect("it begins with one");
+        let is_begun = line.len() > indent.len();
+        let columns = console::measure_text_width(line) + console::measure_text_width(word);
+        match is_begun {
+            true if columns + 1 > width => lines.push(format!("{indent}{word}")),
+            true => line.extend([" ", word]),
+            false => line.push_str(word),
+        }
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -135,6 +157,21 @@ mod tests {
           mean     500 ms
           longest  —
         ");
+    }
+
+    #[test]
+    fn no_line_of_a_stacked_table_is_wider_than_the_terminal() {
+        let rows = vec![
+            ["a transport with a long name", "1 ms", "connection time, 98.7 %"]
+                .map(|text| (text.to_owned(), None))
+                .to_vec(),
+        ];
+        for width in 18..60 {
+            let style = TableStyle { width: Some(width), colour: false };
+            let table = render(&["transport", "mean", "mostly"], 1, &rows, style);
+            let widest = table.lines().map(console::measure_text_width).max();
+            assert!(widest <= Some(width.into()), "{width}: {table}");
+        }
     }
 
     #[test]

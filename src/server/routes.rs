@@ -19,7 +19,7 @@ use warp::{Filter, Rejection};
 use super::auth::NO_SUCH_ROUTE;
 use super::route_table::Handler;
 use crate::app::metrics::Refusal;
-use crate::app::request_body::read_body;
+use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
 use crate::transport::{long_polling, ndjson, short_polling, socketio, sse, websocket};
@@ -122,7 +122,7 @@ async fn store<B: Buf>(
 ) -> Result<Response, ApiError> {
     let topic = app.topic_name(topic)?;
     client.authorize_publish(app, &topic)?;
-    let body = read_body(app, client.account(), body).await?;
+    let body = read_body(app, client.account(), BodyLimit::of_message(app), body).await?;
     let stored = app.publish_for(Some(client), &topic, &body.bytes).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_response(StatusCode::CREATED, json))

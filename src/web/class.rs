@@ -13,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use qrcode::QrCode;
 use qrcode::render::svg;
 use serde::Deserialize;
@@ -26,11 +25,11 @@ use warp::{Filter, Rejection};
 
 use super::find;
 use crate::app::class::{Class, DeviceReport, Settings};
+use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
-use crate::app::{ApiError, App};
+use crate::app::{ApiError, App, Client};
 
-/// Bytes of the body of a request.
-const BODY_BYTES_MAX: u64 = 64 << 10;
+const BODY_LIMIT: BodyLimit = BodyLimit::fixed(64 << 10);
 /// An address of TEST-NET-1 (RFC 5737), which is on no network.
 const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
@@ -70,17 +69,21 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(class.clone())
         .map(|app: Arc<App>| to_response(qr(&url(&app))));
-    let body = || warp::body::content_length_limit(BODY_BYTES_MAX).and(warp::body::bytes());
-    let report = warp::path!("class" / "report")
-        .and(warp::post())
-        .and(class.clone())
-        .and(body())
-        .map(|app: Arc<App>, body: Bytes| to_response(report(class_of(&app), &body)));
-    let change = warp::path!("class" / "settings")
-        .and(warp::post())
-        .and(class.clone())
-        .and(body())
-        .map(|app: Arc<App>, body: Bytes| to_response(change(class_of(&app), &body)));
+    let body = || warp::body::stream().and(warp::ext::get::<Client>());
+    let report =
+        warp::path!("class" / "report").and(warp::post()).and(class.clone()).and(body()).then(
+            |app: Arc<App>, parts, client: Client| async move {
+                let body = read_body(&app, client.account(), BODY_LIMIT, parts).await;
+                to_response(body.and_then(|body| report(class_of(&app), &body.bytes)))
+            },
+        );
+    let change =
+        warp::path!("class" / "settings").and(warp::post()).and(class.clone()).and(body()).then(
+            |app: Arc<App>, parts, client: Client| async move {
+                let body = read_body(&app, client.account(), BODY_LIMIT, parts).await;
+                to_response(body.and_then(|body| change(class_of(&app), &body.bytes)))
+            },
+        );
     page("class", "class.html")
         .or(page("teacher", "teacher.html"))
         .unify()

@@ -148,38 +148,6 @@ async fn token_without_rights_or_lifetime_is_an_error() {
     }
 }
 
-/// On a terminal of 40 columns, tables are stacked and text is wrapped; nothing is wider but what
-/// cannot be broken, such as the path of a file.
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn output_fits_a_narrow_terminal() {
-    const COLUMNS: usize = 40;
-    let program = env!("CARGO_BIN_EXE_poll-vs-push");
-    for arguments in [
-        "predict",
-        "advise --subscribers 1000 --rate 1 --staleness 1s",
-        "trace --transports short-polling --messages 1",
-    ] {
-        // The program gets a terminal of its own.
-        let mut command = Command::new("script");
-        let inside = format!("stty rows 40 cols {COLUMNS}; exec {program} {arguments}");
-        command.args(["-qec", &inside, "/dev/null"]).env("NO_COLOR", "1");
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let Ok(output) = soon(command.output()).await else {
-            use std::io::Write as _;
-            // Not with a macro, whose output the test harness captures.
-            let _ = writeln!(std::io::stderr(), "skipped output_fits_a_narrow_terminal: no script");
-            return;
-        };
-        let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-        assert!(output.status.success() && text.lines().count() > 20, "{arguments}: {text}");
-        for line in text.lines().filter(|line| line.split_whitespace().count() > 2) {
-            assert!(line.chars().count() <= COLUMNS, "{arguments}: '{line}'");
-        }
-        assert!(text.contains("olling"), "words are whole: {text}");
-    }
-}
-
 #[tokio::test]
 async fn out_of_range_flags_of_advise_and_predict_are_errors() {
     let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];

@@ -223,6 +223,38 @@ async fn every_route_serves_half_closed_clients_and_http_1_0() {
     server.stop().await;
 }
 
+/// A client that announces a body and does not send it is answered within `--body-timeout`, or at
+/// once by a route that reads no body, and disconnected.
+#[tokio::test]
+async fn incomplete_body_is_not_waited_for_on_any_route() {
+    let server = TestServer::with(|config| {
+        (config.class, config.echo) = (true, true);
+        config.body_timeout = std::time::Duration::from_millis(100);
+    })
+    .await;
+    for route in ROUTES.iter().filter(|route| names(route).contains(&"POST")) {
+        let path = example(route);
+        let mut raw =
+            connect_and_send(&server, request("POST", &path, "content-length: 9\r\n")).await;
+        let answer = raw.answer().await;
+        let expected = match route.handler {
+            Handler::Publish | Handler::Class => 408,
+            Handler::Demo => 404,
+            _ => 400,
+        };
+        assert_eq!(answer.status, expected, "{path}");
+        assert_eq!(raw.rest().await, "", "{path}: the connection is closed");
+    }
+    let large = "x".repeat((64 << 10) + 1);
+    for path in ["/class/report", "/class/settings"] {
+        let length = format!("content-length: {}\r\n", large.len());
+        let mut raw = connect_and_send(&server, request("POST", path, &length) + &large).await;
+        let answer = raw.answer().await;
+        assert_eq!((answer.status, &*answer.error()), (413, "the body has more than 65536 bytes"));
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn long_poll_of_a_disconnected_client_is_cancelled() {
     let server = TestServer::start().await;

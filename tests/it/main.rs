@@ -47,6 +47,8 @@ mod nats_kill;
 mod ndjson;
 mod network_loss;
 #[cfg(target_os = "linux")]
+mod output;
+#[cfg(target_os = "linux")]
 mod packet_link;
 mod page;
 mod pause;

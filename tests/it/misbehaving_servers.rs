@@ -307,6 +307,24 @@ async fn endless_responses_are_bounded_on_every_transport() {
     }
 }
 
+/// Interim responses without an end, and never a final one (RFC 9110, section 15.2): each is short,
+/// so no limit of size is exceeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_interim_responses_are_an_error() {
+    fn endless() -> FakeResponse {
+        let interim = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+        FakeResponse::Endless(String::new(), interim.repeat(100))
+    }
+    for transport in ["short-polling", "websocket", "sse"] {
+        let (code, error) = measure(|path| after_the_checks(path, endless()), transport).await;
+        assert_eq!(code, Some(1), "{transport}: {error}");
+        assert!(error.contains("error: nothing was measured: "), "{transport}: {error}");
+    }
+    let (code, error) = measure(|_| endless(), "short-polling").await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("no response within 10s"), "{error}");
+}
+
 /// Subscribers are served, and publications are read, but never acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn publications_that_are_never_acknowledged_end_the_cell() {

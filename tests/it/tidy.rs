@@ -193,6 +193,11 @@ fn report_uses_no_socket_and_no_clock() {
 }
 
 #[test]
+fn output_is_written_without_macros_that_panic() {
+    keep_out("src", &["println", "eprintln", "eprint"], "panics if it fails; use cli::output");
+}
+
+#[test]
 fn transports_do_not_import_each_other() {
     const SHARED: [&str; 3] = ["mod", "poll_response", "stream_response"];
     /// The transport a file belongs to: `websocket` for `src/transport/websocket/handshake.rs`.

@@ -15,7 +15,7 @@ use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
 use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
 use crate::app::memory::Account;
-use crate::app::request_body::read_body;
+use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{ApiError, Client};
 use crate::variant::Transport;
@@ -100,7 +100,8 @@ async fn receive_all(session: &Session, account: &Account, body: Body) -> Result
         session.end(ending);
         error
     };
-    let reading = read_body(&session.app, account, BodyDataStream::new(body));
+    let limit = BodyLimit::of_message(&session.app);
+    let reading = read_body(&session.app, account, limit, BodyDataStream::new(body));
     let body = reading.await.map_err(|error| ended(Ending::INVALID, error))?;
     for packet in body.bytes.split(|byte| *byte == SEPARATOR) {
         let packet = std::str::from_utf8(packet).ok().and_then(Incoming::decode);

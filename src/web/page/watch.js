@@ -10,6 +10,9 @@ const TOPIC = "compare";
 const AGAIN_MS = 2000;
 const REPORTS_TIMEOUT_MS = 10_000;
 
+/** What is being measured, as text. */
+let cell = "";
+
 /** Shows an event of the run, by its `what`. */
 const SHOW = {
   calibrating({ left_s }) {
@@ -20,11 +23,12 @@ const SHOW = {
   cell({ number, of, label, left_s }) {
     byId("progress").hidden = false;
     byId("progress").value = (number - 1) / of;
-    setText(byId("now"), `${number} of ${of}: ${isolated(label)}; ${Math.round(left_s)} s left`);
+    cell = `${number} of ${of}: ${isolated(label)}; ${Math.round(left_s)} s left`;
+    setText(byId("now"), cell);
     setText(byId("finished"), "");
   },
   phase({ phase }) {
-    setText(byId("now"), `${byId("now").textContent.split(" – ")[0]} – ${isolated(phase)}`);
+    setText(byId("now"), `${cell} – ${isolated(phase)}`);
   },
   done({ transport, label, case: name, repeat, latency_ms, requests_per_message }) {
     const { mean, p50, p99, max } = latency_ms;
@@ -45,8 +49,10 @@ const SHOW = {
   },
 };
 
-const reportLink = (run) => element("a", { href: `/reports/${encodeURIComponent(run)}/report.html` },
-  element("bdi", {}, run));
+const fileLink = (run, file, text, ariaLabel = null) =>
+  element("a", { href: `/reports/${encodeURIComponent(run)}/${file}`, ariaLabel }, text);
+const nameOf = (run) => element("bdi", {}, run);
+const reportLink = (run) => fileLink(run, "report.html", nameOf(run));
 
 async function listRuns() {
   let runs;
@@ -62,8 +68,8 @@ async function listRuns() {
   const items = runs.map(({ name, files }) => {
     const others = files.filter((file) => file !== "report.html");
     const links = others.flatMap((file) =>
-      [", ", element("a", { href: `/reports/${encodeURIComponent(name)}/${file}`, ariaLabel: `${file} of ${name}` }, file)]);
-    const main = files.includes("report.html") ? reportLink(name) : name;
+      [", ", fileLink(name, file, file, `${file} of ${name}`)]);
+    const main = files.includes("report.html") ? reportLink(name) : nameOf(name);
     return element("li", {}, main, ...links);
   });
   byId("runs").replaceChildren(...items);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -22,6 +22,8 @@ use super::super::support::{FORGOTTEN, soon};
 /// Only one browser at a time, because it needs all of a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The console is read after every so many looks, about once a second.
+const LOOKS_AT_CONSOLE: u32 = 15;
 const MISSING: &str = "\nSKIPPED: no chromedriver, so the live page is not tried in a browser. \
     Debian: apt-get install chromium chromium-driver\n";
 
@@ -30,6 +32,7 @@ pub struct Browser {
     pub client: Client,
     driver: Driver,
     driver_address: SocketAddr,
+    complaints: std::sync::Mutex<Vec<String>>,
     _profile: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -51,7 +54,9 @@ impl Browser {
             .connect(&format!("http://{driver_address}"))
             .await;
         let client = connecting.expect("chromedriver starts Chromium");
-        let browser = Browser { client, driver, driver_address, _profile: profile, _turn: turn };
+        let complaints = Default::default();
+        let browser =
+            Browser { client, driver, driver_address, complaints, _profile: profile, _turn: turn };
         browser.goto(server).await;
         Some(browser)
     }
@@ -106,14 +111,8 @@ impl Browser {
 
     /// Waits until a part of every lane satisfies a condition.
     pub async fn until_all(&self, part: &str, is_wanted: impl Fn(&str) -> bool) {
-        let looking = async {
-            while !self.lanes(part).await.values().all(|text| is_wanted(text)) {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        if tokio::time::timeout(FORGOTTEN, looking).await.is_err() {
-            panic!("{part} never was as wanted: {:?}", self.lanes(part).await);
-        }
+        self.wait_for(part, || self.lanes(part), |lanes| lanes.values().all(|it| is_wanted(it)))
+            .await;
     }
 
     /// Waits until a part of the lanes, as numbers, satisfies a condition.
@@ -122,26 +121,36 @@ impl Browser {
         part: &str,
         is_wanted: impl Fn(&BTreeMap<String, u64>) -> bool,
     ) {
-        let looking = async {
-            while !is_wanted(&self.counts(part).await) {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        if tokio::time::timeout(FORGOTTEN, looking).await.is_err() {
-            panic!("{part} never was as wanted: {:?}", self.counts(part).await);
-        }
+        self.wait_for(part, || self.counts(part), is_wanted).await;
     }
 
     /// Waits until `script` returns true.
     pub async fn until(&self, script: &str) {
-        let looking = async {
-            while self.run(script).await != Value::Bool(true) {
-                tokio::time::sleep(LOOK_AGAIN).await;
+        self.wait_for(script, || self.run(script), |value| *value == Value::Bool(true)).await;
+    }
+
+    /// Looks again and again until `is_wanted`. Panics at once if a script of the page has failed,
+    /// because nothing that it should do would ever happen.
+    async fn wait_for<T: std::fmt::Debug, F: Future<Output = T>>(
+        &self,
+        what: &str,
+        look: impl Fn() -> F,
+        is_wanted: impl Fn(&T) -> bool,
+    ) {
+        let since = Instant::now();
+        for looks in 1.. {
+            let seen = look().await;
+            if is_wanted(&seen) {
+                return;
             }
-        };
-        tokio::time::timeout(FORGOTTEN, looking)
-            .await
-            .unwrap_or_else(|_| panic!("never: {script}"));
+            if looks % LOOKS_AT_CONSOLE == 0 {
+                let complaints = self.read_console().await;
+                let failure = complaints.iter().find(|line| line.contains("Uncaught"));
+                assert_eq!(failure, None, "{what}: {seen:?}");
+            }
+            assert!(since.elapsed() < FORGOTTEN, "{what} never was as wanted: {seen:?}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Opens the page of `server` in a new window, which becomes the current one.
@@ -158,9 +167,19 @@ impl Browser {
 
     /// Console messages of the page and the browser since the last call.
     pub async fn console(&self) -> Vec<String> {
+        self.read_console().await;
+        std::mem::take(&mut self.complaints.lock().expect("not poisoned"))
+    }
+
+    /// All console messages since the last call of [`Browser::console`], which still returns them:
+    /// the driver itself returns each only once.
+    async fn read_console(&self) -> Vec<String> {
         let entries = self.ask("se/log", json!({ "type": "browser" })).await;
         let line = |entry: &Value| format!("{}: {}", entry["level"], entry["message"]);
-        entries.as_array().expect("a list").iter().map(line).collect()
+        let new = entries.as_array().expect("a list").iter().map(line);
+        let mut complaints = self.complaints.lock().expect("not poisoned");
+        complaints.extend(new);
+        complaints.clone()
     }
 
     async fn ask(&self, route: &str, body: Value) -> Value {
