@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-2}
 program=${PROGRAM:-target/release/poll-vs-push}
-[ -n "${PROGRAM:-}" ] || cargo build --quiet --release --features nats
+[ -n "${PROGRAM:-}" ] || cargo build --quiet --release --features nats,tls
 
 work=$(mktemp -d)
 started=()

@@ -283,11 +283,6 @@ impl Feed {
         Ok(())
     }
 
-    /// The offset before the oldest message of a topic that is in memory.
-    pub fn begins_after(&self, name: &TopicName) -> Option<Offset> {
-        self.read().by_name.get(name).map(|topic| topic.begins_after())
-    }
-
     /// Returns the topic, which is opened if another task has not opened it meanwhile.
     fn open(
         &self,

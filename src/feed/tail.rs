@@ -57,11 +57,6 @@ impl Tail {
         self.head.load(Ordering::Acquire)
     }
 
-    /// The offset before the oldest message.
-    pub(super) fn begins_after(&self) -> Offset {
-        self.read().begins_after()
-    }
-
     /// When the oldest message was stored; `None` if there is none.
     pub(super) fn oldest_at(&self) -> Option<u64> {
         self.read().oldest_at()

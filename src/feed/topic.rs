@@ -133,11 +133,6 @@ impl Topic {
         self.recent_reads.clear();
     }
 
-    /// The offset before the oldest message in memory.
-    pub(super) fn begins_after(&self) -> Offset {
-        self.tail.begins_after()
-    }
-
     /// When the oldest message in memory was stored; `None` if there is none.
     pub(super) fn oldest_at(&self) -> Option<u64> {
         self.tail.oldest_at()

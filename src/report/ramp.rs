@@ -1,9 +1,9 @@
 //! The knee of a ramp: the load beyond which more load costs more latency than it gains.
 //!
-//! The knee is the step with the largest *power*, the ratio of delivered messages per second to the
-//! mean latency (L. Kleinrock, "Power and deterministic rules of thumb for probabilistic problems
-//! in computer communications", ICC 1979). While latency hardly grows with the load, power does; once
-//! messages wait for each other, latency grows faster than the load, and power falls.
+//! The knee is the step with the largest *power*, the ratio of delivered messages per second to
+//! the mean latency (L. Kleinrock, "Power and deterministic rules of thumb for probabilistic
+//! problems in computer communications", ICC 1979). While latency hardly grows with the load, power
+//! does; once messages wait for each other, latency grows faster than the load, and power falls.
 
 use crate::units::{Unit, sentence_case};
 use crate::variant::Variant;
@@ -94,7 +94,7 @@ fn steps<'a>(line: &'a Line<'a>, variant: Variant) -> Vec<Step<'a>> {
     let step = |point: &&'a PointResults<'a>| {
         let result = point.result(variant)?;
         let latency_s = result.summary(&figures::LATENCY_MEAN)?.value;
-        (latency_s > 0.0).then_some(Step { point: *point, result, latency_s })
+        (latency_s > 0.0).then_some(Step { point, result, latency_s })
     };
     line.points.iter().filter_map(step).collect()
 }

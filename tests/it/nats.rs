@@ -5,12 +5,13 @@ use std::time::Duration;
 use async_nats::jetstream;
 use hyper::StatusCode;
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::feed::Retention;
-use poll_vs_push::message::{Batch, Cursor};
+use poll_vs_push::feed::store::NatsConfig;
+use poll_vs_push::feed::{FeedLimits, Retention};
+use poll_vs_push::message::{Batch, Cursor, NewMessage};
 use poll_vs_push::server::Server;
 use poll_vs_push::variant::Transport;
 
-use crate::support::nats::{NatsServer, follow, new_stream, open, shared_store};
+use crate::support::nats::{NatsServer, follow, new_store, new_stream, open, shared_store};
 use crate::support::{Reader, TestServer, new_message, options, soon};
 
 /// A server on this stream.
@@ -260,4 +261,140 @@ async fn expired_messages_are_deleted_from_the_stream_except_for_the_last() {
     let topic = reopened.topic(topic.name()).expect("it exists");
     let all = topic.read_after(Cursor { offset: 0, ..topic.head() }, 100).await.expect("reads");
     assert_eq!((all.gap, all.messages.len(), topic.head().offset), (18, 2, 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_memory_has_dropped_are_read_from_the_stream() {
+    const COUNT: usize = 150;
+    let Some(nats) = NatsServer::start() else { return };
+    let config = new_store(nats.url(), Retention::default());
+    // Memory has room for a tenth of them.
+    let limits = FeedLimits { total_bytes: 40_000, slice_bytes: 10_000, ..Default::default() };
+    let feed = open(&config, limits).await;
+    let _following = follow(&feed);
+    let topic = feed.topic(&"room".parse().expect("a good name")).expect("room for one");
+    let text = |number: usize| format!("{number} {}", "x".repeat(2_000));
+    for number in 0..COUNT {
+        let message = NewMessage { sender: "A".into(), text: text(number) };
+        topic.publish(message).await.expect("stored");
+    }
+    // What memory lacks is not deleted from the stream.
+    feed.expire().await;
+    let restarted = open(&config, limits).await;
+    for feed in [&feed, &restarted] {
+        let topic = feed.topic(topic.name()).expect("it exists");
+        let mut cursor = Cursor { offset: 0, ..topic.head() };
+        let mut received = Vec::new();
+        while cursor.offset < COUNT as u64 {
+            let read = topic.read_after(cursor, 7).await.expect("reads");
+            assert!(read.gap == 0 && !read.reset && !read.messages.is_empty());
+            assert!(read.messages.len() <= 7);
+            received.extend(read.messages.iter().map(|message| {
+                serde_json::from_slice::<serde_json::Value>(message).expect("JSON")["text"].clone()
+            }));
+            cursor = read.cursor;
+        }
+        let expected: Vec<serde_json::Value> =
+            (0..COUNT).map(|number| serde_json::Value::String(text(number))).collect();
+        assert!(received == expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nearly_full_stream_deletes_the_oldest_messages_of_all_topics() {
+    let Some(nats) = NatsServer::start() else { return };
+    let config =
+        NatsConfig { stream_bytes: 100_000, ..new_store(nats.url(), Retention::default()) };
+    let feed = open(&config, FeedLimits::default()).await;
+    let _following = follow(&feed);
+    for number in 0..200 {
+        let name = format!("topic-{}", number % 4).parse().expect("a good name");
+        let topic = feed.topic(&name).expect("room");
+        let message = NewMessage { sender: "A".into(), text: "x".repeat(2_000) };
+        topic.publish(message).await.expect("stored");
+        if number % 10 == 0 {
+            feed.expire().await;
+        }
+    }
+    let restarted = open(&config, FeedLimits::default()).await;
+    for number in 0..4 {
+        let name = format!("topic-{number}").parse().expect("a good name");
+        assert_eq!(restarted.topic(&name).expect("it exists").head().offset, 50);
+    }
+}
+
+/// NATS loses what it had stored, as after a loss of power; with `more` another server stores new
+/// messages before the first one notices.
+async fn lose_messages(more: bool) {
+    let Some(mut nats) = NatsServer::start() else { return };
+    let (stream, port) = (new_stream(), nats.port);
+    let server = server_on(&nats.url(), &stream).await;
+    let before = server.publish("kept").await;
+    nats.kill();
+    let copy = nats.copy_of_store();
+    nats.restart().await;
+    let publish = async |server: &TestServer, text: &str| {
+        soon(async {
+            loop {
+                if let Ok(stored) = server.try_publish("room", text).await {
+                    return stored;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    };
+    let lost = publish(&server, "lost").await;
+    publish(&server, "lost as well").await;
+    nats.kill();
+    nats.replace_store(&copy);
+    if more {
+        nats.restart_on(free_port()).await;
+        let other = server_on(&nats.url(), &stream).await;
+        for text in ["new", "newer", "newest"] {
+            assert_eq!(publish(&other, text).await.epoch, before.epoch);
+        }
+        other.stop().await;
+        nats.kill();
+    }
+    nats.restart_on(port).await;
+    let error = soon(async {
+        loop {
+            let answer = server.post("/topics/room/messages", new_message("too late")).await;
+            let error = String::from_utf8_lossy(&answer.body).into_owned();
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{error}");
+            if error.contains("NATS has lost messages") {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(error.contains("restart all servers"), "{error}");
+    server.stop().await;
+    let restarted = server_on(&nats.url(), &stream).await;
+    let stored = publish(&restarted, "after the loss").await;
+    assert_ne!(stored.epoch, before.epoch, "offsets are used again");
+    let old = poll(&restarted, &format!("epoch={}&after={}", lost.epoch, lost.offset)).await;
+    assert!(old.reset, "{old:?}");
+    // All servers agree, also those that start later.
+    let late = server_on(&nats.url(), &stream).await;
+    assert_eq!(publish(&late, "later").await.epoch, stored.epoch);
+    restarted.stop().await;
+    late.stop().await;
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it has one").port()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_messages_begin_a_new_epoch() {
+    lose_messages(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_messages_are_noticed_even_if_others_have_taken_their_place() {
+    lose_messages(true).await;
 }

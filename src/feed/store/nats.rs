@@ -7,32 +7,41 @@
 //! A server that was too slow waits until it has received the other message, and tries again.
 //!
 //! Every server follows the stream and delivers its messages to the feed, which serves readers from
-//! memory. Neither the last message of a topic nor the creation time of the stream, from which the
-//! epoch is derived, ever change, so cursors are valid on all servers.
+//! memory, and from the stream what memory has dropped. Neither the last message of a topic nor the
+//! creation time of the stream, from which the epoch is derived, ever change, so cursors are valid
+//! on all servers. If NATS loses messages that it had stored, the stream begins another life with
+//! another epoch.
 
 mod error;
 mod follower;
+mod kept;
+mod older;
 mod publisher;
 mod stream;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use tokio::sync::{oneshot, watch};
+use serde::Deserialize;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Following, Pending, Store, StoreError};
+use super::{Following, OlderMessages, Pending, Store, StoreError};
 use crate::feed::Feed;
-use crate::feed::log::Retention;
+use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
+use kept::KeptMessages;
+use stream::Identity;
 
 pub use error::NatsError;
 
 /// How long NATS may take to answer one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Reads of older messages at the same time; more of them wait.
+const READING_OLDER_MAX: usize = 16;
 /// How long the next message of the stream may take to arrive while the store catches up.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -61,8 +70,7 @@ pub struct NatsStore(Arc<Shared>);
 struct Shared {
     config: NatsConfig,
     jetstream: Context,
-    /// When the stream was created, nanoseconds since the Unix epoch.
-    created_at: i128,
+    identity: Identity,
     epoch: Epoch,
     /// Whether the connection to NATS is open.
     connected: watch::Receiver<bool>,
@@ -71,6 +79,11 @@ struct Shared {
     /// Everything up to this sequence number of the stream has been delivered to the feed.
     position: watch::Sender<u64>,
     topics: Mutex<HashMap<TopicName, TopicState>>,
+    /// The sequence number of the last message that was received, and when it was stored,
+    /// nanoseconds since the Unix epoch.
+    last_received: Mutex<Option<(u64, i128)>>,
+    /// Permits to read older messages from the stream.
+    reading_older: Semaphore,
     /// Publications that wait for their message to arrive, by `Nats-Msg-Id`.
     arrivals: Mutex<HashMap<String, oneshot::Sender<Offset>>>,
 }
@@ -81,8 +94,8 @@ struct TopicState {
     head: Offset,
     /// The sequence number of the topic's last message in the stream, 0 if there is none.
     sequence: u64,
-    /// The sequence numbers of the newest messages up to the head, by offset.
-    kept: VecDeque<u64>,
+    /// The messages up to the head that the stream keeps.
+    kept: KeptMessages,
     /// Held by the publication under way; the next ones wait in order.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -97,15 +110,17 @@ impl NatsStore {
         let (client, connected) = stream::connect(&config).await?;
         let mut jetstream = async_nats::jetstream::new(client);
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        let created_at = stream::open(&jetstream, &config).await?;
+        let identity = stream::open(&jetstream, &config).await?;
         Ok(NatsStore(Arc::new(Shared {
-            epoch: Epoch((created_at ^ (created_at >> 32)) as u32),
-            created_at,
+            epoch: identity.epoch(),
+            identity,
             jetstream,
             connected,
             status: watch::Sender::new(Err(NatsError::NotFollowed)),
             position: watch::Sender::new(0),
             topics: Mutex::default(),
+            last_received: Mutex::default(),
+            reading_older: Semaphore::new(READING_OLDER_MAX),
             arrivals: Mutex::default(),
             config,
         })))
@@ -160,38 +175,15 @@ impl Shared {
         }
         Ok(())
     }
+}
 
-    /// Deletes from the stream what no topic in memory has, except for the last message of each
-    /// topic, which has the topic's offset. The limit on the number of messages is the stream's.
-    async fn purge(&self, outdated: Vec<(TopicName, u64)>) {
-        for (topic, first) in outdated {
-            let Ok(stream) = self.jetstream.get_stream_no_info(&self.config.stream).await else {
-                return;
-            };
-            let purge = stream.purge().sequence(first).filter(self.subject(&topic));
-            if let Err(error) = purge.await {
-                tracing::debug!(%topic, %error, "cannot delete expired messages on NATS");
-                return;
-            }
-        }
+/// The offset in a message of the stream; `None` if another application wrote it.
+fn offset_of(payload: &[u8]) -> Option<Offset> {
+    #[derive(Deserialize)]
+    struct Stored {
+        offset: Offset,
     }
-
-    /// Topics with messages that `feed` has dropped for their size or age, each with the sequence
-    /// number of the first message to keep.
-    fn outdated(&self, feed: &Feed) -> Vec<(TopicName, u64)> {
-        let mut outdated = Vec::new();
-        for (name, state) in self.topics().iter_mut() {
-            let Some(begins_after) = feed.begins_after(name) else { continue };
-            let wanted = (state.head.saturating_sub(begins_after) as usize).max(1);
-            let is_limited_by_stream = wanted >= self.config.retention.messages;
-            let dropped = state.kept.len().saturating_sub(wanted);
-            state.kept.drain(..dropped);
-            if let (false, 1.., Some(first)) = (is_limited_by_stream, dropped, state.kept.front()) {
-                outdated.push((name.clone(), *first));
-            }
-        }
-        outdated
-    }
+    serde_json::from_slice(payload).ok().map(|Stored { offset }| offset)
 }
 
 /// Runs `work` in a task, whose handle is `Sync`, which requests to NATS are not. It is completed
@@ -228,6 +220,17 @@ impl Store for NatsStore {
         })
     }
 
+    fn read_older<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: Offset,
+        head: Offset,
+        limit: ReadLimit,
+    ) -> Pending<'a, Result<Option<OlderMessages>, StoreError>> {
+        let (shared, topic) = (self.0.clone(), topic.clone());
+        in_task(async move { shared.read_older(&topic, after, head, limit).await.map(Some) })
+    }
+
     fn follow<'a>(&'a self, feed: &'a Feed) -> Following<'a> {
         Box::pin(self.0.follow(feed))
     }
@@ -237,17 +240,25 @@ impl Store for NatsStore {
         in_task(async move { shared.catch_up().await })
     }
 
-    fn expire<'a>(&'a self, feed: &'a Feed) -> Pending<'a, ()> {
+    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
         Box::pin(async move {
-            let outdated = self.0.outdated(feed);
-            if !outdated.is_empty() && self.0.check().is_ok() {
-                let shared = self.0.clone();
-                let purging = async move {
-                    shared.purge(outdated).await;
-                    Ok(())
-                };
-                let _ = in_task(purging).await;
+            if self.0.check().is_err() {
+                return;
             }
+            let shared = self.0.clone();
+            let expiring = async move {
+                if let Err(error @ (NatsError::Lost { .. } | NatsError::Replaced { .. })) =
+                    shared.stream_info().await
+                {
+                    tracing::warn!("NATS: {error}");
+                    let _ = shared.status.send_replace(Err(error));
+                    return Ok(());
+                }
+                let outdated = shared.outdated();
+                shared.purge(outdated).await;
+                Ok(())
+            };
+            let _ = in_task(expiring).await;
         })
     }
 

@@ -32,14 +32,19 @@ pub fn shared_store(retention: Retention) -> Option<NatsConfig> {
         eprintln!("skipped: there is no NATS_URL");
         return None;
     };
-    Some(NatsConfig {
+    Some(new_store(url, retention))
+}
+
+/// A new stream on this NATS server.
+pub fn new_store(url: String, retention: Retention) -> NatsConfig {
+    NatsConfig {
         url,
         stream: new_stream(),
         stream_bytes: 64 << 20,
         message_bytes: 64 << 10,
         message_bytes_encoded: 400 << 10,
         retention,
-    })
+    }
 }
 
 /// Opens the feed in that stream.
@@ -103,8 +108,28 @@ impl NatsServer {
         self.child.wait().expect("it ends");
     }
 
+    /// Copies what it has stored. Call it while the server is down.
+    pub fn copy_of_store(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().expect("a directory");
+        copy_all(&self.directory.path().join("jetstream"), &copy.path().join("jetstream"));
+        copy
+    }
+
+    /// Replaces what it has stored by a copy. Call it while the server is down.
+    pub fn replace_store(&self, copy: &tempfile::TempDir) {
+        let store = self.directory.path().join("jetstream");
+        std::fs::remove_dir_all(&store).expect("it is there");
+        copy_all(&copy.path().join("jetstream"), &store);
+    }
+
     /// Starts it again on the same port, with what it has stored.
     pub async fn restart(&mut self) {
+        self.restart_on(self.port).await;
+    }
+
+    /// Starts it again on this port, with what it has stored.
+    pub async fn restart_on(&mut self, port: u16) {
+        self.port = port;
         let mut command = command(self.directory.path(), &self.arguments, i32::from(self.port));
         self.child = command.spawn().expect("it started before");
         let connecting = async {
@@ -114,6 +139,11 @@ impl NatsServer {
         };
         tokio::time::timeout(FORGOTTEN, connecting).await.expect("nats-server starts again");
     }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").args([from, to]).status().expect("cp is there");
+    assert!(status.success());
 }
 
 fn command(directory: &Path, arguments: &[String], port: i32) -> Command {

@@ -55,10 +55,15 @@ pub enum NatsError {
     #[error("the stream on NATS cannot be read ({why}); try again later")]
     Unreadable { why: String },
     #[error(
-        "the stream {stream} on NATS was deleted, created again, or has lost messages; restart all \
-         servers that use it"
+        "the stream {stream} on NATS was deleted or created again; restart all servers that use it"
     )]
     Replaced { stream: String },
+    #[error(
+        "NATS has lost messages of the stream {stream} that it had stored; restart all servers that \
+         use it. They then have a new epoch, since offsets are used again, and reset the cursors of \
+         clients"
+    )]
+    Lost { stream: String },
     #[error("the server is going away: the message is not stored")]
     Closed,
 }

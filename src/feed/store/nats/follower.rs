@@ -7,11 +7,11 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use serde::Deserialize;
 
-use super::{NatsError, Shared};
+use super::kept::{KeptMessage, KeptMessages};
+use super::{NatsError, Shared, offset_of};
 use crate::feed::Feed;
-use crate::message::{Offset, TopicName};
+use crate::message::TopicName;
 
 /// Time between two attempts to follow the stream.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -25,6 +25,7 @@ impl Shared {
             let ended = tokio::select! {
                 ended = self.follow_connection(feed) => ended,
                 _ = connected.wait_for(|is_connected| !is_connected) => NatsError::Away,
+                error = self.until_unusable() => error,
             };
             if self.check() == Err(NatsError::Closed) {
                 return std::future::pending().await;
@@ -40,8 +41,11 @@ impl Shared {
     async fn follow_connection(&self, feed: &Feed) -> NatsError {
         let unreadable =
             |error: &dyn std::error::Error| NatsError::Unreadable { why: error.to_string() };
-        let end = match self.stream_end().await {
-            Ok(end) => end,
+        let end = match self.stream_info().await {
+            Ok(info) => match self.check_last_received(&info).await {
+                Ok(()) => info.state.last_sequence,
+                Err(error) => return error,
+            },
             Err(error) => return error,
         };
         let config = OrderedConfig {
@@ -78,6 +82,23 @@ impl Shared {
         }
     }
 
+    /// Returns when the periodic check has found that the stream is no longer the one that was
+    /// opened.
+    async fn until_unusable(&self) -> NatsError {
+        let mut status = self.status.subscribe();
+        // Only news: the error of the last attempt does not end the next one.
+        loop {
+            if status.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if let Err(error @ (NatsError::Lost { .. } | NatsError::Replaced { .. })) =
+                &*status.borrow_and_update()
+            {
+                return error.clone();
+            }
+        }
+    }
+
     /// Processes one message of the stream, which ended at `end` when it was last followed.
     fn receive(&self, feed: &Feed, message: &Message, end: u64) {
         let Ok(info) = message.info() else { return };
@@ -85,8 +106,9 @@ impl Shared {
         if sequence <= *self.position.borrow() {
             return;
         }
-        let stored_at = info.published.unix_timestamp_nanos() / 1_000;
-        let stored_at = u64::try_from(stored_at).unwrap_or_default();
+        let stored_at = info.published.unix_timestamp_nanos();
+        *self.last_received.lock().expect("no panic under this lock") = Some((sequence, stored_at));
+        let stored_at = u64::try_from(stored_at / 1_000).unwrap_or_default();
         match self.topic_of(&message.subject) {
             Some(topic) => self.deliver(feed, &topic, sequence, stored_at, message),
             None => tracing::warn!(subject = %message.subject, "a message that is not of the feed"),
@@ -102,13 +124,9 @@ impl Shared {
         stored_at: u64,
         message: &Message,
     ) {
-        #[derive(Deserialize)]
-        struct Stored {
-            offset: Offset,
-        }
         let (head, _) = self.last_of(topic);
-        let offset = match serde_json::from_slice(&message.payload) {
-            Ok(Stored { offset }) if offset > head => offset,
+        let offset = match offset_of(&message.payload) {
+            Some(offset) if offset > head => offset,
             _ => {
                 // Publishers still have to name it as the last one of the topic.
                 self.topics().entry(topic.clone()).or_default().sequence = sequence;
@@ -124,13 +142,12 @@ impl Shared {
         let mut topics = self.topics();
         let state = topics.entry(topic.clone()).or_default();
         if offset != state.head + 1 {
-            state.kept.clear();
+            state.kept = KeptMessages::default();
         }
         (state.head, state.sequence) = (offset, sequence);
-        state.kept.push_back(sequence);
-        if state.kept.len() > self.config.retention.messages {
-            state.kept.pop_front();
-        }
+        let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+        let retention = &self.config.retention;
+        state.kept.push(KeptMessage { sequence, stored_at, bytes }, retention);
         drop(topics);
         let headers = message.headers.as_ref();
         let id = headers.and_then(|it| it.get_last(async_nats::header::NATS_MESSAGE_ID));

@@ -4,16 +4,21 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Info, RawMessageErrorKind, StorageType,
+};
 use async_nats::jetstream::{Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
 use super::{NatsConfig, NatsError, Shared};
+use crate::message::Epoch;
 use crate::text::causes;
 
 /// Marks a stream as ours, and its format. NATS 2.9 has no other place for that.
 const DESCRIPTION: &str = "poll-vs-push feed 1";
+/// Follows it once NATS has lost messages, before the number of the stream's life.
+const LIFE: &str = ", life ";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the connection is checked: it counts as lost after two checks without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -61,9 +66,32 @@ pub async fn connect(config: &NatsConfig) -> Result<(Client, watch::Receiver<boo
     Ok((client, connected))
 }
 
-/// Opens the stream, which is created if there is none, and gives it the present limits. Returns
-/// when it was created, nanoseconds since the Unix epoch.
-pub async fn open(jetstream: &Context, config: &NatsConfig) -> Result<i128, NatsError> {
+/// What distinguishes a stream from others with the same name, and from itself after a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// When it was created, nanoseconds since the Unix epoch.
+    created_at: i128,
+    /// 1, and one more after each loss of messages that a server noticed.
+    life: u32,
+}
+
+impl Identity {
+    /// `None` if the stream is not ours.
+    fn of(info: &Info) -> Option<Identity> {
+        let rest = info.config.description.as_deref()?.strip_prefix(DESCRIPTION)?;
+        let life = if rest.is_empty() { 1 } else { rest.strip_prefix(LIFE)?.parse().ok()? };
+        Some(Identity { created_at: info.created.unix_timestamp_nanos(), life })
+    }
+
+    /// Offsets are contiguous within an epoch.
+    pub fn epoch(self) -> Epoch {
+        let created = (self.created_at ^ (self.created_at >> 32)) as u32;
+        Epoch(created.wrapping_add((self.life - 1).wrapping_mul(0x9e37_79b9)))
+    }
+}
+
+/// Opens the stream, which is created if there is none, and gives it the present limits.
+pub async fn open(jetstream: &Context, config: &NatsConfig) -> Result<Identity, NatsError> {
     let info = match jetstream.get_stream(&config.stream).await {
         Ok(stream) => stream.cached_info().clone(),
         Err(error) => {
@@ -79,9 +107,9 @@ pub async fn open(jetstream: &Context, config: &NatsConfig) -> Result<i128, Nats
     let ours = [format!("{}.*", config.stream)];
     let foreign =
         |why: &str| NatsError::ForeignStream { stream: config.stream.clone(), why: why.to_owned() };
-    if info.config.description.as_deref() != Some(DESCRIPTION) || info.config.subjects != ours {
-        return Err(foreign("this stream on NATS belongs to another application"));
-    }
+    let identity = Identity::of(&info).filter(|_| info.config.subjects == ours);
+    let identity =
+        identity.ok_or_else(|| foreign("this stream on NATS belongs to another application"))?;
     if info.config.max_messages_per_subject != config.max_messages_per_subject()
         || info.config.max_bytes != config.max_bytes()
     {
@@ -92,7 +120,7 @@ pub async fn open(jetstream: &Context, config: &NatsConfig) -> Result<i128, Nats
         };
         jetstream.update_stream(limits).await.map_err(|error| config.not_created(&error))?;
     }
-    Ok(info.created.unix_timestamp_nanos())
+    Ok(identity)
 }
 
 async fn create(jetstream: &Context, config: &NatsConfig) -> Result<Info, NatsError> {
@@ -199,11 +227,52 @@ impl Shared {
             }
         })?;
         let info = stream.cached_info().clone();
-        let is_ours = info.created.unix_timestamp_nanos() == self.created_at;
-        if !is_ours || info.state.last_sequence < reached {
-            return Err(replaced());
+        let lost = || NatsError::Lost { stream: self.config.stream.clone() };
+        match Identity::of(&info) {
+            Some(Identity { created_at, .. }) if created_at != self.identity.created_at => {
+                Err(replaced())
+            }
+            None => Err(replaced()),
+            Some(identity) if identity != self.identity => Err(lost()),
+            Some(_) if info.state.last_sequence < reached => {
+                self.begin_next_life(&info).await;
+                Err(lost())
+            }
+            Some(_) => Ok(info),
         }
-        Ok(info)
+    }
+
+    /// Checks that the last message that was received is still the one with its sequence number.
+    /// After a loss another server may have stored a new one there.
+    ///
+    /// # Errors
+    /// If it is another one, or the stream cannot be read.
+    pub(super) async fn check_last_received(&self, info: &Info) -> Result<(), NatsError> {
+        let last = *self.last_received.lock().expect("no panic under this lock");
+        let Some((sequence, stored_at)) = last else { return Ok(()) };
+        let unreadable = |why: String| NatsError::Unreadable { why };
+        let stream = self.jetstream.get_stream_no_info(&self.config.stream).await;
+        let stream = stream.map_err(|error| unreadable(error.to_string()))?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) if message.time.unix_timestamp_nanos() == stored_at => Ok(()),
+            Ok(_) => {
+                self.begin_next_life(info).await;
+                Err(NatsError::Lost { stream: self.config.stream.clone() })
+            }
+            // It has expired.
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
+            Err(error) => Err(unreadable(error.to_string())),
+        }
+    }
+
+    /// Records in the stream that it has lost messages, so that all servers use a new epoch once
+    /// they are restarted. Several servers write the same.
+    async fn begin_next_life(&self, info: &Info) {
+        let description = format!("{DESCRIPTION}{LIFE}{}", self.identity.life + 1);
+        let config = Config { description: Some(description), ..info.config.clone() };
+        if let Err(error) = self.jetstream.update_stream(config).await {
+            tracing::warn!(%error, "NATS: cannot record that messages were lost; trying again");
+        }
     }
 
     /// The sequence number of the newest message in the stream.
