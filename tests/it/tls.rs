@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use poll_vs_push::app::ServerConfig;
 use poll_vs_push::app::metrics::Refusal;
-use poll_vs_push::client::{ClientError, Dialer, HttpConnection, Meter};
+use poll_vs_push::app::{MemoryBudget, ServerConfig};
+use poll_vs_push::client::{ClientError, Dialer, HttpConnection, Meter, WireStream};
 use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::measure::Ledger;
 use poll_vs_push::scenario::Scenario;
@@ -20,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, options, soon};
+use crate::child::ChildServer;
+use crate::support::{FORGOTTEN, Raw, Reader, TestServer, eventually, new_message, options, soon};
 
 /// A certificate for 127.0.0.1 and its key.
 struct Certificate(TempDir);
@@ -248,4 +249,87 @@ duration = '500ms'
         assert_eq!(cell.deliveries.received, cell.deliveries.expected, "{}", cell.variant);
     }
     server.stop().await;
+}
+
+/// Resident memory of a process, bytes.
+fn resident(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
+}
+
+/// Opens this many connections of the kinds that take most: idle, with headers without an end, with
+/// responses and with a stream that are not read.
+async fn open_connections(dialer: &Dialer, count: usize) -> Vec<WireStream> {
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let mut stream = soon(dialer.dial()).await.expect("a handshake");
+        let host = "HTTP/1.1\r\nhost: localhost\r\n";
+        let request = match number % 4 {
+            0 => format!("GET /healthz {host}\r\n"),
+            1 => format!("GET / {host}x: {}", "y".repeat(8_000)),
+            2 => format!("GET /topics/large/poll?after=0 {host}\r\n").repeat(40),
+            _ => format!("GET /topics/large/events?after=0 {host}\r\n"),
+        };
+        soon(stream.write_all(request.as_bytes())).await.expect("it is read");
+        clients.push(stream);
+    }
+    clients
+}
+
+/// Resident memory of a process, bytes, once it does not grow any more.
+async fn settled_resident(process: u32) -> usize {
+    let (mut most, mut steady) = (0, 0);
+    while steady < 5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        steady = if kib > most { 0 } else { steady + 1 };
+        most = most.max(kib);
+    }
+    most << 10
+}
+
+/// What further connections take, beside the bytes that are counted, is in the documented budget of
+/// a connection with TLS, of which the budgets of an address and of the server are made.
+#[tokio::test]
+async fn connections_with_tls_take_no_more_than_their_budget() {
+    const FIRST: usize = 40;
+    const MORE: usize = 80;
+    const HELD: usize = 2 << 20;
+    let certificate = Certificate::new();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| certificate.file(name));
+    let budget = |connections| {
+        let config = ServerConfig {
+            tls_cert: Some(cert.clone()),
+            max_connections_per_address: connections,
+            ..ServerConfig::default()
+        };
+        MemoryBudget::of(&config).address
+    };
+    let budget = budget(FIRST + MORE) - budget(FIRST);
+    let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("text"));
+    let held = HELD.to_string();
+    let mut flags = vec!["--tls-cert", cert, "--tls-key", key, "--limit-loopback"];
+    flags.extend(["--max-held-bytes", &held, "--max-held-bytes-per-address", &held]);
+    flags.extend(["--send-timeout", "60s", "--header-timeout", "60s"]);
+    let server = ChildServer::start(&flags);
+    let dialer = Dialer::new(server.address).with_trust(certificate.trust());
+    let mut http = HttpConnection::new(dialer.clone());
+    // A batch that no kernel buffers.
+    for _ in 0..15 {
+        let message = new_message(&"x".repeat(60_000)).into();
+        let posting = http.request(hyper::Method::POST, "/topics/large/messages", message);
+        assert_eq!(soon(posting).await.expect("an answer").status, 201);
+    }
+    let first = open_connections(&dialer, FIRST).await;
+    // The bytes that are counted have reached their limit by now.
+    let before = settled_resident(server.child.id()).await;
+    let more = open_connections(&dialer, MORE).await;
+    let grown = settled_resident(server.child.id()).await.saturating_sub(before);
+    println!("{MORE} more connections: {grown} bytes of {budget}, {} each", grown / MORE);
+    assert!(grown <= budget, "{grown} bytes, not at most {budget}");
+    drop((first, more));
 }
