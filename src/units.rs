@@ -241,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_given_per_second_minute_hour_or_day() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert_eq!(rate("30/min"), Ok(0.5));
+        assert_eq!(rate("2 / h"), Ok(2.0 / 3_600.0));
+        assert_eq!(rate("86400/d"), Ok(1.0));
+        for bad in ["", "/h", "2/", "2/week", "two", "2//s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn values_are_parsed_with_their_units() {
         assert_eq!(Unit::Seconds.parse("80ms"), Ok(0.08));
         assert_eq!(Unit::Seconds.parse("500 us"), Ok(500.0 * 1e-6));

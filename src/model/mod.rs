@@ -146,7 +146,9 @@ pub fn page() -> String {
                         code { "poll-vs-push advise" }
                         ", computed here: "
                         a href="/docs/advice.md" { "how, and what they leave out" }
-                        ". See the transports at work on " a href="/" { "the live page" } "."
+                        ". See the transports at work on " a href="/" { "the live page" }
+                        ", and measured runs in "
+                        a href="/watch" { "the reports" } "."
                     }
                 }
                 main { (section(&data)) }

@@ -540,6 +540,13 @@ const result = element(
   scroll,
   element("h3", {}, "What would change it"),
   changes,
+  element(
+    "p",
+    { className: "note" },
+    "Beside the numbers, these decide: proxies that buffer SSE or block WebSocket, how you " +
+      "authenticate browsers, who reconnects, six connections per host over HTTP/1.1, and " +
+      "whether your platform holds connections.",
+  ),
   element("div", { className: "charts" }, mapChart.figure, curveChart.figure),
   element("h3", {}, "Where the numbers come from"),
   element(

@@ -375,6 +375,12 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
         lines.push(format!("CPU: {}.", bases(advice, |estimate| estimate.cpu_basis)));
         lines.push(format!("Memory: {}.", bases(advice, |estimate| estimate.memory_basis)));
     }
+    lines.push(
+        "Not included: proxies that buffer or block, authentication in browsers, reconnecting, \
+         connections per host, background tabs, operation. The report of a run has a table of \
+         them for polling, SSE and WebSocket."
+            .to_owned(),
+    );
     lines.push(format!(
         "Cores to plan: at most {} busy, and each fan-out completed within the acceptable age, if \
          the work spreads evenly over the cores.",

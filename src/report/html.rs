@@ -17,7 +17,7 @@ pub fn page(report: &Report) -> String {
     let body = html! {
         @for (index, section) in sections.iter().enumerate() {
             (of_section(section))
-            @if index == 0 { (contents(&sections)) }
+            @if index == 0 { (contents(&sections, !report.points.is_empty())) }
         }
         (what_if::section(report))
     };
@@ -50,16 +50,25 @@ fn framed<'a>(title: &str, lead: impl Iterator<Item = &'a str>, body: &Markup) -
     page.into_string()
 }
 
-/// Links to the sections after the decision.
-fn contents(sections: &[Section]) -> Markup {
+/// Links to the sections after the decision, and to the model if the report has one.
+fn contents(sections: &[Section], has_model: bool) -> Markup {
     html! {
         nav aria-label="Contents" {
+            @if has_model {
+                p {
+                    "For another workload, use "
+                    a href=(format!("#{}", what_if::ID)) { "the model with controls" }
+                    " at the end of this report."
+                }
+            }
             h2 { "Evidence" }
             ol {
                 @for section in &sections[1..] {
                     li { a href=(format!("#{}", section.id)) { (section.title) } }
                 }
-                li { a href=(format!("#{}", what_if::ID)) { (what_if::TITLE) } }
+                @if has_model {
+                    li { a href=(format!("#{}", what_if::ID)) { (what_if::TITLE) } }
+                }
                 li { a href="results.csv" { "Every figure as CSV" } }
             }
         }

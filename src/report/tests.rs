@@ -244,7 +244,7 @@ fn answer_states_recommendation_reasons_and_limits() {
     Acceptable age above 3.6 s (now 1.06 s): short polling.
     Acceptable age below 20 ms (now 1.06 s): no transport is fast enough.
     Round trip above 2.12 s (now 40 ms): no transport is fast enough.
-    Number of subscribers: no change, since every cost is proportional to it.
+    Number of subscribers: no change up to 1,000 times as many or as few.
     5 cautions apply: see Validity.
     ");
 }
