@@ -4,6 +4,7 @@
 //! measures nothing and depends on its arguments only. Each [`Estimate`] states how far it lies
 //! outside the measured range.
 
+pub mod bill;
 mod costs;
 mod estimate;
 mod margin;

@@ -1,5 +1,4 @@
-//! Price lists and monthly bills: the cost of the traffic and the machines of an [`Estimate`] under
-//! a list of prices per request, GB, connection minute, core hour and message.
+//! Price lists: what a platform charges per request, GB, connection minute, core hour and message.
 //!
 //! A list is a TOML file. It has a date, and so has each of its numbers, with the source that it
 //! was taken from. Free tiers, volume discounts and taxes are not modelled.
@@ -9,11 +8,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, Need};
 use crate::variant::Transport;
-
-/// A month: 365 days of 24 hours divided by 12.
-pub const HOURS_PER_MONTH: f64 = 730.0;
 
 /// The price lists that are built into the program, in the order in which they are offered.
 const BUILT_IN: [&str; 3] = [
@@ -66,31 +61,6 @@ impl Meter {
             Meter::ConnectionMinutes => "per million connection minutes",
             Meter::CoreHours => "per core and hour",
             Meter::Messages => "per million messages",
-        }
-    }
-
-    /// The quantity to which the price applies.
-    fn per(self) -> f64 {
-        match self {
-            Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
-            Meter::GbOut => 1e9,
-            Meter::CoreHours => 1.0,
-        }
-    }
-
-    /// The quantity that one transport uses in a month.
-    fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
-        const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
-        match self {
-            Meter::Requests => estimate.requests_s * SECONDS,
-            Meter::GbOut => estimate.bytes_down_s * SECONDS,
-            Meter::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
-            Meter::CoreHours => estimate.cores * HOURS_PER_MONTH,
-            Meter::Messages => {
-                let of_each = counted_bytes
-                    .map_or(1.0, |bytes| (estimate.message_bytes / bytes).ceil().max(1.0));
-                f64::from(need.subscribers) * need.rate * of_each * SECONDS
-            }
         }
     }
 }
@@ -180,50 +150,6 @@ impl PriceList {
             prices: written.prices.into_iter().map(price).collect::<Result<_, String>>()?,
         })
     }
-
-    /// What a month of a transport costs; absent for a transport that the platform cannot carry.
-    pub fn bill(&self, estimate: &Estimate, need: &Need) -> Option<Bill> {
-        if !self.transports.contains(&estimate.transport) {
-            return None;
-        }
-        let item = |(meter, price): (&Meter, &Price)| {
-            let quantity = meter.monthly(estimate, need, price.counted_bytes);
-            Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
-        };
-        let items: Vec<Item> = self.prices.iter().map(item).collect();
-        let total = items.iter().map(|item| item.amount).sum();
-        let most = items.iter().max_by(|a, b| a.amount.total_cmp(&b.amount)).copied();
-        let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.meter);
-        Some(Bill { transport: estimate.transport, items, total, dominant })
-    }
-}
-
-/// The monthly bill of one transport.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Bill {
-    pub transport: Transport,
-    pub items: Vec<Item>,
-    /// In the list's currency.
-    pub total: f64,
-    /// The largest item; absent if the total is zero.
-    pub dominant: Option<Meter>,
-}
-
-impl Bill {
-    /// The share of the total that the dominant item has, 0 to 1.
-    pub fn dominant_share(&self) -> f64 {
-        let most = self.items.iter().map(|item| item.amount).fold(0.0, f64::max);
-        if self.total > 0.0 { most / self.total } else { 0.0 }
-    }
-}
-
-/// One line of a bill.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Item {
-    pub meter: Meter,
-    /// The quantity in its base unit: requests, bytes, minutes, hours, messages.
-    pub quantity: f64,
-    pub amount: f64,
 }
 
 impl WrittenPrice {

@@ -159,7 +159,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             Parameter::Staleness.bounds().contains(&staleness.as_secs_f64()),
             "staleness",
             show_duration(staleness),
-            "must be between 1us and 1d",
+            "must be between 1us and 24h",
         ),
         (
             Parameter::Rtt.bounds().contains(&rtt.as_secs_f64()),
@@ -171,7 +171,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             args.interval.is_none_or(|interval| !interval.is_zero() && interval <= DAY),
             "interval",
             show_duration(args.interval.unwrap_or_default()),
-            "must be above 0s and at most 1d",
+            "must be above 0s and at most 24h",
         ),
         (
             Parameter::MessageBytes.bounds().contains(&f64::from(*message_bytes)),

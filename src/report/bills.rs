@@ -1,7 +1,8 @@
 //! The monthly bills of a workload: in full under one price list, or the totals under all built-in
 //! lists.
 
-use crate::advise::prices::{Bill, Meter, Price, PriceList};
+use crate::advise::bill::Bill;
+use crate::advise::prices::{Meter, Price, PriceList};
 use crate::advise::{Advice, Choice, Cost, Estimate, Need};
 use crate::units::{Unit, money, sentence_case};
 use crate::variant::Transport;

@@ -374,8 +374,8 @@ fn bill_of_short_polling_equals_the_one_computed_by_hand() {
 }
 
 /// SSE on functions is open all month: 43.8 million minutes at 125.025: 5,476.10. Traffic: 0.1
-/// messages/s of 167 + 24 (`data`, `id` and line ends) + 6 (chunk) + 52 bytes, and 0.04 heartbeats/s
-/// of 2 + 5 + 52: 27.26 B/s for each, 71.6393 GB for all, at 0.09: 6.45.
+/// messages/s of 167 + 24 (`data`, `id` and line ends) + 6 (chunk) + 52 bytes, and 0.04
+/// heartbeats/s of 2 + 5 + 52: 27.26 B/s for each, 71.6393 GB for all, at 0.09: 6.45.
 #[test]
 fn bill_of_a_stream_on_functions_equals_the_one_computed_by_hand() {
     assert_bill(

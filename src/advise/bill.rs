@@ -1,0 +1,83 @@
+//! The monthly bill of a transport: what it uses of each thing that a price list charges for.
+
+use serde::Serialize;
+
+use super::prices::{Meter, Price, PriceList};
+use super::{Estimate, Need};
+use crate::variant::Transport;
+
+/// A month: 365 days of 24 hours divided by 12.
+pub const HOURS_PER_MONTH: f64 = 730.0;
+
+/// One transport's month.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bill {
+    pub transport: Transport,
+    pub items: Vec<Item>,
+    /// In the list's currency.
+    pub total: f64,
+    /// What costs the most; absent if nothing costs anything.
+    pub dominant: Option<Meter>,
+}
+
+impl Bill {
+    /// The share of the total that the dominant item has, 0 to 1.
+    pub fn dominant_share(&self) -> f64 {
+        let most = self.items.iter().map(|item| item.amount).fold(0.0, f64::max);
+        if self.total > 0.0 { most / self.total } else { 0.0 }
+    }
+}
+
+/// One line of a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Item {
+    pub meter: Meter,
+    /// How many of the counted things, in ones: requests, bytes, minutes, hours, messages.
+    pub quantity: f64,
+    pub amount: f64,
+}
+
+impl PriceList {
+    /// What a month of a transport costs; absent for a transport that the platform cannot carry.
+    pub fn bill(&self, estimate: &Estimate, need: &Need) -> Option<Bill> {
+        if !self.transports.contains(&estimate.transport) {
+            return None;
+        }
+        let item = |(meter, price): (&Meter, &Price)| {
+            let quantity = meter.monthly(estimate, need, price.counted_bytes);
+            Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
+        };
+        let items: Vec<Item> = self.prices.iter().map(item).collect();
+        let total = items.iter().map(|item| item.amount).sum();
+        let most = items.iter().max_by(|a, b| a.amount.total_cmp(&b.amount)).copied();
+        let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.meter);
+        Some(Bill { transport: estimate.transport, items, total, dominant })
+    }
+}
+
+impl Meter {
+    /// How many of the counted things the price is for.
+    fn per(self) -> f64 {
+        match self {
+            Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
+            Meter::GbOut => 1e9,
+            Meter::CoreHours => 1.0,
+        }
+    }
+
+    /// How many of the counted things one transport uses in a month.
+    fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
+        const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
+        match self {
+            Meter::Requests => estimate.requests_s * SECONDS,
+            Meter::GbOut => estimate.bytes_down_s * SECONDS,
+            Meter::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
+            Meter::CoreHours => estimate.cores * HOURS_PER_MONTH,
+            Meter::Messages => {
+                let of_each = counted_bytes
+                    .map_or(1.0, |bytes| (estimate.message_bytes / bytes).ceil().max(1.0));
+                f64::from(need.subscribers) * need.rate * of_each * SECONDS
+            }
+        }
+    }
+}
