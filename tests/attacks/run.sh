@@ -4,15 +4,19 @@
 # processors, and the 99th percentile of other clients' response times before and during the attack.
 # Fails if a bound of memory, log or descriptors does not hold; times are printed only.
 #
-#   tests/attacks/run.sh             the debug build
-#   tests/attacks/run.sh --measure   the release build on the first processor, attackers and other
-#                                    clients on the second, so that the times can be compared; as root
+#   tests/attacks/run.sh [FILTER...]             the debug build
+#   tests/attacks/run.sh --measure [FILTER...]   the release build on the first processor, attackers
+#       and other clients on the second, so that the times can be compared; as root
+#
+# A FILTER is a test or module; without one, all that attack the server run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ "${1:-}" = --measure ]; then
     timeout -k 10 1800 cargo build --quiet --release
     export ATTACKED_PROGRAM=$PWD/target/release/poll-vs-push
+    shift
 fi
+[ $# -gt 0 ] || set -- attacks shares:: expiry::
 timeout -k 10 900 cargo test --quiet --test it --no-run
 timeout -k 10 400 cargo test --quiet --test it -- --test-threads 1 --nocapture \
-    attacks shares:: expiry:: | grep -vE '^$|^running'
+    "$@" | grep -vE '^$|^running'
