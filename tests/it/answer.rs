@@ -58,6 +58,7 @@ fn run_of_one_second_claims_no_ratio_of_cpu() {
         cell.deliveries.in_steady = 100;
         let server = cell.server.as_mut().expect("it reported its CPU");
         server.cpu_s /= 200.0;
+        cell.generator.cpu_s /= 200.0;
     }
     let report = Report::new(&run);
     let [point] = report.points.as_slice() else { panic!("one workload") };

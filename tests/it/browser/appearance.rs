@@ -276,7 +276,8 @@ async fn expect_no_shift(browser: &Browser, page: &str, width: u32) {
         requestAnimationFrame(() => requestAnimationFrame(() => resolve(true))))";
     browser.until(drawn).await;
     let (sum, moved) = layout_shifts(browser).await;
-    assert!(sum < 0.01, "{page} at {width}: {sum}: {moved}");
+    // A fifth of what counts as good for users (0.1, web.dev/articles/cls).
+    assert!(sum < 0.02, "{page} at {width}: {sum}: {moved}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
