@@ -251,14 +251,6 @@ duration = '500ms'
     server.stop().await;
 }
 
-/// Resident memory of a process, bytes.
-fn resident(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
-    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib << 10
-}
-
 /// Opens this many connections of the kinds that take most: idle, with headers without an end, with
 /// responses and with a stream that are not read.
 async fn open_connections(dialer: &Dialer, count: usize) -> Vec<WireStream> {
