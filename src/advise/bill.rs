@@ -1,4 +1,4 @@
-//! The monthly bill of a transport: what it uses of each thing that a price list charges for.
+//! The monthly bill of a transport: the cost of its traffic and machines under a price list.
 
 use serde::Serialize;
 
@@ -9,14 +9,14 @@ use crate::variant::Transport;
 /// A month: 365 days of 24 hours divided by 12.
 pub const HOURS_PER_MONTH: f64 = 730.0;
 
-/// One transport's month.
+/// The monthly bill of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bill {
     pub transport: Transport,
     pub items: Vec<Item>,
     /// In the list's currency.
     pub total: f64,
-    /// What costs the most; absent if nothing costs anything.
+    /// The largest item; absent if the total is zero.
     pub dominant: Option<Meter>,
 }
 
@@ -32,7 +32,7 @@ impl Bill {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Item {
     pub meter: Meter,
-    /// How many of the counted things, in ones: requests, bytes, minutes, hours, messages.
+    /// The quantity in its base unit: requests, bytes, minutes, hours, messages.
     pub quantity: f64,
     pub amount: f64,
 }
@@ -56,7 +56,7 @@ impl PriceList {
 }
 
 impl Meter {
-    /// How many of the counted things the price is for.
+    /// The quantity to which the price applies.
     fn per(self) -> f64 {
         match self {
             Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
@@ -65,7 +65,7 @@ impl Meter {
         }
     }
 
-    /// How many of the counted things one transport uses in a month.
+    /// The quantity that one transport uses in a month.
     fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
         const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
         match self {

@@ -33,10 +33,10 @@ pub struct WorkShare {
 struct State {
     /// Tasks that wait for a round, in the order in which they run.
     waiting: VecDeque<(Waker, Turn)>,
-    /// [`run_rounds`] runs.
-    has_rounds: bool,
     /// How many of them the next round lets run.
     tasks_of_round: usize,
+    /// [`run_rounds`] runs.
+    has_rounds: bool,
 }
 
 /// The share of one address, as long as one of its connections uses it.

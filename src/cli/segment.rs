@@ -53,13 +53,7 @@ impl SegmentArgs {
         if left > AHEAD_MAX {
             return Err(usage(format!("--start-at {start_at}: must be within the next 24 hours")));
         }
-        let topics = scenario.points().iter().map(|point| point.workload.topics).min();
-        if let Some(topics) = topics.filter(|topics| *topics < segment.of) {
-            return Err(usage(format!(
-                "--segment {segment}: each segment needs a topic of its own, and the workload has \
-                 {topics}; use fewer segments or more --topics"
-            )));
-        }
+        segment.check_topics(scenario).map_err(usage)?;
         Ok(Some(SegmentStart { segment, start_at }))
     }
 }

@@ -241,7 +241,7 @@ impl Feed {
             topic.expire();
         }
         self.write().drop_unused();
-        self.store.expire(self).await;
+        self.store.expire().await;
     }
 
     /// Receives what any server publishes to a store that several servers share. Run it as long as

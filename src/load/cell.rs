@@ -32,17 +32,6 @@ pub enum CellError {
 }
 
 impl CellPlan {
-    /// Waits until the cell begins, if other segments do so at the same time.
-    ///
-    /// # Errors
-    /// If it should have begun some time ago.
-    async fn begin(&self) -> Result<(), CellError> {
-        let Some(times) = self.times() else { return Ok(()) };
-        times.check_begin().map_err(CellError::Failed)?;
-        sleep_until(times.begin).await;
-        Ok(())
-    }
-
     /// Measures the cell.
     ///
     /// # Errors
@@ -52,9 +41,10 @@ impl CellPlan {
         source: &ServerSource,
         on_phase: &(dyn Fn(CellPhase) + Sync),
     ) -> Result<MeasuredCell, CellError> {
-        if self.share.is_some() {
+        if let Some(times) = self.times() {
             on_phase(CellPhase::Waiting);
-            self.begin().await?;
+            times.check_begin().map_err(CellError::Failed)?;
+            sleep_until(times.begin).await;
         }
         let demand = Demand {
             subscribers: self

@@ -269,14 +269,7 @@ fn check_segment(
         !scenario.cell_groups().iter().any(|group| group.steps.len() > 1),
         "--segment {segment}: a ramp cannot be measured in segments; use a sweep"
     );
-    let points = scenario.points();
-    let topics = points.iter().map(|point| point.workload.topics).min().unwrap_or(0);
-    anyhow::ensure!(
-        segment.of <= topics,
-        "--segment {segment}: each segment needs a topic of its own, and the workload has {topics}; \
-         use fewer segments or more --topics"
-    );
-    Ok(())
+    segment.check_topics(scenario).map_err(anyhow::Error::msg)
 }
 
 /// A third-party server sends everything that it has of a topic to a new subscriber, also the

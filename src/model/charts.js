@@ -196,7 +196,7 @@ export function map(svg, { need, model, cost, title, label, pick }) {
         "class": stretch.isClear ? "area" : "area contested",
         "data-transport": stretch.transport,
         "x": LEFT + stretch.column * width,
-        // Half a pixel more, lest seams show between the rows.
+        // Half a pixel more, so that no gaps show between the rows.
         "y": BOTTOM - (stretch.row + 1) * height,
         "width": (stretch.end - stretch.column) * width,
         "height": height + 0.5,

@@ -31,10 +31,10 @@ pub fn section(list: &PriceList, advice: &Advice) -> Section {
 /// The lowest bill of the transports that are fast enough, and how the recommended one compares.
 fn lowest(list: &PriceList, advice: &Advice) -> String {
     let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
-    let bills = able.filter_map(|estimate| list.bill(estimate, &advice.need));
-    let mut bills: Vec<Bill> = bills.collect();
-    bills.sort_by(|a, b| a.total.total_cmp(&b.total));
-    let Some(cheapest) = bills.first() else {
+    let billed = able.filter_map(|estimate| Some((estimate, list.bill(estimate, &advice.need)?)));
+    let billed: Vec<(&Estimate, Bill)> = billed.collect();
+    let bills = || billed.iter().map(|(_, bill)| bill);
+    let Some(cheapest) = bills().min_by(|a, b| a.total.total_cmp(&b.total)) else {
         return "This platform carries no transport that is fast enough.".to_owned();
     };
     let amount = |bill: &Bill| format!("{} {}", money(bill.total), list.currency);
@@ -45,7 +45,7 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
     );
     let recommended = advice.choice.as_ref().map(|choice| choice.transport);
     let own = |bill: &&Bill| Some(bill.transport) == recommended;
-    let comparison = match (recommended, bills.iter().find(own)) {
+    let comparison = match (recommended, bills().find(own)) {
         (Some(transport), _) if transport == cheapest.transport => first,
         (Some(transport), Some(own)) => {
             format!(
@@ -60,7 +60,7 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
         ),
         (None, _) => first,
     };
-    match by_bill(list, advice).filter(|transport| Some(*transport) != recommended) {
+    match by_bill(&billed).filter(|transport| Some(*transport) != recommended) {
         Some(other) => format!(
             "{comparison} If the bill is what counts (`--cost money`), the recommendation is {}.",
             other.label()
@@ -70,10 +70,8 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
 }
 
 /// The recommendation if the bill is the cost to minimise.
-fn by_bill(list: &PriceList, advice: &Advice) -> Option<Transport> {
-    let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
-    let candidates = able
-        .filter_map(|estimate| Some(estimate.candidate(list.bill(estimate, &advice.need)?.total)));
+fn by_bill(billed: &[(&Estimate, Bill)]) -> Option<Transport> {
+    let candidates = billed.iter().map(|(estimate, bill)| estimate.candidate(bill.total));
     Some(Choice::among(Cost::Money, candidates.collect())?.transport)
 }
 

@@ -32,10 +32,15 @@ pub struct Knee {
 /// The knee of `variant` along `line`; `None` with fewer than three steps that count.
 pub fn knee(line: &Line, variant: Variant) -> Option<Knee> {
     let steps = steps(line, variant);
-    let largest = steps.iter().enumerate().max_by(|(_, a), (_, b)| a.power().total_cmp(&b.power()));
-    let (index, step) = largest.filter(|_| steps.len() >= STEPS_MIN)?;
-    let load = line.axis.get(step.point.workload);
+    let index = index_of_knee(&steps)?;
+    let load = line.axis.get(steps[index].point.workload);
     Some(Knee { load, is_last: index + 1 == steps.len() })
+}
+
+/// The step at the knee, from 0; `None` with fewer than three steps.
+fn index_of_knee(steps: &[Step]) -> Option<usize> {
+    let largest = steps.iter().enumerate().max_by(|(_, a), (_, b)| a.power().total_cmp(&b.power()));
+    largest.filter(|_| steps.len() >= STEPS_MIN).map(|(index, _)| index)
 }
 
 /// A sentence for each transport.
@@ -44,23 +49,16 @@ pub fn sentences(line: &Line) -> Vec<String> {
         let steps = steps(line, variant);
         let show = |step: &Step| line.axis.show(step.point.workload);
         let last = steps.last().map(show)?;
-        let text = match knee(line, variant) {
+        let text = match index_of_knee(&steps).map(|index| &steps[index..]) {
             None => format!("fewer than {STEPS_MIN} steps have results, so there is no knee"),
-            Some(Knee { is_last: true, .. }) => {
-                format!("no knee up to {last}, the last step with a result")
-            }
-            Some(Knee { load, .. }) => {
-                let at =
-                    steps.iter().position(|step| line.axis.get(step.point.workload) == load)?;
-                let (knee, next) = (&steps[at], steps.get(at + 1)?);
-                format!(
-                    "knee at {}: {}. At {}: {}",
-                    show(knee),
-                    knee.in_words(),
-                    show(next),
-                    next.in_words()
-                )
-            }
+            Some([knee, next, ..]) => format!(
+                "knee at {}: {}. At {}: {}",
+                show(knee),
+                knee.in_words(),
+                show(next),
+                next.in_words()
+            ),
+            Some(_) => format!("no knee up to {last}, the last step with a result"),
         };
         Some(format!("{}: {text}.", sentence_case(&variant.label())))
     };

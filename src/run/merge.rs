@@ -6,6 +6,8 @@ use super::{
     Cell, CellSegment, Connections, FailedCell, Network, Run, RunSegment, StoppedEarly, TcpIpSource,
 };
 use crate::measure::{Ledger, RoundTrips};
+use crate::scenario::Workload;
+use crate::variant::Variant;
 
 /// Why runs cannot be merged.
 #[derive(Debug, thiserror::Error)]
@@ -123,20 +125,23 @@ fn cells(runs: &[Run]) -> (Vec<Cell>, Vec<FailedCell>) {
     let (mut merged, mut failed): (Vec<Cell>, Vec<FailedCell>) = (Vec::new(), Vec::new());
     // In the order of the first segment that has the cell.
     for cell in runs.iter().flat_map(|run| &run.cells) {
-        let is_known = merged.iter().any(|known| same(known, cell))
-            || failed.iter().any(|known| is_of(known, cell));
+        let key = key_of(cell);
+        let is_known = merged.iter().any(|known| key_of(known) == key)
+            || failed.iter().any(|known| key_of_failed(known) == key);
         if is_known {
             continue;
         }
-        let find = |run: &&Run| run.cells.iter().find(|other| same(other, cell)).cloned();
-        match runs.iter().find(|run| find(run).is_none()) {
+        match runs.iter().find(|run| find(run, key).is_none()) {
             Some(run) => failed.push(not_measured(run, cell)),
-            None => merged.extend(runs.iter().filter_map(|run| find(&run)).reduce(add)),
+            None => {
+                let parts = runs.iter().filter_map(|run| find(run, key).cloned());
+                merged.extend(parts.reduce(add));
+            }
         }
     }
     for run in runs {
         for cell in &run.failed {
-            if !failed.iter().any(|known| is_same_failure(known, cell)) {
+            if !failed.iter().any(|known| key_of_failed(known) == key_of_failed(cell)) {
                 let error = format!("segment {}: {}", number(run), cell.error);
                 failed.push(FailedCell { error, ..cell.clone() });
             }
@@ -145,22 +150,24 @@ fn cells(runs: &[Run]) -> (Vec<Cell>, Vec<FailedCell>) {
     (merged, failed)
 }
 
-fn same(a: &Cell, b: &Cell) -> bool {
-    (a.variant, a.repeat, &a.case) == (b.variant, b.repeat, &b.case) && a.workload == b.workload
+/// What identifies a cell within a run.
+type CellKey<'a> = (Variant, u32, &'a str, &'a Workload);
+
+fn key_of(cell: &Cell) -> CellKey<'_> {
+    (cell.variant, cell.repeat, &cell.case, &cell.workload)
 }
 
-fn is_of(failed: &FailedCell, cell: &Cell) -> bool {
-    (failed.variant, failed.repeat, &failed.case) == (cell.variant, cell.repeat, &cell.case)
-        && failed.workload == cell.workload
+fn key_of_failed(cell: &FailedCell) -> CellKey<'_> {
+    (cell.variant, cell.repeat, &cell.case, &cell.workload)
 }
 
-fn is_same_failure(a: &FailedCell, b: &FailedCell) -> bool {
-    (a.variant, a.repeat, &a.case) == (b.variant, b.repeat, &b.case) && a.workload == b.workload
+fn find<'a>(run: &'a Run, key: CellKey<'_>) -> Option<&'a Cell> {
+    run.cells.iter().find(|cell| key_of(cell) == key)
 }
 
 /// The failure of a cell that `run` lacks.
 fn not_measured(run: &Run, cell: &Cell) -> FailedCell {
-    let known = run.failed.iter().find(|failed| is_of(failed, cell));
+    let known = run.failed.iter().find(|failed| key_of_failed(failed) == key_of(cell));
     let why = known.map_or("not measured", |failed| failed.error.as_str());
     FailedCell {
         variant: cell.variant,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Workload;
+use super::{Scenario, Workload};
 
 /// Largest number of segments.
 const SEGMENTS_MAX: u32 = 1_000;
@@ -25,6 +25,22 @@ impl Segment {
     /// Whether the topic with this number, counted from 0, belongs to the segment.
     pub fn owns(self, topic: u32) -> bool {
         topic % self.of == self.number - 1
+    }
+
+    /// Checks that every workload has a topic for each segment.
+    ///
+    /// # Errors
+    /// Names the flags that help.
+    pub fn check_topics(self, scenario: &Scenario) -> Result<(), String> {
+        let points = scenario.points();
+        let topics = points.iter().map(|point| point.workload.topics).min().unwrap_or(0);
+        if topics >= self.of {
+            return Ok(());
+        }
+        Err(format!(
+            "--segment {self}: each segment needs a topic of its own, and the workload has \
+             {topics}; use fewer segments or more --topics"
+        ))
     }
 
     /// Number of the workload's subscribers that belong to the segment.

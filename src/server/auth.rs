@@ -60,7 +60,7 @@ where
 {
     service_fn(move |mut request: Request<Incoming>| {
         phase.set(ConnectionPhase::SERVING);
-        let mut pending = Pending::of(&request, &app, &remote, &phase);
+        let mut pending = PendingResponse::of(&request, &app, &remote, &phase);
         let is_head = pending.is_head;
         let held = pending.charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
         let mut token_time_left = None;
@@ -93,7 +93,7 @@ where
 }
 
 /// A request whose response is not ready: the properties of the request that affect the response.
-struct Pending {
+struct PendingResponse {
     app: Arc<App>,
     remote: Arc<Remote>,
     phase: Arc<ConnectionPhase>,
@@ -104,14 +104,14 @@ struct Pending {
     charge: Charge,
 }
 
-impl Pending {
+impl PendingResponse {
     fn of<B>(
         request: &Request<B>,
         app: &Arc<App>,
         remote: &Arc<Remote>,
         phase: &Arc<ConnectionPhase>,
-    ) -> Pending {
-        Pending {
+    ) -> PendingResponse {
+        PendingResponse {
             app: app.clone(),
             remote: remote.clone(),
             phase: phase.clone(),

@@ -96,7 +96,7 @@ impl TurnedAway {
         &self,
         opening: impl Future<Output = Option<I>> + Send + 'static,
         exceeded: Exceeded,
-        peer: Accepted,
+        client: Accepted,
         place: Option<OwnedSemaphorePermit>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -114,11 +114,11 @@ impl TurnedAway {
             async move { Ok::<_, Infallible>(response) }
         });
         let protocols = self.protocols.clone();
-        self.app.spawn_for(peer.limited_address, async move {
+        self.app.spawn_for(client.limited_address, async move {
             let _place = place;
             let answering = async {
                 if let Some(io) = opening.await {
-                    protocols.serve(io, service, ConnectionPhase::new(), peer.address).await;
+                    protocols.serve(io, service, ConnectionPhase::new(), client.address).await;
                 }
             };
             let _ = timeout(ANSWER_TIMEOUT, answering).await;

@@ -157,13 +157,14 @@ pub fn traffic(variant: impl Into<Variant>, workload: &Workload, sizes: &Sizes) 
     if !variant.extras().iter().all(has_model) {
         return None;
     }
-    let requests_s = predict(variant, workload)?.requests_per_subscriber_s;
+    let prediction = predict(variant, workload)?;
+    let requests_s = prediction.requests_per_subscriber_s;
     let connection = PollConnection::of(variant);
     let sizes = match connection {
         Some(_) => &sizes.with_close(),
         None => sizes,
     };
-    let mut traffic = without_connections(variant, workload, sizes)?;
+    let mut traffic = without_connections(variant, workload, &prediction, sizes)?;
     if variant.has(Extra::Tls) {
         let records = tls_records_s(variant.transport, workload.rate, requests_s, sizes);
         let [up, down] = records.map(|records_s| records_s * TLS_RECORD_BYTES);
@@ -249,11 +250,15 @@ pub fn tls_records_s(transport: Transport, rate: f64, requests_s: f64, sizes: &S
 }
 
 /// [`traffic`] without TLS, and without the segments of connections that carry one poll.
-fn without_connections(variant: Variant, workload: &Workload, sizes: &Sizes) -> Option<Traffic> {
+fn without_connections(
+    variant: Variant,
+    workload: &Workload,
+    prediction: &Prediction,
+    sizes: &Sizes,
+) -> Option<Traffic> {
     let transport = variant.transport;
     let message_bytes = f64::from(workload.message_bytes) + sizes.message_object;
-    let prediction = predict(variant, workload)?;
-    let polled = || polled(&prediction, workload.rate, message_bytes, sizes);
+    let polled = || polled(prediction, workload.rate, message_bytes, sizes);
     let acknowledgements = prediction.requests_per_subscriber_s * sizes.segment_head;
     match transport {
         // The client sleeps after the response, so its acknowledgement is a segment of its own.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Pending, Store, StoreError};
-use crate::feed::Feed;
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
@@ -51,7 +50,7 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(tail.append(new_message))))
     }
 
-    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
+    fn expire(&self) -> Pending<'_, ()> {
         Box::pin(ready(()))
     }
 

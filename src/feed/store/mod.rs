@@ -97,8 +97,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Drops expired messages. `feed` has dropped those in memory.
-    fn expire<'a>(&'a self, feed: &'a Feed) -> Pending<'a, ()>;
+    /// Drops expired messages. Those in memory have been dropped.
+    fn expire(&self) -> Pending<'_, ()>;
 
     /// Stores pending messages and closes the files. Later appends fail.
     fn close(&self) -> Pending<'_, ()>;

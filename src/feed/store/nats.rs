@@ -240,15 +240,15 @@ impl Store for NatsStore {
         in_task(async move { shared.catch_up().await })
     }
 
-    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
+    fn expire(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             if self.0.check().is_err() {
                 return;
             }
             let shared = self.0.clone();
             let expiring = async move {
-                if let Err(error @ (NatsError::Lost { .. } | NatsError::Replaced { .. })) =
-                    shared.stream_info().await
+                if let Err(error) = shared.stream_info().await
+                    && error.needs_restart()
                 {
                     tracing::warn!("NATS: {error}");
                     let _ = shared.status.send_replace(Err(error));

@@ -22,7 +22,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{OlderMessages, Pending, Store, StoreError};
-use crate::feed::Feed;
 use crate::feed::log::{ReadLimit, Retention};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
@@ -168,7 +167,7 @@ impl Store for RedbStore {
         })
     }
 
-    fn expire<'a>(&'a self, _: &'a Feed) -> Pending<'a, ()> {
+    fn expire(&self) -> Pending<'_, ()> {
         if !self.is_expiring {
             return Box::pin(ready(()));
         }

@@ -67,3 +67,10 @@ pub enum NatsError {
     #[error("the server is going away: the message is not stored")]
     Closed,
 }
+
+impl NatsError {
+    /// Whether the stream is no longer the one that was opened, so that only a restart helps.
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, NatsError::Lost { .. } | NatsError::Replaced { .. })
+    }
+}

@@ -91,8 +91,8 @@ impl Shared {
             if status.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            if let Err(error @ (NatsError::Lost { .. } | NatsError::Replaced { .. })) =
-                &*status.borrow_and_update()
+            if let Err(error) = &*status.borrow_and_update()
+                && error.needs_restart()
             {
                 return error.clone();
             }

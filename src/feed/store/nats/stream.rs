@@ -228,18 +228,17 @@ impl Shared {
         })?;
         let info = stream.cached_info().clone();
         let lost = || NatsError::Lost { stream: self.config.stream.clone() };
-        match Identity::of(&info) {
-            Some(Identity { created_at, .. }) if created_at != self.identity.created_at => {
-                Err(replaced())
-            }
-            None => Err(replaced()),
-            Some(identity) if identity != self.identity => Err(lost()),
-            Some(_) if info.state.last_sequence < reached => {
-                self.begin_next_life(&info).await;
-                Err(lost())
-            }
-            Some(_) => Ok(info),
+        let identity = Identity::of(&info)
+            .filter(|identity| identity.created_at == self.identity.created_at)
+            .ok_or_else(replaced)?;
+        if identity != self.identity {
+            return Err(lost());
         }
+        if info.state.last_sequence < reached {
+            self.begin_next_life(&info).await;
+            return Err(lost());
+        }
+        Ok(info)
     }
 
     /// Checks that the last message that was received is still the one with its sequence number.

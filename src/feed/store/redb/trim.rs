@@ -74,55 +74,24 @@ pub(super) fn trim_all(
     }
     // 1/64 more than necessary, because finding the largest topics reads all rows.
     let mut excess = stored - (total_bytes - total_bytes / 64);
+    // By bytes, each with the number of messages that stay.
     let unchanged = rows.iter().filter(|(topic, _)| !changed.contains_key(topic));
-    let unchanged = unchanged.map(|(topic, kept)| (topic.clone(), *kept, 0));
-    let written = changed.iter().map(|(topic, kept)| (topic.clone(), *kept, 1));
-    let mut largest: BinaryHeap<_> = unchanged
-        .chain(written)
-        .map(|(topic, kept, stays)| Largest { bytes: kept.bytes, topic, kept, stays })
-        .collect();
+    let unchanged = unchanged.map(|(topic, kept)| (kept.bytes, topic.clone(), 0));
+    let written = changed.iter().map(|(topic, kept)| (kept.bytes, topic.clone(), 1));
+    let mut largest: BinaryHeap<_> = unchanged.chain(written).collect();
     while excess > 0
-        && let Some(mut largest_topic) = largest.pop()
+        && let Some((bytes, topic, stays)) = largest.pop()
     {
-        let Largest { kept, stays, topic, .. } = &mut largest_topic;
-        if kept.messages() <= *stays {
+        let Some(mut kept) = changed.get(&topic).or_else(|| rows.get(&topic)).copied() else {
+            continue;
+        };
+        if kept.messages() <= stays {
             continue;
         }
-        let bytes = kept.bytes;
-        drop_oldest(messages, kept)?;
+        drop_oldest(messages, &mut kept)?;
         excess = excess.saturating_sub(bytes - kept.bytes);
-        changed.insert(topic.clone(), *kept);
-        largest_topic.bytes = largest_topic.kept.bytes;
-        largest.push(largest_topic);
+        changed.insert(topic.clone(), kept);
+        largest.push((kept.bytes, topic, stays));
     }
     Ok(())
-}
-
-/// A topic, ordered by its bytes.
-struct Largest {
-    bytes: u64,
-    topic: TopicName,
-    kept: TopicRow,
-    /// Messages that are not dropped.
-    stays: u64,
-}
-
-impl PartialEq for Largest {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Largest {}
-
-impl PartialOrd for Largest {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Largest {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.bytes.cmp(&other.bytes).then_with(|| self.topic.cmp(&other.topic))
-    }
 }
