@@ -282,8 +282,8 @@ impl Plan {
         }
     }
 
-    /// Searches all transports, one after the other. If `stop` is cancelled, the result contains the
-    /// transports whose search was complete.
+    /// Searches all transports, one after the other. If `stop` is cancelled, the result contains
+    /// the transports whose search was complete.
     ///
     /// # Errors
     /// If there is no server, or none was complete when it was interrupted.
