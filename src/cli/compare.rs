@@ -319,7 +319,7 @@ pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
         true => tls_dialer(&target, ca),
         false => target.dialer(),
     }
-    .with_context(|| format!("--target {url}"))
+    .with_context(|| format!("--target {shown}"))
 }
 
 #[cfg(feature = "tls")]
