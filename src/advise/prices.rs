@@ -25,7 +25,7 @@ const BUILT_IN: [&str; 3] = [
 /// A quantity that a provider charges for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Meter {
+pub enum Billable {
     /// HTTP requests, per million.
     Requests,
     /// Bytes from the server to the subscribers, per GB of 10^9 bytes.
@@ -38,43 +38,43 @@ pub enum Meter {
     Messages,
 }
 
-impl Meter {
-    pub const ALL: [Meter; 5] = [
-        Meter::Requests,
-        Meter::GbOut,
-        Meter::ConnectionMinutes,
-        Meter::CoreHours,
-        Meter::Messages,
+impl Billable {
+    pub const ALL: [Billable; 5] = [
+        Billable::Requests,
+        Billable::GbOut,
+        Billable::ConnectionMinutes,
+        Billable::CoreHours,
+        Billable::Messages,
     ];
 
     /// The counted quantity, for display.
     pub fn label(self) -> &'static str {
         match self {
-            Meter::Requests => "requests",
-            Meter::GbOut => "traffic out",
-            Meter::ConnectionMinutes => "connection time",
-            Meter::CoreHours => "cores",
-            Meter::Messages => "messages",
+            Billable::Requests => "requests",
+            Billable::GbOut => "traffic out",
+            Billable::ConnectionMinutes => "connection time",
+            Billable::CoreHours => "cores",
+            Billable::Messages => "messages",
         }
     }
 
     /// The unit of the price, for display.
     pub fn unit(self) -> &'static str {
         match self {
-            Meter::Requests => "per million requests",
-            Meter::GbOut => "per GB",
-            Meter::ConnectionMinutes => "per million connection minutes",
-            Meter::CoreHours => "per core and hour",
-            Meter::Messages => "per million messages",
+            Billable::Requests => "per million requests",
+            Billable::GbOut => "per GB",
+            Billable::ConnectionMinutes => "per million connection minutes",
+            Billable::CoreHours => "per core and hour",
+            Billable::Messages => "per million messages",
         }
     }
 
     /// The quantity to which the price applies.
     fn per(self) -> f64 {
         match self {
-            Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
-            Meter::GbOut => 1e9,
-            Meter::CoreHours => 1.0,
+            Billable::Requests | Billable::ConnectionMinutes | Billable::Messages => 1e6,
+            Billable::GbOut => 1e9,
+            Billable::CoreHours => 1.0,
         }
     }
 
@@ -82,11 +82,11 @@ impl Meter {
     fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
         const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
         match self {
-            Meter::Requests => estimate.requests_s * SECONDS,
-            Meter::GbOut => estimate.bytes_down_s * SECONDS,
-            Meter::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
-            Meter::CoreHours => estimate.cores * HOURS_PER_MONTH,
-            Meter::Messages => {
+            Billable::Requests => estimate.requests_s * SECONDS,
+            Billable::GbOut => estimate.bytes_down_s * SECONDS,
+            Billable::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
+            Billable::CoreHours => estimate.cores * HOURS_PER_MONTH,
+            Billable::Messages => {
                 let of_each = counted_bytes
                     .map_or(1.0, |bytes| (estimate.message_bytes / bytes).ceil().max(1.0));
                 f64::from(need.subscribers) * need.rate * of_each * SECONDS
@@ -95,7 +95,7 @@ impl Meter {
     }
 }
 
-/// The price of one [`Meter`].
+/// The price of one [`Billable`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -124,7 +124,7 @@ pub struct PriceList {
     pub about: String,
     /// The transports that the platform can carry.
     pub transports: Vec<Transport>,
-    pub prices: BTreeMap<Meter, Price>,
+    pub prices: BTreeMap<Billable, Price>,
 }
 
 /// A price list as in its file.
@@ -138,7 +138,7 @@ struct Written {
     about: String,
     transports: Option<Vec<Transport>>,
     #[serde(default)]
-    prices: BTreeMap<Meter, WrittenPrice>,
+    prices: BTreeMap<Billable, WrittenPrice>,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +170,7 @@ impl PriceList {
         if written.prices.is_empty() {
             return Err(format!("no prices: add at least one of {}", keys()));
         }
-        let price = |(meter, price): (Meter, WrittenPrice)| Ok((meter, price.check(meter)?));
+        let price = |(meter, price): (Billable, WrittenPrice)| Ok((meter, price.check(meter)?));
         Ok(PriceList {
             title,
             date: parse_date(&date, "date")?,
@@ -186,7 +186,7 @@ impl PriceList {
         if !self.transports.contains(&estimate.transport) {
             return None;
         }
-        let item = |(meter, price): (&Meter, &Price)| {
+        let item = |(meter, price): (&Billable, &Price)| {
             let quantity = meter.monthly(estimate, need, price.counted_bytes);
             Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
         };
@@ -206,7 +206,7 @@ pub struct Bill {
     /// In the list's currency.
     pub total: f64,
     /// The largest item; absent if the total is zero.
-    pub dominant: Option<Meter>,
+    pub dominant: Option<Billable>,
 }
 
 impl Bill {
@@ -220,14 +220,14 @@ impl Bill {
 /// One line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Item {
-    pub meter: Meter,
+    pub meter: Billable,
     /// The quantity in its base unit: requests, bytes, minutes, hours, messages.
     pub quantity: f64,
     pub amount: f64,
 }
 
 impl WrittenPrice {
-    fn check(self, meter: Meter) -> Result<Price, String> {
+    fn check(self, meter: Billable) -> Result<Price, String> {
         let key = |name: &str| format!("prices.{}.{name}", key(meter));
         let price = self.price.ok_or_else(|| format!("{} is missing", key("price")))?;
         if !(price.is_finite() && price >= 0.0) {
@@ -239,7 +239,7 @@ impl WrittenPrice {
         }
         let date = required(self.date, &key("date"), "give the day of the source")?;
         let bytes = self.counted_bytes;
-        let is_valid = |bytes: f64| meter == Meter::Messages && bytes >= 1.0;
+        let is_valid = |bytes: f64| meter == Billable::Messages && bytes >= 1.0;
         if bytes.is_some_and(|bytes| !is_valid(bytes)) {
             let given = bytes.unwrap_or_default();
             let rule = "applies to messages only, and must be at least 1";
@@ -259,18 +259,18 @@ fn parse_date(text: &str, key: &str) -> Result<Date, String> {
 }
 
 /// The key of a meter in a file.
-fn key(meter: Meter) -> &'static str {
+fn key(meter: Billable) -> &'static str {
     match meter {
-        Meter::Requests => "requests",
-        Meter::GbOut => "gb-out",
-        Meter::ConnectionMinutes => "connection-minutes",
-        Meter::CoreHours => "core-hours",
-        Meter::Messages => "messages",
+        Billable::Requests => "requests",
+        Billable::GbOut => "gb-out",
+        Billable::ConnectionMinutes => "connection-minutes",
+        Billable::CoreHours => "core-hours",
+        Billable::Messages => "messages",
     }
 }
 
 fn keys() -> String {
-    Meter::ALL.map(|meter| format!("[prices.{}]", key(meter))).join(", ")
+    Billable::ALL.map(|meter| format!("[prices.{}]", key(meter))).join(", ")
 }
 
 #[cfg(test)]
@@ -294,9 +294,9 @@ mod tests {
         for list in &lists {
             assert!(list.prices.values().all(|price| price.date <= list.date), "{list:?}");
         }
-        let metered: Vec<Meter> =
+        let metered: Vec<Billable> =
             lists.iter().flat_map(|list| list.prices.keys().copied()).collect();
-        assert!(Meter::ALL.iter().all(|meter| metered.contains(meter)), "{metered:?}");
+        assert!(Billable::ALL.iter().all(|meter| metered.contains(meter)), "{metered:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-// The model page: controls for a workload, and what each transport would take and cost under it.
+// The model page: controls for a workload, and the load and cost of each transport under it.
 // The same script runs on /model and in a report. It reads its numbers from the page's own data and
 // keeps its state in the fragment of the address, so that a link leads to the same workload.
 
@@ -185,7 +185,7 @@ function numberControl(control) {
   const field = element("input", { type: "number", id, step: "any" });
   [field.min, field.max] = [least * scale, most * scale];
   const unit = element("span", { className: "unit" }, control.unit);
-  // Three digits: nobody drags to 4.5709.
+  // Three digits: values are set by dragging, which is not more precise.
   slider.oninput = () =>
     change({ [name]: clamp(control, Number(toValue(slider.value).toPrecision(2)), least) });
   field.onchange = () =>
@@ -490,7 +490,7 @@ function showPrices() {
   );
 }
 
-// Bringing it all up to date
+// Updates
 
 let isPlanned = false;
 function showSoon() {
@@ -522,7 +522,7 @@ function show() {
   curves(curveChart.svg, { ...given, title: titles[1], show: cost.show });
   mapChart.title(titles[0]);
   curveChart.title(titles[1]);
-  // The slower part, and what is read aloud, once the controls rest.
+  // The slow updates, and the announcements, once the controls are no longer moved.
   clearTimeout(saying);
   saying = setTimeout(() => {
     showChanges();

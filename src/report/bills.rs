@@ -1,7 +1,7 @@
 //! The monthly bills of a workload: in full under one price list, or the totals under all built-in
 //! lists.
 
-use crate::advise::prices::{Bill, Meter, Price, PriceList};
+use crate::advise::prices::{Bill, Billable, Price, PriceList};
 use crate::advise::{Advice, Choice, Cost, Estimate, Need};
 use crate::units::{Unit, money, sentence_case};
 use crate::variant::Transport;
@@ -122,7 +122,7 @@ fn row(list: &PriceList, estimate: &Estimate, advice: &Advice) -> Row {
     Row::Fields(std::iter::once(name).chain(texts.into_iter().map(Field::new)).collect())
 }
 
-fn source(meter: Meter, price: &Price, list: &PriceList) -> String {
+fn source(meter: Billable, price: &Price, list: &PriceList) -> String {
     let note = price.note.as_ref().map(|note| format!(" {}", note.trim())).unwrap_or_default();
     format!(
         "{}: {} {} {} ({}, {}).{note}",
