@@ -16,7 +16,7 @@ use crate::scenario::Headers;
 use crate::variant::Transport;
 
 pub use crate::theory::bytes::TLS_RECORD_BYTES;
-pub use costs::{Costs, Origin, TransportCosts};
+pub use costs::{CostSource, Costs, TransportCosts};
 pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
@@ -213,11 +213,9 @@ pub fn simplicity(transport: Transport) -> (u8, &'static str) {
             "each request is plain HTTP, which every proxy forwards, and the server keeps no \
              connection state",
         ),
-        Transport::Sse => (
-            1,
-            "it is one plain HTTP response, and browsers reconnect and resume without code of \
-             yours",
-        ),
+        Transport::Sse => {
+            (1, "it is one plain HTTP response, and browsers reconnect and resume automatically")
+        }
         Transport::WebSocket => {
             (2, "every browser has a client, although your code has to reconnect")
         }

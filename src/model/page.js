@@ -1,4 +1,4 @@
-// The model page: controls for a workload, and what each transport would take and cost under it.
+// The model page: controls for a workload, and the load and cost of each transport under it.
 // The same script runs on /model and in a report. It reads its numbers from the page's own data and
 // keeps its state in the fragment of the address, so that a link leads to the same workload.
 
@@ -185,7 +185,7 @@ function numberControl(control) {
   const field = element("input", { type: "number", id, step: "any" });
   [field.min, field.max] = [least * scale, most * scale];
   const unit = element("span", { className: "unit" }, control.unit);
-  // Three digits are as precise as a slider needs to be.
+  // Three digits: values are set by dragging, which is not more precise.
   slider.oninput = () =>
     change({ [name]: clamp(control, Number(toValue(slider.value).toPrecision(2)), least) });
   field.onchange = () =>
@@ -399,7 +399,7 @@ function showRows(candidates, choice) {
         [`${showSeconds(estimate.latency_max_s)}${late}`],
         [
           monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
-          monthly?.dominant ? model.meters[monthly.dominant] : "",
+          monthly?.dominant ? model.billables[monthly.dominant] : "",
         ],
         [showPerSecond(estimate.requests_s)],
         [showBytesPerSecond(estimate.bytes_up_s)],
@@ -471,8 +471,8 @@ function showPrices() {
   const prices = priceList();
   setText(about, `${prices.title}, ${prices.date}, in ${prices.currency}. ${prices.about}`);
   sources.replaceChildren(
-    ...Object.entries(prices.prices).map(([meter, price]) => {
-      const unit = model.units[meter];
+    ...Object.entries(prices.prices).map(([billable, price]) => {
+      const unit = model.units[billable];
       const link = element(
         "a",
         { href: price.source, rel: "noreferrer" },
@@ -482,7 +482,7 @@ function showPrices() {
       return element(
         "li",
         {},
-        `${capital(model.meters[meter])}: ${price.price} ${prices.currency} ${unit} (`,
+        `${capital(model.billables[billable])}: ${price.price} ${prices.currency} ${unit} (`,
         link,
         `, ${price.date}).${note}`,
       );
@@ -490,7 +490,7 @@ function showPrices() {
   );
 }
 
-// Bringing it all up to date
+// Updates
 
 let isPlanned = false;
 function showSoon() {
@@ -522,7 +522,7 @@ function show() {
   curves(curveChart.svg, { ...given, title: titles[1], show: cost.show });
   mapChart.title(titles[0]);
   curveChart.title(titles[1]);
-  // The slower part, and what is read aloud, once the controls rest.
+  // The slow updates, and the announcements, once the controls are no longer moved.
   clearTimeout(saying);
   saying = setTimeout(() => {
     showChanges();

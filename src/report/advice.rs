@@ -1,8 +1,8 @@
 //! Advice as a document, and the sentences about a recommendation that the report shares with it.
 
 use crate::advise::{
-    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, Costs, Estimate,
-    Margin, Need, Origin, Parameter, SMALL_LOAD, is_two_way, simplicity,
+    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, CostSource, Costs,
+    Estimate, Margin, Need, Parameter, SMALL_LOAD, is_two_way, simplicity,
 };
 use crate::scenario::Headers;
 use crate::units::{Unit, money, sentence_case, significant, thousands};
@@ -356,7 +356,7 @@ fn becomes(transport: Option<Transport>) -> &'static str {
 }
 
 fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
-    let is_from_run = costs.transports.values().any(|own| own.origin == Origin::Run);
+    let is_from_run = costs.transports.values().any(|own| own.origin == CostSource::Run);
     let source = match is_from_run {
         true => "the run given with --costs",
         false => "the built-in reference",

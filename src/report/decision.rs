@@ -5,7 +5,7 @@
 //! recommendation changes are extrapolated with this run's costs by [`crate::advise`].
 
 use crate::advise::{
-    self, Alternative, Candidate, Choice, Cost, Costs, Estimate, Margin, Need, Origin,
+    self, Alternative, Candidate, Choice, Cost, CostSource, Costs, Estimate, Margin, Need,
 };
 use crate::run::{Cell, Run};
 use crate::scenario::Workload;
@@ -131,7 +131,7 @@ impl Model {
             |transport: Transport| run.cells.iter().any(|cell| cell.variant == transport);
         costs.transports.retain(|transport, _| is_measured(*transport));
         let has_reference =
-            costs.transports.values().any(|result| result.origin == Origin::Reference);
+            costs.transports.values().any(|result| result.origin == CostSource::Reference);
         let is_known = costs.transports.len() >= 2 && run.server.is_child;
         is_known.then_some(Model { need, costs, has_reference, recommended: None })
     }
