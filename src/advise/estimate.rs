@@ -87,6 +87,11 @@ impl Basis {
 }
 
 impl Estimate {
+    /// True if even the worst-case latency does not exceed the acceptable age.
+    pub fn is_fast_enough(&self) -> bool {
+        self.too_slow_s.is_none()
+    }
+
     /// `None` for a transport whose bytes have no model.
     pub(super) fn of(
         transport: Transport,

@@ -109,6 +109,11 @@ impl Advice {
     pub fn estimate(&self, transport: Transport) -> Option<&Estimate> {
         self.estimates.iter().find(|estimate| estimate.transport == transport)
     }
+
+    /// The estimates of the transports that are fast enough.
+    pub fn fast_enough(&self) -> impl Iterator<Item = &Estimate> {
+        self.estimates.iter().filter(|estimate| estimate.is_fast_enough())
+    }
 }
 
 /// The recommended transport, and how clear the recommendation is.
@@ -185,8 +190,8 @@ pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
 
 /// The transports that are fast enough for `need`.
 pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
-    let able = estimates(need, costs).into_iter().filter(|estimate| estimate.too_slow_s.is_none());
-    able.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
+    let fast_enough = estimates(need, costs).into_iter().filter(Estimate::is_fast_enough);
+    fast_enough.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
 }
 
 /// The estimate of each transport that `need` allows.

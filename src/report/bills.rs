@@ -30,8 +30,9 @@ pub fn section(list: &PriceList, advice: &Advice) -> Section {
 
 /// The lowest bill of the transports that are fast enough, and how the recommended one compares.
 fn lowest(list: &PriceList, advice: &Advice) -> String {
-    let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
-    let billed = able.filter_map(|estimate| Some((estimate, list.bill(estimate, &advice.need)?)));
+    let billed = advice
+        .fast_enough()
+        .filter_map(|estimate| Some((estimate, list.bill(estimate, &advice.need)?)));
     let billed: Vec<(&Estimate, Bill)> = billed.collect();
     let bills = || billed.iter().map(|(_, bill)| bill);
     let Some(cheapest) = bills().min_by(|a, b| a.total.total_cmp(&b.total)) else {
@@ -62,7 +63,7 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
     };
     match by_bill(&billed).filter(|transport| Some(*transport) != recommended) {
         Some(other) => format!(
-            "{comparison} If the bill is what counts (`--cost money`), the recommendation is {}.",
+            "{comparison} With the bill as the cost to minimise (`--cost money`), the recommendation is {}.",
             other.label()
         ),
         None => comparison,

@@ -78,7 +78,7 @@ fn shown(result: &VariantResult, figure: &Figure) -> String {
     result.summary(figure).map_or("—".to_owned(), |summary| figure.unit.show(summary.value))
 }
 
-/// Requests per second of one subscriber, and how many of them brought nothing.
+/// Requests per second of one subscriber, and the share that returned no message.
 fn requests(result: &VariantResult) -> String {
     let requests = shown(result, &figures::REQUESTS_PER_SUBSCRIBER);
     let requests = requests.trim_end_matches("/s");
