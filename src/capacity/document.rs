@@ -9,7 +9,7 @@ use crate::text::visible;
 use crate::units::{Unit, sentence_case, show_duration, significant};
 use crate::variant::Variant;
 
-const TITLE: &str = "How many one server carries";
+const TITLE: &str = "The capacity of one server";
 
 impl CapacityRun {
     /// The page: one file that needs no network.

@@ -20,7 +20,7 @@ use crate::client::Dialer;
 use crate::load::{LoadTest, Progress, ServerSource};
 use crate::packet_link;
 use crate::report::baseline;
-use crate::report::threshold::{Reference, Threshold};
+use crate::report::threshold::{FigureReference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
 use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
@@ -185,7 +185,7 @@ impl Common {
         }
         let verdict = verdict(&report, &self.fail_if);
         if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
-            runtime.block_on(watch.linger(directory.path()))?;
+            runtime.block_on(watch.serve_until_interrupted(directory.path()))?;
         }
         written.into_iter().collect::<anyhow::Result<()>>()?;
         Ok(verdict)
@@ -223,7 +223,7 @@ impl Common {
     fn check_thresholds(&self, scenario: &Scenario) -> anyhow::Result<()> {
         let points = scenario.points();
         for threshold in &self.fail_if {
-            let Reference { variant, figure } = threshold.reference();
+            let FigureReference { variant, figure } = threshold.reference();
             let mut here =
                 points.iter().filter(|point| point.transports.contains(&variant)).peekable();
             if here.peek().is_none() {

@@ -128,7 +128,7 @@ impl<'run> Report<'run> {
     }
 
     /// How many predictions of theory held, and which did not; empty if nothing was predicted.
-    pub fn held(&self) -> Vec<String> {
+    pub fn prediction_results(&self) -> Vec<String> {
         predictions::sentences(self)
     }
 

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn tag_contains_gap_and_reset() {
         let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
-        let of = |gap, reset| tag(&ReadResult { gap, reset, ..ReadResult::nothing_yet(cursor) });
+        let of = |gap, reset| tag(&ReadResult { cursor, messages: Vec::new(), gap, reset });
         assert_eq!(of(0, false), "\"000000ab:7\"");
         assert_eq!(of(3, false), "\"000000ab:7:gap3\"");
         assert_eq!(of(0, true), "\"000000ab:7:reset\"");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use poll_vs_push::advise::prices::{Meter, PriceList};
+use poll_vs_push::advise::prices::{Billable, PriceList};
 use poll_vs_push::report::profiles::{PROFILES, Profile};
 use poll_vs_push::report::{self, Report, figures};
 use poll_vs_push::run::Run;
@@ -117,7 +117,7 @@ fn report_and_advise_state_what_it_costs_and_what_would_change_the_answer() {
         assert!(text.contains("What would change the recommendation"));
         assert!(text.contains("Acceptable age above ") || text.contains("Rate above "), "{text}");
         assert!(text.contains("Monthly bill"), "{text}");
-        assert!(text.contains(Meter::GbOut.label()), "what dominates a bill: {text}");
+        assert!(text.contains(Billable::GbOut.label()), "what dominates a bill: {text}");
     }
     for list in PriceList::built_in() {
         assert!(report.markdown().contains(&format!("{}, {}", list.title, list.currency)));

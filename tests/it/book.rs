@@ -242,7 +242,7 @@ fn shape(transcript: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in tags.collect::<String>().lines() {
         let text = line.trim();
-        // A long text goes on in lines that begin below it.
+        // A long text continues in lines that begin below it.
         let goes_on = line.len() - line.trim_start().len() > 30;
         match lines.last_mut().filter(|_| goes_on) {
             Some(last) => *last += text,

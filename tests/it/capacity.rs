@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::capacity::{Objective, Over, Plan, SearchEvent, Stop};
+use poll_vs_push::capacity::{LoadKind, Objective, Plan, SearchEvent, StoppedBy};
 use poll_vs_push::client::Dialer;
 use poll_vs_push::load::ServerSource;
 use poll_vs_push::load::target::Target;
@@ -84,7 +84,7 @@ async fn slow_server(slo: &str) -> (Plan, CancellationToken) {
     let plan = Plan {
         scenario: Scenario::from_toml(SCENARIO).expect("a good scenario"),
         source: ServerSource::ThirdParty { dialer: Dialer::new(slow), target, pid: None },
-        over: Over::Subscribers,
+        over: LoadKind::Subscribers,
         objective: Objective::Condition(slo.parse().expect("a good condition")),
         most: 256.0,
         precision: 0.3,
@@ -117,7 +117,7 @@ async fn objective_that_not_even_one_subscriber_meets_is_reported() {
     let found = plan.search(&CancellationToken::new(), &|_| {}).await.expect("not interrupted");
     let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
     assert_eq!(result.largest, None, "{result:?}");
-    assert_eq!(result.show(Over::Subscribers), "none");
+    assert_eq!(result.show(LoadKind::Subscribers), "none");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,8 +127,8 @@ async fn end_of_the_range_is_a_lower_bound() {
     let found = plan.search(&CancellationToken::new(), &|_| {}).await.expect("not interrupted");
     let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
     // Other processes on the machine may end the search instead.
-    if result.stopped_by == Stop::Largest {
-        assert_eq!(result.show(Over::Subscribers), "at least 4");
+    if result.stopped_by == StoppedBy::Largest {
+        assert_eq!(result.show(LoadKind::Subscribers), "at least 4");
         assert_eq!(result.smallest_failed, None);
     } else {
         assert!(result.stopped_by.is_of_generator(), "{result:?}");

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use poll_vs_push::advise::{Costs, Origin};
+use poll_vs_push::advise::{CostSource, Costs};
 use poll_vs_push::capacity::CapacityRun;
 use poll_vs_push::report::figures::{self, Figure};
 use poll_vs_push::report::profiles::{PROFILES, bytes_per_message};
@@ -79,7 +79,7 @@ fn shown(result: &VariantResult, figure: &Figure) -> String {
     result.summary(figure).map_or("—".to_owned(), |summary| figure.unit.show(summary.value))
 }
 
-/// Requests per second of one subscriber, and how many of them brought nothing.
+/// Requests per second of one subscriber, and the share that returned no message.
 fn requests(result: &VariantResult) -> String {
     let requests = shown(result, &figures::REQUESTS_PER_SUBSCRIBER);
     let requests = requests.trim_end_matches("/s");
@@ -122,8 +122,8 @@ fn the_table_of_the_readme_is_made_from_the_recorded_run() {
 fn built_in_costs_are_those_of_the_recorded_default_run() {
     let mut costs = Costs::from_run(&recorded(SAMPLE));
     for (transport, own) in &mut costs.transports {
-        assert_eq!(own.origin, Origin::Run, "{SAMPLE} is too short for the CPU of {transport}");
-        own.origin = Origin::Reference;
+        assert_eq!(own.origin, CostSource::Run, "{SAMPLE} is too short for the CPU of {transport}");
+        own.origin = CostSource::Reference;
     }
     assert!(Transport::ALL.iter().all(|transport| costs.transports.contains_key(transport)));
     let head = "# Costs of the transports for use without a run: those of docs/sample/run.json, \

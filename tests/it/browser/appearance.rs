@@ -98,7 +98,7 @@ async fn bars_are_visible_in_forced_colours() {
     server.stop().await;
 }
 
-/// Wherever a text of somebody else appears within the page's own words, it is isolated: in an
+/// Wherever untrusted text appears within the page's own words, it is isolated: in an
 /// element `bdi`, or between the characters FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_text_is_isolated_on_every_page() {
