@@ -31,7 +31,7 @@ export const NUMBERS = [
     name: "rate",
     label: "Messages",
     unit: "/s",
-    least: 0.0001,
+    least: 0.00001,
     most: 1000,
     note: "that each subscriber receives, on average",
     more: ({ rate }) => (rate < 1 ? `: ${showRate(rate)}` : ""),

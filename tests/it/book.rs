@@ -145,6 +145,9 @@ fn regenerated(text: &str) -> (String, usize) {
         updated = updated.replacen(&given, &made, 1);
         count += 1;
     }
+    // An HTML block at the start of a line would end the paragraph.
+    let starts = |line: &&str| line.trim_start().starts_with("<!-- value ");
+    assert_eq!(text.lines().find(starts), None, "put a word before the comment");
     for (comment, given) in values(text) {
         let [given, made] = [given, &value(comment)]
             .map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));

@@ -76,7 +76,7 @@ function show({ url, devices, teams, bounds_ms: bounds, delays, settings: curren
   const names = teams.slice(0, TEAMS_SHOWN).map(isolated).join(", ");
   setText(byId("teams"), names && `Teams: ${names}${more}`);
   const head = (text) => element("th", { scope: "col" }, text);
-  const ranges = [...bounds.map((bound) => `≤ ${showBound(bound)}`), "more"];
+  const ranges = [...bounds.map((bound) => `≤\u00a0${showBound(bound)}`), "more"];
   byId("histogram-head").replaceChildren(element("tr", {}, element("td"), ...ranges.map(head),
     head("messages"), head("median"), head("p99")));
   const rows = Object.entries(LABELS).map(([id, label]) => row(id, label, delays[id], ranges));
