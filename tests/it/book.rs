@@ -44,7 +44,7 @@ pub fn read(path: impl AsRef<Path>) -> String {
 fn pages() -> Vec<(PathBuf, String)> {
     let folder = fs::read_dir(root().join("docs/course")).expect("the course exists");
     let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
-    paths.push(root().join("docs/scaling.md"));
+    paths.extend(["docs/scaling.md", "docs/advice.md"].map(|page| root().join(page)));
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
