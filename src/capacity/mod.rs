@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::load::ServerSource;
 use crate::report::figures::{Expected, LATENCY_P99};
 use crate::report::threshold::Condition;
-use crate::run::{Machine, Tool};
+use crate::run::{Machine, ReadError, Tool};
 use crate::scenario::{BadValue, RATES, Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 use crate::units::{Unit, show_duration, significant, thousands};
@@ -237,6 +237,16 @@ pub struct CapacityRun {
     pub results: Vec<Capacity>,
 }
 
+impl CapacityRun {
+    /// Parses a `capacity.json`.
+    ///
+    /// # Errors
+    /// If the text is invalid or its schema has another version.
+    pub fn from_json(text: &str) -> Result<CapacityRun, ReadError> {
+        crate::run::read(text, "capacity.json", SCHEMA_VERSION)
+    }
+}
+
 /// What to search, and how.
 #[derive(Debug)]
 pub struct Plan {
@@ -275,11 +285,11 @@ impl Plan {
         }
     }
 
-    /// Searches all transports, one after the other, until `stop` is cancelled.
+    /// Searches all transports, one after the other. If `stop` is cancelled, the result contains
+    /// the transports whose search was complete.
     ///
     /// # Errors
-    /// If it was interrupted, or there is no server; complete results were reported through
-    /// `on_event`.
+    /// If there is no server, or none was complete when it was interrupted.
     pub async fn search(
         &self,
         stop: &CancellationToken,
@@ -290,7 +300,11 @@ impl Plan {
         let mut results = Vec::new();
         for variant in &self.scenario.transports {
             on_event(SearchEvent::Started(*variant));
-            let capacity = self.search_one(*variant, stop, &mut server, on_event).await?;
+            let found = self.search_one(*variant, stop, &mut server, on_event).await;
+            if matches!(found, Err(SearchError::Interrupted)) && !results.is_empty() {
+                break;
+            }
+            let capacity = found?;
             on_event(SearchEvent::Found(&capacity));
             results.push(capacity);
         }

@@ -105,11 +105,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create the directory {}", directory.display()))?;
     }
-    let found = super::load_runtime()?.block_on(search(&plan))?;
-    let Some(found) = found else {
-        note("interrupted; transports that were complete are shown above");
+    let Some(found) = super::load_runtime()?.block_on(search(&plan))? else {
+        note("interrupted before the search of a transport was complete");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
+    let missing: Vec<_> = plan.scenario.transports[found.results.len()..]
+        .iter()
+        .map(|variant| variant.label())
+        .collect();
     let json = serde_json::to_string(&found)?;
     // The results are shown even if a file cannot be written.
     let shown = match args.json {
@@ -124,10 +127,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     shown?;
+    if !missing.is_empty() {
+        note(format!("interrupted; not searched: {}", missing.join(", ")));
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Searches all transports; `None` if it was interrupted.
+/// Searches until it is interrupted; `None` if no transport was complete then.
 ///
 /// # Errors
 /// If there is no server.
@@ -249,9 +256,9 @@ impl Args {
             let worker_threads = Some(self.server_threads);
             return Ok((ServerSource::Child { program, worker_threads }, None));
         };
-        let dialer = dialer(url, self.ca.as_deref())?;
+        let dialer = dialer("--target", url, self.ca.as_deref())?;
         let Some(path) = &self.target_file else {
-            return Ok((ServerSource::Target { dialer }, None));
+            return Ok((ServerSource::Target { dialer, behind: Vec::new() }, None));
         };
         let target = parse_file("--target-file", path, Target::from_toml)?;
         let known = target.transports();

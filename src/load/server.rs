@@ -42,8 +42,8 @@ pub enum ServerSource {
     /// `PROGRAM serve`, started for each cell, with as many worker threads as given, or one for
     /// each core.
     Child { program: PathBuf, worker_threads: Option<u32> },
-    /// A running `poll-vs-push` server.
-    Target { dialer: Dialer },
+    /// A running `poll-vs-push` server, or several `behind` a load balancer that `dialer` reaches.
+    Target { dialer: Dialer, behind: Vec<Dialer> },
     /// A running third-party server described by `target`. Its resource usage is known if `pid` is
     /// its process on this machine.
     ThirdParty { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
@@ -59,8 +59,6 @@ pub struct ServerUnderTest {
     /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
     usage: UsageSource,
-    /// The previous counters from `/metrics`.
-    last: Option<Scrape>,
     /// Interval it and its subscribers, if there is one.
     link: Option<PacketLink>,
     child: Option<ChildServer>,
@@ -82,10 +80,18 @@ pub struct ServerRequirements {
 /// Where the resource usage of the server comes from.
 #[derive(Debug)]
 enum UsageSource {
-    /// `/metrics` of the server.
-    Metrics(HttpConnection),
+    /// `/metrics` of the server, or of all servers behind a load balancer.
+    Metrics(Vec<Metrics>),
     /// The operating system, if the process is known.
     System(Option<Box<ProcessTree>>),
+}
+
+/// The counters of one server.
+#[derive(Debug)]
+struct Metrics {
+    connection: HttpConnection,
+    /// The previous ones.
+    last: Option<Scrape>,
 }
 
 /// A child process that stops when its standard input is closed, by [`ChildServer::stop`] or
@@ -114,7 +120,7 @@ impl ServerSource {
     pub fn is_tls(&self) -> bool {
         match self {
             ServerSource::Child { .. } => false,
-            ServerSource::Target { dialer } | ServerSource::ThirdParty { dialer, .. } => {
+            ServerSource::Target { dialer, .. } | ServerSource::ThirdParty { dialer, .. } => {
                 dialer.is_tls()
             }
         }
@@ -130,7 +136,7 @@ impl ServerSource {
             ServerSource::ThirdParty { dialer, target, pid } => {
                 return open_third_party(dialer, target, *pid).await;
             }
-            ServerSource::Target { dialer } => (dialer.clone(), None, None),
+            ServerSource::Target { dialer, .. } => (dialer.clone(), None, None),
             ServerSource::Child { program, worker_threads } => {
                 let launch = Launch::new(program, *worker_threads, requirements)?;
                 let listen =
@@ -144,20 +150,22 @@ impl ServerSource {
                 (child.launch.dialer(address)?, link, Some(child))
             }
         };
-        let mut control = HttpConnection::new(dialer.clone());
-        let version = timeout(SERVER_TIMEOUT, identify(&mut control))
-            .await
-            .unwrap_or_else(|_| bail!("no response within {SERVER_TIMEOUT:?}"))
-            .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
-        Ok(ServerUnderTest {
-            dialer,
-            version,
-            target: None,
-            usage: UsageSource::Metrics(control),
-            last: None,
-            link,
-            child,
-        })
+        let counted = match self {
+            ServerSource::Target { behind, .. } if !behind.is_empty() => behind.clone(),
+            _ => vec![dialer.clone()],
+        };
+        let mut servers = Vec::new();
+        let mut version = String::new();
+        for dialer in counted {
+            let mut connection = HttpConnection::new(dialer.clone());
+            version = timeout(SERVER_TIMEOUT, identify(&mut connection))
+                .await
+                .unwrap_or_else(|_| bail!("no response within {SERVER_TIMEOUT:?}"))
+                .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
+            servers.push(Metrics { connection, last: None });
+        }
+        let usage = UsageSource::Metrics(servers);
+        Ok(ServerUnderTest { dialer, version, target: None, usage, link, child })
     }
 }
 
@@ -177,7 +185,6 @@ async fn open_third_party(
         version: target.name.clone(),
         target: Some(target.clone()),
         usage: UsageSource::System(tree),
-        last: None,
         link: None,
         child: None,
     })
@@ -319,28 +326,9 @@ fn is_version(text: &str) -> bool {
         .is_some_and(|version| (1..=40).contains(&version.len()) && version.chars().all(is_plain))
 }
 
-impl ServerUnderTest {
-    /// The route for publishing.
-    pub fn publish_route(&self) -> Arc<PublishRoute> {
-        match &self.target {
-            Some(target) => Arc::new(target.publish.clone()),
-            None => Arc::new(PublishRoute::ours()),
-        }
-    }
-
-    /// Reads the current counters.
-    ///
-    /// # Errors
-    /// If the server does not respond, has ended, or returns invalid counters.
-    pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
-        let control = match &mut self.usage {
-            UsageSource::Metrics(control) => control,
-            UsageSource::System(tree) => {
-                let usage = tree.as_mut().map(|tree| tree.usage()).transpose()?;
-                return Ok(Scrape { usage, requests: None, connections: None });
-            }
-        };
-        let request = control.request(Method::GET, "/metrics", Bytes::new());
+impl Metrics {
+    async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
+        let request = self.connection.request(Method::GET, "/metrics", Bytes::new());
         let timed_out = |_| {
             ClientError::ProtocolError(format!("no response to /metrics within {SERVER_TIMEOUT:?}"))
         };
@@ -353,6 +341,36 @@ impl ServerUnderTest {
             scrape.check_rises_from(&last)?;
         }
         Ok(scrape)
+    }
+}
+
+impl ServerUnderTest {
+    /// The route for publishing.
+    pub fn publish_route(&self) -> Arc<PublishRoute> {
+        match &self.target {
+            Some(target) => Arc::new(target.publish.clone()),
+            None => Arc::new(PublishRoute::ours()),
+        }
+    }
+
+    /// Reads the current counters, those of several servers added up.
+    ///
+    /// # Errors
+    /// If the server does not respond, has ended, or returns invalid counters.
+    pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
+        match &mut self.usage {
+            UsageSource::Metrics(servers) => {
+                let mut total = Scrape::default();
+                for server in servers {
+                    total = total.plus(server.scrape(transport).await?);
+                }
+                Ok(total)
+            }
+            UsageSource::System(tree) => {
+                let usage = tree.as_mut().map(|tree| tree.usage()).transpose()?;
+                Ok(Scrape { usage, requests: None, connections: None })
+            }
+        }
     }
 
     /// Waits until a running server has closed the connections of a cell, at whose start it had
@@ -398,7 +416,7 @@ impl ServerUnderTest {
             socket.connect(address)?;
             socket.local_addr()
         });
-        address.ip().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
+        address.ip().to_canonical().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
     }
 
     /// Waits until a child exits unexpectedly; returns a description.
@@ -427,7 +445,9 @@ impl ServerUnderTest {
         let (_, child) = launch.start(address).await.context("cannot restart the server")?;
         self.child = Some(child);
         // The counters of the new process start at 0.
-        self.last = None;
+        if let UsageSource::Metrics(servers) = &mut self.usage {
+            servers.iter_mut().for_each(|server| server.last = None);
+        }
         Ok(())
     }
 

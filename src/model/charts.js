@@ -15,6 +15,8 @@ const STALENESS = [0.01, 3600];
 const COLUMNS = 56;
 const ROWS = 44;
 const POINTS = 60;
+/** Also in the larger font of a narrow window. */
+const NAME_HEIGHT = 18;
 /** A region smaller than this share of the map has no name in it. */
 const NAMED_SHARE = 0.02;
 
@@ -126,7 +128,7 @@ export function curves(svg, { need, model, cost, title, show, label }) {
 function spread(ends) {
   const sorted = ends.toSorted((a, b) => a.y - b.y);
   for (let index = 1; index < sorted.length; index++) {
-    sorted[index].y = Math.max(sorted[index].y, sorted[index - 1].y + 15);
+    sorted[index].y = Math.max(sorted[index].y, sorted[index - 1].y + NAME_HEIGHT);
   }
   const over = sorted.at(-1).y - BOTTOM;
   if (over > 0) for (const end of sorted) end.y -= over;
@@ -245,15 +247,20 @@ function regions(stretches) {
     const cells = own.reduce((sum, stretch) => sum + width(stretch), 0);
     if (cells < NAMED_SHARE * COLUMNS * ROWS) return [];
     const row = own.reduce((sum, stretch) => sum + stretch.row * width(stretch), 0) / cells;
-    const nearest = own.reduce((a, b) => (Math.abs(b.row - row) < Math.abs(a.row - row) ? b : a));
+    const distance = (stretch) => Math.abs(stretch.row - row);
+    const [nearest] = own.toSorted((a, b) => distance(a) - distance(b) || width(b) - width(a));
     return [{ transport, row: row + 0.5, column: nearest.column + width(nearest) / 2 }];
   });
 }
 
+/** The mark of the workload; beyond the map, it is at the edge, with an arrow. */
 function youAreHere({ rate, staleness_s }, x, y) {
-  if (!within(rate, RATES) || !within(staleness_s, STALENESS)) return [];
-  const [left, top] = [x.at(rate), y.at(staleness_s)];
+  const bounded = (value, [low, high]) => Math.min(Math.max(value, low), high);
+  const [left, top] = [x.at(bounded(rate, RATES)), y.at(bounded(staleness_s, STALENESS))];
   const isRight = left > WIDTH - 130;
+  const arrow = (value, [low, high], [lower, higher]) =>
+    value < low ? lower : value > high ? higher : "";
+  const arrows = arrow(rate, RATES, "←→") + arrow(staleness_s, STALENESS, "↓↑");
   return [
     shape("circle", { class: "spot", cx: left, cy: top, r: 6 }),
     shape(
@@ -261,9 +268,9 @@ function youAreHere({ rate, staleness_s }, x, y) {
       {
         class: `you halo${isRight ? " end" : ""}`,
         x: left + (isRight ? -11 : 11),
-        y: top - 8,
+        y: Math.max(top - 8, TOP + 14),
       },
-      "you are here",
+      arrows ? `${arrows} you are here` : "you are here",
     ),
   ];
 }

@@ -283,7 +283,7 @@ export function choose(candidates, cost, need, { too_close, bytes_too_close, sim
 }
 
 /** Values of a need that may turn out different: field, bounds, and whether it is whole. */
-const PARABILLABLES = {
+const PARAMETERS = {
   "rate": { field: "rate", least: 1e-6, most: 10_000 },
   "staleness": { field: "staleness_s", least: 1e-6, most: 86_400 },
   "rtt": { field: "rtt_s", least: 0, most: 10 },
@@ -310,7 +310,7 @@ function recommended(need, model, cost) {
  * in either direction, and those after it until one lasts.
  */
 export function margins(need, model, cost) {
-  const directions = Object.keys(PARABILLABLES).flatMap((parameter) => [
+  const directions = Object.keys(PARAMETERS).flatMap((parameter) => [
     [parameter, FACTOR_MAX],
     [parameter, 1 / FACTOR_MAX],
   ]);
@@ -320,7 +320,7 @@ export function margins(need, model, cost) {
 }
 
 function towards(need, model, cost, parameter, furthest) {
-  const { field, least, most } = PARABILLABLES[parameter];
+  const { field, least, most } = PARAMETERS[parameter];
   const at = (factor) => recommended(moved(need, parameter, factor), model, cost);
   const step = furthest ** (1 / MARGIN_STEPS);
   const present = at(1);
@@ -350,7 +350,7 @@ function towards(need, model, cost, parameter, furthest) {
 
 /** The need with one value multiplied by `factor`. Topics cannot outnumber subscribers. */
 function moved(need, parameter, factor) {
-  const { field, isWhole } = PARABILLABLES[parameter];
+  const { field, isWhole } = PARAMETERS[parameter];
   const value = need[field] * factor;
   const next = { ...need, [field]: isWhole ? Math.round(value) : value };
   if (parameter !== "subscribers") return next;

@@ -21,10 +21,15 @@ use crate::theory::bytes::Sizes;
 use crate::variant::Transport;
 
 /// The scripts in the order in which one file needs them: what is imported comes first.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 9] = [
     ("formulas.js", include_str!("formulas.js")),
     ("text.js", include_str!("text.js")),
     ("charts.js", include_str!("charts.js")),
+    ("elements.js", include_str!("elements.js")),
+    ("workload.js", include_str!("workload.js")),
+    ("inputs.js", include_str!("inputs.js")),
+    ("answer.js", include_str!("answer.js")),
+    ("table.js", include_str!("table.js")),
     ("page.js", include_str!("page.js")),
 ];
 /// The style of [`section`]; colours of text and page come from the page that it is on.

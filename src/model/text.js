@@ -33,9 +33,20 @@ export const showSeconds = (value) =>
       ])(value);
 export const showPerSecond = (value) => `${significant(value)}/s`;
 
-/** Messages per second, or per hour if there are few. */
-export const showRate = (rate) =>
-  rate < 0.01 ? `${significant(rate * 3600)}/h` : `${significant(rate)}/s`;
+/** With a capital letter at its start. */
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+const RATE_UNITS = [
+  ["s", 1, 0.01],
+  ["h", 3600, 1 / 3600],
+  ["d", 86_400, 0],
+];
+/** Messages per second, or per hour or day if there are few; in the unit that suits `like`. */
+export function showRate(rate, like = rate) {
+  // A rate that was given per hour is not exactly a multiple.
+  const [name, seconds] = RATE_UNITS.find(([, , least]) => like >= least * (1 - 1e-9));
+  return `${significant(rate * seconds)}/${name}`;
+}
 
 /** An amount of money: cents below a thousand. */
 export function showMoney(value, currency) {

@@ -11,8 +11,9 @@ use crate::variant::Transport;
 use super::document::{Block, Field, Row, Section, Table};
 use super::prose::list;
 
-/// Messages per second below which a rate is shown per hour.
-const RARE: f64 = 0.01;
+/// Units of message rates: their seconds, and the rate per second from which on each is used.
+const RATE_UNITS: [(&str, f64, f64); 3] =
+    [("s", 1.0, 0.01), ("h", 3_600.0, 1.0 / 3_600.0), ("d", 86_400.0, 0.0)];
 
 /// The advice for one need.
 pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
@@ -86,7 +87,7 @@ pub fn need_in_words(need: &Need) -> String {
         "For {} subscribers ({topics}) that each receive {} of {} B, at most {} old; round trip {}; \
          {}.",
         thousands(need.subscribers.into()),
-        messages_s(need.rate),
+        messages(need.rate, need.rate),
         thousands(need.message_bytes.into()),
         Unit::Seconds.show(need.staleness_s),
         Unit::Seconds.show(need.rtt_s),
@@ -94,10 +95,13 @@ pub fn need_in_words(need: &Need) -> String {
     )
 }
 
-/// `1 message/s`, `2 messages/s`, `2 messages/h`.
-fn messages_s(rate: f64) -> String {
-    let (rate, unit) = if rate < RARE { (rate * 3_600.0, "h") } else { (rate, "s") };
-    let rate = significant(rate);
+/// `1 message/s`, `2 messages/s`, `2 messages/h`, in the unit that suits `like`.
+fn messages(rate: f64, like: f64) -> String {
+    // A rate that was given per hour is not exactly a multiple.
+    let suits = |least: f64| like >= least * (1.0 - 1e-9);
+    let suitable = RATE_UNITS.iter().find(|(_, _, least)| suits(*least));
+    let (unit, seconds, _) = suitable.expect("the last one suits every rate");
+    let rate = significant(rate * seconds);
     let plural = if rate == "1" { "" } else { "s" };
     format!("{rate} message{plural}/{unit}")
 }
@@ -305,12 +309,18 @@ pub fn changes(
 /// `Rate above 2 messages/s (now 1 message/s): NDJSON; above 2.5 messages/s: short polling.`
 fn of_margins(need: &Need, chain: &[Margin]) -> String {
     let parameter = chain[0].parameter;
-    let (name, show): (&str, fn(f64) -> String) = match parameter {
-        Parameter::Rate => ("Rate", messages_s),
-        Parameter::Staleness => ("Acceptable age", |value| Unit::Seconds.show(value)),
-        Parameter::Rtt => ("Round trip", |value| Unit::Seconds.show(value)),
-        Parameter::MessageBytes => ("Message text", |value| Unit::Bytes.show(value)),
-        Parameter::Subscribers => ("Subscribers", significant),
+    let name = match parameter {
+        Parameter::Rate => "Rate",
+        Parameter::Staleness => "Acceptable age",
+        Parameter::Rtt => "Round trip",
+        Parameter::MessageBytes => "Message text",
+        Parameter::Subscribers => "Subscribers",
+    };
+    let show = |value| match parameter {
+        Parameter::Rate => messages(value, need.rate),
+        Parameter::Staleness | Parameter::Rtt => Unit::Seconds.show(value),
+        Parameter::MessageBytes => Unit::Bytes.show(value),
+        Parameter::Subscribers => significant(value),
     };
     let now = show(parameter.of(need));
     let change = |(index, margin): (usize, &Margin)| {
@@ -373,7 +383,9 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
     lines.push(
         "Not included: proxies that buffer or block, authentication in browsers, reconnecting, \
          connections per host, background tabs, operation. The report of a run has a table of \
-         them for polling, SSE and WebSocket."
+         them for polling, SSE and WebSocket. None of the transports reaches a closed page, or an \
+         app in the background of a phone: that takes the push service of the platform (Web \
+         Push, APNs, FCM)."
             .to_owned(),
     );
     lines.push(format!(
@@ -383,8 +395,12 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
     ));
     lines.push(
         "Memory: growth of the server's resident memory until all subscribers are connected and \
-         nothing has been published. Kernel memory is not included. Polling is assumed to keep its \
-         connections open."
+         nothing has been published. Kernel memory is not included."
+            .to_owned(),
+    );
+    lines.push(
+        "Polling: on connections that stay open. A client that opens one for each poll adds a \
+         handshake to it, with TLS about 1.3 kB and CPU time."
             .to_owned(),
     );
     lines

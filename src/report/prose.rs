@@ -71,10 +71,11 @@ pub const UNMEASURED: [[&str; 4]; 8] = [
         "one connection each unless RFC 8441 is supported",
     ],
     [
-        "background tabs",
-        "timers are throttled, so polls are late",
-        "not throttled, but a frozen tab receives nothing",
-        "not throttled, but a frozen tab receives nothing",
+        "background tabs, closed apps",
+        "timers are throttled, so polls are late; a closed page or app needs the push service of \
+         its platform (Web Push, APNs, FCM)",
+        "not throttled, but a frozen tab, a closed page or app receives nothing",
+        "not throttled, but a frozen tab, a closed page or app receives nothing",
     ],
     [
         "serverless platforms",

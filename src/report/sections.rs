@@ -33,6 +33,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         restart(report),
         (!report.points.is_empty()).then(|| figures(report)),
         header_profiles(report),
+        report.appendix.clone(),
         theory(report),
         Some(validity(report)),
         Some(Section::new("method", "Method", vec![Block::list(prose::METHOD)])),

@@ -134,7 +134,7 @@ fn links(html: &str) -> Vec<&str> {
 async fn links_of_a_report_lead_somewhere_from_a_file_and_from_the_server() {
     let folder = root().join("docs/sample");
     let run = sample();
-    let files = report::files(&run, &folder);
+    let files = report::files(&run, &folder, None);
     let (_, html) = files.iter().find(|(name, _)| *name == "report.html").expect("a page");
     let reports = Some(root().join("docs"));
     let server = TestServer::with(|config| config.reports = reports).await;

@@ -40,11 +40,13 @@ pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The pages of the course, and others with tables, by their paths.
+/// The pages of the book and the README, by their paths.
 fn pages() -> Vec<(PathBuf, String)> {
-    let folder = fs::read_dir(root().join("docs/course")).expect("the course exists");
-    let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
-    paths.extend(["docs/scaling.md", "docs/advice.md"].map(|page| root().join(page)));
+    let folders = ["docs", "docs/course"].map(|folder| root().join(folder));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder"));
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.push(root().join("README.md"));
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
@@ -143,6 +145,9 @@ fn regenerated(text: &str) -> (String, usize) {
         updated = updated.replacen(&given, &made, 1);
         count += 1;
     }
+    // An HTML block at the start of a line would end the paragraph.
+    let starts = |line: &&str| line.trim_start().starts_with("<!-- value ");
+    assert_eq!(text.lines().find(starts), None, "put a word before the comment");
     for (comment, given) in values(text) {
         let [given, made] = [given, &value(comment)]
             .map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));
@@ -321,10 +326,7 @@ fn the_glossary_is_sorted_and_has_only_terms_that_the_book_uses() {
         glossary[0].1.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     assert!(terms.len() > 50, "{terms:?}");
     assert!(terms.is_sorted_by_key(|term| term.to_lowercase()), "{terms:?}");
-    let reference = ["methodology", "scaling", "operations", "scenarios", "variants"]
-        .map(|name| read(format!("docs/{name}.md")));
-    let texts = others.into_iter().map(|(_, text)| text).chain(reference);
-    let text = texts.collect::<String>().to_lowercase();
+    let text = others.into_iter().map(|(_, text)| text).collect::<String>().to_lowercase();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for term in terms {
         let word = term.split(" (").next().expect("a term").to_lowercase();

@@ -1,20 +1,24 @@
 //! `capacity`: the search over a server whose service time is known, and the command itself.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::capacity::{LoadKind, Objective, Plan, StoppedBy};
+use poll_vs_push::capacity::{LoadKind, Objective, Plan, SearchEvent, StoppedBy};
 use poll_vs_push::client::Dialer;
 use poll_vs_push::load::ServerSource;
 use poll_vs_push::load::target::Target;
 use poll_vs_push::scenario::Scenario;
 use poll_vs_push::server::Server;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+
+use crate::child::PROGRAM;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
 const SCENARIO: &str = "
@@ -137,4 +141,41 @@ async fn interrupt_ends_the_search() {
     let stop = CancellationToken::new();
     stop.cancel();
     assert!(plan.search(&stop, &|_| {}).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_search_keeps_the_transports_that_were_complete() {
+    let (mut plan, _stop) = slow_server("latency.mean < 3600s").await;
+    plan.most = 4.0;
+    plan.scenario.transports = vec![Transport::ShortPolling.into(), Transport::LongPolling.into()];
+    let stop = CancellationToken::new();
+    let on_event = |event: SearchEvent<'_>| {
+        if matches!(event, SearchEvent::Found(_)) {
+            stop.cancel();
+        }
+    };
+    let found = plan.search(&stop, &on_event).await.expect("the first transport is complete");
+    let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
+    assert_eq!(result.variant, Transport::ShortPolling);
+}
+
+#[test]
+fn report_contains_the_results_of_a_search() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let recorded = "load-tests/results/capacity/capacity.json";
+    let report = |capacity: &str| {
+        let args = ["report", "docs/sample/run.json", "--output", output, "--capacity", capacity];
+        Command::new(PROGRAM).args(args).output().expect("it runs")
+    };
+    let written = report(recorded);
+    assert!(written.status.success(), "{written:?}");
+    for file in ["report.html", "report.md"] {
+        let text = std::fs::read_to_string(folder.path().join(file)).expect("written");
+        assert!(text.contains("How many one server carries"), "{file}");
+    }
+    let refused = report("docs/sample/run.json");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("--capacity docs/sample/run.json: "), "{message}");
 }

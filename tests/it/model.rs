@@ -21,7 +21,7 @@ const TOLERANCE: f64 = 1e-9;
 /// Bounds of the page's controls; a quarter of the values is at one of them.
 const SUBSCRIBERS: [f64; 2] = [1.0, 1e7];
 const TOPICS: [f64; 2] = [1.0, 1e6];
-const RATE: [f64; 2] = [1e-4, 1e3];
+const RATE: [f64; 2] = [1e-5, 1e3];
 const MESSAGE_BYTES: [f64; 2] = [1.0, 1e6];
 const STALENESS: [f64; 2] = [0.01, 86_400.0];
 const RTT: [f64; 2] = [0.001, 10.0];

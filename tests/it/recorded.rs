@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use poll_vs_push::advise::{CostSource, Costs};
+use poll_vs_push::capacity::CapacityRun;
 use poll_vs_push::report::figures::{self, Figure};
 use poll_vs_push::report::profiles::{PROFILES, bytes_per_message};
 use poll_vs_push::report::{self, PointResults, Report, VariantResult};
@@ -144,15 +145,20 @@ fn recorded_reports_are_what_this_version_generates() {
     // Reports of many workloads take a while in a build without optimization.
     for folder in others.iter().filter(|_| is_update()) {
         let run = recorded(folder.join("run.json"));
-        report::write_all(&run, folder).expect("writes the report");
+        report::write_all(&run, folder, None).expect("writes the report");
     }
     let folder = root().join("docs/sample");
     let run = recorded(SAMPLE);
+    let found = fs::read_to_string(root().join("load-tests/results/capacity/capacity.json"));
+    let found = CapacityRun::from_json(&found.expect("reads")).expect("a search");
+    let capacity = Some(found.section());
     if is_update() {
-        report::write_all(&run, &folder).expect("writes the report");
+        report::write_all(&run, &folder, capacity.clone()).expect("writes the report");
     }
     // The page contains styles and scripts too, which change without its numbers.
-    for (name, text) in report::files(&run, &folder).iter().filter(|(name, _)| !is_page(name)) {
+    for (name, text) in
+        report::files(&run, &folder, capacity).iter().filter(|(name, _)| !is_page(name))
+    {
         assert_current(&folder.join(name), text);
     }
 }

@@ -142,7 +142,8 @@ fn area(segment: &RowSegment) -> Markup {
     }
 }
 
-/// The name of the transport in the middle of the row nearest to its region's centre.
+/// The name of the transport in the middle of its widest segment in the row nearest to its region's
+/// centre.
 fn label(transport: Transport, segments: &[RowSegment]) -> Markup {
     let own: Vec<&RowSegment> =
         segments.iter().filter(|segment| segment.is_of(transport)).collect();
@@ -153,7 +154,9 @@ fn label(transport: Transport, segments: &[RowSegment]) -> Markup {
     }
     let row = own.iter().map(|s| f64::from(s.row) * width(s)).sum::<f64>() / cells;
     let distance = |segment: &&&RowSegment| (f64::from(segment.row) - row).abs();
-    let nearest = own.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let nearest = own
+        .iter()
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)).then(width(b).total_cmp(&width(a))));
     let middle =
         nearest.map_or(0.0, |nearest| f64::from(nearest.columns.start) + width(nearest) / 2.0);
     html! {

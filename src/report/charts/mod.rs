@@ -17,6 +17,7 @@ use maud::{Markup, html};
 use crate::variant::Variant;
 
 /// A chart with its title and explanation.
+#[derive(Clone)]
 pub struct Chart {
     pub title: String,
     /// How to read it.

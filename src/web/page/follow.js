@@ -54,7 +54,7 @@ export class Follow {
 
   #item({ at, place, text }, entry, list) {
     const ms = Math.round(at - entry.publishedAt);
-    const time = at === null ? "" : `${ms < 0 ? "−" : "+"}${Math.abs(ms)} ms`;
+    const time = at === null ? "" : `${ms < 0 ? "−" : "+"}${Math.abs(ms).toLocaleString("en")} ms`;
     const button = element("button", { type: "button" },
       element("span", { className: "at" }, time),
       element("span", { className: "place" }, place),

@@ -43,7 +43,7 @@ const breakIt = new BreakIt(scenes[4], settings);
 connectControls();
 new RacePublisher(topic, settings, (text) => setText(byId("publisher-state"), text));
 
-/** Enters the scene in the middle of the window. */
+/** Enters the scene in the middle of the window, or the one that has the focus. */
 function enter(active) {
   if (active.isActive) return;
   if (scenes[4].isActive) breakIt.mend();
@@ -58,7 +58,11 @@ const middle = new IntersectionObserver((entries) => {
   const entered = entries.findLast(({ isIntersecting }) => isIntersecting);
   if (entered) enter(scenes.find(({ section }) => section === entered.target));
 }, { rootMargin: "-45% 0px -45% 0px" });
-for (const { section } of scenes) middle.observe(section);
+for (const each of scenes) {
+  middle.observe(each.section);
+  // The tab key moves the window only as far as is needed to see the control.
+  each.section.addEventListener("focusin", () => enter(each));
+}
 enter(scenes.find(({ id }) => location.hash === `#${id}`) ?? scenes[0]);
 
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");

@@ -10,6 +10,8 @@ const RIGHT = 10;
 const BAR = 6;
 const PILL = { height: 17, radius: 8.5, pad: 5 };
 const COLOURS = 8;
+/** The width of the names of the sides, at the left edge. */
+const SIDE_NAME = 52;
 /** A shorter wait is not drawn: it is the duration of a request. */
 const WAIT_MIN_MS = 25;
 
@@ -172,13 +174,15 @@ export class Timeline {
     const pen = this.#pen;
     pen.fillStyle = messageColour(entry);
     if (isSelected) {
-      const delay = `+${Math.round(entry.delays.get(this.#lane.id))} ms`;
+      const delay = `+${Math.round(entry.delays.get(this.#lane.id)).toLocaleString("en")} ms`;
       pen.strokeStyle = colour("ink");
       pen.lineWidth = 2;
       this.#box(x, y, width + 5, PILL.height + 5);
       pen.stroke();
-      // Beside the edges, so that it is not cut off there.
-      const inside = Math.max(28, Math.min(x, this.#canvas.clientWidth - 28));
+      // Beside the word at the left and the edge at the right, so that it can be read there.
+      pen.font = `12px ${this.#font}`;
+      const half = pen.measureText(delay).width / 2 + 1;
+      const inside = Math.max(SIDE_NAME + half, Math.min(x, this.#canvas.clientWidth - half));
       this.#text(delay, inside, BOTTOM + 21, colour("ink"), "center");
       pen.fillStyle = messageColour(entry);
     }

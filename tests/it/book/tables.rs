@@ -38,6 +38,16 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("latency.timeout_share", "late by a timeout"),
         ],
         "access" => &[("latency.mean", "mean latency"), ("latency.p99", "p99 latency")],
+        "links" => &[
+            ("latency.mean", "mean latency"),
+            ("latency.timeout_share", "late by a timeout"),
+            ("bytes.tcp_ip_per_message", "TCP/IP bytes per message"),
+        ],
+        "variants" => &[
+            ("bytes.per_message", "bytes per message"),
+            ("server.cpu_per_message", "server CPU per message"),
+            ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
+        ],
         "server" => &[
             ("server.cpu_per_message", "server CPU per message"),
             ("server.memory_per_idle_subscriber", "memory per idle subscriber"),
@@ -46,8 +56,10 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-pub const KINDS: [&str; 9] =
-    ["figures", "bytes", "recovery", "loss", "access", "server", "capacity", "plan", "table"];
+pub const KINDS: [&str; 11] = [
+    "figures", "bytes", "recovery", "loss", "access", "links", "variants", "server", "capacity",
+    "plan", "table",
+];
 
 /// The heading above the rows' names.
 fn corner(kind: &str) -> &'static str {
@@ -77,6 +89,7 @@ impl Results {
             ["case", "transport", "status", "figure", "unit", "value"].map(column);
         let lines: Vec<_> = lines.filter(|line| line[status] == "ok").collect();
         // The share of lost packets is part of a point's name if it was swept.
+        let predicted = find("predicted");
         let loss =
             find("loss").filter(|loss| lines.iter().any(|line| line[*loss] != lines[0][*loss]));
         let name_of = |line: &[&str]| {
@@ -93,9 +106,13 @@ impl Results {
             if !results.cases.contains(&name) {
                 results.cases.push(name.clone());
             }
-            if let Ok(number) = line[value].parse() {
-                let key = [name, line[transport].to_owned(), line[figure].to_owned()];
-                results.values.insert(key, (number, line[unit].to_owned()));
+            let columns = [("", Some(value)), ("predicted.", predicted)];
+            for (prefix, column) in columns {
+                if let Some(Ok(number)) = column.map(|column| line[column].parse()) {
+                    let figure = format!("{prefix}{}", line[figure]);
+                    let key = [name.clone(), line[transport].to_owned(), figure];
+                    results.values.insert(key, (number, line[unit].to_owned()));
+                }
             }
         }
         results
@@ -111,6 +128,7 @@ impl Results {
 
 /// The unit in which a figure is shown; `base` is its unit in a file of results.
 fn unit(figure: &str, base: &str) -> Unit {
+    let figure = figure.trim_start_matches("predicted.");
     let is_share =
         ["requests.empty_share", "recovery.noticed", "latency.timeout_share"].contains(&figure);
     match base {
@@ -121,8 +139,9 @@ fn unit(figure: &str, base: &str) -> Unit {
     }
 }
 
-/// The figure that a comment asks for: `latency.p99 of docs/sample/results.csv: websocket`; or a
-/// number that follows from such figures: `example.NAME of docs/sample/results.csv`.
+/// The figure that a comment asks for: `latency.p99 of docs/sample/results.csv: websocket`, with
+/// ` in CASE` if the run has cases; its prediction: `predicted.latency.p99 of ..`; or a number that
+/// follows from such figures: `example.NAME of docs/sample/results.csv`.
 pub fn value(comment: &str) -> String {
     let (source, transport) = comment.split_once(": ").unwrap_or((comment, ""));
     let (figure, path) = source.split_once(" of ").expect("a figure and a file");
@@ -130,7 +149,8 @@ pub fn value(comment: &str) -> String {
     if let Some(name) = figure.strip_prefix("example.") {
         return example(name, &results);
     }
-    results.show("", transport, figure).unwrap_or_else(|| panic!("not measured: {comment}"))
+    let (transport, case) = transport.split_once(" in ").unwrap_or((transport, ""));
+    results.show(case, transport, figure).unwrap_or_else(|| panic!("not measured: {comment}"))
 }
 
 /// A number of the example in the chapter on capacity: 10,000 subscribers with a message a minute,

@@ -181,6 +181,21 @@ async fn the_first_scene_works_by_keyboard_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_scene_with_the_focus_is_connected() {
+    let server = TestServer::start().await;
+    let Some(browser) = open(&server, "one").await else { return };
+    // Without moving the window.
+    let focus = "document.querySelector('#held .senders button').focus({ preventScroll: true })";
+    browser.run(focus).await;
+    let is_connected = "return document.querySelector('#held .state').textContent === 'connected'";
+    browser.until(is_connected).await;
+    press(&browser, " ").await;
+    browser.until("return document.querySelector('#held .messages').textContent === '3'").await;
+    browser.close_without_complaint().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bars_have_the_colours_of_a_forced_palette() {
     let server = TestServer::start().await;
     let Some(browser) = open(&server, "pushed").await else { return };

@@ -59,7 +59,7 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     let bad = format!("{page}#rate=-1&subscribers=x&staleness_s=1e99&cost=toString&prices=none");
     soon(browser.client.goto("about:blank")).await.expect("a page");
     soon(browser.client.goto(&bad)).await.expect("a page");
-    browser.until("return document.querySelector('#model-rate')?.value === '0.0001'").await;
+    browser.until("return document.querySelector('#model-rate')?.value === '0.00001'").await;
     assert_eq!(browser.run("return document.querySelector('#model-cost').value").await, "cpu");
     browser.close_without_complaint().await;
     server.stop().await;
