@@ -53,7 +53,7 @@ fn count(count: Count) {
     let runtime = support::runtime();
     let mut group = support::group(&mut criterion, name);
     group.throughput(Throughput::Elements(MESSAGES * SUBSCRIBERS));
-    for (function, transport, interval) in ways() {
+    for (function, transport, interval) in cases() {
         for rate in RATES {
             let session = BenchSession { transport, interval, rate };
             group.measurement_time(session.measurement_time());
@@ -70,7 +70,7 @@ fn count(count: Count) {
 }
 
 /// Each transport; short polling once for each interval.
-fn ways() -> Vec<(String, Transport, Duration)> {
+fn cases() -> Vec<(String, Transport, Duration)> {
     let of = |transport: Transport| match transport {
         Transport::ShortPolling => INTERVALS
             .map(|interval| (format!("{transport}-{interval:?}"), transport, interval))

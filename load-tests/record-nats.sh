@@ -37,9 +37,13 @@ serve() {
     started+=($!)
     answers "$port"
 }
+nats_process=${started[0]}
 single=$(free_port); serve "$single"
+direct_processes=${started[-1]} direct_servers=http://127.0.0.1:$single
 first=$(free_port); serve "$first" --nats "nats://127.0.0.1:$nats"
+shared_processes=${started[-1]}
 second=$(free_port); serve "$second" --nats "nats://127.0.0.1:$nats"
+shared_processes+=" ${started[-1]}" shared_servers=http://127.0.0.1:$first,http://127.0.0.1:$second
 
 direct=$(free_port)
 shared=$(free_port)
@@ -64,14 +68,29 @@ started+=($!)
 answers "$direct"
 answers "$shared"
 
+# cpu_ms PROCESS...: the CPU time that they have used.
+cpu_ms() {
+    local process total=0 tick
+    tick=$(getconf CLK_TCK)
+    for process in "$@"; do
+        # The fields after the name in parentheses: user time is the 12th, system time the 13th.
+        total=$((total + $(sed 's/.*) //' "/proc/$process/stat" | cut -d ' ' -f 12,13 | tr ' ' +)))
+    done
+    echo $((total * 1000 / tick))
+}
+
 for round in $(seq "$rounds"); do
     for way in direct shared; do
         port=${!way}
+        processes=${way}_processes servers=${way}_servers
+        servers_before=$(cpu_ms ${!processes}) nats_before=$(cpu_ms "$nats_process")
         # A void run is shown as such.
-        "$program" compare --target "http://127.0.0.1:$port" --no-calibration --seed "$round" \
+        "$program" compare --target "http://127.0.0.1:$port" --servers "${!servers}" --no-calibration --seed "$round" \
             --transports websocket,sse,long-polling --subscribers 2000 --topics 20 --rate 1 \
             --rtt 0s --idle 500ms --warm-up 1s --duration 8s --repeats 1 --json \
             --output "$work/$way-$round" >"$work/$way-$round.json" || [ $? = 3 ]
+        echo "$(($(cpu_ms ${!processes}) - servers_before)) $(($(cpu_ms "$nats_process") - nats_before))" \
+            >"$work/$way-$round.cpu"
     done
 done
 
@@ -84,6 +103,9 @@ def figures(way):
     found, wrong = {}, 0
     for n in range(1, rounds + 1):
         run = json.load(open(f"{work}/{way}-{n}/run.json"))
+        deliveries = sum(cell["deliveries"]["received"] for cell in run["cells"])
+        for process, ms in zip(("servers", "nats"), open(f"{work}/{way}-{n}.cpu").read().split()):
+            found.setdefault((process, "cpu"), []).append(1000 * float(ms) / deliveries)
         wrong += sum(cell["deliveries"][key] for cell in run["cells"]
                      for key in ("lost", "duplicated", "reordered"))
         wrong += len(run.get("failed", []))
@@ -106,13 +128,18 @@ server that keeps its messages in memory, and on two servers that share a stream
 {machine['cpu']}, {machine['cores']} cores; {nats}; {run['started_at'][:10]}. Lost, duplicated, reordered or failed:
 {wrong_direct + wrong_shared}.
 
-| transport | p50, one server | p50, two on NATS | added | p99, one server | p99, two on NATS | added |
-|---|---:|---:|---:|---:|---:|---:|""")
+CPU times are those of the whole run, connecting and pauses included.
+
+| | one server | two on NATS | added |
+|---|---:|---:|---:|""")
+row = lambda name, a, b, show: print(
+    f"| {name} | {show(a)} | {show(b)} | {show(None if None in (a, b) else b - a)} |")
 for name, label in names.items():
-    cells = []
-    for figure in ("latency.p50", "latency.p99"):
-        a, b = median(direct, name, figure), median(shared, name, figure)
-        cells += [ms(a), ms(b), ms(None if None in (a, b) else b - a)]
-    print(f"| {label} | {' | '.join(cells)} |")
+    for figure, percentile in (("latency.p50", "p50"), ("latency.p99", "p99")):
+        row(f"{label}: {percentile}", median(direct, name, figure), median(shared, name, figure), ms)
+us = lambda value: f"{value:.1f} µs"
+for process, label in (("servers", "servers"), ("nats", "NATS")):
+    row(f"CPU time per delivery: {label}", median(direct, process, "cpu"),
+        median(shared, process, "cpu"), us)
 PYTHON
 cat load-tests/results/nats.md

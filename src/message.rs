@@ -159,12 +159,8 @@ pub struct ReadResult {
 }
 
 impl ReadResult {
-    /// A result without messages; the reader stays at `cursor`.
-    pub fn nothing_yet(cursor: Cursor) -> ReadResult {
-        ReadResult { cursor, messages: Vec::new(), gap: 0, reset: false }
-    }
-
-    /// What a push connection tells its client before the messages.
+    /// The events that a push connection sends before the messages: a gap or a reset, if there is
+    /// one.
     pub fn events(&self) -> impl Iterator<Item = Event> + use<> {
         let Cursor { epoch, offset } = self.cursor;
         let gap = (self.gap > 0).then_some(Event::Gap { gap: self.gap });

@@ -11,7 +11,7 @@ use tracing::warn;
 const NOT_OWNER: u32 = 0o077;
 
 /// Options for a file that is created readable and writable by its owner only.
-pub fn creating() -> OpenOptions {
+pub fn creation_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).mode(0o600);
     options

@@ -9,6 +9,7 @@ mod merge;
 mod segments;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger, RoundTrips};
@@ -432,13 +433,34 @@ pub enum TraceWhat {
 /// Why a `run.json` cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("not a run.json: {0}")]
-    Format(#[from] serde_json::Error),
+    #[error("not a {file}: {error}")]
+    Format { file: &'static str, error: serde_json::Error },
     #[error(
-        "schema version {found} is not supported, only {SCHEMA_VERSION}; use the version of the \
-         program that wrote the file"
+        "schema version {found} is not supported, only {supported}; use the version of the program \
+         that wrote the file"
     )]
-    Schema { found: u32 },
+    Schema { found: u32, supported: u32 },
+}
+
+/// Parses results of this program, whose file is called `file`.
+///
+/// # Errors
+/// If the text is invalid or its schema has another version than `supported`.
+pub fn read<T: DeserializeOwned>(
+    text: &str,
+    file: &'static str,
+    supported: u32,
+) -> Result<T, ReadError> {
+    #[derive(Deserialize)]
+    struct SchemaOnly {
+        schema: u32,
+    }
+    let format = |error| ReadError::Format { file, error };
+    let SchemaOnly { schema: found } = serde_json::from_str(text).map_err(format)?;
+    if found != supported {
+        return Err(ReadError::Schema { found, supported });
+    }
+    serde_json::from_str(text).map_err(format)
 }
 
 impl Run {
@@ -447,15 +469,7 @@ impl Run {
     /// # Errors
     /// If the text is invalid or its schema has another version.
     pub fn from_json(text: &str) -> Result<Run, ReadError> {
-        #[derive(Deserialize)]
-        struct SchemaOnly {
-            schema: u32,
-        }
-        let SchemaOnly { schema } = serde_json::from_str(text)?;
-        if schema != SCHEMA_VERSION {
-            return Err(ReadError::Schema { found: schema });
-        }
-        Ok(serde_json::from_str(text)?)
+        read(text, "run.json", SCHEMA_VERSION)
     }
 
     /// Serializes the run as compact JSON.

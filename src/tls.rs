@@ -61,7 +61,7 @@ pub fn self_signed(directory: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let files = ["cert.pem", "key.pem"].map(|name| directory.join(name));
     let texts = [cert.pem(), key.serialize_pem()];
     for (file, text) in files.iter().zip(texts) {
-        private_files::creating().write(true).open(file)?.write_all(text.as_bytes())?;
+        private_files::creation_options().write(true).open(file)?.write_all(text.as_bytes())?;
     }
     Ok(files)
 }

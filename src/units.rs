@@ -198,7 +198,7 @@ pub fn number(text: &str) -> Result<f64, String> {
 /// are checked later.
 ///
 /// # Errors
-/// If it is none.
+/// If the text is not a rate.
 pub fn rate(text: &str) -> Result<f64, String> {
     const SECONDS: [(&str, f64); 4] = [("s", 1.0), ("min", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
     let (amount, unit) = text.split_once('/').unwrap_or((text, "s"));

@@ -156,7 +156,7 @@ pub fn is_disturbed(run: &Run, cell: &Cell) -> bool {
 
 fn findings(run: &Run, cell: &Cell) -> impl Iterator<Item = Finding> {
     let mut findings = wrong_deliveries(cell);
-    findings.extend(apart(run, cell));
+    findings.extend(not_simultaneous(run, cell));
     findings.extend(nothing_delivered(cell));
     findings.extend(repeated_requests(cell));
     findings.extend(link_behind(cell));
@@ -200,7 +200,7 @@ fn wrong_deliveries(cell: &Cell) -> Vec<Finding> {
 }
 
 /// Segments that did not measure at the same time, if they are merged.
-fn apart(run: &Run, cell: &Cell) -> Option<Finding> {
+fn not_simultaneous(run: &Run, cell: &Cell) -> Option<Finding> {
     if run.segments.len() < 2 {
         return None;
     }
@@ -262,8 +262,8 @@ fn lateness(cell: &Cell, load: &Load) -> Vec<Finding> {
     });
     let hiccups = p99_s.filter(|p99_s| *p99_s > limit_s).map(|p99_s| {
         let text = format!(
-            "1 % of the publications were at least {} behind schedule, which the highest \
-             percentiles contain",
+            "1 % of the publications were at least {} behind schedule, which raises the \
+             highest percentiles",
             show_s(p99_s)
         );
         Finding::new(Severity::Disturbed, text)
@@ -271,7 +271,7 @@ fn lateness(cell: &Cell, load: &Load) -> Vec<Finding> {
     let (mean_s, latency_s) = (late_us.0.mean() / 1e6, cell.latency_us.0.mean() / 1e6);
     let mean = (mean_s > LATENESS_SHARE * latency_s).then(|| {
         let text = format!(
-            "publications were {} behind schedule on average, which the mean latency of {} contains",
+            "publications were {} behind schedule on average, a part of the mean latency of {}",
             show_s(mean_s),
             show_s(latency_s)
         );

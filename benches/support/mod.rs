@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// Bytes of a message's text, as in the default scenario.
 pub const TEXT_BYTES: usize = 100;
 /// Time limit of a delivery, more than ten times the longest one.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections established concurrently.
 const CONNECTING_MAX: usize = 128;
 
@@ -60,7 +60,10 @@ pub fn group<'a, M: Measurement>(
 
 /// The runtime of server and subscribers.
 pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads to be had")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("threads can be created")
 }
 
 /// The transport and the number of subscribers of a bench.
@@ -265,7 +268,7 @@ impl Crowd {
                 self.shared.reached.notified().await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("every message arrives")
+        tokio::time::timeout(DELIVERY_TIMEOUT, waiting).await.expect("every message arrives")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::prices::{Meter, Price, PriceList};
+use super::prices::{Billable, Price, PriceList};
 use super::{Estimate, Need};
 use crate::variant::Transport;
 
@@ -17,7 +17,7 @@ pub struct Bill {
     /// In the list's currency.
     pub total: f64,
     /// The largest item; absent if the total is zero.
-    pub dominant: Option<Meter>,
+    pub dominant: Option<Billable>,
 }
 
 impl Bill {
@@ -31,7 +31,7 @@ impl Bill {
 /// One line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Item {
-    pub meter: Meter,
+    pub billable: Billable,
     /// The quantity in its base unit: requests, bytes, minutes, hours, messages.
     pub quantity: f64,
     pub amount: f64,
@@ -43,25 +43,25 @@ impl PriceList {
         if !self.transports.contains(&estimate.transport) {
             return None;
         }
-        let item = |(meter, price): (&Meter, &Price)| {
-            let quantity = meter.monthly(estimate, need, price.counted_bytes);
-            Item { meter: *meter, quantity, amount: quantity / meter.per() * price.price }
+        let item = |(billable, price): (&Billable, &Price)| {
+            let quantity = billable.monthly(estimate, need, price.counted_bytes);
+            Item { billable: *billable, quantity, amount: quantity / billable.per() * price.price }
         };
         let items: Vec<Item> = self.prices.iter().map(item).collect();
         let total = items.iter().map(|item| item.amount).sum();
         let most = items.iter().max_by(|a, b| a.amount.total_cmp(&b.amount)).copied();
-        let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.meter);
+        let dominant = most.filter(|item| item.amount > 0.0).map(|item| item.billable);
         Some(Bill { transport: estimate.transport, items, total, dominant })
     }
 }
 
-impl Meter {
+impl Billable {
     /// The quantity to which the price applies.
     fn per(self) -> f64 {
         match self {
-            Meter::Requests | Meter::ConnectionMinutes | Meter::Messages => 1e6,
-            Meter::GbOut => 1e9,
-            Meter::CoreHours => 1.0,
+            Billable::Requests | Billable::ConnectionMinutes | Billable::Messages => 1e6,
+            Billable::GbOut => 1e9,
+            Billable::CoreHours => 1.0,
         }
     }
 
@@ -69,11 +69,11 @@ impl Meter {
     fn monthly(self, estimate: &Estimate, need: &Need, counted_bytes: Option<f64>) -> f64 {
         const SECONDS: f64 = HOURS_PER_MONTH * 3_600.0;
         match self {
-            Meter::Requests => estimate.requests_s * SECONDS,
-            Meter::GbOut => estimate.bytes_down_s * SECONDS,
-            Meter::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
-            Meter::CoreHours => estimate.cores * HOURS_PER_MONTH,
-            Meter::Messages => {
+            Billable::Requests => estimate.requests_s * SECONDS,
+            Billable::GbOut => estimate.bytes_down_s * SECONDS,
+            Billable::ConnectionMinutes => estimate.open_requests * SECONDS / 60.0,
+            Billable::CoreHours => estimate.cores * HOURS_PER_MONTH,
+            Billable::Messages => {
                 let of_each = counted_bytes
                     .map_or(1.0, |bytes| (estimate.message_bytes / bytes).ceil().max(1.0));
                 f64::from(need.subscribers) * need.rate * of_each * SECONDS

@@ -32,7 +32,7 @@ pub struct Costs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransportCosts {
-    pub origin: Origin,
+    pub origin: CostSource,
     /// Server CPU of one request with its response, microseconds; 0 for push.
     pub request_cpu_us: f64,
     /// Server CPU of one message, microseconds; for polling, what a message adds to a response. 0
@@ -52,7 +52,7 @@ pub struct TransportCosts {
 /// The source of the costs of a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub enum CostSource {
     /// The given run.
     Run,
     /// The built-in reference.
@@ -64,7 +64,7 @@ impl Costs {
     pub fn reference() -> Costs {
         let mut costs: Costs =
             toml::from_str(include_str!("reference.toml")).expect("a test reads this file");
-        costs.transports.values_mut().for_each(|own| own.origin = Origin::Reference);
+        costs.transports.values_mut().for_each(|own| own.origin = CostSource::Reference);
         costs
     }
 
@@ -159,7 +159,7 @@ impl TransportCosts {
         };
         let events_s = |cell: &Cell| events(cell) as f64 / cell.steady_s;
         Some(TransportCosts {
-            origin: Origin::Run,
+            origin: CostSource::Run,
             request_cpu_us,
             message_cpu_us,
             memory_bytes: median(cells().map(resident))?,
@@ -272,7 +272,7 @@ mod tests {
         let costs = Costs::from_run(&run);
         for Variant { transport, .. } in &run.scenario.transports {
             let own = &costs.transports[transport];
-            assert_eq!(own.origin, Origin::Run);
+            assert_eq!(own.origin, CostSource::Run);
             assert_eq!(own.subscribers_max, 60);
             let cells: Vec<&Cell> = cells(&run, *transport).collect();
             let told = |cell: &&Cell| {
@@ -292,8 +292,8 @@ mod tests {
         let mut run = crate::report::fixture::run();
         run.cells.retain(|cell| cell.variant != Transport::LongPolling);
         let costs = Costs::from_run(&run);
-        assert_eq!(costs.transports[&Transport::LongPolling].origin, Origin::Reference);
-        assert_eq!(costs.transports[&Transport::WebSocket].origin, Origin::Run);
+        assert_eq!(costs.transports[&Transport::LongPolling].origin, CostSource::Reference);
+        assert_eq!(costs.transports[&Transport::WebSocket].origin, CostSource::Run);
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
             cell.published = 5;
         }
         let costs = Costs::from_run(&run);
-        assert!(costs.transports.values().all(|costs| costs.origin == Origin::Reference));
+        assert!(costs.transports.values().all(|costs| costs.origin == CostSource::Reference));
         assert_eq!(costs.publish_cpu_us, Costs::reference().publish_cpu_us);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Candidate, Cost, Need, Origin, TransportCosts};
+use super::{Candidate, Cost, CostSource, Need, TransportCosts};
 use crate::scenario::{Headers, Workload};
 use crate::theory::bytes::{Sizes, TLS_RECORD_BYTES, tls_records_s, traffic};
 use crate::theory::crossover::fan_out_delay_s;
@@ -77,16 +77,21 @@ pub enum Basis {
 }
 
 impl Basis {
-    fn of(origin: Origin, asked: f64, measured: f64) -> Basis {
+    fn of(origin: CostSource, asked: f64, measured: f64) -> Basis {
         match origin {
-            Origin::Reference => Basis::Reference,
-            Origin::Run if asked <= measured => Basis::Measured,
-            Origin::Run => Basis::Extrapolated { factor: asked / measured },
+            CostSource::Reference => Basis::Reference,
+            CostSource::Run if asked <= measured => Basis::Measured,
+            CostSource::Run => Basis::Extrapolated { factor: asked / measured },
         }
     }
 }
 
 impl Estimate {
+    /// True if even the worst-case latency does not exceed the acceptable age.
+    pub fn is_fast_enough(&self) -> bool {
+        self.too_slow_s.is_none()
+    }
+
     /// `None` for a transport whose bytes have no model.
     pub(super) fn of(
         transport: Transport,

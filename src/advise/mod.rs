@@ -16,7 +16,7 @@ use crate::scenario::Headers;
 use crate::variant::Transport;
 
 pub use crate::theory::bytes::TLS_RECORD_BYTES;
-pub use costs::{Costs, Origin, TransportCosts};
+pub use costs::{CostSource, Costs, TransportCosts};
 pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
@@ -109,6 +109,11 @@ impl Advice {
     pub fn estimate(&self, transport: Transport) -> Option<&Estimate> {
         self.estimates.iter().find(|estimate| estimate.transport == transport)
     }
+
+    /// The estimates of the transports that are fast enough.
+    pub fn fast_enough(&self) -> impl Iterator<Item = &Estimate> {
+        self.estimates.iter().filter(|estimate| estimate.is_fast_enough())
+    }
 }
 
 /// The recommended transport, and how clear the recommendation is.
@@ -185,8 +190,8 @@ pub fn choose(need: &Need, costs: &Costs) -> Option<Choice> {
 
 /// The transports that are fast enough for `need`.
 pub fn candidates(need: &Need, costs: &Costs) -> Vec<Candidate> {
-    let able = estimates(need, costs).into_iter().filter(|estimate| estimate.too_slow_s.is_none());
-    able.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
+    let fast_enough = estimates(need, costs).into_iter().filter(Estimate::is_fast_enough);
+    fast_enough.map(|estimate| estimate.candidate(estimate.cost(need.cost))).collect()
 }
 
 /// The estimate of each transport that `need` allows.
@@ -213,11 +218,9 @@ pub fn simplicity(transport: Transport) -> (u8, &'static str) {
             "each request is plain HTTP, which every proxy forwards, and the server keeps no \
              connection state",
         ),
-        Transport::Sse => (
-            1,
-            "it is one plain HTTP response, and browsers reconnect and resume without code of \
-             yours",
-        ),
+        Transport::Sse => {
+            (1, "it is one plain HTTP response, and browsers reconnect and resume automatically")
+        }
         Transport::WebSocket => {
             (2, "every browser has a client, although your code has to reconnect")
         }

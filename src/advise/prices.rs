@@ -20,7 +20,7 @@ const BUILT_IN: [&str; 3] = [
 /// A quantity that a provider charges for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Meter {
+pub enum Billable {
     /// HTTP requests, per million.
     Requests,
     /// Bytes from the server to the subscribers, per GB of 10^9 bytes.
@@ -33,39 +33,39 @@ pub enum Meter {
     Messages,
 }
 
-impl Meter {
-    pub const ALL: [Meter; 5] = [
-        Meter::Requests,
-        Meter::GbOut,
-        Meter::ConnectionMinutes,
-        Meter::CoreHours,
-        Meter::Messages,
+impl Billable {
+    pub const ALL: [Billable; 5] = [
+        Billable::Requests,
+        Billable::GbOut,
+        Billable::ConnectionMinutes,
+        Billable::CoreHours,
+        Billable::Messages,
     ];
 
     /// The counted quantity, for display.
     pub fn label(self) -> &'static str {
         match self {
-            Meter::Requests => "requests",
-            Meter::GbOut => "traffic out",
-            Meter::ConnectionMinutes => "connection time",
-            Meter::CoreHours => "cores",
-            Meter::Messages => "messages",
+            Billable::Requests => "requests",
+            Billable::GbOut => "traffic out",
+            Billable::ConnectionMinutes => "connection time",
+            Billable::CoreHours => "cores",
+            Billable::Messages => "messages",
         }
     }
 
     /// The unit of the price, for display.
     pub fn unit(self) -> &'static str {
         match self {
-            Meter::Requests => "per million requests",
-            Meter::GbOut => "per GB",
-            Meter::ConnectionMinutes => "per million connection minutes",
-            Meter::CoreHours => "per core and hour",
-            Meter::Messages => "per million messages",
+            Billable::Requests => "per million requests",
+            Billable::GbOut => "per GB",
+            Billable::ConnectionMinutes => "per million connection minutes",
+            Billable::CoreHours => "per core and hour",
+            Billable::Messages => "per million messages",
         }
     }
 }
 
-/// The price of one [`Meter`].
+/// The price of one [`Billable`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -94,7 +94,7 @@ pub struct PriceList {
     pub about: String,
     /// The transports that the platform can carry.
     pub transports: Vec<Transport>,
-    pub prices: BTreeMap<Meter, Price>,
+    pub prices: BTreeMap<Billable, Price>,
 }
 
 /// A price list as in its file.
@@ -108,7 +108,7 @@ struct Written {
     about: String,
     transports: Option<Vec<Transport>>,
     #[serde(default)]
-    prices: BTreeMap<Meter, WrittenPrice>,
+    prices: BTreeMap<Billable, WrittenPrice>,
 }
 
 #[derive(Deserialize)]
@@ -140,7 +140,8 @@ impl PriceList {
         if written.prices.is_empty() {
             return Err(format!("no prices: add at least one of {}", keys()));
         }
-        let price = |(meter, price): (Meter, WrittenPrice)| Ok((meter, price.check(meter)?));
+        let price =
+            |(billable, price): (Billable, WrittenPrice)| Ok((billable, price.check(billable)?));
         Ok(PriceList {
             title,
             date: parse_date(&date, "date")?,
@@ -153,8 +154,8 @@ impl PriceList {
 }
 
 impl WrittenPrice {
-    fn check(self, meter: Meter) -> Result<Price, String> {
-        let key = |name: &str| format!("prices.{}.{name}", key(meter));
+    fn check(self, billable: Billable) -> Result<Price, String> {
+        let key = |name: &str| format!("prices.{}.{name}", key(billable));
         let price = self.price.ok_or_else(|| format!("{} is missing", key("price")))?;
         if !(price.is_finite() && price >= 0.0) {
             return Err(format!("{} = {price}: must be a number of at least 0", key("price")));
@@ -165,7 +166,7 @@ impl WrittenPrice {
         }
         let date = required(self.date, &key("date"), "give the day of the source")?;
         let bytes = self.counted_bytes;
-        let is_valid = |bytes: f64| meter == Meter::Messages && bytes >= 1.0;
+        let is_valid = |bytes: f64| billable == Billable::Messages && bytes >= 1.0;
         if bytes.is_some_and(|bytes| !is_valid(bytes)) {
             let given = bytes.unwrap_or_default();
             let rule = "applies to messages only, and must be at least 1";
@@ -184,19 +185,19 @@ fn parse_date(text: &str, key: &str) -> Result<Date, String> {
     text.parse().map_err(|_| format!("{key} = \"{text}\": must be a date such as \"2026-11-25\""))
 }
 
-/// The key of a meter in a file.
-fn key(meter: Meter) -> &'static str {
-    match meter {
-        Meter::Requests => "requests",
-        Meter::GbOut => "gb-out",
-        Meter::ConnectionMinutes => "connection-minutes",
-        Meter::CoreHours => "core-hours",
-        Meter::Messages => "messages",
+/// The key of a billed quantity in a file.
+fn key(billable: Billable) -> &'static str {
+    match billable {
+        Billable::Requests => "requests",
+        Billable::GbOut => "gb-out",
+        Billable::ConnectionMinutes => "connection-minutes",
+        Billable::CoreHours => "core-hours",
+        Billable::Messages => "messages",
     }
 }
 
 fn keys() -> String {
-    Meter::ALL.map(|meter| format!("[prices.{}]", key(meter))).join(", ")
+    Billable::ALL.map(|billable| format!("[prices.{}]", key(billable))).join(", ")
 }
 
 #[cfg(test)]
@@ -220,9 +221,9 @@ mod tests {
         for list in &lists {
             assert!(list.prices.values().all(|price| price.date <= list.date), "{list:?}");
         }
-        let metered: Vec<Meter> =
+        let billables: Vec<Billable> =
             lists.iter().flat_map(|list| list.prices.keys().copied()).collect();
-        assert!(Meter::ALL.iter().all(|meter| metered.contains(meter)), "{metered:?}");
+        assert!(Billable::ALL.iter().all(|billable| billables.contains(billable)), "{billables:?}");
     }
 
     #[test]

@@ -155,7 +155,9 @@ impl Class {
         if is_full(devices.contains_key(&report.device), devices.len(), DEVICES_MAX)
             || is_full(teams.contains_key(&report.team), teams.len(), TEAMS_MAX)
         {
-            let text = format!("the class has {DEVICES_MAX} devices or {TEAMS_MAX} teams");
+            let text = format!(
+                "the class is full: it may have {DEVICES_MAX} devices and {TEAMS_MAX} teams"
+            );
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
         if report.delays_ms.values().any(|delays| delays.len() > DELAYS_MAX) {

@@ -55,7 +55,7 @@ impl Client {
             }
             Some(claims) if claims.grant(right, topic) => return Ok(()),
             Some(_) => {
-                let text = format!("the token does not grant to {right} to '{topic}'");
+                let text = format!("the token does not grant the right to {right} to '{topic}'");
                 (StatusCode::FORBIDDEN, text)
             }
         };

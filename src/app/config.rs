@@ -262,7 +262,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     duration(text, TIMEOUT_MIN, 365 * DAY)
 }
 
-/// Less would be spent on little else than the change from one task to another.
+/// A shorter slice would be spent mostly on task switches.
 const SLICE_MIN: Duration = Duration::from_micros(10);
 
 fn slice(text: &str) -> Result<Duration, String> {

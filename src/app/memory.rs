@@ -1,7 +1,7 @@
 //! Memory that the server holds on behalf of its clients: requests and messages that have not
 //! arrived completely or are not answered, and responses and messages that are not read. It is
 //! counted for each connection, each address and the whole server, so that a client that makes the
-//! server queue anything meets a limit.
+//! server queue anything reaches a limit.
 
 use std::net::IpAddr;
 use std::sync::Arc;

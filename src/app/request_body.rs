@@ -49,6 +49,24 @@ impl BodyLimit {
     pub const fn fixed(bytes: usize) -> BodyLimit {
         BodyLimit { bytes, decoded_bytes: bytes, flag: None }
     }
+
+    /// Rejects a body by its `Content-Length`, before it is read.
+    ///
+    /// # Errors
+    /// If it is too large.
+    pub fn check(self, app: &App, announced: Option<usize>) -> Result<(), ApiError> {
+        match announced.is_some_and(|bytes| bytes > self.bytes) {
+            true => Err(self.exceeded(app)),
+            false => Ok(()),
+        }
+    }
+
+    fn exceeded(self, app: &App) -> ApiError {
+        app.metrics.refused(Refusal::MessageBytes);
+        let see = self.flag.map(|flag| format!(" (see {flag})")).unwrap_or_default();
+        let text = format!("the body has more than {} bytes{see}", self.bytes);
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
 }
 
 /// Reads the body. The parts are copied into one buffer: a client can send one byte at a time, and
@@ -74,11 +92,7 @@ pub async fn read_body<B: Buf, E>(
         Ok(Err(NoBody::EndedEarly)) => {
             Err(ApiError::new(StatusCode::BAD_REQUEST, "the body ended too early"))
         }
-        Ok(Err(NoBody::TooLarge)) => {
-            let see = limit.flag.map(|flag| format!(" (see {flag})")).unwrap_or_default();
-            let text = format!("the body has more than {} bytes{see}", limit.bytes);
-            refuse(Refusal::MessageBytes, StatusCode::PAYLOAD_TOO_LARGE, text)
-        }
+        Ok(Err(NoBody::TooLarge)) => Err(limit.exceeded(app)),
         Ok(Err(NoBody::OverLimit(over))) => {
             refuse(Refusal::HeldBytes, StatusCode::SERVICE_UNAVAILABLE, over.to_string())
         }

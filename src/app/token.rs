@@ -23,7 +23,7 @@ use sha2::Sha256;
 use crate::message::TopicName;
 
 /// The error for a request without a token.
-pub const NO_TOKEN: &str = "a token is needed: Authorization: Bearer ..";
+pub const NO_TOKEN: &str = "a token is required: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
 /// Longer tokens are rejected without parsing.

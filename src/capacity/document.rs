@@ -9,7 +9,7 @@ use crate::text::visible;
 use crate::units::{Unit, sentence_case, show_duration, significant};
 use crate::variant::Variant;
 
-const TITLE: &str = "How many one server carries";
+const TITLE: &str = "The capacity of one server";
 
 impl CapacityRun {
     /// The page: one file that needs no network.
@@ -23,17 +23,29 @@ impl CapacityRun {
         terminal::render(&self.sections(), style)
     }
 
+    /// The results for the report of a run: when and where they were measured, table, charts.
+    pub fn section(&self) -> Section {
+        let measured = format!(
+            "A separate search (`poll-vs-push capacity`): {} Measured on {}, {} cores, {}.",
+            described(&self.workload, self.over),
+            self.machine.cpu,
+            self.machine.cores,
+            self.started_at
+        );
+        let blocks = [vec![Block::text(measured)], self.blocks()];
+        Section::new("capacity", TITLE, blocks.into_iter().flatten().collect())
+    }
+
     fn sections(&self) -> Vec<Section> {
-        let table = Block::Table(self.table());
-        let charts = Block::Charts(self.charts());
         vec![
-            Section::new(
-                "capacity",
-                "Capacity",
-                vec![table, Block::list(self.sentences()), charts],
-            ),
+            Section::new("capacity", "Capacity", self.blocks()),
             Section::new("method", "Method", vec![Block::list(self.method())]),
         ]
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let table = Block::Table(self.table());
+        vec![table, Block::list(self.sentences()), Block::Charts(self.charts())]
     }
 
     fn table(&self) -> Table {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::load::ServerSource;
 use crate::report::figures::{Expected, LATENCY_P99};
 use crate::report::threshold::Condition;
-use crate::run::{Machine, Tool};
+use crate::run::{Machine, ReadError, Tool};
 use crate::scenario::{BadValue, RATES, Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
 use crate::units::{Unit, show_duration, significant, thousands};
@@ -32,22 +32,22 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// if no objective is given.
 pub const EXCESS_S: f64 = 0.05;
 
-/// The load that is increased.
+/// The kind of load that a search increases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Over {
+pub enum LoadKind {
     /// The number of subscribers; the number of topics stays, so each message reaches more of them
     Subscribers,
     /// Messages per second and topic
     Rate,
 }
 
-impl Over {
+impl LoadKind {
     /// The level of `workload`.
     pub fn of(self, workload: &Workload) -> f64 {
         match self {
-            Over::Subscribers => f64::from(workload.subscribers),
-            Over::Rate => workload.rate,
+            LoadKind::Subscribers => f64::from(workload.subscribers),
+            LoadKind::Rate => workload.rate,
         }
     }
 
@@ -55,11 +55,11 @@ impl Over {
     pub fn at(self, level: f64, workload: &Workload) -> Workload {
         let mut workload = workload.clone();
         match self {
-            Over::Subscribers => {
+            LoadKind::Subscribers => {
                 workload.subscribers = level as u32;
                 workload.topics = workload.topics.min(workload.subscribers);
             }
-            Over::Rate => workload.rate = level,
+            LoadKind::Rate => workload.rate = level,
         }
         workload
     }
@@ -67,8 +67,8 @@ impl Over {
     /// The levels that can be tried, up to `most`.
     pub fn range(self, start: f64, most: f64, precision: f64) -> Range {
         let (least, is_whole) = match self {
-            Over::Subscribers => (1.0, true),
-            Over::Rate => (*RATES.start(), false),
+            LoadKind::Subscribers => (1.0, true),
+            LoadKind::Rate => (*RATES.start(), false),
         };
         Range { start, least, most, precision, is_whole }
     }
@@ -76,15 +76,15 @@ impl Over {
     /// What a level counts.
     pub fn label(self) -> &'static str {
         match self {
-            Over::Subscribers => "subscribers",
-            Over::Rate => "messages per second and topic",
+            LoadKind::Subscribers => "subscribers",
+            LoadKind::Rate => "messages per second and topic",
         }
     }
 
     /// A level with what it counts: `1 subscriber`.
     pub fn count(self, level: f64) -> String {
         match self {
-            Over::Subscribers if level == 1.0 => "1 subscriber".to_owned(),
+            LoadKind::Subscribers if level == 1.0 => "1 subscriber".to_owned(),
             _ => format!("{} {}", self.show(level), self.label()),
         }
     }
@@ -92,8 +92,8 @@ impl Over {
     /// A level as text.
     pub fn show(self, level: f64) -> String {
         match self {
-            Over::Subscribers => thousands(level as i64),
-            Over::Rate => significant(level),
+            LoadKind::Subscribers => thousands(level as i64),
+            LoadKind::Rate => significant(level),
         }
     }
 }
@@ -130,7 +130,7 @@ impl Objective {
 /// What stopped a larger load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stop {
+pub enum StoppedBy {
     /// The objective did not hold, although the server had CPU time left.
     Objective,
     /// The server used all of its cores.
@@ -150,31 +150,34 @@ pub enum Stop {
     Largest,
 }
 
-impl Stop {
+impl StoppedBy {
     /// True if the server was not the limit, so that it may carry more than was found.
     pub fn is_of_generator(self) -> bool {
         match self {
-            Stop::Objective | Stop::ServerCpu | Stop::LostMessages | Stop::Failure => false,
-            Stop::Memory
-            | Stop::SystemLimit
-            | Stop::LoadGenerator
-            | Stop::OtherProcesses
-            | Stop::Largest => true,
+            StoppedBy::Objective
+            | StoppedBy::ServerCpu
+            | StoppedBy::LostMessages
+            | StoppedBy::Failure => false,
+            StoppedBy::Memory
+            | StoppedBy::SystemLimit
+            | StoppedBy::LoadGenerator
+            | StoppedBy::OtherProcesses
+            | StoppedBy::Largest => true,
         }
     }
 
     /// As in `stopped by ...`.
     pub fn label(self) -> &'static str {
         match self {
-            Stop::Objective => "the objective",
-            Stop::ServerCpu => "the server's CPU",
-            Stop::LostMessages => "lost messages",
-            Stop::Failure => "a failure",
-            Stop::Memory => "memory",
-            Stop::SystemLimit => "a limit of the system",
-            Stop::LoadGenerator => "the load generator",
-            Stop::OtherProcesses => "other processes",
-            Stop::Largest => "the end of the search",
+            StoppedBy::Objective => "the objective",
+            StoppedBy::ServerCpu => "the server's CPU",
+            StoppedBy::LostMessages => "lost messages",
+            StoppedBy::Failure => "a failure",
+            StoppedBy::Memory => "memory",
+            StoppedBy::SystemLimit => "a limit of the system",
+            StoppedBy::LoadGenerator => "the load generator",
+            StoppedBy::OtherProcesses => "other processes",
+            StoppedBy::Largest => "the end of the search",
         }
     }
 }
@@ -192,7 +195,7 @@ pub struct Capacity {
     pub largest: Option<f64>,
     /// The smallest level that did not hold; `None` if the largest that may be tried did.
     pub smallest_failed: Option<f64>,
-    pub stopped_by: Stop,
+    pub stopped_by: StoppedBy,
     /// The observation at the smallest level that failed.
     pub detail: String,
     /// All cells, in the order of measurement.
@@ -201,7 +204,7 @@ pub struct Capacity {
 
 impl Capacity {
     /// `at least 1,600` if the server was not the limit.
-    pub fn show(&self, over: Over) -> String {
+    pub fn show(&self, over: LoadKind) -> String {
         match self.largest {
             None => "none".to_owned(),
             Some(level) if self.stopped_by.is_of_generator() => {
@@ -224,7 +227,7 @@ pub struct CapacityRun {
     pub server: String,
     /// The server's cores; `None` for a server that this program did not start.
     pub server_cores: Option<u32>,
-    pub over: Over,
+    pub over: LoadKind,
     /// The name of the figure that the objective limits.
     pub figure: String,
     /// The workload; the search replaces its subscribers or its rate.
@@ -234,13 +237,23 @@ pub struct CapacityRun {
     pub results: Vec<Capacity>,
 }
 
+impl CapacityRun {
+    /// Parses a `capacity.json`.
+    ///
+    /// # Errors
+    /// If the text is invalid or its schema has another version.
+    pub fn from_json(text: &str) -> Result<CapacityRun, ReadError> {
+        crate::run::read(text, "capacity.json", SCHEMA_VERSION)
+    }
+}
+
 /// What to search, and how.
 #[derive(Debug)]
 pub struct Plan {
     /// Transports, workload and seed; without cases and sweep.
     pub scenario: Scenario,
     pub source: ServerSource,
-    pub over: Over,
+    pub over: LoadKind,
     pub objective: Objective,
     /// The largest level to try.
     pub most: f64,
@@ -272,11 +285,11 @@ impl Plan {
         }
     }
 
-    /// Searches all transports, one after the other, until `stop` is cancelled.
+    /// Searches all transports, one after the other. If `stop` is cancelled, the result contains
+    /// the transports whose search was complete.
     ///
     /// # Errors
-    /// If it was interrupted, or there is no server; complete results were reported through
-    /// `on_event`.
+    /// If there is no server, or none was complete when it was interrupted.
     pub async fn search(
         &self,
         stop: &CancellationToken,
@@ -287,7 +300,11 @@ impl Plan {
         let mut results = Vec::new();
         for variant in &self.scenario.transports {
             on_event(SearchEvent::Started(*variant));
-            let capacity = self.search_one(*variant, stop, &mut server, on_event).await?;
+            let found = self.search_one(*variant, stop, &mut server, on_event).await;
+            if matches!(found, Err(SearchError::Interrupted)) && !results.is_empty() {
+                break;
+            }
+            let capacity = found?;
             on_event(SearchEvent::Found(&capacity));
             results.push(capacity);
         }
@@ -334,15 +351,19 @@ impl Plan {
             match verdict {
                 Ok(()) => largest = Some(largest.map_or(level, |held: f64| held.max(level))),
                 // A smaller load would not help.
-                Err((Stop::OtherProcesses, detail)) => return Err(Ended::Disturbed(level, detail)),
+                Err((StoppedBy::OtherProcesses, detail)) => {
+                    return Err(Ended::Disturbed(level, detail));
+                }
                 Err(_) => {}
             }
             Ok(verdict)
         };
         let (smallest_failed, (stopped_by, detail)) = match search::search(&range, attempt).await {
             Ok(search::Bracket { fails: Some((level, reason)), .. }) => (Some(level), reason),
-            Ok(_) => (None, (Stop::Largest, format!("{} held", self.over.show(self.most)))),
-            Err(Ended::Disturbed(level, detail)) => (Some(level), (Stop::OtherProcesses, detail)),
+            Ok(_) => (None, (StoppedBy::Largest, format!("{} held", self.over.show(self.most)))),
+            Err(Ended::Disturbed(level, detail)) => {
+                (Some(level), (StoppedBy::OtherProcesses, detail))
+            }
             Err(Ended::Error(error)) => return Err(error),
         };
         let network = trials.iter().rev().find_map(|trial| trial.network).unwrap_or_default();
@@ -393,18 +414,18 @@ impl From<SearchError> for Ended {
 pub enum PlanError {
     #[error("--most {}: {}", .0.value, .0.rule)]
     Most(BadValue),
-    #[error("theory predicts no p99 latency for {0}; state what is to hold with --slo")]
+    #[error("theory predicts no p99 latency for {0}; give an objective with --slo")]
     NoTheory(Variant),
 }
 
 /// The workload in one line.
-fn described(workload: &Workload, over: Over) -> String {
+fn described(workload: &Workload, over: LoadKind) -> String {
     let Workload { topics, message_bytes, rtt, poll_interval, .. } = workload;
     let fixed = match over {
-        Over::Subscribers => {
+        LoadKind::Subscribers => {
             format!("{} per second in each topic", Unit::Count.show(workload.rate))
         }
-        Over::Rate => format!("{} subscribers", thousands(workload.subscribers.into())),
+        LoadKind::Rate => format!("{} subscribers", thousands(workload.subscribers.into())),
     };
     format!(
         "{topics} topics, {fixed}, messages of {message_bytes} bytes, a round trip of {}, a poll \

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Plan, Stop};
+use super::{Plan, StoppedBy};
 use crate::load::LoadTest;
 use crate::report::figures::{self, Figure};
 use crate::report::threshold::Condition;
@@ -55,15 +55,15 @@ pub struct Trial {
     /// Resident memory that the server had gained at the end of the steady state.
     pub server_memory_bytes: Option<u64>,
     /// Why the level failed in this cell; absent if it held.
-    pub failure: Option<(Stop, String)>,
+    pub failure: Option<(StoppedBy, String)>,
 }
 
 /// The decision on one level, once two of its `trials` agree. Cells that other processes disturbed
 /// do not count.
-pub fn verdict(trials: &[Trial]) -> Option<Result<(), (Stop, String)>> {
+pub fn verdict(trials: &[Trial]) -> Option<Result<(), (StoppedBy, String)>> {
     let failures = || trials.iter().filter_map(|trial| trial.failure.as_ref());
     let (disturbed, failures): (Vec<_>, Vec<_>) =
-        failures().partition(|(stop, _)| *stop == Stop::OtherProcesses);
+        failures().partition(|(stop, _)| *stop == StoppedBy::OtherProcesses);
     if trials.len() - failures.len() - disturbed.len() >= AGREEING {
         return Some(Ok(()));
     }
@@ -105,7 +105,7 @@ impl Plan {
             if needed > MEMORY_SHARE * total {
                 let [needed, total] = [needed, total].map(|bytes| Unit::Bytes.show(bytes));
                 let detail = format!("about {needed} of {total} needed");
-                return Ok(failed(Stop::Memory, detail));
+                return Ok(failed(StoppedBy::Memory, detail));
             }
         }
         let scenario = Scenario {
@@ -117,7 +117,7 @@ impl Plan {
         };
         let load_test = match LoadTest::new(scenario, self.source.clone()) {
             Ok(load_test) => load_test.uncalibrated(),
-            Err(error) => return Ok(failed(Stop::SystemLimit, causes(&error))),
+            Err(error) => return Ok(failed(StoppedBy::SystemLimit, causes(&error))),
         };
         let run = load_test.measure(stop.cancelled(), &|_| {}).await;
         if !run.server.version.is_empty() {
@@ -133,7 +133,7 @@ impl Plan {
             (Some(why), None) => Err(SearchError::NoServer(why.text.clone())),
             (_, cell) => {
                 let detail = cell.map(|cell| cell.error.clone()).unwrap_or_default();
-                Ok(failed(Stop::Failure, detail))
+                Ok(failed(StoppedBy::Failure, detail))
             }
         }
     }
@@ -172,14 +172,14 @@ impl Plan {
     }
 
     /// If the server had no CPU time left, that is the reason of its failure.
-    fn or_cpu(&self, failure: (Stop, String), used: Option<f64>) -> (Stop, String) {
+    fn or_cpu(&self, failure: (StoppedBy, String), used: Option<f64>) -> (StoppedBy, String) {
         let cores = self.server_cores().map(f64::from);
         match (failure, used, cores) {
-            ((Stop::Objective | Stop::LostMessages, detail), Some(used), Some(cores))
+            ((StoppedBy::Objective | StoppedBy::LostMessages, detail), Some(used), Some(cores))
                 if used > FULL_SHARE * cores =>
             {
                 let used = significant(used);
-                (Stop::ServerCpu, format!("{detail}; the server used {used} of {cores} cores"))
+                (StoppedBy::ServerCpu, format!("{detail}; the server used {used} of {cores} cores"))
             }
             (failure, ..) => failure,
         }
@@ -192,25 +192,25 @@ fn failure(
     cell: &Cell,
     condition: &Condition,
     value: Option<f64>,
-) -> Option<(Stop, String)> {
+) -> Option<(StoppedBy, String)> {
     let void = validity::void_reasons(run, cell);
     let unit = condition.figure.unit;
     let name = condition.figure.name;
     if let Some(finding) = void.iter().min_by_key(|finding| finding.severity) {
         let stop = match finding.severity {
-            Severity::Wrong => Stop::LostMessages,
-            _ if validity::is_void_by_others(cell) => Stop::OtherProcesses,
-            _ => Stop::LoadGenerator,
+            Severity::Wrong => StoppedBy::LostMessages,
+            _ if validity::is_void_by_others(cell) => StoppedBy::OtherProcesses,
+            _ => StoppedBy::LoadGenerator,
         };
         return Some((stop, finding.to_string()));
     }
     match value {
         Some(value) if condition.holds(value) => None,
-        Some(value) => Some((Stop::Objective, format!("{name} was {}", unit.show(value)))),
+        Some(value) => Some((StoppedBy::Objective, format!("{name} was {}", unit.show(value)))),
         None => {
             let detail =
                 format!("the cell is too short for {name}; increase --duration, or the rate");
-            Some((Stop::LoadGenerator, detail))
+            Some((StoppedBy::LoadGenerator, detail))
         }
     }
 }
@@ -229,7 +229,7 @@ fn memory_needed(level: f64, before: &[Trial]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn trial(failure: Option<Stop>) -> Trial {
+    fn trial(failure: Option<StoppedBy>) -> Trial {
         Trial {
             level: 100.0,
             value: None,
@@ -243,32 +243,32 @@ mod tests {
 
     #[test]
     fn two_cells_must_agree() {
-        let of = |failures: &[Option<Stop>]| {
+        let of = |failures: &[Option<StoppedBy>]| {
             let trials: Vec<Trial> = failures.iter().copied().map(trial).collect();
             verdict(&trials).map(|verdict| verdict.map_err(|(stop, _)| stop))
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[None]), None);
-        assert_eq!(of(&[Some(Stop::Objective)]), None);
+        assert_eq!(of(&[Some(StoppedBy::Objective)]), None);
         assert_eq!(of(&[None, None]), Some(Ok(())));
-        assert_eq!(of(&[None, Some(Stop::Objective)]), None);
-        assert_eq!(of(&[None, Some(Stop::Objective), None]), Some(Ok(())));
-        let fails = [Some(Stop::Objective), None, Some(Stop::ServerCpu)];
-        assert_eq!(of(&fails), Some(Err(Stop::ServerCpu)));
-        let unclear = [Some(Stop::LoadGenerator), Some(Stop::Objective)];
-        assert_eq!(of(&unclear), Some(Err(Stop::LoadGenerator)));
+        assert_eq!(of(&[None, Some(StoppedBy::Objective)]), None);
+        assert_eq!(of(&[None, Some(StoppedBy::Objective), None]), Some(Ok(())));
+        let fails = [Some(StoppedBy::Objective), None, Some(StoppedBy::ServerCpu)];
+        assert_eq!(of(&fails), Some(Err(StoppedBy::ServerCpu)));
+        let unclear = [Some(StoppedBy::LoadGenerator), Some(StoppedBy::Objective)];
+        assert_eq!(of(&unclear), Some(Err(StoppedBy::LoadGenerator)));
     }
 
     #[test]
     fn cells_disturbed_by_other_processes_are_repeated() {
-        let disturbed = Some(Stop::OtherProcesses);
-        let of = |failures: &[Option<Stop>]| {
+        let disturbed = Some(StoppedBy::OtherProcesses);
+        let of = |failures: &[Option<StoppedBy>]| {
             let trials: Vec<Trial> = failures.iter().copied().map(trial).collect();
             verdict(&trials).map(|verdict| verdict.map_err(|(stop, _)| stop))
         };
         assert_eq!(of(&[disturbed, disturbed, None]), None);
         assert_eq!(of(&[disturbed, disturbed, None, None]), Some(Ok(())));
-        assert_eq!(of(&[disturbed; 4]), Some(Err(Stop::OtherProcesses)));
+        assert_eq!(of(&[disturbed; 4]), Some(Err(StoppedBy::OtherProcesses)));
     }
 
     #[test]

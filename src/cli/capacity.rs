@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::compare::{check_tls, dialer};
 use super::output::{EXIT_INTERRUPTED, note, parse_file, print, print_styled, usage};
-use crate::capacity::{CapacityRun, Objective, Over, Plan, SearchError, SearchEvent, Trial};
+use crate::capacity::{CapacityRun, LoadKind, Objective, Plan, SearchError, SearchEvent, Trial};
 use crate::load::ServerSource;
 use crate::load::target::Target;
 use crate::report::TableStyle;
@@ -39,8 +39,8 @@ the load generator. Without --slo, the p99 latency may exceed theory by 50 ms.
 Exit codes: 0 success, 1 error, 2 invalid usage, 130 interrupted or terminated.")]
 pub struct Args {
     /// The load to increase
-    #[arg(long, value_enum, default_value_t = Over::Subscribers)]
-    over: Over,
+    #[arg(long, value_enum, default_value_t = LoadKind::Subscribers)]
+    over: LoadKind,
     /// What must hold, for example 'latency.p99 < 200ms'
     #[arg(long, value_name = "CONDITION")]
     slo: Option<Condition>,
@@ -105,11 +105,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create the directory {}", directory.display()))?;
     }
-    let found = super::load_runtime()?.block_on(search(&plan))?;
-    let Some(found) = found else {
-        note("interrupted; transports that were complete are shown above");
+    let Some(found) = super::load_runtime()?.block_on(search(&plan))? else {
+        note("interrupted before the search of a transport was complete");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
+    let missing: Vec<_> = plan.scenario.transports[found.results.len()..]
+        .iter()
+        .map(|variant| variant.label())
+        .collect();
     let json = serde_json::to_string(&found)?;
     // The results are shown even if a file cannot be written.
     let shown = match args.json {
@@ -124,10 +127,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     shown?;
+    if !missing.is_empty() {
+        note(format!("interrupted; not searched: {}", missing.join(", ")));
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Searches all transports; `None` if it was interrupted.
+/// Searches until it is interrupted; `None` if no transport was complete then.
 ///
 /// # Errors
 /// If there is no server.
@@ -221,19 +228,19 @@ impl Args {
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.check().map_err(|error| self.wrong_value(error))?;
         let most = self.most.unwrap_or(match self.over {
-            Over::Subscribers => 100_000.0,
-            Over::Rate => 10_000.0,
+            LoadKind::Subscribers => 100_000.0,
+            LoadKind::Rate => 10_000.0,
         });
         let whole = match self.over {
-            Over::Subscribers => most.fract() == 0.0 && (1.0..=1e6).contains(&most),
-            Over::Rate => most > 0.0 && most <= 10_000.0,
+            LoadKind::Subscribers => most.fract() == 0.0 && (1.0..=1e6).contains(&most),
+            LoadKind::Rate => most > 0.0 && most <= 10_000.0,
         };
         if !whole {
             return Err(usage(match self.over {
-                Over::Subscribers => {
+                LoadKind::Subscribers => {
                     format!("--most {most}: must be a whole number between 1 and 1,000,000")
                 }
-                Over::Rate => format!("--most {most}: must be above 0 and at most 10,000"),
+                LoadKind::Rate => format!("--most {most}: must be above 0 and at most 10,000"),
             }));
         }
         let objective = self.slo.map_or(Objective::NearTheory, Objective::Condition);
@@ -249,9 +256,9 @@ impl Args {
             let worker_threads = Some(self.server_threads);
             return Ok((ServerSource::Child { program, worker_threads }, None));
         };
-        let dialer = dialer(url, self.ca.as_deref())?;
+        let dialer = dialer("--target", url, self.ca.as_deref())?;
         let Some(path) = &self.target_file else {
-            return Ok((ServerSource::Target { dialer }, None));
+            return Ok((ServerSource::Target { dialer, behind: Vec::new() }, None));
         };
         let target = parse_file("--target-file", path, Target::from_toml)?;
         let known = target.transports();

@@ -20,7 +20,7 @@ use crate::client::Dialer;
 use crate::load::{LoadTest, Progress, ServerSource};
 use crate::packet_link;
 use crate::report::baseline;
-use crate::report::threshold::{Reference, Threshold};
+use crate::report::threshold::{FigureReference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
 use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
@@ -58,6 +58,10 @@ pub struct Args {
     /// Measure this running server instead of a child process
     #[arg(long, value_name = "URL")]
     target: Option<String>,
+    /// The servers behind the load balancer of --target, separated by commas: their counters are
+    /// added up
+    #[arg(long, value_name = "URLS", value_delimiter = ',', requires = "target")]
+    servers: Vec<String>,
 }
 
 /// Flags common to `compare` and `load`: what to measure, and what to do with the results.
@@ -106,7 +110,11 @@ pub(super) struct Common {
 /// Measures the transports and writes the results.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let source = match &args.target {
-        Some(url) => ServerSource::Target { dialer: args.common.dialer(url)? },
+        Some(url) => {
+            let dialer = args.common.dialer("--target", url)?;
+            let behind = args.servers.iter().map(|url| args.common.dialer("--servers", url));
+            ServerSource::Target { dialer, behind: behind.collect::<Result<_, _>>()? }
+        }
         None => ServerSource::Child { program: std::env::current_exe()?, worker_threads: None },
     };
     let is_tls = source.is_tls();
@@ -160,7 +168,7 @@ impl Common {
         // The results are shown even if a file cannot be written.
         let written = [
             directory.write_run(&run),
-            report::write_all(&run, directory.path()).with_context(|| {
+            report::write_all(&run, directory.path(), None).with_context(|| {
                 format!("cannot write the report to {}", directory.path().display())
             }),
             if self.json {
@@ -177,7 +185,7 @@ impl Common {
         }
         let verdict = verdict(&report, &self.fail_if);
         if let Some(watch) = watch.filter(|_| run.stopped_early.is_none()) {
-            runtime.block_on(watch.linger(directory.path()))?;
+            runtime.block_on(watch.serve_until_interrupted(directory.path()))?;
         }
         written.into_iter().collect::<anyhow::Result<()>>()?;
         Ok(verdict)
@@ -215,7 +223,7 @@ impl Common {
     fn check_thresholds(&self, scenario: &Scenario) -> anyhow::Result<()> {
         let points = scenario.points();
         for threshold in &self.fail_if {
-            let Reference { variant, figure } = threshold.reference();
+            let FigureReference { variant, figure } = threshold.reference();
             let mut here =
                 points.iter().filter(|point| point.transports.contains(&variant)).peekable();
             if here.peek().is_none() {
@@ -240,9 +248,9 @@ impl Common {
         Ok(())
     }
 
-    /// A dialer for the server at `url`.
-    pub(super) fn dialer(&self, url: &str) -> anyhow::Result<Dialer> {
-        dialer(url, self.ca.as_deref())
+    /// A dialer for the server at `url`, the value of `flag`.
+    pub(super) fn dialer(&self, flag: &str, url: &str) -> anyhow::Result<Dialer> {
+        dialer(flag, url, self.ca.as_deref())
     }
 
     fn scenario(&self, supports: impl Fn(Variant) -> bool) -> anyhow::Result<Scenario> {
@@ -307,10 +315,10 @@ fn check_tls_variant(variant: Variant, _: &ServerSource) -> anyhow::Result<()> {
     Err(usage(format!("--transports {variant}: {}", crate::NO_TLS)))
 }
 
-/// A dialer for the server at `url`, whose certificate is verified with `ca`.
-pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
+/// A dialer for the server at `url`, the value of `flag`, whose certificate is verified with `ca`.
+pub(super) fn dialer(flag: &str, url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
     let shown = without_secrets(url);
-    let wrong = |error: anyhow::Error| usage(format!("--target {shown}: {}", causes(&error)));
+    let wrong = |error: anyhow::Error| usage(format!("{flag} {shown}: {}", causes(&error)));
     let target = TargetUrl::parse(url).map_err(wrong)?;
     if !target.is_https && ca.is_some() {
         return Err(usage("--ca: requires an https:// target"));
@@ -319,7 +327,7 @@ pub(super) fn dialer(url: &str, ca: Option<&Path>) -> anyhow::Result<Dialer> {
         true => tls_dialer(&target, ca),
         false => target.dialer(),
     }
-    .with_context(|| format!("--target {url}"))
+    .with_context(|| format!("{flag} {shown}"))
 }
 
 #[cfg(feature = "tls")]

@@ -1,5 +1,6 @@
 //! The directory for the results of a run, by default in `reports/`, and the link to the newest.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -23,10 +24,16 @@ impl RunDirectory {
     /// # Errors
     /// If the directory cannot be created.
     pub fn create(output: Option<&Path>) -> anyhow::Result<RunDirectory> {
-        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-        let path = output.map_or_else(|| Path::new(REPORTS).join(time), Path::to_path_buf);
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot create the directory {}", path.display()))?;
+        let create = || match output {
+            Some(path) => std::fs::create_dir_all(path).map(|()| path.to_path_buf()),
+            None => create_new(Path::new(REPORTS)),
+        };
+        let path = create().with_context(|| {
+            format!(
+                "cannot create the directory {}",
+                output.unwrap_or(Path::new(REPORTS)).display()
+            )
+        })?;
         Ok(RunDirectory { path, is_default: output.is_none() })
     }
 
@@ -57,5 +64,36 @@ impl RunDirectory {
         std::os::unix::fs::symlink(name, &temporary)
             .and_then(|()| std::fs::rename(&temporary, &link))
             .with_context(|| format!("cannot link {}", link.display()))
+    }
+}
+
+/// Creates the directory `TIME` in `parent`, or `TIME-2` and so on if other runs began in the same
+/// second.
+fn create_new(parent: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(parent)?;
+    let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let mut path = parent.join(&time);
+    let mut number = 1;
+    while let Err(error) = std::fs::create_dir(&path) {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return Err(error);
+        }
+        number += 1;
+        path = parent.join(format!("{time}-{number}"));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_the_same_second_get_different_directories() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let parent = parent.path().join("reports");
+        let create = |_| create_new(&parent).expect("created");
+        let paths: std::collections::BTreeSet<_> = (0..20).map(create).collect();
+        assert_eq!(paths.len(), 20);
     }
 }

@@ -40,7 +40,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let target = parse_file("--target-file", &args.target_file, Target::from_toml)?;
     let known = target.transports();
-    let dialer = args.common.dialer(&args.target)?;
+    let dialer = args.common.dialer("--target", &args.target)?;
     let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: args.pid };
     args.common.measure(source, |variant| known.iter().any(|transport| variant == *transport))
 }

@@ -117,7 +117,7 @@ async fn print_all(args: &Args, target: Option<&Dialer>) -> anyhow::Result<()> {
         let trace = match (target, &args.target) {
             (Some(dialer), Some(url)) => {
                 let trace = trace::run(*variant, dialer, &options).await;
-                trace.with_context(|| format!("--target {url}"))?
+                trace.with_context(|| format!("--target {}", without_secrets(url)))?
             }
             _ => on_own_server(*variant, &options).await?,
         };

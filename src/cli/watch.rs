@@ -102,7 +102,7 @@ impl Watch {
     ///
     /// # Errors
     /// If the signal handlers cannot be installed.
-    pub async fn linger(self, run: &Path) -> anyhow::Result<()> {
+    pub async fn serve_until_interrupted(self, run: &Path) -> anyhow::Result<()> {
         // Before the announcement: its reader may interrupt the process at once.
         let stopped = super::shutdown_signal()?;
         let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();

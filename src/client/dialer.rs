@@ -326,7 +326,7 @@ impl WireStream {
 
     /// Counts bytes as framing from now on, for a connection that was upgraded. Of the bytes read
     /// so far, only `head_bytes` were headers.
-    pub fn leave_http(&mut self, head_bytes: usize) {
+    pub fn switch_protocols(&mut self, head_bytes: usize) {
         self.up = ByteKind::Framing;
         self.down = ByteKind::Framing;
         let early = self.read.saturating_sub(head_bytes);

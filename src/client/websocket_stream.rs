@@ -65,7 +65,7 @@ impl WebSocket {
         let upgraded = hyper::upgrade::on(response).await?.downcast::<TokioIo<WireStream>>();
         let parts = upgraded.expect("it is the stream of the connection");
         let mut stream = parts.io.into_inner();
-        stream.leave_http(head_bytes);
+        stream.switch_protocols(head_bytes);
         dialer.meter().ready_after(started.elapsed());
         let received_bytes_max = RECEIVED_BYTES_MAX.min(dialer.response_bytes_max());
         let mut frames = FrameReader::new(received_bytes_max);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::retained::{MESSAGE_OVERHEAD, Retained, TOPIC_OVERHEAD};
+use super::retained_memory::{MESSAGE_OVERHEAD, RetainedMemory, TOPIC_OVERHEAD};
 
 use crate::message::Offset;
 
@@ -95,7 +95,7 @@ pub(super) struct Log {
     bytes: usize,
     head: Offset,
     /// Memory of the logs of all topics.
-    retained: Arc<Retained>,
+    retained: Arc<RetainedMemory>,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ struct RetainedMessage {
 
 impl Log {
     /// An empty log whose next offset follows `head`.
-    pub fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
+    pub fn after(head: Offset, retention: Retention, retained: Arc<RetainedMemory>) -> Self {
         retained.add(TOPIC_OVERHEAD);
         Log { retention, messages: VecDeque::new(), bytes: 0, head, retained }
     }

@@ -9,7 +9,7 @@
 //! A [`store`] keeps the log in memory, in a file, or on NATS for several servers.
 
 mod log;
-mod retained;
+mod retained_memory;
 mod shared;
 pub mod store;
 mod tail;
@@ -26,8 +26,8 @@ use bytes::Bytes;
 use crate::message::{Epoch, Offset, TopicName};
 
 pub use log::{ReadLimit, Retention, unix_micros};
-use retained::Retained;
-pub use retained::{MESSAGE_OVERHEAD, TOPIC_OVERHEAD};
+use retained_memory::RetainedMemory;
+pub use retained_memory::{MESSAGE_OVERHEAD, TOPIC_OVERHEAD};
 pub use shared::SharedRead;
 use store::{MemoryStore, Store, StoreError};
 pub use tail::Tail;
@@ -61,7 +61,7 @@ pub struct Feed {
     store: Arc<dyn Store>,
     limits: FeedLimits,
     topics: RwLock<Topics>,
-    retained: Arc<Retained>,
+    retained: Arc<RetainedMemory>,
     /// Locked while old messages are dropped.
     making_room: Mutex<()>,
 }
@@ -130,7 +130,7 @@ pub enum TopicError {
 }
 
 impl Feed {
-    /// An empty feed in memory. `epoch` must differ from the epochs of earlier lives.
+    /// An empty feed in memory. `epoch` must differ from the epochs of earlier processes.
     pub fn new(epoch: Epoch, limits: FeedLimits) -> Self {
         let store = Arc::new(MemoryStore::new(epoch));
         Feed::with_topics(store, limits, |_| Ok(HashMap::new())).expect("there is nothing to open")
@@ -155,9 +155,9 @@ impl Feed {
     fn with_topics(
         store: Arc<dyn Store>,
         limits: FeedLimits,
-        open: impl FnOnce(&Arc<Retained>) -> Result<HashMap<TopicName, Arc<Topic>>, StoreError>,
+        open: impl FnOnce(&Arc<RetainedMemory>) -> Result<HashMap<TopicName, Arc<Topic>>, StoreError>,
     ) -> Result<Self, StoreError> {
-        let retained = Arc::new(Retained::new(limits.total_bytes));
+        let retained = Arc::new(RetainedMemory::new(limits.total_bytes));
         let (by_name, candidates) = (open(&retained)?, VecDeque::new());
         let topics = RwLock::new(Topics { by_name, candidates });
         Ok(Feed { store, limits, topics, retained, making_room: Mutex::default() })

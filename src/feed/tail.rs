@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::log::{Log, ReadLimit, Retention, unix_micros};
-use super::retained::Retained;
+use super::retained_memory::RetainedMemory;
 use super::waiters::{Registration, Waiters};
 use crate::message::{Message, NewMessage, Offset};
 
@@ -25,7 +25,7 @@ pub struct Tail {
 
 impl Tail {
     /// An empty tail whose next offset follows `head`.
-    pub(super) fn after(head: Offset, retention: Retention, retained: Arc<Retained>) -> Self {
+    pub(super) fn after(head: Offset, retention: Retention, retained: Arc<RetainedMemory>) -> Self {
         let log = RwLock::new(Log::after(head, retention, retained));
         Tail { log, head: AtomicU64::new(head), waiters: Waiters::default() }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::log::ReadLimit;
-use super::retained::Retained;
+use super::retained_memory::RetainedMemory;
 use super::shared::{RecentReads, SharedRead};
 use super::store::{Store, StoreError};
 use super::tail::Tail;
@@ -35,7 +35,7 @@ impl Topic {
         name: &TopicName,
         store: &Arc<dyn Store>,
         limits: &FeedLimits,
-        retained: &Arc<Retained>,
+        retained: &Arc<RetainedMemory>,
         owner: Option<TopicOwner>,
     ) -> Result<Self, StoreError> {
         let Cursor { epoch, offset } = store.head(name)?;

@@ -1,7 +1,7 @@
 //! Measures one cell: one transport under one workload, or under the rising load of a ramp, once.
 
 use super::plan::{CellPhase, CellPlan};
-use super::server::{Demand, ServerSource};
+use super::server::{ServerRequirements, ServerSource};
 use super::step::{self, MeasuredSteps};
 use crate::client::clock::sleep_until;
 use crate::run::Cell;
@@ -46,7 +46,7 @@ impl CellPlan {
             times.check_begin().map_err(CellError::Failed)?;
             sleep_until(times.begin).await;
         }
-        let demand = Demand {
+        let requirements = ServerRequirements {
             subscribers: self
                 .steps()
                 .iter()
@@ -58,7 +58,7 @@ impl CellPlan {
             link: self.workload.packet_link_parameters(),
             seed: self.seed,
         };
-        let mut server = source.open(demand).await.map_err(CellError::NoServer)?;
+        let mut server = source.open(requirements).await.map_err(CellError::NoServer)?;
         let version = server.version.clone();
         let transport = self.variant.transport;
         let before = match server.is_child() {
@@ -67,7 +67,7 @@ impl CellPlan {
         };
         let result = step::measure(self, &mut server, on_phase).await;
         if let Some(before) = before {
-            server.until_left(before, transport).await;
+            server.wait_until_disconnected(before, transport).await;
         }
         server.close().await;
         let MeasuredSteps { cells, failed } = result.map_err(CellError::Failed)?;

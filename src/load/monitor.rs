@@ -136,7 +136,7 @@ impl Monitor<'_> {
 
     /// Stops sending requests, and reads the server's counter of requests at `instant`, when those
     /// of other load generators have ended as well.
-    pub async fn settle_at(
+    pub async fn stop_requests_at(
         &mut self,
         meter: &Meter,
         transport: Transport,
@@ -147,17 +147,17 @@ impl Monitor<'_> {
         Ok(self.server.scrape(transport).await?.requests)
     }
 
-    /// Stops sending requests, and waits up to `patience` until the server has counted those in
+    /// Stops sending requests, and waits up to `wait_max` until the server has counted those in
     /// flight, if it counts requests. Returns the counts of client and server for the whole cell.
-    pub async fn settle(
+    pub async fn stop_and_count_requests(
         &mut self,
         meter: &Meter,
         transport: Transport,
         before: &Counters,
-        patience: Duration,
+        wait_max: Duration,
     ) -> anyhow::Result<(u64, Option<u64>)> {
         meter.stop_requests.cancel();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + wait_max;
         loop {
             let now = self.server.scrape(transport).await?.requests;
             let counted = now.zip(before.scrape.requests).map(|(now, then)| now - then);

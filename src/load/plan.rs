@@ -43,7 +43,7 @@ pub struct CellTimes {
     /// The warm-up.
     pub publish: Instant,
     /// All messages have arrived, and no further request is sent.
-    pub settle: Instant,
+    pub count_requests: Instant,
     /// The next cell begins.
     pub end: Instant,
 }

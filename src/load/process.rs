@@ -14,20 +14,20 @@ pub struct Usage {
 
 /// A process and its descendants, such as a master and its workers.
 #[derive(Debug)]
-pub struct ProcessFamily {
+pub struct ProcessTree {
     pid: Pid,
     system: System,
 }
 
-impl ProcessFamily {
+impl ProcessTree {
     /// The process `pid` and its descendants.
     ///
     /// # Errors
     /// If there is no such process.
-    pub fn of(pid: u32) -> anyhow::Result<ProcessFamily> {
-        let mut family = ProcessFamily { pid: Pid::from_u32(pid), system: System::new() };
-        family.usage()?;
-        Ok(family)
+    pub fn of(pid: u32) -> anyhow::Result<ProcessTree> {
+        let mut tree = ProcessTree { pid: Pid::from_u32(pid), system: System::new() };
+        tree.usage()?;
+        Ok(tree)
     }
 
     /// Sum over the live processes.
@@ -60,14 +60,14 @@ mod tests {
     #[test]
     fn usage_includes_children() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
-        let alone = ProcessFamily::of(child.id()).and_then(|mut family| family.usage());
-        let together = ProcessFamily::of(std::process::id()).and_then(|mut family| family.usage());
+        let alone = ProcessTree::of(child.id()).and_then(|mut tree| tree.usage());
+        let together = ProcessTree::of(std::process::id()).and_then(|mut tree| tree.usage());
         child.kill().expect("it is ours");
         child.wait().expect("it ends");
-        let (alone, together) = (alone.expect("it lives"), together.expect("we live"));
+        let (alone, together) = (alone.expect("it runs"), together.expect("this process runs"));
         assert!(alone.resident_bytes > 0);
         assert!(together.resident_bytes > alone.resident_bytes);
         assert!(together.cpu_s >= alone.cpu_s);
-        assert!(ProcessFamily::of(child.id()).is_err(), "it has ended");
+        assert!(ProcessTree::of(child.id()).is_err(), "it has ended");
     }
 }

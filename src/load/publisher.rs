@@ -45,7 +45,7 @@ pub struct Publishing {
     /// How long the publication of a message is retried while the server is down. Unless it is
     /// zero, a message is sent when the last one is acknowledged, so that a retried message is not
     /// stored after later ones.
-    pub patience: Duration,
+    pub retry_max: Duration,
     /// Number of acknowledged publications.
     pub acknowledged: Arc<AtomicU64>,
 }
@@ -84,7 +84,7 @@ impl Publisher {
     /// planned time) of the publications in the window.
     ///
     /// # Errors
-    /// If a message is not acknowledged within `patience`, or a request times out.
+    /// If a message is not acknowledged within `retry_max`, or a request times out.
     pub async fn run(self, start: Instant) -> Result<Histogram, ClientError> {
         let mut tasks = JoinSet::new();
         let count = self.open.len();
@@ -165,8 +165,8 @@ impl Share {
             };
             // The connection's requests are sent again on the next one.
             self.open = None;
-            let patience = self.publishing.patience;
-            let give_up_at = *failing_since.get_or_insert_with(|| Instant::now() + patience);
+            let retry_max = self.publishing.retry_max;
+            let give_up_at = *failing_since.get_or_insert_with(|| Instant::now() + retry_max);
             match error.retry_delay() {
                 Some(wait) if Instant::now() + wait < give_up_at => {
                     sleep(wait.max(RETRY_INTERVAL)).await;
@@ -213,7 +213,7 @@ impl Share {
     }
 
     async fn next_event(&mut self) -> PublisherEvent {
-        let depth = if self.publishing.patience.is_zero() { IN_FLIGHT_MAX } else { 1 };
+        let depth = if self.publishing.retry_max.is_zero() { IN_FLIGHT_MAX } else { 1 };
         let Some(open) = &mut self.open else { return pending().await };
         let is_sent = open.requests.is_sent();
         let has_room = is_sent && self.in_flight.len() < depth;
@@ -329,7 +329,7 @@ mod tests {
                 schedule: Arc::new(schedule),
                 messages: messages.clone(),
                 window: Window { start: at, end: Duration::from_secs(1) },
-                patience: Duration::ZERO,
+                retry_max: Duration::ZERO,
                 acknowledged: acknowledged.clone(),
             };
             let dialer = Dialer::new(listener.local_addr().expect("it has one"));

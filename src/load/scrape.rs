@@ -10,7 +10,7 @@ use crate::variant::Transport;
 const COUNTER_MAX: f64 = 9e15;
 
 /// The known counters of a server at one instant.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scrape {
     pub usage: Option<Usage>,
     /// Requests of the transport's subscribers.
@@ -39,6 +39,26 @@ impl Scrape {
         Ok(Scrape { usage: Some(usage), requests, connections })
     }
 
+    /// The counters of this server and another.
+    pub(super) fn plus(self, other: Scrape) -> Scrape {
+        let usage = match (self.usage, other.usage) {
+            (Some(a), Some(b)) => Some(Usage {
+                cpu_s: a.cpu_s + b.cpu_s,
+                resident_bytes: a.resident_bytes + b.resident_bytes,
+            }),
+            (a, b) => a.or(b),
+        };
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        Scrape {
+            usage,
+            requests: sum(self.requests, other.requests),
+            connections: sum(self.connections, other.connections),
+        }
+    }
+
     /// # Errors
     /// If a counter has decreased.
     pub(super) fn check_rises_from(&self, last: &Scrape) -> anyhow::Result<()> {
@@ -51,7 +71,8 @@ impl Scrape {
         for (name, then, now) in counters {
             anyhow::ensure!(
                 now >= then,
-                "/metrics: {name} fell from {then} to {now}; was the server restarted?"
+                "/metrics: {name} fell from {then} to {now}; was the server restarted? Name the \
+                 servers behind a load balancer with --servers"
             );
         }
         Ok(())

@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::process::ProcessFamily;
+use super::process::ProcessTree;
 use super::scrape::Scrape;
 use super::target::{PublishRoute, Target};
 use crate::client::{ClientError, Dialer, HttpConnection};
@@ -26,7 +26,7 @@ use crate::tls;
 use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the connections of a cell to be closed, and between two checks.
 const LEAVING_MAX: Duration = Duration::from_secs(5);
 const LEAVING_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -42,8 +42,8 @@ pub enum ServerSource {
     /// `PROGRAM serve`, started for each cell, with as many worker threads as given, or one for
     /// each core.
     Child { program: PathBuf, worker_threads: Option<u32> },
-    /// A running `poll-vs-push` server.
-    Target { dialer: Dialer },
+    /// A running `poll-vs-push` server, or several `behind` a load balancer that `dialer` reaches.
+    Target { dialer: Dialer, behind: Vec<Dialer> },
     /// A running third-party server described by `target`. Its resource usage is known if `pid` is
     /// its process on this machine.
     ThirdParty { dialer: Dialer, target: Arc<Target>, pid: Option<u32> },
@@ -59,8 +59,6 @@ pub struct ServerUnderTest {
     /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
     usage: UsageSource,
-    /// The previous counters from `/metrics`.
-    last: Option<Scrape>,
     /// Interval it and its subscribers, if there is one.
     link: Option<PacketLink>,
     child: Option<ChildServer>,
@@ -68,7 +66,7 @@ pub struct ServerUnderTest {
 
 /// Requirements on a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Demand {
+pub struct ServerRequirements {
     pub subscribers: u32,
     /// Whether it stores its messages on disk, as needed for a restart.
     pub on_disk: bool,
@@ -82,10 +80,18 @@ pub struct Demand {
 /// Where the resource usage of the server comes from.
 #[derive(Debug)]
 enum UsageSource {
-    /// `/metrics` of the server.
-    Metrics(HttpConnection),
+    /// `/metrics` of the server, or of all servers behind a load balancer.
+    Metrics(Vec<Metrics>),
     /// The operating system, if the process is known.
-    System(Option<Box<ProcessFamily>>),
+    System(Option<Box<ProcessTree>>),
+}
+
+/// The counters of one server.
+#[derive(Debug)]
+struct Metrics {
+    connection: HttpConnection,
+    /// The previous ones.
+    last: Option<Scrape>,
 }
 
 /// A child process that stops when its standard input is closed, by [`ChildServer::stop`] or
@@ -114,7 +120,7 @@ impl ServerSource {
     pub fn is_tls(&self) -> bool {
         match self {
             ServerSource::Child { .. } => false,
-            ServerSource::Target { dialer } | ServerSource::ThirdParty { dialer, .. } => {
+            ServerSource::Target { dialer, .. } | ServerSource::ThirdParty { dialer, .. } => {
                 dialer.is_tls()
             }
         }
@@ -125,38 +131,41 @@ impl ServerSource {
     /// # Errors
     /// If the server does not start, does not respond, or is not a `poll-vs-push` server as
     /// expected.
-    pub async fn open(&self, demand: Demand) -> anyhow::Result<ServerUnderTest> {
+    pub async fn open(&self, requirements: ServerRequirements) -> anyhow::Result<ServerUnderTest> {
         let (dialer, link, child) = match self {
             ServerSource::ThirdParty { dialer, target, pid } => {
                 return open_third_party(dialer, target, *pid).await;
             }
-            ServerSource::Target { dialer } => (dialer.clone(), None, None),
+            ServerSource::Target { dialer, .. } => (dialer.clone(), None, None),
             ServerSource::Child { program, worker_threads } => {
-                let launch = Launch::new(program, *worker_threads, demand)?;
-                let listen = if demand.link.is_some() { ANY_ADDRESS_AND_PORT } else { ANY_PORT };
+                let launch = Launch::new(program, *worker_threads, requirements)?;
+                let listen =
+                    if requirements.link.is_some() { ANY_ADDRESS_AND_PORT } else { ANY_PORT };
                 let (mut address, child) = launch.start(listen).await?;
                 if address.ip().is_unspecified() {
                     address.set_ip(Ipv4Addr::LOCALHOST.into());
                 }
-                let start = |profile| PacketLink::start(profile, address.port(), demand.seed);
-                let link = demand.link.map(start).transpose()?;
+                let start = |profile| PacketLink::start(profile, address.port(), requirements.seed);
+                let link = requirements.link.map(start).transpose()?;
                 (child.launch.dialer(address)?, link, Some(child))
             }
         };
-        let mut control = HttpConnection::new(dialer.clone());
-        let version = timeout(PATIENCE, identify(&mut control))
-            .await
-            .unwrap_or_else(|_| bail!("no response within {PATIENCE:?}"))
-            .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
-        Ok(ServerUnderTest {
-            dialer,
-            version,
-            target: None,
-            usage: UsageSource::Metrics(control),
-            last: None,
-            link,
-            child,
-        })
+        let counted = match self {
+            ServerSource::Target { behind, .. } if !behind.is_empty() => behind.clone(),
+            _ => vec![dialer.clone()],
+        };
+        let mut servers = Vec::new();
+        let mut version = String::new();
+        for dialer in counted {
+            let mut connection = HttpConnection::new(dialer.clone());
+            version = timeout(SERVER_TIMEOUT, identify(&mut connection))
+                .await
+                .unwrap_or_else(|_| bail!("no response within {SERVER_TIMEOUT:?}"))
+                .with_context(|| format!("cannot measure the server at {}", dialer.url()))?;
+            servers.push(Metrics { connection, last: None });
+        }
+        let usage = UsageSource::Metrics(servers);
+        Ok(ServerUnderTest { dialer, version, target: None, usage, link, child })
     }
 }
 
@@ -166,17 +175,16 @@ async fn open_third_party(
     pid: Option<u32>,
 ) -> anyhow::Result<ServerUnderTest> {
     let origin = dialer.url();
-    timeout(PATIENCE, dialer.dial())
+    timeout(SERVER_TIMEOUT, dialer.dial())
         .await
-        .with_context(|| format!("no connection to {origin} within {PATIENCE:?}"))?
+        .with_context(|| format!("no connection to {origin} within {SERVER_TIMEOUT:?}"))?
         .with_context(|| format!("cannot reach the server at {origin}"))?;
-    let family = pid.map(ProcessFamily::of).transpose()?.map(Box::new);
+    let tree = pid.map(ProcessTree::of).transpose()?.map(Box::new);
     Ok(ServerUnderTest {
         dialer: dialer.clone(),
         version: target.name.clone(),
         target: Some(target.clone()),
-        usage: UsageSource::System(family),
-        last: None,
+        usage: UsageSource::System(tree),
         link: None,
         child: None,
     })
@@ -186,7 +194,7 @@ impl Launch {
     fn new(
         program: &Path,
         worker_threads: Option<u32>,
-        Demand { subscribers, on_disk, tls, .. }: Demand,
+        ServerRequirements { subscribers, on_disk, tls, .. }: ServerRequirements,
     ) -> anyhow::Result<Launch> {
         let directory =
             || tempfile::tempdir().context("cannot create a data directory for the server");
@@ -246,9 +254,9 @@ impl Launch {
         let stdin = process.stdin.take().expect("piped");
         let mut line = String::new();
         let mut output = BufReader::new(output);
-        let reading = timeout(PATIENCE, output.read_line(&mut line)).await;
+        let reading = timeout(SERVER_TIMEOUT, output.read_line(&mut line)).await;
         reading
-            .with_context(|| format!("the server did not start within {PATIENCE:?}"))?
+            .with_context(|| format!("the server did not start within {SERVER_TIMEOUT:?}"))?
             .context("cannot read the output of the server")?;
         let address = line.trim().strip_prefix("listening on http");
         let address = address.and_then(|rest| rest.trim_start_matches('s').strip_prefix("://"));
@@ -277,7 +285,7 @@ impl ChildServer {
     async fn stop(self) -> Launch {
         let ChildServer { mut process, stdin, launch } = self;
         drop(stdin);
-        if timeout(PATIENCE, process.wait()).await.is_err() {
+        if timeout(SERVER_TIMEOUT, process.wait()).await.is_err() {
             let _ = process.kill().await;
         }
         launch
@@ -318,31 +326,13 @@ fn is_version(text: &str) -> bool {
         .is_some_and(|version| (1..=40).contains(&version.len()) && version.chars().all(is_plain))
 }
 
-impl ServerUnderTest {
-    /// The route for publishing.
-    pub fn publish_route(&self) -> Arc<PublishRoute> {
-        match &self.target {
-            Some(target) => Arc::new(target.publish.clone()),
-            None => Arc::new(PublishRoute::ours()),
-        }
-    }
-
-    /// Reads the current counters.
-    ///
-    /// # Errors
-    /// If the server does not respond, has ended, or returns invalid counters.
-    pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
-        let control = match &mut self.usage {
-            UsageSource::Metrics(control) => control,
-            UsageSource::System(family) => {
-                let usage = family.as_mut().map(|family| family.usage()).transpose()?;
-                return Ok(Scrape { usage, requests: None, connections: None });
-            }
+impl Metrics {
+    async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
+        let request = self.connection.request(Method::GET, "/metrics", Bytes::new());
+        let timed_out = |_| {
+            ClientError::ProtocolError(format!("no response to /metrics within {SERVER_TIMEOUT:?}"))
         };
-        let request = control.request(Method::GET, "/metrics", Bytes::new());
-        let timed_out =
-            |_| ClientError::ProtocolError(format!("no response to /metrics within {PATIENCE:?}"));
-        let response = timeout(PATIENCE, request).await.map_err(timed_out)??;
+        let response = timeout(SERVER_TIMEOUT, request).await.map_err(timed_out)??;
         if response.status != StatusCode::OK {
             return Err(response.refusal().into());
         }
@@ -352,11 +342,41 @@ impl ServerUnderTest {
         }
         Ok(scrape)
     }
+}
+
+impl ServerUnderTest {
+    /// The route for publishing.
+    pub fn publish_route(&self) -> Arc<PublishRoute> {
+        match &self.target {
+            Some(target) => Arc::new(target.publish.clone()),
+            None => Arc::new(PublishRoute::ours()),
+        }
+    }
+
+    /// Reads the current counters, those of several servers added up.
+    ///
+    /// # Errors
+    /// If the server does not respond, has ended, or returns invalid counters.
+    pub async fn scrape(&mut self, transport: Transport) -> anyhow::Result<Scrape> {
+        match &mut self.usage {
+            UsageSource::Metrics(servers) => {
+                let mut total = Scrape::default();
+                for server in servers {
+                    total = total.plus(server.scrape(transport).await?);
+                }
+                Ok(total)
+            }
+            UsageSource::System(tree) => {
+                let usage = tree.as_mut().map(|tree| tree.usage()).transpose()?;
+                Ok(Scrape { usage, requests: None, connections: None })
+            }
+        }
+    }
 
     /// Waits until a running server has closed the connections of a cell, at whose start it had
     /// `before` connections. It keeps those of streams and long polls for a second, in which they
     /// would count against its limits and distort the measurement of the next cell.
-    pub async fn until_left(&mut self, before: u64, transport: Transport) {
+    pub async fn wait_until_disconnected(&mut self, before: u64, transport: Transport) {
         let leaving = async {
             while let Ok(Scrape { connections: Some(now), .. }) = self.scrape(transport).await {
                 if now <= before {
@@ -425,7 +445,9 @@ impl ServerUnderTest {
         let (_, child) = launch.start(address).await.context("cannot restart the server")?;
         self.child = Some(child);
         // The counters of the new process start at 0.
-        self.last = None;
+        if let UsageSource::Metrics(servers) = &mut self.usage {
+            servers.iter_mut().for_each(|server| server.last = None);
+        }
         Ok(())
     }
 

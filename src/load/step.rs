@@ -36,14 +36,14 @@ use crate::variant::{Transport, Waiting};
 
 /// Longest time for subscribers to connect, and for messages to arrive after the last publication,
 /// in addition to the delays caused by the workload.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PHASE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
 /// How long requests may be in transit before the counts of client and server must agree, beyond
 /// the round trip ...
-const SETTLE: Duration = Duration::from_secs(2);
+const TRANSIT: Duration = Duration::from_secs(2);
 /// ... and on a lossy link, where TCP retransmits, some segments several times.
-const SETTLE_LOSSY: Duration = Duration::from_secs(15);
+const TRANSIT_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
 const RESPONSE_BYTES_SPARE: usize = 64 << 10;
 /// Bytes of a message in addition to its text: JSON, time, offset, and envelopes of other servers.
@@ -225,7 +225,8 @@ impl CellUnderTest<'_> {
                 && all_have_recovered(plan, &monitor.subscribers, away)
         };
         let _ = self.monitor.wait(is_over, all_have_arrived_by(plan)).await;
-        let (requests, server_requests) = self.settle(plan, away.is_some(), next.is_some()).await?;
+        let (requests, server_requests) =
+            self.count_requests(plan, away.is_some(), next.is_some()).await?;
         let observed = Measurements {
             schedule,
             journal: &self.journal,
@@ -262,7 +263,7 @@ impl CellUnderTest<'_> {
         let (count, times) = (u64::from(plan.own_subscribers()), plan.times());
         self.monitor.subscribers.raise_to(plan.workload.subscribers);
         let connected = |monitor: &Monitor| monitor.subscribers.subscribed() >= count;
-        let deadline = Instant::now() + plan.expected_duration() + PATIENCE;
+        let deadline = Instant::now() + plan.expected_duration() + PHASE_TIMEOUT;
         let deadline = times.map_or(deadline, |times| times.idle);
         self.monitor.until(connected, deadline, "subscribers connect").await?;
         if let Some(times) = times {
@@ -285,12 +286,12 @@ impl CellUnderTest<'_> {
             schedule: step.schedule.clone(),
             messages: messages.clone(),
             window,
-            patience: if restarts { PATIENCE } else { Duration::ZERO },
+            retry_max: if restarts { PHASE_TIMEOUT } else { Duration::ZERO },
             acknowledged: acknowledged.clone(),
         };
         let meter = Arc::new(Meter::default());
         let dialer = self.monitor.server.dialer.clone().with_meter(meter.clone());
-        let connecting = timeout(PATIENCE, publishing.connect(dialer));
+        let connecting = timeout(PHASE_TIMEOUT, publishing.connect(dialer));
         let publisher = self.monitor.alongside(connecting).await?;
         let publisher = publisher.context("timed out connecting the publisher")?;
         let publisher: Publisher = publisher.context("the publisher failed")?;
@@ -323,7 +324,7 @@ impl CellUnderTest<'_> {
 
     /// Counts the requests of the cell so far: by the client and, where both can be compared, by
     /// the server; and the server's counters, for a segment.
-    async fn settle(
+    async fn count_requests(
         &mut self,
         plan: &CellPlan,
         restarted: bool,
@@ -332,17 +333,25 @@ impl CellUnderTest<'_> {
         let so_far = (self.meter.counts().requests, None);
         let before = &self.unused[0];
         match plan.times() {
-            // Subscribers that poll go on with that.
+            // Polling subscribers continue to poll.
             _ if restarted || continues => Ok((so_far, None)),
             None => {
-                let settling =
-                    self.monitor.settle(&self.meter, self.transport, before, settling(plan));
-                Ok((settling.await?, None))
+                let counting = self.monitor.stop_and_count_requests(
+                    &self.meter,
+                    self.transport,
+                    before,
+                    transit_max(plan),
+                );
+                Ok((counting.await?, None))
             }
             Some(times) => {
                 // The server counts the requests of all segments.
-                let settling = self.monitor.settle_at(&self.meter, self.transport, times.settle);
-                let counters = before.scrape.requests.zip(settling.await?);
+                let counting = self.monitor.stop_requests_at(
+                    &self.meter,
+                    self.transport,
+                    times.count_requests,
+                );
+                let counters = before.scrape.requests.zip(counting.await?);
                 Ok(((self.meter.counts().requests, None), counters))
             }
         }
@@ -365,15 +374,15 @@ impl CellUnderTest<'_> {
 }
 
 /// How long a request may be in transit to the server.
-fn settling(plan: &CellPlan) -> Duration {
-    let least = if plan.workload.is_lossy() { SETTLE_LOSSY } else { SETTLE };
+fn transit_max(plan: &CellPlan) -> Duration {
+    let least = if plan.workload.is_lossy() { TRANSIT_LOSSY } else { TRANSIT };
     least + plan.workload.mean_rtt()
 }
 
 /// Deadline for the arrival of the messages published so far. A message that is missing then counts
 /// as lost; that is a result, not an error.
 fn all_have_arrived_by(plan: &CellPlan) -> Instant {
-    Instant::now() + plan.poll_interval_max() + plan.workload.rtt + PATIENCE
+    Instant::now() + plan.poll_interval_max() + plan.workload.rtt + PHASE_TIMEOUT
 }
 
 /// Whether all subscribers have recovered from the restart. A short-polling subscriber may not have

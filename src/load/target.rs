@@ -131,10 +131,11 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderMap, D::E
     let fields = BTreeMap::<String, String>::deserialize(deserializer)?;
     let field = |(name, value): (&String, &String)| {
         // The value is not quoted: it may be a token.
-        let wrong = |what: &str| D::Error::custom(format!("{what} '{name}' cannot be a header's"));
-        let mut value: HeaderValue = value.parse().map_err(|_| wrong("the value of"))?;
+        let wrong =
+            |what: &str| D::Error::custom(format!("{what} '{name}' is not valid in a header"));
+        let mut value: HeaderValue = value.parse().map_err(|_| wrong("the value of header"))?;
         value.set_sensitive(true);
-        let name: HeaderName = name.parse().map_err(|_| wrong("the name"))?;
+        let name: HeaderName = name.parse().map_err(|_| wrong("the header name"))?;
         Ok((name, value))
     };
     fields.iter().map(field).collect()
@@ -201,7 +202,7 @@ impl Target {
         let method = &self.publish.method;
         Method::from_bytes(method.as_bytes())
             .map(|_| ())
-            .map_err(|_| format!("publish.method: '{method}' is no method"))
+            .map_err(|_| format!("publish.method: '{method}' is not a method"))
     }
 }
 
@@ -322,10 +323,16 @@ mod tests {
         let bad_path = error(&format!("{LEAST}[sse]\npath = 'events'"));
         assert_eq!(bad_path, "sse.path: must begin with '/', 'events' does not");
         let bad_header = error(&format!("{LEAST}[sse]\npath = '/'\nheaders = {{ 'a b' = 'c' }}"));
-        assert!(bad_header.contains("the name 'a b' cannot be a header's"), "{bad_header}");
+        assert!(
+            bad_header.contains("the header name 'a b' is not valid in a header"),
+            "{bad_header}"
+        );
         let bad_value = format!("{LEAST}[sse]\npath = '/'\nheaders = {{ a = \"secret\\n\" }}");
         let bad_value = error(&bad_value);
-        assert!(bad_value.contains("the value of 'a' cannot be a header's"), "{bad_value}");
+        assert!(
+            bad_value.contains("the value of header 'a' is not valid in a header"),
+            "{bad_value}"
+        );
         let no_end = error(&format!("{LEAST}[sse]\nheaders = {{ a = 'secret }}"));
         assert!(no_end.starts_with("line ") && !no_end.contains("secret"), "{no_end}");
         let bad_place = error(&format!("{LEAST}[long-polling]\npath = '/'\ncursor.to = 'cookie'"));

@@ -25,8 +25,8 @@ impl CellTimes {
         let idle = begin + UNUSED + 2 * plan.connecting() + CONNECT_SPARE;
         let publish = idle + plan.workload.idle + PUBLISHER;
         let arriving = plan.poll_interval_max() + 2 * plan.workload.rtt + DRAIN;
-        let settle = publish + plan.workload.publishing() + arriving;
-        CellTimes { begin, idle, publish, settle, end: settle + CLOSE }
+        let count_requests = publish + plan.workload.publishing() + arriving;
+        CellTimes { begin, idle, publish, count_requests, end: count_requests + CLOSE }
     }
 
     /// The times of consecutive cells.

@@ -69,7 +69,7 @@ const within = (value, [low, high]) => value >= low && value <= high;
 
 /**
  * Cost over rate. `show` writes a cost; `label` names a transport. Lines end where the transport is
- * too slow, or cannot be had.
+ * too slow, or is not offered.
  */
 export function curves(svg, { need, model, cost, title, show, label }) {
   const right = WIDTH - 204;

@@ -17,7 +17,7 @@ export function estimates(need, model) {
     .map((transport) => estimate(transport, need, model));
 }
 
-/** What one transport would take. */
+/** The estimate of one transport. */
 export function estimate(transport, need, model) {
   const { constants, publish_cpu_us } = model;
   const costs = model.costs[transport];
@@ -31,7 +31,7 @@ export function estimate(transport, need, model) {
 
   const { subscribers } = need;
   const requests_s = subscribers * prediction.requests_s;
-  // A ping is sent and its pong is read: taken for two messages.
+  // A ping that is sent and a pong that is read count as two messages.
   const pings = isPushing(transport) ? 2 / sizes.heartbeat_s : 0;
   const messages_s = subscribers * (need.rate + pings);
   const publications_s = need.rate * need.topics;
@@ -40,7 +40,7 @@ export function estimate(transport, need, model) {
     messages_s * costs.message_cpu_us +
     publications_s * publish_cpu_us;
   const busy = cpu / 1e6;
-  // Short polls come at random; everybody else is served at the same time.
+  // Short polls arrive at random times; all other subscribers are served at the same time.
   const atOnce = transport === "short-polling" ? 0 : subscribers / need.topics;
   const fanOutCpu = atOnce * ((costs.request_cpu_us + costs.message_cpu_us) / 1e6);
   const worst = prediction.max_s;
@@ -81,7 +81,7 @@ function withHeaders(transport, need, sizes, constants) {
   return { ...sizes, request_head: sizes.request_head + more };
 }
 
-/** The worst delay that the transport can promise, if that is more than what is tolerated. */
+/** The lowest worst-case delay of the transport, if it exceeds the acceptable age. */
 function tooSlow(transport, need) {
   if (transport === "short-polling" && need.poll_interval_s !== null) {
     const worst = need.poll_interval_s + 1.5 * need.rtt_s;
@@ -132,7 +132,8 @@ function traffic(transport, need, prediction, sizes) {
     return pushed(wrapping(transport, messageBytes), rate, messageBytes, sizes);
   const { up, down } = polled(prediction, rate, messageBytes, sizes);
   const acknowledgements = prediction.requests_s * sizes.segment_head;
-  // Nothing carries the acknowledgement of a short poll's response, or of a request that is held.
+  // The acknowledgement of a short poll's response, or of a request that waits, is a segment of its
+  // own.
   if (transport === "short-polling") return { up: up + acknowledgements, down };
   const heldShare = Math.exp(-rate * nanoseconds(need.rtt_s));
   return { up, down: down + acknowledgements * heldShare };
@@ -217,8 +218,8 @@ function tlsRecords(transport, rate, requests_s, sizes) {
 const HOURS_PER_MONTH = 730;
 const SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600;
 
-/** What is billed: how much of it one transport uses in a month, and what the price is for. */
-const METERS = {
+/** The billed quantities: how much one transport uses in a month, and the unit of the price. */
+const BILLABLES = {
   "requests": { per: 1e6, monthly: (estimate) => estimate.requests_s * SECONDS_PER_MONTH },
   "gb-out": { per: 1e9, monthly: (estimate) => estimate.bytes_down_s * SECONDS_PER_MONTH },
   "connection-minutes": {
@@ -236,18 +237,18 @@ const METERS = {
   },
 };
 
-/** A month of one transport; null if the platform of that price list cannot carry it. */
+/** The monthly bill of one transport; null if the platform does not support it. */
 export function bill(list, estimate, need) {
   if (!list.transports.includes(estimate.transport)) return null;
-  const meters = Object.keys(METERS).filter((meter) => list.prices[meter]);
-  const items = meters.map((meter) => {
-    const price = list.prices[meter];
-    const quantity = METERS[meter].monthly(estimate, need, price);
-    return { meter, quantity, amount: (quantity / METERS[meter].per) * price.price };
+  const billables = Object.keys(BILLABLES).filter((billable) => list.prices[billable]);
+  const items = billables.map((billable) => {
+    const price = list.prices[billable];
+    const quantity = BILLABLES[billable].monthly(estimate, need, price);
+    return { billable, quantity, amount: (quantity / BILLABLES[billable].per) * price.price };
   });
   const total = items.reduce((sum, { amount }) => sum + amount, 0);
   const most = items.reduce((a, b) => (b.amount >= a.amount ? b : a));
-  const dominant = most.amount > 0 ? most.meter : null;
+  const dominant = most.amount > 0 ? most.billable : null;
   return { transport: estimate.transport, items, total, dominant };
 }
 

@@ -29,7 +29,7 @@ function numberControl(control) {
   const field = element("input", { type: "number", id, step: "any" });
   [field.min, field.max] = [least * scale, most * scale];
   const unit = element("span", { className: "unit" }, control.unit);
-  // Three digits are as precise as a slider needs to be.
+  // Two digits: values are set by dragging, which is not more precise.
   slider.oninput = () =>
     change({ [name]: clamp(control, Number(toValue(slider.value).toPrecision(2)), least) });
   field.onchange = () =>

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
-use crate::advise::prices::{Meter, PriceList};
+use crate::advise::prices::{Billable, PriceList};
 use crate::advise::{
     BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, SMALL_LOAD, TLS_RECORD_BYTES,
     has_browser_client, is_two_way, simplicity,
@@ -78,9 +78,9 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
     let each = |value: fn(Transport) -> Value| -> BTreeMap<&str, Value> {
         Transport::ALL.map(|transport| (transport.name(), value(transport))).into()
     };
-    let meters = |text: fn(Meter) -> &'static str| -> BTreeMap<String, &str> {
-        let name = |meter| json!(meter).as_str().expect("a word").to_owned();
-        Meter::ALL.map(|meter| (name(meter), text(meter))).into()
+    let billables = |text: fn(Billable) -> &'static str| -> BTreeMap<String, &str> {
+        let name = |billable| json!(billable).as_str().expect("a word").to_owned();
+        Billable::ALL.map(|billable| (name(billable), text(billable))).into()
     };
     let mut simplest = Transport::ALL;
     simplest.sort_by_key(|transport| simplicity(*transport).0);
@@ -93,8 +93,8 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
         "need": need,
         "labels": each(|transport| transport.label().into()),
         "why": each(|transport| simplicity(transport).1.into()),
-        "meters": meters(Meter::label),
-        "units": meters(Meter::unit),
+        "billables": billables(Billable::label),
+        "units": billables(Billable::unit),
         "constants": {
             "busy_share_max": BUSY_SHARE_MAX,
             "small_load": SMALL_LOAD,

@@ -1,4 +1,4 @@
-// The model page: controls for a workload, and what each transport would take and cost under it.
+// The model page: controls for a workload, and the load and cost of each transport under it.
 // The same scripts run on /model and in a report. This one puts the parts together and brings them
 // up to date.
 
@@ -67,7 +67,7 @@ function show() {
   curves(curveChart.svg, { ...given, title: titles[1], show: cost.show });
   mapChart.title(titles[0]);
   curveChart.title(titles[1]);
-  // The slower part, and what is read aloud, once the controls rest.
+  // The slow updates, and the announcements, once the controls are no longer moved.
   clearTimeout(saying);
   saying = setTimeout(() => {
     showChanges();

@@ -51,7 +51,7 @@ export function showRows(candidates, choice) {
         [`${showSeconds(estimate.latency_max_s)}${late}`],
         [
           monthly ? showMoney(monthly.total, priceList().currency) : "not offered",
-          monthly?.dominant ? model.meters[monthly.dominant] : "",
+          monthly?.dominant ? model.billables[monthly.dominant] : "",
         ],
         [showPerSecond(estimate.requests_s)],
         [showBytesPerSecond(estimate.bytes_up_s)],
@@ -85,8 +85,8 @@ export function showPrices() {
   const prices = priceList();
   setText(about, `${prices.title}, ${prices.date}, in ${prices.currency}. ${prices.about}`);
   sources.replaceChildren(
-    ...Object.entries(prices.prices).map(([meter, price]) => {
-      const unit = model.units[meter];
+    ...Object.entries(prices.prices).map(([billable, price]) => {
+      const unit = model.units[billable];
       const link = element(
         "a",
         { href: price.source, rel: "noreferrer" },
@@ -96,7 +96,7 @@ export function showPrices() {
       return element(
         "li",
         {},
-        `${capital(model.meters[meter])}: ${price.price} ${prices.currency} ${unit} (`,
+        `${capital(model.billables[meter])}: ${price.price} ${prices.currency} ${unit} (`,
         link,
         `, ${price.date}).${note}`,
       );

@@ -1,4 +1,4 @@
-// Numbers as people read them, in the style of src/units.rs.
+// Numbers for display, in the style of src/units.rs.
 
 /** Three significant digits; whole numbers with separators from a thousand on. */
 export function significant(value) {

@@ -86,9 +86,9 @@ impl PacketLink {
         };
         let of_thread = shared.clone();
         let run = move || {
-            wake_punctually();
+            set_timer_slack();
             while !of_thread.is_over.load(Relaxed) {
-                reflector.turn();
+                reflector.run_once();
                 reflector.publish(&of_thread);
             }
         };
@@ -145,7 +145,7 @@ struct Reflector {
 
 impl Reflector {
     /// Runs one iteration: waits, then reads and writes packets.
-    fn turn(&mut self) {
+    fn run_once(&mut self) {
         let now = self.started.elapsed();
         let next =
             self.queue.peek().map_or(SLEEP_MAX, |Reverse(packet)| packet.due.saturating_sub(now));
@@ -155,7 +155,7 @@ impl Reflector {
                 break;
             }
         }
-        self.hand_back();
+        self.write_due();
     }
 
     /// Reads a packet from the device. Returns whether there was one.
@@ -206,7 +206,7 @@ impl Reflector {
     }
 
     /// Writes the packets that are due.
-    fn hand_back(&mut self) {
+    fn write_due(&mut self) {
         loop {
             let now = self.started.elapsed();
             match self.queue.peek() {
@@ -247,7 +247,7 @@ fn wait_readable(tun: &Tun, time: Duration) {
 }
 
 /// Makes the kernel wake this thread on time instead of up to 50 us later (timer slack).
-fn wake_punctually() {
+fn set_timer_slack() {
     // SAFETY: no pointer is passed; the setting affects only this thread.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }

@@ -1,8 +1,8 @@
 //! Advice as a document, and the sentences about a recommendation that the report shares with it.
 
 use crate::advise::{
-    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, Costs, Estimate,
-    Margin, Need, Origin, Parameter, SMALL_LOAD, is_two_way, simplicity,
+    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, CostSource, Costs,
+    Estimate, Margin, Need, Parameter, SMALL_LOAD, is_two_way, simplicity,
 };
 use crate::scenario::Headers;
 use crate::units::{Unit, money, sentence_case, significant, thousands};
@@ -19,18 +19,21 @@ const RATE_UNITS: [(&str, f64, f64); 3] =
 pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
     let recommendation = match recommended(advice) {
         Some((choice, estimate)) => {
-            let lines = [Some(verdict(&advice.need, choice, able(advice) == 1, "")), load(advice)];
+            let lines = [
+                Some(verdict(&advice.need, choice, advice.fast_enough().count() == 1, "")),
+                load(advice),
+            ];
             let blocks = lines.into_iter().flatten().map(Block::text);
             let title =
                 format!("Recommendation: {}{}.", choice.transport.label(), parameters(estimate));
-            let blocks = std::iter::once(Block::note(question(&advice.need))).chain(blocks);
+            let blocks = std::iter::once(Block::note(need_in_words(&advice.need))).chain(blocks);
             Section::new("recommendation", title, blocks.collect())
         }
         None => Section::new(
             "recommendation",
             "No transport is fast enough.",
             vec![
-                Block::note(question(&advice.need)),
+                Block::note(need_in_words(&advice.need)),
                 Block::text(
                     "The one-way delay, half of the round trip, already exceeds the acceptable \
                      age, or no transport meets the other conditions.",
@@ -59,12 +62,8 @@ fn recommended(advice: &Advice) -> Option<(&Choice, &Estimate)> {
     Some((choice, advice.estimate(choice.transport)?))
 }
 
-fn able(advice: &Advice) -> usize {
-    advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none()).count()
-}
-
-/// The need in a sentence.
-pub fn question(need: &Need) -> String {
+/// The need as a sentence.
+pub fn need_in_words(need: &Need) -> String {
     let headers = match need.headers {
         Headers::Minimal => "minimal request headers",
         Headers::Browser => "a browser's request headers",
@@ -174,9 +173,8 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
 
 /// A remark if CPU does not matter.
 fn load(advice: &Advice) -> Option<String> {
-    let able = || advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
     let is_small = advice.need.cost == Cost::Cpu
-        && able().all(|estimate| estimate.cpu_cores_busy < SMALL_LOAD);
+        && advice.fast_enough().all(|estimate| estimate.cpu_cores_busy < SMALL_LOAD);
     is_small.then(|| {
         format!(
             "Every transport that is fast enough uses less than {} of one core, so CPU hardly matters \
@@ -189,11 +187,8 @@ fn load(advice: &Advice) -> Option<String> {
 fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
     let relative = |cost: Cost| {
         let mut others: Vec<(f64, Transport)> = advice
-            .estimates
-            .iter()
-            .filter(|estimate| {
-                estimate.transport != choice.transport && estimate.too_slow_s.is_none()
-            })
+            .fast_enough()
+            .filter(|estimate| estimate.transport != choice.transport)
             .map(|estimate| (estimate.cost(cost) / own.cost(cost), estimate.transport))
             .filter(|(times, _)| times.is_finite())
             .collect();
@@ -237,7 +232,7 @@ fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
 /// What short polling would mean, and which transports are too slow.
 fn slower(advice: &Advice, choice: &Choice) -> String {
     let polling =
-        advice.estimate(Transport::ShortPolling).filter(|estimate| estimate.too_slow_s.is_none());
+        advice.fast_enough().find(|estimate| estimate.transport == Transport::ShortPolling);
     let polling = polling.filter(|_| choice.transport != Transport::ShortPolling).map(|estimate| {
         format!(
             "Short polling would take {} on average, with a pause of {} between polls.",
@@ -366,14 +361,14 @@ fn becomes(transport: Option<Transport>) -> &'static str {
 }
 
 fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
-    let is_from_run = costs.transports.values().any(|own| own.origin == Origin::Run);
+    let is_from_run = costs.transports.values().any(|own| own.origin == CostSource::Run);
     let source = match is_from_run {
         true => "the run given with --costs",
         false => "the built-in reference",
     };
     let mut lines = vec![
         "Requests and latency: theory, for messages at random times (Poisson).".to_owned(),
-        "Bytes: measured sizes of heads and messages, and a model of TCP/IP with segments of 1448 \
+        "Bytes: measured sizes of headers and messages, and a model of TCP/IP with segments of 1448 \
          bytes."
             .to_owned(),
         format!(

@@ -2,7 +2,7 @@
 //! lists.
 
 use crate::advise::bill::Bill;
-use crate::advise::prices::{Meter, Price, PriceList};
+use crate::advise::prices::{Billable, Price, PriceList};
 use crate::advise::{Advice, Choice, Cost, Estimate, Need};
 use crate::units::{Unit, money, sentence_case};
 use crate::variant::Transport;
@@ -11,11 +11,11 @@ use super::document::{Block, Field, Row, Section, Table};
 
 /// The bill of each transport, what dominates it, and where the prices come from.
 pub fn section(list: &PriceList, advice: &Advice) -> Section {
-    let items = list.prices.keys().map(|meter| meter.label());
+    let items = list.prices.keys().map(|billable| billable.label());
     let head = ["transport", "per month", "mostly"].into_iter().chain(items).map(Field::new);
     let rows = advice.estimates.iter().map(|estimate| row(list, estimate, advice));
     let table = Table { head: head.collect(), names: 1, is_numeric: true, rows: rows.collect() };
-    let sources = list.prices.iter().map(|(meter, price)| source(*meter, price, list));
+    let sources = list.prices.iter().map(|(billable, price)| source(*billable, price, list));
     Section::new(
         "bills",
         format!("Monthly bill: {}, prices of {}, in {}", list.title, list.date, list.currency),
@@ -30,8 +30,9 @@ pub fn section(list: &PriceList, advice: &Advice) -> Section {
 
 /// The lowest bill of the transports that are fast enough, and how the recommended one compares.
 fn lowest(list: &PriceList, advice: &Advice) -> String {
-    let able = advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none());
-    let billed = able.filter_map(|estimate| Some((estimate, list.bill(estimate, &advice.need)?)));
+    let billed = advice
+        .fast_enough()
+        .filter_map(|estimate| Some((estimate, list.bill(estimate, &advice.need)?)));
     let billed: Vec<(&Estimate, Bill)> = billed.collect();
     let bills = || billed.iter().map(|(_, bill)| bill);
     let Some(cheapest) = bills().min_by(|a, b| a.total.total_cmp(&b.total)) else {
@@ -62,7 +63,7 @@ fn lowest(list: &PriceList, advice: &Advice) -> String {
     };
     match by_bill(&billed).filter(|transport| Some(*transport) != recommended) {
         Some(other) => format!(
-            "{comparison} If the bill is what counts (`--cost money`), the recommendation is {}.",
+            "{comparison} With the bill as the cost to minimise (`--cost money`), the recommendation is {}.",
             other.label()
         ),
         None => comparison,
@@ -84,7 +85,7 @@ pub fn totals(need: &Need, estimates: &[Estimate]) -> Vec<Block> {
         let bills = lists.iter().map(|list| match list.bill(estimate, need) {
             None => Field::new("not offered"),
             Some(bill) => Field::new(match bill.dominant {
-                Some(meter) => format!("{} ({})", money(bill.total), meter.label()),
+                Some(billable) => format!("{} ({})", money(bill.total), billable.label()),
                 None => money(bill.total),
             }),
         });
@@ -111,8 +112,8 @@ fn row(list: &PriceList, estimate: &Estimate, advice: &Advice) -> Row {
             ["not offered".to_owned(), "–".to_owned()].into_iter().chain(none).collect()
         }
         Some(bill) => {
-            let mostly = bill.dominant.map_or("–".to_owned(), |meter| {
-                format!("{}, {}", meter.label(), Unit::Share.show(bill.dominant_share()))
+            let mostly = bill.dominant.map_or("–".to_owned(), |billable| {
+                format!("{}, {}", billable.label(), Unit::Share.show(bill.dominant_share()))
             });
             let items = bill.items.iter().map(|item| money(item.amount));
             [money(bill.total), mostly].into_iter().chain(items).collect::<Vec<String>>()
@@ -121,14 +122,14 @@ fn row(list: &PriceList, estimate: &Estimate, advice: &Advice) -> Row {
     Row::Fields(std::iter::once(name).chain(texts.into_iter().map(Field::new)).collect())
 }
 
-fn source(meter: Meter, price: &Price, list: &PriceList) -> String {
+fn source(billable: Billable, price: &Price, list: &PriceList) -> String {
     let note = price.note.as_ref().map(|note| format!(" {}", note.trim())).unwrap_or_default();
     format!(
         "{}: {} {} {} ({}, {}).{note}",
-        sentence_case(meter.label()),
+        sentence_case(billable.label()),
         price.price,
         list.currency,
-        meter.unit(),
+        billable.unit(),
         price.source,
         price.date,
     )

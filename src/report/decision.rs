@@ -5,7 +5,7 @@
 //! recommendation changes are extrapolated with this run's costs by [`crate::advise`].
 
 use crate::advise::{
-    self, Alternative, Candidate, Choice, Cost, Costs, Estimate, Margin, Need, Origin,
+    self, Alternative, Candidate, Choice, Cost, CostSource, Costs, Estimate, Margin, Need,
 };
 use crate::run::{Cell, Run};
 use crate::scenario::Workload;
@@ -71,7 +71,8 @@ impl Decision {
         }
         let fast = plain().filter(|result| is_fast(result, need.staleness_s));
         let choice = Choice::among(cost, fast.filter_map(candidate).collect())?;
-        let model = Model::of(report.run, need).and_then(|model| model.anchored(&choice));
+        let model =
+            Model::of(report.run, need).and_then(|model| model.with_recommendation_of(&choice));
         Some(Decision { need, choice, model })
     }
 
@@ -93,7 +94,7 @@ impl Decision {
 pub fn need(run: &Run, workload: &Workload, cost: Cost) -> Need {
     let cells: Vec<&Cell> = run.cells.iter().filter(|cell| cell.workload == *workload).collect();
     let network = super::network(&cells);
-    let workload = &network.lengthened(workload);
+    let workload = &network.with_round_trip(workload);
     let cycle = short_poll(workload);
     Need {
         subscribers: workload.subscribers,
@@ -131,7 +132,7 @@ impl Model {
             |transport: Transport| run.cells.iter().any(|cell| cell.variant == transport);
         costs.transports.retain(|transport, _| is_measured(*transport));
         let has_reference =
-            costs.transports.values().any(|result| result.origin == Origin::Reference);
+            costs.transports.values().any(|result| result.origin == CostSource::Reference);
         let is_known = costs.transports.len() >= 2 && run.server.is_child;
         is_known.then_some(Model { need, costs, has_reference, recommended: None })
     }
@@ -149,8 +150,9 @@ impl Model {
         advise::estimates(need, &self.costs)
     }
 
-    /// The model with the recommendation of the measurement, if it arrives at the same.
-    fn anchored(self, choice: &Choice) -> Option<Model> {
+    /// The model with the recommendation of the measurement; `None` if the model recommends another
+    /// transport.
+    fn with_recommendation_of(self, choice: &Choice) -> Option<Model> {
         let candidates = advise::candidates(&self.need, &self.costs);
         let cheapest = candidates.iter().map(|c| c.cost).fold(f64::INFINITY, f64::min);
         let own = candidates.iter().find(|c| c.transport == choice.transport)?;

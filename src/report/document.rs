@@ -8,6 +8,7 @@ use crate::variant::Variant;
 use super::charts::Chart;
 
 /// A part of the document with a heading.
+#[derive(Clone)]
 pub struct Section {
     /// For links within the document.
     pub id: &'static str,
@@ -22,6 +23,7 @@ impl Section {
 }
 
 /// A part of a section.
+#[derive(Clone)]
 pub enum Block {
     Heading(String),
     Paragraph(Tone, String),
@@ -66,6 +68,7 @@ pub enum Tone {
 }
 
 /// Rows of fields under a head.
+#[derive(Clone)]
 pub struct Table {
     pub head: Vec<Field>,
     /// Leading columns that name the row.
@@ -76,6 +79,7 @@ pub struct Table {
 }
 
 /// A row of a table.
+#[derive(Clone)]
 pub enum Row {
     /// A heading over the rows that follow.
     Section(&'static str),
@@ -83,6 +87,7 @@ pub enum Row {
 }
 
 /// One field of a table.
+#[derive(Clone)]
 pub struct Field {
     pub text: String,
     pub tone: Tone,

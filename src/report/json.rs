@@ -19,7 +19,7 @@ pub fn document(report: &Report) -> Value {
         "void": report.is_void(),
         "stopped_early": report.run.stopped_early.as_ref().map(|stop| &stop.text),
         "answer": report.answer(),
-        "theory": report.held(),
+        "theory": report.prediction_results(),
         "findings": findings,
         "points": points,
     })

@@ -13,14 +13,14 @@ pub const EXPLANATION: [&str; 4] = [
      burst (tail loss), nothing follows, so a lost message waits for the timeout. The median does not \
      change; the highest percentiles are multiples of the timeout.",
     "Polling: a lost request or response delays the messages that wait for the next request as well. \
-     Short polling hides a timeout of a fraction of its interval in the mean, but not in the highest \
-     percentiles.",
-    "Shared connections: with HTTP/2 every subscriber of a connection waits for a lost segment, also for \
-     those of others (head-of-line blocking). Their segments also reveal the loss, so that timeouts are \
-     rarer than on connections of their own.",
-    "New connections: the handshake has no measured round trip to start from. A lost SYN or SYN-ACK costs \
-     one second (RFC 6298, section 2.1), which is the 99th percentile of connecting. A client that opens a \
-     connection for each poll risks this with every poll.",
+     For short polling, a timeout shorter than the interval hardly changes the mean, but it raises the \
+     highest percentiles.",
+    "Shared connections: with HTTP/2 every subscriber of a connection waits for a lost segment, even if \
+     its data belongs to another subscriber (head-of-line blocking). The segments of the others also \
+     reveal the loss, so that timeouts are rarer than on separate connections.",
+    "New connections: no round trip has been measured from which the timeout could be computed. A lost \
+     SYN or SYN-ACK costs one second (RFC 6298, section 2.1), which is the 99th percentile of connecting. \
+     A client that opens a connection for each poll risks this with every poll.",
 ];
 
 /// The share of the deliveries that were late by a retransmission timeout or more, with the

@@ -54,6 +54,7 @@ use crate::validity::Finding;
 use crate::variant::Variant;
 
 use axis::Axis;
+use document::Section;
 use figures::{Expected, Figure};
 use profiles::Profile;
 pub use terminal::TableStyle;
@@ -67,6 +68,8 @@ pub struct Report<'run> {
     pub findings: Vec<Finding>,
     /// Path of the documentation, relative to the report; `None` if it is not there.
     docs: Option<String>,
+    /// A section about something else than the run, such as a search of the server's capacity.
+    appendix: Option<Section>,
 }
 
 /// One workload under which transports were compared.
@@ -106,7 +109,7 @@ impl<'run> Report<'run> {
             }
         }
         let findings = findings::all(run, &points);
-        Report { run, points, findings, docs: None }
+        Report { run, points, findings, docs: None, appendix: None }
     }
 
     /// True if any cell is void, or if nothing was measured.
@@ -125,7 +128,7 @@ impl<'run> Report<'run> {
     }
 
     /// How many predictions of theory held, and which did not; empty if nothing was predicted.
-    pub fn held(&self) -> Vec<String> {
+    pub fn prediction_results(&self) -> Vec<String> {
         predictions::sentences(self)
     }
 
@@ -274,18 +277,18 @@ fn network(cells: &[&Cell]) -> NetworkPath {
 ///
 /// # Errors
 /// The first file that cannot be written, with its path.
-pub fn write_all(run: &Run, dir: &Path) -> anyhow::Result<()> {
+pub fn write_all(run: &Run, dir: &Path, appendix: Option<Section>) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    for (name, text) in files(run, dir) {
+    for (name, text) in files(run, dir, appendix) {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The files of a run's report in `dir`, by name.
-pub fn files(run: &Run, dir: &Path) -> [(&'static str, String); 3] {
-    let report = Report { docs: documentation(dir), ..Report::new(run) };
+/// The files of a run's report in `dir`, by name. The report contains `appendix` after its figures.
+pub fn files(run: &Run, dir: &Path, appendix: Option<Section>) -> [(&'static str, String); 3] {
+    let report = Report { docs: documentation(dir), appendix, ..Report::new(run) };
     [
         ("report.html", report.html()),
         ("report.md", report.markdown()),

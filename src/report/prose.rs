@@ -23,7 +23,7 @@ pub const METHOD: [&str; 8] = [
     "Only the steady state counts. Every delivery is verified: a message that is lost, duplicated \
      or out of order voids the transport's result. Client and server must count the same requests.",
     "Repeats are interleaved. Percentiles are taken from the values of all repeats together; every \
-     other figure is the median of the repeats. Smaller print: smallest and largest repeat.",
+     other figure is the median of the repeats. Smaller print: the smallest and the largest repeat.",
     "A percentile is shown only if at least 10 deliveries, and one whole message, lie above it.",
     "A CPU or memory figure has an error: the resolution of the clock or of the allocator, the CPU \
      use of an idle server, and the number of messages. It is shown only if that error is at most \
@@ -32,9 +32,9 @@ pub const METHOD: [&str; 8] = [
      (bootstrap over the repeats, 95 %, at least as wide as the error) and by more than 2 %.",
     "Theory is a closed form, evaluated with the rate of the messages that the schedule drew. The \
      processing time of the machine, where it was measured (see Circumstances), is added to every \
-     delivery and every gap between two polls. Next to it stands measured / predicted (×1.02), or \
-     the difference in percentage points for shares. For latencies that consist mostly of \
-     processing time, as at a round trip of 0, the difference is shown instead of the ratio.",
+     delivery and every gap between two polls. Beside the prediction is the ratio measured / \
+     predicted (×1.02); for shares, the difference in percentage points. For latencies that consist \
+     mostly of processing time, as at a round trip of 0, the difference replaces the ratio.",
 ];
 
 /// Properties that decide as often as the figures do, and the consequence of each for polling, for

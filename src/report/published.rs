@@ -1,7 +1,7 @@
 //! Published figures that a scenario's cases quote, beside those of the run.
 
 use super::document::{Field, Tone};
-use super::threshold::Reference;
+use super::threshold::FigureReference;
 use super::{PointResults, Report};
 
 /// A row for each: case, source, figure, published value, value of the run, why they may differ.
@@ -26,7 +26,7 @@ pub fn rows(report: &Report) -> Vec<Vec<Field>> {
 
 /// The run's figure at every point of the case.
 fn ours_at(report: &Report, case: &str, name: &str) -> String {
-    let Ok(reference) = name.parse::<Reference>() else {
+    let Ok(reference) = name.parse::<FigureReference>() else {
         return format!("unknown figure: {name}");
     };
     let points: Vec<&PointResults> =

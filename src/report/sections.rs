@@ -33,6 +33,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         restart(report),
         (!report.points.is_empty()).then(|| figures(report)),
         header_profiles(report),
+        report.appendix.clone(),
         theory(report),
         Some(validity(report)),
         Some(Section::new("method", "Method", vec![Block::list(prose::METHOD)])),
@@ -122,13 +123,13 @@ fn of_one(report: &Report, point: &PointResults) -> Vec<Block> {
         }
         None => vec![
             "The costs of this run do not support a statement about other workloads. Measure \
-             them, or ask `poll-vs-push advise`."
+             them, or use `poll-vs-push advise`."
                 .to_owned(),
         ],
     };
     vec![
         Block::Paragraph(Tone::Strong, format!("Recommendation: {name}.")),
-        Block::note(advice::question(&decision.need)),
+        Block::note(advice::need_in_words(&decision.need)),
         Block::text(verdict),
         Block::heading("Why"),
         Block::list(decision::reasons(point, &decision)),

@@ -27,7 +27,7 @@ fn write_samples() {
     void.stopped_early = Some(stopped("interrupted"));
     for (name, run) in [("plain", fixture::run()), ("void", void), ("sweep", fixture::sweep())] {
         std::fs::create_dir_all(root.join(name)).unwrap();
-        write_all(&run, &root.join(name)).unwrap();
+        write_all(&run, &root.join(name), None).unwrap();
     }
 }
 

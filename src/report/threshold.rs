@@ -13,12 +13,12 @@ use super::{PointResults, Report};
 
 /// A figure of a transport: `websocket.latency.p99`.
 #[derive(Debug, Clone, Copy)]
-pub struct Reference {
+pub struct FigureReference {
     pub variant: Variant,
     pub figure: &'static Figure,
 }
 
-impl FromStr for Reference {
+impl FromStr for FigureReference {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -26,11 +26,11 @@ impl FromStr for Reference {
             .split_once('.')
             .ok_or_else(|| format!("'{text}' names no figure; write websocket.latency.p99"))?;
         let variant = variant.parse().map_err(|error| format!("{error}"))?;
-        Ok(Reference { variant, figure: Figure::named(figure)? })
+        Ok(FigureReference { variant, figure: Figure::named(figure)? })
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for FigureReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.variant, self.figure.name)
     }
@@ -130,14 +130,14 @@ impl Threshold {
     /// Names the invalid part and the valid form.
     pub fn parse(text: &str) -> Result<Threshold, String> {
         let (left, comparison, right) = split(text, "websocket.latency.p99 > 80ms")?;
-        let Reference { variant, figure } = left.parse()?;
+        let FigureReference { variant, figure } = left.parse()?;
         let limit = figure.unit.parse(right)?;
         Ok(Threshold { variant, condition: Condition { figure, comparison, limit } })
     }
 
     /// The figure that it refers to.
-    pub fn reference(&self) -> Reference {
-        Reference { variant: self.variant, figure: self.condition.figure }
+    pub fn reference(&self) -> FigureReference {
+        FigureReference { variant: self.variant, figure: self.condition.figure }
     }
 
     /// Whether the run fails, with a line for each point at which the transport was measured.

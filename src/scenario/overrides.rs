@@ -113,7 +113,7 @@ impl Overrides {
         merge(workload, self)
     }
 
-    /// These, except where `stronger` has a value.
+    /// `self`, with the values of `stronger` where it has any.
     pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
         merge(self, stronger)
     }

@@ -17,9 +17,9 @@ use tracing::{debug, warn};
 
 use super::auth::authenticate;
 use super::connection::Protocols;
+use super::rejected_connections::{AcceptedClient, ExceededLimit, RejectedConnections};
 use super::routes;
-use super::timeout_stream::{Admission, ConnectionPhase, TimeoutStream};
-use super::turned_away::{Accepted, Exceeded, TurnedAway};
+use super::timeout_stream::{ConnectionPermits, ConnectionPhase, TimeoutStream};
 #[cfg(feature = "tls")]
 use crate::app::metrics::Refusal;
 use crate::app::peer::{PeerStream, set_keepalive};
@@ -89,7 +89,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
     let connections = AddressShares::new(app.config.max_connections_per_address);
     let routes = Arc::new(routes::all(&app));
     let protocols = Arc::new(Protocols::of(&app));
-    let turned_away = TurnedAway::new(app.clone(), protocols.clone());
+    let rejected = RejectedConnections::new(app.clone(), protocols.clone());
     let mut full_since = None;
     let mut shutdown = pin!(shutdown);
     let mut accepted = 0;
@@ -100,7 +100,7 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
             tokio::task::yield_now().await;
         }
         let place = tokio::select! {
-            place = place(&room, &mut full_since, &turned_away) => place,
+            place = place(&room, &mut full_since, &rejected) => place,
             () = &mut shutdown => break,
         };
         let (stream, peer) = tokio::select! {
@@ -110,22 +110,23 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         let is_limited = app.config.limit_loopback || !peer.is_loopback();
         let limited_address = is_limited.then(|| client_of(peer));
         let address_permit = limited_address.map(|address| connections.enter(address));
-        let client = Accepted { address: peer, limited_address };
+        let client = AcceptedClient { address: peer, limited_address };
         let stream = PeerStream::new(stream);
         let permit = match (place.recheck(&room), matches!(address_permit, Some(None))) {
             (Place::Connection(permit), false) => permit,
             (Place::Connection(_), true) => {
-                let exceeded = Exceeded::ConnectionsPerAddress;
-                turned_away.answer(listener.opening(stream), exceeded, client, None);
+                let exceeded = ExceededLimit::ConnectionsPerAddress;
+                rejected.respond(listener.opening(stream), exceeded, client, None);
                 continue;
             }
             (Place::Refusal(place), _) => {
-                let exceeded = Exceeded::Connections;
-                turned_away.answer(listener.opening(stream), exceeded, client, Some(place));
+                let exceeded = ExceededLimit::Connections;
+                rejected.respond(listener.opening(stream), exceeded, client, Some(place));
                 continue;
             }
         };
-        let admission = Admission { _permit: permit, _address_permit: address_permit.flatten() };
+        let permits =
+            ConnectionPermits { _permit: permit, _address_permit: address_permit.flatten() };
         let phase = ConnectionPhase::new();
         let remote = Arc::new(Remote {
             limited_address,
@@ -146,12 +147,12 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
                     }
                     Err(_) => return host.metrics.refused(Refusal::SlowHead),
                 };
-                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, admission);
+                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, permits);
                 protocols.serve(io, service, phase, peer).await;
             });
             continue;
         }
-        let io = TimeoutStream::new(stream, host, phase.clone(), remote, admission);
+        let io = TimeoutStream::new(stream, host, phase.clone(), remote, permits);
         app.spawn_for(limited_address, protocols.serve(io, service, phase, peer));
     }
     drop(listener);
@@ -180,7 +181,7 @@ impl Place {
 async fn place(
     room: &Arc<Semaphore>,
     full_since: &mut Option<Instant>,
-    turned_away: &TurnedAway,
+    rejected: &RejectedConnections,
 ) -> Place {
     if let Ok(permit) = room.clone().try_acquire_owned() {
         *full_since = None;
@@ -189,7 +190,7 @@ async fn place(
     let since = *full_since.get_or_insert_with(Instant::now);
     let is_full = async {
         tokio::time::sleep_until((since + FULL_MAX).into()).await;
-        turned_away.place().await
+        rejected.place().await
     };
     tokio::select! {
         permit = room.clone().acquire_owned() => {

@@ -271,7 +271,7 @@ fn claims_for<B>(
     if let Access::Topic(right) = route.access {
         let topic = topic_of(request.uri().path()).and_then(|topic| topic.parse().ok());
         if !topic.is_some_and(|topic| claims.grant(right, &topic)) {
-            let text = format!("the token does not grant to {right} to this topic");
+            let text = format!("the token does not grant the right to {right} to this topic");
             return Err((StatusCode::FORBIDDEN, text));
         }
     }

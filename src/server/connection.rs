@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::debug;
 
-use super::parking::{Parking, ResponseSlot, UnderWay, write_stream};
+use super::parking::{Parking, PendingOutput, ResponseSlot, write_stream};
 use super::protocol::{self, Protocol, Rewind};
 use super::streams::Streams;
 use super::timeout_stream::ConnectionPhase;
@@ -154,8 +154,8 @@ impl Protocols {
             let serving = Box::pin(self.until_parked(io, service, &slot, phase, address));
             let Some(mut parked) = serving.await else { return };
             let request = match slot.take() {
-                UnderWay::Response(response, head) => slot.respond(response, &head).await,
-                UnderWay::Stream(body, head) => {
+                PendingOutput::Response(response, head) => slot.respond(response, &head).await,
+                PendingOutput::Stream(body, head) => {
                     let written = write_stream(&mut parked.stream, body, &head).await;
                     phase.set(ConnectionPhase::IDLE);
                     match written {
@@ -164,7 +164,7 @@ impl Protocols {
                         Err(error) => return debug!(%error, %address, "connection ended"),
                     }
                 }
-                UnderWay::Nothing => BytesMut::new(),
+                PendingOutput::Nothing => BytesMut::new(),
             };
             let first = [request.as_ref(), &parked.unread].concat();
             (io, service) = (Rewind::new(first.into(), parked.stream), parked.service);

@@ -10,13 +10,13 @@ mod connection;
 mod host;
 mod parking;
 mod protocol;
+mod rejected_connections;
 mod response_body;
 pub mod route_table;
 mod routes;
 mod streams;
 mod timeout_stream;
 mod token_expiry;
-mod turned_away;
 
 use std::future::Future;
 use std::net::SocketAddr;

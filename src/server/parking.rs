@@ -45,14 +45,14 @@ impl<F, B> Clone for ResponseSlot<F, B> {
 
 #[derive(Debug)]
 struct ParkingState<F, B> {
-    under_way: UnderWay<F, B>,
+    pending: PendingOutput<F, B>,
     /// The response to the next request that hyper reads.
     resumed: Option<Response<B>>,
 }
 
 /// What a client waits for.
 #[derive(Debug)]
-pub(super) enum UnderWay<F, B> {
+pub(super) enum PendingOutput<F, B> {
     Nothing,
     /// The response to a request.
     Response(Pin<Box<F>>, RequestHead),
@@ -103,7 +103,7 @@ impl RequestHead {
 impl<F, B> ResponseSlot<F, B> {
     pub fn new() -> Self {
         ResponseSlot(Arc::new(Mutex::new(ParkingState {
-            under_way: UnderWay::Nothing,
+            pending: PendingOutput::Nothing,
             resumed: None,
         })))
     }
@@ -114,17 +114,17 @@ impl<F, B> ResponseSlot<F, B> {
 
     /// True if a stream is being sent.
     pub fn has_stream(&self) -> bool {
-        matches!(self.lock().under_way, UnderWay::Stream(..))
+        matches!(self.lock().pending, PendingOutput::Stream(..))
     }
 
     /// True if a response is pending.
     pub fn has_response(&self) -> bool {
-        matches!(self.lock().under_way, UnderWay::Response(..))
+        matches!(self.lock().pending, PendingOutput::Response(..))
     }
 
     /// Takes the pending response or stream from hyper.
-    pub fn take(&self) -> UnderWay<F, B> {
-        std::mem::replace(&mut self.lock().under_way, UnderWay::Nothing)
+    pub fn take(&self) -> PendingOutput<F, B> {
+        std::mem::replace(&mut self.lock().pending, PendingOutput::Nothing)
     }
 }
 
@@ -166,7 +166,7 @@ where
         Either::Right(match head {
             None => SlotFuture::Own(response),
             Some(head) => {
-                self.slot.lock().under_way = UnderWay::Response(response, head);
+                self.slot.lock().pending = PendingOutput::Response(response, head);
                 SlotFuture::Parkable(self.slot.clone())
             }
         })
@@ -194,7 +194,7 @@ where
             SlotFuture::Parkable(slot) => slot.clone(),
         };
         let mut state = slot.lock();
-        let UnderWay::Response(future, head) = &mut state.under_way else {
+        let PendingOutput::Response(future, head) = &mut state.pending else {
             // It is parked; hyper drops this future.
             return Poll::Pending;
         };
@@ -204,12 +204,12 @@ where
             && !head.is_head
             && !response.body().is_end_stream()
             && response.body().size_hint().exact().is_none();
-        state.under_way = UnderWay::Nothing;
+        state.pending = PendingOutput::Nothing;
         if !is_stream {
             return Poll::Ready(Ok(response.map(SlotBody::Own)));
         }
         let (parts, body) = response.into_parts();
-        state.under_way = UnderWay::Stream(Box::pin(body), head);
+        state.pending = PendingOutput::Stream(Box::pin(body), head);
         drop(state);
         Poll::Ready(Ok(Response::from_parts(parts, SlotBody::Parkable(slot))))
     }
@@ -234,10 +234,10 @@ impl<F, B: Body<Data = Bytes> + Unpin> Body for SlotBody<F, B> {
             SlotBody::Parkable(slot) => slot,
         };
         let mut state = slot.lock();
-        let UnderWay::Stream(body, _) = &mut state.under_way else { return Poll::Pending };
+        let PendingOutput::Stream(body, _) = &mut state.pending else { return Poll::Pending };
         let frame = body.as_mut().poll_frame(cx);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            state.under_way = UnderWay::Nothing;
+            state.pending = PendingOutput::Nothing;
         }
         frame
     }

@@ -12,13 +12,12 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
-use warp::http::header::{CONTENT_TYPE, HeaderValue};
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
 use super::route_table::Handler;
-use crate::app::metrics::Refusal;
 use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client, SERVER_NAME, metrics};
@@ -40,9 +39,8 @@ pub(super) fn all(
     impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>,
 > {
     let filters = Handler::FILTERS.map(|handler| {
-        let app = app.clone();
-        let filter = filter(&app, handler).recover(move |rejection| {
-            let refusal = refuse(&app, &rejection);
+        let filter = filter(app, handler).recover(|rejection| {
+            let refusal = refuse(&rejection);
             async move { Ok::<_, Infallible>(refusal.into()) }
         });
         TowerToHyperService::new(warp::service(filter.unify()))
@@ -100,16 +98,15 @@ fn detach(request: &mut Request<Incoming>) {
 
 /// `POST /topics/{topic}/messages {"sender","text"}` -> `201 {"epoch","offset"}`, once stored.
 fn publish(app: &Arc<App>) -> BoxedFilter<(Response,)> {
-    let body_limit = app.config.max_message_bytes_encoded() as u64;
     let app = app.clone();
     warp::path!("topics" / String / "messages")
         .and(warp::post())
-        .and(warp::body::content_length_limit(body_limit))
+        .and(warp::header::optional(CONTENT_LENGTH.as_str()))
         .and(warp::body::stream())
         .and(warp::ext::get::<Client>())
-        .then(move |topic: String, body, client: Client| {
+        .then(move |topic: String, announced, body, client: Client| {
             let app = app.clone();
-            async move { to_response(store(&app, &client, &topic, body).await) }
+            async move { to_response(store(&app, &client, &topic, announced, body).await) }
         })
         .boxed()
 }
@@ -118,11 +115,14 @@ async fn store<B: Buf>(
     app: &App,
     client: &Client,
     topic: &str,
+    announced: Option<usize>,
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, ApiError> {
+    let limit = BodyLimit::of_message(app);
+    limit.check(app, announced)?;
     let topic = app.topic_name(topic)?;
     client.authorize_publish(app, &topic)?;
-    let body = read_body(app, client.account(), BodyLimit::of_message(app), body).await?;
+    let body = read_body(app, client.account(), limit, body).await?;
     let stored = app.publish_for(Some(client), &topic, &body.bytes).await?;
     let json = serde_json::to_vec(&stored).expect("an epoch and a number always encode");
     Ok(json_response(StatusCode::CREATED, json))
@@ -153,14 +153,8 @@ fn healthz() -> BoxedFilter<(Response,)> {
 }
 
 /// The response to a request that no filter accepted.
-fn refuse(app: &App, rejection: &Rejection) -> ApiError {
-    use warp::reject::{InvalidQuery, LengthRequired, PayloadTooLarge};
-    let (status, text) = if rejection.find::<PayloadTooLarge>().is_some() {
-        app.metrics.refused(Refusal::MessageBytes);
-        (StatusCode::PAYLOAD_TOO_LARGE, "the body exceeds --max-message-bytes")
-    } else if rejection.find::<LengthRequired>().is_some() {
-        (StatusCode::LENGTH_REQUIRED, "the request must have a Content-Length")
-    } else if rejection.find::<InvalidQuery>().is_some() {
+fn refuse(rejection: &Rejection) -> ApiError {
+    let (status, text) = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         // Query values are parsed as text and checked later, so no other rejection is possible.
         (StatusCode::BAD_REQUEST, "the query contains a parameter twice; give each once")
     } else if rejection.is_not_found() {

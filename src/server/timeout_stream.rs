@@ -64,7 +64,7 @@ impl ConnectionPhase {
 
 /// The share of the limits that an open connection takes.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct ConnectionPermits {
     pub _permit: OwnedSemaphorePermit,
     /// `None` for an address whose connections are not counted.
     pub _address_permit: Option<AddressPermit>,
@@ -103,7 +103,7 @@ pub(super) struct TimeoutStream<S> {
     idle: Option<Box<AwakeSleep>>,
     remote: Arc<Remote>,
     expiry: Option<Box<ExpiryWatch>>,
-    _admission: Admission,
+    _permits: ConnectionPermits,
 }
 
 impl<S> TimeoutStream<S> {
@@ -112,7 +112,7 @@ impl<S> TimeoutStream<S> {
         app: Arc<App>,
         phase: Arc<ConnectionPhase>,
         remote: Arc<Remote>,
-        admission: Admission,
+        permits: ConnectionPermits,
     ) -> Self {
         app.metrics.open_connections.inc();
         TimeoutStream {
@@ -126,7 +126,7 @@ impl<S> TimeoutStream<S> {
             idle: None,
             remote,
             expiry: None,
-            _admission: admission,
+            _permits: permits,
         }
     }
 

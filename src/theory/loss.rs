@@ -111,7 +111,7 @@ impl SegmentLoss {
         let empty_share = kinds.iter().map(|(cycle, share)| share * cycle.empty_share()).sum();
         let one_way_s = prediction.delay.one_way_s;
         let delay = Delay { one_way_s, gaps: kinds.iter().map(gap).collect() };
-        Prediction::asking(delay, cycle.rate, 1.0 / length_s, empty_share)
+        Prediction::of_polls(delay, cycle.rate, 1.0 / length_s, empty_share)
     }
 
     /// Share of pushed messages that are delayed by at least a timeout, on a connection with `rate`

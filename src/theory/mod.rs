@@ -102,15 +102,15 @@ impl Prediction {
             Process::Poisson => (cycle.delay(), cycle.requests_per_s(), cycle.empty_share()),
             Process::Periodic => cycle.periodic()?,
         };
-        Some(Prediction::asking(delay, cycle.rate, requests_s, empty_share))
+        Some(Prediction::of_polls(delay, cycle.rate, requests_s, empty_share))
     }
 
-    fn backing_off(chain: &BackoffChain) -> Self {
+    fn adaptive_polling(chain: &BackoffChain) -> Self {
         let requests_s = chain.requests_per_s();
-        Prediction::asking(chain.delay(), chain.rate, requests_s, chain.empty_share())
+        Prediction::of_polls(chain.delay(), chain.rate, requests_s, chain.empty_share())
     }
 
-    fn asking(delay: Delay, rate: f64, requests_s: f64, empty_share: f64) -> Self {
+    fn of_polls(delay: Delay, rate: f64, requests_s: f64, empty_share: f64) -> Self {
         Prediction {
             delay,
             requests_per_subscriber_s: requests_s,
@@ -143,7 +143,7 @@ fn without_network(variant: Variant, workload: &Workload) -> Option<Prediction> 
         Waiting::InClient if variant.has(Extra::Adaptive) => match workload.process {
             Process::Poisson => {
                 let chain = adaptive_poll(workload, round_trips);
-                Some(Prediction::backing_off(&chain))
+                Some(Prediction::adaptive_polling(&chain))
             }
             Process::Periodic => None,
         },

@@ -25,7 +25,7 @@ impl NetworkPath {
     }
 
     /// `workload` with the round trip of the subscribers added to the simulated one.
-    pub fn lengthened(&self, workload: &Workload) -> Workload {
+    pub fn with_round_trip(&self, workload: &Workload) -> Workload {
         let rtt = workload.rtt + Duration::from_secs_f64(self.subscriber_rtt_s.max(0.0));
         Workload { rtt, ..workload.clone() }
     }
@@ -60,7 +60,7 @@ mod tests {
         let workload = Workload { rtt: Duration::from_millis(20), ..Workload::default() };
         let predict = |transport| {
             let prediction =
-                predict(transport, &path.lengthened(&workload)).expect("a closed form");
+                predict(transport, &path.with_round_trip(&workload)).expect("a closed form");
             path.with_publishing(prediction)
         };
         // Half of 60 ms to the server, half of 20 + 40 ms from it.

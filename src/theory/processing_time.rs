@@ -35,14 +35,14 @@ impl ProcessingTime {
     /// The prediction for `variant` under `workload` on this machine; `None` where [`predict`] has
     /// no closed form.
     pub fn predict(&self, variant: Variant, workload: &Workload) -> Option<Prediction> {
-        let mut prediction = predict(variant, &self.slowed(workload))?;
+        let mut prediction = predict(variant, &self.with_processing_time(workload))?;
         prediction.delay.one_way_s = workload.mean_rtt().as_secs_f64() / 2.0 + self.push_s;
         Some(prediction)
     }
 
     /// `workload` with the processing time added to its round trip, which determines how often a
     /// client polls.
-    pub fn slowed(&self, workload: &Workload) -> Workload {
+    pub fn with_processing_time(&self, workload: &Workload) -> Workload {
         let processing = Duration::from_secs_f64(self.round_trip_s.max(0.0));
         Workload { rtt: workload.rtt + processing, ..workload.clone() }
     }

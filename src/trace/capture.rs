@@ -15,7 +15,7 @@ use crate::transport::{SubscribeOptions, Subscriber};
 use crate::variant::{Extra, Variant};
 
 /// How long a message may take in addition to the waits that the options allow.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The shortest pause that is shown as a wait, unless messages or polls are more frequent.
 const WAIT_MIN: Duration = Duration::from_millis(50);
 
@@ -77,7 +77,7 @@ pub async fn run(
     let started = Instant::now();
     let publications = {
         let waits = options.every * options.messages + options.poll_interval;
-        let after = waits + options.long_poll_hold + options.round_trip * 10 + PATIENCE;
+        let after = waits + options.long_poll_hold + options.round_trip * 10 + MESSAGE_TIMEOUT;
         let conversation = exchange(variant, traced, dialer.clone(), options);
         timeout(after, conversation)
             .await
@@ -131,10 +131,10 @@ async fn publish(dialer: Dialer, options: &Options) -> Result<Vec<TracedPublicat
         let text = format!("message {number}");
         let body = serde_json::json!({ "sender": "trace", "text": text }).to_string();
         let at = Instant::now();
-        let answer = http.request(Method::POST, &path, Bytes::from(body)).await;
-        let answer = answer.map_err(TraceError::Publish)?;
-        if answer.status != StatusCode::CREATED {
-            return Err(TraceError::Publish(answer.refusal()));
+        let response = http.request(Method::POST, &path, Bytes::from(body)).await;
+        let response = response.map_err(TraceError::Publish)?;
+        if response.status != StatusCode::CREATED {
+            return Err(TraceError::Publish(response.refusal()));
         }
         publications.push(TracedPublication { at, text });
     }

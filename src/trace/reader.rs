@@ -64,7 +64,7 @@ impl Reader {
     }
 
     /// Reads frames from here on, after an upgrade.
-    pub fn leave_http(&mut self) {
+    pub fn switch_protocols(&mut self) {
         self.mode = Mode::Frames;
     }
 
@@ -227,7 +227,7 @@ mod tests {
     fn units(direction: Direction, frames: bool, bytes: &[u8], cut: usize) -> Vec<WireUnit> {
         let mut reader = Reader::new(direction);
         if frames {
-            reader.leave_http();
+            reader.switch_protocols();
         }
         let mut units = Vec::new();
         for part in bytes.chunks(cut) {

@@ -79,8 +79,8 @@ pub(super) fn steps(
                 connection.down.feed(entry.at, bytes);
                 while let Some(unit) = connection.down.next_unit() {
                     if let UnitKind::Response { status: 101, .. } = unit.kind {
-                        connection.up.leave_http();
-                        connection.down.leave_http();
+                        connection.up.switch_protocols();
+                        connection.down.switch_protocols();
                     }
                     all.received(unit, connection);
                 }

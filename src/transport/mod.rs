@@ -3,12 +3,32 @@
 //! Compare two of the files. They have the same sections in the same order, and they differ in what
 //! this project is about: *where the waiting happens*.
 //!
-//! # One message
-//! A publisher sends `POST /topics/{topic}/messages` (`publish` in `server/routes.rs`).
-//! [`Topic::publish`](crate::feed::Topic::publish) stores the message and completes every pending
-//! [`Topic::wait_after`](crate::feed::Topic::wait_after). The server half of a transport reads it
-//! with [`Topic::read_after`](crate::feed::Topic::read_after) and sends it; the client half returns
-//! it from `Subscriber::next`, as a part of an [`Update`].
+//! # One message, from publication to receipt
+//! A publisher sends `POST /topics/{topic}/messages`. `publish` in `server/routes.rs` checks the
+//! request and calls [`Topic::publish`](crate::feed::Topic::publish), which stores the message and
+//! completes every pending [`Topic::wait_after`](crate::feed::Topic::wait_after). The server half
+//! of a transport then reads the message with [`Topic::read_after`](crate::feed::Topic::read_after)
+//! and sends it. The client half returns it from `Subscriber::next`, as a part of an [`Update`].
+//!
+//! | transport | who waits, where | reads | sends | receives |
+//! |---|---|---|---|---|
+//! | short polling | client, `next` | `poll` | `poll_response::respond` | `PollClient::poll` |
+//! | long polling | server, `long_poll` | `long_poll` | `poll_response::respond` | `PollClient::poll` |
+//! | SSE | server, `events` | `events` | `StreamWriter::send` | `EventStream::next_frame` |
+//! | WebSocket | server, `frames` | `frames` | `Socket::send` | `WebSocket::next_frame` |
+//!
+//! # Names in the files
+//! - [`Subscription`](crate::app::Subscription): what a client requested, after all checks: the
+//!   `topic`, the `cursor` after which to continue, the `limit` of one read, and for a long poll
+//!   how long to `wait`. Its `ended()` resolves with the reason, an [`End`](crate::app::End), when
+//!   the server has to end it.
+//! - [`SharedRead`](crate::feed::SharedRead): the result of `read_after`: the messages, and the
+//!   cursor after them. Subscribers at the same position share it.
+//! - `poll_response`, `stream_response` and `websocket::socket`: everything between these functions
+//!   and HTTP. They parse the request, create the `Subscription` and write to the client.
+//! - [`PollClient`](crate::client::PollClient), [`EventStream`](crate::client::EventStream) and
+//!   [`WebSocket`](crate::client::WebSocket): the client's connections. They send requests, parse
+//!   what they receive and count every byte.
 
 pub mod long_polling;
 pub mod ndjson;
@@ -32,7 +52,7 @@ use crate::client::{ClientError, Dialer, PollOptions};
 use crate::message::{Cursor, TopicName};
 use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
 /// Shared by WebSocket and by Socket.IO over WebSocket.
-use websocket::{frames, handshake};
+use websocket::{handshake, server_frames};
 
 /// The options of a subscriber, for all transports; each uses those that apply to it.
 #[derive(Debug, Clone)]

@@ -99,7 +99,9 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     let texts = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|text| text.to_str().ok());
     for coding in texts.flat_map(|text| text.split(',')) {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().split_once('=').filter(|(key, _)| key.trim() == "q");
+        // The name of the weight is case-insensitive, and other parameters may come before it.
+        let mut parameters = parameters.split(';').filter_map(|it| it.split_once('='));
+        let weight = parameters.find(|(key, _)| key.trim().eq_ignore_ascii_case("q"));
         let weight = weight.map_or(Some(1.0), |(_, value)| value.trim().parse::<f32>().ok());
         let is_taken = weight.is_some_and(|weight| weight > 0.0);
         match name.trim().to_ascii_lowercase().as_str() {
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn tag_contains_gap_and_reset() {
         let cursor = Cursor { epoch: Epoch(0xab), offset: 7 };
-        let of = |gap, reset| tag(&ReadResult { gap, reset, ..ReadResult::nothing_yet(cursor) });
+        let of = |gap, reset| tag(&ReadResult { cursor, messages: Vec::new(), gap, reset });
         assert_eq!(of(0, false), "\"000000ab:7\"");
         assert_eq!(of(3, false), "\"000000ab:7:gap3\"");
         assert_eq!(of(0, true), "\"000000ab:7:reset\"");
@@ -196,11 +198,14 @@ mod tests {
             accepts_gzip(&HeaderMap::from_iter(headers))
         };
         for text in
-            ["gzip", "x-gzip", "*", "deflate, GZIP", "br;q=1.0, gzip;q=0.8", "gzip; q=0.001"]
+            ["gzip", "x-gzip", "*", "deflate, GZIP", "br;q=1.0, gzip;Q=0.8", "gzip; q=0.001"]
         {
             assert!(accepts(text), "{text}");
         }
         for text in ["", "br", "gzip;q=0", "gzip; q=0.000", "identity, x-gzip2", "*, gzip;q=0"] {
+            assert!(!accepts(text), "{text}");
+        }
+        for text in ["gzip;Q=0", "gzip ; level=1 ; q = 0", "gzip;q=x", "gzip;q=NaN", "gzip;q=-1"] {
             assert!(!accepts(text), "{text}");
         }
     }

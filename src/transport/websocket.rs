@@ -10,15 +10,15 @@
 //!
 //! # Where the waiting happens
 //! In the server, on one connection, for as long as the subscriber stays. No request is needed to
-//! begin waiting again, so there is no moment at which nobody waits.
+//! begin waiting again, so a task is always waiting.
 //!
 //! # What it costs
 //! One handshake; then a frame for each message, 2 to 10 bytes around the payload. The server keeps
 //! a connection, a task and small buffers for each subscriber, and sends a ping every --heartbeat.
 
 mod echo;
-pub(super) mod frames;
 pub(super) mod handshake;
+pub(super) mod server_frames;
 mod socket;
 
 use std::convert::Infallible;

@@ -56,7 +56,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
             .and(warp::header::headers_cloned())
             .and_then(move |_, headers: HeaderMap| async move {
                 let file = find(file).ok_or_else(warp::reject::not_found)?;
-                Ok::<_, Rejection>(file.answer(&headers))
+                Ok::<_, Rejection>(file.respond(&headers))
             })
     };
     let state =
@@ -110,8 +110,8 @@ fn report(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
     let report: DeviceReport = serde_json::from_slice(body).map_err(invalid)?;
     let settings = class.report(&report)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let answer = json!({ "settings": settings, "now_ms": now.as_secs_f64() * 1e3 });
-    Ok(json_response(StatusCode::OK, answer.to_string()))
+    let body = json!({ "settings": settings, "now_ms": now.as_secs_f64() * 1e3 });
+    Ok(json_response(StatusCode::OK, body.to_string()))
 }
 
 fn change(class: &Class, body: &[u8]) -> Result<Response, ApiError> {

@@ -124,7 +124,7 @@ pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
         )
         .and(warp::get())
         .and(warp::header::headers_cloned())
-        .map(|file: &'static File, headers: HeaderMap| file.answer(&headers))
+        .map(|file: &'static File, headers: HeaderMap| file.respond(&headers))
         .or(mirror::route())
         .unify()
         .or(documentation::route())
@@ -136,7 +136,7 @@ pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
 
 impl File {
     /// The file, or `304` if the browser has this version of it.
-    fn answer(&self, request: &HeaderMap) -> Response {
+    fn respond(&self, request: &HeaderMap) -> Response {
         let tag = self.tag();
         let text = tag.to_str().expect("hex digits in quotes are text");
         let known = etag_matches(request.get_all(IF_NONE_MATCH).iter(), text);

@@ -1,8 +1,9 @@
 //! Advice: obvious recommendations, limits, and the values at which the recommendation changes.
 
-use poll_vs_push::advise::prices::{Meter, PriceList};
+use poll_vs_push::advise::prices::{Billable, PriceList};
 use poll_vs_push::advise::{
-    Advice, BYTES_TOO_CLOSE, Basis, Cost, Costs, Margin, Need, Origin, Parameter, advise, choose,
+    Advice, BYTES_TOO_CLOSE, Basis, Cost, CostSource, Costs, Margin, Need, Parameter, advise,
+    choose,
 };
 use poll_vs_push::scenario::Headers;
 use poll_vs_push::variant::Transport::{self, LongPolling, Ndjson, ShortPolling, Sse, WebSocket};
@@ -31,7 +32,7 @@ fn costs() -> Costs {
     let mut costs = Costs::reference();
     costs.publish_cpu_us = 25.0;
     for (transport, own) in &mut costs.transports {
-        own.origin = Origin::Run;
+        own.origin = CostSource::Run;
         own.subscribers_max = 5_000;
         own.events_s_max = 4_000.0;
         (own.request_cpu_us, own.message_cpu_us) = match transport.waiting() {
@@ -155,7 +156,7 @@ fn measured_extrapolated_and_reference_costs_are_distinguished() {
 
 fn advise_with_reference(need: Need) -> Vec<Basis> {
     let mut costs = costs();
-    costs.transports.values_mut().for_each(|own| own.origin = Origin::Reference);
+    costs.transports.values_mut().for_each(|own| own.origin = CostSource::Reference);
     advise(&need, &costs).estimates.iter().map(|estimate| estimate.cpu_basis).collect()
 }
 
@@ -314,22 +315,23 @@ fn round_sizes() -> Costs {
     costs
 }
 
-/// The items of a bill under a built-in list, as `(meter, amount)`, and its total.
-fn amounts(list: usize, transport: Transport, need: &Need) -> (Vec<(Meter, f64)>, f64) {
+/// The items of a bill under a built-in list, as `(billable, amount)`, and its total.
+fn amounts(list: usize, transport: Transport, need: &Need) -> (Vec<(Billable, f64)>, f64) {
     let advice = advise(need, &round_sizes());
     let estimate = advice.estimate(transport).expect("its cost is known");
     let bill = PriceList::built_in()[list].bill(estimate, need).expect("it is offered");
-    (bill.items.iter().map(|item| (item.meter, item.amount)).collect(), bill.total)
+    (bill.items.iter().map(|item| (item.billable, item.amount)).collect(), bill.total)
 }
 
 #[track_caller]
-fn assert_bill(bill: (Vec<(Meter, f64)>, f64), expected: &[(Meter, f64)]) {
+fn assert_bill(bill: (Vec<(Billable, f64)>, f64), expected: &[(Billable, f64)]) {
     let total: f64 = expected.iter().map(|(_, amount)| amount).sum();
     assert!((bill.1 - total).abs() < 0.01, "{bill:?}");
     assert_eq!(bill.0.len(), expected.len(), "{bill:?}");
     for item in expected {
-        let is_same =
-            |(meter, amount): &(Meter, f64)| *meter == item.0 && (amount - item.1).abs() < 0.005;
+        let is_same = |(billable, amount): &(Billable, f64)| {
+            *billable == item.0 && (amount - item.1).abs() < 0.005
+        };
         assert!(bill.0.iter().any(is_same), "{item:?} is not in {bill:?}");
     }
 }
@@ -346,7 +348,11 @@ fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
     let need = Need { message_bytes: 40_000, cost: Cost::Bytes, ..BILLED };
     assert_bill(
         amounts(2, WebSocket, &need),
-        &[(Meter::Messages, 525.60), (Meter::ConnectionMinutes, 10.95), (Meter::GbOut, 983.20)],
+        &[
+            (Billable::Messages, 525.60),
+            (Billable::ConnectionMinutes, 10.95),
+            (Billable::GbOut, 983.20),
+        ],
     );
     let advice = advise(&need, &round_sizes());
     let poll = advice.estimate(ShortPolling).expect("known");
@@ -365,11 +371,15 @@ fn bill_of_a_gateway_equals_the_one_computed_by_hand() {
 fn bill_of_short_polling_equals_the_one_computed_by_hand() {
     assert_bill(
         amounts(0, ShortPolling, &BILLED),
-        &[(Meter::CoreHours, 29.784), (Meter::GbOut, 9.8123)],
+        &[(Billable::CoreHours, 29.784), (Billable::GbOut, 9.8123)],
     );
     assert_bill(
         amounts(1, ShortPolling, &BILLED),
-        &[(Meter::Requests, 52.6653), (Meter::GbOut, 9.8123), (Meter::ConnectionMinutes, 0.0110)],
+        &[
+            (Billable::Requests, 52.6653),
+            (Billable::GbOut, 9.8123),
+            (Billable::ConnectionMinutes, 0.0110),
+        ],
     );
 }
 
@@ -380,12 +390,16 @@ fn bill_of_short_polling_equals_the_one_computed_by_hand() {
 fn bill_of_a_stream_on_functions_equals_the_one_computed_by_hand() {
     assert_bill(
         amounts(1, Sse, &BILLED),
-        &[(Meter::Requests, 0.0), (Meter::ConnectionMinutes, 5_476.095), (Meter::GbOut, 6.4475)],
+        &[
+            (Billable::Requests, 0.0),
+            (Billable::ConnectionMinutes, 5_476.095),
+            (Billable::GbOut, 6.4475),
+        ],
     );
     // A pending long poll is charged while it waits, too.
     let (items, _) = amounts(1, LongPolling, &BILLED);
     let most = items.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("three items");
-    assert_eq!(most.0, Meter::ConnectionMinutes);
+    assert_eq!(most.0, Billable::ConnectionMinutes);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use poll_vs_push::advise::prices::{Meter, PriceList};
+use poll_vs_push::advise::prices::{Billable, PriceList};
 use poll_vs_push::report::profiles::{PROFILES, Profile};
 use poll_vs_push::report::{self, Report, figures};
 use poll_vs_push::run::Run;
@@ -117,7 +117,7 @@ fn report_and_advise_state_what_it_costs_and_what_would_change_the_answer() {
         assert!(text.contains("What would change the recommendation"));
         assert!(text.contains("Acceptable age above ") || text.contains("Rate above "), "{text}");
         assert!(text.contains("Monthly bill"), "{text}");
-        assert!(text.contains(Meter::GbOut.label()), "what dominates a bill: {text}");
+        assert!(text.contains(Billable::GbOut.label()), "what dominates a bill: {text}");
     }
     for list in PriceList::built_in() {
         assert!(report.markdown().contains(&format!("{}, {}", list.title, list.currency)));
@@ -134,7 +134,7 @@ fn links(html: &str) -> Vec<&str> {
 async fn links_of_a_report_lead_somewhere_from_a_file_and_from_the_server() {
     let folder = root().join("docs/sample");
     let run = sample();
-    let files = report::files(&run, &folder);
+    let files = report::files(&run, &folder, None);
     let (_, html) = files.iter().find(|(name, _)| *name == "report.html").expect("a page");
     let reports = Some(root().join("docs"));
     let server = TestServer::with(|config| config.reports = reports).await;

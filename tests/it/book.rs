@@ -40,12 +40,13 @@ pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The pages of the book, by their paths.
+/// The pages of the book and the README, by their paths.
 fn pages() -> Vec<(PathBuf, String)> {
     let folders = ["docs", "docs/course"].map(|folder| root().join(folder));
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder"));
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.push(root().join("README.md"));
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
@@ -244,7 +245,7 @@ fn shape(transcript: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in tags.collect::<String>().lines() {
         let text = line.trim();
-        // A long text goes on in lines that begin below it.
+        // A long text continues in lines that begin below it.
         let goes_on = line.len() - line.trim_start().len() > 30;
         match lines.last_mut().filter(|_| goes_on) {
             Some(last) => *last += text,

@@ -1,20 +1,24 @@
 //! `capacity`: the search over a server whose service time is known, and the command itself.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use poll_vs_push::app::ServerConfig;
-use poll_vs_push::capacity::{Objective, Over, Plan, Stop};
+use poll_vs_push::capacity::{LoadKind, Objective, Plan, SearchEvent, StoppedBy};
 use poll_vs_push::client::Dialer;
 use poll_vs_push::load::ServerSource;
 use poll_vs_push::load::target::Target;
 use poll_vs_push::scenario::Scenario;
 use poll_vs_push::server::Server;
+use poll_vs_push::variant::Transport;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+
+use crate::child::PROGRAM;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
 const SCENARIO: &str = "
@@ -80,7 +84,7 @@ async fn slow_server(slo: &str) -> (Plan, CancellationToken) {
     let plan = Plan {
         scenario: Scenario::from_toml(SCENARIO).expect("a good scenario"),
         source: ServerSource::ThirdParty { dialer: Dialer::new(slow), target, pid: None },
-        over: Over::Subscribers,
+        over: LoadKind::Subscribers,
         objective: Objective::Condition(slo.parse().expect("a good condition")),
         most: 256.0,
         precision: 0.3,
@@ -113,7 +117,7 @@ async fn objective_that_not_even_one_subscriber_meets_is_reported() {
     let found = plan.search(&CancellationToken::new(), &|_| {}).await.expect("not interrupted");
     let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
     assert_eq!(result.largest, None, "{result:?}");
-    assert_eq!(result.show(Over::Subscribers), "none");
+    assert_eq!(result.show(LoadKind::Subscribers), "none");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,8 +127,8 @@ async fn end_of_the_range_is_a_lower_bound() {
     let found = plan.search(&CancellationToken::new(), &|_| {}).await.expect("not interrupted");
     let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
     // Other processes on the machine may end the search instead.
-    if result.stopped_by == Stop::Largest {
-        assert_eq!(result.show(Over::Subscribers), "at least 4");
+    if result.stopped_by == StoppedBy::Largest {
+        assert_eq!(result.show(LoadKind::Subscribers), "at least 4");
         assert_eq!(result.smallest_failed, None);
     } else {
         assert!(result.stopped_by.is_of_generator(), "{result:?}");
@@ -137,4 +141,41 @@ async fn interrupt_ends_the_search() {
     let stop = CancellationToken::new();
     stop.cancel();
     assert!(plan.search(&stop, &|_| {}).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_search_keeps_the_transports_that_were_complete() {
+    let (mut plan, _stop) = slow_server("latency.mean < 3600s").await;
+    plan.most = 4.0;
+    plan.scenario.transports = vec![Transport::ShortPolling.into(), Transport::LongPolling.into()];
+    let stop = CancellationToken::new();
+    let on_event = |event: SearchEvent<'_>| {
+        if matches!(event, SearchEvent::Found(_)) {
+            stop.cancel();
+        }
+    };
+    let found = plan.search(&stop, &on_event).await.expect("the first transport is complete");
+    let [result] = found.results.as_slice() else { panic!("one transport: {found:?}") };
+    assert_eq!(result.variant, Transport::ShortPolling);
+}
+
+#[test]
+fn report_contains_the_results_of_a_search() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().to_str().expect("UTF-8");
+    let recorded = "load-tests/results/capacity/capacity.json";
+    let report = |capacity: &str| {
+        let args = ["report", "docs/sample/run.json", "--output", output, "--capacity", capacity];
+        Command::new(PROGRAM).args(args).output().expect("it runs")
+    };
+    let written = report(recorded);
+    assert!(written.status.success(), "{written:?}");
+    for file in ["report.html", "report.md"] {
+        let text = std::fs::read_to_string(folder.path().join(file)).expect("written");
+        assert!(text.contains("How many one server carries"), "{file}");
+    }
+    let refused = report("docs/sample/run.json");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("--capacity docs/sample/run.json: "), "{message}");
 }

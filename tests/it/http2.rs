@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::http2::{
-    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, frame, opening,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, frame, opening,
+    request_fields,
 };
 use crate::support::{Raw, Reader, TestServer, eventually, new_message, options, soon, variant};
 
@@ -152,6 +153,22 @@ async fn authority_is_checked_as_a_host_is() {
     assert_eq!(status("evil.example", Some("localhost")).await, 400);
     assert_eq!(status("localhost", Some("evil.example")).await, 400);
     drop(client);
+    server.stop().await;
+}
+
+/// The frames delimit a body (RFC 9113, section 8.1.1).
+#[tokio::test]
+async fn body_needs_no_content_length() {
+    let server = TestServer::start().await;
+    let mut raw = Raw::connect(server.address).await;
+    let fields = request_fields(true, "/topics/room/messages");
+    let message = new_message("hi");
+    let (first, rest) = message.as_bytes().split_at(5);
+    raw.send(opening(WINDOW)).await;
+    raw.send(frame(HEADERS, END_HEADERS, 1, &fields)).await;
+    raw.send([frame(DATA, 0, 1, first), frame(DATA, END_STREAM, 1, rest)].concat()).await;
+    eventually("published", || server.app.metrics.published.get() == 1).await;
+    drop(raw);
     server.stop().await;
 }
 

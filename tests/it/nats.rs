@@ -1,15 +1,21 @@
 //! Several servers on one feed on NATS, and NATS servers that cannot be used or reached.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use hyper::StatusCode;
 use poll_vs_push::app::ServerConfig;
+use poll_vs_push::client::Dialer;
 use poll_vs_push::feed::store::NatsConfig;
 use poll_vs_push::feed::{FeedLimits, Retention};
+use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::message::{Batch, Cursor, NewMessage};
+use poll_vs_push::run::Cell;
+use poll_vs_push::scenario::Scenario;
 use poll_vs_push::server::Server;
 use poll_vs_push::variant::Transport;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::nats::{NatsServer, follow, new_store, new_stream, open, shared_store};
 use crate::support::{Reader, TestServer, new_message, options, soon};
@@ -397,4 +403,39 @@ async fn lost_messages_begin_a_new_epoch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_messages_are_noticed_even_if_others_have_taken_their_place() {
     lose_messages(true).await;
+}
+
+/// Hands each connection to the next of `servers`.
+async fn balance(listener: TcpListener, servers: [SocketAddr; 2]) {
+    for server in servers.into_iter().cycle() {
+        let (mut client, _) = listener.accept().await.expect("accepts");
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(server).await.expect("it listens");
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_test_through_a_load_balancer_adds_up_the_counters_of_the_servers() {
+    let Some(nats) = NatsServer::start() else { return };
+    let stream = new_stream();
+    let servers = [server_on(&nats.url(), &stream).await, server_on(&nats.url(), &stream).await];
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    let balancer = tokio::spawn(balance(listener, [servers[0].address, servers[1].address]));
+
+    let behind = servers.iter().map(TestServer::dialer).collect();
+    let source = ServerSource::Target { dialer: Dialer::new(address), behind };
+    let scenario = Scenario::from_toml(crate::targets::SCENARIO).expect("a good scenario");
+    let load_test = LoadTest::new(scenario, source).expect("this machine can carry it");
+    let run = load_test.measure(std::future::pending(), &|_| {}).await;
+
+    assert_eq!(run.cells.len(), 4, "{:?} {:?}", run.failed, run.stopped_early);
+    for Cell { variant, deliveries, requests, .. } in &run.cells {
+        assert_eq!(deliveries.received, deliveries.expected, "{variant}");
+        assert!(requests.client_total > 0, "{variant}");
+        assert_eq!(requests.server_total, Some(requests.client_total), "{variant}");
+    }
+    balancer.abort();
 }

@@ -71,7 +71,7 @@ fn rising_rate_gives_a_result_for_each_step_on_the_same_connections() {
         assert!(cells[0].published < cells[2].published);
         assert!(cells.iter().all(|cell| cell.connections.opened == 12), "no new connections");
         let [first, _, last] = cells else { panic!("three steps") };
-        // Polls go on between the steps, so only the end of the last one can be compared.
+        // Polling continues between the steps, so only the end of the last one can be compared.
         assert_eq!(first.requests.server_total, None);
         assert_eq!(last.requests.server_total, Some(last.requests.client_total));
     }

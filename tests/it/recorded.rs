@@ -9,7 +9,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use poll_vs_push::advise::{Costs, Origin};
+use poll_vs_push::advise::{CostSource, Costs};
+use poll_vs_push::capacity::CapacityRun;
 use poll_vs_push::report::figures::{self, Figure};
 use poll_vs_push::report::profiles::{PROFILES, bytes_per_message};
 use poll_vs_push::report::{self, PointResults, Report, VariantResult};
@@ -78,7 +79,7 @@ fn shown(result: &VariantResult, figure: &Figure) -> String {
     result.summary(figure).map_or("—".to_owned(), |summary| figure.unit.show(summary.value))
 }
 
-/// Requests per second of one subscriber, and how many of them brought nothing.
+/// Requests per second of one subscriber, and the share that returned no message.
 fn requests(result: &VariantResult) -> String {
     let requests = shown(result, &figures::REQUESTS_PER_SUBSCRIBER);
     let requests = requests.trim_end_matches("/s");
@@ -121,8 +122,8 @@ fn the_table_of_the_readme_is_made_from_the_recorded_run() {
 fn built_in_costs_are_those_of_the_recorded_default_run() {
     let mut costs = Costs::from_run(&recorded(SAMPLE));
     for (transport, own) in &mut costs.transports {
-        assert_eq!(own.origin, Origin::Run, "{SAMPLE} is too short for the CPU of {transport}");
-        own.origin = Origin::Reference;
+        assert_eq!(own.origin, CostSource::Run, "{SAMPLE} is too short for the CPU of {transport}");
+        own.origin = CostSource::Reference;
     }
     assert!(Transport::ALL.iter().all(|transport| costs.transports.contains_key(transport)));
     let head = "# Costs of the transports for use without a run: those of docs/sample/run.json, \
@@ -144,15 +145,20 @@ fn recorded_reports_are_what_this_version_generates() {
     // Reports of many workloads take a while in a build without optimization.
     for folder in others.iter().filter(|_| is_update()) {
         let run = recorded(folder.join("run.json"));
-        report::write_all(&run, folder).expect("writes the report");
+        report::write_all(&run, folder, None).expect("writes the report");
     }
     let folder = root().join("docs/sample");
     let run = recorded(SAMPLE);
+    let found = fs::read_to_string(root().join("load-tests/results/capacity/capacity.json"));
+    let found = CapacityRun::from_json(&found.expect("reads")).expect("a search");
+    let capacity = Some(found.section());
     if is_update() {
-        report::write_all(&run, &folder).expect("writes the report");
+        report::write_all(&run, &folder, capacity.clone()).expect("writes the report");
     }
     // The page contains styles and scripts too, which change without its numbers.
-    for (name, text) in report::files(&run, &folder).iter().filter(|(name, _)| !is_page(name)) {
+    for (name, text) in
+        report::files(&run, &folder, capacity).iter().filter(|(name, _)| !is_page(name))
+    {
         assert_current(&folder.join(name), text);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use poll_vs_push::load::{LoadTest, ServerSource};
 use poll_vs_push::report::figures;
-use poll_vs_push::report::threshold::Reference;
+use poll_vs_push::report::threshold::FigureReference;
 use poll_vs_push::scenario::Scenario;
 
 /// Documented maximum durations (docs/scenarios.md).
@@ -75,7 +75,7 @@ fn published_figures_refer_to_measured_figures() {
         for case in &scenario.cases {
             let transports = case.transports.as_ref().unwrap_or(&scenario.transports);
             for ours in case.published.iter().filter_map(|published| published.ours.as_ref()) {
-                let reference: Reference =
+                let reference: FigureReference =
                     ours.parse().unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
                 assert!(transports.contains(&reference.variant), "{}: {ours}", case.name);
                 compared += 1;

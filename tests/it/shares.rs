@@ -7,7 +7,7 @@ use poll_vs_push::variant::Transport;
 use crate::support::http2::{get, opening};
 use crate::support::{Raw, TestServer, eventually, frame, new_message};
 
-/// The last number of the attacker's address, 127.0.0.2, and of somebody else's.
+/// The last number of the attacker's address, 127.0.0.2, and that of another client.
 const ATTACKER: u8 = 2;
 const OTHER: u8 = 3;
 const SHARE: usize = 8;

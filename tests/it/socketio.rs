@@ -41,7 +41,7 @@ async fn long_backlog_is_delivered_completely_and_in_order() {
 }
 
 /// A subscriber with a long backlog that does not read for a while. It receives the ping of that
-/// time when it reads on, and answers it.
+/// time when it reads again, and answers it.
 #[tokio::test]
 async fn ping_reaches_a_subscriber_with_a_long_backlog() {
     for transport in TRANSPORTS {

@@ -14,7 +14,8 @@ use poll_vs_push::variant::{Transport, Variant};
 use tokio_util::sync::CancellationToken;
 
 const TARGET: &str = include_str!("../../load-tests/targets/poll-vs-push.toml");
-const SCENARIO: &str = "
+/// A short scenario.
+pub const SCENARIO: &str = "
 name = 'small'
 title = 'A few messages'
 description = 'Enough to see that each arrives.'

@@ -238,7 +238,7 @@ duration = '500ms'
     let server = certificate.server(|_| ()).await;
     let dialer = server.dialer().with_trust(certificate.trust());
     let scenario = Scenario::from_toml(SCENARIO).expect("a good scenario");
-    let load_test = LoadTest::new(scenario, ServerSource::Target { dialer });
+    let load_test = LoadTest::new(scenario, ServerSource::Target { dialer, behind: Vec::new() });
     let load_test = load_test.expect("this machine can carry it");
     let run = load_test.measure(std::future::pending(), &|_| {}).await;
     assert_eq!(run.stopped_early, None);

@@ -37,7 +37,7 @@ fn other_processes_are_a_caution_above_a_tenth_of_a_core() {
         assert_eq!((void.len(), cautions.len()), (0, 1), "{more}");
         assert!(cautions[0].contains("load generator and server left 0.5"), "{cautions:?}");
     }
-    // Not even if nothing was left: so little disturbs nobody.
+    // Not even if nothing was left: such a small load disturbs no cell.
     assert_eq!(findings(0.05, 0.8, 1.0), (vec![], vec![]));
 }
 

@@ -8,7 +8,7 @@ use super::{Pending, Store, StoreError};
 use crate::feed::tail::Tail;
 use crate::message::{Cursor, Epoch, NewMessage, Offset, TopicName};
 
-/// Keeps messages as long as the process lives.
+/// Keeps messages until the process ends.
 #[derive(Debug)]
 pub struct MemoryStore {
     epoch: Epoch,
@@ -17,7 +17,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store. `epoch` must differ from the epochs of earlier lives.
+    /// An empty store. `epoch` must differ from the epochs of earlier processes.
     pub fn new(epoch: Epoch) -> Self {
         MemoryStore { epoch, begins_at: AtomicU64::new(0) }
     }

@@ -9,7 +9,7 @@
 //! Every server follows the stream and delivers its messages to the feed, which serves readers from
 //! memory, and from the stream what memory has dropped. Neither the last message of a topic nor the
 //! creation time of the stream, from which the epoch is derived, ever change, so cursors are valid
-//! on all servers. If NATS loses messages that it had stored, the stream begins another life with
+//! on all servers. If NATS loses messages that it had stored, the stream begins another generation with
 //! another epoch.
 
 mod error;
@@ -212,11 +212,11 @@ impl Store for NatsStore {
         &'a self,
         topic: &'a TopicName,
         _: &'a Arc<Tail>,
-        draft: NewMessage,
+        new_message: NewMessage,
     ) -> Pending<'a, Result<Offset, StoreError>> {
         Box::pin(async move {
             let turn = self.0.turn(topic).await.map_err(StoreError::Nats)?;
-            in_task(turn.publish(draft)).await
+            in_task(turn.publish(new_message)).await
         })
     }
 

@@ -77,7 +77,7 @@ impl RedbStore {
         if is_expiring {
             archive.order_stamps(&rows)?;
         }
-        archive.begin_life(durability)?;
+        archive.record_start(durability)?;
         let epoch = archive.epoch()?;
         let heads = rows.iter().map(|(name, row)| (name.clone(), row.head)).collect();
         let shared = Arc::new(Shared { file, archive: RwLock::new(Some(archive)) });

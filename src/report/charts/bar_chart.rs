@@ -73,12 +73,12 @@ fn chart(bars: Vec<Bar>, title: &'static str, note: String) -> Option<Chart> {
         return None;
     }
     let width_of = |value: f64| if largest > 0.0 { value / largest * (WIDTH - 4.0) } else { 0.0 };
-    let spoken: Vec<String> =
+    let descriptions: Vec<String> =
         bars.iter().map(|bar| format!("{}: {}", bar.result.variant.label(), bar.text)).collect();
     let body = html! {
         @for (row, bar) in bars.iter().enumerate() { (drawn(bar, row as f64 * ROW, width_of)) }
     };
-    let label = format!("{title}. {}", spoken.join("; "));
+    let label = format!("{title}. {}", descriptions.join("; "));
     let svg = frame(WIDTH, bars.len() as f64 * ROW, &label, body);
     Some(Chart { title: title.to_owned(), note, svg, wide: false })
 }

@@ -54,12 +54,13 @@ pub fn per_message(point: &PointResults) -> Option<Chart> {
             (drawn(result, stacks, row as f64 * ROW, (WIDTH - LEFT) / largest))
         }
     };
-    let spoken = |(result, [up, down]): &(&VariantResult, [Stack; 2])| {
+    let description = |(result, [up, down]): &(&VariantResult, [Stack; 2])| {
         let show = |stack: &Stack| Unit::Bytes.show(stack.total());
         format!("{}: {} up, {} down", result.variant.label(), show(up), show(down))
     };
     let title = "Bytes per delivered message";
-    let label = format!("{title}. {}", results.iter().map(spoken).collect::<Vec<_>>().join("; "));
+    let label =
+        format!("{title}. {}", results.iter().map(description).collect::<Vec<_>>().join("; "));
     let is_estimated = |(result, _): &(&VariantResult, _)| {
         result.cells.iter().any(|cell| cell.bytes.tcp_ip_source == TcpIpSource::Estimated)
     };

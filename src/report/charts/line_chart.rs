@@ -9,7 +9,7 @@ use crate::statistics::Summary;
 use crate::variant::Variant;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};
+use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
 
 const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 58.0;
@@ -40,7 +40,7 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
     let (x, y) = scales(line, &curves)?;
     let crossovers = line.crossovers(figure);
     let ends: Vec<f64> = curves.iter().map(|curve| y.at(last(curve))).collect();
-    let labels = apart(&ends, names_gap(curves.iter().map(|curve| curve.variant)), BOTTOM);
+    let labels = spread_labels(&ends, names_gap(curves.iter().map(|curve| curve.variant)), BOTTOM);
     let body = html! {
         (axes(line, figure, &x, &y))
         @for crossover in &crossovers { (mark(crossover, line, &x)) }

@@ -6,7 +6,7 @@ use crate::units::Unit;
 use crate::variant::Variant;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};
+use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
 
 const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 58.0;
@@ -38,8 +38,11 @@ impl LoadChart<'_> {
         let (x, y) = self.scales()?;
         let ends: Vec<f64> =
             self.series.iter().map(|(_, points)| y.at(mean_at_end(points))).collect();
-        let labels =
-            apart(&ends, names_gap(self.series.iter().map(|(variant, _)| *variant)), BOTTOM);
+        let labels = spread_labels(
+            &ends,
+            names_gap(self.series.iter().map(|(variant, _)| *variant)),
+            BOTTOM,
+        );
         let body = html! {
             (self.axes(&x, &y))
             @for ((variant, points), label) in self.series.iter().zip(&labels) {

@@ -17,6 +17,7 @@ use maud::{Markup, html};
 use crate::variant::Variant;
 
 /// A chart with its title and explanation.
+#[derive(Clone)]
 pub struct Chart {
     pub title: String,
     /// How to read it.
@@ -79,7 +80,7 @@ fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
 /// Moves labels down until each is `gap` below the one before, then up until none is below
 /// `bottom`.
 /// The order is kept.
-fn apart(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
+fn spread_labels(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut placed = wanted.to_vec();
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn labels_do_not_overlap() {
         let wanted = [50.0, 10.0, 12.0, 51.0];
-        assert_eq!(apart(&wanted, 14.0, 100.0), [50.0, 10.0, 24.0, 64.0]);
-        assert_eq!(apart(&wanted, 14.0, 55.0), [41.0, 10.0, 24.0, 55.0]);
+        assert_eq!(spread_labels(&wanted, 14.0, 100.0), [50.0, 10.0, 24.0, 64.0]);
+        assert_eq!(spread_labels(&wanted, 14.0, 55.0), [41.0, 10.0, 24.0, 55.0]);
     }
 }

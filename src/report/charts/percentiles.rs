@@ -8,7 +8,7 @@ use crate::report::{PointResults, VariantResult, figures};
 use crate::units::Unit;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, apart, frame, name, names_gap, palette, path, px};
+use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
 
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 58.0;
@@ -32,7 +32,8 @@ pub fn latency(point: &PointResults) -> Option<Chart> {
     let y = Scale::log((low * 0.8, high * 1.25), (BOTTOM, TOP));
     let ends: Vec<f64> =
         curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
-    let labels = apart(&ends, names_gap(results.iter().map(|result| result.variant)), BOTTOM);
+    let labels =
+        spread_labels(&ends, names_gap(results.iter().map(|result| result.variant)), BOTTOM);
     let body = html! {
         (axes(&x, &y))
         @for ((result, curve), label) in results.iter().zip(&curves).zip(&labels) {
@@ -47,19 +48,19 @@ pub fn latency(point: &PointResults) -> Option<Chart> {
         }
     };
     let title = "Delivery latency by percentile";
-    let labels_spoken: Vec<String> = results.iter().map(|result| spoken(result)).collect();
+    let descriptions: Vec<String> = results.iter().map(|result| description(result)).collect();
     Some(Chart {
         title: title.to_owned(),
         note: "Latency from planned publication to receipt, logarithmic. Thin dashes: prediction, \
                with the processing time of the machine if it was measured. A line ends where the \
                sample becomes too small."
             .to_owned(),
-        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", labels_spoken.join("; ")), body),
+        svg: frame(WIDTH, HEIGHT, &format!("{title}. {}", descriptions.join("; ")), body),
         wide: false,
     })
 }
 
-fn spoken(result: &VariantResult) -> String {
+fn description(result: &VariantResult) -> String {
     let shown = [&figures::LATENCY_P50, &figures::LATENCY_P90, &figures::LATENCY_P99];
     let parts: Vec<String> = shown
         .iter()

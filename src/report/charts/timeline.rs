@@ -45,19 +45,19 @@ pub fn subscriber(point: &PointResults) -> Option<Chart> {
         }
     };
     let title = "One subscriber, second by second";
-    let labels_spoken: Vec<String> = results.iter().map(|result| spoken(result)).collect();
+    let descriptions: Vec<String> = results.iter().map(|result| description(result)).collect();
     Some(Chart {
         title: title.to_owned(),
         note: "Triangles are planned publications, dots their receipts; the line between them is \
                the latency. Bars are requests, from sending to response: filled if the response \
                contained messages, hollow if it was empty."
             .to_owned(),
-        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", labels_spoken.join("; ")), body),
+        svg: frame(WIDTH_WIDE, height, &format!("{title}. {}", descriptions.join("; ")), body),
         wide: true,
     })
 }
 
-fn spoken(result: &VariantResult) -> String {
+fn description(result: &VariantResult) -> String {
     let trace = &result.cells[0].trace;
     let requests = requests(trace).len();
     let messages =

@@ -197,14 +197,14 @@ pub static REQUESTS_PER_MESSAGE: Figure = computed(
 );
 pub static EMPTY_SHARE: Figure = computed(
     "requests.empty_share",
-    "answers without a message",
+    "responses without a message",
     Unit::Share,
     |cell| over(cell.requests.empty_answers as f64, cell.requests.answers as f64),
     Some(|e| e.prediction.empty_share),
 );
 pub static MESSAGES_PER_ANSWER: Figure = computed(
     "requests.messages_per_answer",
-    "messages per answer",
+    "messages per response",
     Unit::Count,
     |cell| over(cell.deliveries.in_steady as f64, cell.requests.answers as f64),
     Some(|e| e.prediction.messages_per_answer),
@@ -375,7 +375,7 @@ pub static LINK_CPU: Figure = computed(
 );
 pub static LINK_LATE_P99: Figure = of(
     "link.late_p99",
-    "packets behind their schedule, p99",
+    "lateness of packets, p99",
     |cell| {
         static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
         cell.link.as_ref().map_or(&NONE, |link| &link.late_us)
@@ -386,7 +386,7 @@ pub static LINK_LATE_P99: Figure = of(
 
 pub static RECOVERY_DOWN: Figure = computed(
     "recovery.server_down",
-    "server away, from the order to stop until it listens",
+    "downtime, from the stop request until the server listens",
     Unit::Seconds,
     |cell| Some(cell.recovery.as_ref()?.down_us as f64 / 1e6),
     None,
@@ -405,15 +405,30 @@ pub static RECOVERY_AWAY_MEAN: Figure =
     of("recovery.away_mean", "of these, time without a server, mean", away, Statistic::Mean, None);
 pub static RECOVERY_AWAY_MAX: Figure =
     of("recovery.away_max", "time without a server, longest", away, Statistic::Max, None);
-pub static RECOVERY_BACK_MEAN: Figure =
-    of("recovery.back_mean", "back after the server listened, mean", back, Statistic::Mean, None);
-pub static RECOVERY_BACK_P99: Figure =
-    of("recovery.back_p99", "p99", back, Statistic::Quantile(0.99), None);
-pub static RECOVERY_BACK_MAX: Figure =
-    of("recovery.back_max", "the last one", back, Statistic::Max, None);
+pub static RECOVERY_BACK_MEAN: Figure = of(
+    "recovery.back_mean",
+    "recovery after the server listens, mean",
+    back,
+    Statistic::Mean,
+    None,
+);
+pub static RECOVERY_BACK_P99: Figure = of(
+    "recovery.back_p99",
+    "recovery after the server listens, p99",
+    back,
+    Statistic::Quantile(0.99),
+    None,
+);
+pub static RECOVERY_BACK_MAX: Figure = of(
+    "recovery.back_max",
+    "recovery after the server listens, longest",
+    back,
+    Statistic::Max,
+    None,
+);
 pub static RECOVERY_LATENCY_MAX: Figure = of(
     "recovery.latency_max",
-    "longest wait for a message published meanwhile",
+    "longest latency of a message published after the steady state",
     |cell| recovery(cell, |recovery| &recovery.latency_us),
     Statistic::Max,
     None,
@@ -431,14 +446,14 @@ pub static GENERATOR_CPU_PER_MESSAGE: Figure = metered(
 );
 pub static PUBLISHER_LATE_P99: Figure = of(
     "generator.publisher_late_p99",
-    "publisher behind its schedule, p99",
+    "lateness of publications, p99",
     |cell| &cell.generator.publisher_late_us,
     Statistic::Quantile(0.99),
     None,
 );
 pub static POLL_LATE_P99: Figure = of(
     "generator.poll_late_p99",
-    "polls behind their schedule, p99",
+    "lateness of polls, p99",
     |cell| &cell.generator.poll_late_us,
     Statistic::Quantile(0.99),
     None,

@@ -55,13 +55,14 @@ impl Expected {
         network: &NetworkPath,
         server_is_ours: bool,
     ) -> Option<Self> {
-        let workload = &network.lengthened(workload);
+        let workload = &network.with_round_trip(workload);
         let transport = variant.transport;
         let sizes = server_is_ours.then(|| seen_sizes(transport, workload));
         Some(Expected {
             prediction: network.with_publishing(processing_time.predict(variant, workload)?),
-            traffic: sizes
-                .and_then(|sizes| traffic(variant, &processing_time.slowed(workload), &sizes)),
+            traffic: sizes.and_then(|sizes| {
+                traffic(variant, &processing_time.with_processing_time(workload), &sizes)
+            }),
             rate: workload.rate,
             subscribers: workload.subscribers,
             loss: workload.packet_link_parameters().map(|profile| profile.loss.share),

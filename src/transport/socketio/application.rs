@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::Subscribe;
 use super::namespaces::{Application, Attachments, CUSTOM, MAIN};
 use super::packet::{Incoming, Outgoing, Packet, PacketType};
-use super::session::{Ending, Session};
+use super::session::{Session, SessionEnd};
 use crate::app::Query;
 use crate::app::token::Right;
 use crate::message::{Event, Stored};
@@ -52,7 +52,7 @@ fn emit(namespace: &str, name: &str, json: &str) -> Outgoing {
 ///
 /// # Errors
 /// If the packet ends the session.
-pub async fn receive(session: &Session, packet: Incoming<'_>) -> Result<(), Ending> {
+pub async fn receive(session: &Session, packet: Incoming<'_>) -> Result<(), SessionEnd> {
     let is_echo = session.application == Application::Echo;
     match packet {
         Incoming::Noop => Ok(()),
@@ -60,14 +60,14 @@ pub async fn receive(session: &Session, packet: Incoming<'_>) -> Result<(), Endi
             session.pong();
             Ok(())
         }
-        Incoming::Close => Err(Ending::CLIENT_CLOSED),
+        Incoming::Close => Err(SessionEnd::CLIENT_CLOSED),
         Incoming::Message(text) if is_echo => session.push(Outgoing::Text(format!("4{text}"))),
         Incoming::Binary(bytes) if is_echo => session.push(Outgoing::Binary(bytes)),
         Incoming::Message(text) => {
             if session.state().attachments.is_some() {
-                return Err(Ending::INVALID);
+                return Err(SessionEnd::INVALID);
             }
-            let packet = Packet::decode(text).ok_or(Ending::INVALID)?;
+            let packet = Packet::decode(text).ok_or(SessionEnd::INVALID)?;
             if packet.attachments > 0 {
                 return expect_attachments(session, text, packet.attachments);
             }
@@ -75,16 +75,16 @@ pub async fn receive(session: &Session, packet: Incoming<'_>) -> Result<(), Endi
         }
         Incoming::Binary(bytes) => {
             let Some(whole) = add_attachment(session, bytes)? else { return Ok(()) };
-            let packet = Packet::decode(&whole.packet).ok_or(Ending::INVALID)?;
+            let packet = Packet::decode(&whole.packet).ok_or(SessionEnd::INVALID)?;
             on_packet(session, packet, &whole.arrived).await
         }
     }
 }
 
 /// Only the test suite's events may have attachments.
-fn expect_attachments(session: &Session, packet: &str, wanted: usize) -> Result<(), Ending> {
+fn expect_attachments(session: &Session, packet: &str, wanted: usize) -> Result<(), SessionEnd> {
     if !session.app.config.echo || wanted > ATTACHMENTS_MAX {
-        return Err(Ending::INVALID);
+        return Err(SessionEnd::INVALID);
     }
     let attachments = Attachments { packet: packet.to_owned(), wanted, arrived: Vec::new() };
     session.state().attachments = Some(Box::new(attachments));
@@ -92,13 +92,13 @@ fn expect_attachments(session: &Session, packet: &str, wanted: usize) -> Result<
 }
 
 /// Adds an attachment to the packet that announced it. Returns the packet once it is complete.
-fn add_attachment(session: &Session, bytes: Bytes) -> Result<Option<Box<Attachments>>, Ending> {
+fn add_attachment(session: &Session, bytes: Bytes) -> Result<Option<Box<Attachments>>, SessionEnd> {
     let mut state = session.state();
-    let mut attachments = state.attachments.take().ok_or(Ending::INVALID)?;
+    let mut attachments = state.attachments.take().ok_or(SessionEnd::INVALID)?;
     attachments.arrived.push(bytes);
     let size = attachments.packet.len() + attachments.arrived.iter().map(Bytes::len).sum::<usize>();
     if size > session.app.config.max_message_bytes_encoded() {
-        return Err(Ending::INVALID);
+        return Err(SessionEnd::INVALID);
     }
     if attachments.arrived.len() == attachments.wanted {
         return Ok(Some(attachments));
@@ -111,13 +111,13 @@ async fn on_packet(
     session: &Session,
     packet: Packet<'_>,
     attachments: &[Bytes],
-) -> Result<(), Ending> {
+) -> Result<(), SessionEnd> {
     if packet.kind == PacketType::Connect {
         return connect(session, packet);
     }
     let is_connected = session.state().namespaces.of(packet.namespace).is_some_and(|it| *it);
     if !is_connected {
-        return Err(Ending::INVALID);
+        return Err(SessionEnd::INVALID);
     }
     match packet.kind {
         PacketType::Disconnect => {
@@ -132,16 +132,16 @@ async fn on_packet(
         // The server requests no acknowledgements.
         PacketType::Ack | PacketType::BinaryAck => {
             let data: Result<Vec<&RawValue>, _> = serde_json::from_str(packet.data);
-            data.map(drop).map_err(|_| Ending::INVALID)
+            data.map(drop).map_err(|_| SessionEnd::INVALID)
         }
-        PacketType::Connect | PacketType::ConnectError => Err(Ending::INVALID),
+        PacketType::Connect | PacketType::ConnectError => Err(SessionEnd::INVALID),
     }
 }
 
 /// Connects a client to a namespace, or reports that there is none of that name.
-fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
+fn connect(session: &Session, packet: Packet<'_>) -> Result<(), SessionEnd> {
     let payload = if packet.data.is_empty() { "{}" } else { packet.data };
-    serde_json::from_str::<serde_json::Map<_, _>>(payload).map_err(|_| Ending::INVALID)?;
+    serde_json::from_str::<serde_json::Map<_, _>>(payload).map_err(|_| SessionEnd::INVALID)?;
     let is_echo = session.app.config.echo;
     let is_known = packet.namespace == MAIN || is_echo && packet.namespace == CUSTOM;
     if !is_known {
@@ -150,9 +150,9 @@ fn connect(session: &Session, packet: Packet<'_>) -> Result<(), Ending> {
             .push(Packet { kind: PacketType::ConnectError, id: "", data, ..packet }.encode());
     }
     let mut state = session.state();
-    let is_connected = state.namespaces.of(packet.namespace).ok_or(Ending::INVALID)?;
+    let is_connected = state.namespaces.of(packet.namespace).ok_or(SessionEnd::INVALID)?;
     if std::mem::replace(is_connected, true) {
-        return Err(Ending::INVALID);
+        return Err(SessionEnd::INVALID);
     }
     state.unconnected_since = None;
     drop(state);
@@ -170,11 +170,11 @@ async fn on_event(
     session: &Session,
     packet: Packet<'_>,
     attachments: &[Bytes],
-) -> Result<(), Ending> {
+) -> Result<(), SessionEnd> {
     let arguments: Vec<&RawValue> =
-        serde_json::from_str(packet.data).map_err(|_| Ending::INVALID)?;
+        serde_json::from_str(packet.data).map_err(|_| SessionEnd::INVALID)?;
     let name = arguments.first().and_then(|name| serde_json::from_str::<Cow<str>>(name.get()).ok());
-    let (name, first) = (name.ok_or(Ending::INVALID)?, arguments.get(1).copied());
+    let (name, first) = (name.ok_or(SessionEnd::INVALID)?, arguments.get(1).copied());
     let is_echo = session.app.config.echo;
     match &*name {
         "message" if is_echo => {
@@ -202,7 +202,7 @@ fn json_array(first: Option<&str>, rest: &[&RawValue]) -> String {
     format!("[{}]", items.join(","))
 }
 
-fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<(), Ending> {
+fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<(), SessionEnd> {
     session.push(packet.encode())?;
     attachments.iter().try_for_each(|bytes| session.push(Outgoing::Binary(bytes.clone())))
 }
@@ -218,7 +218,7 @@ fn shortened(error: String) -> String {
 }
 
 /// Subscribes the client. It has one subscription at a time: a new one replaces the last.
-fn subscribe(session: &Session, first: Option<&RawValue>) -> Result<(), Ending> {
+fn subscribe(session: &Session, first: Option<&RawValue>) -> Result<(), SessionEnd> {
     let subscription = argument(first).and_then(|asked: Subscribe| {
         let app = &session.app;
         let topic = app.topic_name(&asked.topic).map_err(|error| error.message)?;
@@ -245,7 +245,7 @@ async fn publish(
     session: &Session,
     packet: Packet<'_>,
     first: Option<&RawValue>,
-) -> Result<(), Ending> {
+) -> Result<(), SessionEnd> {
     let (app, client) = (&session.app, &session.client);
     let stored = async {
         let Publish { topic, new_message } = argument(first)?;

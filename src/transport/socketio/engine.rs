@@ -25,7 +25,7 @@ pub(super) struct Engine {
     connection: EngineConnection,
     dialer: Dialer,
     /// False during the handshake, whose polls are not counted as responses, like an upgrade.
-    is_settled: bool,
+    is_established: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Engine {
                 arrived: VecDeque::new(),
             }))
         };
-        let mut engine = Engine { connection, dialer, is_settled: false };
+        let mut engine = Engine { connection, dialer, is_established: false };
         let packet = engine.packet().await?;
         let opened = packet.strip_prefix(OPEN).map(serde_json::from_str::<Opened>);
         let Some(Ok(Opened { sid })) = opened else {
@@ -94,8 +94,8 @@ impl Engine {
     }
 
     /// Ends the handshake: from now on responses without a message count as empty.
-    pub fn settle(&mut self) {
-        self.is_settled = true;
+    pub fn end_handshake(&mut self) {
+        self.is_established = true;
     }
 
     /// Sends a message packet.
@@ -121,10 +121,10 @@ impl Engine {
         match &mut self.connection {
             EngineConnection::Polling(polls) => {
                 if polls.under_way.is_some() {
-                    polls.finish(&self.dialer, self.is_settled).await?;
+                    polls.finish(&self.dialer, self.is_established).await?;
                 }
                 polls.begin(Some(packet));
-                polls.finish(&self.dialer, self.is_settled).await
+                polls.finish(&self.dialer, self.is_established).await
             }
             EngineConnection::WebSocket(socket) => socket.send(&packet).await,
         }
@@ -139,7 +139,7 @@ impl Engine {
                 if polls.under_way.is_none() {
                     polls.begin(None);
                 }
-                polls.finish(&self.dialer, self.is_settled).await?;
+                polls.finish(&self.dialer, self.is_established).await?;
             },
             EngineConnection::WebSocket(socket) => socket.receive(str::to_owned).await,
         }
@@ -162,7 +162,7 @@ impl Polls {
     }
 
     /// Waits for the response to the pending request.
-    async fn finish(&mut self, dialer: &Dialer, is_settled: bool) -> Result<(), ClientError> {
+    async fn finish(&mut self, dialer: &Dialer, is_established: bool) -> Result<(), ClientError> {
         let under_way = self.under_way.as_mut().expect("a request is pending");
         let CompletedRequest { http, is_poll, answer } = under_way.await;
         self.under_way = None;
@@ -184,7 +184,7 @@ impl Polls {
             .map_err(|_| ClientError::ProtocolError("a response that is not text".to_owned()))?;
         let is_message = |packet: &&str| packet.starts_with("42[\"message\",");
         let messages = text.split(SEPARATOR).filter(is_message).count();
-        if messages > 0 || is_settled {
+        if messages > 0 || is_established {
             dialer.answered(messages, 0, body.len());
         } else {
             dialer.meter().move_down(ByteKind::Headers, ByteKind::Framing, body.len());

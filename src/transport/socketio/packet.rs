@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::feed::SharedRead;
 use crate::message::ReadResult;
-use crate::transport::frames::{BINARY, TEXT, push_frame};
+use crate::transport::server_frames::{BINARY, TEXT, push_frame};
 use crate::variant::Transport;
 
 /// Separates the packets of one body (Engine.IO, "Packet encoding").

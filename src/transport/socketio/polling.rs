@@ -13,7 +13,7 @@ use warp::reply::Response;
 
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output, SEPARATOR};
-use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
+use super::session::{NOOP, NOOP_INTERVAL, Session, SessionEnd, Upgrade};
 use crate::app::memory::Account;
 use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::work_share::yield_if_slice_is_over;
@@ -57,13 +57,13 @@ pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, Api
     Ok(text(body))
 }
 
-async fn next(session: &Session) -> Result<Output, Ending> {
+async fn next(session: &Session) -> Result<Output, SessionEnd> {
     let app = &session.app;
     let ended = tokio::select! {
         output = session.next(Transport::SocketioPolling) => return output,
         output = timer(session) => return output,
-        () = session.client.token_expired() => Ending::EXPIRED,
-        () = app.drained(session.slot) => Ending::drain(app),
+        () = session.client.token_expired() => SessionEnd::EXPIRED,
+        () = app.drained(session.slot) => SessionEnd::drain(app),
     };
     session.end(ended);
     Err(ended)
@@ -71,7 +71,7 @@ async fn next(session: &Session) -> Result<Output, Ending> {
 
 /// Returns when the poll must end even without data: when the session ends, or an upgrade needs the
 /// polls to pause. Pings are sent meanwhile.
-async fn timer(session: &Session) -> Result<Output, Ending> {
+async fn timer(session: &Session) -> Result<Output, SessionEnd> {
     loop {
         let tick_at = session.tick_at();
         sleep_until(session.noop_at().map_or(tick_at, |noop_at| tick_at.min(noop_at))).await;
@@ -96,23 +96,23 @@ pub async fn post(session: Arc<Session>, client: Client, body: Body) -> Result<R
 }
 
 async fn receive_all(session: &Session, account: &Account, body: Body) -> Result<(), ApiError> {
-    let ended = |ending: Ending, error: ApiError| {
+    let ended = |ending: SessionEnd, error: ApiError| {
         session.end(ending);
         error
     };
     let limit = BodyLimit::of_message(&session.app);
     let reading = read_body(&session.app, account, limit, BodyDataStream::new(body));
-    let body = reading.await.map_err(|error| ended(Ending::INVALID, error))?;
+    let body = reading.await.map_err(|error| ended(SessionEnd::INVALID, error))?;
     for packet in body.bytes.split(|byte| *byte == SEPARATOR) {
         let packet = std::str::from_utf8(packet).ok().and_then(Incoming::decode);
         let received = match packet {
             Some(packet) => receive(session, packet).await,
-            None => Err(Ending::INVALID),
+            None => Err(SessionEnd::INVALID),
         };
         match received {
             Ok(()) => yield_if_slice_is_over().await,
-            Err(Ending::CLIENT_CLOSED) => {
-                session.end(Ending::CLIENT_CLOSED);
+            Err(SessionEnd::CLIENT_CLOSED) => {
+                session.end(SessionEnd::CLIENT_CLOSED);
                 return Ok(());
             }
             Err(ending) => {
@@ -135,7 +135,7 @@ impl Session {
         let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
         if std::mem::replace(flag, true) {
             drop(state);
-            self.end(Ending::INVALID);
+            self.end(SessionEnd::INVALID);
             return None;
         }
         Some(RequestGuard { session: self, is_poll, is_answered: false })
@@ -180,7 +180,7 @@ impl Drop for RequestGuard<'_> {
         }
         drop(state);
         if !self.is_answered {
-            self.session.end(Ending::GONE);
+            self.session.end(SessionEnd::GONE);
         }
     }
 }

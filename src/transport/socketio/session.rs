@@ -35,39 +35,40 @@ pub const NOOP_INTERVAL: Duration = Duration::from_millis(600);
 
 /// Why a session ends, and how that is reported to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
+pub struct SessionEnd {
     /// The last packet in the response to the pending poll.
     pub packet: &'static str,
     /// The code and reason of a WebSocket's close frame; `None` if nothing more can be written.
     pub close: Option<(CloseCode, &'static str)>,
 }
 
-impl Ending {
-    const fn new(packet: &'static str, code: CloseCode, reason: &'static str) -> Ending {
-        Ending { packet, close: Some((code, reason)) }
+impl SessionEnd {
+    const fn new(packet: &'static str, code: CloseCode, reason: &'static str) -> SessionEnd {
+        SessionEnd { packet, close: Some((code, reason)) }
     }
 
     /// The connection broke.
-    pub const GONE: Ending = Ending { packet: CLOSE, close: None };
+    pub const GONE: SessionEnd = SessionEnd { packet: CLOSE, close: None };
     /// The session is on the other transport.
-    const MOVED: Ending = Ending { packet: NOOP, close: None };
-    pub const CLIENT_CLOSED: Ending = Ending::new(NOOP, CloseCode::Normal, "");
-    pub const INVALID: Ending = Ending::new(CLOSE, CloseCode::Protocol, "protocol error");
-    pub const TOO_LARGE: Ending =
-        Ending::new(CLOSE, CloseCode::Size, "message too large (--max-message-bytes)");
-    pub const SILENT: Ending = Ending::new(CLOSE, CloseCode::Policy, "no answer to a ping");
-    pub const UNCONNECTED: Ending =
-        Ending::new(CLOSE, CloseCode::Policy, "no namespace within --connect-timeout");
-    pub const SLOW: Ending =
-        Ending::new(CLOSE, CloseCode::Again, "too slow (--send-timeout): resume later");
-    pub const OVER_LIMIT: Ending =
-        Ending::new(CLOSE, CloseCode::Again, "over --max-held-bytes: try again later");
+    const MOVED: SessionEnd = SessionEnd { packet: NOOP, close: None };
+    pub const CLIENT_CLOSED: SessionEnd = SessionEnd::new(NOOP, CloseCode::Normal, "");
+    pub const INVALID: SessionEnd = SessionEnd::new(CLOSE, CloseCode::Protocol, "protocol error");
+    pub const TOO_LARGE: SessionEnd =
+        SessionEnd::new(CLOSE, CloseCode::Size, "message too large (--max-message-bytes)");
+    pub const SILENT: SessionEnd = SessionEnd::new(CLOSE, CloseCode::Policy, "no answer to a ping");
+    pub const UNCONNECTED: SessionEnd =
+        SessionEnd::new(CLOSE, CloseCode::Policy, "no namespace within --connect-timeout");
+    pub const SLOW: SessionEnd =
+        SessionEnd::new(CLOSE, CloseCode::Again, "too slow (--send-timeout): resume later");
+    pub const OVER_LIMIT: SessionEnd =
+        SessionEnd::new(CLOSE, CloseCode::Again, "over --max-held-bytes: try again later");
     /// A Socket.IO client that gets this disconnect packet does not reconnect by itself.
-    pub const EXPIRED: Ending = Ending::new("41", CloseCode::Policy, "the token has expired");
+    pub const EXPIRED: SessionEnd =
+        SessionEnd::new("41", CloseCode::Policy, "the token has expired");
 
     /// Without a disconnect packet, so that clients reconnect by themselves.
-    pub fn drain(app: &App) -> Ending {
-        Ending { packet: CLOSE, close: app.drain_end().close_frame() }
+    pub fn drain(app: &App) -> SessionEnd {
+        SessionEnd { packet: CLOSE, close: app.drain_end().close_frame() }
     }
 }
 
@@ -95,7 +96,7 @@ pub struct Session {
 #[derive(Debug)]
 pub struct SessionState {
     pub(super) transport: Transport,
-    pub(super) ended: Option<Ending>,
+    pub(super) ended: Option<SessionEnd>,
     /// Whether a poll, or a POST, is in progress.
     pub(super) is_polling: bool,
     pub(super) is_posting: bool,
@@ -114,8 +115,8 @@ pub struct SessionState {
     pub unconnected_since: Option<Instant>,
     /// A packet whose attachments have not all arrived.
     pub attachments: Option<Box<Attachments>>,
-    pub(super) reading: Option<Reading>,
-    pub(super) readings: u64,
+    pub(super) subscription: Option<TopicSubscription>,
+    pub(super) subscriptions: u64,
 }
 
 /// The progress of an upgrade from polls to a WebSocket.
@@ -131,9 +132,9 @@ pub enum Upgrade {
     },
 }
 
-/// A subscription: a position in a topic.
+/// The subscription of a session: its position in a topic.
 #[derive(Debug)]
-pub struct Reading {
+pub struct TopicSubscription {
     /// Distinguishes it from earlier subscriptions of the session.
     number: u64,
     topic: Arc<Topic>,
@@ -142,15 +143,15 @@ pub struct Reading {
 }
 
 /// The position of a subscription at one instant.
-struct ReadingPosition {
+struct SubscriptionPosition {
     number: u64,
     topic: Arc<Topic>,
     cursor: Cursor,
 }
 
-impl Reading {
-    fn position(&self) -> ReadingPosition {
-        ReadingPosition { number: self.number, topic: self.topic.clone(), cursor: self.cursor }
+impl TopicSubscription {
+    fn position(&self) -> SubscriptionPosition {
+        SubscriptionPosition { number: self.number, topic: self.topic.clone(), cursor: self.cursor }
     }
 }
 
@@ -159,15 +160,15 @@ impl SessionState {
     ///
     /// # Errors
     /// If the limit of unread packets, or the client's memory limit, is exceeded.
-    pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), Ending> {
+    pub fn push(&mut self, app: &App, packet: Outgoing) -> Result<(), SessionEnd> {
         if !self.outbox.is_empty() && self.outbox_bytes + packet.len() > OUTBOX_BYTES {
             app.metrics.refused(Refusal::SlowReader);
-            return Err(Ending::SLOW);
+            return Err(SessionEnd::SLOW);
         }
         self.push_own(packet);
         self.charge.set_unless_small(self.outbox_memory()).map_err(|_| {
             app.metrics.refused(Refusal::HeldBytes);
-            Ending::OVER_LIMIT
+            SessionEnd::OVER_LIMIT
         })
     }
 
@@ -198,7 +199,7 @@ impl SessionState {
     }
 
     pub fn unsubscribe(&mut self) {
-        self.reading = None;
+        self.subscription = None;
     }
 }
 
@@ -233,8 +234,8 @@ impl Session {
             namespaces: Namespaces::default(),
             unconnected_since: (application == Application::Feed).then_some(now),
             attachments: None,
-            reading: None,
-            readings: 0,
+            subscription: None,
+            subscriptions: 0,
         };
         Session {
             id: rand::random(),
@@ -274,7 +275,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`SessionState::push`].
-    pub fn push(&self, packet: Outgoing) -> Result<(), Ending> {
+    pub fn push(&self, packet: Outgoing) -> Result<(), SessionEnd> {
         self.state().push(&self.app, packet)?;
         self.changed.notify_one();
         Ok(())
@@ -286,15 +287,16 @@ impl Session {
         topic: Arc<Topic>,
         cursor: Cursor,
         guard: SubscriberGuard,
-    ) -> Result<(), Ending> {
+    ) -> Result<(), SessionEnd> {
         let Cursor { epoch, offset } = cursor;
         let mut state = self.state();
         if state.ended.is_some() {
             return Ok(());
         }
         state.push(&self.app, Event::Subscribed { epoch, cursor: offset }.into())?;
-        state.readings += 1;
-        state.reading = Some(Reading { number: state.readings, topic, cursor, guard });
+        state.subscriptions += 1;
+        state.subscription =
+            Some(TopicSubscription { number: state.subscriptions, topic, cursor, guard });
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -304,20 +306,20 @@ impl Session {
     ///
     /// # Errors
     /// If the session has ended, or is on the other transport.
-    pub async fn next(&self, transport: Transport) -> Result<Output, Ending> {
+    pub async fn next(&self, transport: Transport) -> Result<Output, SessionEnd> {
         loop {
             if let Some(output) = self.take(transport)? {
                 return Ok(output);
             }
-            let reading = self.state().reading.as_ref().map(Reading::position);
-            let Some(reading) = reading else {
+            let subscription = self.state().subscription.as_ref().map(TopicSubscription::position);
+            let Some(subscription) = subscription else {
                 self.changed.notified().await;
                 continue;
             };
             // WAIT: here, in the server: for the topic, and for replies to the client.
             tokio::select! {
-                () = reading.topic.wait_after(reading.cursor) => {
-                    if let Some(output) = self.read(transport, &reading).await? {
+                () = subscription.topic.wait_after(subscription.cursor) => {
+                    if let Some(output) = self.read(transport, &subscription).await? {
                         return Ok(output);
                     }
                 }
@@ -327,18 +329,18 @@ impl Session {
     }
 
     /// The packets in the outbox, if there are any.
-    pub fn take(&self, transport: Transport) -> Result<Option<Output>, Ending> {
+    pub fn take(&self, transport: Transport) -> Result<Option<Output>, SessionEnd> {
         let mut state = self.state();
         if let Some(ending) = state.ended {
             return Err(ending);
         }
         if state.transport != transport {
-            return Err(Ending::MOVED);
+            return Err(SessionEnd::MOVED);
         }
         if self.client.check_token().is_err() {
             drop(state);
-            self.end(Ending::EXPIRED);
-            return Err(Ending::EXPIRED);
+            self.end(SessionEnd::EXPIRED);
+            return Err(SessionEnd::EXPIRED);
         }
         let packets = state.pop(POLL_PACKETS);
         Ok((!packets.is_empty()).then_some(Output { packets, messages: None }))
@@ -349,8 +351,8 @@ impl Session {
     async fn read(
         &self,
         transport: Transport,
-        position: &ReadingPosition,
-    ) -> Result<Option<Output>, Ending> {
+        position: &SubscriptionPosition,
+    ) -> Result<Option<Output>, SessionEnd> {
         let messages = match transport {
             // A gap or a reset may be added to them.
             Transport::SocketioPolling => POLL_PACKETS - 1,
@@ -360,8 +362,10 @@ impl Session {
         let result = position.topic.read_after(position.cursor, limit).await;
         let mut state = self.state();
         let is_carried = state.transport == transport && self.client.check_token().is_ok();
-        let is_current = |it: &&mut Reading| it.number == position.number;
-        let Some(reading) = state.reading.as_mut().filter(is_current) else { return Ok(None) };
+        let is_current = |it: &&mut TopicSubscription| it.number == position.number;
+        let Some(subscription) = state.subscription.as_mut().filter(is_current) else {
+            return Ok(None);
+        };
         let result = match result {
             Ok(result) => result,
             Err(error) => {
@@ -374,7 +378,7 @@ impl Session {
         if !is_carried {
             return Ok(None);
         }
-        reading.cursor = result.cursor;
+        subscription.cursor = result.cursor;
         drop(state);
         let packets = result.events().map(Outgoing::from).collect();
         self.app.metrics.of(transport).deliveries.inc_by(result.messages.len() as u64);
@@ -382,7 +386,7 @@ impl Session {
     }
 
     /// Ends the session. The pending poll, or the WebSocket, reports it to the client.
-    pub fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: SessionEnd) {
         let mut state = self.state();
         state.ended.get_or_insert(ending);
         state.unsubscribe();
@@ -398,7 +402,7 @@ impl Session {
     /// If the session has ended, which it does here if the client has not answered a ping within
     /// `--ping-timeout`, has not polled for `--send-timeout` although packets wait for it or it has
     /// to answer a ping, or has not connected to a namespace within `--connect-timeout`.
-    pub fn tick(&self) -> Result<(), Ending> {
+    pub fn tick(&self) -> Result<(), SessionEnd> {
         let App { config, pauses, .. } = &*self.app;
         let now = Instant::now();
         let mut state = self.state();
@@ -411,13 +415,13 @@ impl Session {
             && now >= pauses.deadline(state.unread_since, config.send_timeout);
         let connect_by = |since| pauses.deadline(since, config.connect_timeout);
         let ending = if now >= pauses.deadline(state.ping_at, config.ping_timeout) {
-            Ending::SILENT
+            SessionEnd::SILENT
         } else if state.unconnected_since.is_some_and(|since| now >= connect_by(since)) {
             self.app.metrics.refused(Refusal::Idle);
-            Ending::UNCONNECTED
+            SessionEnd::UNCONNECTED
         } else if is_unread {
             self.app.metrics.refused(Refusal::SlowReader);
-            Ending::SLOW
+            SessionEnd::SLOW
         } else {
             if now >= state.ping_at && !state.is_pinged {
                 state.is_pinged = true;

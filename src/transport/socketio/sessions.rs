@@ -97,7 +97,7 @@ impl Sessions {
         Ok(session)
     }
 
-    fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<Admission, ApiError> {
+    fn admit(self: &Arc<Sessions>, app: &App, client: &Client) -> Result<SessionPermits, ApiError> {
         let refuse = |refusal, status, whose, limit, flag| {
             app.metrics.refused(refusal);
             ApiError::at_limit(status, whose, limit, "sessions of Socket.IO", flag)
@@ -114,7 +114,7 @@ impl Sessions {
             refuse(Refusal::Sessions, status, "the server", limit, "--max-sessions")
         })?;
         let sessions = Arc::downgrade(self);
-        Ok(Admission { sessions, _permit: permit, _address_permit: address_permit.flatten() })
+        Ok(SessionPermits { sessions, _permit: permit, _address_permit: address_permit.flatten() })
     }
 
     /// The session of that id, unless it has ended.
@@ -156,13 +156,13 @@ impl Sessions {
 
 /// A session's share of the limits.
 #[derive(Debug)]
-struct Admission {
+struct SessionPermits {
     sessions: Weak<Sessions>,
     _permit: OwnedSemaphorePermit,
     _address_permit: Option<AddressPermit>,
 }
 
-impl SessionGuard for Admission {
+impl SessionGuard for SessionPermits {
     fn remove(&self, id: u128) {
         if let Some(sessions) = self.sessions.upgrade() {
             sessions.lock().remove(id);

@@ -17,13 +17,13 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::application::receive;
 use super::packet::{Incoming, Outgoing, Output};
-use super::session::{Ending, NOOP, NOOP_INTERVAL, Session, Upgrade};
+use super::session::{NOOP, NOOP_INTERVAL, Session, SessionEnd, Upgrade};
 use crate::app::charged_reads::ChargedReads;
 use crate::app::memory::OverLimit;
 use crate::app::metrics::Refusal;
 use crate::app::work_share::yield_if_slice_is_over;
 use crate::app::{App, Client, WhenWoken};
-use crate::transport::frames::write_frames;
+use crate::transport::server_frames::write_frames;
 use crate::variant::Transport;
 
 /// Bytes of a connection's read buffer; what clients send is short.
@@ -55,7 +55,7 @@ async fn socket(app: &App, client: &Client, upgrade: OnUpgrade) -> Option<Socket
 pub async fn serve(session: Arc<Session>, upgrade: OnUpgrade) {
     let opened = Box::pin(socket(&session.app, &session.client, upgrade)).await;
     let Some(mut socket) = opened else {
-        return session.end(Ending::GONE);
+        return session.end(SessionEnd::GONE);
     };
     match send(&session, &mut socket, session.open_packet()).await {
         Ok(()) => carry(&session, socket).await,
@@ -111,7 +111,7 @@ async fn carry(session: &Session, mut socket: Socket) {
     session.end(ending);
     let Some((code, reason)) = ending.close else { return };
     let is_told = match ending {
-        Ending::EXPIRED => send(session, &mut socket, ending.packet.into()).await.is_ok(),
+        SessionEnd::EXPIRED => send(session, &mut socket, ending.packet.into()).await.is_ok(),
         _ => true,
     };
     if is_told {
@@ -119,7 +119,7 @@ async fn carry(session: &Session, mut socket: Socket) {
     }
 }
 
-async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, Ending> {
+async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, SessionEnd> {
     const TRANSPORT: Transport = Transport::SocketioWebsocket;
     let app = &session.app;
     // Created once: each such future is registered in a list behind a lock.
@@ -133,7 +133,7 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 yield_if_slice_is_over().await;
             }
             frame = socket.next() => {
-                let frame = frame.ok_or(Ending::GONE)?.map_err(|error| unread(app, &error))?;
+                let frame = frame.ok_or(SessionEnd::GONE)?.map_err(|error| session_end_of(app, &error))?;
                 // Boxed, so that an idle connection does not reserve memory for it.
                 end_frame(session, socket, &frame)?;
                 Box::pin(on_frame(session, frame)).await?;
@@ -148,14 +148,14 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 session.tick()?;
                 timer.as_mut().reset(session.tick_at());
             }
-            () = &mut expired => return Err(Ending::EXPIRED),
-            () = &mut drained => return Err(Ending::drain(app)),
+            () = &mut expired => return Err(SessionEnd::EXPIRED),
+            () = &mut drained => return Err(SessionEnd::drain(app)),
         }
     }
 }
 
 /// Reports to the stream below that a frame is complete.
-fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<(), Ending> {
+fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<(), SessionEnd> {
     let reads = socket.get_mut().get_mut();
     match frame {
         Frame::Ping(payload) | Frame::Pong(payload) => reads.end_control_frame(payload.len()),
@@ -163,7 +163,7 @@ fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<()
             let decoded = frame.len().min(session.app.config.max_message_bytes);
             reads.end_message(decoded).map_err(|_| {
                 session.app.metrics.refused(Refusal::HeldBytes);
-                Ending::OVER_LIMIT
+                SessionEnd::OVER_LIMIT
             })?;
         }
     }
@@ -171,68 +171,68 @@ fn end_frame(session: &Session, socket: &mut Socket, frame: &Frame) -> Result<()
 }
 
 /// Why a frame could not be read.
-fn unread(app: &App, error: &WsError) -> Ending {
+fn session_end_of(app: &App, error: &WsError) -> SessionEnd {
     match error {
         WsError::Capacity(_) => {
             app.metrics.refused(Refusal::MessageBytes);
-            Ending::TOO_LARGE
+            SessionEnd::TOO_LARGE
         }
         WsError::Io(error) if error.get_ref().is_some_and(|it| it.is::<OverLimit>()) => {
             app.metrics.refused(Refusal::HeldBytes);
-            Ending::OVER_LIMIT
+            SessionEnd::OVER_LIMIT
         }
-        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::GONE,
-        WsError::Protocol(_) | WsError::Utf8(_) => Ending::INVALID,
-        _ => Ending::GONE,
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => SessionEnd::GONE,
+        WsError::Protocol(_) | WsError::Utf8(_) => SessionEnd::INVALID,
+        _ => SessionEnd::GONE,
     }
 }
 
-async fn on_frame(session: &Session, frame: Frame) -> Result<(), Ending> {
+async fn on_frame(session: &Session, frame: Frame) -> Result<(), SessionEnd> {
     match frame {
         Frame::Text(text) => {
-            receive(session, Incoming::decode(text.as_str()).ok_or(Ending::INVALID)?).await
+            receive(session, Incoming::decode(text.as_str()).ok_or(SessionEnd::INVALID)?).await
         }
         Frame::Binary(bytes) => receive(session, Incoming::Binary(bytes)).await,
-        Frame::Close(_) => Err(Ending::GONE),
+        Frame::Close(_) => Err(SessionEnd::GONE),
         Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => Ok(()),
     }
 }
 
-async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Result<(), Ending> {
+async fn send(session: &Session, socket: &mut Socket, packet: Outgoing) -> Result<(), SessionEnd> {
     write(session, socket, packet.into()).await
 }
 
 /// Writes frames directly, not through tungstenite, which would copy each of them. tungstenite has
 /// nothing to write at this point: [`flush`] follows each frame that it has read.
-async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), Ending> {
+async fn write(session: &Session, socket: &mut Socket, output: Output) -> Result<(), SessionEnd> {
     let mut frames = output.frames();
     // While a slow client reads, only the frames stay in memory.
     drop(output);
     let mut charge = session.client.account().charge();
     charge.set_unless_small(frames.len()).map_err(|_| {
         session.app.metrics.refused(Refusal::HeldBytes);
-        Ending::OVER_LIMIT
+        SessionEnd::OVER_LIMIT
     })?;
     let stream = socket.get_mut().get_mut();
     in_time(session, async { write_frames(stream, &mut frames).await.ok() }).await
 }
 
 /// Writes the pongs to a client's pings, so that nothing is read while they cannot be written.
-async fn flush(session: &Session, socket: &mut Socket) -> Result<(), Ending> {
+async fn flush(session: &Session, socket: &mut Socket) -> Result<(), SessionEnd> {
     in_time(session, async { socket.get_mut().flush().await.ok() }).await
 }
 
 async fn in_time(
     session: &Session,
     writing: impl Future<Output = Option<()>>,
-) -> Result<(), Ending> {
+) -> Result<(), SessionEnd> {
     let App { config, pauses, .. } = &*session.app;
     match pauses.timeout(config.send_timeout, writing).await {
-        Ok(written) => written.ok_or(Ending::GONE),
+        Ok(written) => written.ok_or(SessionEnd::GONE),
         Err(_) => {
             session.app.metrics.refused(Refusal::SlowReader);
             // A frame may have been written in part.
-            Err(Ending::GONE)
+            Err(SessionEnd::GONE)
         }
     }
 }
@@ -278,11 +278,11 @@ impl Session {
         state.upgrade = Upgrade::None;
         if succeeded {
             state.transport = Transport::SocketioWebsocket;
-            if let Some(reading) = &mut state.reading
+            if let Some(subscription) = &mut state.subscription
                 && let Ok(guard) =
                     self.app.admit_subscriber(Transport::SocketioWebsocket, &self.client)
             {
-                reading.guard = guard;
+                subscription.guard = guard;
             }
         }
         drop(state);

@@ -52,7 +52,7 @@ impl Subscriber {
         loop {
             let (_, is_subscribed) = subscriber.receive().await?;
             if is_subscribed {
-                subscriber.engine.settle();
+                subscriber.engine.end_handshake();
                 return Ok(subscriber);
             }
         }

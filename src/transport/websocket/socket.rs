@@ -17,8 +17,8 @@ use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::frames::{TEXT, push_frame, write_frames};
 use super::handshake;
+use super::server_frames::{TEXT, push_frame, write_frames};
 use crate::app::charged_reads::ChargedReads;
 use crate::app::memory::Charge;
 use crate::app::response::to_response;

@@ -34,6 +34,7 @@ if (given) {
   byId("team").value = given;
   if (byId("team").reportValidity()) join(given);
 }
+document.body.classList.remove("building");
 
 function join(team) {
   byId("join").hidden = true;

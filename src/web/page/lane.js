@@ -46,7 +46,7 @@ export class Lane {
   /** The newest exchange with the server, for the wire view. */
   exchange = null;
   isPlugged = true;
-  /** The state of a lane that is not connected on purpose. */
+  /** The state of a lane that is intentionally disconnected. */
   unpluggedText = "unplugged";
   #delays = [];
   #life = new AbortController();

@@ -116,7 +116,7 @@ export class Scene {
     let grabbed = null;
     list.addEventListener("pointerdown", (event) => {
       if (event.target.tagName !== "CANVAS") return;
-      // A drag goes on outside of the canvas.
+      // A drag continues outside the canvas.
       event.target.setPointerCapture(event.pointerId);
       grabbed = { x: event.clientX, at: this.#stoppedAt ?? now(), wasDragged: false };
     });

@@ -31,7 +31,7 @@ settings.addEventListener("change", () => {
   if (isTaken) send();
 });
 byId("clear").onclick = () => send();
-look();
+look().then(() => document.body.classList.remove("building"));
 setInterval(look, LOOK_EVERY_MS);
 
 /** Sends the settings, which also clears the histogram. */
@@ -73,7 +73,8 @@ function show({ url, devices, teams, bounds_ms: bounds, delays, settings: curren
   setText(byId("devices"), `${devices} device${devices === 1 ? "" : "s"}, `
     + `${teams.length} team${teams.length === 1 ? "" : "s"}`);
   const more = teams.length > TEAMS_SHOWN ? `, and ${teams.length - TEAMS_SHOWN} more` : "";
-  setText(byId("teams"), teams.slice(0, TEAMS_SHOWN).map(isolated).join(", ") + more);
+  const names = teams.slice(0, TEAMS_SHOWN).map(isolated).join(", ");
+  setText(byId("teams"), names && `Teams: ${names}${more}`);
   const head = (text) => element("th", { scope: "col" }, text);
   const ranges = [...bounds.map((bound) => `≤\u00a0${showBound(bound)}`), "more"];
   byId("histogram-head").replaceChildren(element("tr", {}, element("td"), ...ranges.map(head),

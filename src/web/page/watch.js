@@ -9,6 +9,8 @@ import { subprotocols, withToken } from "./token.js";
 const TOPIC = "compare";
 const AGAIN_MS = 2000;
 const REPORTS_TIMEOUT_MS = 10_000;
+/** Reports that are listed later than this appear on the page when it is shown already. */
+const LIST_WAIT_MS = 1000;
 
 /** What is being measured, as text. */
 let cell = "";
@@ -39,7 +41,13 @@ const SHOW = {
       ...texts.map((text) => element("td", {}, element("bdi", {}, text))));
     row.style.setProperty("--color", `var(--${transport})`);
     byId("cells").append(row);
-    byId("cells").parentElement.hidden = false;
+    byId("measured").hidden = false;
+  },
+  failed({ label, error }) {
+    const name = element("th", { scope: "row" }, element("bdi", {}, label));
+    const why = element("td", { colSpan: 7, className: "bad" }, "failed: ", element("bdi", {}, error));
+    byId("cells").append(element("tr", {}, name, why));
+    byId("measured").hidden = false;
   },
   finished({ run }) {
     byId("progress").value = 1;
@@ -116,7 +124,8 @@ function showLost(isLost) {
   setText(byId("lost"), isLost && isRunning ? "The connection to the run is lost." : "");
 }
 
-listRuns();
+await Promise.race([listRuns(), sleep(LIST_WAIT_MS)]);
+document.body.classList.remove("building");
 const cursor = { after: 0 };
 for (;;) {
   await follow(cursor);

@@ -98,7 +98,7 @@ async fn bars_are_visible_in_forced_colours() {
     server.stop().await;
 }
 
-/// Wherever a text of somebody else appears within the page's own words, it is isolated: in an
+/// Wherever untrusted text appears within the page's own words, it is isolated: in an
 /// element `bdi`, or between the characters FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_text_is_isolated_on_every_page() {
@@ -137,12 +137,13 @@ async fn foreign_text_is_isolated_on_every_page() {
         json!({ "what": "done", "transport": "sse", "label": TURNING, "case": TURNING, "repeat": 0,
             "requests_per_message": null,
             "latency_ms": { "mean": 1.0, "p50": 1.0, "p99": 1.0, "max": 1.0 } }),
+        json!({ "what": "failed", "label": TURNING, "error": TURNING }),
     ] {
         let draft = json!({ "sender": "compare", "text": step.to_string() }).to_string();
         assert_eq!(server.post("/topics/compare/messages", draft).await.status, 201);
     }
     open(&browser, &server, "/watch").await;
-    browser.until("return document.querySelectorAll('#cells tr').length === 1").await;
+    browser.until("return document.querySelectorAll('#cells tr').length === 2").await;
     assert_eq!(browser.run(LOOSE).await, json!([]), "the runs");
     browser.close().await;
     server.stop().await;
@@ -165,18 +166,20 @@ const OBSERVE: &str = "window.shifts = [];
     new PerformanceObserver((list) => window.shifts.push(...list.getEntries()))
         .observe({ type: 'layout-shift', buffered: true });";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn layout_does_not_shift_when_figures_appear_and_states_change() {
-    let Some(browser) = ({
-        let server = TestServer::start().await;
-        let browser = Browser::open(server.address).await;
-        server.stop().await;
-        browser
-    }) else {
-        return;
-    };
+/// A browser whose pages observe their layout shifts.
+async fn observing_browser() -> Option<Browser> {
+    let server = TestServer::start().await;
+    let browser = Browser::open(server.address).await;
+    server.stop().await;
+    let browser = browser?;
     let observe = json!({ "source": OBSERVE });
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", observe).await;
+    Some(browser)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layout_does_not_shift_when_figures_appear_and_states_change() {
+    let Some(browser) = observing_browser().await else { return };
     for width in [1280, 390] {
         set_width(&browser, width).await;
         let server = TestServer::with(|config| config.retain_messages = 5).await;
@@ -206,6 +209,87 @@ async fn layout_does_not_shift_when_figures_appear_and_states_change() {
             && document.querySelector('#race .messages').textContent > 1";
         browser.until(has_figures).await;
         expect_no_shift(&browser, "the lesson", width).await;
+        server.stop().await;
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layout_of_class_runs_and_model_does_not_shift() {
+    let Some(browser) = observing_browser().await else { return };
+    let reports = tempfile::tempdir().expect("a directory");
+    for number in 1..4 {
+        let run = reports.path().join(format!("2026-01-0{number}T00-00-00Z"));
+        std::fs::create_dir(&run).expect("made");
+        std::fs::write(run.join("report.html"), "<!doctype html>").expect("written");
+    }
+    for width in [1280, 390] {
+        set_width(&browser, width).await;
+        let server = TestServer::with(|config| {
+            config.class = true;
+            config.reports = Some(reports.path().to_path_buf());
+        })
+        .await;
+        open(&browser, &server, "/class").await;
+        browser.until("return document.querySelector('#join button') !== null").await;
+        expect_no_shift(&browser, "the form of the class", width).await;
+
+        open(&browser, &server, "/class?team=one").await;
+        let has_messages = "return document.querySelector('#class-settings').textContent !== ''
+            && document.querySelectorAll('.lane').length === 4
+            && [...document.querySelectorAll('.messages')].every((it) => it.textContent !== '0')";
+        browser.until(has_messages).await;
+        expect_no_shift(&browser, "the class", width).await;
+
+        open(&browser, &server, "/teacher").await;
+        browser.until("return document.querySelector('#devices').textContent !== ''").await;
+        let long = "a-team-with-a-long-name-";
+        for (number, count) in [(0, 1), (1, 100), (2, 10), (3, 10), (4, 10)] {
+            let report = json!({ "device": format!("0123456789abcde{number}"),
+                "team": format!("{long}{number}"),
+                "delays_ms": { "websocket": vec![5.0; count], "sse": vec![50.0; count] } });
+            assert_eq!(server.post("/class/report", report.to_string()).await.status, 200);
+        }
+        let has_figures = "return document.querySelector('#teams').textContent.includes('name-4')";
+        browser.until(has_figures).await;
+        expect_no_shift(&browser, "the teacher's page", width).await;
+
+        open(&browser, &server, "/model").await;
+        browser.until("return !!document.querySelector('#model .verdict')").await;
+        expect_no_shift(&browser, "the model", width).await;
+
+        open(&browser, &server, "/watch").await;
+        browser.until("return document.querySelectorAll('#runs a').length === 3").await;
+        let delays = json!({ "mean": 1.0, "p50": 1.0, "p99": 1.0, "max": 1.0 });
+        let done = |repeat: u32| {
+            json!({ "what": "done", "transport": "sse", "label": "SSE", "case": "a case",
+                "repeat": repeat, "requests_per_message": 1.0, "latency_ms": delays })
+        };
+        let cell = json!({ "what": "cell", "number": 1, "of": 2, "label": "Server-sent events",
+            "left_s": 100.0 });
+        let steps = [
+            json!({ "what": "calibrating", "left_s": 10.0 }),
+            cell,
+            json!({ "what": "phase", "phase": "subscribers connect" }),
+            done(0),
+            json!({ "what": "failed", "label": "SSE", "error": "a reason ".repeat(20) }),
+            json!({ "what": "finished", "run": "2026-01-03T00-00-00Z" }),
+        ];
+        for (number, step) in steps.iter().enumerate() {
+            let draft = json!({ "sender": "compare", "text": step.to_string() }).to_string();
+            assert_eq!(server.post("/topics/compare/messages", draft).await.status, 201);
+            // Each is drawn before the next.
+            let shown = match number {
+                0 => "return document.querySelector('#now').textContent.includes('processing')",
+                1 => "return document.querySelector('#now').textContent.includes('events')",
+                2 => "return document.querySelector('#now').textContent.includes('connect')",
+                3 => "return document.querySelectorAll('#cells tr').length === 1",
+                4 => "return document.querySelectorAll('#cells tr').length === 2",
+                _ => "return document.querySelector('#finished a') !== null",
+            };
+            browser.until(shown).await;
+            expect_no_shift(&browser, "the runs", width).await;
+        }
         server.stop().await;
     }
     browser.close().await;

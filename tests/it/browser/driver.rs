@@ -22,7 +22,7 @@ use super::super::support::{FORGOTTEN, soon};
 /// Only one browser at a time, because it needs all of a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// The console is read after every so many looks, about once a second.
+/// The console is read after this many checks, about once a second.
 const LOOKS_AT_CONSOLE: u32 = 15;
 const MISSING: &str = "\nSKIPPED: no chromedriver, so the live page is not tried in a browser. \
     Debian: apt-get install chromium chromium-driver\n";

@@ -61,7 +61,7 @@ async fn dragging_a_timeline_moves_the_time_back_and_the_message_is_kept() {
         title.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok()).expect("a number")
     };
     let message = number().await;
-    // Messages go on arriving.
+    // Messages continue to arrive.
     let messages = "return Number(document.querySelector('#race-sse .messages').textContent)";
     let before = browser.run(messages).await.as_u64().expect("a number");
     browser.until(&format!("{messages} > {}", before + 1)).await;

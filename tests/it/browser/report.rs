@@ -12,7 +12,7 @@ async fn open(folder: &Path) -> Option<(Browser, TestServer)> {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
     let text = std::fs::read_to_string(sample).expect("a file");
     let run = poll_vs_push::run::Run::from_json(&text).expect("a run");
-    poll_vs_push::report::write_all(&run, folder).expect("written");
+    poll_vs_push::report::write_all(&run, folder, None).expect("written");
     let server = TestServer::start().await;
     let browser = Browser::open(server.address).await?;
     let page = format!("file://{}", folder.join("report.html").display());

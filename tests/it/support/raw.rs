@@ -85,7 +85,7 @@ impl Raw {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Reads until at least so many bytes have come, and returns how many it were.
+    /// Reads until at least this many bytes have arrived, and returns their number.
     pub async fn read_at_least(&mut self, bytes: usize) -> usize {
         let mut buffer = vec![0; 64 << 10];
         let mut received = 0;

@@ -71,7 +71,7 @@ impl Shared {
             self.advance(end);
         }
         if self.status.send_replace(Ok(())) == Err(NatsError::Away) {
-            tracing::warn!("NATS is back");
+            tracing::warn!("connected to NATS again");
         }
         loop {
             match messages.next().await {
@@ -86,7 +86,7 @@ impl Shared {
     /// opened.
     async fn until_unusable(&self) -> NatsError {
         let mut status = self.status.subscribe();
-        // Only news: the error of the last attempt does not end the next one.
+        // Only a new error counts: that of the last attempt does not end the next one.
         loop {
             if status.changed().await.is_err() {
                 return std::future::pending().await;
@@ -111,7 +111,9 @@ impl Shared {
         let stored_at = u64::try_from(stored_at / 1_000).unwrap_or_default();
         match self.topic_of(&message.subject) {
             Some(topic) => self.deliver(feed, &topic, sequence, stored_at, message),
-            None => tracing::warn!(subject = %message.subject, "a message that is not of the feed"),
+            None => {
+                tracing::warn!(subject = %message.subject, "skipped a message whose subject is not a topic")
+            }
         }
         self.advance(if is_last { sequence.max(end) } else { sequence });
     }

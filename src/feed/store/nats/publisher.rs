@@ -86,7 +86,7 @@ impl PublicationSlot {
         arrival.try_recv().or(result)
     }
 
-    /// Tries to store the message until that has succeeded or failed for good. After a success it
+    /// Tries to store the message until that has succeeded or failed permanently. After a success it
     /// waits for the arrival, but not for ever.
     async fn store(&self, id: &str, new_message: NewMessage) -> Result<Offset, NatsError> {
         let mut position = self.shared.position.subscribe();

@@ -17,8 +17,8 @@ use crate::text::causes;
 
 /// Marks a stream as ours, and its format. NATS 2.9 has no other place for that.
 const DESCRIPTION: &str = "poll-vs-push feed 1";
-/// Follows it once NATS has lost messages, before the number of the stream's life.
-const LIFE: &str = ", life ";
+/// Appended to it, before the number of the stream's generation, once NATS has lost messages.
+const GENERATION: &str = ", life ";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the connection is checked: it counts as lost after two checks without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -72,21 +72,22 @@ pub struct Identity {
     /// When it was created, nanoseconds since the Unix epoch.
     created_at: i128,
     /// 1, and one more after each loss of messages that a server noticed.
-    life: u32,
+    generation: u32,
 }
 
 impl Identity {
     /// `None` if the stream is not ours.
     fn of(info: &Info) -> Option<Identity> {
         let rest = info.config.description.as_deref()?.strip_prefix(DESCRIPTION)?;
-        let life = if rest.is_empty() { 1 } else { rest.strip_prefix(LIFE)?.parse().ok()? };
-        Some(Identity { created_at: info.created.unix_timestamp_nanos(), life })
+        let generation =
+            if rest.is_empty() { 1 } else { rest.strip_prefix(GENERATION)?.parse().ok()? };
+        Some(Identity { created_at: info.created.unix_timestamp_nanos(), generation })
     }
 
     /// Offsets are contiguous within an epoch.
     pub fn epoch(self) -> Epoch {
         let created = (self.created_at ^ (self.created_at >> 32)) as u32;
-        Epoch(created.wrapping_add((self.life - 1).wrapping_mul(0x9e37_79b9)))
+        Epoch(created.wrapping_add((self.generation - 1).wrapping_mul(0x9e37_79b9)))
     }
 }
 
@@ -235,7 +236,7 @@ impl Shared {
             return Err(lost());
         }
         if info.state.last_sequence < reached {
-            self.begin_next_life(&info).await;
+            self.begin_next_generation(&info).await;
             return Err(lost());
         }
         Ok(info)
@@ -255,7 +256,7 @@ impl Shared {
         match stream.get_raw_message(sequence).await {
             Ok(message) if message.time.unix_timestamp_nanos() == stored_at => Ok(()),
             Ok(_) => {
-                self.begin_next_life(info).await;
+                self.begin_next_generation(info).await;
                 Err(NatsError::Lost { stream: self.config.stream.clone() })
             }
             // It has expired.
@@ -266,8 +267,8 @@ impl Shared {
 
     /// Records in the stream that it has lost messages, so that all servers use a new epoch once
     /// they are restarted. Several servers write the same.
-    async fn begin_next_life(&self, info: &Info) {
-        let description = format!("{DESCRIPTION}{LIFE}{}", self.identity.life + 1);
+    async fn begin_next_generation(&self, info: &Info) {
+        let description = format!("{DESCRIPTION}{GENERATION}{}", self.identity.generation + 1);
         let config = Config { description: Some(description), ..info.config.clone() };
         if let Err(error) = self.jetstream.update_stream(config).await {
             tracing::warn!(%error, "NATS: cannot record that messages were lost; trying again");

@@ -22,7 +22,7 @@ use crate::feed::tail::encode;
 use crate::message::{Epoch, Message, NewMessage, Offset, TopicName};
 
 /// Properties of the file: "format", "epoch", "boot".
-const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
+const PROPERTIES: TableDefinition<&str, &str> = TableDefinition::new("about");
 /// Topic -> its number, the oldest stored offset, the head, stored bytes.
 const TOPICS: TableDefinition<&str, (u32, Offset, Offset, u64)> = TableDefinition::new("topics");
 /// Number of the topic, offset -> time of storing (Unix time, microseconds), the message object.
@@ -69,7 +69,7 @@ impl Archive {
             .create_with_backend(file.backend())
             .map_err(|error| not_opened(name(), error))?;
         let archive = Archive { database, file: name() };
-        match archive.about("format")?.as_deref() {
+        match archive.property("format")?.as_deref() {
             Some(FORMAT) => Ok(archive),
             Some(other) => Err(StoreError::UnknownFormat {
                 file: name(),
@@ -80,7 +80,7 @@ impl Archive {
                 why: "a database of another program".to_owned(),
             }),
             None => {
-                archive.write_about(&[
+                archive.write_properties(&[
                     ("format", FORMAT),
                     ("epoch", &Epoch(rand::random()).to_string()),
                 ])?;
@@ -89,44 +89,44 @@ impl Archive {
         }
     }
 
-    /// Records the durability of the following writes. Starts a new epoch if acknowledged messages
+    /// Records the durability of the following writes. Begins a new epoch if acknowledged messages
     /// may be lost: if the previous durability was `os` and the machine has been restarted since.
-    pub(super) fn begin_life(&self, durability: Durability) -> Result<(), StoreError> {
+    pub(super) fn record_start(&self, durability: Durability) -> Result<(), StoreError> {
         let present = super::file::boot_id();
-        if let Some(boot) = self.about("boot")?
+        if let Some(boot) = self.property("boot")?
             && !boot.is_empty()
             && boot != present
         {
             warn!("the machine was restarted under `--durability os`: old cursors are reset");
-            self.write_about(&[("epoch", &Epoch(rand::random()).to_string())])?;
+            self.write_properties(&[("epoch", &Epoch(rand::random()).to_string())])?;
         }
-        self.write_about(&[("boot", if durability == Durability::Os { &present } else { "" })])
+        self.write_properties(&[("boot", if durability == Durability::Os { &present } else { "" })])
     }
 
     /// Records that everything is on the disk.
-    pub(super) fn end_life(&self) -> Result<(), StoreError> {
-        self.write_about(&[("boot", "")])
+    pub(super) fn record_stop(&self) -> Result<(), StoreError> {
+        self.write_properties(&[("boot", "")])
     }
 
     fn has_tables(&self) -> Result<bool, StoreError> {
         let read = self.database.begin_read().map_err(failed)?;
         let mut tables = read.list_tables().map_err(failed)?;
-        Ok(tables.any(|table| table.name() != ABOUT.name()))
+        Ok(tables.any(|table| table.name() != PROPERTIES.name()))
     }
 
-    fn about(&self, key: &str) -> Result<Option<String>, StoreError> {
+    fn property(&self, key: &str) -> Result<Option<String>, StoreError> {
         let read = self.database.begin_read().map_err(failed)?;
-        let Some(about) = if_there(read.open_table(ABOUT))? else { return Ok(None) };
-        let value = about.get(key).map_err(failed)?;
+        let Some(properties) = if_exists(read.open_table(PROPERTIES))? else { return Ok(None) };
+        let value = properties.get(key).map_err(failed)?;
         Ok(value.map(|text| text.value().to_owned()))
     }
 
-    fn write_about(&self, entries: &[(&str, &str)]) -> Result<(), StoreError> {
+    fn write_properties(&self, entries: &[(&str, &str)]) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(failed)?;
         {
-            let mut about = write.open_table(ABOUT).map_err(failed)?;
+            let mut properties = write.open_table(PROPERTIES).map_err(failed)?;
             for (key, value) in entries {
-                about.insert(*key, *value).map_err(failed)?;
+                properties.insert(*key, *value).map_err(failed)?;
             }
         }
         write.commit().map_err(failed)
@@ -137,7 +137,7 @@ impl Archive {
     /// # Errors
     /// If it cannot be read.
     pub fn epoch(&self) -> Result<Epoch, StoreError> {
-        let text = self.about("epoch")?.unwrap_or_default();
+        let text = self.property("epoch")?.unwrap_or_default();
         text.parse().map_err(|_| StoreError::Failed(format!("the epoch is '{text}'")))
     }
 
@@ -147,7 +147,7 @@ impl Archive {
     /// If they cannot be read.
     pub fn rows(&self) -> Result<Rows, StoreError> {
         let read = self.database.begin_read().map_err(failed)?;
-        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(Rows::default()) };
+        let Some(topics) = if_exists(read.open_table(TOPICS))? else { return Ok(Rows::default()) };
         let row = |row: Result<(::redb::AccessGuard<&str>, _), StorageError>| {
             let (name, kept): (_, ::redb::AccessGuard<(u32, Offset, Offset, u64)>) =
                 row.map_err(failed)?;
@@ -199,7 +199,7 @@ impl Archive {
         let mut topics: Vec<_> = rows.iter().collect();
         topics.sort_by_key(|(_, kept)| kept.number);
         let read = self.database.begin_read().map_err(failed)?;
-        let table = if_there(read.open_table(MESSAGES))?;
+        let table = if_exists(read.open_table(MESSAGES))?;
         let mut stored = match &table {
             Some(table) => Some(table.iter().map_err(failed)?),
             None => None,
@@ -229,7 +229,7 @@ impl Archive {
             }
         }
         let left_over = stored.as_mut().and_then(Iterator::next).is_some();
-        Ok(if left_over { Err("there are messages of no topic".to_owned()) } else { Ok(()) })
+        Ok(if left_over { Err("some messages belong to no topic".to_owned()) } else { Ok(()) })
     }
 
     /// Messages after `after` up to `head`, and the number of dropped messages before them.
@@ -245,7 +245,7 @@ impl Archive {
     ) -> Result<OlderMessages, StoreError> {
         let nothing = OlderMessages { gap: head.saturating_sub(after), messages: Vec::new() };
         let read = self.database.begin_read().map_err(failed)?;
-        let Some(topics) = if_there(read.open_table(TOPICS))? else { return Ok(nothing) };
+        let Some(topics) = if_exists(read.open_table(TOPICS))? else { return Ok(nothing) };
         let Some(row) = topics.get(topic.as_str()).map_err(failed)? else { return Ok(nothing) };
         let kept = TopicRow::from_row(row.value());
         // Messages stored after `head` was read may have displaced older ones.
@@ -261,7 +261,9 @@ impl Archive {
             let (key, stored) = entry.map_err(failed)?;
             let message = stored.value().1;
             if key.value().1 != expected || !Message::encoding_has_offset(message, expected) {
-                let why = format!("message {expected} of topic '{topic}' is missing or another");
+                let why = format!(
+                    "message {expected} of topic '{topic}' is missing, or another is in its place"
+                );
                 return Err(StoreError::Failed(why));
             }
             expected += 1;
@@ -366,7 +368,7 @@ fn write_row(
 }
 
 /// A table does not exist before the first write.
-fn if_there<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
+fn if_exists<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
     match table {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),

@@ -45,7 +45,7 @@ impl FeedFile {
         };
         private_files::create_directory(directory).map_err(unreadable)?;
         private_files::warn_if_exposed(&path);
-        let mut options = private_files::creating();
+        let mut options = private_files::creation_options();
         options.read(true).write(true).truncate(false);
         FeedFile::take(options.open(&path).map_err(unreadable)?, &path, durability)
     }

@@ -152,7 +152,7 @@ impl Writer {
         self.shared.file.sync_from_now_on();
         let archive = self.shared.archive.write().expect("no panic under this lock").take();
         if let Some(archive) = archive
-            && let Err(error) = archive.end_life()
+            && let Err(error) = archive.record_stop()
         {
             error!(%error, "cannot close the feed's file cleanly");
         }

@@ -10,14 +10,14 @@ pub const TOPIC_OVERHEAD: usize = 1 << 10;
 
 /// The bytes of messages that a feed keeps in memory, and their limit.
 #[derive(Debug)]
-pub struct Retained {
+pub struct RetainedMemory {
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
-impl Retained {
-    pub fn new(bytes_max: usize) -> Retained {
-        Retained { bytes: AtomicUsize::new(0), bytes_max }
+impl RetainedMemory {
+    pub fn new(bytes_max: usize) -> RetainedMemory {
+        RetainedMemory { bytes: AtomicUsize::new(0), bytes_max }
     }
 
     pub(super) fn add(&self, bytes: usize) {

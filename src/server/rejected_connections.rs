@@ -21,39 +21,39 @@ use super::timeout_stream::ConnectionPhase;
 use crate::app::metrics::Refusal;
 use crate::app::{ApiError, App};
 
-/// Connections that are answered at the same time; further ones are closed without an answer, so
+/// Connections that are answered at the same time; further ones are closed without a response, so
 /// that a flood of them costs little.
 const ANSWERED_MAX: usize = 64;
-/// Time for a TLS handshake, a request and its answer: several round trips of a distant client.
+/// Time for a TLS handshake, a request and its response: several round trips of a distant client.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The limit that a connection exceeds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Exceeded {
+pub(super) enum ExceededLimit {
     /// `--max-connections`
     Connections,
     /// `--max-connections-per-address`
     ConnectionsPerAddress,
 }
 
-impl Exceeded {
+impl ExceededLimit {
     fn refusal(self) -> Refusal {
         match self {
-            Exceeded::Connections => Refusal::Connections,
-            Exceeded::ConnectionsPerAddress => Refusal::ConnectionsPerAddress,
+            ExceededLimit::Connections => Refusal::Connections,
+            ExceededLimit::ConnectionsPerAddress => Refusal::ConnectionsPerAddress,
         }
     }
 
     fn error(self, app: &App) -> ApiError {
         let config = &app.config;
         let (status, limit, what, flag) = match self {
-            Exceeded::Connections => (
+            ExceededLimit::Connections => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 config.max_connections,
                 "connections",
                 "--max-connections",
             ),
-            Exceeded::ConnectionsPerAddress => (
+            ExceededLimit::ConnectionsPerAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
                 config.max_connections_per_address,
                 "connections of your address",
@@ -66,7 +66,7 @@ impl Exceeded {
 
 /// The client of an accepted connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedClient {
     pub address: IpAddr,
     /// As [`Remote::limited_address`](crate::app::Remote).
     pub limited_address: Option<IpAddr>,
@@ -74,15 +74,15 @@ pub(super) struct Accepted {
 
 /// Answers connections over a limit.
 #[derive(Debug)]
-pub(super) struct TurnedAway {
+pub(super) struct RejectedConnections {
     app: Arc<App>,
     protocols: Arc<Protocols>,
     room: Arc<Semaphore>,
 }
 
-impl TurnedAway {
-    pub fn new(app: Arc<App>, protocols: Arc<Protocols>) -> TurnedAway {
-        TurnedAway { app, protocols, room: Arc::new(Semaphore::new(ANSWERED_MAX)) }
+impl RejectedConnections {
+    pub fn new(app: Arc<App>, protocols: Arc<Protocols>) -> RejectedConnections {
+        RejectedConnections { app, protocols, room: Arc::new(Semaphore::new(ANSWERED_MAX)) }
     }
 
     /// Waits until another connection can be answered.
@@ -92,11 +92,11 @@ impl TurnedAway {
 
     /// Answers the requests on a connection, which `opening` completes, and closes it. Without
     /// `place`, it needs one of those that are free.
-    pub fn answer<I>(
+    pub fn respond<I>(
         &self,
         opening: impl Future<Output = Option<I>> + Send + 'static,
-        exceeded: Exceeded,
-        client: Accepted,
+        exceeded: ExceededLimit,
+        client: AcceptedClient,
         place: Option<OwnedSemaphorePermit>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
