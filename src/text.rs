@@ -46,6 +46,21 @@ pub fn causes(error: &anyhow::Error) -> String {
     text
 }
 
+/// The URL for an error message: without what may be a secret, a user name with a password or a
+/// query.
+pub fn without_secrets(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let shown = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("...@{host}{path}"),
+        None => rest.to_owned(),
+    };
+    let separator = if plain.contains("://") { "://" } else { "" };
+    let more = if plain.len() < url.len() { "?..." } else { "" };
+    format!("{scheme}{separator}{shown}{more}")
+}
+
 fn is_active(c: char) -> bool {
     let is_bidi_control = matches!(
         c,
@@ -83,5 +98,20 @@ mod tests {
             causes(&error.context("in cell 1")),
             "in cell 1: cannot connect: connection refused"
         );
+    }
+
+    #[test]
+    fn error_messages_contain_no_password_and_no_query() {
+        for (url, shown) in [
+            ("http://user:pw@host:1/base", "http://...@host:1/base"),
+            ("http://a@b:pw@host", "http://...@host"),
+            ("user:pw@host/x", "...@host/x"),
+            ("http://host/?token=secret", "http://host/?..."),
+            ("http://host#secret", "http://host?..."),
+            ("http://host/a@b", "http://host/a@b"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown, "{url}");
+        }
     }
 }

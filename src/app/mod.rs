@@ -130,7 +130,7 @@ impl App {
     /// True if the server is meant for clients on this machine only: it listens on loopback and
     /// requires no token.
     pub fn serves_own_machine_only(&self) -> bool {
-        self.token_key.is_none() && self.config.listen.ip().is_loopback()
+        self.token_key.is_none() && self.config.listen.ip().to_canonical().is_loopback()
     }
 
     /// Runs a task until it ends, or until `--drain-timeout` has passed, in the time of the address

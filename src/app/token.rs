@@ -10,6 +10,8 @@
 //! `crit` is refused, since no extension is supported (RFC 7515, section 4.1.11).
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +28,8 @@ use crate::message::TopicName;
 pub const NO_TOKEN: &str = "a token is required: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
+/// A larger file is not a key; a device would have no end.
+const KEY_BYTES_MAX: u64 = 64 << 10;
 /// Longer tokens are rejected without parsing.
 const TOKEN_BYTES_MAX: usize = 4 << 10;
 
@@ -45,6 +49,8 @@ impl fmt::Debug for TokenKey {
 pub enum BadKey {
     #[error("'{file}' cannot be read")]
     Unreadable { file: String, source: std::io::Error },
+    #[error("'{file}' has {KEY_BYTES_MAX} bytes or more, so it is not a key")]
+    Long { file: String },
     #[error("it has {bytes} bytes instead of {KEY_BYTES_MIN}; `openssl rand -hex 32` makes a key")]
     Short { bytes: usize },
 }
@@ -146,8 +152,13 @@ impl TokenKey {
     /// # Errors
     /// If the file cannot be read, or the key is too short.
     pub fn read(file: &Path) -> Result<TokenKey, BadKey> {
-        let text = std::fs::read(file)
+        let mut text = Vec::new();
+        File::open(file)
+            .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut text))
             .map_err(|source| BadKey::Unreadable { file: file.display().to_string(), source })?;
+        if text.len() as u64 == KEY_BYTES_MAX {
+            return Err(BadKey::Long { file: file.display().to_string() });
+        }
         TokenKey::new(text.trim_ascii())
     }
 

@@ -14,7 +14,7 @@ use super::output::{
 };
 use super::progress::ProgressLine;
 use super::segment::{self, SegmentArgs};
-use super::target_url::{TargetUrl, without_secrets};
+use super::target_url::TargetUrl;
 use super::watch::Watch;
 use crate::client::Dialer;
 use crate::load::{LoadTest, Progress, ServerSource};
@@ -24,7 +24,7 @@ use crate::report::threshold::{FigureReference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
 use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
-use crate::text::causes;
+use crate::text::{causes, without_secrets};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
 use crate::units::{show_duration, whole_number};
@@ -282,7 +282,8 @@ impl Common {
         match &error {
             ScenarioError::Value { value, .. }
                 if self.overrides.sets(value.key)
-                    || (value.key == "repeats" && self.repeats.is_some()) =>
+                    || (value.key == "repeats" && self.repeats.is_some())
+                    || (value.key == "transports" && self.transports.is_some()) =>
             {
                 usage(value.of_flag())
             }

@@ -3,7 +3,8 @@
 //! files.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -18,6 +19,10 @@ pub const EXIT_VOID: u8 = 3;
 pub const EXIT_THRESHOLD: u8 = 4;
 /// Terminated by Ctrl-C, as reported by shells.
 pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Bytes of a file that is read whole: far more than a run of hours writes. A device would have no
+/// end.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// An error in a flag, or in a file that a flag names: the exit code is [`EXIT_USAGE`].
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +46,16 @@ pub fn parse_file<T, E: Display>(
     let file = path.display();
     let invalid =
         |error: &dyn Display| usage(format!("{name} {file}: {error}").trim_start().to_owned());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| invalid(&format_args!("cannot be read: {error}")))?;
-    parse(&text).map_err(|error| invalid(&error))
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    match read {
+        Ok(bytes) if bytes as u64 == FILE_BYTES_MAX => {
+            Err(invalid(&format_args!("has {} MiB or more", FILE_BYTES_MAX >> 20)))
+        }
+        Ok(_) => parse(&text).map_err(|error| invalid(&error)),
+        Err(error) => Err(invalid(&format_args!("cannot be read: {error}"))),
+    }
 }
 
 /// Prints lines to standard output, with control characters escaped.

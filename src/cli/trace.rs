@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{print, print_styled, usage};
-use super::target_url::{TargetUrl, without_secrets};
+use super::target_url::TargetUrl;
 use crate::app::ServerConfig;
 use crate::client::Dialer;
 use crate::message::TopicName;
 use crate::server::Server;
-use crate::text::causes;
+use crate::text::{causes, without_secrets};
 use crate::trace::{self, Conversation, Options, render};
 use crate::units;
 use crate::variant::Variant;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 
-use crate::text::one_line;
+use crate::text::{one_line, without_secrets};
 
 /// Longest `Retry-After` that is respected.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
@@ -16,13 +16,13 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 pub enum ClientError {
     #[error("cannot reach the server: {0}")]
     Connect(#[source] io::Error),
-    #[error("the connection broke: {}", one_line(&.0.to_string()))]
+    #[error("the connection broke: {}", why_broken(&**.0))]
     Broken(Box<dyn std::error::Error + Send + Sync>),
     /// The connection broke under a request that may have taken effect and must not be repeated.
     #[error(
         "the connection broke while the server had the {method} {path}, which is not repeated \
          because it may have taken effect: {}",
-        one_line(&.cause.to_string())
+        why_broken(&**.cause)
     )]
     Unanswered { method: Method, path: String, cause: Box<dyn std::error::Error + Send + Sync> },
     #[error("the server refused: {status} {body}")]
@@ -67,11 +67,26 @@ impl ClientError {
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError {
         let body = match headers.get(LOCATION).filter(|_| status.is_redirection()) {
             Some(location) => {
-                format!("to {}", one_line(&String::from_utf8_lossy(location.as_bytes())))
+                let location = String::from_utf8_lossy(location.as_bytes());
+                format!("to {}", one_line(&without_secrets(&location)))
             }
             None => reason(headers, body),
         };
         ClientError::Refused { status, body, retry_after: retry_after(headers) }
+    }
+}
+
+/// Why a connection broke, on one line. hyper's own words do not say what to do.
+fn why_broken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let text = one_line(&cause.to_string());
+    match cause.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_parse() => {
+            format!("the response is not HTTP ({text}); a server that uses TLS needs https://")
+        }
+        Some(error) if error.is_canceled() || error.is_incomplete_message() => {
+            format!("the server closed it without a response ({text})")
+        }
+        _ => text,
     }
 }
 

@@ -416,7 +416,7 @@ impl ServerUnderTest {
             socket.connect(address)?;
             socket.local_addr()
         });
-        address.ip().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
+        address.ip().to_canonical().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
     }
 
     /// Waits until a child exits unexpectedly; returns a description.

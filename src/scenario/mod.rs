@@ -332,12 +332,17 @@ impl Scenario {
                 format!("case '{}': ", point.case)
             };
             let mut seen = std::collections::HashSet::new();
-            let distinct = point.transports.iter().all(|transport| seen.insert(transport));
+            let repeated = point.transports.iter().find(|transport| !seen.insert(**transport));
             ensure(
                 !point.transports.is_empty(),
                 &format!("{at}transports: must have at least one"),
             )?;
-            ensure(distinct, &format!("{at}transports: contains a duplicate"))?;
+            if let Some(repeated) = repeated {
+                let rule = format!("{repeated} is given twice");
+                let names: Vec<_> = point.transports.iter().map(ToString::to_string).collect();
+                let value = BadValue { key: "transports", value: names.join(","), rule };
+                return Err(ScenarioError::Value { table: at, value });
+            }
             let table = format!("{at}workload.");
             point.workload.check().map_err(|value| ScenarioError::Value { table, value })?;
         }

@@ -120,6 +120,17 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
+/// True if this value of `--allow-origin` can match the origin of a page: `null` is that of a page
+/// without one.
+pub fn can_be_allowed(origin: &str) -> bool {
+    matches!(origin, "*" | "null") || Origin::parse(origin).is_some()
+}
+
+/// True if this is the name of a host, without a port.
+pub fn is_name(text: &str) -> bool {
+    Authority::parse(text).is_some_and(|it| it.port.is_none()) && !text.ends_with(':')
+}
+
 /// Origins whose pages may use the server, as `--allow-origin` names them.
 #[derive(Debug, Clone, Copy)]
 pub struct AllowedOrigins<'a>(pub &'a [String]);

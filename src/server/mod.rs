@@ -59,6 +59,13 @@ pub enum BindError {
     DemoExposed { address: SocketAddr },
     #[error("cannot open the feed")]
     Store(#[from] StoreError),
+    #[error(
+        "--allow-origin '{0}': no page has this origin; give '*', or scheme, host and port, such as \
+         https://example.com"
+    )]
+    AllowOrigin(String),
+    #[error("--allow-host '{0}': not the name of a host; give it without scheme and port, or '*'")]
+    AllowHost(String),
     #[error("cannot use the token key")]
     TokenKey(#[from] BadKey),
     #[cfg(feature = "tls")]
@@ -70,6 +77,18 @@ pub enum BindError {
     #[cfg(not(feature = "nats"))]
     #[error("--nats: this program was built without NATS; build it with --features nats")]
     NoNats,
+}
+
+/// Rejects names that no request could match.
+fn check_names(config: &ServerConfig) -> Result<(), BindError> {
+    if let Some(origin) = config.allow_origin.iter().find(|it| !host::can_be_allowed(it)) {
+        return Err(BindError::AllowOrigin(origin.clone()));
+    }
+    let is_host = |name: &&String| *name == "*" || host::is_name(name);
+    match config.allow_host.iter().find(|name| !is_host(name)) {
+        Some(name) => Err(BindError::AllowHost(name.clone())),
+        None => Ok(()),
+    }
 }
 
 impl Server {
@@ -93,13 +112,16 @@ impl Server {
         config: ServerConfig,
     ) -> Result<Server, BindError> {
         let address = config.listen;
-        if config.demo && !address.ip().is_loopback() {
+        // An IPv4 address may be written as one of IPv6.
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        if config.demo && !is_loopback {
             return Err(BindError::DemoExposed { address });
         }
         let unusable = |source| BindError::Listen { address, source };
         let listener = TcpListener::from_std(listener).map_err(unusable)?;
         let config = ServerConfig { listen: listener.local_addr().map_err(unusable)?, ..config };
         config.check()?;
+        check_names(&config)?;
         let MemoryBudget { connection, address: of_address, server } = MemoryBudget::of(&config);
         debug!(connection, of_address, server, "bounds on the memory of clients, bytes");
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
@@ -119,7 +141,7 @@ impl Server {
         if config.nats.is_some() {
             return Err(BindError::NoNats);
         }
-        if token_key.is_none() && !address.ip().is_loopback() {
+        if token_key.is_none() && !is_loopback {
             warn!(
                 "every client that can reach {address} may read and publish: there is no \
                  --token-key, and the address is not loopback"

@@ -13,7 +13,7 @@
 //! | transport | who waits, where | reads | sends | receives |
 //! |---|---|---|---|---|
 //! | short polling | client, `next` | `poll` | `poll_response::respond` | `PollClient::poll` |
-//! | long polling | server, `long_poll` | `long_poll` | `poll_response::respond` | `PollClient::poll` |
+//! | long polling | server, `long_poll` | `long_poll` | the same | `PollClient::poll` |
 //! | SSE | server, `events` | `events` | `StreamWriter::send` | `EventStream::next_frame` |
 //! | WebSocket | server, `frames` | `frames` | `Socket::send` | `WebSocket::next_frame` |
 //!

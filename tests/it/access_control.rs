@@ -314,6 +314,25 @@ async fn own_origin_is_compared_in_normal_form() {
     server.stop().await;
 }
 
+/// 127.0.0.1, written as an address of IPv6, is loopback too.
+#[tokio::test]
+async fn mapped_loopback_address_is_protected_from_dns_rebinding() {
+    let listen = "[::ffff:127.0.0.1]:0".parse().expect("an address");
+    if std::net::TcpListener::bind(listen).is_err() {
+        // Not with a macro, whose output the test harness captures.
+        let text = "skipped mapped_loopback_address_is_protected_from_dns_rebinding: no IPv6";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+        return;
+    }
+    let server = TestServer::with(|config| config.listen = listen).await;
+    for (host, status) in [("evil.example", 421), ("localhost", 200)] {
+        let mut raw = Raw::connect(server.address).await;
+        raw.send(format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        assert_eq!(raw.answer().await.status, status, "{host}");
+    }
+    server.stop().await;
+}
+
 /// Browsers hide response headers from pages of another origin unless they are exposed.
 #[tokio::test]
 async fn listed_origins_can_send_conditional_polls() {

@@ -134,6 +134,25 @@ async fn invalid_arguments_are_errors_with_flag_and_value() {
     }
 }
 
+/// Origins and hosts that no request can have, and a key that has no end.
+#[tokio::test]
+async fn names_that_match_nothing_are_errors() {
+    let cases = [
+        ("--allow-origin", "nonsense", "--allow-origin 'nonsense': no page has this origin"),
+        ("--allow-origin", "https://a.example/", "--allow-origin 'https://a.example/': no page"),
+        ("--allow-origin", "https://", "--allow-origin 'https://': no page has this origin"),
+        ("--allow-host", "https://a.example", "--allow-host 'https://a.example': not the name"),
+        ("--allow-host", "a.example:80", "without scheme and port"),
+        ("--allow-host", "a b", "--allow-host 'a b': not the name of a host"),
+        ("--token-key", "/dev/zero", "'/dev/zero' has 65536 bytes or more, so it is not a key"),
+    ];
+    for (flag, value, message) in cases {
+        let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", flag, value]).await;
+        assert_eq!(code, 2, "{flag} {value}: {error}");
+        assert!(error.contains(message), "{flag} {value}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn token_without_rights_or_lifetime_is_an_error() {
     let cases: [(&[&str], &str); 3] = [

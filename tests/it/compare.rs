@@ -214,9 +214,10 @@ fn invalid_flags_are_errors_before_the_run() {
     fails(&output.expect("it runs"), 1, "--subscribers");
     let nobody = compare(directory.path(), &["--target", "http://127.0.0.1:1"]).output();
     fails(&nobody.expect("it runs"), 1, "http://127.0.0.1:1");
-    let usage: [(&[&str], &str); 9] = [
+    let usage: [(&[&str], &str); 10] = [
         (&["--target", "http://127.0.0.1:1", "--restart", "5s"], "--restart 5s: only a server"),
         (&["--target", "ftp://x"], "--target ftp://x: must begin with http://"),
+        (&["--transports", "sse,ndjson,sse"], "--transports sse,ndjson,sse: sse is given twice"),
         (&["--subscribers", "0"], "--subscribers 0: must be between 1 and 1,000,000"),
         (&["--rtt", "11s"], "--rtt 11s: must be between 0s and 10s"),
         (&["--repeats", "0"], "--repeats 0: must be between 1 and 100"),

@@ -28,6 +28,8 @@ pub enum FakeResponse {
     Upgraded(Vec<u8>, Vec<u8>),
     /// The request is read, and nothing is sent.
     Silence,
+    /// The request is read, and the connection is closed.
+    Closed,
 }
 
 pub fn ok(body: &str) -> FakeResponse {
@@ -104,6 +106,7 @@ async fn answer(mut stream: TcpStream, answers: Responder) -> std::io::Result<()
                 continue;
             }
             FakeResponse::Silence => continue,
+            FakeResponse::Closed => return Ok(()),
             FakeResponse::Endless(first, more) => (first.into_bytes(), more),
             FakeResponse::Upgraded(first, more) => {
                 let key = header("sec-websocket-key").unwrap_or_default();
@@ -147,7 +150,7 @@ async fn measure(answers: Responder, transport: &str) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misbehaving_server_is_a_one_line_error() {
-    let cases: [(Responder, &str); 7] = [
+    let cases: [(Responder, &str); 10] = [
         (
             |_| ok("<!doctype html><title>\x1b[2Jhello</title>"),
             "not a poll-vs-push server: got a 200 OK without a known version for GET /base/healthz",
@@ -162,6 +165,21 @@ async fn misbehaving_server_is_a_one_line_error() {
             },
             "302 Found to http://other/x",
         ),
+        (
+            |_| {
+                let to = "https://user:password@other/login?state=secret";
+                let head = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\n");
+                FakeResponse::Whole(head + "content-length: 0\r\n\r\n")
+            },
+            "302 Found to https://...@other/login?...",
+        ),
+        // The alert of a server that expects TLS.
+        (
+            |_| FakeResponse::Whole("\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{16}".repeat(3)),
+            "the response is not HTTP (invalid HTTP version parsed); a server that uses TLS needs \
+             https://",
+        ),
+        (|_| FakeResponse::Closed, "the server closed it without a response"),
         (|_| ok("{\"server\":\"poll-vs-push/\\u001b[2J\"}"), "not a poll-vs-push server"),
         (|_| endless("", &"x".repeat(0x10000)), "the response body has more than"),
         (

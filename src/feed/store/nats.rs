@@ -9,8 +9,8 @@
 //! Every server follows the stream and delivers its messages to the feed, which serves readers from
 //! memory, and from the stream what memory has dropped. Neither the last message of a topic nor the
 //! creation time of the stream, from which the epoch is derived, ever change, so cursors are valid
-//! on all servers. If NATS loses messages that it had stored, the stream begins another generation with
-//! another epoch.
+//! on all servers. If NATS loses messages that it had stored, the stream begins another generation
+//! with another epoch.
 
 mod error;
 mod follower;

@@ -1,16 +1,12 @@
 //! All figures in order: name, unit and derivation of each.
 
-use std::sync::LazyLock;
-
-use crate::measure::{Histogram, Ledger};
-use crate::packet_link::PathCounts;
-use crate::run::{Cell, Recovery};
-use crate::scenario::Workload;
-use crate::theory::bytes::ByteRates;
-use crate::theory::loss::TIMEOUT_MIN_S;
-use crate::theory::predict;
-
+use super::derive::{
+    NONE, away, back, expected_part, latency, link_packets, link_share, over, part, per_message,
+    quantile_s, ready, recovery, rtt, timeout_share,
+};
 use super::{Derivation, Expected, Figure, Statistic};
+use crate::measure::Histogram;
+use crate::run::Cell;
 use crate::units::Unit;
 
 /// Every figure, in the order in which tables show them.
@@ -99,7 +95,7 @@ const fn computed(
 }
 
 /// A figure of CPU or memory, whose instrument has the error `error`.
-const fn metered(
+const fn with_error(
     name: &'static str,
     label: &'static str,
     unit: Unit,
@@ -108,34 +104,6 @@ const fn metered(
 ) -> Figure {
     let source = Derivation::Computed(compute);
     Figure { name, label, unit, source, error: Some(error), predicted: None }
-}
-
-fn latency(cell: &Cell) -> &Histogram {
-    &cell.latency_us
-}
-
-fn ready(cell: &Cell) -> &Histogram {
-    &cell.connections.ready_us
-}
-
-fn rtt(cell: &Cell) -> &Histogram {
-    cell.network.as_ref().map_or(&NONE, |network| network.subscribers.best_us())
-}
-
-fn away(cell: &Cell) -> &Histogram {
-    recovery(cell, |recovery| &recovery.away_us)
-}
-
-fn back(cell: &Cell) -> &Histogram {
-    recovery(cell, |recovery| &recovery.back_us)
-}
-
-/// An empty histogram, for figures that were not measured.
-static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
-
-/// A histogram of the restart, empty if there was none.
-fn recovery(cell: &Cell, histogram: fn(&Recovery) -> &Histogram) -> &Histogram {
-    cell.recovery.as_ref().map_or(&NONE, histogram)
 }
 
 pub static LATENCY_MEAN: Figure = of(
@@ -267,14 +235,14 @@ pub static BYTES_PER_SECOND: Figure = computed(
     Some(|e| Some(e.traffic?.total() * f64::from(e.subscribers))),
 );
 
-pub static CPU_PER_MESSAGE: Figure = metered(
+pub static CPU_PER_MESSAGE: Figure = with_error(
     "server.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
     |cell| per_message(cell, cell.server?.cpu_caused_s(cell.steady_s)),
     |cell, clock_s| per_message(cell, cell.server_cpu_error_s(clock_s)?),
 );
-pub static CPU_BUSY: Figure = metered(
+pub static CPU_BUSY: Figure = with_error(
     "server.cpu_busy",
     "CPU in the steady state, of one core",
     Unit::Share,
@@ -288,7 +256,7 @@ pub static CPU_IDLE: Figure = computed(
     |cell| cell.server.map(|server| (server.cpu_idle - server.cpu_unused).max(0.0)),
     None,
 );
-pub static MEMORY_PER_SUBSCRIBER: Figure = metered(
+pub static MEMORY_PER_SUBSCRIBER: Figure = with_error(
     "server.memory_per_idle_subscriber",
     "resident memory per idle subscriber",
     Unit::Bytes,
@@ -299,7 +267,7 @@ pub static MEMORY_PER_SUBSCRIBER: Figure = metered(
     },
     |cell, _| over(2.0 * HEAP_STEP_BYTES, f64::from(cell.workload.subscribers)),
 );
-pub static SOCKET_MEMORY: Figure = metered(
+pub static SOCKET_MEMORY: Figure = with_error(
     "server.socket_memory_per_connection",
     "kernel socket memory per connection, both ends",
     Unit::Bytes,
@@ -376,10 +344,7 @@ pub static LINK_CPU: Figure = computed(
 pub static LINK_LATE_P99: Figure = of(
     "link.late_p99",
     "lateness of packets, p99",
-    |cell| {
-        static NONE: LazyLock<Histogram> = LazyLock::new(Histogram::new);
-        cell.link.as_ref().map_or(&NONE, |link| &link.late_us)
-    },
+    |cell| cell.link.as_ref().map_or(&NONE, |link| &link.late_us),
     Statistic::Quantile(0.99),
     None,
 );
@@ -434,7 +399,7 @@ pub static RECOVERY_LATENCY_MAX: Figure = of(
     None,
 );
 
-pub static GENERATOR_CPU_PER_MESSAGE: Figure = metered(
+pub static GENERATOR_CPU_PER_MESSAGE: Figure = with_error(
     "generator.cpu_per_message",
     "CPU time per delivered message",
     Unit::Seconds,
@@ -464,51 +429,3 @@ const HEAP_STEP_BYTES: f64 = 128.0 * 1024.0;
 
 /// The steps in which the kernel accounts for socket memory.
 const PAGE_BYTES: f64 = 4096.0;
-
-fn quantile_s(expected: &Expected, p: f64) -> Option<f64> {
-    let prediction = &expected.prediction;
-    prediction.knows_quantiles().then(|| prediction.latency_quantile_s(p))
-}
-
-/// Share of the deliveries that took longer than the one-way delay and the shortest retransmission
-/// timeout; absent without loss, and where a delivery may take as long without a timeout.
-fn timeout_share(cell: &Cell) -> Option<f64> {
-    if !cell.workload.is_lossy() {
-        return None;
-    }
-    let lossless = Workload { loss: 0.0, ..cell.workload.clone() };
-    let late_s = lossless.mean_rtt().as_secs_f64() / 2.0 + TIMEOUT_MIN_S;
-    if predict(cell.variant, &lossless)?.latency_max_s() >= late_s {
-        return None;
-    }
-    let latencies = &cell.latency_us.0;
-    let is_late = |micros: u64| micros as f64 / 1e6 >= late_s;
-    let late = latencies.iter_recorded().filter(|value| is_late(value.value_iterated_to()));
-    over(late.map(|value| value.count_at_value()).sum::<u64>() as f64, latencies.len() as f64)
-}
-
-fn link_packets(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
-    let link = cell.link.as_ref()?;
-    Some((count(&link.up) + count(&link.down)) as f64)
-}
-
-fn link_share(cell: &Cell, count: fn(&PathCounts) -> u64) -> Option<f64> {
-    over(link_packets(cell, count)?, link_packets(cell, |packets| packets.packets)?)
-}
-
-fn part(cell: &Cell, kind: fn(&Ledger) -> u64) -> Option<f64> {
-    per_message(cell, (kind(&cell.bytes.up) + kind(&cell.bytes.down)) as f64)
-}
-
-fn expected_part(expected: &Expected, kind: fn(&ByteRates) -> f64) -> Option<f64> {
-    let traffic = expected.traffic?;
-    Some((kind(&traffic.up) + kind(&traffic.down)) / expected.rate)
-}
-
-fn per_message(cell: &Cell, amount: f64) -> Option<f64> {
-    over(amount, cell.deliveries.in_steady as f64)
-}
-
-fn over(amount: f64, by: f64) -> Option<f64> {
-    (by > 0.0).then(|| amount / by)
-}

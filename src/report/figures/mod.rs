@@ -3,6 +3,7 @@
 //! Each figure has a name, a rule that derives it from a cell and, where theory has a closed form,
 //! a prediction. A percentile that too few values support does not exist.
 
+mod derive;
 mod list;
 
 use crate::measure::Histogram;

@@ -133,7 +133,8 @@ async fn exchange(session: &Session, socket: &mut Socket) -> Result<Infallible, 
                 yield_if_slice_is_over().await;
             }
             frame = socket.next() => {
-                let frame = frame.ok_or(SessionEnd::GONE)?.map_err(|error| session_end_of(app, &error))?;
+                let frame = frame.ok_or(SessionEnd::GONE)?;
+                let frame = frame.map_err(|error| session_end_of(app, &error))?;
                 // Boxed, so that an idle connection does not reserve memory for it.
                 end_frame(session, socket, &frame)?;
                 Box::pin(on_frame(session, frame)).await?;

@@ -86,8 +86,8 @@ impl PublicationSlot {
         arrival.try_recv().or(result)
     }
 
-    /// Tries to store the message until that has succeeded or failed permanently. After a success it
-    /// waits for the arrival, but not for ever.
+    /// Tries to store the message until that has succeeded or failed permanently. After a success
+    /// it waits for the arrival, but not for ever.
     async fn store(&self, id: &str, new_message: NewMessage) -> Result<Offset, NatsError> {
         let mut position = self.shared.position.subscribe();
         let mut unknown = None;
