@@ -30,7 +30,7 @@ impl CapacityRun {
             described(&self.workload, self.over),
             self.machine.cpu,
             self.machine.cores,
-            self.started_at
+            self.started_at.strftime("%Y-%m-%d")
         );
         let blocks = [vec![Block::text(measured)], self.blocks()];
         Section::new("capacity", TITLE, blocks.into_iter().flatten().collect())

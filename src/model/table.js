@@ -96,7 +96,7 @@ export function showPrices() {
       return element(
         "li",
         {},
-        `${capital(model.billables[meter])}: ${price.price} ${prices.currency} ${unit} (`,
+        `${capital(model.billables[billable])}: ${price.price} ${prices.currency} ${unit} (`,
         link,
         `, ${price.date}).${note}`,
       );
