@@ -28,7 +28,7 @@ use crate::message::TopicName;
 pub const NO_TOKEN: &str = "a token is required: Authorization: Bearer ..";
 /// A shorter key could be guessed (RFC 7518, section 3.2).
 const KEY_BYTES_MIN: usize = 32;
-/// A larger file is not a key; a device would have no end.
+/// A larger file is not a key, and a device file may have no end.
 const KEY_BYTES_MAX: u64 = 64 << 10;
 /// Longer tokens are rejected without parsing.
 const TOKEN_BYTES_MAX: usize = 4 << 10;

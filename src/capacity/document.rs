@@ -26,7 +26,7 @@ impl CapacityRun {
     /// The results for the report of a run: when and where they were measured, table, charts.
     pub fn section(&self) -> Section {
         let measured = format!(
-            "A separate search (`poll-vs-push capacity`): {} Measured on {}, {} cores, {}.",
+            "A separate search with poll-vs-push capacity: {} Measured on {}, {} cores, {}.",
             described(&self.workload, self.over),
             self.machine.cpu,
             self.machine.cores,

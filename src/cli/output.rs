@@ -20,8 +20,8 @@ pub const EXIT_THRESHOLD: u8 = 4;
 /// Terminated by Ctrl-C, as reported by shells.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Bytes of a file that is read whole: far more than a run of hours writes. A device would have no
-/// end.
+/// Bytes of a file that is read whole: far more than a run of hours writes. A device file may have
+/// no end.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// An error in a flag, or in a file that a flag names: the exit code is [`EXIT_USAGE`].

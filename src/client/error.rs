@@ -76,7 +76,7 @@ impl ClientError {
     }
 }
 
-/// Why a connection broke, on one line. hyper's own words do not say what to do.
+/// Why a connection broke, on one line. hyper's message does not state a remedy.
 fn why_broken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let text = one_line(&cause.to_string());
     match cause.downcast_ref::<hyper::Error>() {

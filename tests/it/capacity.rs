@@ -172,7 +172,7 @@ fn report_contains_the_results_of_a_search() {
     assert!(written.status.success(), "{written:?}");
     for file in ["report.html", "report.md"] {
         let text = std::fs::read_to_string(folder.path().join(file)).expect("written");
-        assert!(text.contains("How many one server carries"), "{file}");
+        assert!(text.contains("The capacity of one server"), "{file}");
     }
     let refused = report("docs/sample/run.json");
     assert_eq!(refused.status.code(), Some(2));
