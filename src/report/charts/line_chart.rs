@@ -9,11 +9,13 @@ use crate::statistics::Summary;
 use crate::variant::Variant;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
+use super::{
+    Chart, NAME_WIDTH, WIDTH, frame, name, name_heights, palette, path, px, spread_labels,
+};
 
 const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = WIDTH - 112.0;
+const RIGHT: f64 = WIDTH - 8.0 - NAME_WIDTH;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
@@ -40,7 +42,8 @@ pub fn along(line: &Line, figure: &Figure, title: &str) -> Option<Chart> {
     let (x, y) = scales(line, &curves)?;
     let crossovers = line.crossovers(figure);
     let ends: Vec<f64> = curves.iter().map(|curve| y.at(last(curve))).collect();
-    let labels = spread_labels(&ends, names_gap(curves.iter().map(|curve| curve.variant)), BOTTOM);
+    let labels =
+        spread_labels(&ends, &name_heights(curves.iter().map(|curve| curve.variant)), BOTTOM);
     let body = html! {
         (axes(line, figure, &x, &y))
         @for crossover in &crossovers { (mark(crossover, line, &x)) }

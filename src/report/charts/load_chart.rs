@@ -6,11 +6,13 @@ use crate::units::Unit;
 use crate::variant::Variant;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
+use super::{
+    Chart, NAME_WIDTH, WIDTH, frame, name, name_heights, palette, path, px, spread_labels,
+};
 
 const HEIGHT: f64 = 350.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = WIDTH - 112.0;
+const RIGHT: f64 = WIDTH - 8.0 - NAME_WIDTH;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
@@ -40,7 +42,7 @@ impl LoadChart<'_> {
             self.series.iter().map(|(_, points)| y.at(mean_at_end(points))).collect();
         let labels = spread_labels(
             &ends,
-            names_gap(self.series.iter().map(|(variant, _)| *variant)),
+            &name_heights(self.series.iter().map(|(variant, _)| *variant)),
             BOTTOM,
         );
         let body = html! {

@@ -72,25 +72,28 @@ fn name(variant: Variant, x: f64, y: f64) -> Markup {
     }
 }
 
-/// Vertical distance between the names of variants.
-fn names_gap(variants: impl IntoIterator<Item = Variant>) -> f64 {
-    if variants.into_iter().all(|variant| variant == variant.transport) { 17.0 } else { 29.0 }
+/// Width of the longest [`name`].
+const NAME_WIDTH: f64 = 152.0;
+
+/// The height of each [`name`].
+fn name_heights(variants: impl IntoIterator<Item = Variant>) -> Vec<f64> {
+    let height = |variant: Variant| if variant == variant.transport { 17.0 } else { 29.0 };
+    variants.into_iter().map(height).collect()
 }
 
-/// Moves labels down until each is `gap` below the one before, then up until none is below
-/// `bottom`.
-/// The order is kept.
-fn spread_labels(wanted: &[f64], gap: f64, bottom: f64) -> Vec<f64> {
+/// Moves labels of these heights down until none covers the one before, then up until none is below
+/// `bottom`. The order is kept.
+fn spread_labels(wanted: &[f64], heights: &[f64], bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut placed = wanted.to_vec();
     for pair in order.windows(2) {
-        placed[pair[1]] = placed[pair[1]].max(placed[pair[0]] + gap);
+        placed[pair[1]] = placed[pair[1]].max(placed[pair[0]] + heights[pair[0]]);
     }
-    let mut limit = bottom;
+    let mut limit = bottom + 17.0;
     for index in order.into_iter().rev() {
-        placed[index] = placed[index].min(limit);
-        limit = placed[index] - gap;
+        placed[index] = placed[index].min(limit - heights[index]);
+        limit = placed[index];
     }
     placed
 }
@@ -102,7 +105,8 @@ mod tests {
     #[test]
     fn labels_do_not_overlap() {
         let wanted = [50.0, 10.0, 12.0, 51.0];
-        assert_eq!(spread_labels(&wanted, 14.0, 100.0), [50.0, 10.0, 24.0, 64.0]);
-        assert_eq!(spread_labels(&wanted, 14.0, 55.0), [41.0, 10.0, 24.0, 55.0]);
+        let heights = [17.0, 29.0, 17.0, 17.0];
+        assert_eq!(spread_labels(&wanted, &heights, 100.0), [56.0, 10.0, 39.0, 73.0]);
+        assert_eq!(spread_labels(&wanted, &heights, 70.0), [53.0, 7.0, 36.0, 70.0]);
     }
 }

@@ -8,7 +8,7 @@ use crate::report::{PointResults, VariantResult, figures};
 use crate::units::Unit;
 
 use super::scale::Scale;
-use super::{Chart, WIDTH, frame, name, names_gap, palette, path, px, spread_labels};
+use super::{Chart, WIDTH, frame, name, name_heights, palette, path, px, spread_labels};
 
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 58.0;
@@ -33,7 +33,7 @@ pub fn latency(point: &PointResults) -> Option<Chart> {
     let ends: Vec<f64> =
         curves.iter().map(|curve| curve.last().map_or(TOP, |(_, last)| y.at(*last))).collect();
     let labels =
-        spread_labels(&ends, names_gap(results.iter().map(|result| result.variant)), BOTTOM);
+        spread_labels(&ends, &name_heights(results.iter().map(|result| result.variant)), BOTTOM);
     let body = html! {
         (axes(&x, &y))
         @for ((result, curve), label) in results.iter().zip(&curves).zip(&labels) {
