@@ -42,6 +42,10 @@ function clarity({ transport, close, finalists, lead }, able) {
   const counted = COSTS[state.cost].label;
   if (able.length === 1) return "No other transport is fast enough";
   if (close.length === 1) {
+    if (state.cost === "money") {
+      const next = lead ? `; the next is ${significant(lead)} times as high` : "";
+      return `It has the lowest monthly bill of those that are fast enough${next}`;
+    }
     const next = lead ? `; the next needs ${significant(lead)} times as much` : "";
     return `It needs the least ${counted} of those that are fast enough${next}`;
   }
@@ -66,7 +70,11 @@ const SHOW_PARAMETER = {
   "message-bytes": ["Message text", showBytes],
   "subscribers": ["Subscribers", significant],
 };
-const nameOrNone = (transport) => (transport ? label(transport) : "no transport is fast enough");
+/** By the bill, a transport that the platform does not carry cannot be recommended either. */
+const nameOrNone = (transport) => {
+  if (transport) return label(transport);
+  return state.cost === "money" ? "no transport is left" : "no transport is fast enough";
+};
 
 export function showChanges() {
   const cost = COSTS[state.cost].of;

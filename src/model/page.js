@@ -64,7 +64,7 @@ function show() {
   ];
   const given = { need: state, model, cost: of, label };
   map(mapChart.svg, { ...given, title: titles[0], pick: change });
-  curves(curveChart.svg, { ...given, title: titles[1], show: cost.show });
+  curves(curveChart.svg, { ...given, title: titles[1], show: cost.tick ?? cost.show });
   mapChart.title(titles[0]);
   curveChart.title(titles[1]);
   // The slow updates, and the announcements, once the controls are no longer moved.

@@ -108,6 +108,9 @@ export const COSTS = {
     axis: "bill a month",
     of: (estimate, need) => bill(priceList(), estimate, need)?.total ?? null,
     show: (value) => showMoney(value, priceList().currency),
+    // Short enough for an axis.
+    tick: (value) =>
+      `${value.toLocaleString("en-US", { notation: "compact" })} ${priceList().currency}`,
   },
 };
 
