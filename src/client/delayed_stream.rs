@@ -237,13 +237,15 @@ mod tests {
     #[tokio::test]
     async fn shutdown_does_not_wait_for_inbound_bytes() {
         let (near, mut far) = duplex(64);
-        let mut near = DelayedStream::new(near, DELAY);
+        // Long compared with a stall of a busy machine between the two steps of a read.
+        let delay = 40 * DELAY;
+        let mut near = DelayedStream::new(near, delay);
         far.write_all(b"unread").await.expect("room");
         let mut byte = [0];
         // Reads from the socket, and is cancelled before the delay has passed.
         let reading = tokio::time::timeout(Duration::ZERO, near.read(&mut byte));
         assert!(reading.await.is_err(), "it takes the delay");
-        sleep_until(Instant::now() + 2 * DELAY).await;
+        sleep_until(Instant::now() + 2 * delay).await;
         near.write_all(b"the end").await.expect("room");
         near.shutdown().await.expect("closes");
         let mut received = Vec::new();
