@@ -73,7 +73,7 @@ fn name(variant: Variant, x: f64, y: f64) -> Markup {
 }
 
 /// Width of the longest [`name`].
-const NAME_WIDTH: f64 = 152.0;
+const NAME_WIDTH: f64 = 172.0;
 
 /// The height of each [`name`].
 fn name_heights(variants: impl IntoIterator<Item = Variant>) -> Vec<f64> {
