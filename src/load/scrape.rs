@@ -10,7 +10,7 @@ use crate::variant::Transport;
 const COUNTER_MAX: f64 = 9e15;
 
 /// The known counters of a server at one instant.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scrape {
     pub usage: Option<Usage>,
     /// Requests of the transport's subscribers.
@@ -39,21 +39,14 @@ impl Scrape {
         Ok(Scrape { usage: Some(usage), requests, connections })
     }
 
-    /// The counters of this server and another.
+    /// The counters of this server and another; a sum is known if both are.
     pub(super) fn plus(self, other: Scrape) -> Scrape {
-        let usage = match (self.usage, other.usage) {
-            (Some(a), Some(b)) => Some(Usage {
-                cpu_s: a.cpu_s + b.cpu_s,
-                resident_bytes: a.resident_bytes + b.resident_bytes,
-            }),
-            (a, b) => a.or(b),
-        };
-        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a? + b?);
         Scrape {
-            usage,
+            usage: self.usage.zip(other.usage).map(|(own, other)| Usage {
+                cpu_s: own.cpu_s + other.cpu_s,
+                resident_bytes: own.resident_bytes + other.resident_bytes,
+            }),
             requests: sum(self.requests, other.requests),
             connections: sum(self.connections, other.connections),
         }

@@ -16,6 +16,7 @@ use poll_vs_push::scenario::Scenario;
 use poll_vs_push::server::Server;
 use poll_vs_push::variant::Transport;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::nats::{NatsServer, follow, new_store, new_stream, open, shared_store};
 use crate::support::{Reader, TestServer, new_message, options, soon};
@@ -423,7 +424,8 @@ async fn load_test_through_a_load_balancer_adds_up_the_counters_of_the_servers()
     let servers = [server_on(&nats.url(), &stream).await, server_on(&nats.url(), &stream).await];
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it has one");
-    let balancer = tokio::spawn(balance(listener, [servers[0].address, servers[1].address]));
+    let balancing = balance(listener, [servers[0].address, servers[1].address]);
+    let _balancer = AbortOnDropHandle::new(tokio::spawn(balancing));
 
     let behind = servers.iter().map(TestServer::dialer).collect();
     let source = ServerSource::Target { dialer: Dialer::new(address), behind };
@@ -437,5 +439,4 @@ async fn load_test_through_a_load_balancer_adds_up_the_counters_of_the_servers()
         assert!(requests.client_total > 0, "{variant}");
         assert_eq!(requests.server_total, Some(requests.client_total), "{variant}");
     }
-    balancer.abort();
 }
