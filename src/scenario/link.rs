@@ -76,7 +76,7 @@ fn without_packets(workload: &Workload) -> Result<(), BadValue> {
     let kbit = |value: Option<u32>| value.map(|kbit| kbit.to_string());
     let differing = [
         ("jitter", (workload.jitter != base.jitter).then(|| show_duration(workload.jitter))),
-        ("loss", (workload.loss != base.loss).then(|| workload.loss.to_string())),
+        ("loss", (workload.loss != base.loss).then(|| as_given(workload.loss))),
         ("bandwidth_down_kbit", kbit(workload.bandwidth_down_kbit)),
         ("bandwidth_up_kbit", kbit(workload.bandwidth_up_kbit)),
     ];

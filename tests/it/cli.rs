@@ -203,7 +203,7 @@ async fn patterns_that_match_no_topic_and_long_tokens_are_errors() {
 /// Found before anything is measured or started.
 #[tokio::test]
 async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["trace", "--topic", ".."], "--topic ..: cannot be a topic"),
         (&["trace", "--topic", "."], "--topic .: cannot be a topic"),
         (
@@ -217,6 +217,8 @@ async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
         (&["capacity", "--slo", "latency.p99>=0ms"], "is always true"),
         (&["--rate", "1e-300"], "--rate 1e-300: must be between"),
         (&["--rate", "1e400"], "'1e400' for '--rate <PER_SECOND>': is too large"),
+        (&["--loss", "1e-300"], "--loss 1e-300: needs link = packets"),
+        (&["capacity", "--over", "rate", "--most", "1e-300"], "--most 1e-300: must be between"),
         (&["--loss", "1e300"], "--loss 1e300: must be between"),
         (&["--subscribers", "1"], "with --subscribers 1: workload.topics = "),
         (&["capacity", "--rate", "1e-300"], "--rate 1e-300: must be between"),
@@ -375,6 +377,19 @@ async fn results_that_are_no_json_object_are_errors() {
             let is_plain = error.contains("expected an object") && !error.contains("struct");
             assert!(is_plain, "{content} {arguments:?}: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn replaced_results_are_noted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    let run_file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    for is_noted in [false, true] {
+        let (code, _, error) = run(&["report", run_file, "--output", path]).await;
+        assert_eq!(code, 0, "{error}");
+        let note = format!("note: --output {path}: replaces the earlier results in it");
+        assert_eq!(error.contains(&note), is_noted, "{error}");
     }
 }
 
