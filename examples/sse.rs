@@ -47,7 +47,7 @@ fn messages(after: usize) -> impl Reply {
         // WAIT: here, in the server, in the middle of a response.
         wait_after(after).await;
         let (offset, text) = read_after(after).remove(0);
-        // On the wire: `data:fine`, `id:3`, and an empty line that ends the event.
+        // On the wire: `id:3`, `data:well?`, and an empty line that ends the event.
         Some((Ok::<_, hyper::Error>(Event::default().id(offset.to_string()).data(text)), offset))
     }))
 }

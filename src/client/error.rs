@@ -80,7 +80,7 @@ impl ClientError {
 fn why_broken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let text = one_line(&cause.to_string());
     match cause.downcast_ref::<hyper::Error>() {
-        Some(error) if error.is_parse() => {
+        Some(error) if error.is_parse() && !error.is_parse_too_large() => {
             format!("the response is not HTTP ({text}); a server that uses TLS needs https://")
         }
         Some(error) if error.is_canceled() || error.is_incomplete_message() => {
