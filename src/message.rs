@@ -4,10 +4,13 @@
 //! or a frame contains these bytes inside the framing of the transport.
 
 use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Position of a message in its topic: 1, 2, 3, ...; 0 is before the first message.
 pub type Offset = u64;
@@ -69,6 +72,12 @@ impl TopicName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True for names that clients remove from a path (RFC 3986, section 5.2.4), so that they
+    /// cannot be topics.
+    pub fn is_removed_from_paths(&self) -> bool {
+        [".", ".."].contains(&self.as_str())
+    }
 }
 
 impl FromStr for TopicName {
@@ -103,6 +112,30 @@ impl BadInput {
     /// Shortens `given` to 80 characters.
     pub fn new(field: &'static str, given: &str, wanted: &'static str) -> Self {
         BadInput { field, given: given.chars().take(80).collect(), wanted }
+    }
+}
+
+/// A value that must be a JSON object. serde reads the fields of a struct from an array as well.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Object)
     }
 }
 

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Histogram, Ledger, RoundTrips};
+use crate::message::Object;
 use crate::packet_link::PathCounts;
 use crate::scenario::{Scenario, Workload};
 use crate::theory::{NetworkPath, ProcessingTime};
@@ -456,11 +457,11 @@ pub fn read<T: DeserializeOwned>(
         schema: u32,
     }
     let format = |error| ReadError::Format { file, error };
-    let SchemaOnly { schema: found } = serde_json::from_str(text).map_err(format)?;
+    let Object(SchemaOnly { schema: found }) = serde_json::from_str(text).map_err(format)?;
     if found != supported {
         return Err(ReadError::Schema { found, supported });
     }
-    serde_json::from_str(text).map_err(format)
+    serde_json::from_str(text).map(|Object(read)| read).map_err(format)
 }
 
 impl Run {

@@ -19,6 +19,9 @@ pub enum Unit {
     Count,
 }
 
+/// Largest value that is parsed, in base units: no measured one comes near it.
+const VALUE_MAX: f64 = 1e12;
+
 /// A smaller share is shown as 0 %.
 const SHARE_SHOWN: f64 = 1e-5;
 
@@ -72,6 +75,9 @@ impl Unit {
             _ => suffixes.iter().find(|(name, _)| *name == suffix).map(|(_, factor)| *factor),
         };
         match (number.parse::<f64>(), factor) {
+            (Ok(number), Some(factor)) if number * factor > VALUE_MAX => {
+                Err(format!("'{text}' is too large"))
+            }
             (Ok(number), Some(factor)) => Ok(number * factor),
             _ => Err(format!("invalid value '{text}'; expected {}", self.examples())),
         }
@@ -111,10 +117,22 @@ pub fn money(amount: f64) -> String {
     if amount.abs() < 999.995 { format!("{amount:.2}") } else { thousands(amount.round() as i64) }
 }
 
+/// The number as it was given: with an exponent instead of many zeros.
+pub fn as_given(value: f64) -> String {
+    let is_plain = value == 0.0 || !value.is_finite() || (1e-9..1e21).contains(&value.abs());
+    if is_plain { value.to_string() } else { format!("{value:e}") }
+}
+
+/// Values that are shown without an exponent.
+const PLAIN: std::ops::Range<f64> = 1e-9..1e15;
+
 /// At most three significant digits; above a thousand whole numbers, with separators.
 pub fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
+    }
+    if !PLAIN.contains(&value.abs()) {
+        return format!("{value:.2e}");
     }
     if value.abs() >= 999.5 {
         return thousands(value.round() as i64);
@@ -191,7 +209,8 @@ pub fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
 /// # Errors
 /// If the text is not a number.
 pub fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| "must be a number".to_owned())
+    let number: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if number.is_infinite() { Err("is too large".to_owned()) } else { Ok(number) }
 }
 
 /// Reads a rate per second, also given per minute, hour or day (`2/h`), as of a flag whose bounds
@@ -204,8 +223,12 @@ pub fn rate(text: &str) -> Result<f64, String> {
     let (amount, unit) = text.split_once('/').unwrap_or((text, "s"));
     let seconds = SECONDS.iter().find(|(name, _)| *name == unit.trim());
     let rate = amount.trim().parse::<f64>().ok().zip(seconds);
-    rate.map(|(amount, (_, seconds))| amount / seconds)
-        .ok_or_else(|| "must be a number per second, or such as 5/min, 2/h or 10/d".to_owned())
+    let rate = rate.map(|(amount, (_, seconds))| amount / seconds);
+    match rate {
+        Some(rate) if rate.is_infinite() => Err("is too large".to_owned()),
+        rate => rate
+            .ok_or_else(|| "must be a number per second, or such as 5/min, 2/h or 10/d".to_owned()),
+    }
 }
 
 /// Reads a duration between `low` and `high`, as of a flag.
@@ -224,6 +247,9 @@ mod tests {
 
     #[test]
     fn values_are_rounded_to_three_significant_digits() {
+        assert_eq!([1e-300, -2e-10, 1e20].map(significant), ["1.00e-300", "-2.00e-10", "1.00e20"]);
+        let given = [1e-300, 1e308, 0.000001, 10_000.0, 0.1, f64::NAN].map(as_given);
+        assert_eq!(given, ["1e-300", "1e308", "0.000001", "10000", "0.1", "NaN"]);
         let shown = [0.0, 0.000123456, 0.9999, 1.0, 9.996, 20.449, 999.4, 999.9, 1_234_567.0];
         let texts: Vec<String> = shown.into_iter().map(significant).collect();
         assert_eq!(texts, ["0", "0.000123", "1", "1", "10", "20.4", "999", "1,000", "1,234,567"]);
@@ -246,7 +272,7 @@ mod tests {
         assert_eq!(rate("30/min"), Ok(0.5));
         assert_eq!(rate("2 / h"), Ok(2.0 / 3_600.0));
         assert_eq!(rate("86400/d"), Ok(1.0));
-        for bad in ["", "/h", "2/", "2/week", "two", "2//s"] {
+        for bad in ["1e400", "inf", "", "/h", "2/", "2/week", "two", "2//s"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
     }
@@ -258,6 +284,8 @@ mod tests {
         assert_eq!(Unit::Bytes.parse("1.5kB"), Ok(1_500.0));
         assert_eq!(Unit::Share.parse("5%"), Ok(0.05));
         assert_eq!(Unit::Count.parse("2"), Ok(2.0));
+        let error = Unit::Seconds.parse("99999999999999999999s").unwrap_err();
+        assert_eq!(error, "'99999999999999999999s' is too large");
         let error = Unit::Seconds.parse("80").unwrap_err();
         assert_eq!(error, "invalid value '80'; expected a duration such as 80ms, 500us or 1.5s");
     }

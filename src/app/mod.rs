@@ -33,7 +33,7 @@ use warp::http::StatusCode;
 
 use crate::feed::store::StoreError;
 use crate::feed::{Feed, Topic, TopicError, TopicOwner};
-use crate::message::{NewMessage, Stored, TopicName};
+use crate::message::{NewMessage, Object, Stored, TopicName};
 use crate::variant::Transport;
 use abort::Abort;
 use addresses::{AddressMap, Rates};
@@ -159,8 +159,7 @@ impl App {
     /// If it is not a valid name, or longer than the server allows.
     pub fn topic_name(&self, text: &str) -> Result<TopicName, ApiError> {
         let name: TopicName = text.parse()?;
-        // Clients remove these from a path (RFC 3986, section 5.2.4).
-        if [".", ".."].contains(&name.as_str()) {
+        if name.is_removed_from_paths() {
             self.metrics.refused(Refusal::TopicName);
             let text = format!("'{name}' cannot be a topic: clients remove it from a path");
             return Err(ApiError::new(StatusCode::BAD_REQUEST, text));
@@ -257,10 +256,11 @@ impl App {
         topic: &TopicName,
         json: &[u8],
     ) -> Result<Stored, ApiError> {
-        let message: NewMessage = serde_json::from_slice(json).map_err(|error| {
-            let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
-            ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
-        })?;
+        let Object(message): Object<NewMessage> =
+            serde_json::from_slice(json).map_err(|error| {
+                let wanted = r#"the body must be {"sender": "...", "text": "..."}"#;
+                ApiError::new(StatusCode::BAD_REQUEST, format!("{wanted}: {error}"))
+            })?;
         let size = message.sender.len() + message.text.len();
         if size > self.config.max_message_bytes {
             self.metrics.refused(Refusal::MessageBytes);

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER,
+};
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
@@ -100,14 +102,39 @@ impl From<ApiError> for Response {
     }
 }
 
-/// Whether the values of `If-None-Match` name `tag`, in a list or by `*`. Weak and strong tags are
-/// compared alike (RFC 9110, sections 8.8.3.2 and 13.1.2).
-pub fn etag_matches<'a>(mut known: impl Iterator<Item = &'a HeaderValue>, tag: &str) -> bool {
-    let opaque = |tag: &'a str| tag.strip_prefix("W/").unwrap_or(tag);
-    known.any(|value| {
-        let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        tags.any(|given| given == "*" || opaque(given) == tag.strip_prefix("W/").unwrap_or(tag))
-    })
+/// The preconditions of a request, on the entity tag of the response (RFC 9110, section 13.1).
+#[derive(Debug, Default)]
+pub struct Preconditions {
+    if_match: Vec<HeaderValue>,
+    if_none_match: Vec<HeaderValue>,
+}
+
+impl Preconditions {
+    pub fn of(headers: &HeaderMap) -> Preconditions {
+        let all = |name| headers.get_all(name).iter().cloned().collect();
+        Preconditions { if_match: all(IF_MATCH), if_none_match: all(IF_NONE_MATCH) }
+    }
+
+    /// True if the client has the response with this strong tag, which is then answered with 304.
+    /// `If-None-Match` compares weak and strong tags alike (section 13.1.2).
+    ///
+    /// # Errors
+    /// If `If-Match` names other tags. It compares strong tags only (section 13.1.1).
+    pub fn client_has(&self, tag: &str) -> Result<bool, ApiError> {
+        if !self.if_match.is_empty() && !names(&self.if_match, |given| given == tag.as_bytes()) {
+            let text = format!("If-Match: the entity tag is {tag}");
+            return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, text));
+        }
+        let opaque = |given: &[u8]| given.strip_prefix(b"W/").unwrap_or(given) == tag.as_bytes();
+        Ok(names(&self.if_none_match, opaque))
+    }
+}
+
+/// Whether one of the values is `*`, or is a list with such a tag. Tags are bytes: they may contain
+/// others than those of ASCII (section 8.8.3).
+fn names(values: &[HeaderValue], is_it: impl Fn(&[u8]) -> bool) -> bool {
+    let tags = values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tags.map(<[u8]>::trim_ascii).any(|given| given == b"*" || is_it(given))
 }
 
 /// The response, or the error as a response.
@@ -121,15 +148,27 @@ mod tests {
 
     #[test]
     fn etag_is_found_among_others() {
-        let tag = "\"000000ab:7\"";
-        let matches =
-            |known: &'static str| etag_matches([&HeaderValue::from_static(known)].into_iter(), tag);
-        for known in ["\"000000ab:7\"", "W/\"000000ab:7\"", "\"x\", \"000000ab:7\"", "*"] {
+        let client_has = |name, value: &str| {
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a valid header");
+            let headers = HeaderMap::from_iter([(name, value)]);
+            Preconditions::of(&headers).client_has("\"000000ab:7\"")
+        };
+        let matches = |known| client_has(IF_NONE_MATCH, known) == Ok(true);
+        for known in [
+            "\"000000ab:7\"",
+            "\"é\", \"000000ab:7\"",
+            "W/\"000000ab:7\"",
+            "\"x\", \"000000ab:7\"",
+            "*",
+        ] {
+            let is_strong = !known.starts_with("W/");
+            assert_eq!(client_has(IF_MATCH, known).is_ok(), is_strong, "{known}");
             assert!(matches(known), "{known}");
         }
         for known in ["\"000000ab:70\"", "000000ab:7", "\"000000AB:7\"", "", "\"000000ab:7:gap1\""]
         {
             assert!(!matches(known), "{known}");
+            assert!(client_has(IF_MATCH, known).is_err(), "{known}");
         }
     }
 }

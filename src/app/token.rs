@@ -22,7 +22,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::message::TopicName;
+use crate::message::{Object, TopicName};
 
 /// The error for a request without a token.
 pub const NO_TOKEN: &str = "a token is required: Authorization: Bearer ..";
@@ -31,7 +31,7 @@ const KEY_BYTES_MIN: usize = 32;
 /// A larger file is not a key, and a device file may have no end.
 const KEY_BYTES_MAX: u64 = 64 << 10;
 /// Longer tokens are rejected without parsing.
-const TOKEN_BYTES_MAX: usize = 4 << 10;
+pub const TOKEN_BYTES_MAX: usize = 4 << 10;
 
 /// The key that signs tokens and verifies their signatures.
 #[derive(Clone)]
@@ -73,6 +73,22 @@ pub struct Claims {
     /// Topics that it may publish to.
     #[serde(default)]
     pub publish: Vec<String>,
+}
+
+/// Reads a pattern of topics, as of a flag.
+///
+/// # Errors
+/// If no topic can match it.
+pub fn pattern(text: &str) -> Result<String, String> {
+    let can_match = match text.strip_suffix('*') {
+        Some(prefix) => prefix.is_empty() || prefix.parse::<TopicName>().is_ok(),
+        None => text.parse().is_ok_and(|name: TopicName| !name.is_removed_from_paths()),
+    };
+    can_match.then(|| text.to_owned()).ok_or_else(|| {
+        "no topic matches it; give the name of a topic (1 to 64 letters, digits, '.', '_' or '-'), \
+         or a prefix and '*'"
+            .to_owned()
+    })
 }
 
 /// An operation on a topic.
@@ -195,7 +211,7 @@ impl TokenKey {
         let (signed, signature) = token.rsplit_once('.').ok_or(BadToken::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(BadToken::Malformed)?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| BadToken::Malformed);
-        let header: TokenHeader =
+        let Object(header): Object<TokenHeader> =
             serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
         // The token does not choose its algorithm.
         if header.alg != "HS256" || header.crit.is_some() {
@@ -204,7 +220,7 @@ impl TokenKey {
         let mut mac = self.0.clone();
         mac.update(signed.as_bytes());
         mac.verify_slice(&decode(signature)?).map_err(|_| BadToken::Forged)?;
-        let claims: Claims =
+        let Object(claims): Object<Claims> =
             serde_json::from_slice(&decode(claims)?).map_err(|_| BadToken::Malformed)?;
         if claims.is_over() {
             return Err(BadToken::Expired);
@@ -295,6 +311,8 @@ mod tests {
             (format!(r#"{{"nbf":{}}}"#, now + 60), Err(BadToken::Early)),
             (r#"{"nbf":"tomorrow"}"#.to_owned(), Err(BadToken::Malformed)),
             (r#"{"exp":-1}"#.to_owned(), Err(BadToken::Malformed)),
+            (r#"["A"]"#.to_owned(), Err(BadToken::Malformed)),
+            ("[]".to_owned(), Err(BadToken::Malformed)),
             (format!(r#"{{"exp":{},"exp":1}}"#, now + 60), Err(BadToken::Malformed)),
         ] {
             assert_eq!(check(HEADER, &claims), expected, "{claims}");
@@ -305,6 +323,7 @@ mod tests {
             r#"{"alg":"HS512"}"#,
             r#"{"alg":"none"}"#,
             r#"{"alg":"HS256","alg":"none"}"#,
+            r#"["HS256",null,null]"#,
             "{}",
         ] {
             assert_eq!(check(header, "{}"), Err(BadToken::Malformed), "{header}");

@@ -12,7 +12,7 @@ use crate::advise::{Cost, Costs, Need, Parameter, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, bills, terminal};
 use crate::scenario::Headers;
-use crate::units::{parse_duration, rate, show_duration, whole_number};
+use crate::units::{as_given, parse_duration, rate, show_duration, whole_number};
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
@@ -152,7 +152,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
         (
             Parameter::Rate.bounds().contains(&rate),
             "rate",
-            rate.to_string(),
+            as_given(rate),
             "must be between 0.000001 and 10,000 (messages per second)",
         ),
         (

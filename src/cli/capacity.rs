@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::compare::{check_tls, dialer};
+use super::directory::note_replaced;
 use super::output::{EXIT_INTERRUPTED, note, parse_file, print, print_styled, usage};
 use crate::capacity::{CapacityRun, LoadKind, Objective, Plan, SearchError, SearchEvent, Trial};
 use crate::load::ServerSource;
@@ -15,8 +16,8 @@ use crate::load::target::Target;
 use crate::report::TableStyle;
 use crate::report::figures::Figure;
 use crate::report::threshold::Condition;
-use crate::scenario::{Link, Overrides, Scenario, ScenarioError, Workload};
-use crate::units::{Unit, count, number, show_duration, significant, whole_number};
+use crate::scenario::{Link, Overrides, Scenario, Workload};
+use crate::units::{Unit, as_given, count, number, show_duration, significant, whole_number};
 use crate::variant::Variant;
 
 /// The workload that is measured without `--scenario`.
@@ -102,6 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plan = args.plan()?;
     plan.check().map_err(usage)?;
     if let Some(directory) = &args.output {
+        note_replaced(directory, &["capacity.json", "capacity.html"]);
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create the directory {}", directory.display()))?;
     }
@@ -226,7 +228,7 @@ impl Args {
             scenario.keep_transports(is_known);
         }
         scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.check().map_err(|error| self.wrong_value(error))?;
+        scenario.check().map_err(|error| usage(self.overrides.explain(&error)))?;
         let most = self.most.unwrap_or(match self.over {
             LoadKind::Subscribers => 100_000.0,
             LoadKind::Rate => 10_000.0,
@@ -236,11 +238,12 @@ impl Args {
             LoadKind::Rate => most > 0.0 && most <= 10_000.0,
         };
         if !whole {
+            let given = as_given(most);
             return Err(usage(match self.over {
                 LoadKind::Subscribers => {
-                    format!("--most {most}: must be a whole number between 1 and 1,000,000")
+                    format!("--most {given}: must be a whole number between 1 and 1,000,000")
                 }
-                LoadKind::Rate => format!("--most {most}: must be above 0 and at most 10,000"),
+                LoadKind::Rate => format!("--most {given}: must be above 0 and at most 10,000"),
             }));
         }
         let objective = self.slo.map_or(Objective::NearTheory, Objective::Condition);
@@ -264,15 +267,5 @@ impl Args {
         let known = target.transports();
         let source = ServerSource::ThirdParty { dialer, target: Arc::new(target), pid: self.pid };
         Ok((source, Some(known)))
-    }
-
-    /// Names the flag if the value came from a flag, otherwise the key of the file.
-    fn wrong_value(&self, error: ScenarioError) -> anyhow::Error {
-        match &error {
-            ScenarioError::Value { value, .. } if self.overrides.sets(value.key) => {
-                usage(value.of_flag())
-            }
-            _ => usage(error),
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::directory::RunDirectory;
+use super::directory::{RUN_FILES, RunDirectory, note_replaced};
 use super::output::{
     EXIT_INTERRUPTED, EXIT_THRESHOLD, EXIT_VOID, note, parse_file, print, print_styled, usage,
 };
@@ -151,6 +151,9 @@ impl Common {
         if load_test.uses_packet_link() {
             packet_link::enter()?;
         }
+        if let Some(output) = &self.output {
+            note_replaced(output, RUN_FILES);
+        }
         let directory = RunDirectory::create(self.output.as_deref())?;
         let runtime = super::load_runtime()?;
         let start = |listener| runtime.block_on(Watch::start(listener, directory.path()));
@@ -281,13 +284,12 @@ impl Common {
     fn wrong_value(&self, error: ScenarioError) -> anyhow::Error {
         match &error {
             ScenarioError::Value { value, .. }
-                if self.overrides.sets(value.key)
-                    || (value.key == "repeats" && self.repeats.is_some())
+                if (value.key == "repeats" && self.repeats.is_some())
                     || (value.key == "transports" && self.transports.is_some()) =>
             {
                 usage(value.of_flag())
             }
-            _ => usage(error),
+            _ => usage(self.overrides.explain(&error)),
         }
     }
 }

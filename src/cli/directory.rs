@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::output::note;
 use crate::run::Run;
 
+/// The files of a run.
+pub const RUN_FILES: &[&str] = &["run.json", "report.html"];
 /// Default parent directory of results.
 const REPORTS: &str = "reports";
 
@@ -16,6 +19,13 @@ pub struct RunDirectory {
     path: PathBuf,
     /// In `reports/`, so that `reports/latest` links to it.
     is_default: bool,
+}
+
+/// Prints a note if `--output` holds one of these files, which will be replaced.
+pub fn note_replaced(output: &Path, files: &[&str]) {
+    if files.iter().any(|file| output.join(file).exists()) {
+        note(format!("note: --output {}: replaces the earlier results in it", output.display()));
+    }
 }
 
 impl RunDirectory {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use super::output::{note, usage};
+use super::output::{self, note, usage};
 use crate::feed::ReadLimit;
 use crate::feed::store::{Archive, StoreError, TopicRow};
 use crate::message::{Epoch, Message, TopicName};
@@ -72,15 +72,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         topics(&mut out, epoch, &rows)
     };
-    match written.and_then(|()| Ok(out.flush()?)) {
-        // The reader has closed the pipe: `inspect | head`.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS),
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let result = written.and_then(|()| Ok(out.flush()?));
+    // Only writes fail with this type.
+    result.or_else(|error| output::written(Err(error.downcast()?)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn topics(

@@ -18,7 +18,7 @@ mod token;
 mod trace;
 mod watch;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -59,7 +59,10 @@ enum Command {
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(stopped) => return show(&stopped),
+    };
     let result = match cli.command.unwrap_or(Command::Compare(cli.compare)) {
         Command::Compare(args) => compare::run(args),
         Command::Serve(args) => serve::run(args),
@@ -79,6 +82,18 @@ pub fn main() -> ExitCode {
             false => ExitCode::FAILURE,
         }
     })
+}
+
+/// Prints the help, the version, or an error in the arguments; clap ignores failed writes.
+fn show(stopped: &clap::Error) -> ExitCode {
+    let printed = stopped.print().and_then(|()| io::stdout().flush());
+    match output::written(printed) {
+        Err(error) if !stopped.use_stderr() => {
+            output::note(format!("error: {}", causes(&error)));
+            ExitCode::FAILURE
+        }
+        _ => u8::try_from(stopped.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
 }
 
 /// Completes at the first SIGINT or SIGTERM after this call. From this call on neither signal

@@ -69,7 +69,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Prints trusted text that may contain terminal colours.
 pub fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+/// The result of a write to standard output. That its reader has closed the pipe is no error.
+pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }

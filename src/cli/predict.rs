@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{parse_file, print, usage};
 use crate::report::document::{Block, Field, Row, Section, Table};
 use crate::report::{TableStyle, terminal};
-use crate::scenario::{Overrides, Process, Scenario, SweepPoint, Workload};
+use crate::scenario::{Overrides, Process, Scenario, ScenarioError, SweepPoint, Workload};
 use crate::theory::bytes::{Sizes, traffic};
 use crate::theory::crossover::{
     bytes_crossover, pimentel_rate, requests_crossover_with_hold, worst_transits,
@@ -68,9 +68,9 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
     };
     for point in &mut points {
         point.workload = args.workload.applied_to(&point.workload);
-        point.workload.check().map_err(|value| match args.workload.sets(value.key) {
-            true => usage(value.of_flag()),
-            false => usage(format!("workload.{value}")),
+        point.workload.check().map_err(|value| {
+            let error = ScenarioError::Value { table: "workload.".to_owned(), value };
+            usage(args.workload.explain(&error))
         })?;
     }
     Ok(points)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::directory::RunDirectory;
+use super::directory::{RUN_FILES, RunDirectory, note_replaced};
 use super::output::{parse_file, print, usage};
 use crate::capacity::CapacityRun;
 use crate::run::{Run, merge};
@@ -45,7 +45,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let is_merged = runs.len() > 1;
     let run = merge(runs).map_err(usage)?;
     let directory = match (args.output, is_merged) {
-        (Some(directory), _) => directory,
+        (Some(directory), _) => {
+            note_replaced(&directory, RUN_FILES);
+            directory
+        }
         (None, true) => {
             return Err(usage("several runs: --output DIR is required, for the merged results"));
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output::{print, usage};
-use crate::app::token::{Claims, TokenKey};
+use crate::app::token::{Claims, TOKEN_BYTES_MAX, TokenKey, pattern};
 use crate::text::causes;
 use crate::units::{parse_duration, show_duration};
 
@@ -29,10 +29,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
     /// Topics that the token may read; repeatable
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     subscribe: Vec<String>,
     /// Topics that the token may publish to; repeatable
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     publish: Vec<String>,
     /// Time until the token expires, 1 s to 10 years
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
@@ -59,6 +59,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let claims = Claims { sub: subject, exp: Some(end.as_secs()), nbf: None, subscribe, publish };
     let key =
         TokenKey::read(&key).map_err(|error| usage(format!("--key: {}", causes(&error.into()))))?;
-    print(&key.sign(&claims))?;
+    let token = key.sign(&claims);
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(usage(format!(
+            "the token has {} bytes, and a server accepts at most {TOKEN_BYTES_MAX}; shorten \
+             --subject, or name fewer topics by prefixes",
+            token.len()
+        )));
+    }
+    print(&token)?;
     Ok(ExitCode::SUCCESS)
 }

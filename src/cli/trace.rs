@@ -1,5 +1,6 @@
 //! `trace`: prints the conversation of one subscriber with the server, byte by byte.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::target_url::TargetUrl;
 use crate::app::ServerConfig;
 use crate::client::Dialer;
 use crate::message::TopicName;
+use crate::report::TableStyle;
 use crate::server::Server;
 use crate::text::{causes, without_secrets};
 use crate::trace::{self, Conversation, Options, render};
@@ -31,7 +33,8 @@ Examples:
 
 Each part is named by its kind in the byte ledger of the load test, each step by its time and by the
 function under src/ that takes it. Bytes of TCP/IP are 52 for each segment, which the kernel counts.
-The messages are published on a connection that is not shown. NO_COLOR=1 turns the colours off.")]
+The messages are published on a connection that is not shown. NO_COLOR=1 turns the colours off, and
+COLUMNS=80 sets the width of the text in a pipe or file.")]
 pub struct Args {
     /// Transports, comma-separated, such as websocket or short-polling+conditional
     #[arg(
@@ -81,8 +84,20 @@ fn short(text: &str) -> Result<Duration, String> {
 
 /// Prints the traces, one transport after the other.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut seen = HashSet::new();
     for variant in &args.transports {
         trace::check(*variant).map_err(|error| usage(format!("--transports {error}")))?;
+        if !seen.insert(*variant) {
+            let names: Vec<_> = args.transports.iter().map(ToString::to_string).collect();
+            return Err(usage(format!(
+                "--transports {}: {variant} is given twice",
+                names.join(",")
+            )));
+        }
+    }
+    if args.topic.is_removed_from_paths() {
+        let text = "cannot be a topic: clients remove it from a path";
+        return Err(usage(format!("--topic {}: {text}", args.topic)));
     }
     let target = args.target.as_deref().map(dialer).transpose()?;
     super::runtime()?.block_on(print_all(args, target.as_ref()))?;
@@ -109,9 +124,7 @@ async fn print_all(args: &Args, target: Option<&Dialer>) -> anyhow::Result<()> {
         long_poll_hold: args.long_poll_hold,
         round_trip: args.rtt,
     };
-    let terminal = console::Term::stdout();
-    let columns = terminal.size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns));
-    let columns = columns.min(COLUMNS_MAX);
+    let columns = TableStyle::of_stdout().width.map_or(COLUMNS, usize::from).min(COLUMNS_MAX);
     let mut traces: Vec<Conversation> = Vec::new();
     for variant in &args.transports {
         let trace = match (target, &args.target) {

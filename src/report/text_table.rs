@@ -18,10 +18,12 @@ pub struct TableStyle {
 }
 
 impl TableStyle {
-    /// The style for standard output, without colours.
+    /// The style for standard output, without colours. The width is that of the terminal, or that
+    /// of the environment variable `COLUMNS`, if the output goes elsewhere.
     pub fn of_stdout() -> TableStyle {
-        let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
-        TableStyle { width, colour: false }
+        let given = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+        let terminal = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+        TableStyle { width: terminal.or_else(given), colour: false }
     }
 }
 

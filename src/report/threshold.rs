@@ -53,6 +53,28 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// # Errors
+    /// If the limit is invalid, or the condition does not depend on what is measured.
+    fn new(
+        figure: &'static Figure,
+        comparison: Operator,
+        limit: &str,
+    ) -> Result<Condition, String> {
+        let limit = figure.unit.parse(limit)?;
+        let condition = Condition { figure, comparison, limit };
+        let (least, most) = (0.0, figure.most());
+        let when = match [least, most].map(|value| condition.holds(value)) {
+            [true, true] => "always",
+            [false, false] => "never",
+            _ => return Ok(condition),
+        };
+        let range = match most.is_finite() {
+            true => format!("between 0 % and {}", figure.unit.show(most)),
+            false => "0 or more".to_owned(),
+        };
+        Err(format!("'{condition}' is {when} true: {} is {range}", figure.name))
+    }
+
     /// `figure <= limit`, with the limit in the figure's base unit.
     pub fn at_most(figure: &'static Figure, limit: f64) -> Condition {
         Condition { figure, comparison: Operator::AtMost, limit }
@@ -74,8 +96,7 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (figure, comparison, limit) = split(text, "latency.p99 < 200ms")?;
-        let figure = Figure::named(figure)?;
-        Ok(Condition { figure, comparison, limit: figure.unit.parse(limit)? })
+        Condition::new(Figure::named(figure)?, comparison, limit)
     }
 }
 
@@ -131,8 +152,7 @@ impl Threshold {
     pub fn parse(text: &str) -> Result<Threshold, String> {
         let (left, comparison, right) = split(text, "websocket.latency.p99 > 80ms")?;
         let FigureReference { variant, figure } = left.parse()?;
-        let limit = figure.unit.parse(right)?;
-        Ok(Threshold { variant, condition: Condition { figure, comparison, limit } })
+        Ok(Threshold { variant, condition: Condition::new(figure, comparison, right)? })
     }
 
     /// The figure that it refers to.
@@ -237,6 +257,33 @@ mod tests {
         run.cells.clear();
         let nothing = Threshold::parse("websocket.latency.mean > 10s").unwrap();
         assert!(nothing.check(&Report::new(&run)).failed);
+    }
+
+    #[test]
+    fn condition_that_no_measurement_changes_is_an_error() {
+        for useful in [
+            "latency.p99 > 0ms",
+            "latency.p99 <= 0ms",
+            "latency.timeout_share >= 100%",
+            "latency.timeout_share < 100%",
+            "server.cpu_busy > 150%",
+        ] {
+            assert!(useful.parse::<Condition>().is_ok(), "{useful}");
+        }
+        for (useless, when) in [
+            ("latency.p99 < 0ms", "'latency.p99 < 0 ms' is never true: latency.p99 is 0 or more"),
+            ("latency.p99 >= 0ms", "always true"),
+            ("latency.timeout_share > 100%", "never true"),
+            ("latency.timeout_share > 200%", "never true: latency.timeout_share is between 0 %"),
+            ("latency.timeout_share <= 100%", "always true"),
+            ("latency.timeout_share < 2", "always true"),
+            ("latency.p99 > 99999999999999999999s", "is too large"),
+        ] {
+            let error = useless.parse::<Condition>().expect_err(useless);
+            assert!(error.contains(when), "{useless}: {error}");
+            let error = Threshold::parse(&format!("sse.{useless}")).expect_err(useless);
+            assert!(error.contains(when), "{useless}: {error}");
+        }
     }
 
     #[test]

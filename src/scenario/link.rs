@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BadValue, Workload, between, within};
 use crate::packet_link::{LinkParameters, Loss, PACKET_BYTES_MAX, SUBSCRIBERS_MAX};
-use crate::units::{show_duration, thousands};
+use crate::units::{as_given, show_duration, thousands};
 
 /// The kind of the link between subscribers and server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -40,7 +40,7 @@ pub(super) fn check(workload: &Workload) -> Result<(), BadValue> {
     let loss = workload.loss;
     if !(0.0..=100.0).contains(&loss) {
         let rule = "must be between 0 and 100 (percent of the packets in each direction)";
-        return Err(BadValue { key: "loss", value: loss.to_string(), rule: rule.to_owned() });
+        return Err(BadValue { key: "loss", value: as_given(loss), rule: rule.to_owned() });
     }
     within("loss_burst", workload.loss_burst, Duration::ZERO, Duration::from_secs(10))?;
     for (key, kbit) in [
@@ -76,7 +76,7 @@ fn without_packets(workload: &Workload) -> Result<(), BadValue> {
     let kbit = |value: Option<u32>| value.map(|kbit| kbit.to_string());
     let differing = [
         ("jitter", (workload.jitter != base.jitter).then(|| show_duration(workload.jitter))),
-        ("loss", (workload.loss != base.loss).then(|| workload.loss.to_string())),
+        ("loss", (workload.loss != base.loss).then(|| as_given(workload.loss))),
         ("bandwidth_down_kbit", kbit(workload.bandwidth_down_kbit)),
         ("bandwidth_up_kbit", kbit(workload.bandwidth_up_kbit)),
     ];

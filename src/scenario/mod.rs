@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{show_duration, thousands};
+use crate::units::{as_given, show_duration, thousands};
 use crate::variant::{Pacing, Transport, Variant};
 
 mod link;
@@ -405,7 +405,7 @@ impl Workload {
         }
         if !RATES.contains(&self.rate) {
             let rule = "must be between 0.000001 and 10,000 (messages per second and topic)";
-            let (value, rule) = (self.rate.to_string(), rule.to_owned());
+            let (value, rule) = (as_given(self.rate), rule.to_owned());
             return Err(BadValue { key: "rate", value, rule });
         }
         between("message_bytes", self.message_bytes, 16, 60_000)?;
@@ -427,7 +427,7 @@ impl Workload {
                 self.topics,
                 show_duration(self.publishing())
             );
-            return Err(BadValue { key: "rate", value: self.rate.to_string(), rule });
+            return Err(BadValue { key: "rate", value: as_given(self.rate), rule });
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Headers, Link, Process, Workload, friendly};
+use super::{Headers, Link, Process, ScenarioError, Workload, friendly};
 use crate::units::{number, parse_duration, whole_number};
 use crate::variant::Pacing;
 
@@ -116,6 +116,24 @@ impl Overrides {
     /// `self`, with the values of `stronger` where it has any.
     pub fn overridden_by(&self, stronger: &Overrides) -> Overrides {
         merge(self, stronger)
+    }
+
+    /// The text of an error in a scenario with these values: it names the flags.
+    pub fn explain(&self, error: &ScenarioError) -> String {
+        let ScenarioError::Value { value, .. } = error else { return error.to_string() };
+        if self.sets(value.key) {
+            return value.of_flag();
+        }
+        // The value is wrong beside one that is given here.
+        let flag = |(key, value): (&String, &toml::Value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("--{} {value}", key.replace('_', "-"))
+        };
+        let flags: Vec<String> = table(self).iter().map(flag).collect();
+        match flags.is_empty() {
+            true => error.to_string(),
+            false => format!("with {}: {error}", flags.join(" ")),
+        }
     }
 
     /// Whether the value of this key is given here.

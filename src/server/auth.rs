@@ -1,5 +1,6 @@
 //! The middleware that every request passes before it reaches a route: it checks the host, the
-//! origin of the page, the method and the token, in one place for all transports.
+//! origin of the page, the method, the codings of the body and the token, in one place for all
+//! transports.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -18,7 +19,8 @@ use warp::http::header::{
     SEC_WEBSOCKET_PROTOCOL, VARY, WWW_AUTHENTICATE,
 };
 
-use super::host::{AllowedOrigins, host_of};
+use super::body_codings;
+use super::host::{AllowedOrigins, host_of, is_http};
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Handler, Route, normalized, topic_of};
 use super::streams::WriteProgress;
@@ -192,13 +194,18 @@ where
 
 /// Authenticates the request and finds its route, or returns the rejection. The path is normalized,
 /// so that later filters see the path that was checked here.
-fn admit<B>(
+fn admit<B: Body>(
     app: &App,
     request: &mut Request<B>,
     remote: &Arc<Remote>,
 ) -> Result<(Client, Handler), Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
+    if !is_http(request.uri()) {
+        app.metrics.refused(Refusal::Host);
+        let text = "this server serves only http and https URLs";
+        return Err(refusal(StatusCode::MISDIRECTED_REQUEST, text));
+    }
     if app.serves_own_machine_only()
         && !host.as_ref().is_none_or(|it| it.is_acceptable_on_loopback(&app.config.allow_host))
     {
@@ -222,6 +229,9 @@ fn admit<B>(
         return Err(refusal(StatusCode::NOT_FOUND, NO_SUCH_ROUTE));
     };
     check_method(route, request)?;
+    if !request.body().is_end_stream() {
+        body_codings::check(request.headers())?;
+    }
     let claims = match &app.token_key {
         Some(key) => claims_for(key, route, request).map_err(|(status, text)| {
             app.metrics.refused(Refusal::Token);

@@ -1,14 +1,16 @@
 //! The host and the origin of a request: `Host`, `Origin`, `Sec-Fetch-Site`.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
-use hyper::{Request, Version};
+use hyper::http::uri::Scheme;
+use hyper::{Request, Uri, Version};
 
 /// Host and port of a request or an origin. A missing port is the default of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// In lower case; an IPv6 address without its brackets.
+    /// In lower case; an IPv6 address without its brackets, in its canonical form (RFC 5952).
     host: String,
     port: Option<u16>,
 }
@@ -19,10 +21,14 @@ impl Authority {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
-                address.parse::<std::net::Ipv6Addr>().ok()?;
-                (address, port.strip_prefix(':').or(port.is_empty().then_some(""))?)
+                let address: Ipv6Addr = address.parse().ok()?;
+                let port = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
+                (Cow::Owned(address.to_string()), port)
             }
-            None => text.split_once(':').unwrap_or((text, "")),
+            None => {
+                let (host, port) = text.split_once(':').unwrap_or((text, ""));
+                (Cow::Borrowed(host), port)
+            }
         };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
         if host.is_empty() || !host.bytes().all(is_name) {
@@ -40,7 +46,7 @@ impl Authority {
     /// True for hosts that no other site can own: an IP address, `localhost` and names below it
     /// (RFC 6761, section 6.3).
     fn is_local_or_address(&self) -> bool {
-        let host = self.host.trim_end_matches('.');
+        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
         host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok()
     }
 
@@ -51,6 +57,12 @@ impl Authority {
         let listed = |name: &String| name == "*" || name.eq_ignore_ascii_case(&self.host);
         self.is_local_or_address() || allowed.iter().any(listed)
     }
+}
+
+/// True unless the request target names another scheme, which no resource of a server has. A proxy
+/// in front may have terminated TLS.
+pub fn is_http(target: &Uri) -> bool {
+    target.scheme().is_none_or(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))
 }
 
 /// The one host that a request names. HTTP/1.0 may name none, which is `Ok(None)`.
@@ -219,6 +231,8 @@ mod tests {
             ("https://example.com", "example.com"),
             ("https://example.com", "example.com:443"),
             ("http://[::1]:3030", "[::1]:3030"),
+            ("http://[::1]", "[0::1]"),
+            ("http://[2001:DB8:0::1]", "[2001:db8::1]"),
         ] {
             assert!(own(origin, host), "{origin} at {host}");
         }
@@ -247,7 +261,9 @@ mod tests {
         {
             assert!(accepts(good), "{good}");
         }
-        for bad in ["evil.example", "localhost.evil.example", "127.0.0.1.nip.example"] {
+        for bad in
+            ["evil.example", "localhost.evil.example", "127.0.0.1.nip.example", "localhost.."]
+        {
             assert!(!accepts(bad), "{bad}");
         }
     }

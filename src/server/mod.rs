@@ -6,6 +6,7 @@
 
 mod accept;
 mod auth;
+mod body_codings;
 mod connection;
 mod host;
 mod parking;

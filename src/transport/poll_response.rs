@@ -12,14 +12,14 @@ use flate2::write::GzEncoder;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
-    RETRY_AFTER, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, RETRY_AFTER,
+    VARY,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::metrics::Refusal;
-use crate::app::response::{etag_matches, json_response, to_response};
+use crate::app::response::{Preconditions, json_response, to_response};
 use crate::app::{ApiError, App, SubscribeRequest, Subscription};
 use crate::feed::SharedRead;
 use crate::feed::store::StoreError;
@@ -67,7 +67,7 @@ fn respond(
         app.metrics.refused(Refusal::Token);
         end.into_api_error()
     })?;
-    let mut response = batch_response(app, subscription, conditions, result);
+    let mut response = batch_response(app, subscription, conditions, result)?;
     let delay = app.drain_end().reconnect_delay().filter(|_| app.drain.is_cancelled());
     if let Some(delay) = delay {
         // Whole seconds (RFC 9110, section 10.2.3).
@@ -80,22 +80,22 @@ fn respond(
 /// The request headers of a poll that affect its response.
 #[derive(Debug, Default)]
 struct RequestConditions {
-    /// The values of `If-None-Match`: the tags of responses that the client has.
-    known: Vec<HeaderValue>,
-    accepts_gzip: bool,
+    preconditions: Preconditions,
+    prefers_gzip: bool,
 }
 
 fn conditions() -> impl Filter<Extract = (RequestConditions,), Error = Infallible> + Copy {
     warp::header::headers_cloned().map(|headers: HeaderMap| RequestConditions {
-        known: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
-        accepts_gzip: accepts_gzip(&headers),
+        preconditions: Preconditions::of(&headers),
+        prefers_gzip: prefers_gzip(&headers),
     })
 }
 
-/// Whether `Accept-Encoding` gives gzip, or `*`, a weight above 0 (RFC 9110, section 12.5.3).
-/// Without the header the response is not compressed.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let (mut gzip, mut any_other) = (None, None);
+/// Whether `Accept-Encoding` gives gzip a weight above 0, and not below that of the plain response,
+/// if it names that (RFC 9110, section 12.5.3). `*` stands for codings that are not named. Without
+/// the header the response is not compressed.
+fn prefers_gzip(headers: &HeaderMap) -> bool {
+    let (mut gzip, mut identity, mut any_other) = (None, None, None);
     let texts = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|text| text.to_str().ok());
     for coding in texts.flat_map(|text| text.split(',')) {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
@@ -103,14 +103,16 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         let mut parameters = parameters.split(';').filter_map(|it| it.split_once('='));
         let weight = parameters.find(|(key, _)| key.trim().eq_ignore_ascii_case("q"));
         let weight = weight.map_or(Some(1.0), |(_, value)| value.trim().parse::<f32>().ok());
-        let is_taken = weight.is_some_and(|weight| weight > 0.0);
+        let weight = weight.filter(|weight| *weight > 0.0).unwrap_or(0.0);
         match name.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => gzip = Some(is_taken),
-            "*" => any_other = Some(is_taken),
+            "gzip" | "x-gzip" => gzip = Some(weight),
+            "identity" => identity = Some(weight),
+            "*" => any_other = Some(weight),
             _ => {}
         }
     }
-    gzip.or(any_other).unwrap_or(false)
+    let [gzip, identity] = [gzip, identity].map(|weight| weight.or(any_other).unwrap_or(0.0));
+    gzip > 0.0 && gzip >= identity
 }
 
 fn batch_response(
@@ -118,12 +120,12 @@ fn batch_response(
     subscription: &Subscription,
     conditions: &RequestConditions,
     result: &SharedRead,
-) -> Response {
+) -> Result<Response, ApiError> {
     let metrics = subscription.metrics();
     let tag = tag(result);
-    if etag_matches(conditions.known.iter(), &tag) {
+    if conditions.preconditions.client_has(&tag)? {
         metrics.empty_answers.inc();
-        return not_modified(&tag);
+        return Ok(not_modified(&tag));
     }
     if result.messages.is_empty() {
         metrics.empty_answers.inc();
@@ -132,15 +134,15 @@ fn batch_response(
     // Both kinds of polling share the encoding.
     let body = result.encoded(Transport::ShortPolling, ReadResult::encode_batch);
     if body.len() < app.config.gzip_min_bytes {
-        return tagged(json_response(StatusCode::OK, body), &tag);
+        return Ok(tagged(json_response(StatusCode::OK, body), &tag));
     }
-    let mut response = match conditions.accepts_gzip {
+    let mut response = match conditions.prefers_gzip {
         // Weak, because the same batch has another representation.
         true => tagged(compressed(&body), &format!("W/{tag}")),
         false => tagged(json_response(StatusCode::OK, body), &tag),
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
-    response
+    Ok(response)
 }
 
 /// The entity tag of a batch: its cursor, and its gap or reset. For one request URL these identify
@@ -192,21 +194,33 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_accepted_if_its_weight_is_not_zero() {
-        let accepts = |text| {
+    fn gzip_is_preferred_if_its_weight_is_neither_zero_nor_below_that_of_identity() {
+        let prefers = |text| {
             let headers = [(ACCEPT_ENCODING, HeaderValue::from_static(text))];
-            accepts_gzip(&HeaderMap::from_iter(headers))
+            prefers_gzip(&HeaderMap::from_iter(headers))
         };
+        for text in ["identity;q=0.5, gzip;q=0.5", "gzip, *;q=0", "identity;q=0, *", "gzip;q=0.1"] {
+            assert!(prefers(text), "{text}");
+        }
+        for text in [
+            "identity;q=1, gzip;q=0.1",
+            "gzip;q=0.5, IDENTITY",
+            "identity, *;q=0.9",
+            "gzip;q=0.5, *",
+            "identity;q=0, gzip;q=0",
+        ] {
+            assert!(!prefers(text), "{text}");
+        }
         for text in
             ["gzip", "x-gzip", "*", "deflate, GZIP", "br;q=1.0, gzip;Q=0.8", "gzip; q=0.001"]
         {
-            assert!(accepts(text), "{text}");
+            assert!(prefers(text), "{text}");
         }
         for text in ["", "br", "gzip;q=0", "gzip; q=0.000", "identity, x-gzip2", "*, gzip;q=0"] {
-            assert!(!accepts(text), "{text}");
+            assert!(!prefers(text), "{text}");
         }
         for text in ["gzip;Q=0", "gzip ; level=1 ; q = 0", "gzip;q=x", "gzip;q=NaN", "gzip;q=-1"] {
-            assert!(!accepts(text), "{text}");
+            assert!(!prefers(text), "{text}");
         }
     }
 }

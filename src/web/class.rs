@@ -28,6 +28,7 @@ use crate::app::class::{Class, DeviceReport, Settings};
 use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client};
+use crate::message::Object;
 
 const BODY_LIMIT: BodyLimit = BodyLimit::fixed(64 << 10);
 /// An address of TEST-NET-1 (RFC 5737), which is on no network.
@@ -38,7 +39,7 @@ const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2
 #[serde(deny_unknown_fields)]
 struct SettingsChange {
     key: String,
-    settings: Settings,
+    settings: Object<Settings>,
 }
 
 /// All routes of the class.
@@ -107,7 +108,7 @@ fn invalid(error: serde_json::Error) -> ApiError {
 }
 
 fn report(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
-    let report: DeviceReport = serde_json::from_slice(body).map_err(invalid)?;
+    let Object(report): Object<DeviceReport> = serde_json::from_slice(body).map_err(invalid)?;
     let settings = class.report(&report)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let body = json!({ "settings": settings, "now_ms": now.as_secs_f64() * 1e3 });
@@ -115,7 +116,8 @@ fn report(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
 }
 
 fn change(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
-    let SettingsChange { key, settings } = serde_json::from_slice(body).map_err(invalid)?;
+    let Object(change): Object<SettingsChange> = serde_json::from_slice(body).map_err(invalid)?;
+    let SettingsChange { key, settings: Object(settings) } = change;
     class.set(&key, settings)?;
     let mut response = HttpResponse::new(Default::default());
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -19,12 +19,12 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
-use crate::app::response::etag_matches;
+use crate::app::response::Preconditions;
 use crate::model;
 
 /// Allows only scripts, styles and connections of this host. With Trusted Types the browser rejects
@@ -135,17 +135,18 @@ pub fn route(reports: Option<PathBuf>) -> BoxedFilter<(Response,)> {
 }
 
 impl File {
-    /// The file, or `304` if the browser has this version of it.
+    /// The file, or `304` if the browser has this version of it, or `412` if it wants another.
     fn respond(&self, request: &HeaderMap) -> Response {
         let tag = self.tag();
         let text = tag.to_str().expect("hex digits in quotes are text");
-        let known = etag_matches(request.get_all(IF_NONE_MATCH).iter(), text);
-        let mut response = if known {
-            let mut response = HttpResponse::new(Default::default());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            HttpResponse::new(self.body.into())
+        let mut response = match Preconditions::of(request).client_has(text) {
+            Ok(false) => HttpResponse::new(self.body.into()),
+            Ok(true) => {
+                let mut response = HttpResponse::new(Default::default());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            }
+            Err(error) => return error.into(),
         };
         let fixed: [(HeaderName, &'static str); 5] = [
             (CONTENT_TYPE, self.content_type()),

@@ -296,6 +296,7 @@ async fn own_origin_is_compared_in_normal_form() {
         ("HTTP://EXAMPLE.com", "example.COM"),
         ("https://example.com", "example.com:443"),
         ("http://[::1]:3030", "[::1]:3030"),
+        ("http://[::1]", "[0::1]"),
         ("http://127.0.0.1:3030", "127.0.0.1:3030"),
     ] {
         assert_eq!(ask(origin, host).await, 200, "{origin} at {host}");

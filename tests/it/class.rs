@@ -72,9 +72,24 @@ async fn thirty_devices_are_one_histogram_and_get_the_teachers_settings() {
     let key = server.app.class.as_ref().expect("a class").key().to_owned();
     assert_eq!(server.post("/class/settings", change(&key)).await.status, 204);
     assert_eq!(state(&server).await["settings"], settings);
-    for wrong in ["{}", "{\"device\":1}", &report(0, "a b")] {
-        assert_eq!(server.post("/class/report", wrong.to_owned()).await.status, 400, "{wrong}");
+    for wrong in ["{}", "{\"device\":1}", &report(0, "a b"), "[]", r#"["d","red",{}]"#] {
+        let answer = server.post("/class/report", wrong.to_owned()).await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 400, "{wrong}");
+        assert!(!text.contains("struct"), "{wrong}: {text}");
     }
+    let arrays = [
+        "[]".to_owned(),
+        json!([key, settings]).to_string(),
+        json!({ "key": key, "settings": [1.0, 500, 40] }).to_string(),
+    ];
+    for wrong in arrays {
+        let answer = server.post("/class/settings", wrong.clone()).await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 400, "{wrong}");
+        assert!(text.contains("invalid type: sequence, expected an object"), "{wrong}: {text}");
+    }
+    assert_eq!(state(&server).await["settings"], settings);
     server.stop().await;
 }
 

@@ -167,6 +167,70 @@ async fn token_without_rights_or_lifetime_is_an_error() {
     }
 }
 
+/// A token that no server would accept, or a right that no request could use.
+#[tokio::test]
+async fn patterns_that_match_no_topic_and_long_tokens_are_errors() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("key");
+    std::fs::write(&key, "k".repeat(32)).expect("written");
+    let key = key.to_str().expect("UTF-8");
+    let longest = "x".repeat(64);
+    let (too_long, prefix) = (format!("{longest}x"), format!("{longest}*"));
+    let bad = ["", "a*b", "**", "*a", "a/b", ".", "..", "ö", "a b", "a,b", &too_long];
+    for flag in ["--subscribe", "--publish"] {
+        for pattern in bad {
+            let (code, token, error) = run(&["token", "--key", key, flag, pattern]).await;
+            assert_eq!((code, token.as_str()), (2, ""), "{flag} '{pattern}'");
+            let named = error.contains(&format!("'{pattern}' for '{flag} <PATTERN>'"));
+            let is_missing = pattern.is_empty() && error.contains(flag);
+            assert!(named || is_missing, "{flag} '{pattern}': {error}");
+            assert!(error.contains("no topic matches it"), "{flag} '{pattern}': {error}");
+        }
+        for pattern in ["*", "a", "news.*", "..*", "A_b-c.d", &longest, &prefix] {
+            let (code, token, error) = run(&["token", "--key", key, flag, pattern]).await;
+            assert_eq!((code, token.split('.').count()), (0, 3), "{flag} '{pattern}': {error}");
+        }
+    }
+    for (subject, expected) in [(2_000, 0), (9_000, 2)] {
+        let subject = "s".repeat(subject);
+        let arguments = ["token", "--key", key, "--publish", "a", "--subject", &subject];
+        let (code, token, error) = run(&arguments).await;
+        assert_eq!((code, token.is_empty()), (expected, expected != 0), "{error}");
+        assert!(code == 0 || error.contains("a server accepts at most 4096"), "{error}");
+    }
+}
+
+/// Found before anything is measured or started.
+#[tokio::test]
+async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
+    let cases: [(&[&str], &str); 16] = [
+        (&["trace", "--topic", ".."], "--topic ..: cannot be a topic"),
+        (&["trace", "--topic", "."], "--topic .: cannot be a topic"),
+        (
+            &["trace", "--transports", "websocket,websocket"],
+            "--transports websocket,websocket: websocket is given twice",
+        ),
+        (&["--transports", "sse,sse"], "--transports sse,sse: sse is given twice"),
+        (&["--fail-if", "sse.latency.p99>99999999999999999999s"], "is too large"),
+        (&["--fail-if", "sse.latency.timeout_share>200%"], "is never true"),
+        (&["capacity", "--slo", "latency.p99<0ms"], "is never true"),
+        (&["capacity", "--slo", "latency.p99>=0ms"], "is always true"),
+        (&["--rate", "1e-300"], "--rate 1e-300: must be between"),
+        (&["--rate", "1e400"], "'1e400' for '--rate <PER_SECOND>': is too large"),
+        (&["--loss", "1e-300"], "--loss 1e-300: needs link = packets"),
+        (&["capacity", "--over", "rate", "--most", "1e-300"], "--most 1e-300: must be between"),
+        (&["--loss", "1e300"], "--loss 1e300: must be between"),
+        (&["--subscribers", "1"], "with --subscribers 1: workload.topics = "),
+        (&["capacity", "--rate", "1e-300"], "--rate 1e-300: must be between"),
+        (&["predict", "--subscribers", "1"], "with --subscribers 1: workload.topics = "),
+    ];
+    for (args, message) in cases {
+        let (code, out, error) = run(args).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {error}");
+        assert!(error.contains(message), "{args:?}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn out_of_range_flags_of_advise_and_predict_are_errors() {
     let advise = ["advise", "--subscribers", "0", "--rate", "1", "--staleness", "1s"];
@@ -223,6 +287,8 @@ async fn advise_answers_extremes_and_refuses_what_lies_beyond() {
         ("--rate", "0", "must be between 0.000001 and 10,000"),
         ("--rate", "10001", "must be between 0.000001 and 10,000"),
         ("--rate", "nan", "must be between 0.000001 and 10,000"),
+        ("--rate", "1e-300", "--rate 1e-300: must be between"),
+        ("--rate", "1e400", "is too large"),
         ("--rate", "2/week", "such as 5/min, 2/h or 10/d"),
         ("--staleness", "0s", "must be between 1us and 24h"),
         ("--staleness", "86401s", "must be between 1us and 24h"),
@@ -287,6 +353,43 @@ async fn missing_files_are_usage_errors_that_name_flag_and_file() {
         assert_eq!(code, 2, "{arguments:?}: {error}");
         assert!(error.contains(message), "{arguments:?}: {error}");
         assert_eq!(error.matches("No such file").count(), 1, "{arguments:?}: {error}");
+    }
+}
+
+/// serde would read a struct from an array too, and then name the struct.
+#[tokio::test]
+async fn results_that_are_no_json_object_are_errors() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("results.json");
+    let path = file.to_str().expect("UTF-8");
+    let run_file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    let commands: [&[&str]; 4] = [
+        &["report", path],
+        &["report", run_file, "--output", path, "--capacity", path],
+        &["compare", "--baseline", path],
+        &["advise", "--print-costs", "--costs", path],
+    ];
+    for content in ["[]", "[5]", "7", "null", "\"{}\""] {
+        std::fs::write(&file, content).expect("written");
+        for arguments in commands {
+            let (code, _, error) = run(arguments).await;
+            assert_eq!(code, 2, "{arguments:?}: {error}");
+            let is_plain = error.contains("expected an object") && !error.contains("struct");
+            assert!(is_plain, "{content} {arguments:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn replaced_results_are_noted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    let run_file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sample/run.json");
+    for is_noted in [false, true] {
+        let (code, _, error) = run(&["report", run_file, "--output", path]).await;
+        assert_eq!(code, 0, "{error}");
+        let note = format!("note: --output {path}: replaces the earlier results in it");
+        assert_eq!(error.contains(&note), is_noted, "{error}");
     }
 }
 

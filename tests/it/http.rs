@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use poll_vs_push::app::SERVER_NAME;
 use poll_vs_push::client::{Dialer, HttpResponse};
+use poll_vs_push::server::route_table::ROUTES;
 use poll_vs_push::transport::{SubscribeOptions, Subscriber};
 use poll_vs_push::variant::Transport;
 use serde_json::{Value, json};
@@ -38,6 +40,9 @@ async fn rejected_requests_contain_a_reason() {
     let cases: &[(&str, &str, &[u8], u16, &str)] = &[
         ("POST", MESSAGES, b"nonsense", 400, "the body must be {"),
         ("POST", MESSAGES, b"", 400, "the body must be {"),
+        ("POST", MESSAGES, br#"["A","q"]"#, 400, "invalid type: sequence, expected an object"),
+        ("POST", MESSAGES, b"[]", 400, "invalid type: sequence, expected an object"),
+        ("POST", MESSAGES, br#""A""#, 400, "expected an object"),
         ("POST", MESSAGES, br#"{"sender":"A"}"#, 400, "missing field `text`"),
         ("POST", MESSAGES, br#"{"sender":"A","text":1}"#, 400, "expected a string"),
         ("POST", MESSAGES, br#"{"sender":"A","text":"hi","to":"B"}"#, 400, "unknown field `to`"),
@@ -102,6 +107,44 @@ async fn publish_accepts_any_body_length_format_within_the_limit() {
         json(&answer)["error"],
         "sender and text have 65537 bytes together; the limit is 65536 (--max-message-bytes)"
     );
+    server.stop().await;
+}
+
+/// Only `chunked` is decoded, once. All routes with bodies share the rule.
+#[tokio::test]
+async fn codings_of_a_body_that_are_not_decoded_are_rejected() {
+    let server = TestServer::with(|config| (config.class, config.demo) = (true, true)).await;
+    let post = async |path: &str, headers: &str, body: &str| {
+        let mut raw = Raw::connect(server.address).await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{headers}");
+        raw.send(format!("{head}\r\n{body}")).await;
+        raw.answer().await
+    };
+    let transfer = |coding: &str| format!("transfer-encoding: {coding}\r\n");
+    let content = |coding: &str| format!("content-length: 5\r\ncontent-encoding: {coding}\r\n");
+    let unknown = ["gzip, chunked", "deflate, chunked", "identity, chunked", "x, chunked, chunked"];
+    let mut cases: Vec<_> = unknown.map(|coding| (transfer(coding), 501)).into();
+    let repeated = ["chunked, chunked", "chunked\r\ntransfer-encoding: chunked"];
+    cases.extend(repeated.map(|coding| (transfer(coding), 400)));
+    cases.extend(["gzip", "identity, br", "zstd"].map(|coding| (content(coding), 415)));
+    for route in ROUTES.iter().filter(|route| route.allows(&Method::POST)) {
+        let path = route.path.replace("{}", "room").replace("{*}", "");
+        for (headers, status) in &cases {
+            let body = if *status == 415 { "hello" } else { "0\r\n\r\n" };
+            let answer = post(&path, headers, body).await;
+            assert_eq!(answer.status, *status, "{path} {headers}: {}", answer.body);
+            let accepted = (*status == 415).then_some("identity");
+            assert_eq!(answer.header("accept-encoding"), accepted, "{path} {headers}");
+        }
+    }
+    let body = new_message("hi");
+    let length = body.len();
+    for (headers, body) in [
+        (content("identity").replace('5', &length.to_string()), body.clone()),
+        (transfer(", Chunked"), format!("{length:x}\r\n{body}\r\n0\r\n\r\n")),
+    ] {
+        assert_eq!(post(MESSAGES, &headers, &body).await.status, 201, "{headers}");
+    }
     server.stop().await;
 }
 

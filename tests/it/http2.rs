@@ -95,7 +95,10 @@ async fn http2_serves_all_routes_and_many_pending_requests() {
     let client = Client::connect(&server).await;
     assert_eq!(client.get("/healthz").await.status(), 200);
     assert_eq!(client.get("/nowhere").await.status(), 404);
-    assert_eq!(client.get("/topics/room/ws").await.status(), 426, "no upgrade by HTTP/2");
+    let refusal = client.get("/topics/room/ws").await;
+    assert_eq!(refusal.status(), 426, "no upgrade by HTTP/2");
+    let text = String::from_utf8_lossy(refusal.body());
+    assert!(text.contains("use HTTP/1.1"), "{text}");
     let held: Vec<_> = (0..WAITING)
         .map(|_| client.ask(client.request("GET", "/topics/room/long-poll?after=0", "")))
         .collect();

@@ -88,8 +88,19 @@ async fn host_header_must_be_single_and_valid() {
             let request = format!("{method} {path} HTTP/1.1\r\n{hosts}{BODY}\r\n");
             assert_eq!(status_of(&server, request).await, 400, "{path} {hosts:?}");
         }
-        let foreign = format!("{method} {path} HTTP/1.1\r\nhost: evil.example\r\n{BODY}\r\n");
-        assert_eq!(status_of(&server, foreign).await, 421, "{path}");
+        for (target, host) in [
+            ("", "evil.example"),
+            ("", "localhost.."),
+            ("http://evil.example", "localhost"),
+            ("ftp://localhost", "localhost"),
+        ] {
+            let foreign = format!("{method} {target}{path} HTTP/1.1\r\nhost: {host}\r\n{BODY}\r\n");
+            assert_eq!(status_of(&server, foreign).await, 421, "{target}{path} {host}");
+        }
+    }
+    for target in ["http://localhost", "HTTPS://localhost"] {
+        let absolute = request("GET", &format!("{target}/healthz"), "");
+        assert_eq!(status_of(&server, absolute).await, 200, "{target}");
     }
     // HTTP/1.0 needs no host, and the connection is closed after the response.
     let old = connect_and_send(&server, "GET /healthz HTTP/1.0\r\n\r\n".to_owned()).await;
@@ -286,15 +297,28 @@ async fn entity_tags_are_compared_as_specified() {
             format!("if-none-match: W/{tag}\r\n"),
             format!("if-none-match: \"other\", {tag}\r\n"),
             format!("if-none-match: \"other\"\r\nif-none-match: {tag}\r\n"),
+            format!("if-none-match: \"\u{e9}\", {tag}\r\n"),
             "if-none-match: *\r\n".to_owned(),
+            format!("if-match: {tag}\r\nif-none-match: {tag}\r\n"),
         ] {
             for method in ["GET", "HEAD"] {
                 let given = status_of(&server, request(method, &path, &known)).await;
                 assert_eq!(given, 304, "{method} {path} {known}");
             }
         }
-        let other = "if-none-match: \"other\"\r\n";
-        assert_eq!(status_of(&server, request("GET", &path, other)).await, 200, "{path}");
+        for (conditions, status) in [
+            ("if-none-match: \"other\"\r\n".to_owned(), 200),
+            (format!("if-match: \"\u{e9}\", {tag}\r\n"), 200),
+            ("if-match: *\r\n".to_owned(), 200),
+            ("if-match: \"no\"\r\n".to_owned(), 412),
+            (format!("if-match: W/{tag}\r\n"), 412),
+            (format!("if-match: \"no\"\r\nif-none-match: {tag}\r\n"), 412),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let given = status_of(&server, request(method, &path, &conditions)).await;
+                assert_eq!(given, status, "{method} {path} {conditions}");
+            }
+        }
     }
     assert!(tagged >= 11, "only {tagged} responses have an entity tag");
     server.stop().await;
@@ -338,6 +362,15 @@ async fn every_websocket_route_validates_upgrades_the_same_way() {
         (good.replace("upgrade: WebSocket", "upgrade: foo"), 426),
         (good.replace("keep-alive, Upgrade", "keep-alive"), 426),
         (good.replace("version: 13", "version: 8"), 426),
+        (good.replace("version: 13", "version: 12"), 426),
+        (good.replace("version: 13", "version: 13, 8"), 426),
+        (good.replace("version: 13", "version: 013"), 426),
+        (good.replace("version: 13", "other: 13"), 426),
+        (format!("{good}sec-websocket-version: 13\r\n"), 426),
+        (format!("{good}content-length: 5\r\n"), 400),
+        (format!("{good}content-length: 5\r\nexpect: 100-continue\r\n"), 400),
+        (format!("{good}transfer-encoding: chunked\r\n"), 400),
+        (format!("{good}content-length: 0\r\n"), 101),
         (good.replace("key: ", "other: "), 400),
         (good.replace("==", ""), 400),
         (good.replace("dGhl", "!!!!"), 400),
@@ -352,8 +385,15 @@ async fn every_websocket_route_validates_upgrades_the_same_way() {
         ("/engine.io/?EIO=4&transport=websocket", 400),
     ] {
         for (headers, status) in &cases {
-            let given = status_of(&server, request("GET", path, headers)).await;
-            assert_eq!(given, *status, "{path} {headers}");
+            let mut raw = connect_and_send(&server, request("GET", path, headers)).await;
+            let answer = raw.response_without_body().await;
+            assert_eq!(answer.status, *status, "{path} {headers}");
+            if *status == 426 {
+                // RFC 9110, section 15.5.22, and RFC 6455, section 4.4.
+                let names = ["upgrade", "connection", "sec-websocket-version"];
+                let expected = [Some("websocket"), Some("upgrade"), Some("13")];
+                assert_eq!(names.map(|name| answer.header(name)), expected, "{path} {headers}");
+            }
         }
         let given = status_of(&server, request("POST", path, &by_post)).await;
         assert_eq!(given, post_status, "POST {path}");

@@ -44,6 +44,8 @@ fn commands(server: &str, directory: &Path) -> Vec<String> {
         // A mean needs fewer deliveries than a percentile.
         format!("capacity {SMALL} {target} --most 1 --slo latency.mean<9s"),
         "--help".to_owned(),
+        "serve --help".to_owned(),
+        "--version".to_owned(),
     ]
 }
 
@@ -94,13 +96,20 @@ async fn closed_pipes_and_full_disks_cause_no_panic_in_any_command() {
         let is_fine = |code| code == Some(0) || (is_measuring(&command) && code == Some(VOID));
         let (code, error) = run(&command, closed_pipe(), Stdio::piped());
         assert!(is_fine(code) && !error.contains("panicked"), "{command}: {code:?} {error}");
+        if is_measuring(&command) {
+            // The one before has written to the same directory.
+            let replaces = command.starts_with("compare") && command.ends_with("--json");
+            let is_noted = error.contains("/compare: replaces the earlier results in it");
+            assert_eq!(is_noted, replaces, "{command}: {error}");
+        }
         // A panic has an exit code of its own.
         let (code, _) = run(&command, full_disk(), full_disk());
-        let is_help = command == "--help";
-        assert!(code == Some(1) || is_help && code != Some(101), "{command}: {code:?}");
+        assert_eq!(code, Some(1), "{command}");
         if is_measuring(&command) {
             continue;
         }
+        let (_, error) = run(&command, full_disk(), Stdio::piped());
+        assert!(error.contains("cannot write to standard output"), "{command}: {error}");
         for (stdout, stderr) in [
             (Stdio::null(), full_disk()),
             (Stdio::null(), closed_pipe()),
@@ -114,15 +123,25 @@ async fn closed_pipes_and_full_disks_cause_no_panic_in_any_command() {
     assert_eq!(code, Some(2), "{error}");
 }
 
-/// On a terminal of 40 columns, tables are stacked and text is wrapped; nothing is wider but what
-/// cannot be broken, such as the path of a file.
+/// What a command writes to a pipe, with this width in its environment.
+fn in_pipe(command: &str, columns: usize) -> String {
+    let mut program = Command::new(PROGRAM);
+    program.args(command.split_whitespace()).env("COLUMNS", columns.to_string());
+    let output = program.env("NO_COLOR", "1").stdin(Stdio::null()).output().expect("it starts");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// On a terminal of 40 columns, or in a pipe with that width in `COLUMNS`, tables are stacked and
+/// text is wrapped; nothing is wider but what cannot be broken, such as the path of a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn output_of_every_command_fits_a_narrow_terminal() {
     const COLUMNS: usize = 40;
     let (directory, server) = prepare().await;
     let commands = commands(&server.address.to_string(), directory.path());
     let is_data = |command: &&String| {
-        ["--json", "--html", "--topic", "token", "--help"].iter().any(|part| command.contains(part))
+        ["--json", "--html", "--topic", "token", "--help", "--version"]
+            .iter()
+            .any(|part| command.contains(part))
     };
     for command in commands.iter().filter(|command| !is_data(command)) {
         // The program gets a terminal of its own.
@@ -138,9 +157,10 @@ async fn output_of_every_command_fits_a_narrow_terminal() {
         let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
         let code = output.status.code();
         assert!(matches!(code, Some(0 | VOID)) && !text.is_empty(), "{command}: {code:?} {text}");
+        let piped = if is_measuring(command) { String::new() } else { in_pipe(command, COLUMNS) };
         let has_path = |line: &str| line.split_whitespace().any(|word| word.starts_with('/'));
         let is_text = |line: &&str| line.split_whitespace().count() > 2 && !has_path(line);
-        for line in text.lines().filter(is_text) {
+        for line in text.lines().chain(piped.lines()).filter(is_text) {
             let columns = console::measure_text_width(line);
             assert!(columns <= COLUMNS, "{command}: '{line}' has {columns}");
         }

@@ -50,6 +50,7 @@ async fn invalid_publication_is_an_error_and_the_connection_stays_open() {
     let cases = [
         ("nonsense", "the body must be {"),
         ("", "the body must be {"),
+        (r#"["A","q"]"#, "expected an object"),
         (r#"{"sender":"A"}"#, "missing field `text`"),
         (&too_large, "the limit is 100"),
     ];

@@ -131,6 +131,14 @@ impl Figure {
         self.name.split_once('.').map_or(self.name, |(section, _)| section)
     }
 
+    /// The largest possible value, in base units. More than one core may be busy.
+    pub fn most(&self) -> f64 {
+        match self.unit {
+            Unit::Share if !self.name.contains(".cpu_") => 1.0,
+            _ => f64::INFINITY,
+        }
+    }
+
     /// A heading for tables without sections.
     pub fn heading(&self) -> &'static str {
         match self.name {

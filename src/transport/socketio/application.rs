@@ -14,7 +14,7 @@ use super::packet::{Incoming, Outgoing, Packet, PacketType};
 use super::session::{Session, SessionEnd};
 use crate::app::Query;
 use crate::app::token::Right;
-use crate::message::{Event, Stored};
+use crate::message::{Event, Object, Stored};
 
 /// Largest number of attachments of one packet, the same as in Node's parser.
 const ATTACHMENTS_MAX: usize = 10;
@@ -207,10 +207,11 @@ fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<
     attachments.iter().try_for_each(|bytes| session.push(Outgoing::Binary(bytes.clone())))
 }
 
-/// The first argument, read as JSON.
+/// The first argument, a JSON object.
 fn argument<'a, T: Deserialize<'a>>(first: Option<&'a RawValue>) -> Result<T, String> {
     let json = first.map_or("null", |it| it.get());
-    serde_json::from_str(json).map_err(|error| error.to_string())
+    let argument = serde_json::from_str(json);
+    argument.map(|Object(argument)| argument).map_err(|error| error.to_string())
 }
 
 fn shortened(error: String) -> String {

@@ -6,14 +6,17 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::ApiError;
 use crate::header_list::has_token;
+
+/// The only version of the protocol (RFC 6455, section 4.1).
+const VERSION: &str = "13";
 
 /// The response to an upgrade request, and the future of the upgraded connection; or the error
 /// response.
@@ -23,7 +26,7 @@ pub(in crate::transport) fn respond(
 ) -> Result<(Response, OnUpgrade), Box<Response>> {
     let refused = |refusal: Box<HttpResponse<Bytes>>| Box::new(refusal.map(Into::into));
     let accept = check(headers).map_err(refused)?;
-    let Some(upgrade) = upgrade else { return Err(refused(upgrade_required())) };
+    let Some(upgrade) = upgrade else { return Err(refused(upgrade_required(NO_UPGRADE))) };
     let response = HttpResponse::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(CONNECTION, "upgrade")
@@ -41,17 +44,18 @@ pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
     let asks =
         has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket");
     if !asks {
-        return Err(upgrade_required());
+        return Err(upgrade_required(NO_UPGRADE));
     }
     let only = |name| {
         let mut values = headers.get_all(name).into_iter();
         values.next().filter(|_| values.next().is_none())
     };
-    if only(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let text = "Sec-WebSocket-Version: must be 13";
-        let mut refusal = refuse(StatusCode::UPGRADE_REQUIRED, text);
-        refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(refusal);
+    if only(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+        return Err(upgrade_required("Sec-WebSocket-Version: must be 13"));
+    }
+    if has_body(headers) {
+        // It would have to be read before the response (RFC 9110, section 7.8).
+        return Err(refuse(StatusCode::BAD_REQUEST, "a WebSocket handshake must have no body"));
     }
     let is_key = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
     let Some(key) = only(SEC_WEBSOCKET_KEY).filter(is_key) else {
@@ -61,11 +65,25 @@ pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-/// 426, with the protocol of the route (RFC 9110, section 15.5.22).
-fn upgrade_required() -> Box<HttpResponse<Bytes>> {
-    let text = "this route is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+/// True if the headers announce a body (RFC 9112, section 6.3).
+fn has_body(headers: &HeaderMap) -> bool {
+    let is_zero = |length: &HeaderValue| {
+        length.to_str().is_ok_and(|text| text.parse::<u64>().is_ok_and(|bytes| bytes == 0))
+    };
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).into_iter().any(|length| !is_zero(length))
+}
+
+/// Names the version of HTTP too, because HTTP/2 has no upgrade.
+const NO_UPGRADE: &str = "this route is a WebSocket: use HTTP/1.1, and send Connection: Upgrade and \
+    Upgrade: websocket";
+
+/// 426, with the protocol of the route (RFC 9110, section 15.5.22) and its version (RFC 6455,
+/// section 4.4).
+fn upgrade_required(text: &str) -> Box<HttpResponse<Bytes>> {
     let mut refusal = ApiError::new(StatusCode::UPGRADE_REQUIRED, text).into_response();
     let headers = refusal.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     Box::new(refusal)
