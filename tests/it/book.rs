@@ -10,6 +10,8 @@
 //! - `<!-- table of RESULTS.md -->`: the table of that file.
 //! - `<!-- plan of N subscribers: TRANSPORT.. -->`: the table is computed by the advice.
 //! - `<!-- value FIGURE of RESULTS.csv: TRANSPORT -->`, in a line: one recorded figure.
+//! - `<!-- value payload of the trace -->`, in a line: the size of the first message of the page's
+//!   transcript.
 //! - `<!-- advice of FLAGS -->`: the block is the recommendation that `advise` prints.
 //! - `<!-- session with the server -->`: the commands of the block print what follows them.
 //! - `<!-- trace of TRANSPORT: MESSAGES -->`: the transcript is what `trace` prints, apart from
@@ -122,6 +124,13 @@ fn values(text: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The size of the first message in the transcripts of a page.
+fn traced_payload(text: &str) -> String {
+    let (_, rest) = text.split_once("\"payload\">").expect("a transcript with a message");
+    let bytes = rest.split_whitespace().nth(1).expect("a size");
+    format!("{bytes} bytes")
+}
+
 /// The text of a page with generated blocks, up to date, and their number.
 fn regenerated(text: &str) -> (String, usize) {
     let mut updated = text.to_owned();
@@ -149,8 +158,12 @@ fn regenerated(text: &str) -> (String, usize) {
     let starts = |line: &&str| line.trim_start().starts_with("<!-- value ");
     assert_eq!(text.lines().find(starts), None, "put a word before the comment");
     for (comment, given) in values(text) {
-        let [given, made] = [given, &value(comment)]
-            .map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));
+        let shown = match comment {
+            "payload of the trace" => traced_payload(text),
+            _ => value(comment),
+        };
+        let [given, made] =
+            [given, &shown].map(|shown| format!("<!-- value {comment} -->{shown}<!-- end -->"));
         assert!(updated.contains(&given), "no end: {comment}");
         updated = updated.replacen(&given, &made, 1);
         count += 1;

@@ -179,8 +179,16 @@ fn example(name: &str, results: &Results) -> String {
         "polls-share" => format!("{:.0} %", 100.0 * POLLS_PER_SECOND * poll_s),
         "ratio" => format!("{:.0}", polls_s / deliveries_s),
         "cores-at-ten-a-second" => format!("{:.1}", 10.0 * deliveries_s),
+        "empty-a-second" => empty_share(1.0),
+        "empty-a-minute" => empty_share(1.0 / 60.0),
         _ => panic!("the example has no number called '{name}'"),
     }
+}
+
+/// The share of empty responses when one is expected `POLL_S` after the other.
+fn empty_share(rate: f64) -> String {
+    const POLL_S: f64 = 1.04;
+    format!("{:.0} %", 100.0 * (-rate * POLL_S).exp())
 }
 
 /// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`. A
