@@ -96,7 +96,15 @@ fn output_in_the_book_is_what_the_examples_print() {
                 steps.sort();
                 steps
             };
-            assert_eq!(sorted(steps), sorted(examples::run(name)), "{}", page.display());
+            let steps = sorted(steps);
+            let mut made = sorted(examples::run(name));
+            for _ in 1..ATTEMPTS {
+                if made == steps {
+                    break;
+                }
+                made = sorted(examples::run(name));
+            }
+            assert_eq!(steps, made, "{}", page.display());
             count += 1;
         }
     }

@@ -222,22 +222,31 @@ fn operations(record: &Value) -> String {
 }
 
 fn nchan(record: &Value) -> String {
-    let rows = list(&record["cpu_us_per_delivery"]);
-    let mut sizes: Vec<u64> = rows.iter().filter_map(|row| row["subscribers"].as_u64()).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let heads: String =
-        sizes.iter().map(|size| format!(" {} |", thousands(*size as i64))).collect();
     let mut made = format!(
-        "One run of {} (load average before: {}), with nchan {} and nginx {};\n\
-         microseconds of the server's CPU time for each delivery, by the number of subscribers:\n\n\
-         | transport | server |{heads}\n|---|---|{}\n",
+        "Measured: {} (load average before: {}), with nchan {} and nginx {}; microseconds of the \
+         server's CPU time for each delivery, by the number of subscribers. Messages are published \
+         as fast as they are received:",
         circumstances(record),
         text(&record["load_average_before"]),
         text(&record["nchan"]),
         text(&record["nginx"]),
-        "---:|".repeat(sizes.len()),
     );
+    made = format!("{}\n{}", wrapped(&made), costs_beside_nchan(&record["cpu_us_per_delivery"]));
+    if let Some(rows) = record.get("at_a_fixed_rate") {
+        let rate = thousands(number(&record["deliveries_per_s"]) as i64);
+        let _ = write!(made, "\nAt {rate} deliveries a second:\n\n{}", costs_beside_nchan(rows));
+    }
+    made
+}
+
+fn costs_beside_nchan(rows: &Value) -> String {
+    let rows = list(rows);
+    let mut sizes: Vec<u64> = rows.iter().filter_map(|row| row["subscribers"].as_u64()).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let heads = sizes.iter().map(|size| format!(" {} |", thousands(*size as i64)));
+    let mut made = format!("| transport | server |{}\n", heads.collect::<String>());
+    let _ = writeln!(made, "|---|---|{}", "---:|".repeat(sizes.len()));
     for (transport, label) in [("websocket", "WebSocket"), ("sse", "SSE")] {
         for (program, label) in [("poll-vs-push", label), ("nchan", "")] {
             let cell = |size: &u64| {
