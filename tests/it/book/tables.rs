@@ -5,7 +5,7 @@ use std::path::Path;
 
 use poll_vs_push::capacity::CapacityRun;
 use poll_vs_push::theory::bytes::{
-    PollConnection, TLS_FULL_BYTES, TLS_RECORD_BYTES, TLS_RESUMED_BYTES,
+    PollConnection, Sizes, TLS_FULL_BYTES, TLS_RECORD_BYTES, TLS_RESUMED_BYTES,
 };
 use poll_vs_push::units::Unit;
 use poll_vs_push::variant::Variant;
@@ -166,6 +166,13 @@ pub fn value(comment: &str) -> String {
     let (figure, path) = source.split_once(" of ").expect("a figure and a file");
     if path.ends_with(".json") {
         return records::value(figure, path);
+    }
+    if path == "src/theory/bytes.rs" {
+        return match figure {
+            "browser-headers" => Unit::Count.show(Sizes::BROWSER_HEADERS),
+            "tls-record" => Unit::Count.show(TLS_RECORD_BYTES),
+            _ => panic!("the model has no '{figure}'"),
+        };
     }
     let results = Results::of(path);
     if let Some(name) = figure.strip_prefix("example.") {
