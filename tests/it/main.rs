@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod compare;
 mod conformance;
+mod connection_close;
 mod connections;
 mod corpus;
 mod crafted_files;
