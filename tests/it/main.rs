@@ -6,6 +6,7 @@ mod answer;
 mod attacks;
 mod attacks_http2;
 mod attacks_many;
+mod attacks_sessions;
 mod book;
 mod browser;
 mod bystander;
