@@ -370,6 +370,13 @@ async fn every_websocket_route_validates_upgrades_the_same_way() {
         (good.replace("==", ""), 400),
         (good.replace("dGhl", "!!!!"), 400),
         (format!("{good}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        // RFC 6455, sections 4.2.1 and 9.1.
+        (format!("{good}sec-websocket-extensions: ;;;\r\n"), 400),
+        (format!("{good}sec-websocket-extensions:\r\n"), 400),
+        (format!("{good}sec-websocket-extensions: a; b=\"1\", ,c\r\n"), 101),
+        (format!("{good}sec-websocket-protocol:\r\n"), 400),
+        (format!("{good}sec-websocket-protocol: a b\r\n"), 400),
+        (format!("{good}sec-websocket-protocol: a,\r\nsec-websocket-protocol: b\r\n"), 101),
         (good, 101),
     ];
     let by_post = Raw::upgrade_headers() + "content-length: 0\r\n";
