@@ -128,6 +128,7 @@ pub struct ServerConfig {
     pub retain_total_bytes: usize,
     /// Bytes of messages in the file of --data; the largest topics lose their oldest messages first
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30, value_parser = file_bytes)]
+    #[arg(requires = "data")]
     pub retain_data_bytes: u64,
     /// Time that a topic retains a message; unlimited if not given
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
@@ -152,7 +153,7 @@ pub struct ServerConfig {
     #[arg(hide = cfg!(not(feature = "nats")))]
     pub nats_bytes: usize,
     /// What the acknowledgement of a published message guarantees
-    #[arg(long, value_name = "WHICH", default_value = "full")]
+    #[arg(long, value_name = "WHICH", default_value = "full", requires = "data")]
     pub durability: Durability,
     /// Longest time that the server waits for connections to close when it stops
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = wait)]

@@ -82,7 +82,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE.TOML")]
     prices: Option<PathBuf>,
     /// Print the costs as TOML, and no advice
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["subscribers", "rate", "staleness", "rtt", "topics",
+        "message_bytes", "cost", "headers", "tls", "browser", "two_way", "interval", "prices",
+        "json"])]
     print_costs: bool,
     /// Print JSON
     #[arg(long)]

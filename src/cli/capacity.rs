@@ -51,9 +51,9 @@ pub struct Args {
     /// How close the result must be, as a share
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = precision)]
     precision: f64,
-    /// Worker threads of a server started by this command
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
-    server_threads: u32,
+    /// Worker threads of a server started by this command [default: 1]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    server_threads: Option<u32>,
     /// Transports and workload [default: load-tests/scenarios/capacity.toml, built in]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -228,7 +228,8 @@ impl Args {
             scenario.keep_transports(is_known);
         }
         scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.check().map_err(|error| usage(self.overrides.explain(&error)))?;
+        let given = [("transports", self.transports.is_some())];
+        scenario.check().map_err(|error| usage(self.overrides.explain(&error, &given)))?;
         let most = self.most.unwrap_or(match self.over {
             LoadKind::Subscribers => 100_000.0,
             LoadKind::Rate => 10_000.0,
@@ -256,9 +257,13 @@ impl Args {
     fn source(&self) -> anyhow::Result<(ServerSource, Option<Vec<crate::variant::Transport>>)> {
         let Some(url) = &self.target else {
             let program = std::env::current_exe()?;
-            let worker_threads = Some(self.server_threads);
+            let worker_threads = Some(self.server_threads.unwrap_or(1));
             return Ok((ServerSource::Child { program, worker_threads }, None));
         };
+        if let Some(given) = self.server_threads {
+            let text = "only a server started by this command has it; leave out --target";
+            return Err(usage(format!("--server-threads {given}: {text}")));
+        }
         let dialer = dialer("--target", url, self.ca.as_deref())?;
         let Some(path) = &self.target_file else {
             return Ok((ServerSource::Target { dialer, behind: Vec::new() }, None));

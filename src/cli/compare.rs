@@ -23,7 +23,7 @@ use crate::report::baseline;
 use crate::report::threshold::{FigureReference, Threshold};
 use crate::report::{self, Report, TableStyle};
 use crate::run::{Run, StopReason};
-use crate::scenario::{Link, Overrides, Scenario, ScenarioError};
+use crate::scenario::{Link, Overrides, Scenario};
 use crate::text::{causes, without_secrets};
 #[cfg(feature = "tls")]
 use crate::tls::Trust;
@@ -113,13 +113,26 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(url) => {
             let dialer = args.common.dialer("--target", url)?;
             let behind = args.servers.iter().map(|url| args.common.dialer("--servers", url));
-            ServerSource::Target { dialer, behind: behind.collect::<Result<_, _>>()? }
+            let behind: Vec<_> = behind.collect::<Result<_, _>>()?;
+            check_each_once(&args.servers)?;
+            ServerSource::Target { dialer, behind }
         }
         None => ServerSource::Child { program: std::env::current_exe()?, worker_threads: None },
     };
     let is_tls = source.is_tls();
     // Under TLS our server offers HTTP/1.1 only.
     args.common.measure(source, |variant| !(is_tls && variant.has(Extra::H2)))
+}
+
+/// Rejects a server that is given twice: its counters would be added twice.
+fn check_each_once(servers: &[String]) -> anyhow::Result<()> {
+    let plain = |url: &String| url.trim_end_matches('/').to_ascii_lowercase();
+    for (index, url) in servers.iter().enumerate() {
+        if servers[..index].iter().any(|other| plain(other) == plain(url)) {
+            return Err(usage(format!("--servers {url}: it is given twice")));
+        }
+    }
+    Ok(())
 }
 
 impl Common {
@@ -276,21 +289,10 @@ impl Common {
         scenario.keep_transports(supports);
         scenario.repeats = self.repeats.unwrap_or(scenario.repeats);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.check().map_err(|error| self.wrong_value(error))?;
+        let given =
+            [("repeats", self.repeats.is_some()), ("transports", self.transports.is_some())];
+        scenario.check().map_err(|error| usage(self.overrides.explain(&error, &given)))?;
         Ok(scenario)
-    }
-
-    /// Names the flag if the value came from a flag, otherwise the key of the file.
-    fn wrong_value(&self, error: ScenarioError) -> anyhow::Error {
-        match &error {
-            ScenarioError::Value { value, .. }
-                if (value.key == "repeats" && self.repeats.is_some())
-                    || (value.key == "transports" && self.transports.is_some()) =>
-            {
-                usage(value.of_flag())
-            }
-            _ => usage(self.overrides.explain(&error)),
-        }
     }
 }
 

@@ -45,6 +45,10 @@ const READ_LIMIT: ReadLimit = ReadLimit { messages: 1_000, bytes: 4 << 20 };
 
 /// Prints the topics or messages.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.after > 0 && args.topic.is_none() && !args.json {
+        let text = "lists messages, but the topics are listed; add --topic or --json";
+        return Err(usage(format!("--after {}: {text}", args.after)));
+    }
     let archive =
         Archive::open_existing(&args.directory).map_err(|error| usage(causes(&error.into())))?;
     let epoch = archive.epoch()?;

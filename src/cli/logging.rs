@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata};
+use tracing::{Event, Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -32,8 +32,10 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Sends events to standard error: at most `bytes_per_minute`.
 pub fn init(bytes_per_minute: usize) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let given = EnvFilter::try_from_default_env();
+    let is_given = std::env::var_os(EnvFilter::DEFAULT_ENV).is_some();
+    let invalid = given.as_ref().err().filter(|_| is_given).map(ToString::to_string);
+    let filter = given.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let limits = Limits::new(bytes_per_minute);
     let is_styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
@@ -43,6 +45,9 @@ pub fn init(bytes_per_minute: usize) {
         .with_ansi(is_styled)
         .with_filter(PerKindAndAddress { limits });
     tracing_subscriber::registry().with(filter).with(lines).init();
+    if let Some(error) = invalid {
+        warn!("RUST_LOG is ignored, {DEFAULT_FILTER} is used: {error}");
+    }
 }
 
 /// How much has been logged in the present window.

@@ -70,7 +70,7 @@ fn points(args: &Args) -> anyhow::Result<Vec<SweepPoint>> {
         point.workload = args.workload.applied_to(&point.workload);
         point.workload.check().map_err(|value| {
             let error = ScenarioError::Value { table: "workload.".to_owned(), value };
-            usage(args.workload.explain(&error))
+            usage(args.workload.explain(&error, &[]))
         })?;
     }
     Ok(points)

@@ -25,7 +25,7 @@ pub enum ClientError {
         why_broken(&**.cause)
     )]
     Unanswered { method: Method, path: String, cause: Box<dyn std::error::Error + Send + Sync> },
-    #[error("the server refused: {status} {body}")]
+    #[error("the server refused: {}", format!("{status} {body}").trim_end())]
     Refused {
         status: StatusCode,
         /// The reason that the server gave, on one line and without control characters.
@@ -80,12 +80,14 @@ impl ClientError {
 fn why_broken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let text = one_line(&cause.to_string());
     match cause.downcast_ref::<hyper::Error>() {
-        Some(error) if error.is_parse() && !error.is_parse_too_large() => {
+        // Other parts are invalid only in a response that is HTTP.
+        Some(error) if error.is_parse() && text.contains("HTTP version") => {
             format!("the response is not HTTP ({text}); a server that uses TLS needs https://")
         }
-        Some(error) if error.is_canceled() || error.is_incomplete_message() => {
-            format!("the server closed it without a response ({text})")
-        }
+        Some(error) if error.is_canceled() || error.is_incomplete_message() => format!(
+            "it ended without a response ({text}): the server closed it, or sent something other \
+             than HTTP"
+        ),
         _ => text,
     }
 }

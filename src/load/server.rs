@@ -307,14 +307,19 @@ async fn identify(control: &mut HttpConnection) -> anyhow::Result<String> {
     match health.filter(|Health { server }| is_version(server)) {
         Some(health) => Ok(health.server),
         None => {
-            let got = match response.status.is_success() {
-                true => format!("a {} without a known version", response.status),
-                false => response.refusal().to_string(),
-            };
+            let path = format!("{}/healthz", control.dialer().base_path());
+            if !response.status.is_success() {
+                // A poll-vs-push server can be full, and a proxy in front of it can refuse.
+                bail!(
+                    "GET {path}: {}; if it is not a poll-vs-push server, use `load` with a target \
+                     file",
+                    response.refusal()
+                )
+            }
             bail!(
-                "not a poll-vs-push server: got {got} for GET {}/healthz; use `load` with a target \
-                 file to measure another server",
-                control.dialer().base_path()
+                "not a poll-vs-push server: got a {} without a known version for GET {path}; use \
+                 `load` with a target file to measure another server",
+                response.status
             )
         }
     }

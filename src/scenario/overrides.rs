@@ -118,10 +118,11 @@ impl Overrides {
         merge(self, stronger)
     }
 
-    /// The text of an error in a scenario with these values: it names the flags.
-    pub fn explain(&self, error: &ScenarioError) -> String {
+    /// The text of an error in a scenario with these values: it names the flags. `others` are the
+    /// keys that other flags can set, and whether they are given.
+    pub fn explain(&self, error: &ScenarioError, others: &[(&str, bool)]) -> String {
         let ScenarioError::Value { value, .. } = error else { return error.to_string() };
-        if self.sets(value.key) {
+        if self.sets(value.key) || others.contains(&(value.key, true)) {
             return value.of_flag();
         }
         // The value is wrong beside one that is given here.

@@ -15,12 +15,13 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     SEC_WEBSOCKET_PROTOCOL, VARY, WWW_AUTHENTICATE,
 };
 
 use super::body_codings;
 use super::host::{AllowedOrigins, host_of, is_http};
+use super::repetitions;
 use super::response_body::ResponseBody;
 use super::route_table::{Access, Handler, Route, normalized, topic_of};
 use super::streams::WriteProgress;
@@ -64,6 +65,7 @@ where
         phase.set(ConnectionPhase::SERVING);
         let mut pending = PendingResponse::of(&request, &app, &remote, &phase);
         let is_head = pending.is_head;
+        let may_have_unread_body = pending.is_http1 && !request.body().is_end_stream();
         let held = pending.charge.set(held_bytes(&request)).map_err(|over| over_limit(&app, over));
         let mut token_time_left = None;
         let admitted = held.and_then(|()| admit(&app, &mut request, &remote));
@@ -89,6 +91,11 @@ where
                 Ok(answering) => answering.await?.map(Either::Left),
                 Err(refusal) => refusal.map(|body| Either::Right(Full::new(body))),
             };
+            if may_have_unread_body && response.status() >= StatusCode::BAD_REQUEST {
+                // hyper notices here that the rest of the body is not read. It then closes the
+                // connection, and the response contains that (RFC 9112, section 9.6).
+                tokio::task::yield_now().await;
+            }
             Ok(pending.complete(response))
         }
     })
@@ -102,6 +109,7 @@ struct PendingResponse {
     origin: Option<HeaderValue>,
     offers_subprotocol: bool,
     is_head: bool,
+    is_http1: bool,
     /// For the request.
     charge: Charge,
 }
@@ -120,6 +128,7 @@ impl PendingResponse {
             origin: request.headers().get(ORIGIN).cloned(),
             offers_subprotocol: subprotocols(request.headers()).any(|it| it == SUBPROTOCOL),
             is_head: request.method() == Method::HEAD,
+            is_http1: request.version() != Version::HTTP_2,
             charge: remote.account.charge(),
         }
     }
@@ -141,6 +150,10 @@ impl PendingResponse {
             }
         } else {
             self.phase.set(ConnectionPhase::IDLE);
+            if self.is_http1 && self.app.drain.is_cancelled() {
+                // The connection is closed after this response (RFC 9112, section 9.6).
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         let response = if self.is_head { without_body(response) } else { response };
         let (head, body) = response.into_parts();
@@ -201,6 +214,7 @@ fn admit<B: Body>(
 ) -> Result<(Client, Handler), Box<Response<Bytes>>> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let host = host_of(request).map_err(bad)?;
+    repetitions::check(request).map_err(|text| bad(&text))?;
     if !is_http(request.uri()) {
         app.metrics.refused(Refusal::Host);
         let text = "this server serves only http and https URLs";

@@ -2,12 +2,11 @@
 //! server decodes `chunked` only; hyper does that whatever other codings were applied before.
 
 use bytes::Bytes;
-use hyper::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 
 use crate::app::ApiError;
+use crate::header_list::elements;
 
 /// Rejects a body with codings that the server does not decode.
 ///
@@ -17,27 +16,20 @@ use crate::app::ApiError;
 pub(super) fn check(headers: &HeaderMap) -> Result<(), Box<Response<Bytes>>> {
     let refuse = |status, text: &str| Box::new(ApiError::new(status, text).into_response());
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    if codings(headers, &TRANSFER_ENCODING).any(|coding| !is_chunked(&coding)) {
+    if elements(headers, &TRANSFER_ENCODING).any(|coding| !is_chunked(&coding)) {
         let text = "Transfer-Encoding: this server decodes only chunked";
         return Err(refuse(StatusCode::NOT_IMPLEMENTED, text));
     }
-    if codings(headers, &TRANSFER_ENCODING).count() > 1 {
+    if elements(headers, &TRANSFER_ENCODING).count() > 1 {
         let text = "Transfer-Encoding: chunked must be applied once";
         return Err(refuse(StatusCode::BAD_REQUEST, text));
     }
     let is_identity = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
-    if codings(headers, &CONTENT_ENCODING).any(|coding| !is_identity(coding)) {
+    if elements(headers, &CONTENT_ENCODING).any(|coding| !is_identity(coding)) {
         let text = "Content-Encoding: this server decodes none; send the body as it is";
         let mut refusal = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
         refusal.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         return Err(refusal);
     }
     Ok(())
-}
-
-/// The elements of a list, without empty ones (RFC 9110, section 5.6.1.2).
-fn codings<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    let parts = values.flat_map(|value| value.split(|byte| *byte == b','));
-    parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
 }

@@ -12,6 +12,7 @@ mod host;
 mod parking;
 mod protocol;
 mod rejected_connections;
+mod repetitions;
 mod response_body;
 pub mod route_table;
 mod routes;
@@ -72,6 +73,8 @@ pub enum BindError {
     #[cfg(feature = "tls")]
     #[error("cannot use the certificate")]
     Tls(#[from] crate::tls::BadCertificate),
+    #[error("--reports: '{}' is not a directory", .0.display())]
+    Reports(std::path::PathBuf),
     #[cfg(not(feature = "tls"))]
     #[error("--tls-cert: {}", crate::NO_TLS)]
     NoTls,
@@ -123,6 +126,9 @@ impl Server {
         let config = ServerConfig { listen: listener.local_addr().map_err(unusable)?, ..config };
         config.check()?;
         check_names(&config)?;
+        if let Some(reports) = config.reports.as_ref().filter(|it| it.exists() && !it.is_dir()) {
+            return Err(BindError::Reports(reports.clone()));
+        }
         let MemoryBudget { connection, address: of_address, server } = MemoryBudget::of(&config);
         debug!(connection, of_address, server, "bounds on the memory of clients, bytes");
         for file in [&config.token_key, &config.tls_key].into_iter().flatten() {
@@ -146,6 +152,12 @@ impl Server {
             warn!(
                 "every client that can reach {address} may read and publish: there is no \
                  --token-key, and the address is not loopback"
+            );
+        }
+        if !config.allow_host.is_empty() && (token_key.is_some() || !is_loopback) {
+            warn!(
+                "--allow-host has no effect: only a server without --token-key on a loopback \
+                 address checks the host of requests"
             );
         }
         let app = App::new(config, token_key).await?;

@@ -17,6 +17,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::auth::NO_SUCH_ROUTE;
+use super::repetitions::PARAMETER_TWICE;
 use super::route_table::Handler;
 use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
@@ -156,7 +157,7 @@ fn healthz() -> BoxedFilter<(Response,)> {
 fn refuse(rejection: &Rejection) -> ApiError {
     let (status, text) = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         // Query values are parsed as text and checked later, so no other rejection is possible.
-        (StatusCode::BAD_REQUEST, "the query contains a parameter twice; give each once")
+        (StatusCode::BAD_REQUEST, PARAMETER_TWICE)
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, NO_SUCH_ROUTE)
     } else {

@@ -150,7 +150,7 @@ async fn backlog_on_disk_is_replayed_to_every_stream() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("feed");
     let flags = ["--data", data.to_str().expect("text"), "--durability", "os"];
-    let victim = Victim::start(&flags).await;
+    let mut victim = Victim::start(&flags).await;
     for _ in 0..MESSAGES {
         publish(&victim, "room", new_message(&"x".repeat(TEXT_BYTES))).await;
     }
@@ -163,6 +163,8 @@ async fn backlog_on_disk_is_replayed_to_every_stream() {
         let used_ms = (cpu_s(&victim).await - before) * 1e3;
         println!("replay by {name}: {received} bytes, {used_ms:.0} ms of CPU with others'");
     }
+    victim.withstands("replays from disk").await;
+    victim.recovers("replays from disk").await;
 }
 
 async fn cpu_s(victim: &Victim) -> f64 {

@@ -144,12 +144,35 @@ async fn names_that_match_nothing_are_errors() {
         ("--allow-host", "https://a.example", "--allow-host 'https://a.example': not the name"),
         ("--allow-host", "a.example:80", "without scheme and port"),
         ("--allow-host", "a b", "--allow-host 'a b': not the name of a host"),
+        ("--reports", "/dev/null", "--reports: '/dev/null' is not a directory"),
         ("--token-key", "/dev/zero", "'/dev/zero' has 65536 bytes or more, so it is not a key"),
     ];
     for (flag, value, message) in cases {
         let (code, _, error) = run(&["serve", "--listen", "127.0.0.1:0", flag, value]).await;
         assert_eq!(code, 2, "{flag} {value}: {error}");
         assert!(error.contains(message), "{flag} {value}: {error}");
+    }
+}
+
+/// What has no effect is not ignored in silence.
+#[tokio::test]
+async fn settings_without_effect_cause_warnings() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("key");
+    std::fs::write(&key, "k".repeat(32)).expect("written");
+    let key = key.to_str().expect("UTF-8");
+    let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--token-key", key]);
+    command.args(["--allow-host", "a.example"]).env("RUST_LOG", "poll_vs_push=loud");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("piped");
+    soon(BufReader::new(stdout).read_line(&mut line)).await.expect("a line");
+    child.start_kill().expect("it runs");
+    let output = soon(child.wait_with_output()).await.expect("it ends");
+    let log = String::from_utf8(output.stderr).expect("UTF-8");
+    for warning in ["--allow-host has no effect", "RUST_LOG is ignored"] {
+        assert!(log.contains(warning), "{warning}: {log}");
     }
 }
 
@@ -203,7 +226,8 @@ async fn patterns_that_match_no_topic_and_long_tokens_are_errors() {
 /// Found before anything is measured or started.
 #[tokio::test]
 async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
-    let cases: [(&[&str], &str); 16] = [
+    let target = ["--target", "http://127.0.0.1:1"];
+    let cases: [(&[&str], &str); 24] = [
         (&["trace", "--topic", ".."], "--topic ..: cannot be a topic"),
         (&["trace", "--topic", "."], "--topic .: cannot be a topic"),
         (
@@ -223,6 +247,20 @@ async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
         (&["--subscribers", "1"], "with --subscribers 1: workload.topics = "),
         (&["capacity", "--rate", "1e-300"], "--rate 1e-300: must be between"),
         (&["predict", "--subscribers", "1"], "with --subscribers 1: workload.topics = "),
+        (&["capacity", "--transports", "sse,sse"], "--transports sse,sse: sse is given twice"),
+        (
+            &[&["capacity", "--server-threads", "2"], &target[..]].concat(),
+            "--server-threads 2: only a server started by this command",
+        ),
+        (
+            &[&target[..], &["--servers", "http://127.0.0.1:2,http://127.0.0.1:2/"]].concat(),
+            "--servers http://127.0.0.1:2/: it is given twice",
+        ),
+        (&["serve", "--durability", "full"], "not provided:\n  --data <DIR>"),
+        (&["serve", "--retain-data-bytes", "2000000"], "not provided:\n  --data <DIR>"),
+        (&["advise", "--print-costs", "--browser"], "'--print-costs' cannot be used with"),
+        (&["advise", "--print-costs", "--rate", "1"], "'--print-costs' cannot be used with"),
+        (&["inspect", "nothing", "--after", "5"], "--after 5: lists messages, but the topics"),
     ];
     for (args, message) in cases {
         let (code, out, error) = run(args).await;

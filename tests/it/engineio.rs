@@ -251,8 +251,10 @@ async fn upgrade_moves_the_session_to_the_websocket() {
     socket.send_frame(0x81, b"5").await;
     socket.send_frame(0x81, b"40").await;
     assert!(text(&mut socket).await.starts_with("40{"));
-    ended()(exchange(&server, &path, None).await);
-    ended()(exchange(&server, &path, Some("3")).await);
+    for body in [None, Some("3")] {
+        let (status, error) = exchange(&server, &path, body).await;
+        assert!(status == 400 && error.contains("has moved to its WebSocket"), "{status} {error}");
+    }
     // A second WebSocket for the session is closed, and the first continues.
     assert_eq!(socket_for(&server, &path).await.closed_with().await, 1008);
     assert_eq!(text(&mut socket).await, "42[\"auth\",{}]");

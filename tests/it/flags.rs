@@ -155,6 +155,10 @@ async fn serve_with(flag: &str, value: &str) {
         command = Command::new(PROGRAM);
         command.args(["serve", "--listen", "127.0.0.1:0", "--with-parent"]);
     }
+    let directory = tempfile::tempdir().expect("a directory");
+    if flag == "retain-data-bytes" {
+        command.arg("--data").arg(directory.path());
+    }
     command.arg(format!("--{flag}={value}")).env("RUST_LOG", "warn");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");

@@ -11,15 +11,15 @@ const OTHER_METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 const BODY: &str = "content-length: 0\r\n";
 
 /// An example path of this route.
-fn example(route: &Route) -> String {
+pub fn example(route: &Route) -> String {
     route.path.replace("{*}", "").replace("{}", "room")
 }
 
-fn names(route: &Route) -> Vec<&'static str> {
+pub fn names(route: &Route) -> Vec<&'static str> {
     route.methods.iter().map(|method| method.as_str()).collect()
 }
 
-async fn connect_and_send(server: &TestServer, request: String) -> Raw {
+pub async fn connect_and_send(server: &TestServer, request: String) -> Raw {
     let mut raw = Raw::connect(server.address).await;
     raw.send(request).await;
     raw
@@ -29,7 +29,7 @@ async fn status_of(server: &TestServer, request: String) -> u16 {
     connect_and_send(server, request).await.response_without_body().await.status
 }
 
-fn request(method: &str, path: &str, more: &str) -> String {
+pub fn request(method: &str, path: &str, more: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
 }
 
@@ -163,6 +163,10 @@ async fn query_is_decoded_and_each_parameter_is_given_once() {
     for (method, path, what) in [
         ("GET", "/topics/room/poll?after=1&after=2", "the query contains a parameter twice"),
         ("GET", "/topics/room/ws?limit=1&%6Cimit=2", "the query contains a parameter twice"),
+        ("GET", "/topics/room/poll?token=a&token=b", "the query contains a parameter twice"),
+        ("GET", "/socket.io/?EIO=4&transport=polling&E%49O=4", "the query contains a parameter"),
+        ("GET", "/engine.io/?transport=polling&transport=websocket&EIO=4", "a parameter twice"),
+        ("POST", "/socket.io/?EIO=4&transport=polling&sid=a&sid=b", "a parameter twice"),
         ("GET", "/topics/room/poll?after=%78", "after: 'x' is not a whole number"),
         ("POST", "/demo/freeze?seconds=NaN", "seconds: 'NaN' is not a whole number from 1 to 30"),
         ("POST", "/demo/freeze?seconds=31", "seconds: '31' is not a whole number from 1 to 30"),
@@ -234,34 +238,25 @@ async fn every_route_serves_half_closed_clients_and_http_1_0() {
     server.stop().await;
 }
 
-/// A client that announces a body and does not send it is answered within `--body-timeout`, or at
-/// once by a route that reads no body, and disconnected.
+/// A header field that may occur once is not read from one of several lines, on any route.
 #[tokio::test]
-async fn incomplete_body_is_not_waited_for_on_any_route() {
-    let server = TestServer::with(|config| {
-        (config.class, config.echo) = (true, true);
-        config.body_timeout = std::time::Duration::from_millis(100);
-    })
-    .await;
-    for route in ROUTES.iter().filter(|route| names(route).contains(&"POST")) {
-        let path = example(route);
-        let mut raw =
-            connect_and_send(&server, request("POST", &path, "content-length: 9\r\n")).await;
-        let answer = raw.answer().await;
-        let expected = match route.handler {
-            Handler::Publish | Handler::Class => 408,
-            Handler::Demo => 404,
-            _ => 400,
-        };
-        assert_eq!(answer.status, expected, "{path}");
-        assert_eq!(raw.rest().await, "", "{path}: the connection is closed");
-    }
-    let large = "x".repeat((64 << 10) + 1);
-    for path in ["/class/report", "/class/settings"] {
-        let length = format!("content-length: {}\r\n", large.len());
-        let mut raw = connect_and_send(&server, request("POST", path, &length) + &large).await;
-        let answer = raw.answer().await;
-        assert_eq!((answer.status, &*answer.error()), (413, "the body has more than 65536 bytes"));
+async fn repeated_header_is_rejected_on_every_route() {
+    let server = TestServer::with(|config| (config.echo, config.class) = (true, true)).await;
+    for route in ROUTES {
+        let (method, path) = (names(route)[0], example(route));
+        for (name, values) in [
+            ("authorization", ["Bearer a", "Bearer b"]),
+            ("origin", ["http://localhost", "http://localhost"]),
+            ("last-event-id", ["00000001:1", "00000001:2"]),
+            ("sec-fetch-site", ["same-origin", "cross-site"]),
+        ] {
+            let [first, second] = values.map(|value| format!("{name}: {value}\r\n"));
+            let headers = format!("{first}{second}{BODY}");
+            let mut raw = connect_and_send(&server, request(method, &path, &headers)).await;
+            let answer = raw.answer().await;
+            let expected = format!("the request contains the header {name} twice; give it once");
+            assert_eq!((answer.status, answer.error()), (400, expected), "{path}");
+        }
     }
     server.stop().await;
 }
@@ -375,6 +370,13 @@ async fn every_websocket_route_validates_upgrades_the_same_way() {
         (good.replace("==", ""), 400),
         (good.replace("dGhl", "!!!!"), 400),
         (format!("{good}sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        // RFC 6455, sections 4.2.1 and 9.1.
+        (format!("{good}sec-websocket-extensions: ;;;\r\n"), 400),
+        (format!("{good}sec-websocket-extensions:\r\n"), 400),
+        (format!("{good}sec-websocket-extensions: a; b=\"1\", ,c\r\n"), 101),
+        (format!("{good}sec-websocket-protocol:\r\n"), 400),
+        (format!("{good}sec-websocket-protocol: a b\r\n"), 400),
+        (format!("{good}sec-websocket-protocol: a,\r\nsec-websocket-protocol: b\r\n"), 101),
         (good, 101),
     ];
     let by_post = Raw::upgrade_headers() + "content-length: 0\r\n";

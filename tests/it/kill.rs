@@ -255,6 +255,25 @@ async fn full_disk_rejects_publishers_and_still_serves_readers() {
     let body: Bytes = http.get(&path).await.expect("readers are served");
     let batch: Batch = serde_json::from_slice(&body).expect("a batch");
     assert_eq!(batch.messages.len(), 1);
+    // The file was closed after the error. A reader of older messages has it opened again, without
+    // another publication.
+    let path = format!("/topics/{TOPIC}/poll?after=0");
+    let reading = async {
+        loop {
+            match http.get(&path).await {
+                Ok(body) => return body,
+                Err(ClientError::Refused { status, body, .. }) => {
+                    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+                    assert!(body.contains("cannot read older messages"), "{body}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let body = tokio::time::timeout(FORGOTTEN, reading).await.expect("the file is opened again");
+    let batch: Batch = serde_json::from_slice(&body).expect("a batch");
+    assert_eq!(batch.messages[0].offset, 1);
 
     let pid = Pid::from_child(&server.child);
     let unlimited = Rlimit { current: None, maximum: None };

@@ -150,7 +150,7 @@ async fn measure(answers: Responder, transport: &str) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misbehaving_server_is_a_one_line_error() {
-    let cases: [(Responder, &str); 10] = [
+    let cases: [(Responder, &str); 13] = [
         (
             |_| ok("<!doctype html><title>\x1b[2Jhello</title>"),
             "not a poll-vs-push server: got a 200 OK without a known version for GET /base/healthz",
@@ -179,7 +179,23 @@ async fn misbehaving_server_is_a_one_line_error() {
             "the response is not HTTP (invalid HTTP version parsed); a server that uses TLS needs \
              https://",
         ),
-        (|_| FakeResponse::Closed, "the server closed it without a response"),
+        (
+            |_| FakeResponse::Whole("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned()),
+            "the connection broke: invalid content-length parsed",
+        ),
+        (
+            |_| FakeResponse::Whole("HTTP/1.1 100 Continue\r\n\r\nSSH-2.0\r\n".to_owned()),
+            "the response is not HTTP",
+        ),
+        // As a poll-vs-push server that is full.
+        (
+            |_| {
+                let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 16\r\n\r\n";
+                FakeResponse::Whole(format!("{head}{{\"error\":\"full\"}}"))
+            },
+            "GET /base/healthz: the server refused: 503 Service Unavailable full; if it is not a",
+        ),
+        (|_| FakeResponse::Closed, "it ended without a response"),
         (|_| ok("{\"server\":\"poll-vs-push/\\u001b[2J\"}"), "not a poll-vs-push server"),
         (|_| endless("", &"x".repeat(0x10000)), "the response body has more than"),
         (

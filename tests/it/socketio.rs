@@ -213,6 +213,8 @@ async fn publish_event_is_acknowledged() {
         (r#"423["publish",{"topic":"room"}]"#, r#"433[{"error":"the body must be"#),
         (r#"424["publish",7]"#, r#"434[{"error":"#),
         (r#"425["publish",["room","A","q"]]"#, r#"435[{"error":"#),
+        (r#"426["publish"]"#, r#"436[{"error":"the event has no argument"#),
+        (r#"42["subscribe"]"#, r#"42["error",{"event":"error","error":"the event has no argument"#),
         (r#"42["subscribe",["room"]]"#, "expected an object"),
         (r#"42["subscribe",{"topic":""}]"#, r#"42["error",{"event":"error","error":"topic:"#),
         (r#"42["subscribe",{"topic":"room","after":0}]"#, r#"42["subscribed",{"event":"subscri"#),

@@ -298,6 +298,18 @@ async fn locked_unknown_and_damaged_files_have_distinct_errors() {
     std::fs::write(&file, &damaged).expect("writes");
     assert!(matches!(open(), StoreError::Damaged { .. }), "{}", open());
 
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("created");
+    let expected = |error: StoreError| assert!(error.to_string().ends_with("not a regular file"));
+    expected(open());
+    std::fs::remove_dir(&file).expect("removed");
+    // Reading a named pipe would block.
+    let status = std::process::Command::new("mkfifo").arg(&file).status().expect("it starts");
+    assert!(status.success());
+    expected(open());
+    expected(Archive::open_existing(path).map(drop).expect_err("cannot be opened"));
+    std::fs::remove_file(&file).expect("removed");
+
     std::fs::write(&file, &good).expect("writes");
     assert_eq!(topic(&on_disk(path, Retention::default())).head().offset, 1);
 }

@@ -121,6 +121,9 @@ pub enum StoreError {
     /// Another error of the system.
     #[error("the store failed, the message may be stored or not: {0}")]
     Failed(String),
+    /// As `Failed`, of a read.
+    #[error("the store cannot read older messages: {0}")]
+    NotRead(String),
     #[cfg(feature = "nats")]
     #[error(transparent)]
     Nats(NatsError),
@@ -148,4 +151,14 @@ pub enum StoreError {
     Mixed { file: String, topics: String },
     #[error("cannot open '{file}': {why}")]
     Unreadable { file: String, why: String },
+}
+
+impl StoreError {
+    /// The error of a read: nothing was to be stored.
+    fn of_read(self) -> StoreError {
+        match self {
+            StoreError::Failed(why) => StoreError::NotRead(why),
+            other => other,
+        }
+    }
 }

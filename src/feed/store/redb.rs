@@ -60,6 +60,12 @@ struct Shared {
     archive: RwLock<Option<Archive>>,
 }
 
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.archive.read().expect("no panic under this lock").is_none()
+    }
+}
+
 impl RedbStore {
     /// Opens the feed in `directory`, or creates it.
     ///
@@ -158,12 +164,16 @@ impl Store for RedbStore {
         let topic = topic.clone();
         let read = move || {
             let archive = shared.archive.read().expect("no panic under this lock");
-            let reopening = || StoreError::Failed("the file is being opened again".to_owned());
-            archive.as_ref().ok_or_else(reopening)?.read(&topic, after, head, limit).map(Some)
+            let closed = || StoreError::Failed("its file is closed after an error".to_owned());
+            archive.as_ref().ok_or_else(closed)?.read(&topic, after, head, limit).map(Some)
         };
         Box::pin(async move {
-            let reading = tokio::task::spawn_blocking(read);
-            reading.await.map_err(|error| StoreError::Failed(error.to_string()))?
+            if self.shared.is_closed() {
+                self.command(WriterCommand::Reopen).await;
+            }
+            let reading = tokio::task::spawn_blocking(read).await;
+            let result = reading.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())));
+            result.map_err(StoreError::of_read)
         })
     }
 

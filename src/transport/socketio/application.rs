@@ -209,8 +209,8 @@ fn echo(session: &Session, packet: Packet<'_>, attachments: &[Bytes]) -> Result<
 
 /// The first argument, a JSON object.
 fn argument<'a, T: Deserialize<'a>>(first: Option<&'a RawValue>) -> Result<T, String> {
-    let json = first.map_or("null", |it| it.get());
-    let argument = serde_json::from_str(json);
+    let first = first.ok_or("the event has no argument; it needs an object with a topic")?;
+    let argument = serde_json::from_str(first.get());
     argument.map(|Object(argument)| argument).map_err(|error| error.to_string())
 }
 

@@ -40,10 +40,9 @@ pub fn open(session: &Session) -> Response {
 /// Responds to a poll as soon as there is something to send.
 ///
 /// # Errors
-/// If another poll is pending.
+/// If another poll is pending, or the session is on a WebSocket.
 pub async fn poll(session: Arc<Session>, client: Client) -> Result<Response, ApiError> {
-    let busy = || bad_request("another poll of this session is pending, which ends the session");
-    let mut exchange = session.begin(true).ok_or_else(busy)?;
+    let mut exchange = session.begin(true)?;
     let answer = tokio::select! {
         answer = next(&session) => answer,
         // The guard of the unanswered request is dropped here, which ends the session.
@@ -85,11 +84,10 @@ async fn timer(session: &Session) -> Result<Output, SessionEnd> {
 /// Processes the packets of a POST.
 ///
 /// # Errors
-/// If another POST is being processed, or the packets or their body are invalid.
+/// If another POST is being processed, the session is on a WebSocket, or the packets or their body
+/// are invalid.
 pub async fn post(session: Arc<Session>, client: Client, body: Body) -> Result<Response, ApiError> {
-    let busy =
-        || bad_request("another POST of this session is being processed, which ends the session");
-    let mut exchange = session.begin(false).ok_or_else(busy)?;
+    let mut exchange = session.begin(false)?;
     let received = receive_all(&session, client.account(), body).await;
     exchange.is_answered = true;
     received.map(|()| text("ok"))
@@ -125,20 +123,25 @@ async fn receive_all(session: &Session, account: &Account, body: Body) -> Result
 }
 
 impl Session {
-    /// Marks a poll, or a POST, as in progress until the returned guard is dropped. `None` if one
-    /// is in progress already, which ends the session, or if the session is on a WebSocket.
-    pub fn begin(&self, is_poll: bool) -> Option<RequestGuard<'_>> {
+    /// Marks a poll, or a POST, as in progress until the returned guard is dropped.
+    ///
+    /// # Errors
+    /// If one is in progress already, which ends the session, or the session is on a WebSocket.
+    pub fn begin(&self, is_poll: bool) -> Result<RequestGuard<'_>, ApiError> {
         let mut state = self.state();
         if state.transport != Transport::SocketioPolling {
-            return None;
+            return Err(bad_request("this session has moved to its WebSocket"));
         }
-        let flag = if is_poll { &mut state.is_polling } else { &mut state.is_posting };
+        let (flag, busy) = match is_poll {
+            true => (&mut state.is_polling, "another poll of this session is pending"),
+            false => (&mut state.is_posting, "another POST of this session is being processed"),
+        };
         if std::mem::replace(flag, true) {
             drop(state);
             self.end(SessionEnd::INVALID);
-            return None;
+            return Err(bad_request(&format!("{busy}, which ends the session")));
         }
-        Some(RequestGuard { session: self, is_poll, is_answered: false })
+        Ok(RequestGuard { session: self, is_poll, is_answered: false })
     }
 
     /// When the pending poll ends with a NOOP, if it does.

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 
 use crate::app::ApiError;
-use crate::header_list::has_token;
+use crate::header_list::{has_token, has_token_parameters, is_absent_or_list_of, is_token};
 
 /// The only version of the protocol (RFC 6455, section 4.1).
 const VERSION: &str = "13";
@@ -56,6 +57,14 @@ pub fn check(headers: &HeaderMap) -> Result<String, Box<HttpResponse<Bytes>>> {
     if has_body(headers) {
         // It would have to be read before the response (RFC 9110, section 7.8).
         return Err(refuse(StatusCode::BAD_REQUEST, "a WebSocket handshake must have no body"));
+    }
+    for (name, is_element) in [
+        (SEC_WEBSOCKET_PROTOCOL, is_token as fn(&[u8]) -> bool),
+        (SEC_WEBSOCKET_EXTENSIONS, has_token_parameters),
+    ] {
+        if !is_absent_or_list_of(headers, &name, is_element) {
+            return Err(refuse(StatusCode::BAD_REQUEST, &format!("{name}: the list is malformed")));
+        }
     }
     let is_key = |key: &&HeaderValue| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
     let Some(key) = only(SEC_WEBSOCKET_KEY).filter(is_key) else {

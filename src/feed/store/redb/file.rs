@@ -44,6 +44,7 @@ impl FeedFile {
             why: error.to_string(),
         };
         private_files::create_directory(directory).map_err(unreadable)?;
+        check_type(&path)?;
         private_files::warn_if_exposed(&path);
         let mut options = private_files::creation_options();
         options.read(true).write(true).truncate(false);
@@ -53,6 +54,7 @@ impl FeedFile {
     /// Locks the file in `directory`, which must exist.
     pub fn lock_existing(directory: &Path) -> Result<FeedFile, StoreError> {
         let path = directory.join(FILE_NAME);
+        check_type(&path)?;
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
             StoreError::Unreadable { file: path.display().to_string(), why: error.to_string() }
         })?;
@@ -91,6 +93,18 @@ impl FeedFile {
 
     pub fn backend(&self) -> impl StorageBackend + use<> {
         Backend { file: self.file.clone(), syncs: self.syncs.clone() }
+    }
+}
+
+/// Rejects what is not a regular file: reading a named pipe would block.
+fn check_type(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(StoreError::Unreadable {
+            file: path.display().to_string(),
+            why: "it is not a regular file".to_owned(),
+        }),
+        // The error is reported when the file is opened.
+        _ => Ok(()),
     }
 }
 

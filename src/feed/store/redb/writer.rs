@@ -27,6 +27,9 @@ const BEFORE_REOPENING: Duration = Duration::from_secs(1);
 pub enum WriterCommand {
     Append(Append),
     Expire(oneshot::Sender<()>),
+    /// Reopens the file if it is closed after a failure: for readers, who would otherwise wait for
+    /// the next publication.
+    Reopen(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -61,6 +64,11 @@ impl Writer {
             match then {
                 Some(WriterCommand::Expire(done)) => {
                     self.expire();
+                    let _ = done.send(());
+                }
+                Some(WriterCommand::Reopen(done)) => {
+                    // The reader finds the file open, or reports that it is not.
+                    let _ = self.reopen_if_closed();
                     let _ = done.send(());
                 }
                 Some(WriterCommand::Close(done)) => {
