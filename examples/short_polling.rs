@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --example short_polling`. It takes about two seconds and prints what each
 //! side does, with the time since the start. `short_polling.rs`, `long_polling.rs`, `sse.rs` and
-//! `websocket.rs` have the same four sections and the same names: `diff` of two shows where the
-//! waiting happens. Look for the lines marked `WAIT`.
+//! `websocket.rs` have the same four sections and the same feed. Read them in this order; the line
+//! marked `WAIT` shows where the waiting happens.
 
 use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 

@@ -3,8 +3,8 @@
 //!
 //! Run it: `cargo run --example sse`. It takes about two seconds and prints what each side does,
 //! with the time since the start. `short_polling.rs`, `long_polling.rs`, `sse.rs` and
-//! `websocket.rs` have the same four sections and the same names: `diff` of two shows where the
-//! waiting happens. Look for the lines marked `WAIT`.
+//! `websocket.rs` have the same four sections and the same feed. Read them in this order; the line
+//! marked `WAIT` shows where the waiting happens.
 
 use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
@@ -46,6 +46,7 @@ fn messages(after: usize) -> impl Reply {
     warp::sse::reply(futures_util::stream::unfold(after, |after| async move {
         // WAIT: here, in the server, in the middle of a response.
         wait_after(after).await;
+        // One event at a time; `unfold` calls again at once for the next, if there are several.
         let (offset, text) = read_after(after).remove(0);
         // On the wire: `id:3`, `data:well?`, and an empty line that ends the event.
         Some((Ok::<_, hyper::Error>(Event::default().id(offset.to_string()).data(text)), offset))

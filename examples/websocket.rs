@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --example websocket`. It takes about two seconds and prints what each side
 //! does, with the time since the start. `short_polling.rs`, `long_polling.rs`, `sse.rs` and
-//! `websocket.rs` have the same four sections and the same names: `diff` of two shows where the
-//! waiting happens. Look for the lines marked `WAIT`.
+//! `websocket.rs` have the same four sections and the same feed. Read them in this order; the line
+//! marked `WAIT` shows where the waiting happens.
 
 use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
@@ -51,7 +51,8 @@ fn messages(after: usize, upgrade: hyper::upgrade::OnUpgrade, key: String) -> im
     with_header(with_header(reply, "connection", "upgrade"), "upgrade", "websocket")
 }
 
-/// Sends each message as one text frame, until the client is gone.
+/// Sends each message as one text frame, until a frame cannot be sent. A real server also reads, to
+/// answer pings and to notice at once that the client has left; this one notices at the next frame.
 async fn push(mut after: usize, upgrade: hyper::upgrade::OnUpgrade) -> Result<()> {
     let io = hyper_util::rt::TokioIo::new(upgrade.await?);
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;

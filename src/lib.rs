@@ -26,8 +26,9 @@
 //! ```
 //!
 //! **The lesson is in [`transport`]**: compare [`short_polling`](transport::short_polling),
-//! [`long_polling`](transport::long_polling) and [`websocket`](transport::websocket), and look for
-//! the line that waits. A message passes these modules:
+//! [`long_polling`](transport::long_polling), [`sse`](transport::sse) and
+//! [`websocket`](transport::websocket), and look for the line that waits. A message passes
+//! these modules:
 //!
 //! ```text
 //! publisher -> server -> feed -> transport (server half) -> transport (client half, on client)

@@ -289,23 +289,24 @@ impl Event {
     }
 }
 
-/// One text frame from server to subscriber.
+/// What the server sends on a push connection: the text of a WebSocket frame, the data of a
+/// server-sent event, or a line of NDJSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub enum StreamItem {
     Message(Message),
     Event(Event),
 }
 
-impl Frame {
-    /// Parses a frame. Nearly all frames are messages, so this is tried first; an untagged enum of
+impl StreamItem {
+    /// Parses JSON. Nearly all items are messages, so this is tried first; an untagged enum of
     /// serde would copy the whole object first.
     ///
     /// # Errors
     /// If it is neither a message nor an event.
-    pub fn decode(json: &str) -> Result<Frame, serde_json::Error> {
+    pub fn decode(json: &str) -> Result<StreamItem, serde_json::Error> {
         serde_json::from_str(json)
-            .map(Frame::Message)
-            .or_else(|_| serde_json::from_str(json).map(Frame::Event))
+            .map(StreamItem::Message)
+            .or_else(|_| serde_json::from_str(json).map(StreamItem::Event))
     }
 }
 
@@ -337,12 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn frame_is_decoded_as_message_or_event() {
+    fn stream_item_is_decoded_as_message_or_event() {
         let message = r#"{"offset":1,"published_at":2,"sender":"A","text":"hi"}"#;
         let gap = Event::Gap { gap: 4 }.encode();
-        assert!(matches!(Frame::decode(message), Ok(Frame::Message(m)) if m.offset == 1));
-        assert!(matches!(Frame::decode(&gap), Ok(Frame::Event(Event::Gap { gap: 4 }))));
-        assert!(Frame::decode(r#"{"offset":1}"#).is_err());
+        assert!(matches!(StreamItem::decode(message), Ok(StreamItem::Message(m)) if m.offset == 1));
+        assert!(matches!(StreamItem::decode(&gap), Ok(StreamItem::Event(Event::Gap { gap: 4 }))));
+        assert!(StreamItem::decode(r#"{"offset":1}"#).is_err());
         assert_eq!(gap, format!(r#"{{"event":"{}","gap":4}}"#, Event::Gap { gap: 4 }.name()));
     }
 

@@ -187,7 +187,7 @@ impl Subscription {
     /// Stores a message that the client sent on its connection.
     ///
     /// # Errors
-    /// As [`Client::authorize_publish`] and [`App::publish`].
+    /// As [`Client::authorize_publish`] and [`App::publish_for`].
     pub fn publish(&self, json: &[u8]) -> impl Future<Output = Result<Stored, ApiError>> + Send {
         // Boxed, so that an idle subscriber does not keep room for it.
         Box::pin(async {

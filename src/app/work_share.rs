@@ -35,7 +35,7 @@ struct State {
     waiting: VecDeque<(Waker, Turn)>,
     /// How many of them the next round lets run.
     tasks_of_round: usize,
-    /// [`run_rounds`] runs.
+    /// Whether [`run_rounds`] is running.
     has_rounds: bool,
 }
 
@@ -46,7 +46,7 @@ pub type Share = Arc<OfAddress<WorkShare>>;
 type Turn = Arc<AtomicBool>;
 
 thread_local! {
-    /// Of the task that runs on this thread.
+    /// The slice of the task that runs on this thread.
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
@@ -54,7 +54,7 @@ struct Current {
     share: Share,
     /// When the slice of the task ends.
     ends_at: Instant,
-    /// It has read from its connection in this slice.
+    /// Whether it has read from its connection in this slice.
     has_read: bool,
 }
 

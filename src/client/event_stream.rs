@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{ClientError, Dialer, HttpStream, RETRY_AFTER_MAX};
-use crate::message::Frame;
+use crate::message::StreamItem;
 
 /// Largest event, and largest line of an event, that a client reads, bytes.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -51,9 +51,9 @@ impl EventStream {
     ///
     /// # Errors
     /// As [`EventStream::next_event`], or if the data is neither of the two.
-    pub async fn next_frame(&mut self) -> Result<Frame, ClientError> {
+    pub async fn next_item(&mut self) -> Result<StreamItem, ClientError> {
         let event = self.next_event().await?;
-        self.stream.frame(&event.data)
+        self.stream.item(&event.data)
     }
 
     /// How long the server wants a client that lost its connection to wait before it reconnects.

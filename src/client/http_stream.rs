@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode};
 
 use super::http::{OpenConnection, refused, request};
 use super::{ByteKind, ClientError, Dialer, Meter, head_bytes};
-use crate::message::Frame;
+use crate::message::StreamItem;
 
 /// The body of the response, as it arrives.
 #[derive(Debug)]
@@ -55,14 +55,14 @@ impl HttpStream {
     ///
     /// # Errors
     /// If it is neither of the two.
-    pub(super) fn frame(&self, json: &str) -> Result<Frame, ClientError> {
-        let frame = Frame::decode(json).map_err(|_| {
+    pub(super) fn item(&self, json: &str) -> Result<StreamItem, ClientError> {
+        let item = StreamItem::decode(json).map_err(|_| {
             ClientError::ProtocolError(format!("neither a message nor an event: {json}"))
         })?;
-        if matches!(frame, Frame::Message(_)) {
+        if matches!(item, StreamItem::Message(_)) {
             self.count_payload(json.len());
         }
-        Ok(frame)
+        Ok(item)
     }
 
     /// Counts bytes of the body that were message objects.

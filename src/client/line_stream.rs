@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::{ClientError, Dialer, HttpStream};
-use crate::message::Frame;
+use crate::message::StreamItem;
 
 /// Largest line that a subscriber accepts, bytes.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -29,12 +29,12 @@ impl LineStream {
     ///
     /// # Errors
     /// If the stream ends or breaks, or a line is too long or neither of the two.
-    pub async fn next_frame(&mut self) -> Result<Frame, ClientError> {
+    pub async fn next_item(&mut self) -> Result<StreamItem, ClientError> {
         loop {
             let line = self.next_line().await?;
             if !line.is_empty() {
                 let not_utf8 = |_| ClientError::ProtocolError("text that is not UTF-8".to_owned());
-                return self.stream.frame(std::str::from_utf8(&line).map_err(not_utf8)?);
+                return self.stream.item(std::str::from_utf8(&line).map_err(not_utf8)?);
             }
         }
     }

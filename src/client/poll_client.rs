@@ -144,7 +144,7 @@ impl PollClient {
     }
 }
 
-/// The body of `answer`, decompressed if necessary.
+/// The body of `response`, decompressed if necessary.
 fn decompressed(response: &HttpResponse) -> Result<Bytes, ClientError> {
     if response.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return Ok(response.body.clone());

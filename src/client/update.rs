@@ -1,7 +1,7 @@
 //! What a subscriber receives at one time, on any transport.
 
 use super::ClientError;
-use crate::message::{Cursor, Event, Frame, Message};
+use crate::message::{Cursor, Event, Message, StreamItem};
 
 /// What a subscriber receives at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,36 +15,43 @@ pub struct Update {
 }
 
 impl Update {
-    /// The update in a frame; moves `cursor`. `None` if the frame has none for a subscriber.
+    /// The update in an item; moves `cursor` beyond what was received or lost. `None` if the item
+    /// has no update for a subscriber.
     ///
     /// # Errors
     /// If the server reports an error.
-    pub fn of(frame: Frame, cursor: &mut Cursor) -> Result<Option<Update>, ClientError> {
-        Ok(match frame {
-            Frame::Message(message) => {
+    pub fn of(item: StreamItem, cursor: &mut Cursor) -> Result<Option<Update>, ClientError> {
+        Ok(match item {
+            StreamItem::Message(message) => {
                 cursor.offset = message.offset;
                 Some(Update { messages: vec![message], ..Update::default() })
             }
-            Frame::Event(Event::Gap { gap }) => Some(Update { gap, ..Update::default() }),
-            Frame::Event(Event::Reset { epoch, cursor: offset }) => {
+            StreamItem::Event(Event::Gap { gap }) => {
+                // Otherwise the same gap would be reported again after a reconnection.
+                cursor.offset = cursor.offset.saturating_add(gap);
+                Some(Update { gap, ..Update::default() })
+            }
+            StreamItem::Event(Event::Reset { epoch, cursor: offset }) => {
                 *cursor = Cursor { epoch, offset };
                 Some(Update { reset: true, ..Update::default() })
             }
-            Frame::Event(Event::Error { error }) => return Err(ClientError::Rejected(error)),
-            Frame::Event(Event::Subscribed { .. } | Event::Published { .. } | Event::Heartbeat) => {
-                None
-            }
+            StreamItem::Event(Event::Error { error }) => return Err(ClientError::Rejected(error)),
+            StreamItem::Event(
+                Event::Subscribed { .. } | Event::Published { .. } | Event::Heartbeat,
+            ) => None,
         })
     }
 }
 
-/// Where a subscription begins, from the first frame on a push connection.
+/// Where a subscription begins, from the first item on a push connection.
 ///
 /// # Errors
-/// If `first` is another frame.
-pub fn subscribed_at(first: Frame) -> Result<Cursor, ClientError> {
+/// If `first` is another item.
+pub fn first_cursor(first: StreamItem) -> Result<Cursor, ClientError> {
     match first {
-        Frame::Event(Event::Subscribed { epoch, cursor }) => Ok(Cursor { epoch, offset: cursor }),
+        StreamItem::Event(Event::Subscribed { epoch, cursor }) => {
+            Ok(Cursor { epoch, offset: cursor })
+        }
         other => Err(ClientError::ProtocolError(format!("{other:?} before the subscription"))),
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::io::poll_read_buf;
 use super::http::{OpenConnection, refused, request};
 use super::websocket_frames::{self as frames, FrameError, FrameReader, ServerFrame};
 use super::{ByteKind, ClientError, Dialer, WireStream, head_bytes};
-use crate::message::Frame;
+use crate::message::StreamItem;
 
 /// Largest message that a subscriber accepts, bytes.
 const RECEIVED_BYTES_MAX: usize = 1 << 20;
@@ -79,17 +79,17 @@ impl WebSocket {
     ///
     /// # Errors
     /// As [`WebSocket::receive`], or if the text is neither of the two.
-    pub async fn next_frame(&mut self) -> Result<Frame, ClientError> {
-        let read = |text: &str| match Frame::decode(text) {
-            Ok(frame) => Ok((matches!(frame, Frame::Message(_)).then_some(text.len()), frame)),
+    pub async fn next_item(&mut self) -> Result<StreamItem, ClientError> {
+        let read = |text: &str| match StreamItem::decode(text) {
+            Ok(item) => Ok((matches!(item, StreamItem::Message(_)).then_some(text.len()), item)),
             Err(_) => {
                 let error = format!("neither a message nor an event: {text}");
                 Err(ClientError::ProtocolError(error))
             }
         };
-        let (payload_bytes, frame) = self.receive(read).await??;
+        let (payload_bytes, item) = self.receive(read).await??;
         self.count_payload(payload_bytes.unwrap_or(0));
-        Ok(frame)
+        Ok(item)
     }
 
     /// Counts received bytes that were message objects.

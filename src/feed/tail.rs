@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -32,20 +32,28 @@ impl Tail {
 
     /// Appends the message with the next offset, for a store whose order is that of these calls.
     pub fn append(&self, new_message: NewMessage) -> Offset {
-        let mut log = self.log.write().expect("no panic under this lock");
+        let log = self.log.write().expect("no panic under this lock");
         let offset = log.head() + 1;
         let (stored_at, message) = encode(offset, new_message);
-        log.push(offset, stored_at, message);
-        self.head.store(offset, Ordering::Release);
-        drop(log);
-        self.waiters.wake_all();
+        self.add(log, offset, stored_at, message);
         offset
     }
 
     /// Appends a message that the store has assigned an offset and stored. Must be called in the
     /// order of the offsets.
     pub fn push(&self, offset: Offset, stored_at: u64, message: Bytes) {
-        let mut log = self.log.write().expect("no panic under this lock");
+        let log = self.log.write().expect("no panic under this lock");
+        self.add(log, offset, stored_at, message);
+    }
+
+    /// Adds a message and wakes all waiting subscribers.
+    fn add(
+        &self,
+        mut log: RwLockWriteGuard<'_, Log>,
+        offset: Offset,
+        stored_at: u64,
+        message: Bytes,
+    ) {
         log.push(offset, stored_at, message);
         self.head.store(offset, Ordering::Release);
         drop(log);

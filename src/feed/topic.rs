@@ -25,7 +25,7 @@ pub struct Topic {
     slice_bytes: usize,
     /// The head when the topic was opened, if nothing was ever published to it.
     begins_at: Offset,
-    /// A value of the creator of the topic.
+    /// Dropped with the topic, so that its creator can count the topics that it owns.
     _owner: Option<TopicOwner>,
 }
 
@@ -48,7 +48,8 @@ impl Topic {
         Ok(Topic { name, epoch, tail, store, recent_reads, slice_bytes, begins_at, _owner: owner })
     }
 
-    /// Stores a message, then wakes all waiting subscribers. Returns its epoch and offset.
+    /// Stores a message. The store then adds it to the topic's [`Tail`], which wakes all waiting
+    /// subscribers (`Tail::add`). Returns its epoch and offset.
     ///
     /// If this future is dropped before it completes, the message may or may not be stored.
     ///

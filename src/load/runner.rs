@@ -1,5 +1,6 @@
 //! A load test measures all cells of a scenario, with interleaved repeats.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -158,7 +159,10 @@ impl LoadTest {
     }
 
     /// Measures the machine's processing time, unless another segment does.
-    async fn calibrate(&self, calibration: &Calibration) -> anyhow::Result<Option<ProcessingTime>> {
+    async fn processing_time(
+        &self,
+        calibration: &Calibration,
+    ) -> anyhow::Result<Option<ProcessingTime>> {
         match self.segment {
             Some(SegmentStart { segment, .. }) if segment.number != 1 => return Ok(None),
             Some(SegmentStart { start_at, .. }) => sleep_until(instant_of(start_at)).await,
@@ -181,29 +185,18 @@ impl LoadTest {
             self.plans[plan].share =
                 segment.map(|SegmentStart { segment, .. }| CellShare { segment, times });
         }
-        if let Some(calibration) = &self.calibration {
-            on_progress(Progress::Calibrating { left: self.expected_duration() });
-            let measuring = self.calibrate(calibration);
-            let stopped = match or_interrupted(&mut stop, measuring).await {
-                Ok(Ok(processing_time)) => {
-                    self.run.processing_time = processing_time;
-                    None
-                }
-                Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),
-                Err(Interrupted) => Some((StopReason::Interrupted, "interrupted".to_owned())),
-            };
-            if let Some((reason, why)) = stopped {
-                let text = format!("before the first cell: {why}");
-                self.run.stopped_early = Some(StoppedEarly { reason, text });
-                return self.run;
-            }
+        if let Some((reason, why)) = self.calibrate(stop.as_mut(), on_progress).await {
+            let text = format!("before the first cell: {why}");
+            self.run.stopped_early = Some(StoppedEarly { reason, text });
+            return self.run;
         }
+        let plans = std::mem::take(&mut self.plans);
         let mut failures_in_a_row = 0;
-        for (index, plan) in self.plans.iter().enumerate() {
-            let left = self.plans[index..].iter().map(CellPlan::expected_duration).sum();
+        for (index, plan) in plans.iter().enumerate() {
+            let left = plans[index..].iter().map(CellPlan::expected_duration).sum();
             on_progress(Progress::Cell {
                 number: index + 1,
-                of: self.plans.len(),
+                of: plans.len(),
                 variant: plan.variant,
                 case: &plan.case,
                 repeat: plan.repeat,
@@ -214,35 +207,8 @@ impl LoadTest {
             let outcome = or_interrupted(&mut stop, measuring).await;
             self.run.finished_at = Timestamp::now();
             let stopped = match outcome {
-                Ok(Ok(MeasuredCell { cells, failed: failed_step, version })) => {
-                    failures_in_a_row = 0;
-                    self.run.server.version = version;
-                    for cell in cells {
-                        self.run.cells.push(cell);
-                        let cell = self.run.cells.last().expect("just pushed");
-                        on_progress(Progress::Done(cell, &self.run));
-                    }
-                    if let Some((workload, error)) = failed_step {
-                        let failed = FailedCell { workload, ..failed(plan, causes(&error)) };
-                        self.run.failed.push(failed);
-                        let failed = self.run.failed.last().expect("just pushed");
-                        on_progress(Progress::Failed(failed, &self.run));
-                    }
-                    None
-                }
-                Ok(Err(CellError::Failed(error))) => {
-                    failures_in_a_row += 1;
-                    self.run.failed.push(failed(plan, causes(&error)));
-                    let failed = self.run.failed.last().expect("just pushed");
-                    on_progress(Progress::Failed(failed, &self.run));
-                    let gives_up = failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
-                    let why = format!("{failures_in_a_row} cells in a row failed");
-                    gives_up.then_some((StopReason::Failed, why))
-                }
-                Ok(Err(error @ CellError::NoServer(_))) => {
-                    Some((StopReason::Failed, error.to_string()))
-                }
-                Err(Interrupted) => Some((StopReason::Interrupted, "interrupted".to_owned())),
+                Ok(outcome) => self.record(plan, outcome, &mut failures_in_a_row, on_progress),
+                Err(Interrupted) => Some(interrupted()),
             };
             if let Some((reason, why)) = stopped {
                 let text = format!("{}, repeat {}: {why}", plan.variant, plan.repeat + 1);
@@ -252,6 +218,69 @@ impl LoadTest {
         }
         self.run
     }
+
+    /// Measures the machine's processing time. Returns why the run must stop, if it must.
+    async fn calibrate(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        on_progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Option<(StopReason, String)> {
+        let calibration = self.calibration.as_ref()?;
+        on_progress(Progress::Calibrating { left: self.expected_duration() });
+        let measuring = self.processing_time(calibration);
+        match or_interrupted(&mut stop, measuring).await {
+            Ok(Ok(processing_time)) => {
+                self.run.processing_time = processing_time;
+                None
+            }
+            Ok(Err(error)) => Some((StopReason::Failed, causes(&error))),
+            Err(Interrupted) => Some(interrupted()),
+        }
+    }
+
+    /// Adds a measured or failed cell to the run. Returns why the run must stop, if it must.
+    fn record(
+        &mut self,
+        plan: &CellPlan,
+        outcome: Result<MeasuredCell, CellError>,
+        failures_in_a_row: &mut usize,
+        on_progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Option<(StopReason, String)> {
+        match outcome {
+            Ok(MeasuredCell { cells, failed: failed_step, version }) => {
+                *failures_in_a_row = 0;
+                self.run.server.version = version;
+                for cell in cells {
+                    self.run.cells.push(cell);
+                    let cell = self.run.cells.last().expect("just pushed");
+                    on_progress(Progress::Done(cell, &self.run));
+                }
+                if let Some((workload, error)) = failed_step {
+                    let failed = FailedCell { workload, ..failed(plan, causes(&error)) };
+                    self.record_failed(failed, on_progress);
+                }
+                None
+            }
+            Err(CellError::Failed(error)) => {
+                *failures_in_a_row += 1;
+                self.record_failed(failed(plan, causes(&error)), on_progress);
+                let gives_up = *failures_in_a_row >= FAILURES_IN_A_ROW_MAX;
+                let why = format!("{failures_in_a_row} cells in a row failed");
+                gives_up.then_some((StopReason::Failed, why))
+            }
+            Err(error @ CellError::NoServer(_)) => Some((StopReason::Failed, error.to_string())),
+        }
+    }
+
+    fn record_failed(&mut self, cell: FailedCell, on_progress: &(dyn Fn(Progress<'_>) + Sync)) {
+        self.run.failed.push(cell);
+        let cell = self.run.failed.last().expect("just pushed");
+        on_progress(Progress::Failed(cell, &self.run));
+    }
+}
+
+fn interrupted() -> (StopReason, String) {
+    (StopReason::Interrupted, "interrupted".to_owned())
 }
 
 /// Checks that the scenario can be measured in segments.

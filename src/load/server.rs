@@ -1,7 +1,7 @@
 //! The server under test: a child process for each cell, or a server that is already running; and
 //! its resource usage.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::process::ProcessTree;
 use super::scrape::Scrape;
 use super::target::{PublishRoute, Target};
-use crate::client::{ClientError, Dialer, HttpConnection};
+use crate::client::{ClientError, Dialer, HttpConnection, local_address};
 use crate::packet_link::{LinkParameters, PacketLink, Snapshot};
 #[cfg(feature = "tls")]
 use crate::tls;
@@ -27,13 +27,14 @@ use crate::variant::Transport;
 
 /// Timeout for a child to start or stop, and for a server to respond.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for the connections of a cell to be closed, and between two checks.
+/// Longest time for the connections of a cell to be closed.
 const LEAVING_MAX: Duration = Duration::from_secs(5);
+/// Time between two checks whether they are.
 const LEAVING_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Connections of a server in addition to its subscribers.
 const CONNECTIONS_SPARE: u32 = 100;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// The same behind a packet link, whose packets come to another address.
+/// The same for a server behind a packet link, which reaches it at another address.
 const ANY_ADDRESS_AND_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Which server is measured.
@@ -59,7 +60,7 @@ pub struct ServerUnderTest {
     /// The description of a third-party server.
     pub target: Option<Arc<Target>>,
     usage: UsageSource,
-    /// Interval it and its subscribers, if there is one.
+    /// Between the server and its subscribers, if there is one.
     link: Option<PacketLink>,
     child: Option<ChildServer>,
 }
@@ -408,16 +409,8 @@ impl ServerUnderTest {
     /// Whether its address is one of this machine.
     pub fn is_local(&self) -> bool {
         let address = self.dialer.address();
-        let any: IpAddr = match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        // Connecting a UDP socket sends nothing; it only selects the local address of the route.
-        let route = UdpSocket::bind((any, 0)).and_then(|socket| {
-            socket.connect(address)?;
-            socket.local_addr()
-        });
-        address.ip().to_canonical().is_loopback() || route.is_ok_and(|own| own.ip() == address.ip())
+        address.ip().to_canonical().is_loopback()
+            || local_address(address).is_ok_and(|own| own == address.ip())
     }
 
     /// Waits until a child exits unexpectedly; returns a description.

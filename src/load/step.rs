@@ -39,10 +39,10 @@ use crate::variant::{Transport, Waiting};
 const PHASE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for publishing after the last planned publication.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(10);
-/// How long requests may be in transit before the counts of client and server must agree, beyond
-/// the round trip ...
+/// How long requests may be in transit before the counts of client and server must agree, in
+/// addition to the round trip.
 const TRANSIT: Duration = Duration::from_secs(2);
-/// ... and on a lossy link, where TCP retransmits, some segments several times.
+/// The same on a lossy link, where TCP retransmits some segments several times.
 const TRANSIT_LOSSY: Duration = Duration::from_secs(15);
 /// Limit of a response's bytes in addition to those of its messages.
 const RESPONSE_BYTES_SPARE: usize = 64 << 10;
@@ -181,9 +181,7 @@ impl CellUnderTest<'_> {
         self.connect(plan).await?;
 
         on_phase(CellPhase::Idle);
-        let idle_from = self.counters().await?;
-        self.monitor.sleep_until(Instant::now() + plan.workload.idle).await?;
-        let idle_to = self.counters().await?;
+        let idle = self.count_during(Instant::now() + plan.workload.idle).await?;
         let kernel_idle = kernel::memory_bytes();
 
         on_phase(CellPhase::WarmUp);
@@ -195,9 +193,7 @@ impl CellUnderTest<'_> {
 
         on_phase(CellPhase::Steady);
         self.meter.forget_lateness();
-        let steady_from = self.counters().await?;
-        self.monitor.sleep_until(start + window.end).await?;
-        let steady_to = self.counters().await?;
+        let steady = self.count_during(start + window.end).await?;
         let poll_late_us = self.meter.lateness();
 
         let connections = Connections {
@@ -209,13 +205,11 @@ impl CellUnderTest<'_> {
             subscribers: self.meter.round_trips(),
             publisher: running.meter.round_trips(),
         });
-        let away = match plan.workload.restarts() {
-            true => {
-                on_phase(CellPhase::Restarting);
-                Some(self.restart(plan, schedule, window).await?)
-            }
-            false => None,
-        };
+        let mut away = None;
+        if plan.workload.restarts() {
+            on_phase(CellPhase::Restarting);
+            away = Some(self.restart(plan, schedule, window).await?);
+        }
 
         on_phase(CellPhase::Draining);
         let publisher_late_us = self.published(step, &mut running).await?;
@@ -234,8 +228,8 @@ impl CellUnderTest<'_> {
             window,
             one_way: plan.workload.rtt / 2,
             unused: &self.unused,
-            idle: [idle_from, idle_to],
-            steady: [steady_from, steady_to],
+            idle,
+            steady,
             kernel: [self.kernel_before, kernel_idle],
             publisher_late_us,
             poll_late_us,
@@ -256,6 +250,13 @@ impl CellUnderTest<'_> {
 
     async fn counters(&mut self) -> anyhow::Result<Counters> {
         Counters::now(self.monitor.server, self.transport, &self.meter).await
+    }
+
+    /// The counters now and at `end`.
+    async fn count_during(&mut self, end: Instant) -> anyhow::Result<[Counters; 2]> {
+        let before = self.counters().await?;
+        self.monitor.sleep_until(end).await?;
+        Ok([before, self.counters().await?])
     }
 
     /// Connects the subscribers that the step adds.

@@ -44,7 +44,7 @@ impl Change {
 /// Checks that `old` has a valid measurement of something that `scenario` measures.
 ///
 /// # Errors
-/// The workload differs (with the values), or the measurements are void.
+/// If the workloads differ, with the values that do, or if the measurements are void.
 pub fn check_comparable(old: &Run, scenario: &Scenario) -> Result<(), String> {
     let old = Report::new(old);
     let points = scenario.points();

@@ -1,6 +1,7 @@
 //! The accept loop. `warp::serve` is not used, because it does not set `TCP_NODELAY` and has
 //! neither timeouts nor limits.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,16 +9,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
+use warp::reply::Response;
 
 use super::auth::authenticate;
 use super::connection::Protocols;
 use super::rejected_connections::{AcceptedClient, ExceededLimit, RejectedConnections};
+use super::route_table::Handler;
 use super::routes;
 use super::timeout_stream::{ConnectionPermits, ConnectionPhase, TimeoutStream};
 #[cfg(feature = "tls")]
@@ -87,9 +93,14 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> AnyStream f
 pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Future<Output = ()>) {
     let room = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = AddressShares::new(app.config.max_connections_per_address);
-    let routes = Arc::new(routes::all(&app));
-    let protocols = Arc::new(Protocols::of(&app));
-    let rejected = RejectedConnections::new(app.clone(), protocols.clone());
+    let host = ConnectionHost {
+        app: app.clone(),
+        routes: Arc::new(routes::all(&app)),
+        protocols: Arc::new(Protocols::of(&app)),
+        #[cfg(feature = "tls")]
+        tls: listener.tls.clone(),
+    };
+    let rejected = RejectedConnections::new(app.clone(), host.protocols.clone());
     let mut full_since = None;
     let mut shutdown = pin!(shutdown);
     let mut accepted = 0;
@@ -127,36 +138,56 @@ pub(super) async fn serve(listener: Listener, app: Arc<App>, shutdown: impl Futu
         };
         let permits =
             ConnectionPermits { _permit: permit, _address_permit: address_permit.flatten() };
-        let phase = ConnectionPhase::new();
-        let remote = Arc::new(Remote {
-            limited_address,
-            peer: stream.peer(),
-            account: app.memory.account(limited_address),
-        });
-        let service = authenticate(app.clone(), routes.clone(), remote.clone(), phase.clone());
-        let (protocols, host) = (protocols.clone(), app.clone());
-        #[cfg(feature = "tls")]
-        if let Some(tls) = listener.tls.clone() {
-            app.spawn_for(limited_address, async move {
-                let limit = host.config.header_timeout;
-                let shaking = host.pauses.timeout(limit, tls.accept(stream));
-                let stream = match shaking.await {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => {
-                        return debug!(%error, address = %peer, "the TLS handshake failed");
-                    }
-                    Err(_) => return host.metrics.refused(Refusal::SlowHead),
-                };
-                let io = TimeoutStream::new(stream, host.clone(), phase.clone(), remote, permits);
-                protocols.serve(io, service, phase, peer).await;
-            });
-            continue;
-        }
-        let io = TimeoutStream::new(stream, host, phase.clone(), remote, permits);
-        app.spawn_for(limited_address, protocols.serve(io, service, phase, peer));
+        host.serve(stream, client, permits);
     }
     drop(listener);
     app.shut_down().await;
+}
+
+/// What the connections share.
+struct ConnectionHost<S> {
+    app: Arc<App>,
+    routes: Arc<S>,
+    protocols: Arc<Protocols>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsAcceptor>,
+}
+
+impl<S> ConnectionHost<S>
+where
+    S: Service<(Request<Incoming>, Handler), Response = Response, Error = Infallible>,
+    S: Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    /// Serves a connection in a task of its own.
+    fn serve(&self, stream: PeerStream, client: AcceptedClient, permits: ConnectionPermits) {
+        let AcceptedClient { address, limited_address } = client;
+        let (app, protocols) = (self.app.clone(), self.protocols.clone());
+        let phase = ConnectionPhase::new();
+        let account = app.memory.account(limited_address);
+        let remote = Arc::new(Remote { limited_address, peer: stream.peer(), account });
+        let routes = self.routes.clone();
+        let service = authenticate(app.clone(), routes, remote.clone(), phase.clone());
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            self.app.spawn_for(limited_address, async move {
+                let limit = app.config.header_timeout;
+                let shaking = app.pauses.timeout(limit, tls.accept(stream));
+                let stream = match shaking.await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => {
+                        return debug!(%error, %address, "the TLS handshake failed");
+                    }
+                    Err(_) => return app.metrics.refused(Refusal::SlowHead),
+                };
+                let io = TimeoutStream::new(stream, app, phase.clone(), remote, permits);
+                protocols.serve(io, service, phase, address).await;
+            });
+            return;
+        }
+        let io = TimeoutStream::new(stream, app, phase.clone(), remote, permits);
+        self.app.spawn_for(limited_address, protocols.serve(io, service, phase, address));
+    }
 }
 
 /// How the next connection is served.

@@ -33,8 +33,8 @@ const H2_SEND_BYTES: usize = 32 << 10;
 /// before the server has read them.
 const H2_WINDOW_BYTES: u32 = 64 << 10;
 
-/// How long a connection waits for a response before it is parked. A busy feed responds sooner, so
-/// that parking would save nothing.
+/// How long a connection waits for a response before it is parked. On a busy feed a response is
+/// ready sooner, and parking would cost more than it saves.
 const PARK_AFTER: Duration = Duration::from_millis(100);
 
 /// The HTTP versions, configured.

@@ -50,7 +50,7 @@ pub enum TraceError {
 /// Checks that the bytes of `variant` can be read.
 ///
 /// # Errors
-/// If they are compressed or of HTTP/2.
+/// If they are compressed, encrypted or HTTP/2 frames.
 pub fn check(variant: Variant) -> Result<(), TraceError> {
     let unreadable =
         [Extra::Gzip, Extra::H2, Extra::Tls].into_iter().find(|extra| variant.has(*extra));

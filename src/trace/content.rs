@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 
 use super::part::{Part, PartKind};
-use crate::message::{Batch, Frame, Message};
+use crate::message::{Batch, Message, StreamItem};
 
 /// The format of some content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +93,8 @@ fn range(text: &str, part: &str) -> Range<usize> {
 /// The message in a line, without the line end.
 fn message(line: &str) -> Vec<Range<usize>> {
     let json = line.trim_end_matches('\n');
-    match Frame::decode(json) {
-        Ok(Frame::Message(_)) => vec![range(line, json)],
+    match StreamItem::decode(json) {
+        Ok(StreamItem::Message(_)) => vec![range(line, json)],
         _ => Vec::new(),
     }
 }

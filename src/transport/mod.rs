@@ -5,30 +5,41 @@
 //!
 //! # One message, from publication to receipt
 //! A publisher sends `POST /topics/{topic}/messages`. `publish` in `server/routes.rs` checks the
-//! request and calls [`Topic::publish`](crate::feed::Topic::publish), which stores the message and
-//! completes every pending [`Topic::wait_after`](crate::feed::Topic::wait_after). The server half
-//! of a transport then reads the message with [`Topic::read_after`](crate::feed::Topic::read_after)
-//! and sends it. The client half returns it from `Subscriber::next`, as a part of an [`Update`].
+//! request and calls [`Topic::publish`](crate::feed::Topic::publish). The store of the topic adds
+//! the message to the topic's memory, `feed/tail.rs`, and that completes every pending
+//! [`Topic::wait_after`](crate::feed::Topic::wait_after). The server half of a transport then reads
+//! the message with [`Topic::read_after`](crate::feed::Topic::read_after) and sends it. The client
+//! half returns it from `Subscriber::next`, as a part of an [`Update`].
 //!
-//! | transport | who waits, where | reads | sends | receives |
+//! | transport | who waits, where | reads | sends | receives, moves the client's cursor |
 //! |---|---|---|---|---|
 //! | short polling | client, `next` | `poll` | `poll_response::respond` | `PollClient::poll` |
 //! | long polling | server, `long_poll` | `long_poll` | the same | `PollClient::poll` |
-//! | SSE | server, `events` | `events` | `StreamWriter::send` | `EventStream::next_frame` |
-//! | WebSocket | server, `frames` | `frames` | `Socket::send` | `WebSocket::next_frame` |
+//! | SSE | server, `events` | `events` | `StreamWriter::send` | `next_item`, `Update::of` |
+//! | WebSocket | server, `frames` | `frames` | `Socket::send` | `next_item`, `Update::of` |
+//!
+//! The table of functions in `docs/architecture.md` has the steps in between.
 //!
 //! # Names in the files
+//! - A [`Cursor`] is a position in a topic: the *offset* of the last message that was read, and the
+//!   *epoch*, which changes when the topic loses its messages. The *head* is the newest position,
+//!   where a subscription without a cursor begins. Messages that retention dropped before they were
+//!   read are a *gap*; a cursor of another epoch is *reset* to the head.
 //! - [`Subscription`](crate::app::Subscription): what a client requested, after all checks: the
 //!   `topic`, the `cursor` after which to continue, the `limit` of one read, and for a long poll
 //!   how long to `wait`. Its `ended()` resolves with the reason, an [`End`](crate::app::End), when
 //!   the server has to end it.
 //! - [`SharedRead`](crate::feed::SharedRead): the result of `read_after`: the messages, and the
 //!   cursor after them. Subscribers at the same position share it.
+//! - [`Batch`](crate::message::Batch): the JSON of a response to a poll, with messages and cursor.
+//!   [`StreamItem`](crate::message::StreamItem): what is pushed, a message or an
+//!   [`Event`](crate::message::Event) such as a gap.
 //! - `poll_response`, `stream_response` and `websocket::socket`: everything between these functions
-//!   and HTTP. They parse the request, create the `Subscription` and write to the client.
+//!   and HTTP. They parse the request, create the `Subscription`, write to the client and send
+//!   heartbeats. `server/parking.rs` writes for HTTP/1.1 connections that have waited.
 //! - [`PollClient`](crate::client::PollClient), [`EventStream`](crate::client::EventStream) and
 //!   [`WebSocket`](crate::client::WebSocket): the client's connections. They send requests, parse
-//!   what they receive and count every byte.
+//!   what they receive and count every byte. A [`Dialer`] opens them.
 
 pub mod long_polling;
 pub mod ndjson;
@@ -51,7 +62,7 @@ pub use reconnecting::{Backoff, Outage, Reconnecting};
 use crate::client::{ClientError, Dialer, PollOptions};
 use crate::message::{Cursor, TopicName};
 use crate::variant::{Extra, Extras, Pacing, Transport, Variant};
-/// Shared by WebSocket and by Socket.IO over WebSocket.
+// Shared by WebSocket and by Socket.IO over WebSocket.
 use websocket::{handshake, server_frames};
 
 /// The options of a subscriber, for all transports; each uses those that apply to it.

@@ -27,7 +27,7 @@ use warp::reply::Response;
 use super::stream_response::{self, Format, StreamWriter};
 use super::{SubscribeOptions, Update};
 use crate::app::{App, End, Subscription};
-use crate::client::{ClientError, Dialer, LineStream, subscribed_at};
+use crate::client::{ClientError, Dialer, LineStream, first_cursor};
 use crate::message::{Cursor, Epoch, Event, Offset};
 use crate::variant::Transport;
 
@@ -108,7 +108,7 @@ impl Subscriber {
         options: &SubscribeOptions,
     ) -> Result<Subscriber, ClientError> {
         let mut stream = LineStream::get(&dialer, &options.path("stream")).await?;
-        let cursor = subscribed_at(stream.next_frame().await?)?;
+        let cursor = first_cursor(stream.next_item().await?)?;
         Ok(Subscriber { stream, cursor })
     }
 
@@ -118,8 +118,8 @@ impl Subscriber {
     /// If the connection breaks or the server sends something invalid.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         loop {
-            let frame = self.stream.next_frame().await?;
-            if let Some(update) = Update::of(frame, &mut self.cursor)? {
+            let item = self.stream.next_item().await?;
+            if let Some(update) = Update::of(item, &mut self.cursor)? {
                 return Ok(update);
             }
         }

@@ -41,7 +41,7 @@ where
         .and(conditions())
         .then(move |request, conditions| {
             app.metrics.of(transport).requests.inc();
-            // The request is dropped before the poll waits, to save memory.
+            // The `SubscribeRequest` is dropped before the poll waits, to save memory.
             let subscription = Subscription::new(&app, transport, request).map(Arc::new);
             let (app, read) = (app.clone(), read.clone());
             async move {

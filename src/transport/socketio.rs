@@ -103,8 +103,8 @@ fn is_below(path: &str, root: &str) -> bool {
 /// A pending response.
 type Answering = BoxFuture<'static, Result<Response, ApiError>>;
 
-/// Starts to respond to a request and drops it: a pending poll would otherwise keep its headers in
-/// memory, which are as large as everything else.
+/// Starts to respond to a request, then drops the request: otherwise a pending poll would keep its
+/// headers in memory, which take as much as the rest of the session.
 fn route(
     app: &Arc<App>,
     sessions: &Arc<Sessions>,

@@ -17,7 +17,8 @@
 //! # What it costs
 //! One request; then for each message an event in a chunk, some 30 bytes around the payload, half
 //! of which is the `id:` that lets a browser resume by itself. The server keeps a connection, its
-//! buffers and a timer for each subscriber. Browsers open at most six such connections a host.
+//! buffers and a timer for each subscriber. A browser opens at most six such connections to a
+//! host.
 
 mod format;
 
@@ -31,7 +32,7 @@ use warp::reply::Response;
 use super::stream_response::{self, StreamWriter};
 use super::{SubscribeOptions, Update};
 use crate::app::{App, End, Subscription};
-use crate::client::{ClientError, Dialer, EventStream, subscribed_at};
+use crate::client::{ClientError, Dialer, EventStream, first_cursor};
 use crate::message::Cursor;
 use crate::variant::Transport;
 use format::EventFormat;
@@ -81,7 +82,7 @@ impl Subscriber {
         options: &SubscribeOptions,
     ) -> Result<Subscriber, ClientError> {
         let mut stream = EventStream::get(&dialer, &options.path("events")).await?;
-        let cursor = subscribed_at(stream.next_frame().await?)?;
+        let cursor = first_cursor(stream.next_item().await?)?;
         Ok(Subscriber { stream, cursor })
     }
 
@@ -91,8 +92,8 @@ impl Subscriber {
     /// If the connection breaks or the server sends something invalid.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         loop {
-            let frame = self.stream.next_frame().await?;
-            if let Some(update) = Update::of(frame, &mut self.cursor)? {
+            let item = self.stream.next_item().await?;
+            if let Some(update) = Update::of(item, &mut self.cursor)? {
                 return Ok(update);
             }
         }

@@ -47,7 +47,7 @@ pub(super) trait Format: Send + Sync + 'static {
     /// Sets how long a client waits before it reconnects, if the format supports it.
     fn retry(&mut self, _: Duration) {}
 
-    /// An event other than a message. With an offset it moves the cursor.
+    /// An event other than a message. With an offset it moves the client's cursor.
     fn event(&mut self, offset: Option<Offset>, event: &Event);
 
     /// A message object.
@@ -132,11 +132,12 @@ async fn write<F: Format>(
     }
 }
 
-/// The next chunk, written when hyper polls the body. There is no queue and no additional task.
+/// The next chunk, written when the body is polled: by hyper, or by `server/parking.rs`, which
+/// takes over HTTP/1.1 connections that wait. There is no queue and no additional task.
 type NextChunk = Arc<Mutex<Option<Bytes>>>;
 
-/// The body of a response: the chunks that `writing` puts into `chunk`. It makes progress when
-/// hyper asks for a chunk.
+/// The body of a response: the chunks that `writing` puts into `chunk`. It makes progress when the
+/// body is polled.
 fn chunks(
     writing: impl Future<Output = ()> + Send + Sync,
     chunk: NextChunk,
@@ -159,11 +160,11 @@ fn chunks(
 fn encode<F: Format>(result: &ReadResult) -> Bytes {
     let Cursor { epoch, offset } = result.cursor;
     let mut chunk = F::new(epoch);
-    for event in result.events() {
-        let moves_cursor = matches!(event, Event::Reset { .. });
-        chunk.event(moves_cursor.then_some(offset), &event);
-    }
     let count = result.messages.len() as u64;
+    for event in result.events() {
+        // What was lost ends before the first message.
+        chunk.event(Some(offset - count), &event);
+    }
     for (offset, message) in (offset - count + 1..).zip(&result.messages) {
         chunk.message(offset, message);
     }
@@ -204,11 +205,12 @@ impl<F: Format> StreamWriter<F> {
         self.put(chunk, result.messages.len() as u64).await
     }
 
-    /// Hands over a chunk with `count` messages. Resolves when hyper asks for the next one.
+    /// Hands over a chunk with `count` messages. Resolves when the body is polled for the next one.
     async fn put(&mut self, chunk: Bytes, count: u64) -> Result<(), End> {
         self.subscription.check_token()?;
         *self.lock() = Some(chunk);
         self.subscription.metrics().deliveries.inc_by(count);
+        // No waker is registered: `chunks` polls this future again after it has taken the chunk.
         poll_fn(|_| if self.lock().is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
         yield_if_slice_is_over().await;
         Ok(())

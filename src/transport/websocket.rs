@@ -3,14 +3,14 @@
 //!
 //! # On the wire
 //! ```text
-//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, and from then frames
+//! GET /topics/{topic}/ws?epoch=..&after=..   Upgrade: websocket   ->   101, then frames
 //!     server: {"event":"subscribed",...} first, then message objects; {"event":"gap"|"reset",...}
 //!     client: {"sender":"..","text":".."} publishes; {"event":"published",...} acknowledges it
 //! ```
 //!
 //! # Where the waiting happens
 //! In the server, on one connection, for as long as the subscriber stays. No request is needed to
-//! begin waiting again, so a task is always waiting.
+//! begin waiting again, so no message waits for one.
 //!
 //! # What it costs
 //! One handshake; then a frame for each message, 2 to 10 bytes around the payload. The server keeps
@@ -30,7 +30,7 @@ use warp::reply::Response;
 
 use super::{SubscribeOptions, Update};
 use crate::app::{App, End, Subscription};
-use crate::client::{ClientError, Dialer, WebSocket, subscribed_at};
+use crate::client::{ClientError, Dialer, WebSocket, first_cursor};
 use crate::message::{Cursor, Event};
 pub use echo::route as echo_route;
 use socket::Socket;
@@ -42,6 +42,7 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
 
 /// Sends frames until the subscription ends, then a close frame with the reason.
 async fn serve(subscription: Arc<Subscription>, mut socket: Box<Socket>) {
+    // `frames` loops until there is a reason to end, so it has no other result.
     let Err(end) = frames(&subscription, &mut socket).await;
     socket.close(end).await;
 }
@@ -60,6 +61,7 @@ async fn frames(subscription: &Subscription, socket: &mut Socket) -> Result<Infa
                 cursor = result.cursor;
                 socket.send(result).await?;
             }
+            // `receive` also sends heartbeats.
             text = socket.receive() => {
                 let event = match subscription.publish(text?.as_bytes()).await {
                     Ok(stored) => Event::Published { epoch: stored.epoch, offset: stored.offset },
@@ -89,7 +91,7 @@ impl Subscriber {
         options: &SubscribeOptions,
     ) -> Result<Subscriber, ClientError> {
         let mut socket = WebSocket::connect(&dialer, &options.path("ws")).await?;
-        let cursor = subscribed_at(socket.next_frame().await?)?;
+        let cursor = first_cursor(socket.next_item().await?)?;
         Ok(Subscriber { socket, cursor })
     }
 
@@ -99,8 +101,8 @@ impl Subscriber {
     /// If the connection breaks or the server sends something invalid.
     pub async fn next(&mut self) -> Result<Update, ClientError> {
         loop {
-            let frame = self.socket.next_frame().await?;
-            if let Some(update) = Update::of(frame, &mut self.cursor)? {
+            let item = self.socket.next_item().await?;
+            if let Some(update) = Update::of(item, &mut self.cursor)? {
                 return Ok(update);
             }
         }

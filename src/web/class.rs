@@ -9,7 +9,7 @@
 //! POST /class/settings  {"key","settings":{"rate","poll_interval_ms","round_trip_ms"}} -> 204
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ use crate::app::class::{Class, DeviceReport, Settings};
 use crate::app::request_body::{BodyLimit, read_body};
 use crate::app::response::{json_response, to_response};
 use crate::app::{ApiError, App, Client};
+use crate::client::local_address;
 use crate::message::Object;
 
 const BODY_LIMIT: BodyLimit = BodyLimit::fixed(64 << 10);
@@ -129,12 +130,7 @@ fn change(class: &Class, body: &[u8]) -> Result<Response, ApiError> {
 fn url(app: &App) -> String {
     let mut address = app.config.listen;
     if address.ip().is_unspecified() {
-        // Connecting a UDP socket sends nothing; it only selects the local address of the route.
-        let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-            socket.connect(ELSEWHERE)?;
-            socket.local_addr()
-        });
-        address.set_ip(route.map_or(Ipv4Addr::LOCALHOST.into(), |own| own.ip()));
+        address.set_ip(local_address(ELSEWHERE).unwrap_or(Ipv4Addr::LOCALHOST.into()));
     }
     let scheme = if app.config.tls_cert.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}/class")

@@ -19,7 +19,7 @@ use poll_vs_push::client::websocket_frames::{
 use poll_vs_push::feed::{Feed, FeedLimits, Retention};
 use poll_vs_push::load::target::Target;
 use poll_vs_push::message::{
-    Batch, Cursor, Epoch, Event, Frame, Message, NewMessage, Offset, ReadResult, TopicName,
+    Batch, Cursor, Epoch, Event, Message, NewMessage, Offset, ReadResult, StreamItem, TopicName,
 };
 use poll_vs_push::scenario::Scenario;
 use poll_vs_push::transport::sse::cursor_of;
@@ -105,9 +105,9 @@ pub fn batch(bytes: &[u8]) {
     }
     read_again::<Event>(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
-        match Frame::decode(text) {
-            Ok(Frame::Message(message)) => one_line(&message.encode()),
-            Ok(Frame::Event(event)) => one_line(event.encode().as_bytes()),
+        match StreamItem::decode(text) {
+            Ok(StreamItem::Message(message)) => one_line(&message.encode()),
+            Ok(StreamItem::Event(event)) => one_line(event.encode().as_bytes()),
             Err(_) => {}
         }
     }
@@ -124,7 +124,7 @@ fn message(NewMessage { sender, text }: NewMessage) {
     let encoded = message.encode();
     one_line(&encoded);
     let text = std::str::from_utf8(&encoded).expect("JSON is UTF-8");
-    assert_eq!(Frame::decode(text).expect("our own"), Frame::Message(message));
+    assert_eq!(StreamItem::decode(text).expect("our own"), StreamItem::Message(message));
 }
 
 /// An event stream cannot carry other characters.

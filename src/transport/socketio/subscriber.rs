@@ -93,7 +93,10 @@ impl Subscriber {
                 self.cursor = Cursor { epoch, offset: cursor };
                 Ok((Update { reset: true, ..nothing }, false))
             }
-            Event::Gap { gap } => Ok((Update { gap, ..nothing }, false)),
+            Event::Gap { gap } => {
+                self.cursor.offset = self.cursor.offset.saturating_add(gap);
+                Ok((Update { gap, ..nothing }, false))
+            }
             Event::Error { error } => Err(ClientError::Rejected(error)),
             Event::Published { .. } | Event::Heartbeat => Err(unexpected()),
         }

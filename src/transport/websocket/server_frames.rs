@@ -11,8 +11,8 @@ pub const TEXT: u8 = 0x81;
 /// FIN, and the opcode of a binary message.
 pub const BINARY: u8 = 0x82;
 
-/// Appends an unmasked frame (RFC 6455, section 5.2) whose payload are all `parts`. `first` has FIN
-/// and the opcode.
+/// Appends an unmasked frame (RFC 6455, section 5.2) whose payload is `parts`, one after the
+/// other. `first` has FIN and the opcode.
 pub fn push_frame(frames: &mut Vec<u8>, first: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     frames.push(first);

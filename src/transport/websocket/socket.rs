@@ -259,6 +259,10 @@ impl Socket {
         if let Some(refusal) = end.refusal() {
             self.app.metrics.refused(refusal);
         }
+        if !self.unwritten.is_empty() && self.client.check_token().is_err() {
+            // What is left may not be sent any more, and no frame can follow a part of one.
+            return;
+        }
         let stream = self.stream.get_mut();
         let closing = async {
             let _ = write_frames(stream.get_mut(), &mut self.unwritten).await;

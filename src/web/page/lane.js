@@ -220,6 +220,7 @@ export class Lane {
         break;
       case "gap":
         this.#misses(event.gap);
+        this.cursor = { ...this.cursor, offset: this.cursor.offset + event.gap };
         break;
       case "reset":
         this.#isReset();

@@ -9,8 +9,6 @@ import { eventBytes, requestHead, streamHead } from "./bytes.js";
 import { now } from "./clock.js";
 import { pathWithToken } from "./token.js";
 
-const HAS_NO_ID = ["gap", "heartbeat"];
-
 export const serverSentEvents = {
   id: "sse",
   label: "Server-sent events",
@@ -53,8 +51,8 @@ export const serverSentEvents = {
         for (const type of ["message", "subscribed", "gap", "reset", "heartbeat"]) {
           source.addEventListener(type, async ({ data, lastEventId }) => {
             const leftAt = now();
-            // To an event without an id the browser assigns the id of the event before it.
-            const event = { type, data, id: HAS_NO_ID.includes(type) ? "" : lastEventId };
+            // A heartbeat has no id; the browser assigns that of the event before it.
+            const event = { type, data, id: type === "heartbeat" ? "" : lastEventId };
             await lane.link.downInResponse(eventBytes(event));
             if (signal.aborted) return;
             lane.expects(2 * heartbeatMs);
