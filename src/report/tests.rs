@@ -10,7 +10,8 @@ use crate::variant::Transport;
 /// The texts in which figures appear.
 fn texts(report: &Report) -> [String; 4] {
     let style = TableStyle { width: Some(120), colour: false };
-    [report.html(), report.markdown(), report.csv(), report.text(style)]
+    let html = report.html().replace('\u{a0}', " ");
+    [html, report.markdown(), report.csv(), report.text(style)]
 }
 
 fn stopped(text: &str) -> StoppedEarly {
