@@ -25,28 +25,31 @@ python3 - "$log" "$measured" "$load" "$nginx" "$nchan" >load-tests/results/nchan
 import json, os, re, sys
 log, measured, load, nginx, nchan = sys.argv[1:]
 record = json.load(open("load-tests/results/nchan.json"))
-rows = {"cpu_us_per_delivery": {}, "at_a_fixed_rate": {}}
+tables = {"as_fast_as_received": {}, "at_a_fixed_rate": {}}
+rate = {}
 bench = None
 for line in open(log):
     if match := re.match(r"fan-out/(nchan-)?(websocket|sse)/(\d+)\b", line):
         bench = (match[2], int(match[3])), "nchan" if match[1] else "poll-vs-push"
     elif match := re.search(r"server: ([\d.]+) us of CPU for each delivery", line):
         (where, program), us = bench, float(match[1])
-        rows["cpu_us_per_delivery"].setdefault(where, {})[program] = us
+        tables["as_fast_as_received"].setdefault(where, {})[program] = us
     elif match := re.match(r"(ws|sse), (\d+) subscribers, ([\d,]+) deliveries/s, "
                            r"CPU us per delivery: ours ([\d.]+), nchan ([\d.]+)", line):
         where = {"ws": "websocket"}.get(match[1], match[1]), int(match[2])
-        rows["at_a_fixed_rate"][where] = {"poll-vs-push": float(match[4]), "nchan": float(match[5])}
-        record["deliveries_per_s"] = int(match[3].replace(",", ""))
-assert any(rows.values()), f"no figures in {log}"
-for name, found in rows.items():
+        tables["at_a_fixed_rate"][where] = {"poll-vs-push": float(match[4]), "nchan": float(match[5])}
+        rate = {"deliveries_per_s": int(match[3].replace(",", ""))}
+assert any(tables.values()), f"no figures in {log}"
+for name, found in tables.items():
     assert all(len(us) == 2 for us in found.values()), found
     if found:
-        record[name] = [{"transport": transport, "subscribers": subscribers} | us
-                        for (transport, subscribers), us in found.items()]
+        record[name] = {"measured": measured}
+        record[name] |= {"load_average_before": load} if load != "unknown" else {}
+        record[name] |= rate if name == "at_a_fixed_rate" else {}
+        record[name]["rows"] = [{"transport": transport, "subscribers": subscribers} | us
+                                for (transport, subscribers), us in found.items()]
 cpu = next(line.split(": ")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
-record |= {"measured": measured, "machine": f"{cpu}, {os.cpu_count()} cores",
-           "load_average_before": load, "nchan": nchan, "nginx": nginx}
+record |= {"machine": f"{cpu}, {os.cpu_count()} cores", "nchan": nchan, "nginx": nginx}
 text = json.dumps(record, indent=1)
 # A row in each line.
 print(re.sub(r"\{\n\s+(\"transport\"[^}]*?)\n\s+\}", lambda row: "{" + re.sub(r"\n\s+", " ", row[1]) + "}", text))

@@ -222,19 +222,24 @@ fn operations(record: &Value) -> String {
 }
 
 fn nchan(record: &Value) -> String {
-    let mut made = format!(
-        "Measured: {} (load average before: {}), with nchan {} and nginx {}; microseconds of the \
-         server's CPU time for each delivery, by the number of subscribers. Messages are published \
-         as fast as they are received:",
-        circumstances(record),
-        text(&record["load_average_before"]),
+    let mut made = wrapped(&format!(
+        "Measured with nchan {} and nginx {}, on {}; microseconds of the server's CPU time for each \
+         delivery, by the number of subscribers.",
         text(&record["nchan"]),
         text(&record["nginx"]),
-    );
-    made = format!("{}\n{}", wrapped(&made), costs_beside_nchan(&record["cpu_us_per_delivery"]));
-    if let Some(rows) = record.get("at_a_fixed_rate") {
-        let rate = thousands(number(&record["deliveries_per_s"]) as i64);
-        let _ = write!(made, "\nAt {rate} deliveries a second:\n\n{}", costs_beside_nchan(rows));
+        text(&record["machine"]),
+    ));
+    for name in ["as_fast_as_received", "at_a_fixed_rate"] {
+        let Some(table) = record.get(name) else { continue };
+        let how = match table.get("deliveries_per_s") {
+            None => "Messages published as fast as they are received".to_owned(),
+            Some(rate) => format!("{} deliveries a second", thousands(number(rate) as i64)),
+        };
+        let mut when = text(&table["measured"]).to_owned();
+        if let Some(load) = table.get("load_average_before") {
+            let _ = write!(when, ", load average before: {}", text(load));
+        }
+        let _ = write!(made, "\n{how} ({when}):\n\n{}", costs_beside_nchan(&table["rows"]));
     }
     made
 }
