@@ -9,9 +9,11 @@ rm -rf "$site"
 warnings=$(mdbook build docs 2>&1 | grep -E '^ *(WARN|ERROR)' || true)
 [ -z "$warnings" ] || { echo "$warnings" >&2; exit 1; }
 cp -r src examples benches load-tests tests CONTRIBUTING.md "$site"
-# mdBook turns a link to Markdown into one to HTML; CONTRIBUTING.md is outside of the book.
+# mdBook turns a link to Markdown into one to HTML; CONTRIBUTING.md is outside of the book, and a
+# README.md becomes index.html.
 find "$site/docs" -name '*.html' -exec \
-    sed -i -E 's/(href="(\.\.\/)+CONTRIBUTING)\.html/\1.md/g' {} +
+    sed -i -E -e 's/(href="(\.\.\/)+CONTRIBUTING)\.html/\1.md/g' \
+    -e 's/(href="[^":]*)README\.html/\1index.html/g' {} +
 
 dead=0
 while IFS= read -r -d '' page; do

@@ -6,7 +6,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 name=${1:?name of a scenario expected}
-cargo build --quiet --release
+features=
+[ "$name" != tls ] || features="--features tls"
+# shellcheck disable=SC2086 # empty, or two words
+cargo build --quiet --release $features
 case $name in
 default) output=docs/sample ;;
 *) output=load-tests/results/$name ;;

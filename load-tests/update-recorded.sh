@@ -1,10 +1,11 @@
 #!/bin/sh
-# Writes everything that is derived from the recorded runs: the built-in costs of `advise`
-# (src/advise/reference.toml), the reports beside each run.json, the tables in README and book, and
-# the README's picture of the report.
+# Writes everything that is derived from the recorded runs: the texts of the scenario files in each
+# run.json, the built-in costs of `advise` (src/advise/reference.toml), the reports beside each
+# run.json, the tables in README and book, and the README's picture of the report.
 set -eu
 cd "$(dirname "$0")/.."
 
+python3 load-tests/update-descriptions.py
 # The costs first: they become part of the program that writes the reports.
 UPDATE_RECORDED=1 cargo test --quiet --test it -- recorded::built_in
 UPDATE_RECORDED=1 cargo test --quiet --test it -- recorded::

@@ -213,22 +213,34 @@ pub fn number(text: &str) -> Result<f64, String> {
     if number.is_infinite() { Err("is too large".to_owned()) } else { Ok(number) }
 }
 
-/// Reads a rate per second, also given per minute, hour or day (`2/h`), as of a flag whose bounds
-/// are checked later.
+/// Reads a rate, such as `0.5` (per second), `2/h` or `1/20s`, whose bounds are checked later.
 ///
 /// # Errors
 /// If the text is not a rate.
-pub fn rate(text: &str) -> Result<f64, String> {
-    const SECONDS: [(&str, f64); 4] = [("s", 1.0), ("min", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
-    let (amount, unit) = text.split_once('/').unwrap_or((text, "s"));
-    let seconds = SECONDS.iter().find(|(name, _)| *name == unit.trim());
-    let rate = amount.trim().parse::<f64>().ok().zip(seconds);
-    let rate = rate.map(|(amount, (_, seconds))| amount / seconds);
-    match rate {
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let (amount, span) = text.split_once('/').unwrap_or((text, "s"));
+    let rate = amount.trim().parse::<f64>().ok().zip(span_s(span.trim()));
+    match rate.map(|(amount, span_s)| amount / span_s) {
         Some(rate) if rate.is_infinite() => Err("is too large".to_owned()),
-        rate => rate
-            .ok_or_else(|| "must be a number per second, or such as 5/min, 2/h or 10/d".to_owned()),
+        rate => rate.ok_or_else(|| format!("must be a rate such as {RATE_EXAMPLES}")),
     }
+}
+
+/// Rates in the forms that [`parse_rate`] reads.
+pub const RATE_EXAMPLES: &str = "0.5 (per second), 5/min, 2/h, 10/d or 1/20s";
+
+/// Seconds of a time such as `h` or `20s`.
+fn span_s(text: &str) -> Option<f64> {
+    const SECONDS: [(&str, f64); 5] =
+        [("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+    let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+    let unit = text.trim_start_matches(is_of_number);
+    let count = match &text[..text.len() - unit.len()] {
+        "" => 1.0,
+        count => count.parse().ok().filter(|count| *count > 0.0)?,
+    };
+    let (_, seconds) = SECONDS.iter().find(|(name, _)| *name == unit.trim())?;
+    Some(count * seconds)
 }
 
 /// Reads a duration between `low` and `high`, as of a flag.
@@ -240,6 +252,26 @@ pub fn duration(text: &str, low: Duration, high: Duration) -> Result<Duration, S
     let bounds = || format!("must be between {} and {}", show_duration(low), show_duration(high));
     (low..=high).contains(&duration).then_some(duration).ok_or_else(bounds)
 }
+
+/// Rates as they may be written, and per second: for the tests of every parser.
+#[doc(hidden)]
+pub const RATES_READ: [(&str, f64); 9] = [
+    ("0.5", 0.5),
+    ("3/s", 3.0),
+    ("30/min", 0.5),
+    ("2 / h", 2.0 / 3_600.0),
+    ("86400/d", 1.0),
+    ("1/20s", 0.05),
+    ("3/1.5min", 3.0 / 90.0),
+    ("1/250ms", 4.0),
+    ("-1", -1.0),
+];
+/// Texts that are no rates.
+#[doc(hidden)]
+pub const RATES_REFUSED: [&str; 13] = [
+    "1e400", "inf", "", "/h", "2/", "2/week", "two", "2//s", "1/0s", "1/20", "1/2.5.1s", "1/-2s",
+    "1/s20",
+];
 
 #[cfg(test)]
 mod tests {
@@ -267,13 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_given_per_second_minute_hour_or_day() {
-        assert_eq!(rate("0.5"), Ok(0.5));
-        assert_eq!(rate("30/min"), Ok(0.5));
-        assert_eq!(rate("2 / h"), Ok(2.0 / 3_600.0));
-        assert_eq!(rate("86400/d"), Ok(1.0));
-        for bad in ["1e400", "inf", "", "/h", "2/", "2/week", "two", "2//s"] {
-            assert!(rate(bad).is_err(), "{bad}");
+    fn rates_are_given_per_second_or_any_other_time() {
+        for (text, rate) in RATES_READ {
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+        for bad in RATES_REFUSED {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 

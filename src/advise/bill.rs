@@ -40,7 +40,7 @@ pub struct Item {
 impl PriceList {
     /// What a month of a transport costs; absent for a transport that the platform cannot carry.
     pub fn bill(&self, estimate: &Estimate, need: &Need) -> Option<Bill> {
-        if !self.transports.contains(&estimate.transport) {
+        if self.not_offered.contains_key(&estimate.transport) {
             return None;
         }
         let item = |(billable, price): (&Billable, &Price)| {

@@ -58,31 +58,29 @@ pub struct Estimate {
     /// Total of the monthly bill, in the currency of the price list; absent without a list, or if
     /// the platform cannot carry the transport.
     pub monthly_bill: Option<f64>,
-    /// How well the CPU figures are known.
+    /// How well the CPU figures are known: by requests or messages per second.
     pub cpu_basis: Basis,
-    /// How well the memory is known.
+    /// How well the memory is known: by subscribers.
     pub memory_basis: Basis,
 }
 
+/// A load counts as extrapolated if it exceeds the largest measured one by this factor: heartbeats
+/// are part of a need, and not of what a run counts.
+pub const MEASURED_UP_TO: f64 = 1.1;
+
 /// How well a figure is known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "basis")]
-pub enum Basis {
-    /// Within the range that the run measured.
-    Measured,
-    /// Beyond the range of the run by this factor.
-    Extrapolated { factor: f64 },
-    /// From the built-in reference, not measured on this machine.
-    Reference,
+pub struct Basis {
+    /// Where its costs were measured.
+    pub origin: CostSource,
+    /// How many times the largest measured load the need has; absent within the measured range.
+    pub extrapolated: Option<f64>,
 }
 
 impl Basis {
     fn of(origin: CostSource, asked: f64, measured: f64) -> Basis {
-        match origin {
-            CostSource::Reference => Basis::Reference,
-            CostSource::Run if asked <= measured => Basis::Measured,
-            CostSource::Run => Basis::Extrapolated { factor: asked / measured },
-        }
+        let is_beyond = asked > measured * MEASURED_UP_TO;
+        Basis { origin, extrapolated: is_beyond.then_some(asked / measured) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::variant::Transport;
 
 pub use crate::theory::bytes::TLS_RECORD_BYTES;
 pub use costs::{CostSource, Costs, TransportCosts};
-pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate};
+pub use estimate::{BUSY_SHARE_MAX, Basis, Estimate, MEASURED_UP_TO};
 pub use margin::{Alternative, Margin, Parameter, alternatives, margins};
 
 /// A workload and its requirements.
@@ -51,6 +51,26 @@ pub struct Need {
     pub cost: Cost,
 }
 
+impl Need {
+    /// The values with which the model page opens, and those of `advise` for flags that are not
+    /// given: browsers, over TLS, that all receive the same messages. `advise` requires
+    /// subscribers, rate and staleness.
+    pub const DEFAULT: Need = Need {
+        subscribers: 10_000,
+        topics: 1,
+        rate: 0.5,
+        staleness_s: 2.0,
+        rtt_s: 0.04,
+        poll_interval_s: None,
+        message_bytes: 100,
+        headers: Headers::Browser,
+        is_tls: true,
+        browser_only: true,
+        two_way: false,
+        cost: Cost::Cpu,
+    };
+}
+
 /// The cost that "cheapest" refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -76,16 +96,6 @@ impl Cost {
             Cost::Requests => "requests",
             Cost::Memory => "server memory",
             Cost::Money => "monthly bill",
-        }
-    }
-
-    /// Factor up to which two costs are too close to decide between transports. CPU and memory of
-    /// the same transport differ by as much from run to run; bytes and requests are counted
-    /// exactly, and a bill consists mostly of what is.
-    pub fn too_close(self) -> f64 {
-        match self {
-            Cost::Cpu | Cost::Memory => 1.25,
-            Cost::Bytes | Cost::Requests | Cost::Money => 1.1,
         }
     }
 }
@@ -150,12 +160,12 @@ impl Choice {
         candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
         let cheapest = candidates.first()?.cost;
         let next = candidates.get(1).map(|next| next.cost / cheapest);
-        let limit = cheapest * cost.too_close();
+        let limit = cheapest * TOO_CLOSE;
         candidates.retain(|candidate| candidate.cost <= limit || candidate.is_tied);
         let close = candidates.iter().map(|candidate| candidate.transport).collect();
         if cost != Cost::Bytes {
             let fewest = candidates.iter().map(|c| c.bytes).fold(f64::INFINITY, f64::min);
-            candidates.retain(|candidate| candidate.bytes <= fewest * BYTES_TOO_CLOSE);
+            candidates.retain(|candidate| candidate.bytes <= fewest * TOO_CLOSE);
         }
         let finalists: Vec<Transport> = candidates.iter().map(|c| c.transport).collect();
         let transport = *finalists.iter().min_by_key(|transport| simplicity(**transport).0)?;
@@ -163,8 +173,16 @@ impl Choice {
     }
 }
 
-/// Factor up to which bytes do not decide between transports whose cost is too close.
-pub const BYTES_TOO_CLOSE: f64 = 1.25;
+/// Factor up to which two costs of any kind are too close to decide between transports.
+pub const TOO_CLOSE: f64 = 1.25;
+
+/// What [`TOO_CLOSE`] means.
+pub const TOO_CLOSE_MEANING: &str = "Too close to call: a cost at most 25 % above the lowest, \
+    whichever cost is minimised. The CPU time of one transport differs by as much from run to run, \
+    and the rate and subscribers of a plan are seldom known better. Such a difference does not \
+    decide: of these transports, those within 25 % of the fewest bytes remain, and the simplest of \
+    them to run is recommended. Near a boundary several transports cost nearly the same, so a \
+    transport that is recommended only in a narrow band is hardly better there than its neighbours.";
 
 /// CPU use, cores, below which CPU hardly matters.
 pub const SMALL_LOAD: f64 = 0.25;

@@ -63,6 +63,23 @@ impl Billable {
             Billable::Messages => "per million messages",
         }
     }
+
+    /// How the quantity follows from the workload, where its name does not say it.
+    pub fn explanation(self) -> Option<&'static str> {
+        match self {
+            Billable::Requests | Billable::GbOut | Billable::Messages => None,
+            Billable::ConnectionMinutes => Some(
+                "A short poll counts for as long as the CPU needs to answer it, a long poll or a \
+                 stream for as long as it waits.",
+            ),
+            Billable::CoreHours => Some(
+                "Billed are the cores to plan with, all 730 hours of a month; the price of one is \
+                 that of a machine divided by its cores, so one core can be a part of a machine. \
+                 Only CPU is counted: memory, or the connections that a machine can hold, may \
+                 require more machines.",
+            ),
+        }
+    }
 }
 
 /// The price of one [`Billable`].
@@ -92,8 +109,8 @@ pub struct PriceList {
     pub currency: String,
     /// What the list covers and what it omits.
     pub about: String,
-    /// The transports that the platform can carry.
-    pub transports: Vec<Transport>,
+    /// The transports that the platform cannot carry, and why.
+    pub not_offered: BTreeMap<Transport, String>,
     pub prices: BTreeMap<Billable, Price>,
 }
 
@@ -106,7 +123,8 @@ struct Written {
     currency: Option<String>,
     #[serde(default)]
     about: String,
-    transports: Option<Vec<Transport>>,
+    #[serde(default)]
+    not_offered: BTreeMap<Transport, String>,
     #[serde(default)]
     prices: BTreeMap<Billable, WrittenPrice>,
 }
@@ -142,12 +160,20 @@ impl PriceList {
         }
         let price =
             |(billable, price): (Billable, WrittenPrice)| Ok((billable, price.check(billable)?));
+        let reason = |(transport, reason): (Transport, String)| {
+            let key = format!("not-offered.{}", transport.name());
+            Ok((transport, required(Some(reason), &key, "say why, in a few words")?))
+        };
         Ok(PriceList {
             title,
             date: parse_date(&date, "date")?,
             currency,
             about: written.about,
-            transports: written.transports.unwrap_or(Transport::ALL.to_vec()),
+            not_offered: written
+                .not_offered
+                .into_iter()
+                .map(reason)
+                .collect::<Result<_, String>>()?,
             prices: written.prices.into_iter().map(price).collect::<Result<_, String>>()?,
         })
     }
@@ -250,6 +276,12 @@ mod tests {
             ("price = 2.0", "price = 2.0\ncounted_bytes = 5", "applies to messages only"),
             ("[prices.requests]", "[prices.reqests]", "unknown variant"),
             ("title", "tilte", "unknown field"),
+            (
+                "[prices.requests]",
+                "[not-offered]\nsse = ' '\n[prices.requests]",
+                "not-offered.sse is",
+            ),
+            ("[prices.requests]", "[not-offered]\nftp = 'x'\n[prices.requests]", "ftp"),
         ] {
             let error = refused(from, to);
             assert!(error.contains(wanted), "{to}: {error}");

@@ -17,6 +17,8 @@ use super::addresses::OfAddress;
 
 /// The most tasks that one round lets run.
 const TASKS_OF_ROUND_MAX: usize = 64;
+/// The most bytes that a task of an address writes at once.
+const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// The share of one address.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ struct Current {
     ends_at: Instant,
     /// Whether it has read from its connection in this slice.
     has_read: bool,
+    /// Whether it has written to its connection in this slice.
+    has_written: bool,
 }
 
 /// The share of the task that runs on this thread; `None` if its time is not limited.
@@ -88,6 +92,24 @@ pub fn poll_may_read(cx: &mut Context<'_>) -> Poll<()> {
     }
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// How many bytes the task may write to its connection at once: like [`poll_may_read`], always once
+/// in a slice, and otherwise until the slice is over. The kernel may need milliseconds to take all
+/// that fits into the buffer of a socket.
+pub fn poll_may_write(cx: &mut Context<'_>) -> Poll<usize> {
+    let bytes = CURRENT.with_borrow_mut(|current| {
+        let Some(current) = current else { return Some(usize::MAX) };
+        let is_first = !std::mem::replace(&mut current.has_written, true);
+        (is_first || Instant::now() < current.ends_at).then_some(WRITE_BYTES_MAX)
+    });
+    bytes.map_or_else(
+        || {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        },
+        Poll::Ready,
+    )
 }
 
 /// True if the time of the task that runs on this thread is limited.
@@ -226,7 +248,8 @@ impl<F: Future> Future for Sharing<F> {
         }
         let began_at = Instant::now();
         let ends_at = began_at + Duration::from_nanos(share.slice_ns);
-        let current = Current { share: share.clone(), ends_at, has_read: false };
+        let current =
+            Current { share: share.clone(), ends_at, has_read: false, has_written: false };
         let restore = Restore(CURRENT.replace(Some(current)));
         let polled = this.task.poll(cx);
         drop(restore);
@@ -294,5 +317,21 @@ mod tests {
         assert_eq!(run_in(Some(share), task).await, (false, true));
         assert!(!is_limited());
         run_in(None, async { assert!(!is_slice_over()) }).await;
+    }
+
+    #[tokio::test]
+    async fn task_reads_and_writes_once_after_its_slice_is_over() {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(poll_may_write(&mut cx), Poll::Ready(usize::MAX));
+        let map = AddressMap::new(move || WorkShare::new(SLICE));
+        let share = map.of(Ipv4Addr::LOCALHOST.into());
+        let task = async {
+            busy(SLICE);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(poll_may_read(&mut cx).is_ready() && poll_may_read(&mut cx).is_pending());
+            assert_eq!(poll_may_write(&mut cx), Poll::Ready(WRITE_BYTES_MAX));
+            assert_eq!(poll_may_write(&mut cx), Poll::Pending);
+        };
+        run_in(Some(share), task).await;
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use clap::ArgAction;
 use serde_json::json;
 
 use super::output::{parse_file, print, usage};
@@ -12,33 +14,41 @@ use crate::advise::{Cost, Costs, Need, Parameter, advise};
 use crate::report::TableStyle;
 use crate::report::{advice, bills, terminal};
 use crate::scenario::Headers;
-use crate::units::{as_given, parse_duration, rate, show_duration, whole_number};
+use crate::units::{as_given, parse_duration, parse_rate, show_duration, whole_number};
+
+/// The values of flags that are not given.
+const DEFAULT: Need = Need::DEFAULT;
+static RTT: LazyLock<String> =
+    LazyLock::new(|| show_duration(Duration::from_secs_f64(DEFAULT.rtt_s)));
 
 /// Recommend the cheapest transport that is fast enough
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --rtt 80ms
-  poll-vs-push advise --subscribers 50000 --topics 50000 --rate 2/h --staleness 60s --browser
+  poll-vs-push advise --subscribers 50000 --topics 50000 --rate 2/h --staleness 60s
+  poll-vs-push advise --subscribers 2000 --topics 50 --rate 1/20s --staleness 5s
   poll-vs-push advise --subscribers 10000000 --topics 1000 --rate 0.1 --staleness 1s --cost bytes
-  poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --browser --tls
   poll-vs-push advise --subscribers 200 --rate 20 --staleness 100ms --two-way
+  poll-vs-push advise --subscribers 300 --rate 5 --staleness 1s --browser=false --tls=false
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s --costs reports/latest/run.json
   poll-vs-push advise --subscribers 10000 --rate 0.5 --staleness 2s \
       --prices load-tests/prices/virtual-machine.toml
 
-The CPU and memory cost of one request, message and subscriber comes from a reference that is built
+Without other flags the subscribers are browsers that connect over TLS, as on the page /model, which
+opens with the same defaults. The CPU and memory cost of one request, message and subscriber comes from a reference that is built
 in, or from the run given with --costs. The output names the machine.")]
 pub struct Args {
     /// Number of subscribers
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>,
         required_unless_present = "print_costs")]
     subscribers: Option<u32>,
-    /// Messages per second that each subscriber receives; also 5/min, 2/h, 10/d
-    #[arg(long, value_name = "PER_SECOND", value_parser = rate,
+    /// Messages that each subscriber receives: 0.5 per second, or such as 5/min, 2/h, 10/d or 1/20s
+    #[arg(long, value_name = "RATE", value_parser = parse_rate,
         required_unless_present = "print_costs")]
     rate: Option<f64>,
-    /// Largest acceptable age of a message when it is received
+    /// Oldest that a message may be when a subscriber receives it: the maximum from publication to
+    /// receipt, not the mean. 100ms is felt as instant; a dashboard may take 2s, a notification 30s
     #[arg(
         long,
         value_name = "DURATION",
@@ -47,26 +57,30 @@ pub struct Args {
     )]
     staleness: Option<Duration>,
     /// Round trip between subscriber and server
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "40ms")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = &**RTT)]
     rtt: Duration,
     /// Number of topics over which the subscribers are distributed: 1 if all receive the same
     /// messages, as many as subscribers if each receives its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number::<u32>)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT.topics, value_parser = whole_number::<u32>)]
     topics: u32,
     /// Bytes of a message's text
-    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = whole_number::<u32>)]
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT.message_bytes, value_parser = whole_number::<u32>)]
     message_bytes: u32,
     /// Cost to minimise; money requires --prices
-    #[arg(long, value_enum, default_value_t = Cost::Cpu)]
+    #[arg(long, value_enum, default_value_t = DEFAULT.cost)]
     cost: Cost,
-    /// Headers of each request [default: browser with --browser, otherwise minimal]
+    /// Headers of each request [default: browser, or minimal with --browser=false]
     #[arg(long, value_enum)]
     headers: Option<Headers>,
     /// Count the bytes of TLS 1.3 records (the CPU cost of TLS is not included)
-    #[arg(long)]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+        default_value_t = DEFAULT.is_tls, default_missing_value = "true",
+        action = ArgAction::Set, hide_possible_values = true)]
     tls: bool,
     /// Consider only transports that have a ready-made client for browsers
-    #[arg(long)]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+        default_value_t = DEFAULT.browser_only, default_missing_value = "true",
+        action = ArgAction::Set, hide_possible_values = true)]
     browser: bool,
     /// Consider only transports that carry messages in both directions on one connection, for
     /// subscribers that send about as often as they receive
@@ -75,7 +89,8 @@ pub struct Args {
     /// Take costs from this run instead of the built-in reference
     #[arg(long, value_name = "RUN.JSON")]
     costs: Option<PathBuf>,
-    /// Pause of short polling after each response [default: the longest that --staleness allows]
+    /// Pause of short polling after each response [default: the longest that --staleness allows,
+    /// which is --staleness less one and a half round trips]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     interval: Option<Duration>,
     /// Add the monthly bill of each transport under this price list
@@ -187,7 +202,7 @@ fn need(args: &Args) -> anyhow::Result<Need> {
             return Err(usage(format!("--{flag} {value}: {rule}")));
         }
     }
-    let default_headers = if args.browser { Headers::Browser } else { Headers::Minimal };
+    let default_headers = if args.browser { DEFAULT.headers } else { Headers::Minimal };
     Ok(Need {
         subscribers,
         topics: args.topics,

@@ -14,6 +14,7 @@ use super::progress::phase_name;
 use crate::app::ServerConfig;
 use crate::load::Progress;
 use crate::message::TopicName;
+use crate::report::figures::supports;
 use crate::run::Cell;
 use crate::server::{self, Server};
 
@@ -120,7 +121,11 @@ impl Watch {
 fn done(cell: &Cell) -> Value {
     let histogram = &cell.latency_us.0;
     let ms = |micros: u64| micros as f64 / 1e3;
-    let quantile = |share| ms(histogram.value_at_quantile(share));
+    // As in the report, a percentile that too few values support is left out.
+    let quantile = |share| {
+        let is_known = supports(share, histogram.len(), cell.published);
+        is_known.then(|| ms(histogram.value_at_quantile(share)))
+    };
     let messages = cell.deliveries.steady;
     json!({
         "what": "done",

@@ -3,7 +3,7 @@
 import { element, setText } from "./elements.js";
 import { alternatives, bill, margins } from "./formulas.js";
 import { capital, showBytes, showMoney, showRate, showSeconds, significant } from "./text.js";
-import { COSTS, HEADERS, label, model, priceList, state } from "./workload.js";
+import { COSTS, HEADERS, label, list, model, priceList, state } from "./workload.js";
 
 export const answer = element("p", { className: "verdict" });
 export const why = element("p", { className: "note" });
@@ -28,19 +28,34 @@ export function showAnswer(candidates, choice) {
   const monthly = bill(priceList(), estimate, state);
   const amount = monthly ? `, ${showMoney(monthly.total, priceList().currency)} a month` : "";
   setText(summary, `Recommended: ${label(choice.transport)}${amount}`);
-  const able = candidates.filter(({ too_slow_s }) => too_slow_s === null);
+  const fastEnough = candidates.filter(({ too_slow_s }) => too_slow_s === null);
   const limit = model.constants.small_load;
-  const isSmall = state.cost === "cpu" && able.every((it) => it.cpu_cores_busy < limit);
+  const isSmall = state.cost === "cpu" && fastEnough.every((it) => it.cpu_cores_busy < limit);
   const small = isSmall
     ? ` Every one of them uses less than ${limit * 100} % of a core, so CPU hardly matters here.`
     : "";
-  setText(why, `${clarity(choice, able)}.${small}`);
+  setText(why, `${clarity(choice, fastEnough)}.${small} ${lowestBill(fastEnough, choice)}`);
+}
+
+/** The lowest bill, and that of the recommended transport. */
+function lowestBill(fastEnough, { transport }) {
+  const { currency, title } = priceList();
+  const bills = fastEnough.map((estimate) => bill(priceList(), estimate, state)).filter(Boolean);
+  if (bills.length === 0) return `${title}: no transport that is fast enough is offered.`;
+  const lowest = bills.reduce((a, b) => (b.total < a.total ? b : a));
+  const amount = ({ total }) => showMoney(total, currency);
+  const own = bills.find((it) => it.transport === transport);
+  const more =
+    transport === lowest.transport
+      ? ""
+      : `; ${label(transport)}, which is recommended, ${own ? amount(own) : "is not offered"}`;
+  return `Lowest monthly bill (${title}): ${label(lowest.transport)}, ${amount(lowest)}${more}.`;
 }
 
 /** How clear the choice is: the sentences of src/report/advice.rs. */
-function clarity({ transport, close, finalists, lead }, able) {
+function clarity({ transport, close, finalists, lead }, fastEnough) {
   const counted = COSTS[state.cost].label;
-  if (able.length === 1) return "No other transport is fast enough";
+  if (fastEnough.length === 1) return "No other transport is fast enough";
   if (close.length === 1) {
     if (state.cost === "money") {
       const next = lead ? `; the next is ${significant(lead)} times as high` : "";
@@ -49,7 +64,7 @@ function clarity({ transport, close, finalists, lead }, able) {
     const next = lead ? `; the next needs ${significant(lead)} times as much` : "";
     return `It needs the least ${counted} of those that are fast enough${next}`;
   }
-  const percent = significant((model.constants.too_close[state.cost] - 1) * 100);
+  const percent = significant((model.constants.too_close - 1) * 100);
   const names = list(close);
   const tie = `By ${counted}, ${names} are too close to call (within ${percent} %)`;
   if (finalists.length === 1) return `${tie}. Of these, ${label(transport)} needs the fewest bytes`;
@@ -59,9 +74,6 @@ function clarity({ transport, close, finalists, lead }, able) {
   const name = capital(label(transport));
   return `${tie}.${narrowed} ${name} is the simplest of them to run: ${model.why[transport]}`;
 }
-
-const words = new Intl.ListFormat("en");
-const list = (transports) => words.format(transports.map(label));
 
 const SHOW_PARAMETER = {
   "rate": ["Messages", (rate) => showRate(rate, state.rate)],
@@ -82,7 +94,10 @@ export function showChanges() {
   const lines = [];
   for (const [index, { parameter, at, factor, becomes }] of found.entries()) {
     const [name, show] = SHOW_PARAMETER[parameter];
-    const change = `${factor > 1 ? "above" : "below"} ${show(at)}: ${nameOrNone(becomes)}`;
+    const measured = Math.max(...Object.values(model.costs).map((own) => own.subscribers_max));
+    const isBeyond = parameter === "subscribers" && at > measured;
+    const beyond = isBeyond ? ` (extrapolated: measured up to ${significant(measured)})` : "";
+    const change = `${factor > 1 ? "above" : "below"} ${show(at)}: ${nameOrNone(becomes)}${beyond}`;
     // A change that does not last is followed by the next in the same direction.
     const before = found[index - 1];
     const isNext = before?.parameter === parameter && before.factor > 1 === factor > 1;

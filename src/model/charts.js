@@ -22,10 +22,10 @@ const NAMED_SHARE = 0.02;
 
 /** An element of SVG with attributes and children. */
 function shape(name, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
 /** A logarithmic scale from a range of values to a range of pixels. */

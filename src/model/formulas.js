@@ -67,7 +67,14 @@ export function estimate(transport, need, model) {
     cpu_cores_busy: busy,
     cores,
     memory_bytes: subscribers * costs.memory_bytes,
+    cpu_basis: basis(costs, Math.max(requests_s, messages_s), costs.events_s_max, constants),
+    memory_basis: basis(costs, subscribers, costs.subscribers_max, constants),
   };
+}
+
+/** Where costs were measured, and how many times the largest measured load was asked for. */
+function basis({ origin }, asked, measured, { measured_up_to }) {
+  return { origin, extrapolated: asked > measured * measured_up_to ? asked / measured : null };
 }
 
 /** The longest pause between two polls that the staleness allows, seconds. */
@@ -239,7 +246,7 @@ const BILLABLES = {
 
 /** The monthly bill of one transport; null if the platform does not support it. */
 export function bill(list, estimate, need) {
-  if (!list.transports.includes(estimate.transport)) return null;
+  if (list.not_offered[estimate.transport]) return null;
   const billables = Object.keys(BILLABLES).filter((billable) => list.prices[billable]);
   const items = billables.map((billable) => {
     const price = list.prices[billable];
@@ -258,19 +265,19 @@ export function bill(list, estimate, need) {
  * decide, `finalists` those of them whose bytes do not decide either. Null if no transport is fast
  * enough.
  */
-export function choose(candidates, cost, need, { too_close, bytes_too_close, simplicity }) {
-  const able = candidates
+export function choose(candidates, cost, need, { too_close, simplicity }) {
+  const fastEnough = candidates
     .filter((estimate) => estimate.too_slow_s === null && cost(estimate) !== null)
     .map((estimate) => {
       const bytes = estimate.bytes_up_s + estimate.bytes_down_s;
       return { ...estimate, cost: cost(estimate), bytes };
     })
     .sort((a, b) => a.cost - b.cost);
-  if (able.length === 0) return null;
-  const [cheapest, next] = able;
-  const close = able.filter((estimate) => estimate.cost <= cheapest.cost * too_close[need.cost]);
+  if (fastEnough.length === 0) return null;
+  const [cheapest, next] = fastEnough;
+  const close = fastEnough.filter((it) => it.cost <= cheapest.cost * too_close);
   const fewest = Math.min(...close.map(({ bytes }) => bytes));
-  const isFrugal = ({ bytes }) => bytes <= fewest * bytes_too_close;
+  const isFrugal = ({ bytes }) => bytes <= fewest * too_close;
   const finalists = need.cost === "bytes" ? close : close.filter(isFrugal);
   const rank = ({ transport }) => simplicity.indexOf(transport);
   const lead = next ? next.cost / cheapest.cost : NaN;

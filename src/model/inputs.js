@@ -1,6 +1,6 @@
 // The controls of the page: sliders, fields, choices and boxes for the workload.
 
-import { element, setText } from "./elements.js";
+import { element } from "./elements.js";
 import { longestInterval } from "./formulas.js";
 import { significant } from "./text.js";
 import {
@@ -16,38 +16,38 @@ import {
 } from "./workload.js";
 
 const SLIDER_STEPS = 1000;
-const shown = []; // what brings a control up to date
+const updates = []; // each brings one control up to date
 
+/** `parse` and `write`: of a control whose field holds text, such as `2/h`, instead of a number. */
 function numberControl(control) {
-  const { name, least, most, scale = 1 } = control;
+  const { name, least, most, parse, write, scale = 1 } = control;
   const id = `model-${name}`;
   const span = Math.log(most / least);
   const toValue = (step) => clamp(control, least * Math.exp((step / SLIDER_STEPS) * span), least);
   const toStep = (value) => Math.round((Math.log(value / least) / span) * SLIDER_STEPS);
   const slider = element("input", { type: "range", min: 0, max: SLIDER_STEPS, step: 10 });
   slider.setAttribute("aria-label", `${control.label}, slider`);
-  const field = element("input", { type: "number", id, step: "any" });
-  [field.min, field.max] = [least * scale, most * scale];
+  const field = element("input", { type: parse ? "text" : "number", id });
+  if (!parse) Object.assign(field, { step: "any", min: least * scale, max: most * scale });
+  const valueOfField = () => (parse ? parse(field.value) : field.valueAsNumber / scale);
   const unit = element("span", { className: "unit" }, control.unit);
   // Two digits: values are set by dragging, which is not more precise.
   slider.oninput = () =>
     change({ [name]: clamp(control, Number(toValue(slider.value).toPrecision(2)), least) });
-  field.onchange = () =>
-    change({ [name]: clamp(control, field.valueAsNumber / scale, state[name]) });
-  shown.push(() => {
+  field.onchange = () => change({ [name]: clamp(control, valueOfField(), state[name]) });
+  updates.push(() => {
     const value = state[name] ?? Math.max(longestInterval(state), least);
     slider.value = toStep(Math.max(value, least));
-    const text = significant(value * scale);
-    slider.setAttribute("aria-valuetext", `${text} ${control.unit}`);
-    if (document.activeElement !== field || field.valueAsNumber !== value * scale) {
-      field.value = Number((value * scale).toPrecision(12));
+    const text = write ? write(value) : `${significant(value * scale)} ${control.unit}`;
+    slider.setAttribute("aria-valuetext", text);
+    if (document.activeElement !== field || valueOfField() !== value) {
+      field.value = write ? text : Number((value * scale).toPrecision(12));
     }
   });
   const parts = [element("label", { htmlFor: id }, control.label), slider, field, unit];
   if (control.note) {
     const note = element("span", { className: "note", id: `${id}-note` }, control.note);
     field.setAttribute("aria-describedby", note.id);
-    if (control.more) shown.push(() => setText(note, control.note + control.more(state)));
     parts.push(note);
   }
   return element("div", { className: "field" }, ...parts);
@@ -59,7 +59,7 @@ function intervalControl() {
   const words = "as long as the staleness allows";
   const box = element("label", { className: "check" }, isLongest, ` ${words}`);
   isLongest.onchange = () => change({ poll_interval_s: isLongest.checked ? null : 1 });
-  shown.push(() => {
+  updates.push(() => {
     isLongest.checked = state.poll_interval_s === null;
     for (const input of number.querySelectorAll("input[type=range], input[type=number]")) {
       input.disabled = isLongest.checked;
@@ -74,7 +74,7 @@ function choiceControl(name, text, options) {
   select.append(...options.map(([value, words]) => element("option", { value }, words)));
   select.onchange = () =>
     change({ [name]: name === "prices" ? Number(select.value) : select.value });
-  shown.push(() => (select.value = state[name]));
+  updates.push(() => (select.value = state[name]));
   return element(
     "div",
     { className: "field choice" },
@@ -86,7 +86,7 @@ function choiceControl(name, text, options) {
 function flagControl([name, text]) {
   const box = element("input", { type: "checkbox" });
   box.onchange = () => change({ [name]: box.checked });
-  shown.push(() => (box.checked = state[name]));
+  updates.push(() => (box.checked = state[name]));
   return element("label", { className: "check" }, box, ` ${text}`);
 }
 
@@ -127,5 +127,5 @@ controls.append(reset);
 
 /** Brings all controls up to date. */
 export function showControls() {
-  for (const update of shown) update();
+  for (const update of updates) update();
 }

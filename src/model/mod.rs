@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::advise::prices::{Billable, PriceList};
 use crate::advise::{
-    BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Cost, Costs, Need, SMALL_LOAD, TLS_RECORD_BYTES,
-    has_browser_client, is_two_way, simplicity,
+    BUSY_SHARE_MAX, Costs, MEASURED_UP_TO, Need, SMALL_LOAD, TLS_RECORD_BYTES, TOO_CLOSE,
+    TOO_CLOSE_MEANING, has_browser_client, is_two_way, simplicity,
 };
-use crate::scenario::{Headers, Workload};
+use crate::scenario::Workload;
 use crate::theory::MEAN_HOLD_SHARE;
 use crate::theory::bytes::Sizes;
 use crate::variant::Transport;
@@ -39,22 +39,6 @@ pub const STYLE: &str = include_str!("model.css");
 pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
     SCRIPTS.into_iter().chain([("model.css", STYLE)])
 }
-
-/// The initial workload of the page.
-pub const NEED: Need = Need {
-    subscribers: 10_000,
-    topics: 100,
-    rate: 0.5,
-    staleness_s: 2.0,
-    rtt_s: 0.04,
-    poll_interval_s: None,
-    message_bytes: 100,
-    headers: Headers::Browser,
-    is_tls: true,
-    browser_only: true,
-    two_way: false,
-    cost: Cost::Cpu,
-};
 
 /// All scripts as one, without imports, because all names are in one scope.
 pub fn script() -> String {
@@ -95,6 +79,8 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
         "why": each(|transport| simplicity(transport).1.into()),
         "billables": billables(Billable::label),
         "units": billables(Billable::unit),
+        "explanations": billables(|billable| billable.explanation().unwrap_or_default()),
+        "too_close_meaning": TOO_CLOSE_MEANING,
         "constants": {
             "busy_share_max": BUSY_SHARE_MAX,
             "small_load": SMALL_LOAD,
@@ -102,14 +88,8 @@ pub fn data(costs: &Costs, prices: &[PriceList], need: &Need) -> Value {
             "mean_hold_share": MEAN_HOLD_SHARE,
             "hold_s": Workload::default().long_poll_hold.as_secs_f64(),
             "browser_headers": Sizes::BROWSER_HEADERS,
-            "too_close": {
-                "cpu": Cost::Cpu.too_close(),
-                "memory": Cost::Memory.too_close(),
-                "bytes": Cost::Bytes.too_close(),
-                "requests": Cost::Requests.too_close(),
-                "money": Cost::Money.too_close(),
-            },
-            "bytes_too_close": BYTES_TOO_CLOSE,
+            "too_close": TOO_CLOSE,
+            "measured_up_to": MEASURED_UP_TO,
             "simplicity": simplest,
             "browser_clients": each(|transport| has_browser_client(transport).into()),
             "two_way": each(|transport| is_two_way(transport).into()),
@@ -129,7 +109,7 @@ pub fn section(data: &Value) -> Markup {
 
 /// The page `/model`, with the built-in costs and prices.
 pub fn page() -> String {
-    let data = data(&Costs::reference(), &PriceList::built_in(), &NEED);
+    let data = data(&Costs::reference(), &PriceList::built_in(), &Need::DEFAULT);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -181,7 +161,7 @@ mod tests {
     fn data_cannot_end_the_element_that_holds_it() {
         let mut costs = Costs::reference();
         costs.machine = "</script><script>".to_owned();
-        let text = section(&data(&costs, &[], &NEED)).into_string();
+        let text = section(&data(&costs, &[], &Need::DEFAULT)).into_string();
         assert_eq!(text.matches("</script>").count(), 1, "{text}");
     }
 }

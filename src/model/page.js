@@ -7,9 +7,18 @@ import { curves, map } from "./charts.js";
 import { element, setText } from "./elements.js";
 import { choose, estimates } from "./formulas.js";
 import { controls, showControls } from "./inputs.js";
-import { about, scroll, showPrices, showRows, sources } from "./table.js";
+import { about, remarks, scroll, showPrices, showRemarks, showRows, sources } from "./table.js";
 import { capital } from "./text.js";
-import { COSTS, change, label, model, priceList, read, state, whenChanged } from "./workload.js";
+import {
+  COSTS,
+  change,
+  label,
+  model,
+  priceList,
+  readAddress,
+  state,
+  whenChanged,
+} from "./workload.js";
 
 const announcer = element("p", { className: "for-readers" });
 announcer.setAttribute("role", "status");
@@ -47,29 +56,30 @@ function showSoon() {
   });
 }
 
-let saying;
+let announceTimer;
 function show() {
   showControls();
   const candidates = estimates(state, model);
   const cost = COSTS[state.cost];
-  const of = (estimate, need) => cost.of(estimate, need);
-  const choice = choose(candidates, (estimate) => of(estimate, state), state, model.constants);
+  const costOf = (estimate, need) => cost.of(estimate, need);
+  const choice = choose(candidates, (it) => costOf(it, state), state, model.constants);
   showAnswer(candidates, choice);
   showRows(candidates, choice);
+  showRemarks(candidates);
   showPrices();
   const at = state.cost === "money" ? ` (${priceList().title})` : "";
   const titles = [
     `Recommended by ${cost.label}${at}`,
     `${capital(cost.axis)} by message rate${at}`,
   ];
-  const given = { need: state, model, cost: of, label };
+  const given = { need: state, model, cost: costOf, label };
   map(mapChart.svg, { ...given, title: titles[0], pick: change });
   curves(curveChart.svg, { ...given, title: titles[1], show: cost.tick ?? cost.show });
   mapChart.title(titles[0]);
   curveChart.title(titles[1]);
   // The slow updates, and the announcements, once the controls are no longer moved.
-  clearTimeout(saying);
-  saying = setTimeout(() => {
+  clearTimeout(announceTimer);
+  announceTimer = setTimeout(() => {
     showChanges();
     setText(announcer, `Recommended: ${answer.textContent}`);
   }, 150);
@@ -83,8 +93,10 @@ const result = element(
   why,
   announcer,
   scroll,
+  remarks,
   element("h3", {}, "What would change it"),
   changes,
+  element("p", { className: "note" }, model.too_close_meaning),
   element(
     "p",
     { className: "note" },
@@ -111,8 +123,8 @@ whenChanged(showSoon);
 addEventListener("hashchange", () => {
   // Links within a report change the fragment too.
   if (!location.hash.includes("=")) return;
-  read();
+  readAddress();
   showSoon();
 });
-read();
+readAddress();
 show();

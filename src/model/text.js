@@ -48,6 +48,27 @@ export function showRate(rate, like = rate) {
   return `${significant(rate * seconds)}/${name}`;
 }
 
+/** A rate for a field to edit, with more digits than are shown elsewhere. */
+export function writeRate(rate) {
+  const [name, seconds] = RATE_UNITS.find(([, , least]) => rate >= least * (1 - 1e-9));
+  return `${Number((rate * seconds).toPrecision(6))}/${name}`;
+}
+
+const SPANS = { ms: 1e-3, s: 1, min: 60, h: 3600, d: 86_400 };
+const NUMBER = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?`;
+const RATE = new RegExp(String.raw`^\s*(${NUMBER})\s*(?:/\s*([\d.]*)\s*(ms|s|min|h|d)\s*)?$`);
+/**
+ * A rate such as 0.5 (per second), 2/h or 1/20s, per second; null if it is none. A test holds it to
+ * parse_rate in src/units.rs.
+ */
+export function parseRate(text) {
+  const [, amount, count, unit] = RATE.exec(text) ?? [];
+  if (amount === undefined) return null;
+  const span = (count ? Number(count) : 1) * SPANS[unit ?? "s"];
+  const rate = Number(amount) / span;
+  return span > 0 && Number.isFinite(rate) ? rate : null;
+}
+
 /** An amount of money: cents below a thousand. */
 export function showMoney(value, currency) {
   const digits = Math.abs(value) < 1000 ? 2 : 0;

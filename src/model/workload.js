@@ -4,18 +4,22 @@
 
 import { bill } from "./formulas.js";
 import {
+  parseRate,
   showBytes,
   showBytesPerSecond,
   showMoney,
   showPerSecond,
-  showRate,
   significant,
+  writeRate,
 } from "./text.js";
 
 export const model = JSON.parse(document.getElementById("model-data").textContent);
 export const label = (transport) => model.labels[transport];
+const words = new Intl.ListFormat("en");
+/** The names of transports: `A, B, and C`. */
+export const list = (transports) => words.format(transports.map(label));
 
-/** Numbers that can be set: {name, label, unit, least, most, show, scale}, `scale` for typing. */
+/** Numbers that can be set: {name, label, unit, least, most, scale}, `scale` for typing. */
 export const NUMBERS = [
   { name: "subscribers", label: "Subscribers", unit: "", least: 1, most: 1e7, isWhole: true },
   {
@@ -30,11 +34,12 @@ export const NUMBERS = [
   {
     name: "rate",
     label: "Messages",
-    unit: "/s",
+    unit: "",
     least: 0.00001,
     most: 1000,
-    note: "that each subscriber receives, on average",
-    more: ({ rate }) => (rate < 1 ? `: ${showRate(rate)}` : ""),
+    parse: parseRate,
+    write: writeRate,
+    note: "that each subscriber receives, on average; such as 0.5/s, 2/h or 1/20s",
   },
   {
     name: "message_bytes",
@@ -50,7 +55,7 @@ export const NUMBERS = [
     unit: "s",
     least: 0.01,
     most: 86_400,
-    note: "the oldest that a message may be when it arrives",
+    note: "the oldest that a message may be when it arrives: the maximum, not the mean",
   },
   {
     name: "rtt_s",
@@ -120,11 +125,11 @@ export const priceList = () => model.prices[state.prices];
 
 let changed = () => {};
 /** Calls `then` after each change of the workload. */
-export function whenChanged(then) {
-  changed = then;
+export function whenChanged(listener) {
+  changed = listener;
 }
 
-export function read() {
+export function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const next = { ...model.need, prices: 0 };
   for (const control of [...NUMBERS, INTERVAL]) {
@@ -139,7 +144,7 @@ export function read() {
   state = next;
 }
 
-function write() {
+function writeAddress() {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(state)) {
     if (name === "prices") query.set(name, priceList().title);
@@ -160,6 +165,6 @@ export function clamp({ least, most, isWhole }, value, otherwise) {
 export function change(values) {
   state = { ...state, ...values };
   state.topics = Math.min(state.topics, state.subscribers);
-  write();
+  writeAddress();
   changed();
 }

@@ -1,15 +1,15 @@
 //! Advice as a document, and the sentences about a recommendation that the report shares with it.
 
 use crate::advise::{
-    Advice, Alternative, BUSY_SHARE_MAX, BYTES_TOO_CLOSE, Basis, Choice, Cost, CostSource, Costs,
-    Estimate, Margin, Need, Parameter, SMALL_LOAD, is_two_way, simplicity,
+    Advice, Alternative, BUSY_SHARE_MAX, Basis, Choice, Cost, CostSource, Costs, Estimate, Margin,
+    Need, Parameter, SMALL_LOAD, TOO_CLOSE, TOO_CLOSE_MEANING, is_two_way, simplicity,
 };
 use crate::scenario::Headers;
 use crate::units::{Unit, money, sentence_case, significant, thousands};
 use crate::variant::Transport;
 
 use super::document::{Block, Field, Row, Section, Table};
-use super::prose::list;
+use super::prose::{list, range};
 
 /// Units of message rates: their seconds, and the rate per second from which on each is used.
 const RATE_UNITS: [(&str, f64, f64); 3] =
@@ -21,7 +21,7 @@ pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
         Some((choice, estimate)) => {
             let lines = [
                 Some(verdict(&advice.need, choice, advice.fast_enough().count() == 1, "")),
-                load(advice),
+                load(advice, costs),
             ];
             let blocks = lines.into_iter().flatten().map(Block::text);
             let title =
@@ -44,9 +44,12 @@ pub fn sections(advice: &Advice, costs: &Costs) -> Vec<Section> {
     let why = recommended(advice).map(|(choice, estimate)| {
         Section::new("why", "Why", vec![Block::list(reasons(advice, choice, estimate))])
     });
-    let changes = changes(&advice.need, &advice.choice, &advice.margins, &advice.alternatives);
+    let changes =
+        changes(&advice.need, &advice.choice, &advice.margins, &advice.alternatives, costs);
+    let extrapolation = extrapolation(&advice.estimates, costs).map(Block::note);
+    let table = std::iter::once(Block::Table(table(&advice.estimates)));
     let rest = [
-        Section::new("transports", "", vec![Block::Table(table(&advice.estimates))]),
+        Section::new("transports", "", table.chain(extrapolation).collect()),
         Section::new("changes", "What would change the recommendation", vec![Block::list(changes)]),
         Section::new(
             "sources",
@@ -148,12 +151,11 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
             None => format!("{} needs no {cost} at all.", sentence_case(name)),
         };
     }
-    let within = Unit::Share.show(need.cost.too_close() - 1.0);
+    let within = Unit::Share.show(TOO_CLOSE - 1.0);
     let close = format!(
         "By {cost}, {} are too close to call (within {within}{tie}).",
         labels(&choice.close)
     );
-    let bytes = Unit::Share.show(BYTES_TOO_CLOSE - 1.0);
     match choice.finalists.as_slice() {
         [_] => format!("{close} Of these, {name} needs the fewest bytes."),
         finalists if finalists.len() == choice.close.len() => {
@@ -163,7 +165,7 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
             )
         }
         finalists => format!(
-            "{close} Of these, {} need the fewest bytes (within {bytes}). {} is the simplest of them \
+            "{close} Of these, {} need the fewest bytes (within {within}). {} is the simplest of them \
              to run, because {why}.",
             labels(finalists),
             sentence_case(name)
@@ -172,14 +174,15 @@ pub fn verdict(need: &Need, choice: &Choice, is_only: bool, tie: &str) -> String
 }
 
 /// A remark if CPU does not matter.
-fn load(advice: &Advice) -> Option<String> {
+fn load(advice: &Advice, costs: &Costs) -> Option<String> {
     let is_small = advice.need.cost == Cost::Cpu
         && advice.fast_enough().all(|estimate| estimate.cpu_cores_busy < SMALL_LOAD);
     is_small.then(|| {
         format!(
             "Every transport that is fast enough uses less than {} of one core, so CPU hardly matters \
-             here: compare the bills (`--prices`), and choose what is easiest to operate.",
-            Unit::Share.show(SMALL_LOAD)
+             here: compare the bills ({}), and choose what is easiest to operate.",
+            Unit::Share.show(SMALL_LOAD),
+            if costs.prices.is_some() { "below" } else { "`--prices`" }
         )
     })
 }
@@ -206,8 +209,11 @@ fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
         "Latency: {} on average, {} at most. {}",
         Unit::Seconds.show(own.latency_mean_s),
         Unit::Seconds.show(own.latency_max_s),
-        slower(advice, choice)
+        too_slow(advice)
     );
+    let polling =
+        advice.fast_enough().find(|estimate| estimate.transport == Transport::ShortPolling);
+    let polling = polling.and_then(|estimate| polling_pause(&advice.need, estimate));
     let bytes = own.bytes_up_s + own.bytes_down_s;
     let cost = match advice.need.cost {
         Cost::Cpu | Cost::Bytes => {
@@ -226,27 +232,41 @@ fn reasons(advice: &Advice, choice: &Choice, own: &Estimate) -> Vec<String> {
             thousands(i64::from(advice.need.subscribers / advice.need.topics)),
         )
     });
-    [cost, latency.trim_end().to_owned(), bytes].into_iter().chain(fan_out).collect()
+    let first = [cost, latency.trim_end().to_owned(), bytes].into_iter();
+    first.chain(polling).chain(fan_out).collect()
 }
 
-/// What short polling would mean, and which transports are too slow.
-fn slower(advice: &Advice, choice: &Choice) -> String {
-    let polling =
-        advice.fast_enough().find(|estimate| estimate.transport == Transport::ShortPolling);
-    let polling = polling.filter(|_| choice.transport != Transport::ShortPolling).map(|estimate| {
-        format!(
-            "Short polling would take {} on average, with a pause of {} between polls.",
-            Unit::Seconds.show(estimate.latency_mean_s),
-            Unit::Seconds.show(estimate.poll_interval_s.unwrap_or_default())
-        )
-    });
+/// What determines the number of short polls.
+fn polling_pause(need: &Need, estimate: &Estimate) -> Option<String> {
+    let seconds = |value| Unit::Seconds.show(value);
+    let pause = seconds(estimate.poll_interval_s?);
+    let mean = seconds(estimate.latency_mean_s);
+    Some(match need.poll_interval_s {
+        Some(_) => format!(
+            "Short polling: {mean} on average, with a pause of {pause} after each response. Half \
+             the pause means about twice as many requests."
+        ),
+        None => format!(
+            "Short polling: {mean} on average. Its pause of {pause} is what the acceptable age of \
+             {} leaves after one and a half round trips. Half the age means about twice as many \
+             requests, each with its CPU time and bytes; the requests of the other transports do \
+             not depend on it.",
+            seconds(need.staleness_s)
+        ),
+    })
+}
+
+/// The transports that are too slow.
+fn too_slow(advice: &Advice) -> String {
     let slow = advice.estimates.iter().filter_map(|estimate| {
         let least = Unit::Seconds.show(estimate.too_slow_s?);
         Some(format!("{} (at least {least})", estimate.transport.label()))
     });
     let slow = list(slow);
-    let slow = (!slow.is_empty()).then(|| format!("Too slow in the worst case: {slow}."));
-    polling.into_iter().chain(slow).collect::<Vec<_>>().join(" ")
+    match slow.as_str() {
+        "" => slow,
+        slow => format!("Too slow in the worst case: {slow}."),
+    }
 }
 
 fn table(estimates: &[Estimate]) -> Table {
@@ -264,6 +284,8 @@ fn table(estimates: &[Estimate]) -> Table {
     ];
     let row = |estimate: &Estimate| {
         let late = if estimate.too_slow_s.is_some() { " too slow" } else { "" };
+        let mark = |basis: Basis| if basis.extrapolated.is_some() { "*" } else { "" };
+        let (cpu, memory) = (mark(estimate.cpu_basis), mark(estimate.memory_basis));
         let fields = [
             Unit::Seconds.show(estimate.latency_mean_s),
             format!("{}{late}", Unit::Seconds.show(estimate.latency_max_s)),
@@ -271,9 +293,9 @@ fn table(estimates: &[Estimate]) -> Table {
             Unit::BytesPerSecond.show(estimate.bytes_up_s),
             Unit::BytesPerSecond.show(estimate.bytes_down_s),
             thousands(estimate.connections.into()),
-            significant(estimate.cpu_cores_busy),
-            thousands(estimate.cores as i64),
-            Unit::Bytes.show(estimate.memory_bytes),
+            format!("{}{cpu}", significant(estimate.cpu_cores_busy)),
+            format!("{}{cpu}", thousands(estimate.cores as i64)),
+            format!("{}{memory}", Unit::Bytes.show(estimate.memory_bytes)),
         ];
         let name = Field::variant(estimate.transport);
         Row::Fields(std::iter::once(name).chain(fields.map(Field::new)).collect())
@@ -282,31 +304,77 @@ fn table(estimates: &[Estimate]) -> Table {
     Table { head: head.map(Field::new).into(), names: 1, is_numeric: true, rows }
 }
 
-/// The values and conditions that change the recommendation, one line for each.
+/// The figures that lie beyond what was measured, marked with `*` in the table.
+fn extrapolation(estimates: &[Estimate], costs: &Costs) -> Option<String> {
+    let most = |of: fn(&Estimate) -> Basis| {
+        estimates.iter().filter_map(|estimate| of(estimate).extrapolated).reduce(f64::max)
+    };
+    let memory = most(|estimate| estimate.memory_basis)
+        .map(|factor| format!("memory is for {} times as many subscribers", significant(factor)));
+    let cpu = most(|estimate| estimate.cpu_basis).map(|factor| {
+        format!("CPU is for up to {} times as many requests or messages", significant(factor))
+    });
+    let parts = list([memory, cpu].into_iter().flatten());
+    (!parts.is_empty()).then(|| {
+        format!(
+            "* Extrapolated in proportion: measured up to {}; {parts}.",
+            measured_up_to(estimates, costs)
+        )
+    })
+}
+
+/// `1,000 subscribers, and 963/s to 1,051/s requests or messages`: the largest measured load of the
+/// transports in `estimates`.
+fn measured_up_to(estimates: &[Estimate], costs: &Costs) -> String {
+    let own = || estimates.iter().filter_map(|estimate| costs.transports.get(&estimate.transport));
+    let ends = |values: Vec<f64>| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        (low, values.into_iter().fold(0.0, f64::max))
+    };
+    let subscribers = ends(own().map(|own| f64::from(own.subscribers_max)).collect());
+    let events = ends(own().map(|own| own.events_s_max).collect());
+    format!(
+        "{} subscribers, and {} requests or messages per second",
+        range(Unit::Count, subscribers.0, subscribers.1),
+        range(Unit::Count, events.0, events.1)
+    )
+}
+
+/// The values and conditions that change the recommendation, one line for each. Those of the
+/// subscribers state how many `costs` were measured with.
 pub fn changes(
     need: &Need,
     choice: &Option<Choice>,
     margins: &[Margin],
     alternatives: &[Alternative],
+    costs: &Costs,
 ) -> Vec<String> {
+    let most = costs.transports.values().map(|own| own.subscribers_max).max().unwrap_or_default();
+    let measured =
+        format!(" (extrapolated: measured up to {} subscribers)", thousands(most.into()));
     if margins.is_empty() && alternatives.is_empty() {
         return vec!["Nothing, up to a factor of 1,000 in each value.".to_owned()];
     }
     let present = choice.as_ref().map(|choice| choice.transport);
     let of_subscribers = |margin: &Margin| margin.parameter == Parameter::Subscribers;
     let subscribers = (!margins.iter().any(of_subscribers)).then(|| {
-        "Number of subscribers: no change up to 1,000 times as many or as few.".to_owned()
+        format!("Number of subscribers: no change up to 1,000 times as many or as few{measured}.")
     });
     let is_same =
         |a: &Margin, b: &Margin| a.parameter == b.parameter && (a.factor > 1.0) == (b.factor > 1.0);
-    let margins = margins.chunk_by(is_same).map(|chain| of_margins(need, chain));
+    let of_chain = |chain: &[Margin]| {
+        let is_beyond = of_subscribers(&chain[0]) && chain[0].at > f64::from(most);
+        let line = of_margins(need, chain);
+        format!("{line}{}.", if is_beyond { measured.as_str() } else { "" })
+    };
+    let margins = margins.chunk_by(is_same).map(of_chain);
     let alternatives =
         alternatives.iter().map(|alternative| of_alternative(need, present, alternative));
     margins.chain(alternatives).chain(subscribers).collect()
 }
 
 /// The changes in one direction:
-/// `Rate above 2 messages/s (now 1 message/s): NDJSON; above 2.5 messages/s: short polling.`
+/// `Rate above 2 messages/s (now 1 message/s): NDJSON; above 2.5 messages/s: short polling`
 fn of_margins(need: &Need, chain: &[Margin]) -> String {
     let parameter = chain[0].parameter;
     let name = match parameter {
@@ -329,7 +397,7 @@ fn of_margins(need: &Need, chain: &[Margin]) -> String {
         format!("{direction} {}{now}: {}", show(margin.at), becomes(margin.becomes))
     };
     let changes: Vec<String> = chain.iter().enumerate().map(change).collect();
-    format!("{name} {}.", changes.join("; "))
+    format!("{name} {}", changes.join("; "))
 }
 
 fn of_alternative(need: &Need, present: Option<Transport>, other: &Alternative) -> String {
@@ -377,8 +445,15 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
         ),
     ];
     if is_from_run {
-        lines.push(format!("CPU: {}.", bases(advice, |estimate| estimate.cpu_basis)));
-        lines.push(format!("Memory: {}.", bases(advice, |estimate| estimate.memory_basis)));
+        lines.extend(from_reference(advice));
+    }
+    lines.push(TOO_CLOSE_MEANING.to_owned());
+    if advice.need.browser_only {
+        lines.push(
+            "Assumed: browsers. For other clients, such as apps, use `--browser=false`, and without \
+             TLS `--tls=false`."
+                .to_owned(),
+        );
     }
     lines.push(
         "Not included: proxies that buffer or block, authentication in browsers, reconnecting, \
@@ -406,24 +481,14 @@ fn sources(advice: &Advice, costs: &Costs) -> Vec<String> {
     lines
 }
 
-/// `measured for SSE; 2 times the run's range for WebSocket`.
-fn bases(advice: &Advice, of: fn(&Estimate) -> Basis) -> String {
-    let mut groups: Vec<(Basis, Vec<String>)> = Vec::new();
-    for estimate in &advice.estimates {
-        let name = estimate.transport.label().to_owned();
-        match groups.iter_mut().find(|(basis, _)| *basis == of(estimate)) {
-            Some((_, names)) => names.push(name),
-            None => groups.push((of(estimate), vec![name])),
-        }
-    }
-    let group = |(basis, names): (Basis, Vec<String>)| match basis {
-        Basis::Measured => format!("within the range of the run for {}", list(names)),
-        Basis::Extrapolated { factor } => {
-            format!("{} times the range of the run for {}", significant(factor), list(names))
-        }
-        Basis::Reference => {
-            format!("from the built-in reference for {}, not measured by the run", list(names))
-        }
-    };
-    groups.into_iter().map(group).collect::<Vec<_>>().join("; ")
+/// The transports whose costs the run could not provide.
+fn from_reference(advice: &Advice) -> Option<String> {
+    let is_reference = |estimate: &&Estimate| estimate.cpu_basis.origin == CostSource::Reference;
+    let estimates = advice.estimates.iter().filter(is_reference);
+    let names = list(estimates.map(|estimate| estimate.transport.label().to_owned()));
+    (!names.is_empty()).then(|| {
+        format!(
+            "CPU and memory of {names}: the built-in reference, since the run has none of them."
+        )
+    })
 }

@@ -34,7 +34,7 @@ pub struct Decision {
 /// Costs of the transports of a run, for workloads that were not measured.
 pub struct Model {
     pub need: Need,
-    costs: Costs,
+    pub costs: Costs,
     /// True if the run cannot provide the costs of every transport.
     has_reference: bool,
     /// The recommended transport and its cost relative to the lowest, which the run does not
@@ -309,7 +309,7 @@ mod tests {
                 _ => &figures::BYTES_PER_MESSAGE,
             });
             let lowest = ranking.groups.first().expect("something is placed");
-            let close = decision.need.cost.too_close() * lowest[0].1.value;
+            let close = advise::TOO_CLOSE * lowest[0].1.value;
             for transport in &decision.choice.close {
                 let result = report.points[0].result(*transport).expect("it was measured");
                 let is_lowest = lowest.iter().any(|(other, _)| other.variant == result.variant);

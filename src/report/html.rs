@@ -87,13 +87,13 @@ fn of_section(section: &Section) -> Markup {
 fn of_block(block: &Block) -> Markup {
     html! {
         @match block {
-            Block::Heading(text) => h3 { (visible(text)) },
-            Block::Paragraph(tone, text) => p class=[class(*tone)] { (visible(text)) },
+            Block::Heading(text) => h3 { (shown(text)) },
+            Block::Paragraph(tone, text) => p class=[class(*tone)] { (shown(text)) },
             Block::List(items) => ul { @for (tone, text) in items {
-                li class=[class(*tone)] { (visible(text)) }
+                li class=[class(*tone)] { (shown(text)) }
             } },
             Block::Terms(terms) => dl { @for (term, text) in terms {
-                dt { (visible(term)) } dd { (visible(text)) }
+                dt { (shown(term)) } dd { (shown(text)) }
             } },
             Block::Table(table) => (of_table(table)),
             Block::Charts(charts) => div class="charts" {
@@ -155,7 +155,7 @@ fn of_table(table: &Table) -> Markup {
 }
 
 fn of_field(field: &Field) -> Markup {
-    let text = visible(&field.text);
+    let text = shown(&field.text);
     let class = field.variant.map(|variant| format!("transport {}", palette::class(variant)));
     html! {
         @match field.tone {
@@ -164,9 +164,32 @@ fn of_field(field: &Field) -> Markup {
             Tone::Void => span class="void" { (text) },
             Tone::Normal => @if class.is_some() { span class=[class] { (text) } } @else { (text) },
         }
-        @for detail in &field.details { span class="spread" { (visible(detail)) } }
+        @for detail in &field.details { span class="spread" { (shown(detail)) } }
     }
 }
+
+/// The visible text, with no-break spaces between numbers and their units, so that no line ends
+/// there.
+fn shown(text: &str) -> String {
+    let text = visible(text);
+    let mut joined = String::with_capacity(text.len());
+    for word in text.split(' ') {
+        let is_unit = UNITS.contains(&word.trim_end_matches([',', ';', ':', '.', ')']));
+        match joined.chars().last() {
+            None => {}
+            Some(last) if is_unit && last.is_ascii_digit() => joined.push(NO_BREAK_SPACE),
+            Some(_) => joined.push(' '),
+        }
+        joined.push_str(word);
+    }
+    joined
+}
+
+const NO_BREAK_SPACE: char = '\u{a0}';
+const UNITS: [&str; 16] = [
+    "%", "ns", "µs", "ms", "s", "min", "h", "B", "kB", "MB", "GB", "B/s", "kB/s", "MB/s", "GB/s",
+    "points",
+];
 
 fn figure(chart: &Chart) -> Markup {
     html! {
@@ -174,5 +197,17 @@ fn figure(chart: &Chart) -> Markup {
             figcaption { strong { (chart.title) } span { (chart.note) } }
             div class="scroll" tabindex="0" { (chart.svg) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_units_stay_on_one_line() {
+        let text = shown("0.9, 32.6 % empty (531 ms to 540 ms): 5 kB/s, 7 transports");
+        let expected = "0.9, 32.6_% empty (531_ms to 540_ms): 5_kB/s, 7 transports";
+        assert_eq!(text, expected.replace('_', "\u{a0}"));
     }
 }

@@ -14,7 +14,7 @@ use super::Report;
 use crate::units::{Unit, thousands};
 
 /// How the figures were measured, in brief.
-pub const METHOD: [&str; 8] = [
+pub const METHOD: [&str; 9] = [
     "Latency runs from the instant at which the schedule planned a publication to its receipt at \
      the subscriber, on one monotonic clock, so a late publisher does not hide latency (no \
      coordinated omission).",
@@ -30,6 +30,7 @@ pub const METHOD: [&str; 8] = [
      25 % of the figure.",
     "A difference is claimed only if two figures lie further apart than the sum of their intervals \
      (bootstrap over the repeats, 95 %, at least as wide as the error) and by more than 2 %.",
+    crate::advise::TOO_CLOSE_MEANING,
     "Theory is a closed form, evaluated with the rate of the messages that the schedule drew. The \
      processing time of the machine, where it was measured (see Circumstances), is added to every \
      delivery and every gap between two polls. Beside the prediction is the ratio measured / \

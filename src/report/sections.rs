@@ -1,8 +1,9 @@
 //! What the report contains, in which order.
 
-use crate::advise::Cost;
+use crate::advise::{Cost, Need};
 use crate::scenario::Headers;
 use crate::units::Unit;
+use crate::variant::Transport;
 
 use super::decision::{self, Decision, Model};
 use super::document::{Block, Field, Row, Section, Table, Tone};
@@ -69,14 +70,43 @@ fn decision(report: &Report) -> Section {
     Section::new("decision", "Decision", blocks)
 }
 
-/// What a month of the measured workload costs; nothing for several workloads, or if the costs of
-/// the transports are unknown.
+/// What a month of the measured workload costs if its subscribers are browsers; nothing for several
+/// workloads, or if the costs of the transports are unknown.
 fn bills(report: &Report) -> Vec<Block> {
     let [point] = report.points.as_slice() else { return Vec::new() };
     let Some(decision) = Decision::of(report, point) else { return Vec::new() };
-    let Some(model) = Model::of_run(report.run) else { return Vec::new() };
-    let bills = bills::totals(&decision.need, &model.estimates(&decision.need));
-    std::iter::once(Block::heading("Monthly bill")).chain(bills).collect()
+    let Some((need, model, _)) = in_browsers(report, &decision) else { return Vec::new() };
+    let bills = bills::totals(&need, &model.estimates(&need));
+    let heading = "Monthly bill, for browsers over TLS";
+    std::iter::once(Block::heading(heading)).chain(bills).collect()
+}
+
+/// The need of a decision for browsers over TLS, with the recommendation for it.
+fn in_browsers(report: &Report, decision: &Decision) -> Option<(Need, Model, Option<Transport>)> {
+    let model = Model::of_run(report.run)?;
+    let need =
+        Need { headers: Headers::Browser, is_tls: true, browser_only: true, ..decision.need };
+    let choice = decision.model().unwrap_or(&model).choose(&need);
+    Some((need, model, choice.map(|choice| choice.transport)))
+}
+
+/// Whether the recommendation is the same for browsers over TLS, and the lowest bill then.
+fn for_browsers(report: &Report, decision: &Decision) -> Option<String> {
+    let (need, model, recommended) = in_browsers(report, decision)?;
+    let is_measured = (decision.need.headers, decision.need.is_tls) == (need.headers, need.is_tls);
+    let same = match recommended {
+        Some(transport) if transport == decision.choice.transport => "the same".to_owned(),
+        Some(transport) => transport.label().to_owned(),
+        None => return None,
+    };
+    let lowest = bills::on_a_machine(&need, &model.estimates(&need), recommended)?;
+    Some(match is_measured {
+        true => format!("Lowest monthly bill for browsers, {lowest}."),
+        false => format!(
+            "With a browser's request headers and TLS, which add bytes to every poll, the \
+             recommendation is {same}. Lowest monthly bill then, {lowest}."
+        ),
+    })
 }
 
 /// The recommendation, its reasons and its limits.
@@ -117,9 +147,9 @@ fn of_one(report: &Report, point: &PointResults) -> Vec<Block> {
     }
     let (margins, alternatives) = decision.changes();
     let changes = match decision.model() {
-        Some(_) => {
+        Some(model) => {
             let choice = Some(decision.choice.clone());
-            advice::changes(&decision.need, &choice, &margins, &alternatives)
+            advice::changes(&decision.need, &choice, &margins, &alternatives, &model.costs)
         }
         None => vec![
             "The costs of this run do not support a statement about other workloads. Measure \
@@ -127,15 +157,25 @@ fn of_one(report: &Report, point: &PointResults) -> Vec<Block> {
                 .to_owned(),
         ],
     };
-    vec![
+    let need = format!(
+        "{} That age is what short polling reaches with its interval of {}: half the interval \
+         would mean about twice as many requests.",
+        advice::need_in_words(&decision.need),
+        Unit::Seconds.show(point.workload.poll_interval.as_secs_f64())
+    );
+    let mut blocks = vec![
         Block::Paragraph(Tone::Strong, format!("Recommendation: {name}.")),
-        Block::note(advice::need_in_words(&decision.need)),
+        Block::note(need),
         Block::text(verdict),
+    ];
+    blocks.extend(for_browsers(report, &decision).map(Block::text));
+    blocks.extend([
         Block::heading("Why"),
         Block::list(decision::reasons(point, &decision)),
         Block::heading("What would change the recommendation"),
         Block::list(changes),
-    ]
+    ]);
+    blocks
 }
 
 /// Several workloads: the recommendation for each, and where transports cross.
@@ -379,7 +419,7 @@ fn header_profiles(report: &Report) -> Option<Section> {
     );
     let maps = Model::of_run(report.run).map(|model| {
         let map = |headers| {
-            let need = crate::advise::Need { headers, cost: Cost::Bytes, ..model.need };
+            let need = Need { headers, cost: Cost::Bytes, ..model.need };
             charts::map::recommended(&model, need)
         };
         Block::Charts(vec![map(Headers::Minimal), map(Headers::Browser)])

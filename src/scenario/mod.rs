@@ -15,6 +15,7 @@ mod link;
 mod overrides;
 mod points;
 mod ramp;
+mod rate;
 mod segment;
 mod sweep;
 
@@ -83,7 +84,9 @@ pub struct Workload {
     pub subscribers: u32,
     /// Number of topics; the fan-out of a message is `subscribers / topics`.
     pub topics: u32,
-    /// Messages per second and topic, and so per subscriber (theory's lambda).
+    /// Messages per second and topic, and so per subscriber (theory's lambda). TOML: `0.5`, or
+    /// `"1/20s"`.
+    #[serde(deserialize_with = "rate::required")]
     pub rate: f64,
     /// Distribution of the publication times.
     pub process: Process,

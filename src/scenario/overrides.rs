@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Headers, Link, Process, ScenarioError, Workload, friendly};
-use crate::units::{number, parse_duration, whole_number};
+use super::{Headers, Link, Process, ScenarioError, Workload, friendly, rate};
+use crate::units::{number, parse_duration, parse_rate, whole_number};
 use crate::variant::Pacing;
 
 /// Values that override those of a workload; absent values leave it unchanged.
@@ -21,9 +21,9 @@ pub struct Overrides {
     #[arg(long, value_name = "N", value_parser = whole_number::<u32>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<u32>,
-    /// Messages per second and topic
-    #[arg(long, value_name = "PER_SECOND", value_parser = number)]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Messages of each topic: 0.5 per second, or such as 5/min, 2/h, 10/d or 1/20s
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    #[serde(deserialize_with = "rate::optional", skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// How publications are spaced
     #[arg(long, value_enum)]

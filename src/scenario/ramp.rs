@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ScenarioError, Workload};
+use super::{ScenarioError, Workload, rate};
 
 /// Largest number of steps.
 const STEPS_MAX: usize = 50;
@@ -11,7 +11,7 @@ const STEPS_MAX: usize = 50;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ramp {
-    Rate(Vec<f64>),
+    Rate(#[serde(deserialize_with = "rate::list")] Vec<f64>),
     Subscribers(Vec<u32>),
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Workload;
+use super::{Workload, rate};
 
 /// The values of one key of the workload. TOML: `sweep = { rate = [0.1, 1, 10] }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sweep {
-    Rate(Vec<f64>),
+    Rate(#[serde(deserialize_with = "rate::list")] Vec<f64>),
     Subscribers(Vec<u32>),
     MessageBytes(Vec<u32>),
     PollInterval(#[serde(with = "friendly_list")] Vec<Duration>),

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::token_expiry::{ExpiryWatch, TokenExpiries, poll_expired};
 use crate::app::memory::{Charge, OverLimit};
 use crate::app::metrics::Refusal;
-use crate::app::work_share::{self, poll_may_read};
+use crate::app::work_share::{self, poll_may_read, poll_may_write};
 use crate::app::{AddressPermit, App, AwakeSleep, Remote};
 
 /// What a connection is doing. hyper has one timeout for both the idle time between requests and
@@ -267,7 +267,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let result = match poll_may_write(cx) {
+            Poll::Ready(bytes) => {
+                Pin::new(&mut self.stream).poll_write(cx, &buf[..bytes.min(buf.len())])
+            }
+            Poll::Pending => Poll::Pending,
+        };
         self.written(cx, result)
     }
 
@@ -276,7 +281,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let size: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let stream = Pin::new(&mut self.stream);
+        let result = match poll_may_write(cx) {
+            Poll::Ready(bytes) if size <= bytes => stream.poll_write_vectored(cx, bufs),
+            Poll::Ready(bytes) => {
+                let first = bufs.iter().find(|buf| !buf.is_empty()).expect("the size is not 0");
+                stream.poll_write(cx, &first[..bytes.min(first.len())])
+            }
+            Poll::Pending => Poll::Pending,
+        };
         self.written(cx, result)
     }
 

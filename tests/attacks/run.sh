@@ -18,5 +18,6 @@ if [ "${1:-}" = --measure ]; then
 fi
 [ $# -gt 0 ] || set -- attacks shares:: expiry::
 timeout -k 10 900 cargo test --quiet --test it --no-run
-timeout -k 10 400 cargo test --quiet --test it -- --test-threads 1 --nocapture \
-    "$@" | grep -vE '^$|^running'
+# Without --quiet, which would hide the names of the tests.
+timeout -k 10 400 cargo test --test it -- --test-threads 1 --nocapture \
+    "$@" 2> >(grep -vE "^ +(Finished|Running)" >&2) | grep -vE "^$|^running"

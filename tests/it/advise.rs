@@ -2,8 +2,8 @@
 
 use poll_vs_push::advise::prices::{Billable, PriceList};
 use poll_vs_push::advise::{
-    Advice, BYTES_TOO_CLOSE, Basis, Cost, CostSource, Costs, Margin, Need, Parameter, advise,
-    choose,
+    Advice, Basis, Cost, CostSource, Costs, Margin, Need, Parameter, TOO_CLOSE, TOO_CLOSE_MEANING,
+    advise, choose,
 };
 use poll_vs_push::scenario::Headers;
 use poll_vs_push::variant::Transport::{self, LongPolling, Ndjson, ShortPolling, Sse, WebSocket};
@@ -79,7 +79,7 @@ fn bytes_decide_between_costs_that_are_close() {
     assert_eq!(choice.transport, Sse);
     let bytes =
         |transport| advice.estimate(transport).expect("its cost is known").cost(Cost::Bytes);
-    assert!(bytes(ShortPolling) > bytes(Sse) * BYTES_TOO_CLOSE);
+    assert!(bytes(ShortPolling) > bytes(Sse) * TOO_CLOSE);
 }
 
 #[test]
@@ -142,16 +142,27 @@ fn a_large_fan_out_needs_more_cores() {
     // 80 s of CPU time within 1.96 s.
     assert_eq!(push.cores, 41.0);
     assert!(push.latency_max_s <= 2.0);
-    assert_eq!(push.memory_basis, Basis::Extrapolated { factor: 2_000.0 });
+    let basis = Basis { origin: CostSource::Run, extrapolated: Some(2_000.0) };
+    assert_eq!(push.memory_basis, basis);
 }
 
 #[test]
 fn measured_extrapolated_and_reference_costs_are_distinguished() {
     let small = Need { subscribers: 1_000, ..NEED };
     let advice = advise(&small, &costs());
-    assert!(advice.estimates.iter().all(|estimate| estimate.cpu_basis == Basis::Measured));
+    let measured = Basis { origin: CostSource::Run, extrapolated: None };
+    assert!(advice.estimates.iter().all(|estimate| estimate.cpu_basis == measured));
     let reference = advise_with_reference(small);
-    assert!(reference.iter().all(|basis| *basis == Basis::Reference));
+    let expected = Basis { origin: CostSource::Reference, extrapolated: None };
+    assert!(reference.iter().all(|basis| *basis == expected));
+    let many = advise_with_reference(Need { subscribers: 1_000_000, ..small });
+    assert!(many.iter().all(|basis| basis.extrapolated > Some(10.0)), "{many:?}");
+}
+
+#[test]
+fn meaning_of_too_close_names_the_factor() {
+    let percent = format!("{} %", (TOO_CLOSE - 1.0) * 100.0);
+    assert_eq!(TOO_CLOSE_MEANING.matches(&percent).count(), 2, "{TOO_CLOSE_MEANING}");
 }
 
 fn advise_with_reference(need: Need) -> Vec<Basis> {
@@ -284,7 +295,7 @@ proptest! {
             let choice = advice.choice.as_ref().expect("push is fast enough for all of these");
             let chosen = advice.estimate(choice.transport).expect("its cost is known").cost(cost);
             for estimate in advice.estimates.iter().filter(|estimate| estimate.too_slow_s.is_none()) {
-                prop_assert!(chosen <= estimate.cost(cost) * cost.too_close());
+                prop_assert!(chosen <= estimate.cost(cost) * TOO_CLOSE);
                 prop_assert!(estimate.latency_max_s <= need.staleness_s + 1e-6);
             }
         }
@@ -420,7 +431,7 @@ fn money_recommends_what_the_bill_supports() {
     let lowest = advice.estimates.iter().filter_map(|own| own.monthly_bill);
     let lowest = lowest.fold(f64::INFINITY, f64::min);
     let chosen = advice.choice.as_ref().expect("push is fast enough").transport;
-    assert!(bill(chosen).expect("it has a bill") <= lowest * Cost::Money.too_close());
+    assert!(bill(chosen).expect("it has a bill") <= lowest * TOO_CLOSE);
     let gateway = Costs { prices: PriceList::built_in().pop(), ..costs.clone() };
     let on_gateway = choose(&by_money, &gateway).expect("it carries WebSocket");
     assert_eq!((on_gateway.transport, on_gateway.close.len()), (WebSocket, 1));

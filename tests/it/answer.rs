@@ -47,6 +47,49 @@ fn advice_does_not_depend_on_the_directory() {
     assert!(of_run.contains("the run given with --costs, another machine"), "{of_run}");
 }
 
+#[test]
+fn advise_says_what_is_extrapolated_what_drives_polling_and_why_a_bill_is_missing() {
+    let prices = root().join("load-tests/prices/serverless.toml").display().to_string();
+    let more = ["--prices", &prices];
+    let text = advise(&more, root().as_path());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in [
+        "Short polling: ",
+        "is what the acceptable age of 1 s leaves after one and a half round trips. Half the age",
+        "Not offered: WebSocket and Socket.IO WebSocket (a function cannot hold a WebSocket)",
+        "Too close to call: a cost at most 25 % above the lowest, whichever cost is minimised.",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    assert!(!text.contains("memory is for"), "a thousand subscribers were measured: {text}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    let many = ["advise", "--subscribers", "50000", "--rate", "1", "--staleness", "1s"];
+    let output = command.args(many).output().expect("starts");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("* Extrapolated in proportion: measured up to 1,000 subscribers"),
+        "{text}"
+    );
+    assert!(text.contains("memory is for 50 times as many subscribers"), "{text}");
+}
+
+/// Each number of a bill has its date and source beside it.
+#[test]
+fn report_shows_the_date_and_source_of_each_price() {
+    let run = sample();
+    let report = Report::new(&run);
+    for text in [report.html(), report.markdown()] {
+        for price in PriceList::built_in().iter().flat_map(|list| list.prices.values()) {
+            let source = text.find(&price.source).expect("the source");
+            let nearby: String = text[source..].chars().take(300).collect();
+            assert!(nearby.contains(&price.date.to_string()), "{nearby}");
+        }
+        assert!(text.contains("With a browser's request headers and TLS"), "{text}");
+        assert!(text.contains("Lowest monthly bill then, on a virtual machine: "), "{text}");
+    }
+}
+
 /// The sample with its figures as after one second instead of five.
 #[test]
 fn run_of_one_second_claims_no_ratio_of_cpu() {

@@ -53,9 +53,9 @@ async fn messages_in_ever_new_topics_take_bounded_memory() {
         let answer = soon(http.request(Method::POST, &path, message.clone().into())).await;
         assert_eq!(answer.expect("an answer").status, 201);
     }
-    victim.withstands("100 MB in new topics").await;
+    victim.withstands("100 MB of messages in new topics").await;
     drop(http);
-    victim.recovers("100 MB in new topics").await;
+    victim.recovers("100 MB of messages in new topics").await;
 }
 
 #[tokio::test]
@@ -96,9 +96,10 @@ async fn messages_that_never_end_take_the_memory_of_one_address() {
             }
             clients.push(raw);
         }
-        victim.withstands_address(path).await;
+        let what = format!("300 messages to {path} that never end");
+        victim.withstands_address(&what).await;
         drop(clients);
-        victim.recovers(path).await;
+        victim.recovers(&what).await;
     }
 }
 

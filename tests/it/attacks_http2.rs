@@ -163,14 +163,14 @@ async fn streams_without_a_window_are_reset_and_take_little_memory() {
         clients.push(stream);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    victim.withstands("no window").await;
+    victim.withstands("4 HTTP/2 connections without a window, 128 responses of 1 MB each").await;
     for stream in &mut clients {
         let mut resets = 0;
         while resets < STREAMS {
             resets += u32::from(next_frame(stream).await.kind == RST_STREAM);
         }
     }
-    victim.withstands("no window, after the resets").await;
+    victim.withstands("the same connections after the resets").await;
     drop((clients, http));
-    victim.recovers("no window").await;
+    victim.recovers("4 HTTP/2 connections without a window, 128 responses of 1 MB each").await;
 }

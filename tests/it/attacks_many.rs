@@ -45,9 +45,9 @@ async fn subscribers_that_do_not_read_take_the_memory_of_one_address() {
         raw.send_frame(0x81, br#"42["subscribe",{"topic":"large","after":0}]"#).await;
         clients.push(raw);
     }
-    victim.withstands_address("subscribers that do not read").await;
+    victim.withstands_address("240 subscribers that do not read, 60 messages of 384 kB").await;
     drop(clients);
-    victim.recovers("subscribers that do not read").await;
+    victim.recovers("240 subscribers that do not read, 60 messages of 384 kB").await;
 }
 
 /// Connections of HTTP/2 whose long polls and responses are not read.
@@ -69,9 +69,9 @@ async fn connections_of_http2_take_the_memory_of_one_address() {
         raw.send_all_it_takes(&bytes).await;
         clients.push(raw);
     }
-    victim.withstands_address("connections of HTTP/2").await;
+    victim.withstands_address("100 HTTP/2 connections with 128 requests each").await;
     drop(clients);
-    victim.recovers("connections of HTTP/2").await;
+    victim.recovers("100 HTTP/2 connections with 128 requests each").await;
 }
 
 /// Twelve addresses send 187 MB that never become whole messages.
@@ -200,6 +200,6 @@ async fn requests_without_a_pause_leave_time_to_others() {
         count += ended.expect("all are answered");
     }
     println!("{count} requests");
-    victim.withstands("requests without a pause").await;
-    victim.recovers("requests without a pause").await;
+    victim.withstands("16 connections with 50 pipelined requests each, without a pause").await;
+    victim.recovers("16 connections with 50 pipelined requests each, without a pause").await;
 }

@@ -28,7 +28,7 @@ const NUMBER_NAMES: [&str; 9] = [
     "<KBIT>",
     "<PACKETS>",
     "<PERCENT>",
-    "<PER_SECOND>",
+    "<RATE>",
     "<OFFSET>",
     "<PID>",
 ];

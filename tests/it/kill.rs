@@ -22,9 +22,11 @@ use poll_vs_push::variant::Transport;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::child::{ChildServer, PROGRAM};
+use crate::measure;
 
 const PUBLISHERS: usize = 8;
 /// The topic with subscribers.
@@ -211,14 +213,17 @@ async fn killed_server_loses_and_duplicates_no_acknowledged_message() {
     for (transport, seen) in Transport::ALL.iter().zip(&sequences) {
         assert!(seen == all, "{transport} was told something else");
     }
+    let stored = topics.values().map(Vec::len).sum::<usize>();
     println!(
-        "{kills} kills, {} topics: {} acknowledged, all there; {} stored, none twice; \
+        "{kills} kills, {} topics: {} acknowledged, all there; {stored} stored, none twice; \
          {} subscribers received all",
         topics.len(),
         acknowledged.len(),
-        topics.values().map(Vec::len).sum::<usize>(),
         sequences.len()
     );
+    let acknowledged = acknowledged.len();
+    let figures = json!({ "count": kills, "acknowledged": acknowledged, "stored": stored });
+    measure::record("kills", figures);
 }
 
 /// A limit on the file size stands for a full disk: the system rejects writes, and accepts them

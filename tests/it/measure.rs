@@ -1,11 +1,13 @@
 //! Measures and prints the figures of docs/operations.md. These tests take minutes and many file
 //! descriptors, so they are ignored by default: `cargo test --release --test it measure --
-//! --ignored --nocapture --test-threads 1`
+//! --ignored --nocapture --test-threads 1`. With `RECORD_OPERATIONS=1` they also write the figures
+//! to load-tests/results/operations.json, from which `book.rs` makes the table.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use poll_vs_push::variant::Transport;
+use serde_json::json;
 
 use crate::child::ChildServer;
 use crate::support::{Raw, Reader, TestServer, options, publish, soon};
@@ -17,6 +19,28 @@ fn resident_kb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// Stores the figures of a test under `name`, if figures are to be recorded.
+pub fn record(name: &str, figures: serde_json::Value) {
+    if std::env::var_os("RECORD_OPERATIONS").is_none() {
+        return;
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/load-tests/results/operations.json");
+    let text = std::fs::read_to_string(path).expect("a record");
+    let mut all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let machine = poll_vs_push::load::machine();
+    all["measured"] = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string().into();
+    all["machine"] = format!("{}, {} cores", machine.cpu, machine.cores).into();
+    all[name] = figures;
+    let text = serde_json::to_string_pretty(&all).expect("JSON");
+    std::fs::write(path, text + "\n").expect("writes the record");
+}
+
+/// `value` with at most `digits` digits behind the point.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
 }
 
 fn descriptors(pid: u32) -> usize {
@@ -51,6 +75,12 @@ async fn durable_publishing_compared_with_a_bare_fsync_loop() {
     }
     let ours_s = (PUBLISHERS * EACH) as f64 / started.elapsed().as_secs_f64();
     println!("{ours_s:.0} acknowledged/s; bare fsync loop {bare_s:.0}/s; {:.2}", ours_s / bare_s);
+    let figures = json!({
+        "publishers": PUBLISHERS,
+        "acknowledged_s": rounded(ours_s, -3),
+        "bare_loop_s": rounded(bare_s, -3),
+    });
+    record("durable", figures);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +103,12 @@ async fn one_message_reaches_19_000_websockets() {
     for socket in &mut sockets {
         while socket.event().await["text"] != "to all" {}
     }
-    println!("{COUNT} WebSockets, {each:.1} kB each; all told after {:?}", started.elapsed());
+    let all_received_s = rounded(started.elapsed().as_secs_f64(), 2);
+    println!("{COUNT} WebSockets, {each:.1} kB each; all told after {all_received_s} s");
+    let kb_each = rounded(each, 1);
+    let figures =
+        json!({ "websockets": COUNT, "kb_each": kb_each, "all_received_s": all_received_s });
+    record("fan_out", figures);
 }
 
 /// Two thousand of each: idle WebSocket subscribers, and subscribers with a pending poll.
@@ -128,6 +163,7 @@ async fn connection_churn_leaks_nothing() {
     let server = ChildServer::start(&[]);
     let pid = server.child.id();
     let mut after_first = None;
+    let mut after_last = (0, 0);
     for round in 1..=ROUNDS {
         for _ in 0..EACH {
             let mut raw = Raw::connect(server.address).await;
@@ -135,17 +171,27 @@ async fn connection_churn_leaks_nothing() {
         }
         let (memory, files) = (resident_kb(pid), descriptors(pid));
         println!("{} connects: {memory} kB, {files} file descriptors", round * EACH);
+        after_last = (memory, files);
         let (memory_then, files_then) = *after_first.get_or_insert((memory, files));
         // The last few connections may not have ended yet.
         assert!(files <= files_then + 50, "file descriptors stay behind");
         assert!(memory <= memory_then + memory_then / 5, "memory stays behind");
     }
+    let both = [after_first.expect("a round"), after_last];
+    let figures = json!({
+        "connections": ROUNDS * EACH,
+        "first": EACH,
+        "memory_mb": both.map(|(memory_kb, _)| rounded(memory_kb as f64 / 1e3, 1)),
+        "descriptors": both.map(|(_, files)| files),
+    });
+    record("churn", figures);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure"]
 async fn ten_slow_subscribers_among_a_thousand_delay_no_other() {
-    for slow in [0, 10] {
+    let mut figures = json!({});
+    for (slow, name) in [(0, "without_ms"), (10, "with_ten_ms")] {
         let server = TestServer::with(|config| config.send_timeout = Duration::from_secs(2)).await;
         let mut stuck = Vec::new();
         for _ in 0..slow {
@@ -178,14 +224,14 @@ async fn ten_slow_subscribers_among_a_thousand_delay_no_other() {
             all.extend(soon(reader).await.expect("reads"));
         }
         all.sort_unstable();
-        println!(
-            "{slow} slow: p50 {} us, p99 {} us",
-            all[all.len() / 2],
-            all[all.len() * 99 / 100]
-        );
+        let [p50, p99] = [all[all.len() / 2], all[all.len() * 99 / 100]];
+        println!("{slow} slow: p50 {p50} us, p99 {p99} us");
+        let [p50, p99] = [p50, p99].map(|us| rounded(us as f64 / 1e3, 1));
+        figures[name] = json!({ "p50": p50, "p99": p99 });
         drop(stuck);
         server.stop().await;
     }
+    record("slow_readers", figures);
 }
 
 fn now_us() -> u128 {

@@ -7,6 +7,7 @@ use poll_vs_push::advise::prices::PriceList;
 use poll_vs_push::advise::{Cost, Costs, Need, advise, choose, estimates};
 use poll_vs_push::model;
 use poll_vs_push::scenario::Headers;
+use poll_vs_push::units::{RATES_READ, RATES_REFUSED, parse_rate};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -111,12 +112,17 @@ fn other_costs() -> Costs {
 /// The results of the page's formulas; absent if there is no program to run them.
 async fn in_javascript(needs: &[Need], costs: &Costs, prices: &[PriceList]) -> Option<Vec<Value>> {
     let model = model::data(costs, prices, &needs[0]);
-    let mut input = tempfile::NamedTempFile::new().expect("a file");
     let given = json!({ "model": model, "needs": needs, "with_margins": WITH_MARGINS });
+    evaluate("formulas.js", DRIVER, given).await
+}
+
+/// What `driver`, appended to a file of the page, prints for an input; absent without Node.
+async fn evaluate(file: &str, driver: &str, given: Value) -> Option<Vec<Value>> {
+    let mut input = tempfile::NamedTempFile::new().expect("a file");
     write!(input, "{given}").expect("written");
-    let (_, formulas) = model::files().find(|(name, _)| *name == "formulas.js").expect("there");
+    let (_, text) = model::files().find(|(name, _)| *name == file).expect("a file of the page");
     let mut script = tempfile::Builder::new().suffix(".mjs").tempfile().expect("a file");
-    write!(script, "{formulas}{DRIVER}").expect("written");
+    write!(script, "{text}{driver}").expect("written");
     let mut node = Command::new("node");
     node.arg(script.path()).arg(input.path()).stdin(Stdio::null()).kill_on_drop(true);
     let Ok(output) = soon(node.output()).await else {
@@ -162,6 +168,20 @@ async fn javascript_and_rust_agree_on_random_workloads() {
     compare(workloads(117), other_costs(), prices).await;
 }
 
+#[tokio::test]
+async fn javascript_and_rust_read_the_same_rates() {
+    const READ: &str = r#"
+        import { readFileSync } from "node:fs";
+        const texts = JSON.parse(readFileSync(process.argv[2]));
+        process.stdout.write(JSON.stringify(texts.map(parseRate)));
+    "#;
+    let texts: Vec<&str> = RATES_READ.iter().map(|(text, _)| *text).chain(RATES_REFUSED).collect();
+    let Some(read) = evaluate("text.js", READ, json!(texts)).await else { return };
+    for (text, theirs) in texts.iter().zip(read) {
+        assert_same(&json!(parse_rate(text).ok()), &theirs, TOLERANCE, text);
+    }
+}
+
 async fn compare(needs: Vec<Need>, costs: Costs, prices: Vec<PriceList>) {
     let costs = Costs { prices: prices.first().cloned(), ..costs };
     let Some(answers) = in_javascript(&needs, &costs, &prices).await else { return };
@@ -172,8 +192,8 @@ async fn compare(needs: Vec<Need>, costs: Costs, prices: Vec<PriceList>) {
         let mut ours = json!(estimates);
         for estimate in ours.as_array_mut().expect("a list") {
             let estimate = estimate.as_object_mut().expect("fields");
-            // The page does not show how well costs are known; bills are compared below.
-            estimate.retain(|name, _| !name.ends_with("basis") && name != "monthly_bill");
+            // Bills are compared below.
+            estimate.remove("monthly_bill");
         }
         assert_same(&ours, &theirs["estimates"], TOLERANCE, &what("estimates"));
         assert_same(&json!(choose(need, &costs)), &theirs["choice"], TOLERANCE, &what("choice"));
@@ -189,6 +209,24 @@ async fn compare(needs: Vec<Need>, costs: Costs, prices: Vec<PriceList>) {
             }
         }
     }
+}
+
+/// `advise` and the page must not begin with different workloads.
+#[test]
+fn page_and_advise_have_the_same_defaults() {
+    let Need { subscribers, rate, staleness_s, .. } = Need::DEFAULT;
+    let mut advise = std::process::Command::new(env!("CARGO_BIN_EXE_poll-vs-push"));
+    advise.args(["advise", "--json", "--subscribers", &subscribers.to_string()]);
+    advise.args(["--rate", &rate.to_string(), "--staleness", &format!("{staleness_s}s")]);
+    let output = advise.output().expect("it starts");
+    let advice: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(advice["advice"]["need"], json!(Need::DEFAULT));
+    let page = model::page();
+    let (_, data) = page.split_once("id=\"model-data\"").expect("data");
+    let (_, data) = data.split_once('>').expect("an end of the tag");
+    let data = data.split("</script>").next().expect("an end of the element");
+    let data: Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!(data["need"], json!(Need::DEFAULT));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use poll_vs_push::report::figures::{self, Figure};
 use poll_vs_push::report::profiles::{PROFILES, bytes_per_message};
 use poll_vs_push::report::{self, PointResults, Report, VariantResult};
 use poll_vs_push::run::Run;
+use poll_vs_push::scenario::Scenario;
 use poll_vs_push::units::Unit;
 use poll_vs_push::variant::Transport;
 
@@ -131,16 +132,40 @@ fn built_in_costs_are_those_of_the_recorded_default_run() {
     assert_current(&root().join("src/advise/reference.toml"), &[head, &costs.to_toml()].concat());
 }
 
+/// A report shows the texts of its run's scenario.
+#[test]
+fn recorded_runs_have_the_texts_of_their_scenario_files() {
+    let mut paths = folders_with_runs();
+    paths.push(root().join("docs/sample"));
+    for folder in paths {
+        let scenario = recorded(folder.join("run.json")).scenario;
+        let file = read(format!("load-tests/scenarios/{}.toml", scenario.name));
+        let current = Scenario::from_toml(&file).expect("a scenario");
+        let texts = |scenario: Scenario| {
+            let cases = scenario.cases.into_iter();
+            let cases: Vec<_> =
+                cases.map(|case| (case.name, case.description, case.published)).collect();
+            (scenario.title, scenario.description, cases)
+        };
+        let remedy = "run load-tests/update-recorded.sh";
+        assert!(texts(scenario) == texts(current), "{}: {remedy}", folder.display());
+    }
+}
+
+/// The recorded runs but the default one.
+fn folders_with_runs() -> Vec<PathBuf> {
+    let results = fs::read_dir(root().join("load-tests/results")).expect("a folder");
+    let results = results.map(|entry| entry.expect("an entry").path());
+    results.filter(|folder| folder.join("run.json").is_file()).collect()
+}
+
 fn is_page(name: &str) -> bool {
     name.ends_with(".html")
 }
 
 #[test]
 fn recorded_reports_are_what_this_version_generates() {
-    let results = fs::read_dir(root().join("load-tests/results")).expect("a folder");
-    let results = results.map(|entry| entry.expect("an entry").path());
-    let has_run = |folder: &PathBuf| folder.join("run.json").is_file();
-    let others: Vec<PathBuf> = results.filter(has_run).collect();
+    let others = folders_with_runs();
     assert!(others.len() >= 3, "only {others:?} were found");
     // Reports of many workloads take a while in a build without optimization.
     for folder in others.iter().filter(|_| is_update()) {

@@ -10,7 +10,7 @@ use poll_vs_push::report::threshold::FigureReference;
 use poll_vs_push::scenario::Scenario;
 
 /// Documented maximum durations (docs/scenarios.md).
-const LONGEST_S: [(&str, u64); 15] = [
+const LONGEST_S: [(&str, u64); 16] = [
     ("accuracy", 600),
     ("capacity", 60),
     ("default", 180),
@@ -25,6 +25,7 @@ const LONGEST_S: [(&str, u64); 15] = [
     ("rtt", 600),
     ("size", 600),
     ("subscribers", 600),
+    ("tls", 240),
     ("variants", 150),
 ];
 

@@ -12,7 +12,7 @@ use super::scale::Scale;
 use super::{Chart, WIDTH, frame, palette, px};
 
 const HEIGHT: f64 = 340.0;
-const LEFT: f64 = 74.0;
+const LEFT: f64 = 86.0;
 const RIGHT: f64 = WIDTH - 12.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = HEIGHT - 48.0;

@@ -84,6 +84,11 @@ export class Lane {
     }
   }
 
+  /** The next subscription starts at the head. */
+  forgetCursor() {
+    this.cursor = null;
+  }
+
   #isWanted() {
     return this.isPlugged && !this.settings.isPaused;
   }

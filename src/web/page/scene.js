@@ -68,7 +68,11 @@ export class Scene {
     this.isActive = isActive;
     if (isActive) {
       for (const [name, value] of Object.entries(this.#presets)) this.#settings.set(name, value);
-      for (const lane of this.lanes) lane.resetFigures();
+      for (const lane of this.lanes) {
+        lane.resetFigures();
+        // What other scenes published meanwhile would hide what happens here.
+        lane.forgetCursor();
+      }
     }
     for (const lane of this.lanes) lane.plug(isActive);
     if (!isActive) this.live();

@@ -142,6 +142,8 @@ export class Timeline {
       const arrival = this.#lane.track.arrivals.get(entry.key);
       if (!arrival && !this.#lane.awaits(entry)) continue;
       if ((arrival?.receivedAt ?? now) < from) continue;
+      // When time is paused, later messages have not been published yet.
+      if (entry.publishedAt > now) continue;
       pen.strokeStyle = pen.fillStyle = messageColour(entry);
       pen.lineWidth = 2.5;
       // It waits in the server until it is sent.
@@ -150,7 +152,7 @@ export class Timeline {
       this.#disc(x(entry.publishedAt), TOP, 4);
       if (!arrival) continue;
       this.#line(x(arrival.leftAt), TOP, x(arrival.receivedAt), BOTTOM);
-      this.#place(entry, x(arrival.receivedAt));
+      if (arrival.receivedAt <= now) this.#place(entry, x(arrival.receivedAt));
     }
     // Messages without a number are drawn first, the selected one last.
     const rank = (pill) => (pill.key === selected?.key ? 2 : Number(pill.text !== ""));

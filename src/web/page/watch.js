@@ -34,13 +34,15 @@ const SHOW = {
   },
   done({ transport, label, case: name, repeat, latency_ms, requests_per_message }) {
     const { mean, p50, p99, max } = latency_ms;
-    const figures = [mean, p50, p99, max].map(showMs);
+    const figures = [mean, p50, p99, max].map((ms) => ms === null ? "–" : showMs(ms));
     const requests = requests_per_message?.toFixed(2) ?? "–";
-    const texts = [name, String(repeat + 1), ...figures, requests];
+    const cellOf = (text, className = "") =>
+      element("td", { className }, element("bdi", {}, text));
     const row = element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, label)),
-      ...texts.map((text) => element("td", {}, element("bdi", {}, text))));
+      cellOf(name, "case"), ...[String(repeat + 1), ...figures, requests].map((text) => cellOf(text)));
     row.style.setProperty("--color", `var(--${transport})`);
     byId("cells").append(row);
+    if (name) byId("measured").classList.add("has-cases");
     byId("measured").hidden = false;
   },
   failed({ label, error }) {

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use poll_vs_push::capacity::CapacityRun;
+use poll_vs_push::theory::bytes::{
+    PollConnection, Sizes, TLS_FULL_BYTES, TLS_RECORD_BYTES, TLS_RESUMED_BYTES,
+};
 use poll_vs_push::units::Unit;
 use poll_vs_push::variant::Variant;
 
-use super::{plan, read, root};
+use super::{plan, read, records, root};
 
 /// The figures of a kind of table, by their names in `results.csv`, with the heading of their row.
 fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
@@ -56,9 +59,20 @@ fn rows(kind: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-pub const KINDS: [&str; 11] = [
-    "figures", "bytes", "recovery", "loss", "access", "links", "variants", "server", "capacity",
-    "plan", "table",
+pub const KINDS: [&str; 13] = [
+    "figures",
+    "bytes",
+    "recovery",
+    "loss",
+    "access",
+    "links",
+    "variants",
+    "server",
+    "capacity",
+    "plan",
+    "table",
+    "predicted",
+    "handshakes",
 ];
 
 /// The heading above the rows' names.
@@ -118,6 +132,11 @@ impl Results {
         results
     }
 
+    fn number(&self, case: &str, transport: &str, figure: &str) -> f64 {
+        let key = [case, transport, figure].map(str::to_owned);
+        self.values.get(&key).unwrap_or_else(|| panic!("not measured: {figure}")).0
+    }
+
     /// A figure as text; `None` if it was not measured.
     fn show(&self, case: &str, transport: &str, figure: &str) -> Option<String> {
         let key = [case, transport, figure].map(str::to_owned);
@@ -145,9 +164,26 @@ fn unit(figure: &str, base: &str) -> Unit {
 pub fn value(comment: &str) -> String {
     let (source, transport) = comment.split_once(": ").unwrap_or((comment, ""));
     let (figure, path) = source.split_once(" of ").expect("a figure and a file");
+    if path.ends_with(".json") {
+        return records::value(figure, path);
+    }
+    if path == "src/theory/bytes.rs" {
+        return match figure {
+            "browser-headers" => Unit::Count.show(Sizes::BROWSER_HEADERS),
+            "tls-record" => Unit::Count.show(TLS_RECORD_BYTES),
+            _ => panic!("the model has no '{figure}'"),
+        };
+    }
     let results = Results::of(path);
     if let Some(name) = figure.strip_prefix("example.") {
         return example(name, &results);
+    }
+    if let Some(name) = figure.strip_prefix("adaptive.") {
+        return adaptive(name, &results);
+    }
+    if figure == "generator-ratio" {
+        let of = |figure: &str| results.number("", transport, figure);
+        return format!("{:.2}", of("generator.cpu_per_message") / of("server.cpu_per_message"));
     }
     let (transport, case) = transport.split_once(" in ").unwrap_or((transport, ""));
     results.show(case, transport, figure).unwrap_or_else(|| panic!("not measured: {comment}"))
@@ -158,10 +194,7 @@ pub fn value(comment: &str) -> String {
 fn example(name: &str, results: &Results) -> String {
     const SUBSCRIBERS: f64 = 10_000.0;
     const POLLS_PER_SECOND: f64 = SUBSCRIBERS / 5.0;
-    let of = |transport: &str, figure: &str| {
-        let key = ["", transport, figure].map(str::to_owned);
-        results.values.get(&key).unwrap_or_else(|| panic!("not measured: {figure}")).0
-    };
+    let of = |transport: &str, figure: &str| results.number("", transport, figure);
     let delivery_s = of("websocket", "server.cpu_per_message");
     let poll_s =
         of("short-polling", "server.cpu_per_message") / of("short-polling", "requests.per_message");
@@ -179,8 +212,29 @@ fn example(name: &str, results: &Results) -> String {
         "polls-share" => format!("{:.0} %", 100.0 * POLLS_PER_SECOND * poll_s),
         "ratio" => format!("{:.0}", polls_s / deliveries_s),
         "cores-at-ten-a-second" => format!("{:.1}", 10.0 * deliveries_s),
+        "empty-a-second" => empty_share(1.0),
+        "empty-a-minute" => empty_share(1.0 / 60.0),
         _ => panic!("the example has no number called '{name}'"),
     }
+}
+
+/// A client with a fixed interval that sends as many requests as the adaptive one of the case
+/// "quiet" is predicted to send.
+fn adaptive(name: &str, results: &Results) -> String {
+    const RTT_S: f64 = 0.04;
+    let figure = "predicted.requests.per_subscriber_per_second";
+    let period_s = 1.0 / results.number("quiet", "short-polling+adaptive", figure);
+    match name {
+        "fixed-interval" => Unit::Seconds.show(period_s - RTT_S),
+        "fixed-latency" => Unit::Seconds.show(period_s / 2.0 + RTT_S / 2.0),
+        _ => panic!("nothing adaptive is called '{name}'"),
+    }
+}
+
+/// The share of empty responses when one is expected `POLL_S` after the other.
+fn empty_share(rate: f64) -> String {
+    const POLL_S: f64 = 1.04;
+    format!("{:.0} %", 100.0 * (-rate * POLL_S).exp())
 }
 
 /// The table that a comment asks for: `figures of docs/sample/results.csv: sse websocket`. A
@@ -188,7 +242,7 @@ fn example(name: &str, results: &Results) -> String {
 pub fn table(comment: &str) -> String {
     let (source, transports) = comment.split_once(": ").unwrap_or((comment, ""));
     let (kind, path) = source.split_once(" of ").expect("a kind and a file");
-    if kind != "plan" && !root().join(path).exists() {
+    if !["plan", "handshakes"].contains(&kind) && !root().join(path).exists() {
         let name = Path::new(path).parent().and_then(Path::file_name).expect("a directory");
         return format!("(This run has not been recorded yet: {}.)\n", name.display());
     }
@@ -198,7 +252,13 @@ pub fn table(comment: &str) -> String {
             .filter(|line| line.starts_with('|'))
             .fold(String::new(), |table, line| table + line + "\n");
     }
+    if kind == "handshakes" {
+        return handshakes();
+    }
     let transports: Vec<&str> = transports.split(' ').collect();
+    if kind == "predicted" {
+        return predicted(&Results::of(path), &transports);
+    }
     let rows = match kind {
         "plan" => plan::rows(path, &transports),
         "capacity" => capacity_rows(path, &transports),
@@ -220,6 +280,62 @@ pub fn table(comment: &str) -> String {
         table += &format!("| {name} |{}\n", cells.iter().map(cell).collect::<String>());
     }
     table
+}
+
+/// Measured and predicted figures, a transport in each row.
+fn predicted(results: &Results, transports: &[&str]) -> String {
+    const FIGURES: [(&str, &str); 5] = [
+        ("latency.mean", "mean latency"),
+        ("predicted.latency.mean", "predicted"),
+        ("bytes.per_message", "bytes per message"),
+        ("predicted.bytes.per_message", "predicted"),
+        ("server.cpu_per_message", "server CPU per message"),
+    ];
+    let mut made = format!("| | {} |\n|---|", FIGURES.map(|(_, name)| name).join(" | "));
+    made += &format!("{}\n", "---:|".repeat(FIGURES.len()));
+    for transport in transports {
+        let variant: Variant = transport.parse().expect("a transport");
+        let cells = FIGURES.map(|(figure, _)| results.show("", transport, figure));
+        let cells = cells.map(|cell| cell.map_or(" |".to_owned(), |text| format!(" {text} |")));
+        made += &format!("| {} |{}\n", variant.label(), cells.concat());
+    }
+    made
+}
+
+/// The bytes that a connection for each poll adds, by the model.
+fn handshakes() -> String {
+    let [up, down] = [0, 1].map(|direction| {
+        let close = "connection: close\r\n".len() as f64;
+        let record = TLS_RECORD_BYTES;
+        // The alert has two bytes.
+        [close, TLS_FULL_BYTES[direction], TLS_RESUMED_BYTES[direction], record, record + 2.0]
+    });
+    let plain = PollConnection::of("short-polling+new-connection".parse().expect("a variant"));
+    let tls = PollConnection::of("short-polling+new-connection+tls".parse().expect("a variant"));
+    let [plain, tls] = [plain, tls].map(|connection| connection.expect("a new connection"));
+    let row = |name: &str, up: f64, down: f64, unit: &str| {
+        let [up, down] = [up, down].map(|value| format!("{}{unit}", Unit::Count.show(value)));
+        format!("| {name} | {up} | {down} |\n")
+    };
+    let names = [
+        "`connection: close`",
+        "TLS 1.3, full handshake",
+        "TLS 1.3, resumed",
+        "TLS: a record each for request and response",
+        "TLS: the alert that ends the connection (`close_notify`)",
+    ];
+    let bytes = (0..names.len()).map(|index| row(names[index], up[index], down[index], ""));
+    let segments = [
+        row("TCP/IP: opening and closing", plain.segments_up, plain.segments_down, " segments"),
+        row(
+            "TCP/IP: TLS handshake and its end",
+            tls.segments_up - plain.segments_up,
+            tls.segments_down - plain.segments_down,
+            " segments",
+        ),
+    ];
+    let rows: String = bytes.chain(segments).collect();
+    format!("| bytes | up | down |\n|---|---:|---:|\n{rows}")
 }
 
 /// The name of a row, and its cell for each transport.

@@ -2,7 +2,6 @@
 
 use poll_vs_push::advise::prices::PriceList;
 use poll_vs_push::advise::{Costs, Need, advise};
-use poll_vs_push::model::NEED;
 use poll_vs_push::report::Report;
 use poll_vs_push::run::Run;
 use poll_vs_push::units::money;
@@ -32,7 +31,7 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     let Some(browser) = Browser::open(server.address).await else { return };
     let page = format!("http://{}/model", server.address);
     soon(browser.client.goto(&page)).await.expect("a page");
-    until_recommended(&browser, &NEED).await;
+    until_recommended(&browser, &Need::DEFAULT).await;
 
     // By keyboard: a value is typed, and the answer follows.
     let set = "const field = document.querySelector('#model-rate');
@@ -40,7 +39,7 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     browser.run(set).await;
     browser.keys("#model-rate", "50\u{E007}").await;
     browser.until("return location.hash.includes('rate=50')").await;
-    let need = Need { rate: 50.0, ..NEED };
+    let need = Need { rate: 50.0, ..Need::DEFAULT };
     until_recommended(&browser, &need).await;
     let verdict = browser.run(VERDICT).await;
 
@@ -54,12 +53,12 @@ async fn model_page_recommends_what_the_program_does_and_keeps_its_state_in_the_
     let link = browser.run("return location.href").await;
     soon(browser.client.goto("about:blank")).await.expect("a page");
     soon(browser.client.goto(link.as_str().expect("text"))).await.expect("a page");
-    browser.until("return document.querySelector('#model-rate')?.value === '50'").await;
+    browser.until("return document.querySelector('#model-rate')?.value === '50/s'").await;
     assert_eq!(browser.run(VERDICT).await, verdict);
     let bad = format!("{page}#rate=-1&subscribers=x&staleness_s=1e99&cost=toString&prices=none");
     soon(browser.client.goto("about:blank")).await.expect("a page");
     soon(browser.client.goto(&bad)).await.expect("a page");
-    browser.until("return document.querySelector('#model-rate')?.value === '0.00001'").await;
+    browser.until("return document.querySelector('#model-rate')?.value === '0.864/d'").await;
     assert_eq!(browser.run("return document.querySelector('#model-cost').value").await, "cpu");
     browser.close_without_complaint().await;
     server.stop().await;
