@@ -284,7 +284,7 @@ async fn object_with_a_wrong_offset_is_a_read_error() {
     let feed = open(directory.path(), Retention::default()).expect("consistent");
     let topic = topic(&feed, "a");
     let read = topic.read_after(Cursor { offset: 0, ..topic.head() }, 10).await;
-    assert!(matches!(read, Err(StoreError::Failed(_))), "{read:?}");
+    assert!(matches!(read, Err(StoreError::NotRead(_))), "{read:?}");
 }
 
 /// Files of older versions may have stamps in any order, if the clock was set back.

@@ -1,5 +1,6 @@
 //! The writer thread: stores all pending messages in one commit, then replies to their publishers.
-//! After a failure it reopens the file, so that publishing continues when the cause is removed.
+//! After a failure it reopens the file at once, for readers, and writes again a second later, so
+//! that publishing continues when the cause is removed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ use crate::message::{NewMessage, Offset, TopicName};
 const GROUP_MESSAGES: usize = 1_000;
 /// Limit of the text in one commit, bytes; one message is stored even if it exceeds the limit.
 const GROUP_BYTES: usize = 4 << 20;
-/// Time between two attempts to reopen the file.
-const BEFORE_REOPENING: Duration = Duration::from_secs(1);
+/// Time after a failure in which nothing is written, and the file is not opened once more.
+const BEFORE_RETRYING: Duration = Duration::from_secs(1);
 
 /// A command to the writer.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     rows: Rows,
     retention: FileRetention,
-    /// Why the file is closed, and since when.
+    /// The last failure, until the file is used again.
     failure: Option<(StoreError, Instant)>,
 }
 
@@ -68,7 +69,7 @@ impl Writer {
                 }
                 Some(WriterCommand::Reopen(done)) => {
                     // The reader finds the file open, or reports that it is not.
-                    let _ = self.reopen_if_closed();
+                    let _ = self.prepare();
                     let _ = done.send(());
                 }
                 Some(WriterCommand::Close(done)) => {
@@ -115,13 +116,13 @@ impl Writer {
         }
     }
 
-    /// Runs `work` on the file. If it fails, the file is closed: redb rejects writes after a failed
-    /// commit until the file is reopened.
+    /// Runs `work` on the file. If it fails, the file is reopened: until then, redb rejects writes
+    /// after a failed commit.
     fn attempt<T>(
         &mut self,
         work: impl FnOnce(&Archive, &mut Rows) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.reopen_if_closed()?;
+        self.prepare()?;
         let archive = self.shared.archive.read().expect("no panic under this lock");
         let result = work(archive.as_ref().expect("it is open"), &mut self.rows);
         drop(archive);
@@ -129,15 +130,27 @@ impl Writer {
             error!(%error, "the feed's file was closed after an error and will be reopened");
             *self.shared.archive.write().expect("no panic under this lock") = None;
             self.failure = Some((error.clone(), Instant::now()));
+            // A failure is stored, for the next attempt.
+            let _ = self.reopen();
         }
         result
     }
 
-    fn reopen_if_closed(&mut self) -> Result<(), StoreError> {
-        let Some((error, since)) = &self.failure else { return Ok(()) };
-        if since.elapsed() < BEFORE_REOPENING {
+    /// Makes sure that the file is open, and that no failure is recent.
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        if let Some((error, since)) = &self.failure
+            && since.elapsed() < BEFORE_RETRYING
+        {
             return Err(error.clone());
         }
+        if self.shared.is_closed() {
+            self.reopen()?;
+        }
+        self.failure = None;
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
         let opened = Archive::open(&self.shared.file)
             .and_then(|archive| Ok((archive.checked_rows()?, archive)));
         match opened {
@@ -145,7 +158,6 @@ impl Writer {
                 info!("the feed's file is open again");
                 *self.shared.archive.write().expect("no panic under this lock") = Some(archive);
                 self.rows = rows;
-                self.failure = None;
                 Ok(())
             }
             Err(error) => {
