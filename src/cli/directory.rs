@@ -77,6 +77,15 @@ impl RunDirectory {
     }
 }
 
+impl Drop for RunDirectory {
+    /// Removes the directory of a run that has no results: only an empty one can be removed.
+    fn drop(&mut self) {
+        if self.is_default {
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
 /// Creates the directory `TIME` in `parent`, or `TIME-2` and so on if other runs began in the same
 /// second.
 fn create_new(parent: &Path) -> io::Result<PathBuf> {
@@ -105,5 +114,18 @@ mod tests {
         let create = |_| create_new(&parent).expect("created");
         let paths: std::collections::BTreeSet<_> = (0..20).map(create).collect();
         assert_eq!(paths.len(), 20);
+    }
+
+    #[test]
+    fn directory_of_a_run_without_results_is_removed() {
+        let parent = tempfile::tempdir().expect("a directory");
+        for has_results in [false, true] {
+            let path = create_new(parent.path()).expect("created");
+            if has_results {
+                std::fs::write(path.join("run.json"), "{}").expect("written");
+            }
+            drop(RunDirectory { path: path.clone(), is_default: true });
+            assert_eq!(path.exists(), has_results);
+        }
     }
 }
