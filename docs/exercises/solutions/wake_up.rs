@@ -4,7 +4,6 @@
 //! waiter at once. In the opposite order it wakes nobody: `notify_waiters` stores no permit for a
 //! later call of `notified`.
 
-use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -37,9 +36,9 @@ impl Topic {
     /// Waits until there is a message after `after`, and returns what there is.
     pub async fn long_poll(&self, after: usize) -> Vec<String> {
         loop {
-            let mut published = pin!(self.published.notified());
-            // Registers now, not at the first poll of the future.
-            published.as_mut().enable();
+            // For `notify_waiters` the future counts from its creation, even if it has not been
+            // polled. For `notify_one` it would have to be enabled first: see `Notified::enable`.
+            let published = self.published.notified();
             let new = self.read_after(after).await;
             if !new.is_empty() {
                 return new;
