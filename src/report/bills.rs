@@ -110,7 +110,7 @@ fn by_bill(billed: &[(&Estimate, Bill)]) -> Option<Transport> {
     Some(Choice::among(Cost::Money, candidates.collect())?.transport)
 }
 
-/// [`lowest_in_short`] on a virtual machine, which carries every transport.
+/// `lowest_in_short` on a virtual machine, which carries every transport.
 pub fn on_a_machine(
     need: &Need,
     estimates: &[Estimate],
