@@ -17,6 +17,8 @@ use crate::variant::Transport;
 
 /// A device or team without a report for this time has left.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
+/// Least rate of the publisher, messages per second, unless it is 0.
+const RATE_MIN: f64 = 0.001;
 /// Devices and teams at the same time.
 const DEVICES_MAX: usize = 1_000;
 const TEAMS_MAX: usize = 100;
@@ -43,8 +45,8 @@ pub struct Settings {
 impl Settings {
     fn check(self) -> Result<Settings, ApiError> {
         let bad = |text: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-        if !(0.0..=20.0).contains(&self.rate) {
-            return bad("rate: must be between 0 and 20 messages per second");
+        if self.rate != 0.0 && !(RATE_MIN..=20.0).contains(&self.rate) {
+            return bad("rate: must be 0, or between 0.001 and 20 messages per second");
         }
         if !(100..=10_000).contains(&self.poll_interval_ms) {
             return bad("poll_interval_ms: must be between 100 and 10,000");
@@ -316,6 +318,9 @@ mod tests {
         for bad in [
             Settings { rate: f64::NAN, ..good },
             Settings { rate: 21.0, ..good },
+            // The time to the next message would be longer than a Duration.
+            Settings { rate: 1e-300, ..good },
+            Settings { rate: -0.1, ..good },
             Settings { poll_interval_ms: 99, ..good },
             Settings { round_trip_ms: 2_001, ..good },
         ] {

@@ -162,7 +162,8 @@ pub struct ServerConfig {
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
     /// Serve a classroom: /class for devices, and the page of the teacher, whose address is printed
-    #[arg(long)]
+    // Devices have no tokens.
+    #[arg(long, conflicts_with = "token_key")]
     pub class: bool,
     /// Let the lesson freeze and restart this server; only on a loopback address
     #[arg(long)]

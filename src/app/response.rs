@@ -133,7 +133,14 @@ impl Preconditions {
 /// Whether one of the values is `*`, or is a list with such a tag. Tags are bytes: they may contain
 /// others than those of ASCII (section 8.8.3).
 fn names(values: &[HeaderValue], is_it: impl Fn(&[u8]) -> bool) -> bool {
-    let tags = values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let tags = values.iter().flat_map(|value| {
+        let mut is_quoted = false;
+        // A tag may contain commas.
+        value.as_bytes().split(move |byte| {
+            is_quoted ^= *byte == b'"';
+            *byte == b',' && !is_quoted
+        })
+    });
     tags.map(<[u8]>::trim_ascii).any(|given| given == b"*" || is_it(given))
 }
 
@@ -165,8 +172,14 @@ mod tests {
             assert_eq!(client_has(IF_MATCH, known).is_ok(), is_strong, "{known}");
             assert!(matches(known), "{known}");
         }
-        for known in ["\"000000ab:70\"", "000000ab:7", "\"000000AB:7\"", "", "\"000000ab:7:gap1\""]
-        {
+        for known in [
+            "\"000000ab:70\"",
+            "000000ab:7",
+            "\"000000AB:7\"",
+            "",
+            "\"000000ab:7:gap1\"",
+            "\"a,*,b\"",
+        ] {
             assert!(!matches(known), "{known}");
             assert!(client_has(IF_MATCH, known).is_err(), "{known}");
         }

@@ -88,7 +88,12 @@ fn why_broken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> String
             "it ended without a response ({text}): the server closed it, or sent something other \
              than HTTP"
         ),
-        _ => text,
+        // hyper's message of a broken body does not contain the cause.
+        Some(error) => match std::error::Error::source(error) {
+            Some(source) => format!("{text}: {}", one_line(&source.to_string())),
+            None => text,
+        },
+        None => text,
     }
 }
 

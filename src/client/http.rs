@@ -71,6 +71,8 @@ impl OpenConnection {
     pub async fn on(stream: WireStream) -> Result<OpenConnection, ClientError> {
         let (requests, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
+            // Folded lines (RFC 9112, section 5.2).
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = tokio::spawn(async move {

@@ -38,8 +38,8 @@ pub(super) fn is_default_queue(bytes: &u32) -> bool {
 pub(super) fn check(workload: &Workload) -> Result<(), BadValue> {
     within("jitter", workload.jitter, Duration::ZERO, Duration::from_secs(10))?;
     let loss = workload.loss;
-    if !(0.0..=100.0).contains(&loss) {
-        let rule = "must be between 0 and 100 (percent of the packets in each direction)";
+    if !(0.0..100.0).contains(&loss) {
+        let rule = "must be at least 0 and below 100 (percent of the packets in each direction)";
         return Err(BadValue { key: "loss", value: as_given(loss), rule: rule.to_owned() });
     }
     within("loss_burst", workload.loss_burst, Duration::ZERO, Duration::from_secs(10))?;

@@ -108,7 +108,12 @@ fn show(directory: Option<&Path>, run: &str, file: &str) -> Result<Response, Api
     let directory = directory.filter(|_| is_plain(run)).ok_or_else(none)?;
     let known = FILES.into_iter().find(|(name, _)| *name == file);
     let (name, content_type) = known.ok_or_else(none)?;
-    let body = std::fs::read(directory.join(run).join(name)).map_err(|_| none())?;
+    let path = directory.join(run).join(name);
+    // Reading a named pipe would block.
+    if !path.is_file() {
+        return Err(none());
+    }
+    let body = std::fs::read(path).map_err(|_| none())?;
     let mut response = HttpResponse::new(body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -156,6 +161,10 @@ mod tests {
         ] {
             assert_eq!(status(run, file), 404, "{run}/{file}");
         }
+        let pipe = path.join("run-1").join("report.md");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|it| it.success()));
+        assert_eq!(status("run-1", "report.md"), 404, "reading a pipe would block");
         assert_eq!(status("docs", "methodology.md"), 200);
         assert_eq!(status("docs", "report.html"), 404);
         assert!(show(None, "run-1", "report.html").is_err());

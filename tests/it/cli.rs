@@ -227,7 +227,7 @@ async fn patterns_that_match_no_topic_and_long_tokens_are_errors() {
 #[tokio::test]
 async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
     let target = ["--target", "http://127.0.0.1:1"];
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 25] = [
         (&["trace", "--topic", ".."], "--topic ..: cannot be a topic"),
         (&["trace", "--topic", "."], "--topic .: cannot be a topic"),
         (
@@ -243,7 +243,7 @@ async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
         (&["--rate", "1e400"], "'1e400' for '--rate <RATE>': is too large"),
         (&["--loss", "1e-300"], "--loss 1e-300: needs link = packets"),
         (&["capacity", "--over", "rate", "--most", "1e-300"], "--most 1e-300: must be between"),
-        (&["--loss", "1e300"], "--loss 1e300: must be between"),
+        (&["--loss", "1e300"], "--loss 1e300: must be at least 0"),
         (&["--subscribers", "1"], "with --subscribers 1: workload.topics = "),
         (&["capacity", "--rate", "1e-300"], "--rate 1e-300: must be between"),
         (&["predict", "--subscribers", "1"], "with --subscribers 1: workload.topics = "),
@@ -256,6 +256,7 @@ async fn flags_that_contradict_each_other_or_mean_nothing_are_errors() {
             &[&target[..], &["--servers", "http://127.0.0.1:2,http://127.0.0.1:2/"]].concat(),
             "--servers http://127.0.0.1:2/: it is given twice",
         ),
+        (&["serve", "--class", "--token-key", "k"], "cannot be used with '--token-key <FILE>'"),
         (&["serve", "--durability", "full"], "not provided:\n  --data <DIR>"),
         (&["serve", "--retain-data-bytes", "2000000"], "not provided:\n  --data <DIR>"),
         (&["advise", "--print-costs", "--browser"], "'--print-costs' cannot be used with"),

@@ -131,9 +131,10 @@ fn a_full_queue_drops_and_tcp_recovers() {
 fn invalid_values_are_rejected_before_the_run() {
     let directory = tempfile::tempdir().expect("a directory");
     let cases = [
-        ("--loss 101", "--loss 101: must be between 0 and 100"),
-        ("--loss -1", "--loss -1: must be between 0 and 100"),
-        ("--loss nan", "--loss NaN: must be between 0 and 100"),
+        ("--loss 101", "--loss 101: must be at least 0 and below 100"),
+        ("--loss 100", "--loss 100: must be at least 0 and below 100"),
+        ("--loss -1", "--loss -1: must be at least 0 and below 100"),
+        ("--loss nan", "--loss NaN: must be at least 0 and below 100"),
         ("--loss-burst 11s", "--loss-burst 11s: must be between 0s and 10s"),
         ("--bandwidth-down-kbit 0", "--bandwidth-down-kbit 0: must be between 1"),
         ("--bandwidth-up-kbit 0", "--bandwidth-up-kbit 0: must be between 1"),

@@ -219,6 +219,18 @@ async fn shutdown_closes_with_1001() {
 }
 
 #[tokio::test]
+async fn shutdown_closes_an_echo_with_1001() {
+    let server = TestServer::with(|config| config.echo = true).await;
+    let mut raw = Raw::connect(server.address).await;
+    raw.upgrade("/echo").await;
+    raw.send_frame(TEXT, b"hello").await;
+    assert_eq!(raw.frame().await, WireFrame::Text("hello".into()));
+    server.tell_to_stop();
+    assert_eq!(raw.closed_with().await, 1001);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn unresponsive_client_is_disconnected() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_millis(20)).await;
     let mut raw = subscribed(&server).await;

@@ -33,12 +33,12 @@ pub fn route(app: &Arc<App>) -> BoxedFilter<(Response,)> {
             };
             to_response(app.admit_subscriber(Transport::WebSocket, &client).map(|guard| {
                 let socket = Socket::accept(app.clone(), client, upgrade, None);
-                let drain = app.drain.clone();
+                let host = app.clone();
                 app.spawn(async move {
                     let _guard = guard;
                     let Some(mut socket) = socket.await else { return };
-                    let echoing = drain.run_until_cancelled(echo(&mut socket)).await;
-                    let end = echoing.map_or(End::ClientGone, |Err(end)| end);
+                    let echoing = host.drain.run_until_cancelled(echo(&mut socket)).await;
+                    let end = echoing.map_or_else(|| host.drain_end(), |Err(end)| end);
                     socket.close(end).await;
                 });
                 response
