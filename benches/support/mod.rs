@@ -143,7 +143,9 @@ impl TestServer {
     /// Binds and serves.
     pub async fn start() -> TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = ServerConfig { listen, ..ServerConfig::default() };
+        // Nobody reconnects, so connections need not be closed one by one.
+        let config =
+            ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
         let server = Server::bind(config).await.expect("a free port");
         let address = server.local_addr().expect("a bound socket");
         let stop = CancellationToken::new();
