@@ -10,8 +10,16 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 /// The elements of the header `name`, without empty ones, which a recipient ignores.
 pub fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    let parts = values.flat_map(|value| value.split(|byte| *byte == b','));
+    headers.get_all(name).into_iter().flat_map(elements_of)
+}
+
+/// The elements of one line of a list. A quoted string, or an entity tag, may contain commas.
+pub fn elements_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let mut is_quoted = false;
+    let parts = line.as_bytes().split(move |byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == b',' && !is_quoted
+    });
     parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
 }
 

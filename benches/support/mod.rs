@@ -143,7 +143,7 @@ impl TestServer {
     /// Binds and serves.
     pub async fn start() -> TestServer {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        // Nobody reconnects, so connections need not be closed one by one.
+        // No client reconnects, so the server may close all connections at once.
         let config =
             ServerConfig { listen, drain_window: Duration::ZERO, ..ServerConfig::default() };
         let server = Server::bind(config).await.expect("a free port");

@@ -17,8 +17,6 @@ use crate::variant::Transport;
 
 /// A device or team without a report for this time has left.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
-/// Least rate of the publisher, messages per second, unless it is 0.
-const RATE_MIN: f64 = 0.001;
 /// Devices and teams at the same time.
 const DEVICES_MAX: usize = 1_000;
 const TEAMS_MAX: usize = 100;
@@ -45,7 +43,7 @@ pub struct Settings {
 impl Settings {
     fn check(self) -> Result<Settings, ApiError> {
         let bad = |text: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, text));
-        if self.rate != 0.0 && !(RATE_MIN..=20.0).contains(&self.rate) {
+        if self.rate != 0.0 && !(0.001..=20.0).contains(&self.rate) {
             return bad("rate: must be 0, or between 0.001 and 20 messages per second");
         }
         if !(100..=10_000).contains(&self.poll_interval_ms) {

@@ -12,6 +12,7 @@ use crate::feed::TopicError;
 #[cfg(feature = "nats")]
 use crate::feed::store::NatsError;
 use crate::feed::store::StoreError;
+use crate::header_list::elements_of;
 use crate::message::BadInput;
 
 /// An error response: `{"error": "..."}`. The message states what is wrong and what would be valid.
@@ -133,15 +134,7 @@ impl Preconditions {
 /// Whether one of the values is `*`, or is a list with such a tag. Tags are bytes: they may contain
 /// others than those of ASCII (section 8.8.3).
 fn names(values: &[HeaderValue], is_it: impl Fn(&[u8]) -> bool) -> bool {
-    let tags = values.iter().flat_map(|value| {
-        let mut is_quoted = false;
-        // A tag may contain commas.
-        value.as_bytes().split(move |byte| {
-            is_quoted ^= *byte == b'"';
-            *byte == b',' && !is_quoted
-        })
-    });
-    tags.map(<[u8]>::trim_ascii).any(|given| given == b"*" || is_it(given))
+    values.iter().flat_map(elements_of).any(|given| given == b"*" || is_it(given))
 }
 
 /// The response, or the error as a response.

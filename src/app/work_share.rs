@@ -83,33 +83,27 @@ pub async fn yield_if_slice_is_over() {
 /// Ready if the task may read more from its connection in this slice: always once, so that it makes
 /// progress, and otherwise until the slice is over.
 pub fn poll_may_read(cx: &mut Context<'_>) -> Poll<()> {
-    let may_read = CURRENT.with_borrow_mut(|current| {
+    poll_in_slice(cx, |current| &mut current.has_read)
+}
+
+/// How many bytes the task may write to its connection at once, as often as it may read. The kernel
+/// may need milliseconds to take all that fits into the buffer of a socket.
+pub fn poll_may_write(cx: &mut Context<'_>) -> Poll<usize> {
+    let bytes = if is_limited() { WRITE_BYTES_MAX } else { usize::MAX };
+    poll_in_slice(cx, |current| &mut current.has_written).map(|()| bytes)
+}
+
+/// Ready once in a slice, which sets `has_done`, and otherwise until the slice is over.
+fn poll_in_slice(cx: &mut Context<'_>, has_done: fn(&mut Current) -> &mut bool) -> Poll<()> {
+    let is_ready = CURRENT.with_borrow_mut(|current| {
         let Some(current) = current else { return true };
-        !std::mem::replace(&mut current.has_read, true) || Instant::now() < current.ends_at
+        !std::mem::replace(has_done(current), true) || Instant::now() < current.ends_at
     });
-    if may_read {
+    if is_ready {
         return Poll::Ready(());
     }
     cx.waker().wake_by_ref();
     Poll::Pending
-}
-
-/// How many bytes the task may write to its connection at once: like [`poll_may_read`], always once
-/// in a slice, and otherwise until the slice is over. The kernel may need milliseconds to take all
-/// that fits into the buffer of a socket.
-pub fn poll_may_write(cx: &mut Context<'_>) -> Poll<usize> {
-    let bytes = CURRENT.with_borrow_mut(|current| {
-        let Some(current) = current else { return Some(usize::MAX) };
-        let is_first = !std::mem::replace(&mut current.has_written, true);
-        (is_first || Instant::now() < current.ends_at).then_some(WRITE_BYTES_MAX)
-    });
-    bytes.map_or_else(
-        || {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        },
-        Poll::Ready,
-    )
 }
 
 /// True if the time of the task that runs on this thread is limited.

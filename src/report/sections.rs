@@ -3,7 +3,6 @@
 use crate::advise::{Cost, Need};
 use crate::scenario::Headers;
 use crate::units::Unit;
-use crate::variant::Transport;
 
 use super::decision::{self, Decision, Model};
 use super::document::{Block, Field, Row, Section, Table, Tone};
@@ -75,31 +74,28 @@ fn decision(report: &Report) -> Section {
 fn bills(report: &Report) -> Vec<Block> {
     let [point] = report.points.as_slice() else { return Vec::new() };
     let Some(decision) = Decision::of(report, point) else { return Vec::new() };
-    let Some((need, model, _)) = in_browsers(report, &decision) else { return Vec::new() };
+    let Some(model) = Model::of_run(report.run) else { return Vec::new() };
+    let need = for_browsers_over_tls(&decision.need);
     let bills = bills::totals(&need, &model.estimates(&need));
     let heading = "Monthly bill, for browsers over TLS";
     std::iter::once(Block::heading(heading)).chain(bills).collect()
 }
 
-/// The need of a decision for browsers over TLS, with the recommendation for it.
-fn in_browsers(report: &Report, decision: &Decision) -> Option<(Need, Model, Option<Transport>)> {
-    let model = Model::of_run(report.run)?;
-    let need =
-        Need { headers: Headers::Browser, is_tls: true, browser_only: true, ..decision.need };
-    let choice = decision.model().unwrap_or(&model).choose(&need);
-    Some((need, model, choice.map(|choice| choice.transport)))
+fn for_browsers_over_tls(need: &Need) -> Need {
+    Need { headers: Headers::Browser, is_tls: true, browser_only: true, ..*need }
 }
 
 /// Whether the recommendation is the same for browsers over TLS, and the lowest bill then.
 fn for_browsers(report: &Report, decision: &Decision) -> Option<String> {
-    let (need, model, recommended) = in_browsers(report, decision)?;
+    let model = Model::of_run(report.run)?;
+    let need = for_browsers_over_tls(&decision.need);
+    let recommended = decision.model().unwrap_or(&model).choose(&need)?.transport;
     let is_measured = (decision.need.headers, decision.need.is_tls) == (need.headers, need.is_tls);
-    let same = match recommended {
-        Some(transport) if transport == decision.choice.transport => "the same".to_owned(),
-        Some(transport) => transport.label().to_owned(),
-        None => return None,
+    let same = match recommended == decision.choice.transport {
+        true => "the same",
+        false => recommended.label(),
     };
-    let lowest = bills::on_a_machine(&need, &model.estimates(&need), recommended)?;
+    let lowest = bills::on_a_machine(&need, &model.estimates(&need), Some(recommended))?;
     Some(match is_measured {
         true => format!("Lowest monthly bill for browsers, {lowest}."),
         false => format!(

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::Subscribe;
 use super::engine::Engine;
 use crate::client::{ByteKind, ClientError, Dialer};
-use crate::message::{Cursor, Epoch, Event, Message};
+use crate::message::{Cursor, Epoch, Event, StreamItem};
 use crate::transport::{SubscribeOptions, Update};
 use crate::variant::Transport;
 
@@ -77,28 +77,18 @@ impl Subscriber {
         let json = packet.strip_prefix(EVENT).ok_or_else(unexpected)?;
         let (name, data): (Cow<str>, &RawValue) =
             serde_json::from_str(json).map_err(|_| unexpected())?;
-        let nothing = Update::default();
-        if name == "message" {
-            let message: Message = serde_json::from_str(data.get()).map_err(|_| unexpected())?;
+        let item = if name == "message" {
+            let message = serde_json::from_str(data.get()).map_err(|_| unexpected())?;
             self.engine.meter().move_down(ByteKind::Framing, ByteKind::Payload, data.get().len());
-            self.cursor.offset = message.offset;
-            return Ok((Update { messages: vec![message], ..nothing }, false));
+            StreamItem::Message(message)
+        } else {
+            StreamItem::Event(serde_json::from_str(data.get()).map_err(|_| unexpected())?)
+        };
+        if let StreamItem::Event(Event::Subscribed { epoch, cursor }) = item {
+            self.cursor = Cursor { epoch, offset: cursor };
+            return Ok((Update::default(), true));
         }
-        match serde_json::from_str(data.get()).map_err(|_| unexpected())? {
-            Event::Subscribed { epoch, cursor } => {
-                self.cursor = Cursor { epoch, offset: cursor };
-                Ok((nothing, true))
-            }
-            Event::Reset { epoch, cursor } => {
-                self.cursor = Cursor { epoch, offset: cursor };
-                Ok((Update { reset: true, ..nothing }, false))
-            }
-            Event::Gap { gap } => {
-                self.cursor.offset = self.cursor.offset.saturating_add(gap);
-                Ok((Update { gap, ..nothing }, false))
-            }
-            Event::Error { error } => Err(ClientError::Rejected(error)),
-            Event::Published { .. } | Event::Heartbeat => Err(unexpected()),
-        }
+        let update = Update::of(item, &mut self.cursor)?.ok_or_else(unexpected)?;
+        Ok((update, false))
     }
 }
